@@ -1,0 +1,1 @@
+"""The channel between a supervisor, its nursery and its workers: messages, framing, descriptors."""
