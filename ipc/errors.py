@@ -1,7 +1,7 @@
 """What can go wrong on a channel.
 
     IpcError
-    ├── FrameError            the bytes are not our protocol; the peer is at fault, its channel is closed
+    ├── FrameError            the bytes are not our protocol: the peer's fault
     │   ├── FrameTooLarge     a length prefix over the limit (read), or a message over it (written)
     │   └── MalformedFrame    no message of the expected union
     ├── DescriptorError       the file descriptors of a message did not come with it

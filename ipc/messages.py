@@ -6,10 +6,12 @@ union, so that a message from the wrong side is malformed.
 
     supervisor -> nursery   ToNursery     Settings first; then Spawn, Kill, Retire
     nursery -> supervisor   FromNursery   Hello first; then one of Loaded, LoadFailed, Unsafe; then
-                                          Spawned or SpawnFailed for each Spawn, Exited for each Spawned
+                                          Spawned or SpawnFailed for each Spawn, Exited for each
+                                          Spawned
     supervisor -> worker    ToWorker
     worker -> supervisor    FromWorker    Hello first
-    keeper thread -> superv. FromKeeper   on a pipe of its own: it speaks while the loop is blocked
+    keeper -> supervisor    FromKeeper    a worker's thread, on a pipe of its own: it speaks while
+                                          the loop is blocked
 
 Evolution: a new field gets a default, a field never changes its type or its meaning, a message is
 never reused. What breaks that raises PROTOCOL.
@@ -188,7 +190,10 @@ class Drain(Message, frozen=True):
 
 
 class Adopt(Message, frozen=True):
-    """Take over what the dead `consumer` was running. `blame`: "everyone", "nobody" or "key:KEY"."""
+    """Take over what the dead `consumer` was running.
+
+    `blame` says whose death it counts as: "everyone", "nobody" or "key:KEY".
+    """
 
     consumer: str
     blame: str
@@ -238,7 +243,7 @@ class Task(Struct, frozen=True):
 
 
 class Histogram(Struct, frozen=True):
-    """`counts` of docket's buckets, the last one for what is above all of them; `sum` in seconds."""
+    """`counts` of docket's buckets, the last one for what is above them all; `sum` in seconds."""
 
     counts: list[int] = []
     sum: float = 0.0
@@ -280,7 +285,10 @@ class Drained(Message, frozen=True):
 
 
 class Adopted(Message, frozen=True):
-    """An Adopt is done: `moved` tasks go round again, the first keys of `poisoned` failed for good."""
+    """An Adopt is done: `moved` tasks go round again, `poisoned_total` failed for good.
+
+    `poisoned` names the first of the latter.
+    """
 
     consumer: str
     moved: int

@@ -1,0 +1,91 @@
+"""A channel for a process without an event loop: the nursery, which only forks.
+
+Nothing here may leave state behind that a fork would share: no loop, no thread, no poller kept.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Sequence
+from typing import Generic, TypeVar, cast
+
+from ipc import descriptors
+from ipc.channel import CHUNK
+from ipc.errors import FrameError, IpcError
+from ipc.framing import Decoder, encode
+from ipc.messages import Message, descriptors_of
+
+T = TypeVar("T")
+
+
+class BlockingChannel(Generic[T]):
+    """One end of a channel; owns `sock` (connected AF_UNIX SOCK_STREAM) and makes it blocking."""
+
+    def __init__(self, sock: socket.socket, receives: type[T]) -> None:
+        sock.setblocking(True)
+        self._sock = sock
+        self._decoder = Decoder(receives)
+        self._inbox = descriptors.Inbox(sock)
+        self._fault: IpcError | None = None
+
+    def fileno(self) -> int:
+        """For a poller: readable means that `receive` will not wait."""
+        return self._sock.fileno()
+
+    def receive(self, timeout_seconds: float | None = None) -> list[tuple[T, list[int]]] | None:
+        """What came, each message with its descriptors, the caller's to close.
+
+        Waits for at least one byte, up to the timeout (None: for ever). The list is empty at the
+        timeout, and when only a part of a frame has come; None is the end of the stream.
+        Raises IpcError for a fault of the peer: after the good messages that came before it.
+        """
+        if self._fault is not None:
+            raise self._fault
+        if not self._readable(timeout_seconds):
+            return []
+        try:
+            data = self._inbox.receive(CHUNK)
+        except ConnectionResetError:
+            return None
+        return self._messages(data) if data else None
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Send all of a message, waiting for room; takes the descriptors over and closes them.
+
+        Raises OSError (BrokenPipeError, most likely) when the peer is gone, FrameTooLarge for a
+        message over the limit.
+        """
+        try:
+            frame = memoryview(encode(message))
+            sent = descriptors.send(self._sock, frame, fds)
+            self._sock.sendall(frame[sent:])
+        finally:
+            descriptors.close_all(fds)
+
+    def close(self) -> None:
+        """Close it and the descriptors that nobody took. Idempotent."""
+        self._inbox.close()
+        self._sock.close()
+
+    def _readable(self, timeout_seconds: float | None) -> bool:
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        return bool(poller.poll(None if timeout_seconds is None else timeout_seconds * 1000))
+
+    def _messages(self, data: bytes) -> list[tuple[T, list[int]]]:
+        try:
+            messages: Sequence[T] = self._decoder.feed(data)
+        except FrameError as error:
+            self._fault = error
+            messages = cast(Sequence[T], error.decoded)
+        received: list[tuple[T, list[int]]] = []
+        for message in messages:
+            try:
+                received.append((message, self._inbox.take(descriptors_of(message))))
+            except IpcError as error:
+                self._fault = error
+                break
+        if not received and self._fault is not None:
+            raise self._fault
+        return received
