@@ -1,0 +1,1 @@
+"""Programs that press on the library: how fast it is, and what it does when things break."""
