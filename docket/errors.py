@@ -1,0 +1,94 @@
+"""Every error that docket raises on its own account.
+
+    DocketError
+    ├── ServerUnavailable          (also redis.exceptions.ConnectionError)
+    ├── EmbeddedServerError        the private server of memory:// or embedded:// did not start
+    │   └── EmbeddedFolderInUse    its folder belongs to a server that still runs
+    ├── MissingExtra               (also ImportError) an optional package is not installed
+    ├── DeserializationError       a payload that cannot be read back
+    ├── PoisonTask                 a task whose processes died too often; told as its outcome
+    ├── ResultUnavailable          there is no result to return, and there will be none
+    ├── ExecutionCancelled         there is no result, because somebody cancelled the execution
+    ├── PayloadTooLarge            (also ValueError) arguments or a result over the size limit
+    ├── TaskError                  stands for a task's exception that could not be pickled
+    └── UnknownTask                (also KeyError) a task's name is not registered here
+
+A message names the operation, the cause, and the consequence or the remedy. What a caller may
+have caught before (redis-py's ConnectionError, ImportError) is caught still, by inheritance.
+"""
+
+from redis import exceptions as redis_exceptions
+
+
+class DocketError(Exception):
+    """The root: `except DocketError` catches all that this package raises on purpose."""
+
+
+class ServerUnavailable(DocketError, redis_exceptions.ConnectionError):
+    """Redis or Valkey could not be reached, or does not serve at the moment."""
+
+
+class EmbeddedServerError(DocketError):
+    """The private server could not be started; the message ends with what it said itself."""
+
+
+class EmbeddedFolderInUse(EmbeddedServerError):
+    """Another server owns the folder: two on one append-only file would both run, and ruin it."""
+
+
+class MissingExtra(DocketError, ImportError):
+    """A feature needs a package that is not installed; the message holds the line to install it."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        """`feature` is what was asked for ("memory://"), `extra` the name of the extra."""
+        super().__init__(
+            f'{feature} needs the extra "{extra}": pip install "docket-supervisor[{extra}]"'
+        )
+        self.feature = feature
+        self.extra = extra
+
+
+class DeserializationError(DocketError):
+    """A payload (arguments, result, exception) could not be turned back into objects."""
+
+
+class PoisonTask(DocketError):
+    """A task was running in too many processes when they died, and is not delivered again."""
+
+
+class ResultUnavailable(DocketError):
+    """The execution ended without a result that could be returned, or its record is gone."""
+
+
+class PayloadTooLarge(DocketError, ValueError):
+    """Arguments or a result are over the size limit; nothing was stored."""
+
+
+class TaskError(DocketError):
+    """Stands for a task's exception that could not be pickled.
+
+    Attributes:
+        type_name: of the exception.
+        message: its text.
+        traceback_text: the formatted traceback.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback_text: str) -> None:
+        super().__init__(type_name, message, traceback_text)
+        self.type_name = type_name
+        self.message = message
+        self.traceback_text = traceback_text
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}"
+
+
+class UnknownTask(DocketError, KeyError):
+    """A task's name is not registered here."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Task {name!r} is not registered")
+
+
+class ExecutionCancelled(DocketError):
+    """The execution was cancelled, so there is no result."""
