@@ -4,19 +4,14 @@ Each order of installation gets a virtual environment of its own, filled from a 
 is. The environment in which this runs needs pip and nothing of ours.
 """
 
-import contextlib
-import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support import pool
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -63,15 +58,11 @@ def scripts(
 
 
 def test_docket_supervisor_starts_a_pool_and_drains_it(scripts: Path, tmp_path: Path) -> None:
-    port = _free_port()
-    command = [
-        *(str(scripts / "docket-supervisor"), "--processes", "1", "--url", "memory://coexistence"),
-        *("--http", f"127.0.0.1:{port}"),
-    ]
-    with _running(command, tmp_path) as pool:
-        _wait_until_ready(pool, f"http://127.0.0.1:{port}/readyz")
-        pool.send_signal(signal.SIGTERM)
-        assert pool.wait(timeout=30) == 0
+    program = str(scripts / "docket-supervisor")
+    command = [program, "--processes", "1", "--url", "memory://coexistence"]
+    with pool.ready_pool(command, tmp_path, pool.plain_environment()) as process:
+        assert process.poll() is None
+    assert process.returncode == 0
 
 
 def test_supervisord_starts_its_program_and_ends_it(scripts: Path, tmp_path: Path) -> None:
@@ -80,7 +71,7 @@ def test_supervisord_starts_its_program_and_ends_it(scripts: Path, tmp_path: Pat
         SUPERVISORD_CONF.format(folder=tmp_path, python=scripts / "python"), "utf-8"
     )
     command = [str(scripts / "supervisord"), "-c", str(configuration)]
-    with _running(command, tmp_path) as supervisord:
+    with pool.running(command, tmp_path, pool.plain_environment()) as supervisord:
         _read_until(supervisord, "entered RUNNING state")
         status = _run(str(scripts / "supervisorctl"), "-c", str(configuration), "status")
         assert "RUNNING" in status
@@ -102,33 +93,15 @@ def test_every_installed_file_of_ours_is_where_we_put_it(scripts: Path, wheel: P
 
 def _run(*command: str) -> str:
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=200, check=False, env=_environment()
+        command,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env=pool.plain_environment(),
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
-
-
-def _environment() -> dict[str, str]:
-    """Ours without what would let the tree or another environment shine through."""
-    return {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME"}}
-
-
-@contextlib.contextmanager
-def _running(command: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
 
 
 def _read_until(process: subprocess.Popen[str], wanted: str) -> None:
@@ -139,24 +112,3 @@ def _read_until(process: subprocess.Popen[str], wanted: str) -> None:
         if wanted in line:
             return
     pytest.fail(f"it ended without {wanted!r}: {''.join(seen)}")
-
-
-def _wait_until_ready(pool: subprocess.Popen[str], url: str) -> None:
-    """Asks the pool as a probe does: what it logs is for people and may change."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if pool.poll() is not None:
-            assert pool.stdout is not None
-            pytest.fail(f"exit {pool.returncode}: {pool.stdout.read()}")
-        try:
-            with urllib.request.urlopen(url, timeout=1) as answer:
-                assert answer.status == 200
-                return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.05)
-    pytest.fail("no worker was ready within 30 seconds")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

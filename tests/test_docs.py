@@ -1,0 +1,185 @@
+"""What the documents say works: their Python runs, their commands and options exist."""
+
+import configparser
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.support import pool
+from tests.support.documents import ROOT, Block, blocks, commands, pages
+
+PYTHON = [block for page in pages() for block in blocks(page, "python")]
+SHELL = [
+    (block, command)
+    for page in pages()
+    for block in blocks(page, "sh")
+    for command in commands(block)
+]
+#: Blocks of these languages are shown, not run.
+SHOWN = {"text"}
+
+#: Where the README's example keeps its data.
+README_FOLDER = "/tmp/greetings"
+
+
+def _run_block(block: Block, folder: Path, text: str) -> str:
+    (folder / block.filename).write_text(text, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", block.filename],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, f"{block}: {done.stdout}{done.stderr}"
+    assert not done.stderr, f"{block}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in PYTHON if block.page.name != "README.md"], ids=str
+)
+def test_a_python_block_of_a_document_runs(block: Block, tmp_path: Path) -> None:
+    _run_block(block, tmp_path, block.padded)
+
+
+def test_the_service_of_the_readme_runs_on_the_pool_of_the_readme(tmp_path: Path) -> None:
+    readme = ROOT / "README.md"
+    (service,) = blocks(readme, "python")
+    (start,) = [
+        words
+        for block in blocks(readme, "sh")
+        for words in commands(block)
+        if words[0] == "docket-supervisor" and "--tasks" in words
+    ]
+    (tmp_path / "data").mkdir()
+    here = str(tmp_path / "data")
+    text = service.text.replace(README_FOLDER, here)
+    (tmp_path / service.filename).write_text(text, "utf-8")
+
+    options = [word.replace(README_FOLDER, here) for word in start[1:]]
+    with pool.ready_pool([*pool.PROGRAM, *options], tmp_path):
+        printed = _run_block(service, tmp_path, text)
+
+    assert printed == "Hello, world! Hello, again!\n"
+    assert f"`{printed.strip()}`" in readme.read_text("utf-8")
+
+
+@pytest.mark.parametrize(("block", "command"), SHELL, ids=lambda value: str(value)[:60])
+def test_a_command_of_a_document_is_one_that_exists(block: Block, command: list[str]) -> None:
+    match command:
+        case ["docket-supervisor", *words]:
+            _parses("supervisor.commands", "docket_supervisor", words)
+        case ["docket", *words]:
+            _parses("docket.cli", "docket", words)
+        case ["python", "-m", "stress.bench", *words]:
+            _parses("stress.bench.cli", "bench", words)
+        case ["python", "-m", "pip", "install", *words]:
+            assert _extras_of(words) <= _project()["optional-dependencies"].keys()
+        case ["tox", *words]:
+            assert _environments_of(words) <= _tox_environments()
+        case ["python", "-m", "venv", _] | [".", _]:
+            pass
+        case [program, str(script)] if program == "python" and script.endswith(".py"):
+            assert script in {each.filename for each in PYTHON}
+        case _:
+            pytest.fail(f"{block}: nothing is known of {shlex.join(command)}")
+
+
+def test_the_readme_starts_with_the_demo_and_then_the_tests_each_in_one_line() -> None:
+    first, second = [block.text.strip() for block in blocks(ROOT / "README.md", "sh")][:2]
+    assert first == 'python -m pip install ".[embedded]" && docket-supervisor demo'
+    assert second == "python -m pip install tox && tox"
+    assert (ROOT / ".ci/run").read_text("utf-8").rstrip().endswith(f"\n{second}")
+
+
+def test_the_options_of_the_runtime_are_those_of_its_document() -> None:
+    rows = re.findall(r"^\| `--([a-z-]+)` \|", _text("docs/operations.md"), re.MULTILINE)
+    command = _command("supervisor.commands", "docket_supervisor", "run")
+    real = [
+        parameter.opts[0].removeprefix("--")
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    ]
+    assert sorted(rows) == sorted(set(real) - {"config", "help", "version"})
+
+
+def test_the_exit_codes_are_those_of_the_document() -> None:
+    rows = re.findall(r"^\| (\d) \| ", _text("docs/operations.md"), re.MULTILINE)
+    codes = importlib.import_module("supervisor.exit_codes").ExitCode
+    assert [int(row) for row in rows] == sorted(codes)
+
+
+def test_the_transitions_of_the_document_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| ([a-z]+) \| ([a-z]+) \| ", _text("docs/lifecycle.md"), re.MULTILINE)
+    table = importlib.import_module("docket.lifecycle").TRANSITIONS
+    real = {(before.value, after.value) for before, afters in table.items() for after in afters}
+    assert set(rows) - {("from", "to")} == real
+
+
+def test_every_block_is_of_a_language_that_is_checked_or_only_shown() -> None:
+    fences = {
+        line[3:].strip()
+        for page in pages()
+        for line in page.read_text("utf-8").splitlines()
+        if line.startswith("```") and line != "```"
+    }
+    assert fences <= {"python", "sh", *SHOWN}
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    dead = [
+        f"{page.name}: {target}"
+        for page in [*pages(), ROOT / "CHANGELOG.md"]
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert dead == []
+
+
+def _text(path: str) -> str:
+    return (ROOT / path).read_text("utf-8")
+
+
+def _command(module: str, name: str, *path: str) -> click.Command:
+    command: click.Command = getattr(importlib.import_module(module), name)
+    for step in path:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), step)
+        assert found is not None
+        command = found
+    return command
+
+
+def _parses(module: str, name: str, words: list[str]) -> None:
+    """Have click read the words and --help: it objects to unknown ones before it helps."""
+    with pytest.raises(click.exceptions.Exit) as ended:
+        _command(module, name).main([*words, "--help"], prog_name=name, standalone_mode=False)
+    assert ended.value.exit_code == 0
+
+
+def _project() -> dict[str, dict[str, object]]:
+    return tomllib.loads(_text("pyproject.toml"))["project"]
+
+
+def _extras_of(words: list[str]) -> set[str]:
+    names = re.findall(r"\[([a-z,]+)\]", " ".join(words))
+    return {extra for several in names for extra in several.split(",")}
+
+
+def _environments_of(words: list[str]) -> set[str]:
+    return set(words[words.index("-e") + 1].split(",")) if "-e" in words else set()
+
+
+def _tox_environments() -> set[str]:
+    parsed = configparser.ConfigParser(interpolation=None)
+    parsed.read_string(_text("tox.ini"))
+    return {name.strip() for name in parsed["tox"]["env_list"].split(",")}
