@@ -1,0 +1,147 @@
+"""What is said about a parameter in `Annotated[T, ...]`, and `Logged`."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+from collections.abc import Callable, Mapping, Sized
+from typing import Annotated, Any, ForwardRef, Self, cast, get_args, get_origin
+
+
+class _Names(dict[str, Any]):
+    """The names an annotation may use; one that is unknown here stands for itself.
+
+    Under `if TYPE_CHECKING:` a module imports names that do not exist when it runs. They may stand
+    beside a dependency in one `Annotated`, which must be found all the same.
+    """
+
+    def __init__(self, module: Mapping[str, Any]) -> None:
+        super().__init__(vars(builtins))
+        self.update(module)
+
+    def __missing__(self, name: str) -> Any:
+        return ForwardRef(name)
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of any callable; of one that has none to show (some builtins), the empty one.
+
+    Raises:
+        TypeError: it is not callable.
+    """
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return inspect.Signature()
+
+
+def annotated_metadata(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
+    """What each parameter's `Annotated[T, ...]` says, by name; parameters without one are left out.
+
+    Annotations that are strings (as with `from __future__ import annotations`) are evaluated; those
+    that cannot be are passed over, as they are none of ours.
+    """
+    names: _Names | None = None
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, parameter in signature_of(function).parameters.items():
+        annotation = parameter.annotation
+        if isinstance(annotation, str):
+            names = names if names is not None else _Names(_globals_of(function))
+            annotation = _evaluate(annotation, names)
+        if get_origin(annotation) is Annotated:
+            found[name] = get_args(annotation)[1:]
+    return found
+
+
+def _globals_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+    function = inspect.unwrap(function)
+    while (inner := getattr(function, "func", None)) is not None:  # functools.partial
+        function = inspect.unwrap(inner)
+    if inspect.isclass(function):
+        function = cast("Callable[..., Any]", function.__init__)
+    elif not hasattr(function, "__globals__"):
+        function = type(function).__call__
+    return getattr(function, "__globals__", {})
+
+
+def _evaluate(annotation: str, names: _Names) -> Any:
+    try:
+        return eval(annotation, {}, names)  # noqa: S307 - as typing.get_type_hints does
+    except (AttributeError, NameError, SyntaxError, TypeError):
+        return annotation
+
+
+class Annotation:
+    """Something of ours that may stand in an `Annotated[T, ...]`, as a class or as an instance."""
+
+    @classmethod
+    def annotated_parameters(cls, function: Callable[..., Any]) -> dict[str, Self]:
+        """The annotations of this class on the parameters of a function, by parameter."""
+        found: dict[str, Self] = {}
+        for name, metadata in annotated_metadata(function).items():
+            for item in metadata:
+                if isinstance(item, cls):
+                    found[name] = item
+                elif inspect.isclass(item) and issubclass(item, cls):
+                    found[name] = item()
+        return found
+
+
+class Logged(Annotation):
+    """Show the argument in the log; what is not annotated so is shown as `...`.
+
+    Args:
+        length_only: show only its length: `[len 2]`, `{len 2}` for a mapping or a set, `(len 2)`
+            for a tuple.
+    """
+
+    def __init__(self, length_only: bool = False) -> None:
+        self.length_only = length_only
+
+    def format(self, argument: Any) -> str:
+        """The argument as the log shows it."""
+        if not self.length_only:
+            return repr(argument)
+        if not isinstance(argument, Sized):
+            return "..."
+        if isinstance(argument, (dict, set, frozenset, Mapping)):
+            return f"{{len {len(cast(Sized, argument))}}}"
+        if isinstance(argument, tuple):
+            return f"(len {len(cast(Sized, argument))})"
+        return f"[len {len(argument)}]"
+
+
+class CallFormat:
+    """How calls of one function look in the log, compiled from its signature once."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._logged = Logged.annotated_parameters(function)
+        parameters = signature_of(function).parameters.values()
+        self._positional = [
+            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        kinds = {p.kind: p.name for p in parameters}
+        self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
+        self._rest_by_name = kinds.get(inspect.Parameter.VAR_KEYWORD)
+        self._named = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+
+    def __call__(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """A call as the log shows it: `the_task(1, b=2)`.
+
+        Args:
+            name: of the task; a function can be registered under several.
+            args, kwargs: what it was called with.
+        """
+        shown = [self._show(self._parameter_at(i), argument) for i, argument in enumerate(args)]
+        shown += [
+            f"{key}={self._show(key if key in self._named else self._rest_by_name, argument)}"
+            for key, argument in kwargs.items()
+        ]
+        return f"{name}({', '.join(shown)})"
+
+    def _parameter_at(self, position: int) -> str | None:
+        return self._positional[position] if position < len(self._positional) else self._rest
+
+    def _show(self, parameter: str | None, argument: Any) -> str:
+        logged = None if parameter is None else self._logged.get(parameter)
+        return "..." if logged is None else logged.format(argument)

@@ -1,0 +1,283 @@
+"""A task's dependencies, worked out once: an immutable plan in an order in which each can be had.
+
+Pure: nothing here is entered, called or awaited. `docket.dependencies.resolve` executes the plan,
+once a run, in one pass over `Plan.steps`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from docket.annotations import annotated_metadata, signature_of
+from docket.dependencies.arguments import Argument, EffectiveArgument, Lookup
+from docket.dependencies.base import (
+    Dependency,
+    FailureHandler,
+    Runtime,
+    TaskRun,
+    is_dependency,
+    is_provided,
+    needs_closing,
+)
+from docket.dependencies.errors import CycleError
+from docket.dependencies.functional import Functional, function_label
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One value of the plan."""
+
+    dependency: Dependency[Any]
+    #: How to have the value at once, if it needs no awaiting.
+    provide: Callable[[TaskRun], object] | None = None
+    #: Whether it is to be left after the run; what a `Functional` returns tells only when it does.
+    closes: bool = False
+    #: Arguments of a `Functional`: those that earlier steps give (by index), and the fixed ones.
+    inputs: tuple[tuple[str, int], ...] = ()
+    constants: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What to resolve for one task function, each step after those it needs."""
+
+    function: Callable[..., Any]
+    steps: tuple[Step, ...]
+    #: Which step's value each parameter of the task gets.
+    outputs: tuple[tuple[str, int], ...]
+    #: Nothing to resolve: call the function with the caller's arguments and be done.
+    bare: bool
+    #: Index of the step whose dependency decides what follows a failure.
+    failure_handler: int | None
+    #: The parameters with dependencies, and how many positional arguments reach none of them.
+    parameters: frozenset[str]
+    free_positions: int
+    _overridden: dict[frozenset[str], Plan]
+
+    def given(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Plan:
+        """The plan for a call that passes these arguments.
+
+        What the caller passes for a parameter with a dependency counts; the dependency is then not
+        resolved, nor what it alone would need.
+        """
+        if len(args) <= self.free_positions and self.parameters.isdisjoint(kwargs):
+            return self
+        by_position = _positional_names(self.function)[: len(args)]
+        passed = self.parameters.intersection((*by_position, *kwargs))
+        if passed not in self._overridden:
+            self._overridden[passed] = _Compiler(self.function, without=passed).compile()
+        return self._overridden[passed]
+
+
+def compile_plan(function: Callable[..., Any]) -> Plan:
+    """Work out the dependencies of a task function; once, when it is registered.
+
+    The rules of a class of dependencies (`single`, `FailureHandler`, `Runtime`) hold for the task
+    as a whole: a `Retry` that a dependency of the task asks for is the task's `Retry`.
+
+    Raises:
+        CycleError: dependencies need each other in a circle.
+        ValueError: two dependencies of a class of which a task may have one
+            (`Only one X dependency is allowed per task`); two dependencies at one parameter; a
+            dependency at a positional-only parameter.
+        TypeError: `Depends` of something that is not callable, or that binds a parameter which
+            the function does not have.
+    """
+    return _Compiler(function, without=frozenset()).compile()
+
+
+def get_dependency_parameters(function: Callable[..., Any]) -> dict[str, Dependency[Any]]:
+    """The dependencies that a function's own parameters ask for, by parameter, in order.
+
+    A dependency stands as the default of a parameter or in its `Annotated[T, dependency]`.
+
+    Raises:
+        TypeError: not a callable.
+        ValueError: two dependencies at one parameter, or one where no name can reach it.
+    """
+    metadata = annotated_metadata(function)
+    found: dict[str, Dependency[Any]] = {}
+    for name, parameter in signature_of(function).parameters.items():
+        candidates = (parameter.default, *metadata.get(name, ()))
+        here = [c for c in candidates if is_dependency(c)]
+        if not here:
+            continue
+        if len(here) > 1:
+            raise ValueError(
+                f"parameter {name!r} of {function_label(function)!r} has {len(here)} dependencies: "
+                "leave one"
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise ValueError(
+                f"parameter {name!r} of {function_label(function)!r} is positional-only; a "
+                "dependency is passed by name: move the '/' before it"
+            )
+        found[name] = here[0]
+    return found
+
+
+def _positional_names(function: Callable[..., Any]) -> list[str]:
+    return [
+        p.name
+        for p in signature_of(function).parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+
+
+class _Compiler:
+    """Depth first from the task's parameters: a step is written once all it needs is written."""
+
+    def __init__(self, function: Callable[..., Any], *, without: frozenset[str]) -> None:
+        self._function = function
+        self._parameters = {
+            name: dependency
+            for name, dependency in get_dependency_parameters(function).items()
+            if name not in without
+        }
+        self._positions = {name: i for i, name in enumerate(_positional_names(function))}
+        self._defaults = {
+            name: parameter.default
+            for name, parameter in signature_of(function).parameters.items()
+            if parameter.default is not parameter.empty
+            and not isinstance(parameter.default, Dependency)
+        }
+        self._steps: list[Step] = []
+        self._written: dict[Hashable, int] = {}
+        #: What is being worked out at the moment, outermost first, and what to call it.
+        self._path: dict[Hashable, str] = {}
+        #: Keys hold the id() of dependencies: those must not be freed, and their ids reused.
+        self._kept: list[object] = []
+
+    def compile(self) -> Plan:
+        # Runtimes last: they are entered directly around the call.
+        order = sorted(self._parameters, key=lambda n: isinstance(self._parameters[n], Runtime))
+        indices = {name: self._write(name, self._parameters[name]) for name in order}
+        dependencies = [step.dependency for step in self._steps]
+        _refuse_second_of_single(dependencies)
+        return Plan(
+            function=self._function,
+            steps=tuple(self._steps),
+            outputs=tuple((name, indices[name]) for name in self._parameters),
+            bare=not self._parameters,
+            failure_handler=next(
+                (i for i, d in enumerate(dependencies) if isinstance(d, FailureHandler)), None
+            ),
+            parameters=frozenset(self._parameters),
+            free_positions=min(
+                (self._positions[n] for n in self._parameters if n in self._positions),
+                default=sys.maxsize,
+            ),
+            _overridden={},
+        )
+
+    def _write(self, parameter: str, dependency: Dependency[Any]) -> int:
+        """Write the step for a dependency, unless it is there; return its index."""
+        key = self._key(parameter, dependency)
+        if key in self._written:
+            return self._written[key]
+        if key in self._path:
+            circle = [*list(self._path.values())[list(self._path).index(key) :], self._path[key]]
+            raise CycleError(
+                f"the dependencies of {function_label(self._function)!r} need each other in a "
+                f"circle: {' -> '.join(circle)}"
+            )
+        self._path[key] = _label(parameter, dependency)
+        index = self._written[key] = self._step(parameter, dependency)
+        del self._path[key]
+        return index
+
+    def _step(self, parameter: str, dependency: Dependency[Any]) -> int:
+        if isinstance(dependency, EffectiveArgument):
+            name = dependency.parameter or parameter
+            if name in self._parameters:
+                return self._write(name, self._parameters[name])
+        self._steps.append(self._new_step(parameter, dependency))
+        return len(self._steps) - 1
+
+    def _new_step(self, parameter: str, dependency: Dependency[Any]) -> Step:
+        match dependency:
+            case Functional():
+                return self._functional(dependency)
+            case Argument():
+                return Step(dependency, self._lookup(parameter, dependency).provide)
+            case _ if is_provided(dependency):
+                return Step(dependency, dependency.provide)
+            case _:
+                return Step(dependency, closes=needs_closing(dependency))
+
+    def _functional(self, dependency: Functional) -> Step:
+        function, bindings = dependency.function, dependency.bindings
+        accepted = signature_of(function).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+            for name in bindings:
+                if name not in accepted:
+                    raise TypeError(f"{dependency!r}: the function has no parameter {name!r}")
+        nested = {**get_dependency_parameters(function), **bindings}
+        inputs = tuple(
+            (name, self._write(name, value))
+            for name, value in nested.items()
+            if is_dependency(value)
+        )
+        fixed = {n: v for n, v in bindings.items() if not isinstance(v, Dependency)}
+        return Step(dependency, inputs=inputs, constants=fixed)
+
+    def _lookup(self, parameter: str, dependency: Argument) -> Lookup:
+        name = dependency.parameter or parameter
+        default = dependency.default
+        if isinstance(dependency, EffectiveArgument):
+            default = self._defaults.get(name, default)
+        return Lookup(name, self._positions.get(name), default)
+
+    def _key(self, parameter: str, dependency: Dependency[Any]) -> Hashable:
+        """What makes two dependencies the same one, to be had once a run."""
+        self._kept.append(dependency)
+        match dependency:
+            case Functional(function=function, bindings=bindings):
+                bound = ((n, self._binding_key(n, bindings[n])) for n in sorted(bindings))
+                return "function", _identity(function), tuple(bound)
+            case Argument(parameter=named, default=default):
+                return type(dependency), named or parameter, _constant_key(default)
+            case _:
+                return "instance", id(dependency)
+
+    def _binding_key(self, parameter: str, value: object) -> Hashable:
+        if is_dependency(value):
+            return self._key(parameter, value)
+        return _constant_key(value)
+
+
+def _constant_key(value: object) -> Hashable:
+    return "constant", type(value), _identity(value)  # the type: 1 == True
+
+
+def _identity(value: object) -> Hashable:
+    return value if isinstance(value, Hashable) and _hashes(value) else ("id", id(value))
+
+
+def _hashes(value: Hashable) -> bool:
+    # A tuple that holds a list says that it is hashable, and is not.
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _label(parameter: str, dependency: Dependency[Any]) -> str:
+    if isinstance(dependency, Functional):
+        return function_label(dependency.function)
+    kind = dependency.written if isinstance(dependency, Argument) else type(dependency).__name__
+    return f"{kind} at {parameter!r}"
+
+
+def _refuse_second_of_single(dependencies: list[Dependency[Any]]) -> None:
+    for i, dependency in enumerate(dependencies):
+        for cls in inspect.getmro(type(dependency)):
+            if not (issubclass(cls, Dependency) and cls.single):
+                continue
+            if any(isinstance(other, cls) for other in dependencies[i + 1 :]):
+                raise ValueError(f"Only one {cls.__name__} dependency is allowed per task")

@@ -1,0 +1,166 @@
+"""Executes a plan for one run of a task."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import AsyncExitStack
+from contextvars import Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+from docket.dependencies.base import (
+    FailureHandler,
+    Runtime,
+    TaskRun,
+    current_docket,
+    current_execution,
+    current_worker,
+)
+from docket.dependencies.errors import UnresolvedDependencies
+from docket.dependencies.functional import Functional
+from docket.dependencies.plan import Plan, Step
+
+if TYPE_CHECKING:
+    from docket.docket import Docket
+    from docket.execution import Execution
+    from docket.worker import Worker
+
+
+class Resolution(TaskRun):
+    """The dependencies of one run: entered before the call, left, in reverse order, after it.
+
+        async with Resolution(plan, docket=docket, worker=worker, execution=execution) as kwargs:
+            result = await function(*execution.args, **kwargs)
+
+    As with any `async with`, a context manager among the dependencies that swallows the task's
+    exception ends it there: the run then completes, with no result.
+    """
+
+    __slots__ = ("_plan", "_stack", "_tokens", "_values")
+
+    def __init__(self, plan: Plan, *, docket: Docket, worker: Worker, execution: Execution) -> None:
+        super().__init__(docket, worker, execution)
+        self._plan = plan.given(execution.args, execution.kwargs)
+        self._values: list[Any] = []
+        #: Made when there is something to close: most plans have nothing.
+        self._stack: AsyncExitStack | None = None
+        self._tokens: tuple[Token[Docket], Token[Worker], Token[Execution]] | None = None
+
+    async def __aenter__(self) -> dict[str, object]:
+        """Resolve every dependency, once.
+
+        Returns:
+            The keyword arguments to call the task with: the caller's and the resolved.
+
+        Raises:
+            UnresolvedDependencies: some could not be had (an ExceptionGroup of the causes). Those
+                that need none of these were tried as well, so that all failures are told at once;
+                what was entered has been left again.
+        """
+        self._tokens = (
+            current_docket.set(self.docket),
+            current_worker.set(self.worker),
+            current_execution.set(self.execution),
+        )
+        try:
+            await self._resolve()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        values = self._values
+        kwargs = dict(self.execution.kwargs)
+        for name, index in self._plan.outputs:
+            kwargs[name] = values[index]
+        return kwargs
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool | None:
+        try:
+            if self._stack is None:
+                return None
+            return await self._stack.__aexit__(exc_type, exc_value, traceback)
+        finally:
+            self._leave_context()
+
+    def failure_handler(self) -> FailureHandler[Any] | None:
+        """What decides whether the task runs again after a failure, that of the resolution too."""
+        index = self._plan.failure_handler
+        if index is None:
+            return None
+        if index < len(self._values) and isinstance(self._values[index], FailureHandler):
+            return self._values[index]
+        # The resolution did not come to it, or it gives the task something else than itself.
+        return cast("FailureHandler[Any]", self._plan.steps[index].dependency)
+
+    async def _resolve(self) -> None:
+        failures: dict[int, Exception] = {}
+        values = self._values
+        for index, step in enumerate(self._plan.steps):
+            cause = _failed_input(step, failures) if failures else None
+            if cause is not None:
+                failures[index] = cause
+                values.append(None)
+                continue
+            try:
+                if step.provide is not None:
+                    values.append(step.provide(self))
+                else:
+                    values.append(await self._open(step))
+            except Exception as error:
+                failures[index] = error
+                values.append(None)
+        if failures:
+            raise self._unresolved(failures)
+
+    async def _open(self, step: Step) -> object:
+        dependency = step.dependency
+        if isinstance(dependency, Functional):
+            return await self._call(dependency, step)
+        if isinstance(dependency, Runtime):
+            return await self._closing().enter_async_context(dependency.scope(self))
+        if step.closes:
+            return await self._closing().enter_async_context(dependency)
+        return await dependency.__aenter__()
+
+    async def _call(self, dependency: Functional, step: Step) -> object:
+        arguments = dict(step.constants)
+        for name, index in step.inputs:
+            arguments[name] = self._values[index]
+        produced = dependency.produce(**arguments)
+        if dependency.is_coroutine:
+            return await produced
+        kind = type(cast(object, produced))
+        if hasattr(kind, "__aenter__"):
+            return await self._closing().enter_async_context(produced)
+        if hasattr(kind, "__enter__"):
+            return self._closing().enter_context(produced)
+        return await produced if inspect.isawaitable(produced) else produced
+
+    def _closing(self) -> AsyncExitStack:
+        if self._stack is None:
+            self._stack = AsyncExitStack()
+        return self._stack
+
+    def _unresolved(self, failures: dict[int, Exception]) -> UnresolvedDependencies:
+        names = [name for name, index in self._plan.outputs if index in failures]
+        causes = list({id(error): error for error in failures.values()}.values())
+        return UnresolvedDependencies(
+            f"Failed to resolve dependencies for parameter(s): {', '.join(names)}", causes
+        )
+
+    def _leave_context(self) -> None:
+        if self._tokens is not None:
+            docket, worker, execution = self._tokens
+            self._tokens = None
+            current_execution.reset(execution)
+            current_worker.reset(worker)
+            current_docket.reset(docket)
+
+
+def _failed_input(step: Step, failures: dict[int, Exception]) -> Exception | None:
+    return next((failures[index] for _, index in step.inputs if index in failures), None)

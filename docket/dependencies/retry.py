@@ -1,0 +1,135 @@
+"""`Retry` and `ExponentialRetry`: a task that failed is tried again.
+
+Whether and when is a value, `Again`, that the executor hands to the next exchange; nothing is
+scheduled here. Delays are relative, so that no clock but the server's has a say.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
+
+from docket.dependencies.base import FailureHandler, ProvidedDependency, TaskRun
+from docket.dependencies.errors import ForcedRetry
+from docket.lifecycle import Again
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
+
+#: Doubling is bounded here, long after any sensible maximum: 2.0 ** 1024 is no float any more.
+_MOST_DOUBLINGS = 64
+
+
+class Retry(FailureHandler[Any], ProvidedDependency[Any]):
+    """Try a failed task again, after the same delay each time.
+
+    In the task, the parameter's value is the retry of this run: its `attempt` counts from 1.
+
+    Args:
+        attempts: how many attempts to make in all; None: no limit.
+        delay: time from the end of a failed attempt to the next one.
+
+    Raises:
+        ValueError: the delay is negative.
+    """
+
+    def __init__(self, attempts: int | None = 1, delay: timedelta = timedelta(0)) -> None:
+        _refuse_negative("delay", delay)
+        self.attempts = attempts
+        self.delay = delay
+        self.attempt = 1
+
+    @classmethod
+    def forever(cls, delay: timedelta = timedelta(0)) -> Self:
+        """Try again without limit, after `delay` each time."""
+        return cls(attempts=None, delay=delay)
+
+    def provide(self, run: TaskRun) -> Self:
+        # Not constructed anew: subclasses have constructors of their own.
+        of_this_run = copy(self)
+        of_this_run.attempt = run.execution.attempt
+        return of_this_run
+
+    def in_(self, delay: timedelta) -> NoReturn:
+        """End this attempt here and try again after `delay`, if there is an attempt left.
+
+        Raises:
+            ForcedRetry: always; let it leave the task. It is what the task fails with when this
+                was its last attempt.
+        """
+        raise ForcedRetry(max(delay, timedelta(0)))
+
+    def after(self, delay: timedelta) -> NoReturn:
+        """The same as `in_`."""
+        self.in_(delay)
+
+    def at(self, when: datetime) -> NoReturn:
+        """End this attempt here and try again at `when` (at once if that has passed)."""
+        self.in_(when - datetime.now(when.tzinfo))
+
+    def after_failure(self, execution: Execution, error: BaseException) -> Again | None:
+        if self.attempts is not None and execution.attempt >= self.attempts:
+            return None
+        forced = _forced_delay(error)
+        delay = self.delay_after(execution.attempt) if forced is None else forced
+        return Again(
+            delay.total_seconds(), execution.attempt + 1, error=error if forced is None else None
+        )
+
+    def delay_after(self, attempt: int) -> timedelta:
+        """The time between the failed attempt of this number (from 1) and the next one."""
+        return self.delay
+
+
+class ExponentialRetry(Retry):
+    """Try a failed task again, after twice the delay each time.
+
+    Args:
+        attempts: how many attempts to make in all; None: no limit.
+        minimum_delay: the delay after the first attempt.
+        maximum_delay: no delay is longer.
+
+    Raises:
+        ValueError: a delay is negative.
+    """
+
+    def __init__(
+        self,
+        attempts: int | None = 1,
+        minimum_delay: timedelta = timedelta(seconds=1),
+        maximum_delay: timedelta = timedelta(seconds=64),
+    ) -> None:
+        super().__init__(attempts, minimum_delay)
+        _refuse_negative("maximum_delay", maximum_delay)
+        self.minimum_delay = minimum_delay
+        self.maximum_delay = maximum_delay
+
+    @classmethod
+    def forever(
+        cls,
+        delay: timedelta = timedelta(seconds=1),
+        maximum_delay: timedelta = timedelta(seconds=64),
+    ) -> Self:
+        """Try again without limit, the delay doubling from `delay` to `maximum_delay`."""
+        return cls(attempts=None, minimum_delay=delay, maximum_delay=maximum_delay)
+
+    def delay_after(self, attempt: int) -> timedelta:
+        doublings = min(max(attempt - 1, 0), _MOST_DOUBLINGS)
+        seconds = self.minimum_delay.total_seconds() * 2.0**doublings
+        return timedelta(seconds=min(seconds, self.maximum_delay.total_seconds()))
+
+
+def _refuse_negative(name: str, delay: timedelta) -> None:
+    if delay < timedelta(0):
+        raise ValueError(f"{name} of a retry must not be negative, got {delay!r}")
+
+
+def _forced_delay(error: BaseException) -> timedelta | None:
+    # A dependency may force the retry too; its ForcedRetry then comes inside the group.
+    if isinstance(error, ForcedRetry):
+        return error.delay
+    if isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return next((d for d in map(_forced_delay, inner) if d is not None), None)
+    return None

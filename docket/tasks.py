@@ -1,0 +1,65 @@
+"""Tasks that every docket knows: to see that a pool works, and what a failure looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+from docket.annotations import Logged
+from docket.dependencies import CurrentDocket, CurrentExecution, CurrentWorker, TaskLogger
+
+if TYPE_CHECKING:
+    # Only for readers and type checkers: docket.docket itself may register these tasks.
+    from docket.docket import Docket
+    from docket.execution import Execution
+    from docket.worker import Worker
+
+
+async def trace(
+    message: Annotated[str, Logged],
+    logger: logging.LoggerAdapter[logging.Logger] = TaskLogger(),
+    docket: Docket = CurrentDocket(),
+    worker: Worker = CurrentWorker(),
+    execution: Execution = CurrentExecution(),
+) -> None:
+    """Log a message with the way it took: docket, worker, and how late it is."""
+    logger.info(
+        "%s: task %r of docket %r runs on worker %r, %s after it was due",
+        message,
+        execution.key,
+        docket.name,
+        worker.name,
+        datetime.now(execution.when.tzinfo) - execution.when,
+    )
+
+
+async def fail(
+    message: Annotated[str, Logged],
+    docket: Docket = CurrentDocket(),
+    worker: Worker = CurrentWorker(),
+    execution: Execution = CurrentExecution(),
+) -> None:
+    """Fail, with the message.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError(
+        f"{message}: task {execution.key!r} of docket {docket.name!r} "
+        f"fails on worker {worker.name!r} as it was asked to"
+    )
+
+
+async def sleep(
+    seconds: Annotated[float, Logged],
+    logger: logging.LoggerAdapter[logging.Logger] = TaskLogger(),
+) -> None:
+    """Do nothing for so many seconds."""
+    logger.info("Sleeping for %s seconds", seconds)
+    await asyncio.sleep(seconds)
+
+
+#: What a worker registers when it is told no tasks.
+standard_tasks = [trace, fail, sleep]

@@ -1,0 +1,195 @@
+"""Whether a failed task runs again, and when, is decided as a value."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from docket.dependencies import (
+    Depends,
+    ExponentialRetry,
+    FailureHandler,
+    ForcedRetry,
+    Retry,
+    UnresolvedDependencies,
+)
+from docket.lifecycle import Again
+from tests.support.runs import Run, execute, resolution_of
+
+pytestmark = pytest.mark.anyio
+
+ERROR = ValueError("of the task")
+
+
+async def nothing() -> None: ...
+
+
+def after_failure(retry: Retry, attempt: int, error: BaseException = ERROR) -> Again | None:
+    execution: Any = Run(nothing, attempt=attempt)
+    return retry.after_failure(execution, error)
+
+
+def test_a_failure_is_tried_again_until_the_attempts_are_used_up() -> None:
+    retry = Retry(attempts=3, delay=timedelta(seconds=5))
+
+    assert after_failure(retry, 1) == Again(5.0, 2, error=ERROR)
+    assert after_failure(retry, 2) == Again(5.0, 3, error=ERROR)
+    assert after_failure(retry, 3) is None
+
+
+def test_by_default_there_is_one_attempt_and_no_delay() -> None:
+    assert after_failure(Retry(), 1) is None
+    assert after_failure(Retry(attempts=2), 1) == Again(0.0, 2, error=ERROR)
+
+
+def test_without_a_number_of_attempts_it_never_gives_up() -> None:
+    for retry in Retry(attempts=None, delay=timedelta(0)), Retry.forever():
+        assert after_failure(retry, 10**9) == Again(0.0, 10**9 + 1, error=ERROR)
+    assert Retry.forever(timedelta(seconds=2)).delay == timedelta(seconds=2)
+
+
+def test_exponential_delays_double_up_to_the_maximum() -> None:
+    retry = ExponentialRetry(
+        attempts=None, minimum_delay=timedelta(seconds=1), maximum_delay=timedelta(seconds=10)
+    )
+
+    delays = [retry.delay_after(attempt).total_seconds() for attempt in (1, 2, 3, 4, 5, 6, 10**6)]
+
+    assert delays == [1, 2, 4, 8, 10, 10, 10]
+
+
+def test_exponential_retry_keeps_its_defaults_and_its_bounds() -> None:
+    retry = ExponentialRetry.forever()
+
+    assert (retry.attempts, retry.minimum_delay, retry.maximum_delay) == (
+        None,
+        timedelta(seconds=1),
+        timedelta(seconds=64),
+    )
+    assert ExponentialRetry().attempts == 1
+    assert after_failure(ExponentialRetry(attempts=2), 2) is None
+    assert after_failure(ExponentialRetry(attempts=2), 1) == Again(1.0, 2, error=ERROR)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Retry(delay=timedelta(seconds=-1)),
+        lambda: ExponentialRetry(minimum_delay=timedelta(seconds=-1)),
+        lambda: ExponentialRetry(maximum_delay=timedelta(seconds=-1)),
+    ],
+)
+def test_a_negative_delay_is_refused(make: Any) -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        make()
+
+
+async def test_the_task_sees_its_attempt_and_the_declaration_stays_as_it_is() -> None:
+    declared = ExponentialRetry(attempts=5)
+
+    async def task(retry: ExponentialRetry = declared) -> Any:
+        return retry
+
+    seen = await execute(Run(task, attempt=4))
+
+    assert (type(seen), seen.attempt, seen.attempts, seen.delay) == (
+        ExponentialRetry,
+        4,
+        5,
+        timedelta(seconds=1),
+    )
+    assert declared.attempt == 1
+
+
+def test_a_forced_retry_brings_its_own_delay_and_counts_as_an_attempt() -> None:
+    retry = Retry(attempts=2, delay=timedelta(seconds=5))
+
+    with pytest.raises(ForcedRetry) as caught:
+        retry.in_(timedelta(seconds=30))
+
+    assert after_failure(retry, 1, caught.value) == Again(30.0, 2)
+    assert after_failure(retry, 2, caught.value) is None
+    assert "retry in 0:00:30" in str(caught.value)
+
+
+def test_after_is_another_name_for_in() -> None:
+    with pytest.raises(ForcedRetry) as caught:
+        Retry.forever().after(timedelta(seconds=3))
+    assert caught.value.delay == timedelta(seconds=3)
+
+
+def test_at_an_instant_is_the_time_until_then_and_at_once_when_it_has_passed() -> None:
+    with pytest.raises(ForcedRetry) as caught:
+        Retry.forever().at(datetime.now(UTC) + timedelta(hours=1))
+    assert timedelta(minutes=59) < caught.value.delay <= timedelta(hours=1)
+
+    with pytest.raises(ForcedRetry) as caught:
+        Retry.forever().at(datetime.now(UTC) - timedelta(hours=1))
+    assert caught.value.delay == timedelta(0)
+
+
+def test_a_forced_retry_is_found_within_a_group() -> None:
+    forced = ForcedRetry(timedelta(seconds=7))
+    group = ExceptionGroup("g", [ERROR, ExceptionGroup("inner", [forced])])
+
+    assert after_failure(Retry.forever(), 1, group) == Again(7.0, 2)
+    without = ExceptionGroup("g", [ERROR])
+    assert after_failure(Retry.forever(), 1, without) == Again(0.0, 2, error=without)
+
+
+async def test_the_retry_is_asked_of_the_value_of_this_run() -> None:
+    async def task(retry: Retry = Retry(attempts=3)) -> None:
+        retry.in_(timedelta(seconds=9))
+
+    run = Run(task, attempt=2)
+    execution: Any = run
+    resolution = resolution_of(run)
+
+    with pytest.raises(ForcedRetry) as caught:
+        async with resolution as kwargs:
+            await task(**kwargs)
+    handler = resolution.failure_handler()
+
+    assert isinstance(handler, Retry)
+    assert handler.attempt == 2
+    assert handler.after_failure(execution, caught.value) == Again(9.0, 3)
+
+
+async def test_a_failed_resolution_is_retried_too() -> None:
+    def broken() -> None:
+        raise ERROR
+
+    async def task(b: None = Depends(broken), retry: Retry = Retry(attempts=2)) -> None: ...
+
+    run = Run(task)
+    execution: Any = run
+    resolution = resolution_of(run)
+
+    with pytest.raises(UnresolvedDependencies) as caught:
+        async with resolution:
+            raise AssertionError("not reached")
+    handler = resolution.failure_handler()
+
+    assert handler is not None
+    assert handler.after_failure(execution, caught.value) == Again(0.0, 2, error=caught.value)
+
+
+async def test_a_handler_of_ones_own_that_gives_the_task_another_value_still_decides() -> None:
+    class OnlyOnce(FailureHandler[str]):
+        async def __aenter__(self) -> str:
+            return "a word"
+
+        def after_failure(self, execution: Any, error: BaseException) -> Again | None:
+            return Again(1.0, 2) if execution.attempt == 1 else None
+
+    declared: Any = OnlyOnce()
+
+    async def task(word: str = declared) -> str:
+        return word
+
+    run = Run(task)
+    resolution = resolution_of(run)
+    async with resolution as kwargs:
+        assert await task(**kwargs) == "a word"
+
+    assert resolution.failure_handler() is declared

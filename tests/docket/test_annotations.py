@@ -1,0 +1,117 @@
+"""What stands in `Annotated`, and how a call looks in the log."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+
+from docket.annotations import Annotation, CallFormat, Logged, annotated_metadata, signature_of
+from docket.dependencies import Depends, compile_plan
+
+if TYPE_CHECKING:
+    from decimal import Decimal as OnlyForTypeCheckers
+
+
+def provide() -> str:
+    return "provided"
+
+
+async def the_task(
+    a: Annotated[int, Logged],
+    secret: str,
+    *rest: Annotated[int, Logged()],
+    b: Annotated[int, Logged] = 0,
+    hidden: int = 0,
+    **more: Annotated[str, Logged],
+) -> None: ...
+
+
+def described(*args: Any, **kwargs: Any) -> str:
+    return CallFormat(the_task)("the_task", args, kwargs)
+
+
+def test_a_call_is_logged_with_what_is_logged_and_dots_for_the_rest() -> None:
+    assert described(1, b=2) == "the_task(1, b=2)"
+    assert described(1, "secret", b=2) == "the_task(1, ..., b=2)"
+    assert described(1, secret="x", hidden=3) == "the_task(1, secret=..., hidden=...)"
+
+
+def test_what_goes_to_the_rest_is_logged_as_the_rest_is_annotated() -> None:
+    assert described(1, "secret", 3, 4, c="d") == "the_task(1, ..., 3, 4, c='d')"
+
+
+def test_more_arguments_than_the_function_takes_are_shown_as_dots() -> None:
+    async def one(a: Annotated[int, Logged]) -> None: ...
+
+    assert CallFormat(one)("one", (1, 2), {"x": 3}) == "one(1, ..., x=...)"
+
+
+def test_a_task_may_go_by_another_name() -> None:
+    assert CallFormat(the_task)("other", (1,), {}) == "other(1)"
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown"),
+    [
+        ([1, 2], "[len 2]"),
+        ("ab", "[len 2]"),
+        ({1: 1, 2: 2}, "{len 2}"),
+        ({1, 2}, "{len 2}"),
+        (frozenset({1, 2}), "{len 2}"),
+        ((1, 2), "(len 2)"),
+        (2, "..."),
+    ],
+)
+def test_only_the_length_is_shown_in_the_brackets_of_its_kind(argument: Any, shown: str) -> None:
+    assert Logged(length_only=True).format(argument) == shown
+    assert Logged().format(argument) == repr(argument)
+
+
+def test_annotations_are_found_as_classes_and_as_instances() -> None:
+    found = Logged.annotated_parameters(the_task)
+
+    assert found.keys() == {"a", "rest", "b", "more"}
+    assert all(isinstance(logged, Logged) for logged in found.values())
+    assert Annotation.annotated_parameters(the_task).keys() == found.keys()
+
+
+def test_a_name_that_only_type_checkers_know_hides_nothing_beside_it() -> None:
+    async def task(
+        price: Annotated[OnlyForTypeCheckers, Logged],
+        name: Annotated[OnlyForTypeCheckers, Depends(provide)],
+        broken: Annotated[OnlyForTypeCheckers.attribute[int], Logged],
+        syntax: "not an annotation",  # noqa: F722
+    ) -> None: ...
+
+    assert annotated_metadata(task).keys() == {"price", "name"}
+    assert dict(compile_plan(task).outputs) == {"name": 0}
+
+
+def test_a_dependency_on_a_name_that_is_not_there_is_told_at_registration() -> None:
+    def local() -> None: ...
+
+    async def task(a: Annotated[str, Depends(local)]) -> None: ...
+
+    with pytest.raises(TypeError, match=r"ForwardRef.'local'. is not a callable"):
+        compile_plan(task)
+
+
+def test_annotations_of_partials_classes_and_callable_objects_are_found() -> None:
+    class Service:
+        def __init__(self, a: Annotated[int, Logged]) -> None: ...
+
+        def __call__(self, b: Annotated[int, Logged]) -> None: ...
+
+    assert annotated_metadata(partial(partial(the_task, 1), 2)).keys() == {"rest", "b", "more"}
+    assert annotated_metadata(Service).keys() == {"a"}
+    assert annotated_metadata(Service(1)).keys() == {"b"}
+    assert annotated_metadata(Service(1).__call__).keys() == {"b"}
+    assert annotated_metadata(dict) == {}
+
+
+def test_a_signature_that_python_cannot_show_is_taken_as_empty() -> None:
+    assert not signature_of(dict).parameters
+    with pytest.raises(TypeError):
+        signature_of(5)
