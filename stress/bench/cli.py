@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from stress.bench import floor
+from stress.bench import drain, enqueue, floor, idle, kill, latency, memory, schedule
 from stress.bench.report import Report
 from stress.bench.server import server
 
@@ -59,6 +59,21 @@ def count_option(default: int, what: str) -> Callable[..., Any]:
     )
 
 
+def seconds_option(default: float, what: str) -> Callable[..., Any]:
+    positive = click.FloatRange(min=0, min_open=True)
+    return click.option("--seconds", default=default, show_default=True, type=positive, help=what)
+
+
+def processes_option(default: int) -> Callable[..., Any]:
+    return click.option(
+        "--processes",
+        default=default,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Workers of the pool.",
+    )
+
+
 concurrency_option = click.option(
     "--concurrency",
     "concurrencies",
@@ -74,3 +89,45 @@ concurrency_option = click.option(
 async def floor_command(url: str, **arguments: Any) -> Report:
     """The least a Python worker could do with the same state kept."""
     return await floor.run(url, **arguments)
+
+
+@command("drain", count_option(20_000, "Tasks a round."), concurrency_option)
+async def drain_command(url: str, **arguments: Any) -> Report:
+    """How fast one worker process empties a backlog, beside the floor."""
+    return await drain.run(url, **arguments)
+
+
+@command("enqueue", count_option(1_000, "Adds at once."))
+async def enqueue_command(url: str, **arguments: Any) -> Report:
+    """What concurrent adds cost, beside adds that are awaited one by one."""
+    return await enqueue.run(url, **arguments)
+
+
+@command("latency", count_option(400, "Tasks a round."))
+async def latency_command(url: str, **arguments: Any) -> Report:
+    """From an add to the start in the idle worker of another process."""
+    return await latency.run(url, **arguments)
+
+
+@command("schedule", count_option(1_000, "Tasks a round."), seconds_option(5, "Span of due times."))
+async def schedule_command(url: str, **arguments: Any) -> Report:
+    """How late tasks start that are due at random instants."""
+    return await schedule.run(url, **arguments)
+
+
+@command("kill", count_option(400, "Tasks a round."), rounds=10)
+async def kill_command(url: str, **arguments: Any) -> Report:
+    """SIGKILL to one of two busy workers: when its tasks start again, when it is replaced."""
+    return await kill.run(url, **arguments)
+
+
+@command("idle", processes_option(2), seconds_option(10, "Length of a round."))
+async def idle_command(url: str, **arguments: Any) -> Report:
+    """What a pool with nothing to do costs."""
+    return await idle.run(url, **arguments)
+
+
+@command("memory", processes_option(8))
+async def memory_command(url: str, **arguments: Any) -> Report:
+    """What preloaded workers without tasks cost in memory."""
+    return await memory.run(url, **arguments)

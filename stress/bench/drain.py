@@ -1,0 +1,89 @@
+"""Drain: how fast one worker process empties a backlog, beside the floor in the same minute."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import psutil
+
+from docket import Docket, Worker
+from stress.bench import floor
+from stress.bench.child import measure
+from stress.bench.jobs import no_op
+from stress.bench.report import Figure, Report
+from stress.bench.server import docket_name
+
+FILL_CHUNK = 1000
+
+#: Of the floor, at least.
+TARGET_RATIO = 0.5
+#: Pipeline, bell, subscriber, keeper: whatever the concurrency.
+TARGET_CONNECTIONS = 4
+
+
+async def fill(url: str, name: str, count: int) -> None:
+    """Measured by `enqueue`, not here: add `count` no-op tasks."""
+    async with Docket(name, url) as docket:
+        docket.register(no_op)
+        for start in range(0, count, FILL_CHUNK):
+            adds = range(start, min(start + FILL_CHUNK, count))
+            await asyncio.gather(*(docket.add(no_op)() for _ in adds))
+
+
+async def library(url: str, name: str, count: int, concurrency: int) -> tuple[float, int]:
+    """Measured part: seconds for one worker to run the `count` tasks of `name`; connections held.
+
+    Raises:
+        RuntimeError: it ran another number of tasks.
+    """
+    process = psutil.Process()
+    sockets_before = len(process.net_connections("all"))
+    async with Docket(name, url) as docket:
+        docket.register(no_op)
+        async with Worker(docket, concurrency=concurrency) as worker:
+            started = time.perf_counter()
+            await worker.run_until_finished()
+            seconds = time.perf_counter() - started
+            if worker.counters.succeeded != count:
+                raise RuntimeError(f"{worker.counters.succeeded} of {count} tasks succeeded")
+            return seconds, len(process.net_connections("all")) - sockets_before
+
+
+async def library_rate(url: str, count: int, concurrency: int) -> tuple[float, int]:
+    """Tasks a second of one worker process, and the connections it held."""
+    async with docket_name(url) as name:
+        await measure(fill, url=url, name=name, count=count)
+        seconds, connections = await measure(
+            library, url=url, name=name, count=count, concurrency=concurrency
+        )
+    return count / seconds, connections
+
+
+async def run(url: str, *, rounds: int, count: int, concurrencies: Sequence[int]) -> Report:
+    """Library and floor in alternating rounds, so that a busy minute slows both.
+
+    Args:
+        url: of the server.
+        rounds: how often each is measured.
+        count: tasks a round.
+        concurrencies: of the worker, one set of figures each.
+    """
+    report = Report("drain", {"tasks": count, "rounds": rounds})
+    for concurrency in concurrencies:
+        floors: list[float] = []
+        libraries: list[float] = []
+        connections: list[float] = []
+        for _ in range(rounds):
+            floors.append(await floor.rate(url, count, concurrency))
+            rate, held = await library_rate(url, count, concurrency)
+            libraries.append(rate)
+            connections.append(held)
+        ratios = [ours / least for ours, least in zip(libraries, floors, strict=True)]
+        at = f"concurrency {concurrency}"
+        report.figures += [
+            Figure(f"floor, {at}", floors, "tasks/s"),
+            Figure(f"library, {at}", libraries, "tasks/s"),
+            Figure(f"library / floor, {at}", ratios, "", at_least=TARGET_RATIO),
+            Figure(f"connections, {at}", connections, "", at_most=TARGET_CONNECTIONS),
+        ]
+    return report

@@ -1,0 +1,111 @@
+"""A pool of worker processes under the real runtime, asked by its own endpoints."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+STARTED_SECONDS = 30.0
+STOPPED_SECONDS = 40.0
+
+#: Between two looks at /status: much less than what is measured by looking.
+LOOK_SECONDS = 0.004
+
+Status = dict[str, Any]
+
+
+class PoolFailed(RuntimeError):
+    """The runtime ended, or did not get where it was expected in time."""
+
+
+class Pool:
+    """One run of docket-supervisor. Made by `pool`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self._process = process
+        self._status_url = f"http://127.0.0.1:{port}/status"
+
+    async def status(self) -> Status | None:
+        """What /status says; None while nobody answers there."""
+        try:
+            return await asyncio.to_thread(_get_json, self._status_url)
+        except (urllib.error.URLError, ConnectionError):
+            return None
+
+    async def until(self, condition: Callable[[Status], bool], seconds: float) -> Status:
+        """Look at /status until `condition` holds of it.
+
+        Raises:
+            PoolFailed: it did not within `seconds`, or the runtime ended.
+        """
+        status: Status | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    if self._process.returncode is not None:
+                        raise PoolFailed(await self.printed())
+                    status = await self.status()
+                    if status is not None and condition(status):
+                        return status
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            raise PoolFailed(f"not within {seconds:g} s; the last status: {status}") from None
+
+    async def printed(self) -> str:
+        """Everything the runtime logged, once it has ended."""
+        _, err = await self._process.communicate()
+        return f"the runtime ended with {self._process.returncode}:\n{err.decode()}"
+
+
+def ready_pids(status: Status) -> list[int]:
+    """The processes of the workers that are ready."""
+    return [worker["pid"] for worker in status["workers"] if worker["state"] == "ready"]
+
+
+@contextlib.asynccontextmanager
+async def pool(
+    url: str, name: str, *, processes: int, tasks: str, concurrency: int = 10
+) -> AsyncIterator[Pool]:
+    """A pool whose workers are all ready; drained and ended after the block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    options = {
+        "--url": url,
+        "--docket": name,
+        "--tasks": tasks,
+        "--processes": str(processes),
+        "--concurrency": str(concurrency),
+        "--http": f"127.0.0.1:{port}",
+        "--logging-level": "WARNING",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "supervisor.cli"),
+        *(word for option in options.items() for word in option),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    running = Pool(process, port)
+    try:
+        await running.until(lambda status: len(ready_pids(status)) == processes, STARTED_SECONDS)
+        yield running
+        process.terminate()
+        async with asyncio.timeout(STOPPED_SECONDS):
+            printed = await running.printed()
+        if process.returncode != 0:
+            raise PoolFailed(printed)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _get_json(url: str) -> Status:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return json.load(answer)
