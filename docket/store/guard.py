@@ -18,6 +18,7 @@ must not end the server before the owner has drained.
 
 import contextlib
 import fcntl
+import io
 import os
 import select
 import signal
@@ -52,8 +53,8 @@ class FolderInUse(Exception):
 class Plan:
     """What the owner wants: the command line, in this order.
 
-    `folder` is a descriptor of the data folder (-1: none, nothing is kept), `scratch` a temporary
-    folder that we make and remove ("": none needed). Log and lock go to the data folder, if any.
+    `folder` is a descriptor of the data folder (-1: nothing is kept), `scratch` the path of a
+    temporary folder for us to make and remove ("": not needed).
     """
 
     def __init__(self, arguments: list[str]) -> None:
@@ -64,9 +65,7 @@ class Plan:
 
 
 class Report:
-    """Our end of the status pipe: "guard" and "ready" with a pid, "failed", "in-use" or "ended" with
-    a reason, "stopped" at the end. If its reader is dead, that is the lifeline's news.
-    """
+    """Our end of the status pipe. If its reader is dead, that is the lifeline's news."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -129,7 +128,6 @@ class Server:
         return self.exited is not None
 
     def kill(self) -> None:
-        """Does nothing once it has ended."""
         if not self.reap():
             os.kill(self.pid, signal.SIGKILL)
             self.reap(options=0)
@@ -196,7 +194,6 @@ class Probe:
         self.ready = False
 
     def ask(self) -> None:
-        """There was news."""
         if self.asked:
             self.again = True
             return
@@ -228,8 +225,6 @@ class Probe:
 
 
 class Watch:
-    """The life of one server, from its first line of output to its end."""
-
     def __init__(self, plan: Plan, report: Report, server: Server, wakeup: int) -> None:
         self.plan = plan
         self.report = report
@@ -239,15 +234,14 @@ class Watch:
         self.speaking = True
 
     def run(self) -> None:
-        """Returns when the server has ended, by itself or because its owners are gone."""
+        """Returns when the server has ended, by itself or with its owners."""
         while not self.server.reap():
             happened = self.wait()
             if self.plan.lifeline in happened:
-                self.end()
-                return
+                return self.end()
             if not self.probe.ready:
                 self.look(happened)
-        self.report.say("ended" if self.probe.ready else "failed", self.server.epitaph())
+        return self.report.say("ended" if self.probe.ready else "failed", self.server.epitaph())
 
     def look(self, happened: set[int]) -> None:
         """Is it ready? Asked on each news; the answer comes on a later turn."""
@@ -277,23 +271,26 @@ class Watch:
         return happened
 
     def end(self) -> None:
-        """SHUTDOWN, two seconds, SIGKILL. What it acknowledged is on its disk either way."""
+        """SHUTDOWN, two seconds, SIGKILL. What it acknowledged is on its disk either way.
+
+        Without FORCE a server that is just writing its first append-only file refuses.
+        """
         self.probe.close()
         deadline = time.monotonic() + SHUTDOWN_SECONDS
         # A server that does not listen yet has nothing to save.
         with contextlib.suppress(OSError), connect(self.plan.address, SHUTDOWN_SECONDS) as asked:
-            asked.sendall(b"SHUTDOWN NOSAVE NOW\r\n")
+            asked.sendall(b"SHUTDOWN NOSAVE NOW FORCE\r\n")
             while not self.server.reap() and (left := deadline - time.monotonic()) > 0:
                 self.wait(left, owners=False)
         self.server.kill()
 
 
-def take_lock(plan: Plan) -> None:
-    """Locks the folder we are in, for our life and the server's, or raises FolderInUse.
+def take_lock(plan: Plan) -> io.BufferedRandom:
+    """Enters the data folder and locks it until the file is closed and the server has ended.
 
-    The server inherits the lock: as long as it lives, even without us, there is no second one.
     The file is never removed, or two could each lock a file of that name.
     """
+    os.fchdir(plan.folder)
     fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -302,11 +299,12 @@ def take_lock(plan: Plan) -> None:
     os.ftruncate(fd, 0)
     os.pwrite(fd, os.fsencode(f"{plan.owner}\n{plan.address}\n"), 0)
     os.set_inheritable(fd, True)
+    return os.fdopen(fd, "r+b")
 
 
 def wait_for_lock(fd: int, seconds: float) -> None:
     """Blocks in flock, so that we own the folder the moment it is free; an alarm ends the wait."""
-    signal.signal(signal.SIGALRM, on_alarm)
+    signal.signal(signal.SIGALRM, expire)
     try:
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -317,7 +315,7 @@ def wait_for_lock(fd: int, seconds: float) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
 
-def on_alarm(_signal: int, _frame: object) -> None:
+def expire(_signal: int, _frame: object) -> None:
     raise TimeoutError
 
 
@@ -332,27 +330,19 @@ def remove(folder: str) -> None:
         os.rmdir(folder)
 
 
-def make_home(plan: Plan) -> None:
-    """Leaves us in the folder that the server works in."""
-    if plan.scratch:
-        os.mkdir(plan.scratch, 0o700)
-    if plan.folder < 0:
-        os.chdir(plan.scratch)
-    else:
-        os.fchdir(plan.folder)
-        take_lock(plan)
-
-
 def serve(plan: Plan, report: Report, wakeup: int) -> None:
     """From the folder to the end of the server; none is left behind, whatever happens."""
-    make_home(plan)
-    server = Server(plan.command, Log())
-    try:
-        Watch(plan, report, server, wakeup).run()
-    finally:
-        server.kill()
-        with contextlib.suppress(OSError):  # there only if the server could not remove it itself
-            os.unlink(plan.address)
+    if plan.scratch:
+        os.mkdir(plan.scratch, 0o700)
+        os.chdir(plan.scratch)
+    with contextlib.nullcontext() if plan.folder < 0 else take_lock(plan):
+        server = Server(plan.command, Log())
+        try:
+            Watch(plan, report, server, wakeup).run()
+        finally:
+            server.kill()
+            with contextlib.suppress(OSError):  # the server removes it, unless it was killed
+                os.unlink(plan.address)
 
 
 def run(plan: Plan, wakeup: int) -> None:
@@ -370,6 +360,7 @@ def run(plan: Plan, wakeup: int) -> None:
         if plan.scratch:
             remove(plan.scratch)
     report.say("stopped")
+    os._exit(0)
 
 
 def settle_signals() -> int:

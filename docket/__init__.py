@@ -1,0 +1,57 @@
+"""docket: background tasks for asyncio on Redis or Valkey.
+
+Schedule coroutines now, later or forever; run them with a `Worker`, or with a pool of processes
+under `docket-supervisor`.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from docket.annotations import Logged
+from docket.dependencies import (
+    CallArgument,
+    CurrentDocket,
+    CurrentExecution,
+    CurrentWorker,
+    CycleError,
+    Depends,
+    ExponentialRetry,
+    Progress,
+    Retry,
+    TaskArgument,
+    TaskKey,
+    TaskLogger,
+    Timeout,
+)
+from docket.docket import Docket
+from docket.errors import ExecutionCancelled
+from docket.execution import Disposition, Execution, ExecutionState
+from docket.worker import Worker
+
+try:
+    __version__ = version("docket-supervisor")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0.0.0"
+
+__all__ = [
+    "CallArgument",
+    "CurrentDocket",
+    "CurrentExecution",
+    "CurrentWorker",
+    "CycleError",
+    "Depends",
+    "Disposition",
+    "Docket",
+    "Execution",
+    "ExecutionCancelled",
+    "ExecutionState",
+    "ExponentialRetry",
+    "Logged",
+    "Progress",
+    "Retry",
+    "TaskArgument",
+    "TaskKey",
+    "TaskLogger",
+    "Timeout",
+    "Worker",
+    "__version__",
+]

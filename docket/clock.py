@@ -1,0 +1,30 @@
+"""Instants as the store keeps them: whole milliseconds since the epoch, by the server."""
+
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def now() -> datetime:
+    """This process's clock, timezone-aware: for instants that callers choose."""
+    return datetime.now(UTC)
+
+
+def to_milliseconds(instant: datetime) -> int:
+    """Milliseconds since the epoch, rounded up: nothing runs before its time.
+
+    A naive datetime is taken as local time, as the standard library does.
+    """
+    return -(-(instant.astimezone(UTC) - EPOCH) // MILLISECOND)
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """The timezone-aware (UTC) instant of a stored number of milliseconds."""
+    return EPOCH + milliseconds * MILLISECOND
+
+
+def delay_milliseconds(delay: timedelta | float) -> int:
+    """A delay (timedelta, or seconds) as milliseconds, never negative."""
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    return max(0, round(seconds * 1000))

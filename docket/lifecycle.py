@@ -1,0 +1,98 @@
+"""The life of one execution: its states, what may follow what, and how a run can end.
+
+This is the only place where the transitions are written down. The Lua scripts guard them,
+docs/lifecycle.md shows them, and tests compare both with this table.
+
+    scheduled --> queued --> running --> completed | failed | cancelled
+        ^            ^          |
+        |            |          |   retry with a delay
+        +------------|----------+   retry at once, hand-back, redelivery
+                     +----------+
+    scheduled and queued may also be cancelled; a key whose execution has ended is free again.
+"""
+
+from enum import Enum
+
+import msgspec
+
+
+class ExecutionState(Enum):
+    """Lifecycle states of an execution, as stored and as published."""
+
+    SCHEDULED = "scheduled"
+    """Waiting in the queue for its time."""
+
+    QUEUED = "queued"
+    """In a stream, ready to be claimed by a worker."""
+
+    RUNNING = "running"
+    """Claimed; a worker executes it and renews its lease."""
+
+    COMPLETED = "completed"
+    """Finished; its result is stored."""
+
+    FAILED = "failed"
+    """Finished with an exception, which is stored."""
+
+    CANCELLED = "cancelled"
+    """Cancelled before it completed, or dropped (stricken)."""
+
+
+#: States in which a key is taken: `add` of the same key keeps what is there.
+LIVE = frozenset({ExecutionState.SCHEDULED, ExecutionState.QUEUED, ExecutionState.RUNNING})
+
+#: States that end an execution.
+TERMINAL = frozenset({ExecutionState.COMPLETED, ExecutionState.FAILED, ExecutionState.CANCELLED})
+
+#: What may follow a state within one execution.
+TRANSITIONS: dict[ExecutionState, frozenset[ExecutionState]] = {
+    ExecutionState.SCHEDULED: frozenset({ExecutionState.QUEUED, ExecutionState.CANCELLED}),
+    ExecutionState.QUEUED: frozenset({ExecutionState.RUNNING, ExecutionState.CANCELLED}),
+    ExecutionState.RUNNING: frozenset(TERMINAL | {ExecutionState.SCHEDULED, ExecutionState.QUEUED}),
+    ExecutionState.COMPLETED: frozenset(),
+    ExecutionState.FAILED: frozenset(),
+    ExecutionState.CANCELLED: frozenset(),
+}
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """The task returned."""
+
+    result: object
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The task raised, and nothing retries it."""
+
+    error: BaseException
+
+
+class Again(msgspec.Struct, frozen=True):
+    """The same execution is to run again.
+
+    delay_seconds: from now by the server's clock; 0 queues it at once.
+    attempt: the number the next attempt carries (the first is 1).
+    args, kwargs: what to call it with; None keeps what it had.
+    error: why, for the log; None if it was asked for.
+    """
+
+    delay_seconds: float
+    attempt: int
+    args: tuple[object, ...] | None = None
+    kwargs: dict[str, object] | None = None
+    error: BaseException | None = None
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """Someone cancelled it while it ran, or it was stricken."""
+
+
+class HandedBack(msgspec.Struct, frozen=True):
+    """Not finished: the worker stops; the execution goes to the front for another one."""
+
+
+class Superseded(msgspec.Struct, frozen=True):
+    """The execution belongs to somebody else by now: nothing may be written for it."""
+
+
+Outcome = Completed | Failed | Again | Cancelled | HandedBack | Superseded

@@ -1,0 +1,47 @@
+"""The canceller: stops the runs that someone cancelled."""
+
+import asyncio
+
+from docket.lifecycle import Cancelled
+from docket.services.exchanger import Exchanger, stop
+from docket.services.runs import Runs
+from docket.store.keys import Keys
+from docket.store.subscriber import Subscriber
+
+
+class Canceller:
+    """Listens for cancellations of tasks that run here.
+
+    A message that is lost costs time, not correctness: the cancellation stands in the record too,
+    and the keeper sees it there when it renews the lease.
+
+    Args:
+        subscriber: the process's.
+        keys: of the docket.
+        runs: what runs here.
+        exchanger: takes the outcome of a run that never began.
+    """
+
+    def __init__(
+        self, subscriber: Subscriber, keys: Keys, runs: Runs, exchanger: Exchanger
+    ) -> None:
+        self._subscriber = subscriber
+        self._channel = keys.cancel_channel
+        self._runs = runs
+        self._exchanger = exchanger
+        self._ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        async with self._subscriber.listening(self._channel, self._hear):
+            await self._ended.wait()
+
+    def cancel(self, entry: bytes) -> None:
+        """Stop the run of an entry, if it is here."""
+        run = self._runs.get(entry)
+        if run is not None:
+            stop(run, Cancelled(), self._exchanger)
+
+    def _hear(self, payload: bytes | None) -> None:
+        if payload is not None:
+            self.cancel(payload.split(b"\x1f", 1)[0])

@@ -1,0 +1,286 @@
+"""The exchanger: hands outcomes in, takes tasks out, one script call at a time.
+
+The heart of the worker. It never sleeps with work to do: an outcome, a freed slot, a token of the
+bell or a nudge make it look, and everything that came in while a call was under way rides in the
+next one.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import ResponseError
+
+from docket.errors import ServerUnavailable
+from docket.instrumentation import Counters
+from docket.lifecycle import Failed, Outcome, Superseded
+from docket.services.outcomes import count, row_of
+from docket.services.runs import Consumer, Run, Runs
+from docket.store.endpoint import backoff_seconds
+from docket.store.pipeline import Pipeline
+from docket.store.records import (
+    BATCH_LIMIT,
+    Claim,
+    Exchanged,
+    OutcomeRow,
+    Records,
+    StaleEpoch,
+    StruckOff,
+)
+from docket.supervision import Supervision
+
+logger = logging.getLogger("docket.worker")
+
+#: An outcome on its way: whose, what, and as the script reads it.
+Parcel = tuple[Run, Outcome, OutcomeRow]
+
+
+class Exchanger:
+    """The only one that claims, and the only one that records outcomes.
+
+    Args:
+        records: of the docket.
+        pipeline: the connection, to wait for it.
+        consumer: who we are; replaced here when it was struck off.
+        runs: what is claimed.
+        counters: counts outcomes once they are recorded.
+        supervision: told when the server goes away and comes back.
+        concurrency: slots.
+        until_finished: end when the docket has nothing left.
+        message_batch: most tasks asked for at once.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        pipeline: Pipeline,
+        consumer: Consumer,
+        runs: Runs,
+        counters: Counters,
+        supervision: Supervision,
+        *,
+        concurrency: int,
+        until_finished: bool,
+        message_batch: int,
+    ) -> None:
+        self._records = records
+        self._pipeline = pipeline
+        self._consumer = consumer
+        self._runs = runs
+        self._counters = counters
+        self._supervision = supervision
+        self._until_finished = until_finished
+        self._message_batch = min(message_batch, BATCH_LIMIT)
+        self._outbox: deque[Parcel] = deque()
+        self._attention = asyncio.Event()
+        self._batch = BATCH_LIMIT
+        self._token_to_pass_on = False
+        self._draining = False
+        self._nothing_left = False
+        self.concurrency = concurrency
+        #: Set while slots are free and the streams were found empty: the bell listener waits then.
+        self.hungry = asyncio.Event()
+
+    def look(self) -> None:
+        """Exchange soon: something changed."""
+        self._attention.set()
+
+    def heard(self, rung: bool) -> None:
+        """The bell listener stopped waiting; `rung`: it holds a token."""
+        self.hungry.clear()
+        if rung and self._want() == 0:
+            # No use to us: a token that is kept is a wake-up that an idle worker never gets.
+            self._token_to_pass_on = True
+        self.look()
+
+    def drain(self) -> None:
+        """Claim no more; `run` ends when every outcome is recorded."""
+        self._draining = True
+        self.look()
+
+    def report(self, run: Run, outcome: Outcome) -> None:
+        """Take the outcome of a run; never fails, whatever the task returned."""
+        try:
+            row = row_of(run.claim, outcome)
+        except Exception as error:
+            # Pickling runs the user's code: any error can come out of it.
+            error.add_note(f"(while storing what task {run.claim.key!r} ended with)")
+            outcome = Failed(error)
+            row = row_of(run.claim, outcome)
+        self._runs.report(run)
+        self._outbox.append((run, outcome, row))
+        self._attention.set()
+
+    async def run(
+        self, start: Callable[[Claim], None], register: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Exchange until drained, or finished.
+
+        Args:
+            start: begins a claimed task.
+            register: announces the consumer under its present name.
+        """
+        self._start, self._register = start, register
+        self.look()
+        while not self._finished():
+            await self._attention.wait()
+            self._attention.clear()
+            if self._token_to_pass_on or self._outbox or self._want():
+                await self._turn()
+
+    def _finished(self) -> bool:
+        settled = not self._outbox and self._runs.active == 0
+        return settled and (self._draining or self._nothing_left)
+
+    def _want(self) -> int:
+        if self._draining:
+            return 0
+        return min(max(0, self.concurrency - self._runs.active), self._message_batch)
+
+    async def _turn(self) -> None:
+        parcels = self._take_parcels()
+        try:
+            if self._token_to_pass_on:
+                self._token_to_pass_on = False
+                await self._records.ring()
+            # While a refused outcome is looked for, nothing else may be the reason of a refusal.
+            want = self._want() if self._batch > 1 else 0
+            if parcels or want:
+                self._absorb(parcels, want, await self._exchange(parcels, want))
+        except (ServerUnavailable, StaleEpoch) as error:
+            self._put_back(parcels)
+            await self._recover(error)
+        except StruckOff:
+            self._put_back(parcels)
+            await self._start_over()
+        except ResponseError as error:
+            self._isolate(parcels, error)
+
+    def _take_parcels(self) -> list[Parcel]:
+        parcels = [self._outbox.popleft() for _ in range(min(len(self._outbox), self._batch))]
+        if self._outbox:
+            self.look()
+        else:
+            self._batch = BATCH_LIMIT
+        return parcels
+
+    async def _exchange(self, parcels: list[Parcel], want: int) -> Exchanged:
+        return await self._records.exchange(
+            self._consumer.name,
+            self._consumer.epoch,
+            want,
+            [row for _, _, row in parcels],
+            may_take_suspect=not self._runs.has_suspect,
+            census=self._until_finished,
+        )
+
+    def _absorb(self, parcels: list[Parcel], want: int, reply: Exchanged) -> None:
+        self._acknowledge(parcels, reply.superseded)
+        for claim in reply.claims:
+            self._start(claim)
+        self._nothing_left = self._until_finished and reply.left == 0
+        if reply.more:
+            self.look()
+        elif len(reply.claims) < want:
+            self.hungry.set()
+
+    def _acknowledge(self, parcels: list[Parcel], superseded: list[int]) -> None:
+        lost = frozenset(superseded)
+        for index, (run, outcome, _) in enumerate(parcels):
+            self._runs.remove(run)
+            # One that was sent twice may not match any more because its first sending was applied.
+            is_lost = index in lost and not run.sent_again
+            count(self._counters, Superseded() if is_lost else outcome)
+
+    def _put_back(self, parcels: list[Parcel]) -> None:
+        for run, _, _ in parcels:
+            run.sent_again = True
+        self._outbox.extendleft(reversed(parcels))
+
+    async def _recover(self, cause: Exception) -> None:
+        """After an error whose call may or may not have taken effect: settle what did.
+
+        The epoch first, so that the lost call can no longer do anything. Then what it had claimed
+        for us and we never heard of. Our outcomes go again with the next turn: those that were
+        applied do not match any more and change nothing.
+        """
+        self._supervision.waiting(str(cause))
+        failures = 0
+        while True:
+            try:
+                await self._pipeline.connected()
+                self._consumer.epoch = await self._records.raise_epoch(self._consumer.name)
+                await self._reclaim()
+                break
+            except (ServerUnavailable, StaleEpoch):
+                failures += 1
+                await asyncio.sleep(backoff_seconds(failures))
+            except StruckOff:
+                await self._start_over()
+                return
+        self._supervision.ready()
+        self.look()
+
+    async def _reclaim(self) -> None:
+        claims = await self._records.reclaim(
+            self._consumer.name, self._consumer.epoch, self._runs.entries()
+        )
+        for claim in claims:
+            self._start(claim)
+
+    async def _start_over(self) -> None:
+        """Struck off: others run what we ran. Stop those runs and come back under a new name."""
+        logger.warning(
+            "Worker %s was taken for dead and its tasks were given to others; "
+            "they are stopped here, and it goes on under a new name",
+            self._consumer.name,
+        )
+        for run in self._runs:
+            stop(run, Superseded(), self)
+        self._consumer.renew()
+        failures = 0
+        while True:
+            try:
+                await self._register()
+                break
+            except ServerUnavailable:
+                failures += 1
+                await asyncio.sleep(backoff_seconds(failures))
+        self._supervision.ready()
+        self.look()
+
+    def _isolate(self, parcels: list[Parcel], error: ResponseError) -> None:
+        """The server refused a call: find the outcome that it refuses, and fail that one alone."""
+        if not parcels:
+            raise error
+        if len(parcels) > 1:
+            self._put_back(parcels)
+            self._batch = 1
+        elif parcels[0][0].refused:
+            run = parcels[0][0]
+            logger.error(
+                "The outcome of task %r cannot be recorded: %s. Its lease is given up, so that it "
+                "is redelivered",
+                run.claim.key,
+                error,
+            )
+            self._runs.remove(run)
+        else:
+            run = parcels[0][0]
+            run.refused = True
+            failed = Failed(error)
+            self._put_back([(run, failed, row_of(run.claim, failed))])
+            self._batch = 1
+        self.look()
+
+
+def stop(run: Run, ending: Outcome, exchanger: Exchanger) -> None:
+    """Cancel a run; when it has ended, `ending` is its outcome. A run that is ending stays so."""
+    if run.reported or run.ending is not None or run.task is None:
+        return
+    run.ending = ending
+    run.task.cancel()
+    if not run.begun:
+        # Its coroutine never gets to a line of ours: nobody else would report it.
+        exchanger.report(run, ending)

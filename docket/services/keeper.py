@@ -1,0 +1,176 @@
+"""The keeper: one thread that says the worker lives and keeps the leases of what it runs.
+
+A thread, so that a task that blocks the loop for some seconds loses nothing. But not blindly: when
+the loop has been silent for `stall_timeout_seconds`, heartbeats and renewals stop, and others take
+over. A heartbeat from a thread that hides a hung loop is worse than none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from docket.errors import ServerUnavailable
+from docket.services.runs import Consumer, Runs
+from docket.store.lease import LeaseConnection
+from docket.supervision import Supervision
+
+logger = logging.getLogger("docket.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperSettings:
+    """Intervals of a keeper, in seconds unless said otherwise.
+
+    interval: how often the loop ticks and the supervision hears a beat.
+    heartbeat: how often the heartbeat in Redis is written.
+    renewal: how often leases are renewed: well within the redelivery timeout.
+    stall_timeout: loop silence after which the worker is not kept alive any more.
+    lifetime (timedelta): of the consumer's own keys without a beat.
+    """
+
+    interval: float
+    heartbeat: float
+    renewal: float
+    stall_timeout: float
+    lifetime: timedelta
+
+
+class Keeper:
+    """Heartbeat, leases, and the pulse of the loop.
+
+    Args:
+        connection: the thread's own.
+        consumer: who we are.
+        runs: whose leases are renewed, until their outcomes are acknowledged.
+        supervision: hears the beats.
+        function_names: what this worker can run.
+        settings: the intervals.
+        on_lost: called on the loop with entries that are not ours any more.
+        on_cancelled: called on the loop with entries that someone cancelled.
+        on_struck_off: called on the loop when the consumer is not registered any more.
+    """
+
+    def __init__(
+        self,
+        connection: LeaseConnection,
+        consumer: Consumer,
+        runs: Runs,
+        supervision: Supervision,
+        function_names: Callable[[], Sequence[str]],
+        settings: KeeperSettings,
+        *,
+        on_lost: Callable[[list[bytes]], None],
+        on_cancelled: Callable[[list[bytes]], None],
+        on_struck_off: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._consumer = consumer
+        self._runs = runs
+        self._supervision = supervision
+        self._function_names = function_names
+        self._settings = settings
+        self._on_lost = on_lost
+        self._on_cancelled = on_cancelled
+        self._on_struck_off = on_struck_off
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ticked_at = time.monotonic()
+        self._tick_handle: asyncio.TimerHandle | None = None
+        #: How late the loop's last tick was, in seconds.
+        self.loop_lag_seconds = 0.0
+
+    def start(self) -> None:
+        """Begin to tick, and start the thread."""
+        self._ticked_at = time.monotonic()
+        self._schedule_tick()
+        self._thread = threading.Thread(target=self._keep, name="docket keeper", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End the thread, after the last outcome is recorded; twice is fine."""
+        self._stopping.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.to_thread(thread.join)
+        if self._tick_handle is not None:
+            self._tick_handle.cancel()
+
+    # On the loop --------------------------------------------------------------------------
+
+    def _schedule_tick(self) -> None:
+        due = self._loop.time() + self._settings.interval
+        self._tick_handle = self._loop.call_at(due, self._tick, due)
+
+    def _tick(self, due: float) -> None:
+        self._ticked_at = time.monotonic()
+        self.loop_lag_seconds = max(0.0, self._loop.time() - due)
+        self._schedule_tick()
+
+    # In the thread ------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        settings = self._settings
+        beat_due = time.monotonic()
+        renewal_due = beat_due + settings.renewal
+        while not self._stopping.wait(self._pause(beat_due, renewal_due)):
+            now = time.monotonic()
+            silence = now - self._ticked_at
+            self._supervision.beat(max(0.0, silence - settings.interval), self._culprit(silence))
+            if silence > settings.stall_timeout:
+                continue
+            if now >= beat_due:
+                beat_due = now + settings.heartbeat
+                self._attempt(self._beat)
+            if now >= renewal_due:
+                renewal_due = now + settings.renewal
+                self._attempt(self._renew)
+        self._connection.close()
+
+    def _pause(self, beat_due: float, renewal_due: float) -> float:
+        until_due = min(beat_due, renewal_due) - time.monotonic()
+        # Never 0: while the loop is silent nothing that is due is done, and this must not spin.
+        return min(self._settings.interval, max(until_due, 0.005))
+
+    def _culprit(self, silence: float) -> str | None:
+        if silence < 2 * self._settings.interval:
+            return None
+        task = asyncio.current_task(self._loop)
+        return None if task is None else self._runs.key_of(task)
+
+    def _attempt(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except ServerUnavailable as error:
+            # The exchanger has said it already; the next round connects anew.
+            logger.debug("Keeper: %s", error)
+
+    def _beat(self) -> None:
+        registered = self._connection.beat(
+            self._consumer.name, self._function_names(), self._settings.lifetime
+        )
+        if not registered:
+            self._tell(self._on_struck_off)
+
+    def _renew(self) -> None:
+        leases = self._runs.leases()
+        if not leases:
+            return
+        lost, cancelled = self._connection.renew(self._consumer.name, leases)
+        if lost:
+            self._tell(lambda: self._on_lost(lost))
+        if cancelled:
+            self._tell(lambda: self._on_cancelled(cancelled))
+
+    def _tell(self, callback: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            # The loop is closed: nobody is left to hear it, and nothing runs there any more.
+            self._stopping.set()

@@ -1,0 +1,140 @@
+"""The runs of one worker: what it has claimed and not yet been acknowledged the outcome of."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+
+from docket.lifecycle import Outcome
+from docket.store.lease import Lease
+from docket.store.records import Claim
+from docket.supervision import RunningTask
+
+
+class Consumer:
+    """Who a worker is to the streams: a name that is never used again, and its epoch.
+
+    Owned by the exchanger, which takes a new name when the old one was struck off.
+
+    Args:
+        worker_name: what the name begins with.
+    """
+
+    def __init__(self, worker_name: str) -> None:
+        self._worker_name = worker_name
+        self.epoch = 1
+        self.name = ""
+        self.renew()
+
+    def renew(self) -> None:
+        """Take a new name."""
+        self.name = f"{self._worker_name}.{os.urandom(4).hex()}"
+        self.epoch = 1
+
+
+class Run:
+    """One claimed task.
+
+    Attributes:
+        claim: what was claimed.
+        task: the asyncio task that executes it.
+        begun: whether that task has had its first step; one that has not can be cancelled
+            without ever reporting, so whoever cancels it reports.
+        ending: the outcome that a cancellation of `task` by us stands for, None if there is none.
+        reported: whether its outcome is known (and perhaps not acknowledged yet).
+        sent_again: whether its outcome was sent twice, after a lost reply.
+        refused: whether the server refused its outcome, which was then made a failure.
+        started_at: of the claim, by `time.monotonic()`.
+    """
+
+    __slots__ = (
+        "begun",
+        "claim",
+        "ending",
+        "refused",
+        "reported",
+        "sent_again",
+        "started_at",
+        "task",
+    )
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        self.ending: Outcome | None = None
+        self.reported = False
+        self.sent_again = False
+        self.refused = False
+        self.started_at = time.monotonic()
+
+
+class Runs:
+    """Runs by entry. The keeper's thread reads `leases`; all else belongs to the loop."""
+
+    def __init__(self) -> None:
+        self._by_entry: dict[bytes, Run] = {}
+        self._active = 0
+        self._active_suspects = 0
+
+    def __len__(self) -> int:
+        return len(self._by_entry)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(tuple(self._by_entry.values()))
+
+    @property
+    def active(self) -> int:
+        """Runs whose outcome is not known: these hold slots."""
+        return self._active
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether a task runs here under which a process died before."""
+        return self._active_suspects > 0
+
+    def add(self, run: Run) -> None:
+        """A task was claimed."""
+        self._by_entry[run.claim.entry] = run
+        self._active += 1
+        if run.claim.deaths:
+            self._active_suspects += 1
+
+    def report(self, run: Run) -> None:
+        """Its outcome is known: its slot is free, its lease is still held."""
+        run.reported = True
+        self._active -= 1
+        if run.claim.deaths:
+            self._active_suspects -= 1
+
+    def remove(self, run: Run) -> None:
+        """Its outcome is acknowledged, or somebody else has it."""
+        self._by_entry.pop(run.claim.entry, None)
+
+    def get(self, entry: bytes) -> Run | None:
+        """The run of an entry."""
+        return self._by_entry.get(entry)
+
+    def entries(self) -> list[bytes]:
+        """All entries that are known here, outcomes under way included."""
+        return list(self._by_entry)
+
+    def leases(self) -> list[Lease]:
+        """What has to be renewed. Safe from another thread: one copy, made in one step."""
+        runs = list(self._by_entry.values())
+        return [(run.claim.key, run.claim.entry, run.claim.generation) for run in runs]
+
+    def key_of(self, task: "asyncio.Task[object]") -> str | None:
+        """The key of the task that an asyncio task executes. Safe from another thread."""
+        for run in list(self._by_entry.values()):
+            if run.task is task:
+                return run.claim.key.decode(errors="replace")
+        return None
+
+    def running_tasks(self) -> list[RunningTask]:
+        """The active runs, oldest first."""
+        return [
+            RunningTask(run.claim.key.decode(), run.claim.function.decode(), run.started_at)
+            for run in self
+            if not run.reported
+        ]

@@ -1,0 +1,182 @@
+"""The steward: what a pool needs done once: promote due tasks, notice the dead, sweep lost leases.
+
+Two at once do no harm: every step is idempotent. It sleeps until exactly the next due time; the
+wake channel tells it when an earlier one arrives.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from docket.errors import ServerUnavailable
+from docket.store.endpoint import backoff_seconds
+from docket.store.keys import Keys
+from docket.store.pipeline import Pipeline
+from docket.store.records import BATCH_LIMIT, Records
+from docket.store.subscriber import Subscriber
+
+logger = logging.getLogger("docket.worker")
+
+#: Looks at the queue at least this often, in seconds: pub/sub may lose the wake-up.
+RECHECK_SECONDS = 5.0
+
+
+class Watch:
+    """Who is dead, judged by beats that do not change: pure, the caller brings values and clock.
+
+    A beat is compared with itself as seen from here, never with the clock of its writer. After an
+    interruption of our own view nobody is dead yet.
+
+    Args:
+        patience_seconds: how long a beat may stand still.
+    """
+
+    def __init__(self, patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
+        self._seen: dict[bytes, tuple[int, float]] = {}
+        self._view = -1
+
+    def dead(self, beats: dict[bytes, int], now: float, view: int) -> list[bytes]:
+        """The consumers whose beat stood still for longer than the patience.
+
+        Args:
+            beats: the last beat of each, in any unit.
+            now: a monotonic clock, in seconds.
+            view: changes when the view was interrupted (connections lost so far).
+        """
+        if view != self._view:
+            self._view, self._seen = view, {}
+        seen: dict[bytes, tuple[int, float]] = {}
+        for name, beat in beats.items():
+            before = self._seen.get(name)
+            seen[name] = before if before is not None and before[0] == beat else (beat, now)
+        self._seen = seen
+        return [name for name, (_, since) in seen.items() if now - since > self._patience_seconds]
+
+
+class Steward:
+    """Does what is needed once a pool, while it is appointed.
+
+    Args:
+        records: of the docket.
+        pipeline: whose disruptions interrupt our view of others.
+        subscriber: for the wake channel.
+        keys: of the docket.
+        own_name: of this worker's consumer, at the time of asking.
+        adopt: adopts a dead consumer without blame.
+        heartbeat_interval, missed_heartbeats: of the docket.
+        redelivery_timeout: after which a lease that was not renewed is lost.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        pipeline: Pipeline,
+        subscriber: Subscriber,
+        keys: Keys,
+        own_name: Callable[[], str],
+        adopt: Callable[[str], Awaitable[object]],
+        *,
+        heartbeat_interval: timedelta,
+        missed_heartbeats: int,
+        redelivery_timeout: timedelta,
+    ) -> None:
+        self._records = records
+        self._pipeline = pipeline
+        self._subscriber = subscriber
+        self._channel = keys.wake_channel
+        self._own_name = own_name
+        self._adopt = adopt
+        self._heartbeat_seconds = heartbeat_interval.total_seconds()
+        self._redelivery_timeout = redelivery_timeout
+        patience = self._heartbeat_seconds * missed_heartbeats
+        self._watch = Watch(patience)
+        self._strangers: set[bytes] = set()
+        self._patience_seconds = patience
+        self._appointed = asyncio.Event()
+        self._earlier = asyncio.Event()
+
+    def appoint(self, on: bool) -> None:
+        """Begin or cease to be the steward."""
+        if on:
+            self._appointed.set()
+        else:
+            self._appointed.clear()
+            self._earlier.set()
+
+    async def run(self) -> None:
+        """Serve whenever appointed, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self._promote_due))
+            group.create_task(self._repeat(self._bury_dead))
+            group.create_task(self._repeat(self._bury_unregistered))
+            group.create_task(self._repeat(self._sweep))
+
+    async def _repeat(self, duty: Callable[[], Awaitable[None]]) -> None:
+        failures = 0
+        while True:
+            await self._appointed.wait()
+            try:
+                await duty()
+                failures = 0
+            except ServerUnavailable as error:
+                failures += 1
+                logger.debug("Steward: %s", error)
+                await asyncio.sleep(backoff_seconds(failures))
+
+    async def _promote_due(self) -> None:
+        async with self._subscriber.listening(self._channel, self._hear_earlier):
+            while self._appointed.is_set():
+                self._earlier.clear()
+                now, promoted, due = await self._records.promote()
+                if promoted == BATCH_LIMIT:
+                    continue
+                pause = RECHECK_SECONDS if due is None else (due - now) / 1000
+                if pause > 0:
+                    await self._sleep(min(pause, RECHECK_SECONDS))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._earlier.wait(), seconds)
+        except TimeoutError:
+            pass
+
+    def _hear_earlier(self, _payload: bytes | None) -> None:
+        self._earlier.set()
+
+    async def _bury_dead(self) -> None:
+        beats = await self._records.beats()
+        own = self._own_name().encode()
+        beats.pop(own, None)
+        now = time.monotonic()
+        for name in self._watch.dead(beats, now, self._pipeline.disruptions):
+            await self._adopt_logged(name, "its heartbeat stood still")
+        await asyncio.sleep(self._heartbeat_seconds)
+
+    async def _bury_unregistered(self) -> None:
+        """Consumers that hold entries and are not registered: nobody else will ever come for them.
+
+        Not at first sight: an adoption by somebody else may be under way.
+        """
+        await asyncio.sleep(self._patience_seconds)
+        consumers = await self._records.group_consumers()
+        registered = await self._records.beats()
+        own = self._own_name().encode()
+        strangers = {name for name in consumers if name not in registered and name != own}
+        for name in strangers & self._strangers:
+            await self._adopt_logged(name, "it is not registered")
+        self._strangers = strangers
+
+    async def _adopt_logged(self, name: bytes, reason: str) -> None:
+        logger.warning(
+            "Worker %s counts as dead (%s): its tasks go to others", name.decode(), reason
+        )
+        await self._adopt(name.decode())
+
+    async def _sweep(self) -> None:
+        await asyncio.sleep(self._redelivery_timeout.total_seconds() / 4)
+        moved = await self._records.sweep(self._redelivery_timeout)
+        if moved:
+            logger.warning("%d tasks are redelivered: their leases were not renewed", moved)

@@ -1,0 +1,95 @@
+"""The one connection manager of a process.
+
+It owns every connection, whatever the concurrency: the pipeline for all script calls, the
+subscriber for all who wait, and what a worker adds, the bell and the keeper's connection. Dockets
+of the same server on the same loop share one manager; the last one to let go closes it.
+"""
+
+import asyncio
+import os
+from contextlib import suppress
+
+from redis.asyncio import Redis
+from redis.credentials import CredentialProvider
+
+from docket.store import embedded
+from docket.store.bell import Bell
+from docket.store.endpoint import Endpoint
+from docket.store.keys import Keys
+from docket.store.lease import LeaseConnection
+from docket.store.pipeline import Pipeline
+from docket.store.subscriber import Subscriber
+
+_Address = tuple[int, int, str, int]
+#: By process, loop, URL and credential provider: a fork or a new loop gets connections of its own.
+_open: dict[_Address, "Connections"] = {}
+
+
+class Connections:
+    """All connections of this process to one server.
+
+    Not made directly: `acquire` returns the one that is there already.
+
+    Attributes:
+        endpoint: where the server is.
+        pipeline: for every script call.
+        subscriber: for whoever waits for messages.
+    """
+
+    def __init__(self, address: _Address, endpoint: Endpoint) -> None:
+        self._address = address
+        self._owners = 0
+        self._client: Redis | None = None
+        self.endpoint = endpoint
+        self.pipeline = Pipeline(endpoint)
+        self.subscriber = Subscriber(endpoint)
+
+    @classmethod
+    async def acquire(
+        cls, url: str, credential_provider: CredentialProvider | None = None
+    ) -> "Connections":
+        """The process's connections to a server, opened if they are not; `release` gives them up.
+
+        memory:// and embedded:// start their server first, once a process.
+
+        Raises:
+            ValueError: the URL is malformed.
+            EmbeddedServerError: the embedded server did not start.
+        """
+        if embedded.is_embedded(url):
+            # Starting a server takes tens of milliseconds of waiting: not on the loop.
+            url = (await asyncio.to_thread(embedded.shared, url)).url
+        loop = asyncio.get_running_loop()
+        address = (os.getpid(), id(loop), url, id(credential_provider))
+        found = _open.get(address)
+        if found is None:
+            found = _open[address] = cls(address, Endpoint(url, credential_provider))
+            found.pipeline.open()
+        found._owners += 1
+        return found
+
+    async def release(self) -> None:
+        """Give the connections up; the last owner closes them."""
+        self._owners -= 1
+        if self._owners:
+            return
+        _open.pop(self._address, None)
+        await self.pipeline.close()
+        await self.subscriber.close()
+        if self._client is not None:
+            with suppress(OSError):
+                await self._client.aclose()
+
+    def client(self) -> Redis:
+        """redis-py's client, for what users do themselves; made on first use."""
+        if self._client is None:
+            self._client = self.endpoint.client()
+        return self._client
+
+    def bell(self, keys: Keys) -> Bell:
+        """A worker's bell."""
+        return Bell(self.endpoint, keys)
+
+    def lease_connection(self, keys: Keys) -> LeaseConnection:
+        """A keeper's connection."""
+        return LeaseConnection(self.endpoint, keys)

@@ -1,0 +1,105 @@
+"""Every key of a docket, its Redis type beside it.
+
+All carry the hash tag `{name}`, so that a docket lives in one cluster slot.
+"""
+
+from functools import cached_property
+
+
+class Keys:
+    """The keys of one docket.
+
+    Args:
+        name: the docket's name: not empty, without braces, since it stands inside the hash tag.
+
+    Raises:
+        ValueError: the name breaks that rule.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not name or "{" in name or "}" in name:
+            raise ValueError(
+                f"Docket name {name!r} is not usable: it may be neither empty nor hold braces, "
+                "because it is the hash tag of every key"
+            )
+        self.name = name
+        self.prefix = "{" + name + "}"
+
+    def key(self, suffix: str) -> str:
+        """A key of this docket."""
+        return f"{self.prefix}:{suffix}"
+
+    @cached_property
+    def record_prefix(self) -> str:
+        """What a task's key is appended to."""
+        return self.key("task:")
+
+    def record(self, key: str) -> str:
+        """HASH: the only record of a task."""
+        return self.record_prefix + key
+
+    @cached_property
+    def stream(self) -> str:
+        """STREAM: ready tasks, the key only; consumer group "workers"."""
+        return self.key("stream")
+
+    @cached_property
+    def front(self) -> str:
+        """STREAM, same group, read first: redelivered, handed back, woken tasks."""
+        return self.key("front")
+
+    @cached_property
+    def suspects(self) -> str:
+        """STREAM, same group: tasks whose process died under them; a process runs at most one."""
+        return self.key("suspects")
+
+    @cached_property
+    def queue(self) -> str:
+        """ZSET: future tasks, key -> when (milliseconds)."""
+        return self.key("queue")
+
+    @cached_property
+    def bell(self) -> str:
+        """LIST: at most one token: someone idle should look."""
+        return self.key("bell")
+
+    @cached_property
+    def workers(self) -> str:
+        """ZSET: registered consumers -> last beat (server milliseconds)."""
+        return self.key("workers")
+
+    @cached_property
+    def epochs(self) -> str:
+        """HASH: registered consumers -> epoch; who is not in it may not exchange."""
+        return self.key("epochs")
+
+    @cached_property
+    def strikes(self) -> str:
+        """STREAM: strike and restore instructions."""
+        return self.key("strikes")
+
+    def worker_tasks(self, consumer: str) -> str:
+        """SET: names of the functions a consumer can run."""
+        return self.key(f"worker-tasks:{consumer}")
+
+    def task_workers(self, function_name: str) -> str:
+        """SET: consumers that can run a function."""
+        return self.key(f"task-workers:{function_name}")
+
+    def state_channel(self, key: str) -> str:
+        """Channel: state events of a task."""
+        return self.key(f"state:{key}")
+
+    def progress_channel(self, key: str) -> str:
+        """Channel: progress events of a task."""
+        return self.key(f"progress:{key}")
+
+    @cached_property
+    def cancel_channel(self) -> str:
+        """Channel: entry and key of a running task that someone cancelled."""
+        return self.key("cancel")
+
+    @cached_property
+    def wake_channel(self) -> str:
+        """Channel: a task was scheduled to be due earlier than all others (milliseconds)."""
+        return self.key("wake")

@@ -1,0 +1,61 @@
+-- Takes ready tasks for CONSUMER and returns them flat in `taken`: CLAIM_WIDTH values a task, in this order:
+-- key, entry, generation, function, call, when, attempt, deaths, from, trace
+local CLAIM_WIDTH = 10
+local PAYLOAD_LIMIT = 4194304
+local READ_LIMIT = 256
+
+local taken, taken_bytes, reads = {}, 0, 0
+
+-- Marks one entry running if the record still names it; otherwise removes the entry, and nothing else.
+local function claim(consumer, key, entry, now, accepts)
+  local v = redis.call('HMGET', RECORDS .. key,
+    'state', 'entry', 'generation', 'function', 'call', 'when', 'attempt', 'deaths', 'from', 'trace')
+  if v[2] ~= entry or not accepts(v[1]) then
+    drop_entry(entry)
+    return false
+  end
+  redis.call('HSET', RECORDS .. key, 'state', 'running', 'worker', consumer, 'started_at', now)
+  publish(key, 'running', v[6], consumer, now)
+  local n = #taken
+  taken[n + 1], taken[n + 2], taken[n + 3], taken[n + 4], taken[n + 5] = key, entry, v[3], v[4], v[5]
+  taken[n + 6], taken[n + 7], taken[n + 8], taken[n + 9], taken[n + 10] = v[6], v[7], v[8], v[9], v[10]
+  taken_bytes = taken_bytes + #(v[5] or '')
+  return true
+end
+
+local function read_new(letter, consumer, count)
+  local got = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', STREAMS[letter], '>')
+  if got and got.err then
+    if not string.find(got.err, 'NOGROUP', 1, true) then
+      return error(got.err)
+    end
+    create_group(STREAMS[letter])
+    got = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', STREAMS[letter], '>')
+  end
+  return got and got[1][2] or {}
+end
+
+local function is_queued(state)
+  return state == 'queued'
+end
+
+-- Claims up to `want` from one stream. Entries are read a few at a time at first: what is read is pending, and
+-- must be claimed, so the payload limit can only be kept between two reads. Returns how many were claimed.
+local function take(letter, consumer, want, now)
+  local count, step = 0, 8
+  while count < want and reads < READ_LIMIT and taken_bytes < PAYLOAD_LIMIT do
+    local size = math.min(want - count, step)
+    local entries = read_new(letter, consumer, size)
+    reads = reads + #entries
+    for _, e in ipairs(entries) do
+      if claim(consumer, e[2][2], letter .. e[1], now, is_queued) then
+        count = count + 1
+      end
+    end
+    if #entries < size then
+      return count
+    end
+    step = step * 4
+  end
+  return count
+end

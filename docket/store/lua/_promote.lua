@@ -1,0 +1,18 @@
+-- Moves up to `limit` due keys from the queue to the stream. Returns how many became ready.
+local function promote(now, limit)
+  local due = redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, limit)
+  local promoted = 0
+  for _, key in ipairs(due) do
+    local v = redis.call('HMGET', RECORDS .. key, 'state', 'deaths', 'when')
+    redis.call('ZREM', QUEUE, key)
+    -- Anything else left the queue by another way (an expired record, a rolled back write): nothing to run.
+    if v[1] == 'scheduled' then
+      local suspect = tonumber(v[2] or 0) > 0
+      local entry = append(suspect and 'x' or 's', key)
+      redis.call('HSET', RECORDS .. key, 'state', 'queued', 'entry', entry)
+      publish(key, 'queued', v[3])
+      promoted = promoted + 1
+    end
+  end
+  return promoted, #due
+end

@@ -1,0 +1,54 @@
+-- Shared by scripts that change records. PREFIX and RECORDS are the docket's prefix and that of its records.
+local PREFIX = ARGV[1]
+local RECORDS = PREFIX .. ':task:'
+local RUN_FIELDS = {'worker', 'started_at', 'progress_current', 'progress_total', 'progress_message', 'progress_updated_at'}
+
+local function publish(key, state, when, worker, started_at, completed_at, reason)
+  redis.call('PUBLISH', PREFIX .. ':state:' .. key,
+    table.concat({state, when or '', worker or '', started_at or '', completed_at or '', reason or ''}, '\31'))
+end
+
+-- Ends an execution: writes the terminal state, sets its TTL, tells who listens. ttl 0 keeps nothing.
+local function finish(key, state, now, ttl, record, result, reason)
+  local rk = RECORDS .. key
+  if ttl == 0 then
+    redis.call('DEL', rk)
+  else
+    local fields = {'state', state, 'completed_at', now}
+    if result then
+      fields[#fields + 1] = 'result'
+      fields[#fields + 1] = result
+    end
+    if reason then
+      fields[#fields + 1] = 'error'
+      fields[#fields + 1] = reason
+    end
+    redis.call('HSET', rk, unpack(fields))
+    redis.call('PEXPIRE', rk, ttl)
+  end
+  publish(key, state, record.when, record.worker, record.started_at, now, reason)
+end
+
+-- Puts an execution that ran back to where the next free worker looks first. A suspect goes to its own stream.
+local function requeue(key, now, record, from, deaths)
+  local letter = deaths > 0 and 'x' or 'f'
+  local entry = append(letter, key)
+  local rk = RECORDS .. key
+  redis.call('HDEL', rk, unpack(RUN_FIELDS))
+  redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'from', from, 'deaths', deaths)
+  publish(key, 'queued', record.when)
+end
+
+-- What every check of ownership reads, as a table of strings (false where absent).
+local function read_record(key)
+  local v = redis.call('HMGET', RECORDS .. key,
+    'state', 'entry', 'generation', 'worker', 'when', 'started_at', 'deaths', 'cancel')
+  return {state = v[1], entry = v[2], generation = v[3], worker = v[4], when = v[5], started_at = v[6],
+    deaths = tonumber(v[7] or 0), cancel = v[8]}
+end
+
+-- queued with the same entry: a claim that a failover rolled back.
+local function owned(record, entry, generation, consumer)
+  return record.entry == entry and record.generation == generation
+    and ((record.state == 'running' and record.worker == consumer) or record.state == 'queued')
+end

@@ -1,0 +1,69 @@
+--@include _streams.lua
+--@include _records.lua
+-- adopt: strike a consumer off and put what it ran to the front, 256 entries a call, until none is left.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 workers  7 epochs  8 worker-tasks
+-- ARGV  1 prefix  2 the consumer that is gone  3 blame: everyone | nobody | key:KEY  4 max deliveries
+--       5 execution_ttl (ms)  6 error payload and  7 error text of a task that is poison
+-- Reply {moved, more: 1 if entries are left, keys failed as poison}
+local gone, blame, ttl = ARGV[2], ARGV[3], tonumber(ARGV[5])
+local now = server_now()
+redis.call('ZREM', KEYS[6], gone)
+redis.call('HDEL', KEYS[7], gone)
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[8])) do
+  redis.call('SREM', PREFIX .. ':task-workers:' .. name, gone)
+end
+redis.call('DEL', KEYS[8])
+
+local moved, poisoned = 0, {}
+
+local function move(key, entry)
+  local record = read_record(key)
+  local ours = record.entry == entry
+    and ((record.state == 'running' and record.worker == gone) or record.state == 'queued')
+  drop_entry(entry)
+  if not ours then
+    return
+  end
+  if record.cancel then
+    return finish(key, 'cancelled', now, ttl, record)
+  end
+  local deaths = record.deaths
+  if record.state == 'running' and (blame == 'everyone' or blame == 'key:' .. key) then
+    deaths = deaths + 1
+  end
+  if deaths >= tonumber(ARGV[4]) then
+    redis.call('HSET', RECORDS .. key, 'deaths', deaths)
+    finish(key, 'failed', now, ttl, record, ARGV[6], ARGV[7])
+    poisoned[#poisoned + 1] = key
+    return
+  end
+  requeue(key, now, record, gone, deaths)
+  moved = moved + 1
+end
+
+local room = 256
+for letter, stream in pairs(STREAMS) do
+  if room > 0 then
+    local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', room, gone)
+    for _, p in ipairs(pending.err and {} or pending) do
+      room = room - 1
+      local key = key_of(letter, p[1])
+      if key then
+        move(key, letter .. p[1])
+      else
+        drop_entry(letter .. p[1])
+      end
+    end
+  end
+end
+-- Deleting a consumer deletes its pending list: only the call that found less than it could take may do so.
+if room > 0 then
+  for _, stream in pairs(STREAMS) do
+    redis.pcall('XGROUP', 'DELCONSUMER', stream, GROUP, gone)
+  end
+end
+if moved > 0 then
+  ring()
+end
+return {moved, room > 0 and 0 or 1, poisoned}

@@ -1,0 +1,14 @@
+-- beat: a consumer lives.
+--
+-- KEYS  1 workers  2 epochs  3 worker-tasks  4.. task-workers of each function
+-- ARGV  1 consumer  2 lifetime of its keys without a beat (ms)
+-- Reply 1, or 0 if it was struck off
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then
+  return 0
+end
+local t = redis.call('TIME')
+redis.call('ZADD', KEYS[1], t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1])
+for i = 3, #KEYS do
+  redis.call('PEXPIRE', KEYS[i], ARGV[2])
+end
+return 1

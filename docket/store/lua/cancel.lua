@@ -1,0 +1,24 @@
+--@include _streams.lua
+--@include _records.lua
+-- cancel: remove what waits; tell the worker of what runs.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- ARGV  1 prefix  2 key  3 execution_ttl (ms)
+-- Reply nothing | removed | signalled
+local key, ttl = ARGV[2], tonumber(ARGV[3])
+local record = read_record(key)
+if record.state == 'running' then
+  -- Kept in the record as well: a worker that misses the message sees it when it renews, an adopter when it adopts.
+  redis.call('HSET', KEYS[6], 'cancel', '1')
+  redis.call('PUBLISH', PREFIX .. ':cancel', record.entry .. '\31' .. key)
+  return 'signalled'
+end
+if record.state == 'scheduled' then
+  redis.call('ZREM', QUEUE, key)
+elseif record.state == 'queued' then
+  drop_entry(record.entry)
+else
+  return 'nothing'
+end
+finish(key, 'cancelled', server_now(), ttl, record)
+return 'removed'

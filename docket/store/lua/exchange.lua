@@ -1,0 +1,105 @@
+--@include _streams.lua
+--@include _records.lua
+--@include _promote.lua
+--@include _claim.lua
+-- exchange: hand in the outcomes of runs that ended and take up to `want` tasks. The only claimer.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 epochs
+-- ARGV  1 prefix  2 consumer  3 epoch  4 want  5 may take a suspect: 1 | 0  6 execution_ttl (ms)
+--       7 census: 1 counts what is left when fewer than `want` were taken
+--       8.. seven values an outcome: kind, key, entry, generation, a, b, c ('' for none)
+--           C completed: a result                  F failed: a error payload, b error text
+--           X cancelled                            A again: a delay (ms), b attempt, c call payload
+--           H handed back                          S superseded: removes its entry only
+-- Reply {'refused'}  the consumer is not registered (it was struck off): take a new name
+--       {'stale'}    an older epoch: this call came late and did nothing
+--       {'ok', now (ms), more: 1 if another call may find ready tasks, left: tasks left or -1,
+--        superseded: indexes (from 0) of outcomes that were not ours any more, taken: see _claim.lua}
+local consumer, want, ttl = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[6])
+local epoch = redis.call('HGET', KEYS[6], consumer)
+if not epoch then
+  return {'refused'}
+end
+if epoch ~= ARGV[3] then
+  return {'stale'}
+end
+local now = server_now()
+
+local function apply_again(key, record, delay, attempt, call)
+  local rk = RECORDS .. key
+  redis.call('HDEL', rk, 'entry', 'from', unpack(RUN_FIELDS))
+  redis.call('HSET', rk, 'attempt', attempt)
+  if call ~= '' then
+    redis.call('HSET', rk, 'call', call)
+  end
+  if delay > 0 then
+    local when = now + delay
+    local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
+    redis.call('ZADD', QUEUE, when, key)
+    redis.call('HSET', rk, 'state', 'scheduled', 'when', when)
+    publish(key, 'scheduled', when)
+    if not head[2] or when < tonumber(head[2]) then
+      redis.call('PUBLISH', PREFIX .. ':wake', when)
+    end
+  else
+    local entry = append(record.deaths > 0 and 'x' or 's', key)
+    redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'when', now)
+    publish(key, 'queued', now)
+    ring()
+  end
+end
+
+-- The outcome at ARGV[i].
+local function apply(i, record)
+  local kind, key, a = ARGV[i], ARGV[i + 1], ARGV[i + 4]
+  if kind == 'C' then
+    finish(key, 'completed', now, ttl, record, a ~= '' and a)
+  elseif kind == 'F' then
+    finish(key, 'failed', now, ttl, record, a, ARGV[i + 5])
+  elseif kind == 'X' or record.cancel then
+    finish(key, 'cancelled', now, ttl, record)
+  elseif kind == 'A' then
+    apply_again(key, record, tonumber(a), ARGV[i + 5], ARGV[i + 6])
+  elseif kind == 'H' then
+    requeue(key, now, record, consumer, record.deaths)
+    ring()
+  end
+end
+
+-- All are read and checked before the first write: an error half way leaves nothing half done.
+local FIRST, WIDTH = 8, 7
+local records = {}
+for i = FIRST, #ARGV, WIDTH do
+  records[i] = read_record(ARGV[i + 1])
+end
+local superseded = {}
+for i = FIRST, #ARGV, WIDTH do
+  local ours = ARGV[i] ~= 'S' and owned(records[i], ARGV[i + 2], ARGV[i + 3], consumer)
+  drop_entry(ARGV[i + 2])
+  if ours then
+    apply(i, records[i])
+  else
+    superseded[#superseded + 1] = (i - FIRST) / WIDTH
+  end
+end
+
+local promoted = promote(now, 16)
+local took = 0
+if want > 0 then
+  if ARGV[5] == '1' and redis.call('XLEN', KEYS[3]) > 0 then
+    took = take('x', consumer, 1, now)
+  end
+  took = took + take('f', consumer, want - took, now)
+  took = took + take('s', consumer, want - took, now)
+end
+-- The baton: whoever got all it asked for, or asked for nothing, leaves the rest to the next idle worker.
+if (want > 0 and took == want) or (promoted > 0 and want == 0) then
+  ring()
+end
+local more = want > took and (reads >= READ_LIMIT or taken_bytes >= PAYLOAD_LIMIT)
+local left = -1
+if ARGV[7] == '1' and took < want then
+  left = redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + redis.call('XLEN', KEYS[3])
+    + redis.call('ZCARD', QUEUE)
+end
+return {'ok', now, more and 1 or 0, left, superseded, taken}

@@ -1,0 +1,51 @@
+--@include _streams.lua
+--@include _records.lua
+--@include _claim.lua
+-- reclaim: after a lost reply, take those of our own pending entries that we do not run.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 epochs
+-- ARGV  1 prefix  2 consumer  3 epoch  4 letter of the stream  5 id to go on from, '-' to begin  6.. entries we run
+-- Reply {'refused'} | {'stale'} | {'ok', now (ms), id to go on from | '', taken: see _claim.lua}
+local consumer = ARGV[2]
+local epoch = redis.call('HGET', KEYS[6], consumer)
+if not epoch then
+  return {'refused'}
+end
+if epoch ~= ARGV[3] then
+  return {'stale'}
+end
+local now, letter = server_now(), ARGV[4]
+local running = {}
+for i = 6, #ARGV do
+  running[ARGV[i]] = true
+end
+local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, ARGV[5], '+', READ_LIMIT, consumer)
+if pending.err then
+  return {'ok', now, '', taken}
+end
+
+local cursor = ''
+for i, p in ipairs(pending) do
+  local id = p[1]
+  local entry = letter .. id
+  if taken_bytes >= PAYLOAD_LIMIT then
+    cursor = id
+    break
+  end
+  if not running[entry] then
+    local key = key_of(letter, id)
+    if not key then
+      drop_entry(entry)
+    else
+      local owner = redis.call('HGET', RECORDS .. key, 'worker')
+      -- queued: a failover rolled our claim back, and the record names this very entry again.
+      claim(consumer, key, entry, now, function(state)
+        return state == 'queued' or (state == 'running' and owner == consumer)
+      end)
+    end
+  end
+  if i == READ_LIMIT then
+    cursor = '(' .. id
+  end
+end
+return {'ok', now, cursor, taken}

@@ -1,0 +1,93 @@
+--@include _streams.lua
+--@include _records.lua
+-- schedule: add or replace many tasks in one call.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6.. the record of each request, in order
+-- ARGV  1 prefix
+--       2.. nine values a request: key, function, call, when (ms; '' for now), attempt, token,
+--           replace: 1 | 0, expected generation | 0, trace ('' for none)
+-- Reply a flat array, four values a request: disposition, generation, when (ms), state
+--       disposition: scheduled | already | superseded (a newer generation exists) | error (state says why)
+local now = server_now()
+local reply = {}
+local rang, earliest = false, nil
+local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
+
+local function answer(disposition, generation, when, state)
+  local n = #reply
+  reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = disposition, generation, when, state
+end
+
+local function is_live(state)
+  return state == 'scheduled' or state == 'queued' or state == 'running'
+end
+
+-- What waits leaves its queue. What runs keeps its entry: its worker still owes an outcome for it, or an adopter.
+local function forget(key, record_state, entry)
+  if record_state == 'scheduled' then
+    redis.call('ZREM', QUEUE, key)
+  elseif record_state == 'queued' and entry then
+    drop_entry(entry)
+  end
+end
+
+-- The request at ARGV[i].
+local function write(rk, i, generation)
+  local key, when = ARGV[i], tonumber(ARGV[i + 3])
+  -- Deleted first: a TTL of the previous execution, and its fields, would survive the HSET.
+  redis.call('DEL', rk)
+  local fields = {'generation', generation, 'function', ARGV[i + 1], 'call', ARGV[i + 2],
+    'attempt', ARGV[i + 4], 'token', ARGV[i + 5]}
+  if ARGV[i + 8] ~= '' then
+    fields[#fields + 1] = 'trace'
+    fields[#fields + 1] = ARGV[i + 8]
+  end
+  if when and when > now then
+    redis.call('ZADD', QUEUE, when, key)
+    redis.call('HSET', rk, 'state', 'scheduled', 'when', when, unpack(fields))
+    if not earliest or when < earliest then
+      earliest = when
+    end
+    publish(key, 'scheduled', when)
+    return when, 'scheduled'
+  end
+  local entry = append('s', key)
+  when = when or now
+  redis.call('HSET', rk, 'state', 'queued', 'when', when, 'entry', entry, unpack(fields))
+  rang = true
+  publish(key, 'queued', when)
+  return when, 'queued'
+end
+
+local function schedule(rk, i)
+  local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry')
+  if v.err then
+    return answer('error', 0, 0, v.err)
+  end
+  local generation = tonumber(v[2] or 0)
+  local expected = tonumber(ARGV[i + 7])
+  if v[4] == ARGV[i + 5] then
+    -- Sent again because its reply was lost: it is told what it was told the first time.
+    return answer('scheduled', generation, tonumber(v[3]), v[1])
+  end
+  if is_live(v[1]) and ARGV[i + 6] == '0' then
+    return answer('already', generation, tonumber(v[3]), v[1])
+  end
+  if expected > 0 and generation > expected then
+    return answer('superseded', generation, tonumber(v[3] or 0), v[1] or '')
+  end
+  forget(ARGV[i], v[1], v[5])
+  local when, state = write(rk, i, generation + 1)
+  answer('scheduled', generation + 1, when, state)
+end
+
+for n = 1, #KEYS - 5 do
+  schedule(KEYS[5 + n], 2 + (n - 1) * 9)
+end
+if rang then
+  ring()
+end
+if earliest and (not head[2] or earliest < tonumber(head[2])) then
+  redis.call('PUBLISH', PREFIX .. ':wake', earliest)
+end
+return reply

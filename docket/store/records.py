@@ -1,0 +1,451 @@
+"""Each transition as a typed call: what goes into its script, and what its reply means."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
+from typing import Any, Literal, NamedTuple, TypeVar, cast
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from docket.clock import delay_milliseconds
+from docket.errors import DocketError, ServerUnavailable
+from docket.store import scripts
+from docket.store.endpoint import backoff_seconds
+from docket.store.keys import Keys
+from docket.store.pipeline import Argument, LostReply, Pipeline
+
+logger = logging.getLogger("docket.store")
+
+_Reply = TypeVar("_Reply")
+
+#: How long a call of a producer (add, cancel, progress...) waits for an absent server, in seconds.
+PATIENCE_SECONDS = 5.0
+#: Most tasks in one script call, and most payload bytes, so that no call blocks the server.
+BATCH_LIMIT = 256
+BATCH_BYTES = 4 * 1024 * 1024
+
+
+class ScheduleRequest(msgspec.Struct, frozen=True):
+    """One task to schedule, in the order that schedule.lua reads.
+
+    when: milliseconds since the epoch; None for now, by the server.
+    token: names this very request, so that sending it again is harmless.
+    expected_generation: a newer one in the record makes this request superseded; 0: no check.
+    """
+
+    key: str
+    function: str
+    call: bytes
+    when: int | None
+    attempt: int
+    token: str
+    replace: bool = False
+    expected_generation: int = 0
+    trace: bytes | None = None
+
+    def arguments(self) -> tuple[Argument, ...]:
+        """Its values as schedule.lua reads them."""
+        return (
+            self.key,
+            self.function,
+            self.call,
+            "" if self.when is None else self.when,
+            self.attempt,
+            self.token,
+            1 if self.replace else 0,
+            self.expected_generation,
+            self.trace or "",
+        )
+
+
+class Scheduled(msgspec.Struct, frozen=True):
+    """What became of a request; `when` in milliseconds."""
+
+    disposition: Literal["scheduled", "already", "superseded", "error"]
+    generation: int
+    when: int
+    state: str
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A task as it was claimed. `when` and `started_at` in server milliseconds."""
+
+    key: bytes
+    entry: bytes
+    generation: bytes
+    function: bytes
+    call: bytes
+    when: int
+    attempt: int
+    deaths: int
+    came_from: bytes | None
+    trace: bytes | None
+    started_at: int
+
+
+#: An outcome as exchange.lua reads it: kind, key, entry, generation, and three values of its kind.
+OutcomeRow = tuple[str, bytes, bytes, bytes, Argument, Argument, Argument]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """The reply to an exchange: `left` is -1 unless it was asked for and there was room."""
+
+    claims: list[Claim]
+    superseded: list[int]
+    more: bool
+    left: int
+
+
+class ProgressRow(NamedTuple):
+    """Progress as stored; `updated_at` in server milliseconds."""
+
+    current: int
+    total: int
+    message: str | None
+    updated_at: int
+
+
+class StaleEpoch(DocketError):
+    """The exchange was of an older epoch and did nothing: a newer one has taken its outcomes."""
+
+
+class StruckOff(DocketError):
+    """The consumer is not registered (any more): others may have adopted what it ran."""
+
+
+def _claims(flat: list[Any], now: int) -> list[Claim]:
+    return [
+        Claim(
+            flat[i],
+            flat[i + 1],
+            flat[i + 2],
+            flat[i + 3],
+            flat[i + 4],
+            int(flat[i + 5]),
+            int(flat[i + 6]),
+            int(flat[i + 7] or 0),
+            flat[i + 8],
+            flat[i + 9],
+            now,
+        )
+        for i in range(0, len(flat), 10)
+    ]
+
+
+def _raise_refusal(status: bytes) -> None:
+    if status == b"refused":
+        raise StruckOff("The consumer was struck off; a new name has to be registered")
+    if status == b"stale":
+        raise StaleEpoch("An exchange of an older epoch arrived late and did nothing")
+
+
+class Records:
+    """The transitions of one docket, over the process's pipeline.
+
+    Args:
+        pipeline: the connection.
+        keys: of the docket.
+        execution_ttl: how long the record of an ended execution is kept; 0 keeps nothing.
+    """
+
+    def __init__(self, pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+        self._ttl = delay_milliseconds(execution_ttl)
+        self._streams = (keys.stream, keys.front, keys.suspects, keys.queue, keys.bell)
+        self._batch: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]] = []
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._token_prefix = os.urandom(8).hex()
+        self._tokens = 0
+
+    # Producers ---------------------------------------------------------------------------
+
+    def token(self) -> str:
+        """A name for one schedule request that no other request has."""
+        self._tokens += 1
+        return f"{self._token_prefix}{self._tokens:x}"
+
+    async def schedule(self, request: ScheduleRequest) -> Scheduled:
+        """Schedule one task; requests made in the same turn of the loop share their calls.
+
+        Raises:
+            ServerUnavailable: the server stayed away for PATIENCE_SECONDS. A LostReply among
+                them says that the request may have taken effect.
+        """
+        future: asyncio.Future[Scheduled] = asyncio.get_running_loop().create_future()
+        if not self._batch:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._batch.append((request, future))
+        return await future
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        chunk: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]] = []
+        size = 0
+        for item in batch:
+            if chunk and (len(chunk) == BATCH_LIMIT or size > BATCH_BYTES):
+                self._send(chunk)
+                chunk, size = [], 0
+            chunk.append(item)
+            size += len(item[0].call)
+        self._send(chunk)
+
+    def _send(self, chunk: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]]) -> None:
+        flush = asyncio.create_task(self._schedule_chunk(chunk), name="docket schedule")
+        self._flushes.add(flush)
+        flush.add_done_callback(self._flushes.discard)
+
+    async def _schedule_chunk(
+        self, chunk: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]]
+    ) -> None:
+        try:
+            replies = await self.schedule_batch([request for request, _ in chunk])
+        except BaseException as error:
+            for _, future in chunk:
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), reply in zip(chunk, replies, strict=True):
+            if not future.done():
+                future.set_result(reply)
+
+    async def schedule_batch(self, requests: Sequence[ScheduleRequest]) -> list[Scheduled]:
+        """Schedule up to BATCH_LIMIT tasks in one call; replies in the order of the requests."""
+        keys = [*self._streams, *(self._keys.record(request.key) for request in requests)]
+        arguments: list[Argument] = [self._keys.prefix]
+        for request in requests:
+            arguments.extend(request.arguments())
+
+        async def call() -> list[Any]:
+            return await self._pipeline.call(
+                scripts.SCHEDULE, keys, arguments, patience_seconds=PATIENCE_SECONDS
+            )
+
+        # With no record kept, a second call cannot tell that the first one's task already ran.
+        flat = await self._again(call, after_lost_reply=self._ttl > 0)
+        return [
+            Scheduled(flat[i].decode(), flat[i + 1], flat[i + 2], flat[i + 3].decode())
+            for i in range(0, len(flat), 4)
+        ]
+
+    async def _again(
+        self, call: Callable[[], Awaitable[_Reply]], *, after_lost_reply: bool = True
+    ) -> _Reply:
+        """Make a call that may be repeated until it is answered, for PATIENCE_SECONDS."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        failures = 0
+        while True:
+            try:
+                return await call()
+            except ServerUnavailable as error:
+                if isinstance(error, LostReply) and not after_lost_reply:
+                    raise
+                if time.monotonic() >= give_up:
+                    raise
+                failures += 1
+                # A server that answers LOADING answers at once: without a pause this would spin.
+                await asyncio.sleep(backoff_seconds(failures))
+
+    async def fetch(self, key: str) -> dict[bytes, bytes]:
+        """Every field of a record; empty if there is none."""
+        flat: list[bytes] = await self._again(
+            lambda: self._pipeline.command(
+                "HGETALL", self._keys.record(key), patience_seconds=PATIENCE_SECONDS
+            )
+        )
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
+        """Cancel what is scheduled, queued or running under a key."""
+        reply: bytes = await self._again(
+            lambda: self._pipeline.call(
+                scripts.CANCEL,
+                [*self._streams, self._keys.record(key)],
+                [self._keys.prefix, key, self._ttl],
+                patience_seconds=PATIENCE_SECONDS,
+            )
+        )
+        return cast("Literal['nothing', 'removed', 'signalled']", reply.decode())
+
+    async def report_progress(
+        self, key: str, entry: str, generation: int, operation: str, value: str | int
+    ) -> ProgressRow | None:
+        """Change the progress of a run: operation "total", "increment" or "message".
+
+        Not sent again after a lost reply: an increment that took effect would count twice.
+
+        Returns:
+            What stands now, or None if the run was superseded and nothing was changed.
+        """
+        reply = await self._again(
+            lambda: self._pipeline.call(
+                scripts.PROGRESS,
+                [self._keys.record(key)],
+                [self._keys.progress_channel(key), entry, generation, operation, value],
+                patience_seconds=PATIENCE_SECONDS,
+            ),
+            after_lost_reply=operation != "increment",
+        )
+        if not reply:
+            return None
+        current, total, message, updated_at = reply
+        return ProgressRow(current, total, message.decode() if message else None, updated_at)
+
+    # Workers -----------------------------------------------------------------------------
+    # These raise what the pipeline raises and repeat nothing: the exchanger owns recovery.
+
+    async def exchange(
+        self,
+        consumer: str,
+        epoch: int,
+        want: int,
+        outcomes: Sequence[OutcomeRow],
+        *,
+        may_take_suspect: bool,
+        census: bool = False,
+    ) -> Exchanged:
+        """Hand in outcomes and take up to `want` tasks; see exchange.lua.
+
+        Raises:
+            StruckOff, StaleEpoch: nothing was done.
+        """
+        reply = await self._pipeline.call(
+            scripts.EXCHANGE,
+            (*self._streams, self._keys.epochs),
+            (
+                self._keys.prefix,
+                consumer,
+                epoch,
+                want,
+                1 if may_take_suspect else 0,
+                self._ttl,
+                1 if census else 0,
+                *chain.from_iterable(outcomes),
+            ),
+        )
+        _raise_refusal(reply[0])
+        _, now, more, left, superseded, taken = reply
+        return Exchanged(_claims(taken, now), superseded, more == 1, left)
+
+    async def register(
+        self, consumer: str, function_names: Sequence[str], lifetime: timedelta
+    ) -> None:
+        """Announce a consumer; its keys expire `lifetime` after its last beat."""
+        await self._pipeline.call(
+            scripts.REGISTER,
+            [
+                *self._streams,
+                self._keys.workers,
+                self._keys.epochs,
+                self._keys.worker_tasks(consumer),
+                *(self._keys.task_workers(name) for name in function_names),
+            ],
+            [self._keys.prefix, consumer, delay_milliseconds(lifetime), *function_names],
+        )
+
+    async def raise_epoch(self, consumer: str) -> int:
+        """Make older exchanges do nothing. Raises StruckOff."""
+        epoch: int = await self._pipeline.call(scripts.RAISE_EPOCH, [self._keys.epochs], [consumer])
+        if epoch == 0:
+            _raise_refusal(b"refused")
+        return epoch
+
+    async def reclaim(self, consumer: str, epoch: int, running: Sequence[bytes]) -> list[Claim]:
+        """Take those of the consumer's own pending entries that are not in `running`."""
+        claims: list[Claim] = []
+        for letter in "xfs":
+            start = b"-"
+            while start:
+                reply = await self._pipeline.call(
+                    scripts.RECLAIM,
+                    [*self._streams, self._keys.epochs],
+                    [self._keys.prefix, consumer, epoch, letter, start, *running],
+                )
+                _raise_refusal(reply[0])
+                _, now, start, taken = reply
+                claims.extend(_claims(taken, now))
+        return claims
+
+    async def adopt(
+        self, consumer: str, blame: str, max_deliveries: int, poison: tuple[bytes, str]
+    ) -> tuple[int, list[str]]:
+        """Strike a consumer off and put what it ran to the front.
+
+        Args:
+            consumer: the one that is gone.
+            blame: whose deaths count; see adopt.lua.
+            max_deliveries: deaths at which a task is failed.
+            poison: the error payload and text of such a task.
+
+        Returns:
+            How many tasks were moved, and the keys that were failed as poison.
+        """
+        moved, poisoned, more = 0, list[str](), True
+        while more:
+            reply = await self._pipeline.call(
+                scripts.ADOPT,
+                [
+                    *self._streams,
+                    self._keys.workers,
+                    self._keys.epochs,
+                    self._keys.worker_tasks(consumer),
+                ],
+                [self._keys.prefix, consumer, blame, max_deliveries, self._ttl, *poison],
+            )
+            moved += reply[0]
+            more = reply[1] == 1
+            poisoned.extend(key.decode() for key in reply[2])
+        return moved, poisoned
+
+    async def promote(self) -> tuple[int, int, int | None]:
+        """Move due tasks to the stream: server now (ms), how many moved, next due (ms) if any."""
+        now, promoted, due = await self._pipeline.call(
+            scripts.PROMOTE, self._streams, [self._keys.prefix, BATCH_LIMIT]
+        )
+        return now, promoted, None if due < 0 else due
+
+    async def sweep(self, redelivery_timeout: timedelta) -> int:
+        """Put runs whose lease ended to the front; how many."""
+        return await self._pipeline.call(
+            scripts.SWEEP,
+            self._streams,
+            [self._keys.prefix, delay_milliseconds(redelivery_timeout), self._ttl],
+        )
+
+    async def ring(self) -> None:
+        """Pass a bell token on to the next idle worker."""
+        await self._pipeline.call(scripts.RING, self._streams, [])
+
+    async def beats(self) -> dict[bytes, int]:
+        """The last beat (server ms) of each registered consumer."""
+        flat: list[bytes] = await self._pipeline.command(
+            "ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"
+        )
+        return {name: int(float(beat)) for name, beat in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def group_consumers(self) -> dict[bytes, int]:
+        """Pending entries of each consumer known to any of the streams' groups."""
+        pending: dict[bytes, int] = {}
+        for stream in self._streams[:3]:
+            for row in await self._consumers_of(stream):
+                fields = dict(zip(row[::2], row[1::2], strict=True))
+                name = fields[b"name"]
+                pending[name] = pending.get(name, 0) + int(fields[b"pending"])
+        return pending
+
+    async def _consumers_of(self, stream: str) -> list[list[Any]]:
+        try:
+            return await self._pipeline.command("XINFO", "CONSUMERS", stream, "workers")
+        except ResponseError as error:
+            # No stream or no group yet: nobody has registered.
+            logger.debug("No consumers of %s: %s", stream, error)
+            return []

@@ -1,0 +1,52 @@
+"""The Lua scripts, each one transition: read from lua/, their includes put in, known by digest."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+_INCLUDE = re.compile(r"^--@include (\S+)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script as the server gets it.
+
+    Attributes:
+        name: the file's name without its ending, for error messages.
+        source: the Lua text, includes resolved.
+        digest: what EVALSHA calls it by.
+    """
+
+    name: str
+    source: str
+    digest: str
+
+
+@cache
+def _part(filename: str) -> str:
+    return (files("docket.store") / "lua" / filename).read_text(encoding="utf-8")
+
+
+@cache
+def load(name: str) -> Script:
+    """The script in lua/NAME.lua; a part is included where its `--@include` line stands."""
+    source = _INCLUDE.sub(lambda include: _part(include.group(1)), _part(f"{name}.lua"))
+    digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, source, digest)
+
+
+EXCHANGE = load("exchange")
+SCHEDULE = load("schedule")
+CANCEL = load("cancel")
+PROMOTE = load("promote")
+REGISTER = load("register")
+BEAT = load("beat")
+RENEW = load("renew")
+RAISE_EPOCH = load("raise_epoch")
+RECLAIM = load("reclaim")
+ADOPT = load("adopt")
+SWEEP = load("sweep")
+PROGRESS = load("progress")
+RING = load("ring")

@@ -1,0 +1,120 @@
+"""The one subscription connection of a process: fans messages out to all who wait.
+
+Pub/sub may lose messages (a reconnect, a full output buffer), so a message only ever saves time:
+whoever listens looks at the record again when told to, and every few seconds anyway.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from docket.store.endpoint import Endpoint, backoff_seconds
+
+logger = logging.getLogger("docket.store")
+
+#: Called with the payload of a message, or with None: messages may have been lost, look yourself.
+Listener = Callable[[bytes | None], None]
+
+
+class Subscriber:
+    """Channels and who listens to them, over one connection that connects on first use.
+
+    Args:
+        endpoint: where the server is.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._listeners: dict[str, list[Listener]] = {}
+        self._confirmed: dict[str, asyncio.Event] = {}
+        self._connection: AbstractConnection | None = None
+        self._runner: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def listening(self, channel: str, listener: Listener) -> AsyncGenerator[None]:
+        """Call `listener` for every message of `channel` while the context lasts.
+
+        Entered once the server has confirmed the subscription: what is published from then on is
+        heard, as long as the connection stands. With the server away it is entered when it is back.
+        """
+        self._start()
+        listeners = self._listeners.setdefault(channel, [])
+        listeners.append(listener)
+        if len(listeners) == 1:
+            self._confirmed[channel] = asyncio.Event()
+            await self._tell("SUBSCRIBE", channel)
+        try:
+            await self._confirmed[channel].wait()
+            yield
+        finally:
+            listeners.remove(listener)
+            if not listeners:
+                self._listeners.pop(channel, None)
+                self._confirmed.pop(channel, None)
+                await self._tell("UNSUBSCRIBE", channel)
+
+    async def close(self) -> None:
+        """Disconnect; twice is fine."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.cancel()
+            with suppress(asyncio.CancelledError):
+                await runner
+
+    def _start(self) -> None:
+        if self._runner is None:
+            self._runner = asyncio.create_task(self._run(), name="docket subscriber")
+
+    async def _tell(self, verb: str, channel: str) -> None:
+        # Without a connection there is nothing to tell: the next one subscribes to all there is.
+        if self._connection is not None:
+            with suppress(RedisError, OSError):
+                await self._connection.send_command(verb, channel, check_health=False)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            connection = self._endpoint.connection()
+            try:
+                await connection.connect()
+                failures = 0
+                self._connection = connection
+                if self._listeners:
+                    await connection.send_command("SUBSCRIBE", *self._listeners, check_health=False)
+                await self._read(connection)
+            except (RedisError, OSError) as error:
+                failures += 1
+                logger.debug("Subscription connection lost: %s", error)
+            finally:
+                self._connection = None
+                await connection.disconnect(nowait=True)
+            await asyncio.sleep(backoff_seconds(failures))
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        while True:
+            push: Any = await connection.read_response(timeout=math.inf)
+            kind, channel, payload = cast("tuple[bytes, bytes, Any]", push)
+            name = channel.decode()
+            if kind == b"message":
+                self._hand_out(name, payload)
+            elif kind == b"subscribe":
+                self._confirm(name)
+
+    def _confirm(self, channel: str) -> None:
+        confirmed = self._confirmed.get(channel)
+        if confirmed is None:
+            return
+        if confirmed.is_set():
+            # Subscribed again after a lost connection: what was published meanwhile is lost.
+            self._hand_out(channel, None)
+        confirmed.set()
+
+    def _hand_out(self, channel: str, payload: bytes | None) -> None:
+        for listener in tuple(self._listeners.get(channel, ())):
+            listener(payload)

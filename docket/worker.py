@@ -1,0 +1,421 @@
+"""The worker: claims tasks of a docket and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from docket.codec import encode_error
+from docket.docket import Docket
+from docket.errors import DocketError, PoisonTask, ServerUnavailable
+from docket.execution import TaskFunction
+from docket.instrumentation import Counters
+from docket.lifecycle import HandedBack, Superseded
+from docket.services.bell_listener import BellListener
+from docket.services.canceller import Canceller
+from docket.services.exchanger import Exchanger, stop
+from docket.services.executor import Executor
+from docket.services.keeper import Keeper, KeeperSettings
+from docket.services.outcomes import error_text
+from docket.services.runs import Consumer, Runs
+from docket.services.steward import Steward
+from docket.store.endpoint import backoff_seconds
+from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
+
+logger = logging.getLogger("docket.worker")
+
+#: Longest wait for the bell, in seconds; see BellListener.
+BELL_SECONDS = 2.0
+#: Most that a renewal waits, in seconds: it is also how a missed cancellation is noticed.
+RENEWAL_CAP_SECONDS = 15.0
+
+
+class Worker:
+    """Executes tasks of a docket. As many as one likes may work on one docket.
+
+    An async context manager, for the time it is used.
+
+    Example:
+        async with Docket() as docket, Worker(docket) as worker:
+            await worker.run_forever()
+
+    Args:
+        docket: whose tasks it runs.
+        name: shown to others; `hostname#pid` by default.
+        concurrency: how many tasks run at once.
+        redelivery_timeout: a task whose worker neither renewed its lease nor died noticed goes to
+            another one after this time.
+        reconnection_delay, minimum_check_interval, scheduling_resolution: accepted for
+            compatibility, and attributes. This worker is woken by events: it polls nothing at
+            these intervals.
+        schedule_automatic_tasks: whether it seeds automatic perpetual tasks.
+        enable_internal_instrumentation: whether internal calls are traced too.
+        fallback_task: runs tasks whose name is not registered here.
+        message_batch: most tasks claimed in one call, at least 1.
+
+    Raises:
+        ValueError: concurrency or message_batch is less than 1, or a duration is not positive.
+    """
+
+    def __init__(
+        self,
+        docket: Docket,
+        name: str | None = None,
+        concurrency: int = 10,
+        redelivery_timeout: timedelta = timedelta(minutes=5),
+        reconnection_delay: timedelta = timedelta(seconds=5),
+        minimum_check_interval: timedelta = timedelta(milliseconds=250),
+        scheduling_resolution: timedelta = timedelta(milliseconds=250),
+        schedule_automatic_tasks: bool = True,
+        enable_internal_instrumentation: bool = False,
+        fallback_task: TaskFunction | None = None,
+        message_batch: int = 1000,
+    ) -> None:
+        if concurrency < 1 or message_batch < 1:
+            raise ValueError(
+                "concurrency and message_batch must be at least 1, not "
+                f"{concurrency} and {message_batch}"
+            )
+        if redelivery_timeout <= timedelta(0):
+            raise ValueError(f"redelivery_timeout must be positive, not {redelivery_timeout}")
+        self.docket = docket
+        self.name = name or f"{socket.gethostname()}#{os.getpid()}"
+        self.concurrency = concurrency
+        self.redelivery_timeout = redelivery_timeout
+        self.reconnection_delay = reconnection_delay
+        self.minimum_check_interval = minimum_check_interval
+        self.scheduling_resolution = scheduling_resolution
+        self.schedule_automatic_tasks = schedule_automatic_tasks
+        self.enable_internal_instrumentation = enable_internal_instrumentation
+        self.fallback_task = fallback_task
+        self.message_batch = message_batch
+        #: What happened since this worker was made.
+        self.counters = Counters()
+        self._consumer = Consumer(self.name)
+        self._runs = Runs()
+        self._supervision: Supervision = Alone()
+        self._exchanger: Exchanger | None = None
+        self._keeper: Keeper | None = None
+        self._steward: Steward | None = None
+        self._is_steward = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.name!r} of {self.docket!r}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+    @property
+    def consumer(self) -> str:
+        """Its name in the streams: its own and a nonce, never used again."""
+        return self._consumer.name
+
+    @property
+    def loop_lag_seconds(self) -> float:
+        """How late the loop was at its last tick."""
+        return self._keeper.loop_lag_seconds if self._keeper is not None else 0.0
+
+    # Running ------------------------------------------------------------------------------
+
+    async def run_until_finished(self) -> None:
+        """Run tasks until the docket has none left, scheduled ones included."""
+        await self._run(Alone(), until_finished=True, is_steward=True)
+
+    async def run_forever(self) -> None:
+        """Run tasks until drained or cancelled.
+
+        Cancelled, it hands back what it runs: another worker will run those tasks again.
+        """
+        await self._run(Alone(), until_finished=False, is_steward=True)
+
+    async def run_supervised(
+        self,
+        supervision: Supervision,
+        *,
+        stall_timeout_seconds: float = 60.0,
+        keeper_interval_seconds: float = 0.5,
+    ) -> None:
+        """Run tasks until drained, on behalf of a runtime that supervises this process.
+
+        No signal handlers, and not its own steward: the runtime appoints one.
+
+        Args:
+            supervision: what is told.
+            stall_timeout_seconds: loop silence after which heartbeat and leases lapse.
+            keeper_interval_seconds: how often `supervision.beat` is called.
+        """
+        await self._run(
+            supervision,
+            until_finished=False,
+            is_steward=False,
+            stall_timeout_seconds=stall_timeout_seconds,
+            keeper_interval_seconds=keeper_interval_seconds,
+        )
+
+    async def _run(
+        self,
+        supervision: Supervision,
+        *,
+        until_finished: bool,
+        is_steward: bool,
+        stall_timeout_seconds: float = 60.0,
+        keeper_interval_seconds: float = 0.5,
+    ) -> None:
+        if self._exchanger is not None:
+            raise DocketError(f"{self!r} is running already: make another one to run twice at once")
+        self._supervision = supervision
+        self._is_steward = self._is_steward or is_steward
+        self._exchanger = exchanger = self._make_exchanger(until_finished)
+        executor = Executor(self.docket, self, self._runs, exchanger, self.counters, supervision)
+        try:
+            await self._register_patiently()
+            async with self._services(
+                exchanger, until_finished, stall_timeout_seconds, keeper_interval_seconds
+            ):
+                supervision.ready()
+                try:
+                    await exchanger.run(executor.start, self._register)
+                except asyncio.CancelledError:
+                    await self._hand_back_all(exchanger, executor)
+                    raise
+        finally:
+            self._exchanger = self._steward = None
+
+    def _make_exchanger(self, until_finished: bool) -> Exchanger:
+        return Exchanger(
+            self.docket.records,
+            self.docket.connections.pipeline,
+            self._consumer,
+            self._runs,
+            self.counters,
+            self._supervision,
+            concurrency=self.concurrency,
+            until_finished=until_finished,
+            message_batch=self.message_batch,
+        )
+
+    @asynccontextmanager
+    async def _services(
+        self,
+        exchanger: Exchanger,
+        until_finished: bool,
+        stall_timeout_seconds: float,
+        keeper_interval_seconds: float,
+    ) -> AsyncGenerator[None]:
+        """Everything around the exchanger. Ends in the reverse order: the keeper last but one,
+        since leases live until the last outcome is recorded; then the consumer is struck off."""
+        docket = self.docket
+        canceller = Canceller(docket.connections.subscriber, docket.keys, self._runs, exchanger)
+        self._steward = self._make_steward()
+        # Another worker's last run leaves no token behind: who waits for the end looks more often.
+        pause = self.minimum_check_interval.total_seconds() if until_finished else BELL_SECONDS
+        bell = docket.connections.bell(docket.keys)
+        listener = BellListener(bell, exchanger, max(pause, 0.01))
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._unregister)
+            self._keeper = self._make_keeper(
+                exchanger, canceller, stall_timeout_seconds, keeper_interval_seconds
+            )
+            self._keeper.start()
+            stack.push_async_callback(self._keeper.stop)
+            services = [canceller.run(), self._steward.run(), listener.run()]
+            tasks = [asyncio.create_task(service) for service in services]
+            stack.push_async_callback(_end, tasks)
+            yield
+
+    def _make_steward(self) -> Steward:
+        docket = self.docket
+        steward = Steward(
+            docket.records,
+            docket.connections.pipeline,
+            docket.connections.subscriber,
+            docket.keys,
+            lambda: self._consumer.name,
+            lambda consumer: self.adopt(consumer, blame=NOBODY),
+            heartbeat_interval=docket.heartbeat_interval,
+            missed_heartbeats=docket.missed_heartbeats,
+            redelivery_timeout=self.redelivery_timeout,
+        )
+        steward.appoint(self._is_steward)
+        return steward
+
+    def _make_keeper(
+        self,
+        exchanger: Exchanger,
+        canceller: Canceller,
+        stall_timeout_seconds: float,
+        keeper_interval_seconds: float,
+    ) -> Keeper:
+        docket = self.docket
+
+        def lose(entries: list[bytes]) -> None:
+            for entry in entries:
+                run = self._runs.get(entry)
+                if run is not None:
+                    stop(run, Superseded(), exchanger)
+
+        def cancel(entries: list[bytes]) -> None:
+            for entry in entries:
+                canceller.cancel(entry)
+
+        renewal = min(self.redelivery_timeout.total_seconds() / 4, RENEWAL_CAP_SECONDS)
+        return Keeper(
+            docket.connections.lease_connection(docket.keys),
+            self._consumer,
+            self._runs,
+            self._supervision,
+            lambda: tuple(docket.tasks),
+            KeeperSettings(
+                interval=keeper_interval_seconds,
+                heartbeat=docket.heartbeat_interval.total_seconds(),
+                renewal=renewal,
+                stall_timeout=stall_timeout_seconds,
+                lifetime=self._lifetime(),
+            ),
+            on_lost=lose,
+            on_cancelled=cancel,
+            on_struck_off=exchanger.look,
+        )
+
+    def _lifetime(self) -> timedelta:
+        """Of a consumer's own keys without a beat: long enough to outlive an outage's recovery."""
+        docket = self.docket
+        return 10 * docket.heartbeat_interval * docket.missed_heartbeats
+
+    async def _register(self) -> None:
+        await self.docket.records.register(
+            self._consumer.name, tuple(self.docket.tasks), self._lifetime()
+        )
+
+    async def _register_patiently(self) -> None:
+        failures = 0
+        while True:
+            try:
+                return await self._register()
+            except ServerUnavailable as error:
+                failures += 1
+                self._supervision.waiting(str(error))
+                await asyncio.sleep(backoff_seconds(failures))
+
+    async def _unregister(self) -> None:
+        """Strike ourselves off; a run that would not end, if there is one, goes to others."""
+        try:
+            await self.docket.records.ring()
+            await self.adopt(self._consumer.name, blame=NOBODY)
+        except ServerUnavailable as error:
+            logger.warning(
+                "Worker %s ends while the server is away (%s): what it has not recorded is "
+                "redelivered when others notice that its heartbeat stopped",
+                self.name,
+                error,
+            )
+
+    async def _hand_back_all(self, exchanger: Exchanger, executor: Executor) -> None:
+        """We are being cancelled: stop everything that runs and record it as handed back."""
+        self._hand_back()
+        exchanger.drain()
+        try:
+            await exchanger.run(executor.start, self._register)
+        except ServerUnavailable as error:
+            logger.debug("Could not hand back: %s", error)
+
+    # Under a runtime ----------------------------------------------------------------------
+
+    def drain(self, deadline_seconds: float | None = None) -> None:
+        """Claim no more, finish what runs, then end.
+
+        Args:
+            deadline_seconds: from now; what still runs then is cancelled and handed back. None
+                for no deadline. A later call may only bring it nearer.
+        """
+        exchanger = self._exchanger
+        if exchanger is None:
+            return
+        logger.info("Shutdown requested, finishing %d active tasks", self._runs.active)
+        exchanger.drain()
+        self._supervision.draining()
+        if deadline_seconds is None:
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + max(0.0, deadline_seconds)
+        if self._deadline is not None and self._deadline.when() <= when:
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = loop.call_at(when, self._hand_back)
+
+    def _hand_back(self) -> None:
+        exchanger = self._exchanger
+        if exchanger is not None:
+            for run in self._runs:
+                stop(run, HandedBack(), exchanger)
+
+    def appoint_steward(self, on: bool) -> None:
+        """Make this worker the one that does what is needed once a pool, or relieve it."""
+        self._is_steward = on
+        if self._steward is not None:
+            self._steward.appoint(on)
+
+    async def adopt(
+        self, consumer: str, *, blame: str = EVERYONE, max_deliveries: int = 3
+    ) -> Adoption:
+        """Give the tasks of a dead consumer to whoever is free.
+
+        Args:
+            consumer: the dead one; it is struck off, and may not exchange any more.
+            blame: whose deaths count; see docket.supervision.
+            max_deliveries: deaths at which a task is failed as poison.
+
+        Raises:
+            ServerUnavailable: the server is away; adopt again, every part of it is idempotent.
+        """
+        error = PoisonTask(
+            f"{max_deliveries} worker processes died while they ran this task: it is not delivered "
+            "again. See the logs of those workers; schedule it anew once the cause is mended"
+        )
+        moved, poisoned = await self.docket.records.adopt(
+            consumer, blame, max_deliveries, (encode_error(error), error_text(error))
+        )
+        return Adoption(consumer, moved, tuple(poisoned))
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Change how many tasks run at once; runs over a lower limit finish."""
+        self.concurrency = concurrency
+        if self._exchanger is not None:
+            self._exchanger.concurrency = concurrency
+            self._exchanger.look()
+
+    def nudge(self) -> None:
+        """Look at the streams now."""
+        if self._exchanger is not None:
+            self._exchanger.look()
+
+    def running_tasks(self) -> list[RunningTask]:
+        """What runs at this moment, oldest first."""
+        return self._runs.running_tasks()
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """End services. One that ended by itself has a fault, which is not to be lost."""
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
