@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Sequence
+from types import UnionType
 from typing import Generic, TypeVar, cast
 
 from ipc import descriptors
@@ -22,10 +23,10 @@ T = TypeVar("T")
 class BlockingChannel(Generic[T]):
     """One end of a channel; owns `sock` (connected AF_UNIX SOCK_STREAM) and makes it blocking."""
 
-    def __init__(self, sock: socket.socket, receives: type[T]) -> None:
+    def __init__(self, sock: socket.socket, receives: type[T] | UnionType) -> None:
         sock.setblocking(True)
         self._sock = sock
-        self._decoder = Decoder(receives)
+        self._decoder: Decoder[T] = Decoder(receives)
         self._inbox = descriptors.Inbox(sock)
         self._fault: IpcError | None = None
 

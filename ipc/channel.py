@@ -11,6 +11,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from types import UnionType
 from typing import Final, Generic, TypeVar, cast
 
 from ipc import descriptors
@@ -55,13 +56,13 @@ class Channel(Generic[T]):
     def __init__(
         self,
         sock: socket.socket,
-        receives: type[T],
+        receives: type[T] | UnionType,
         on_message: Callable[[T, list[int]], None],
         on_closed: Callable[[Exception | None], None],
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._decoder = Decoder(receives)
+        self._decoder: Decoder[T] = Decoder(receives)
         self._inbox = descriptors.Inbox(sock)
         self._on_message = on_message
         self._on_closed = on_closed

@@ -6,7 +6,9 @@ them raises FrameError or nothing, and a decoder never keeps more than one frame
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable
+from types import UnionType
+from typing import Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -47,8 +49,9 @@ class Decoder(Generic[T]):
     refuses all that follows, so the channel is to be closed.
     """
 
-    def __init__(self, receives: type[T], limit: int = MAX_FRAME) -> None:
-        self._decode = msgspec.msgpack.Decoder(receives).decode
+    def __init__(self, receives: type[T] | UnionType, limit: int = MAX_FRAME) -> None:
+        # A union is no type to a type checker, so T is what the caller declares.
+        self._decode: Callable[[bytes], T] = msgspec.msgpack.Decoder(cast(type[T], receives)).decode
         self._limit = limit
         self._buffer = bytearray()
         self._broken = False

@@ -1,0 +1,132 @@
+"""Is it safe to fork after the user's modules were imported?
+
+A connection made at import would be shared by all workers, their requests and replies mixed; a
+thread does not survive a fork, but whatever lock it held does. Both are found by looking at the
+process before and after the import. Threads that are not Python's (BLAS, gRPC) are only noted:
+the libraries that start them know forks, and refusing them would refuse numpy.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_TASKS = Path("/proc/self/task")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connected socket: its descriptor, its identity (a number may be used again), its peer."""
+
+    descriptor: int
+    inode: int
+    peer: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What of a process would be shared with, or missing in, a fork of it."""
+
+    connections: frozenset[Connection] = frozenset()
+    #: Python threads other than the main one: identity and name.
+    threads: frozenset[tuple[int, str]] = frozenset()
+    #: Threads that are not Python's: id and name.
+    native: frozenset[tuple[int, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reasons` not to fork (none: it is safe), and what is `noted` without being one."""
+
+    reasons: list[str] = field(default_factory=list[str])
+    noted: list[str] = field(default_factory=list[str])
+
+
+def judge(before: Snapshot, after: Snapshot) -> Verdict:
+    """What the import between the two snapshots means for a fork."""
+    connections = sorted(
+        after.connections - before.connections, key=lambda connection: connection.descriptor
+    )
+    threads = sorted(name for _, name in after.threads - before.threads)
+    return Verdict(
+        [f"an open connection (descriptor {c.descriptor}) to {c.peer}" for c in connections]
+        + [f"a running thread, {name!r}" for name in threads],
+        sorted({name for _, name in after.native - before.native}),
+    )
+
+
+def look() -> Snapshot:
+    """This process as it is now. Off Linux, native threads cannot be seen and are left out."""
+    threads = _python_threads()
+    return Snapshot(
+        frozenset(_connections()),
+        frozenset((ident, name) for ident, name, _ in threads),
+        frozenset(_native_threads({native for *_, native in threads})),
+    )
+
+
+def _connections() -> list[Connection]:
+    # /dev/fd is /proc/self/fd on Linux, and is there on macOS too.
+    found: list[Connection] = []
+    for descriptor in sorted(int(entry.name) for entry in Path("/dev/fd").iterdir()):
+        connection = _connection(descriptor)
+        if connection is not None:
+            found.append(connection)
+    return found
+
+
+def _connection(descriptor: int) -> Connection | None:
+    """The connection of this descriptor; None for a file, an unconnected socket, or a closed one
+    (that of the listing itself, for one)."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as sock:
+            peer = _peer(sock.getpeername())
+            return Connection(descriptor, os.fstat(descriptor).st_ino, peer)
+    except OSError:
+        return None
+
+
+def _peer(address: Any) -> str:
+    match address:
+        case (str(host), int(port)) | (str(host), int(port), _, _):
+            return f"{host}:{port}"
+        case "":
+            return "a socket pair (an event loop made at import has one)"
+        case bytes():  # a name in Linux's abstract namespace
+            return os.fsdecode(address).replace("\0", "@")
+        case _:
+            return str(address)
+
+
+def _python_threads() -> list[tuple[int, str, int]]:
+    """Identity, name and native id of all Python threads but the main one.
+
+    `_thread.start_new_thread` leaves no trace in `threading`, so frames are looked at too.
+    """
+    main = threading.main_thread().ident
+    named = {
+        thread.ident: (thread.name, thread.native_id or 0)
+        for thread in threading.enumerate()
+        if thread.ident is not None
+    }
+    idents = (named.keys() | sys._current_frames().keys()) - {main}  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return [(ident, *named.get(ident, ("a thread without a name", 0))) for ident in idents]
+
+
+def _native_threads(python: set[int]) -> list[tuple[int, str]]:
+    if not _TASKS.is_dir():
+        return []
+    others = {int(entry.name) for entry in _TASKS.iterdir()} - python - {os.getpid()}
+    return [(tid, name) for tid in others if (name := _thread_name(tid)) is not None]
+
+
+def _thread_name(tid: int) -> str | None:
+    try:
+        return (_TASKS / str(tid) / "comm").read_text().strip()
+    except OSError:
+        return None  # it ended meanwhile

@@ -1,0 +1,84 @@
+"""What a heartbeat says, made of what the worker counts (pure, but for the memory read)."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from heapq import nsmallest
+from pathlib import Path
+
+from docket.instrumentation import Counters
+from docket.instrumentation import Histogram as Observed
+from docket.supervision import RunningTask
+from ipc.messages import MAX_TASKS_LISTED, Heartbeat, Histogram, Task, WorkerCounters
+from supervisor import excerpts
+
+_STATM = Path("/proc/self/statm")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def heartbeat(
+    sequence: int,
+    now: float,
+    loop_lag_seconds: float,
+    running: Sequence[RunningTask],
+    counters: Counters,
+    rss: int,
+) -> Heartbeat:
+    """`now` and the starts of the running tasks are time.monotonic(); `rss` is in bytes."""
+    return Heartbeat(
+        sequence=sequence,
+        loop_lag_seconds=loop_lag_seconds,
+        in_flight=in_flight(running, now),
+        in_flight_total=len(running),
+        counters=totals(counters),
+        rss_bytes=rss,
+    )
+
+
+def in_flight(running: Sequence[RunningTask], now: float) -> list[Task]:
+    """The longest running ones, as many as are listed."""
+    oldest = nsmallest(MAX_TASKS_LISTED, running, key=lambda task: task.started_at)
+    return [
+        Task(
+            excerpts.head(task.key, excerpts.NAME),
+            excerpts.head(task.function, excerpts.NAME),
+            max(0.0, now - task.started_at),
+        )
+        for task in oldest
+    ]
+
+
+def totals(counters: Counters) -> WorkerCounters:
+    """The counters as they are sent: a copy, since the worker counts on."""
+    return WorkerCounters(
+        started=counters.started,
+        succeeded=counters.succeeded,
+        failed=counters.failed,
+        retried=counters.retried,
+        redelivered=counters.redelivered,
+        superseded=counters.superseded,
+        stricken=counters.stricken,
+        cancelled=counters.cancelled,
+        duration=_histogram(counters.duration),
+        punctuality=_histogram(counters.punctuality),
+    )
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process.
+
+    From statm, 15 us; smaps would tell shared pages apart, and takes a lock on our own memory
+    for milliseconds. Where there is no /proc: the most it ever was.
+    """
+    try:
+        return int(_STATM.read_bytes().split()[1]) * _PAGE
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+
+def _histogram(observed: Observed) -> Histogram:
+    return Histogram(list(observed.counts), observed.sum)

@@ -1,0 +1,35 @@
+"""The worker's end of its keeper pipe: beats from the keeper's thread, whatever the loop does."""
+
+from __future__ import annotations
+
+import os
+
+from ipc.framing import encode
+from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, Beat
+from supervisor import excerpts
+
+
+class KeeperPipe:
+    """Writes Beats. Only one thread may use it.
+
+    pipe: the write end; made non-blocking, not owned.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        os.set_blocking(pipe, False)
+        self._pipe = pipe
+        self._counter = 0
+
+    def beat(self, lag_seconds: float, culprit: str | None) -> bool:
+        """Write one beat; False if it was dropped: nobody reads, or not now.
+
+        A frame is far under PIPE_BUF, so it goes whole or not at all.
+        """
+        self._counter += 1
+        named = None if culprit is None else excerpts.head_bytes(culprit, MAX_CULPRIT)
+        frame = encode(Beat(self._counter, lag_seconds, named), MAX_BEAT_FRAME)
+        try:
+            os.write(self._pipe, frame)
+        except OSError:
+            return False
+        return True

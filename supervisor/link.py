@@ -1,0 +1,221 @@
+"""Between one worker and its supervisor: commands in, reports out.
+
+It is the Supervision that docket's Worker reports to, and the owner of the worker's channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from asyncio import TimerHandle
+from typing import Final
+
+from docket.worker import Worker
+from ipc.channel import Channel
+from ipc.messages import (
+    MAX_TASKS_LISTED,
+    PROTOCOL,
+    Adopt,
+    Adopted,
+    Drain,
+    Drained,
+    Draining,
+    Dump,
+    Fault,
+    Hello,
+    Nudge,
+    Ready,
+    Redelivered,
+    SetConcurrency,
+    Steward,
+    ToWorker,
+    Waiting,
+    WorkerSettings,
+)
+from supervisor import coroutine_stacks, excerpts
+from supervisor.heartbeats import heartbeat, rss_bytes
+from supervisor.keeper_pipe import KeeperPipe
+
+log = logging.getLogger("docket.supervisor.worker")
+
+#: Seconds until an adoption that failed is tried again: the server is away, as a rule.
+ADOPTION_RETRY_SECONDS: Final = 1.0
+
+#: Seconds between two beats of the keeper's thread.
+KEEPER_SECONDS: Final = 0.5
+
+
+class Link:
+    """One worker's. Made on the running loop, where all but `beat` is called.
+
+    sock: the worker's channel, owned from now on. keeper and dump: the write ends of its pipes.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        settings: WorkerSettings,
+        sock: socket.socket,
+        keeper: KeeperPipe,
+        dump: int,
+    ) -> None:
+        self._worker = worker
+        self._settings = settings
+        self._keeper = keeper
+        self._dump = dump
+        self._adoptions: set[asyncio.Task[None]] = set()
+        self._sequence = 0
+        self._running: asyncio.Task[None] | None = None
+        self._was_ready = self._is_draining = False
+        self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._obey, self._closed)
+
+        self._heart: TimerHandle | None = None
+        self._channel.send(Hello(PROTOCOL, os.getpid()))
+
+    async def run(self) -> None:
+        """Run the worker until it has drained. Raises what run_supervised raises."""
+        if self._is_draining:
+            return  # told so while the docket was opened
+        self._running = asyncio.create_task(
+            self._worker.run_supervised(
+                self,
+                stall_timeout_seconds=self._settings.stall_timeout_seconds,
+                keeper_interval_seconds=KEEPER_SECONDS,
+            ),
+            name="docket worker",
+        )
+        try:
+            await self._running
+        except asyncio.CancelledError:
+            if not self._is_draining:
+                raise
+
+    # -- what the worker tells (docket.supervision.Supervision)
+
+    def ready(self) -> None:
+        self._was_ready = True
+        self._channel.send(Ready(self._worker.consumer, self._worker.name, rss_bytes()))
+        self._beat_heart()
+
+    def waiting(self, reason: str) -> None:
+        self._channel.send(Waiting(excerpts.head(reason, excerpts.REASON)))
+        self._beat_heart()
+
+    def redelivered(self, consumer: str, started_at: float) -> None:
+        self._channel.send(Redelivered(consumer, started_at))
+
+    def draining(self) -> None:
+        if not self._is_draining:
+            self._is_draining = True
+            self._channel.send(Draining())
+
+    def beat(self, lag_seconds: float, culprit: str | None) -> None:
+        """On the keeper's thread: not the channel, which is the loop's."""
+        self._keeper.beat(lag_seconds, culprit)
+
+    # -- what becomes of it
+
+    async def drained(self) -> None:
+        """The worker has finished; tell, with the last counters, and be done."""
+        self._send_heartbeat(droppable=False)
+        self._channel.send(Drained())
+        await self._close()
+
+    async def failed(self, fault: Fault) -> None:
+        """The worker cannot go on; tell why, and be done."""
+        self._channel.send(fault)
+        await self._close()
+
+    async def _close(self) -> None:
+        """Adoptions under way are dropped: the supervisor gives them to another worker."""
+        if self._heart is not None:
+            self._heart.cancel()
+        for adoption in self._adoptions:
+            adoption.cancel()
+        if self._adoptions:
+            await asyncio.wait(self._adoptions)
+        await self._channel.flushed()
+        self._channel.close()
+
+    # -- what the supervisor tells
+
+    def _obey(self, message: ToWorker, fds: list[int]) -> None:
+        match message:
+            case Drain(deadline_seconds=deadline):
+                self._drain(deadline)
+            case Adopt(consumer=consumer, blame=blame):
+                self._start_adoption(consumer, blame)
+            case Steward(on=on):
+                self._worker.appoint_steward(on)
+            case Nudge():
+                self._worker.nudge()
+            case SetConcurrency(concurrency=concurrency):
+                self._worker.set_concurrency(concurrency)
+            case Dump():
+                running = self._worker.running_tasks()
+                coroutine_stacks.write_to(self._dump, running, time.monotonic())
+
+    def _closed(self, error: Exception | None) -> None:
+        """The supervisor is gone, or no longer understood: nobody would restart or replace us."""
+        log.warning(
+            "The supervisor is gone (%s): finishing what runs, for %s seconds at most",
+            error or "its channel has ended",
+            self._settings.drain_timeout_seconds,
+        )
+        self._drain(self._settings.drain_timeout_seconds)
+
+    def _drain(self, deadline_seconds: float | None) -> None:
+        if self._was_ready:
+            self._worker.drain(deadline_seconds)
+            return
+        # It waits for its server, maybe for ever, and has claimed nothing that it could finish.
+        self.draining()
+        if self._running is not None:
+            self._running.cancel()
+
+    def _start_adoption(self, consumer: str, blame: str) -> None:
+        adoption = asyncio.create_task(self._adopt(consumer, blame), name=f"adopt {consumer}")
+        self._adoptions.add(adoption)
+        adoption.add_done_callback(self._adoptions.discard)
+
+    async def _adopt(self, consumer: str, blame: str) -> None:
+        """Until it is done: the supervisor holds the adoption open until Adopted."""
+        most = self._settings.max_deliveries
+        while True:
+            try:
+                adoption = await self._worker.adopt(consumer, blame=blame, max_deliveries=most)
+            except Exception:
+                log.exception("Adopting the tasks of %s failed and is tried again", consumer)
+                await asyncio.sleep(ADOPTION_RETRY_SECONDS)
+            else:
+                break
+        listed = [excerpts.head(key, excerpts.NAME) for key in adoption.poisoned[:MAX_TASKS_LISTED]]
+        self._channel.send(Adopted(consumer, adoption.moved, listed, len(adoption.poisoned)))
+
+    # -- heartbeats
+
+    def _beat_heart(self) -> None:
+        """Now, and from now on: one that stands ready is known to be so at once."""
+        if self._heart is not None:
+            self._heart.cancel()
+        self._send_heartbeat(droppable=True)
+        loop = asyncio.get_running_loop()
+        self._heart = loop.call_later(self._settings.heartbeat_seconds, self._beat_heart)
+
+    def _send_heartbeat(self, *, droppable: bool) -> None:
+        self._sequence += 1
+        message = heartbeat(
+            self._sequence,
+            time.monotonic(),
+            self._worker.loop_lag_seconds,
+            self._worker.running_tasks(),
+            self._worker.counters,
+            rss_bytes(),
+        )
+        if droppable:
+            self._channel.send_droppable(message)
+        else:
+            self._channel.send(message)

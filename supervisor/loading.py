@@ -1,0 +1,134 @@
+"""The user's modules: where they are looked for, and what is said when they do not load.
+
+Everything of ours must be imported before `enter`: from then on the working directory comes first
+on sys.path, as users expect of `module:attr`, and a file of theirs would win.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import ipc
+import supervisor
+from ipc.messages import Settings
+from supervisor.errors import SupervisorError
+
+#: Our top-level packages with names that a user's directory may well have too.
+OURS: Final = {"ipc": ipc, "supervisor": supervisor}
+
+
+class CannotLoad(SupervisorError):
+    """The user's code cannot be loaded; `details` is the traceback through it, or empty."""
+
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(reason)
+        self.details = details
+
+
+def enter(directory: str, paths: Iterable[str]) -> None:
+    """Change to the user's directory and look for modules there first.
+
+    `paths` ("module:attr") are those to be loaded from it.
+    Raises CannotLoad when it cannot be entered or hides our own packages.
+    """
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise CannotLoad(f"cannot change to the working directory: {error}") from error
+    name = shadowed(Path(directory), paths)
+    if name is not None:
+        raise CannotLoad(
+            f"{directory} has a module named {name!r}, which is also a package of "
+            "docket-supervisor, so neither would find its own: rename it"
+        )
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    importlib.invalidate_caches()
+
+
+def shadowed(directory: Path, paths: Iterable[str] = ()) -> str | None:
+    """The name of a package of ours that is also a module in this directory, if there is one.
+
+    A directory without an `__init__.py` (one full of .conf files, say) is a module only to those
+    who import from it.
+    """
+    imported = {path.partition(":")[0].partition(".")[0] for path in paths}
+    for name, package in OURS.items():
+        theirs = [directory / f"{name}.py", directory / name / "__init__.py"]
+        if name in imported:
+            theirs.append(directory / name)
+        if any(path.exists() and not _belongs_to(package.__file__, path) for path in theirs):
+            return name
+    return None
+
+
+def paths_of(settings: Settings) -> list[str]:
+    """All that a worker with these settings resolves."""
+    worker = settings.worker
+    extras = [path for path in (worker.fallback_task, worker.dependencies) if path is not None]
+    return [*settings.tasks, *extras]
+
+
+def load(paths: Iterable[str]) -> None:
+    """Import the modules of these "module:attr" paths and look the attributes up.
+
+    Raises CannotLoad for the first that fails, whatever it raised: SystemExit too.
+    """
+    for path in paths:
+        resolve(path)
+
+
+def resolve(path: str) -> object:
+    """The object at "module:attr". Raises CannotLoad."""
+    module_name, colon, attribute = path.partition(":")
+    if not (module_name and colon and attribute):
+        raise CannotLoad(f"{path!r} is not of the form module:attribute")
+    try:
+        module = importlib.import_module(module_name)
+    except BaseException as error:
+        raise CannotLoad(
+            f"cannot import {module_name!r} of {path!r}: {describe(error)}", details(error)
+        ) from error
+    try:
+        return operator.attrgetter(attribute)(module)
+    except AttributeError as error:
+        raise CannotLoad(f"cannot load {path!r}: {error}") from error
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def details(error: BaseException) -> str:
+    """The traceback of an import, from the user's first line on."""
+    user = _after_import_machinery(error.__traceback__)
+    return "".join(traceback.format_exception(type(error), error, user))
+
+
+def _after_import_machinery(at: TracebackType | None) -> TracebackType | None:
+    """Skip our own frame and those of importlib before the first one of the user's."""
+    while at is not None and _is_machinery(at.tb_frame.f_code.co_filename):
+        at = at.tb_next
+    return at
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename in {__file__, importlib.__file__} or filename.startswith("<frozen importlib")
+
+
+def _belongs_to(ours: str | None, path: Path) -> bool:
+    """Whether `path` is our package's own folder or `__init__.py` (a checkout of this project)."""
+    if ours is None:
+        return False
+    own = Path(ours)
+    return path.samefile(own) or path.samefile(own.parent)

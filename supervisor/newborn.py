@@ -1,0 +1,135 @@
+"""What a forked child does before it is a worker: undo what the fork shared.
+
+The order matters: signals stay blocked until handlers stand, and no thread is started before the
+state that threads would use is its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import faulthandler
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ipc.messages import Settings
+from supervisor import quiet_signals
+
+#: Added to a worker's oom_score_adj: when memory runs out, a worker goes before the supervisor
+#: that would replace it.
+OOM_SCORE_RAISED: Final = 250
+_OOM_SCORE_MOST = 1000
+_OOM_SCORE = Path("/proc/self/oom_score_adj")
+
+#: Modules with random generators of their own that a fork would share, and how each is reseeded.
+#: (Python's own `random` does it by itself.) Keys of tasks are UUIDs: twins would lose tasks.
+RESEEDERS: Final = (("numpy.random", "seed"), ("uuid_utils", "reseed_rng"))
+
+
+@dataclass(frozen=True)
+class Berth:
+    """What a forked child is given: who it is, what to do, and its three descriptors, its own."""
+
+    slot: int
+    name: str
+    settings: Settings
+    channel: int
+    keeper: int
+    dump: int
+
+
+class Ending:
+    """How the process ends: by itself, with what it registered, and with nothing it inherited.
+
+    Exit handlers run last in, first out; this one is registered before any of the worker's own
+    and after all of the nursery's, so at its turn only inherited ones are left. They belong to
+    the nursery (temporary files, profilers) and would run once a worker. What Python does after
+    them, taking modules apart, would copy every page the workers share, and is left out too.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._status = 1
+        atexit.register(self._end)
+
+    def with_status(self, status: int) -> int:
+        """End with this exit status; without, an exception was the end, and it is 1."""
+        self._status = status
+        return status
+
+    def _end(self) -> None:
+        if os.getpid() == self._pid:  # not in what a task forked
+            flush()
+            os._exit(self._status)
+
+
+@dataclass(frozen=True)
+class Newborn:
+    """A forked child that has become a process of its own."""
+
+    berth: Berth
+    ending: Ending
+
+
+def settle(berth: Berth) -> Newborn:
+    """Make a forked process one of its own. Called with all signals blocked."""
+    os.setpgid(0, 0)  # the nursery does so too: whoever is first
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    quiet_signals.stand_by()
+    gc.enable()
+    # The user's import may have made a loop; its selector and its self-pipe are shared.
+    asyncio.set_event_loop(None)
+    reseed()
+    raise_oom_score()
+    listen_for_dumps(berth.dump)
+    return Newborn(berth, Ending())
+
+
+def dump_signal() -> int:
+    """The signal that makes a worker write its stacks, even with its loop blocked."""
+    realtime = getattr(signal, "SIGRTMIN", None)
+    return signal.SIGUSR2 if realtime is None else realtime + 7
+
+
+def listen_for_dumps(dump: int) -> None:
+    """Register faulthandler; again after an import in the worker, which may have changed it.
+
+    The pipe does not block: a handler that did, with nobody reading, would hang the process.
+    """
+    os.set_blocking(dump, False)
+    faulthandler.register(dump_signal(), file=dump, all_threads=True, chain=False)
+
+
+def reseed() -> None:
+    """Give random generators that were loaded before the fork a seed of their own."""
+    for module_name, function in RESEEDERS:
+        reseeder: Callable[[], object] | None = getattr(
+            sys.modules.get(module_name), function, None
+        )
+        if reseeder is not None:
+            reseeder()
+
+
+def raise_oom_score() -> None:
+    """Offer this process to the kernel's OOM killer before its supervisor."""
+    try:
+        score = int(_OOM_SCORE.read_text()) + OOM_SCORE_RAISED
+        _OOM_SCORE.write_text(str(min(score, _OOM_SCORE_MOST)))
+    except OSError:
+        return  # not Linux, or /proc is read-only: the kernel chooses as it likes
+
+
+def flush() -> None:
+    """Write out what stands in the buffers of stdout and stderr: a fork would double it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue  # closed, or its reader is gone: nobody misses it

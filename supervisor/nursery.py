@@ -1,0 +1,318 @@
+"""The nursery: imports the user's tasks once, and forks workers that share the memory of it.
+
+Started by exec, `python -P -m supervisor.nursery FD`, never by fork, so that the supervisor may
+have a loop, threads and sockets. It has none of them itself, and no connection: a process that
+only forks cannot hand anything half-done to its children. FD is its channel to the supervisor.
+
+It ends by itself when its import fails or cannot be forked, when it is retired and its last worker
+has ended, and when the supervisor is gone: then it gives its workers the time of a drain and kills
+what is left.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from ipc.blocking import BlockingChannel
+from ipc.errors import IpcError
+from ipc.messages import (
+    PROTOCOL,
+    Hello,
+    Kill,
+    Loaded,
+    LoadFailed,
+    Message,
+    Retire,
+    Settings,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    ToNursery,
+    Unsafe,
+)
+from supervisor import excerpts, fork_safety, loading, logs, newborn, quiet_signals, worker_main
+from supervisor.brood import Brood
+from supervisor.fork_safety import Verdict
+from supervisor.loading import CannotLoad
+from supervisor.newborn import Berth, Newborn
+from supervisor.orphan_watch import END_SECONDS
+
+#: Exit statuses of a nursery: its work is done, or it could not begin (the supervisor knows why).
+DONE: Final = 0
+NOT_STARTED: Final = 1
+
+#: Reasons told of why it cannot fork; one would do.
+MOST_REASONS: Final = 20
+
+#: What came on the channel in one read.
+Arrivals = list[tuple[ToNursery, list[int]]]
+
+log = logging.getLogger("docket.supervisor.nursery")
+
+
+class Nursery:
+    """Loads, forks and reaps. `run` returns in the nursery, and also in each forked child."""
+
+    def __init__(self, channel: BlockingChannel[ToNursery]) -> None:
+        self._channel = channel
+        self._brood = Brood()
+        self._early: Arrivals = []
+        self._retired = False
+        #: When the workers of a supervisor that is gone are killed; None while it is there.
+        self._orphans_end: float | None = None
+        self._wake_read = self._wake_write = -1
+
+    def run(self) -> Newborn | int:
+        """A forked child, or the nursery's exit status when its work is done."""
+        self._tell(Hello(PROTOCOL, os.getpid()))
+        settings = self._first_frame()
+        if settings is None or not self._load(settings):
+            return NOT_STARTED
+        self._listen_for_deaths()
+        return self._serve(settings)
+
+    # -- beginning
+
+    def _first_frame(self) -> Settings | None:
+        """The settings, or None when nothing can be started; the supervisor is told why."""
+        arrivals: Arrivals | None = []
+        try:
+            while arrivals == []:
+                arrivals = self._channel.receive()
+        except IpcError as error:
+            return self._refuse(f"the nursery does not understand its settings ({error})")
+        if not arrivals:
+            return None  # the supervisor went away while we started
+        (first, _), *self._early = arrivals
+        if not isinstance(first, Settings):
+            return self._refuse(f"the nursery was sent {type(first).__name__} first")
+        if first.protocol != PROTOCOL:
+            return self._refuse(f"the supervisor speaks protocol {first.protocol}, not {PROTOCOL}")
+        return first
+
+    def _refuse(self, reason: str) -> None:
+        self._tell(
+            LoadFailed(
+                0,
+                excerpts.head(
+                    f"{reason}: the code on disk is of another version than the supervisor that "
+                    "runs; restart the supervisor",
+                    excerpts.REASON,
+                ),
+            )
+        )
+
+    def _load(self, settings: Settings) -> bool:
+        """Import what the workers will run, if that is asked for and can be forked afterwards."""
+        started = time.monotonic()
+        try:
+            verdict = _enter_and_import(settings)
+        except CannotLoad as error:
+            self._tell(
+                LoadFailed(
+                    settings.generation,
+                    excerpts.head(str(error), excerpts.REASON),
+                    excerpts.tail(error.details, excerpts.TRACEBACK),
+                )
+            )
+            return False
+        if verdict.reasons:
+            reasons = [
+                excerpts.head(each, excerpts.NAME) for each in verdict.reasons[:MOST_REASONS]
+            ]
+            self._tell(Unsafe(settings.generation, reasons))
+            return False
+        # From here on the collector does not look at what was loaded: it would write to each
+        # object, and a page that is written to is a worker's own.
+        gc.disable()
+        gc.collect()
+        gc.freeze()
+        seconds = time.monotonic() - started
+        self._tell(Loaded(settings.generation, seconds, verdict.noted))
+        return True
+
+    def _listen_for_deaths(self) -> None:
+        """After the import, which may have put its own handlers in their place."""
+        quiet_signals.stand_by()
+        self._wake_read, self._wake_write = os.pipe()
+        for end in (self._wake_read, self._wake_write):
+            os.set_blocking(end, False)
+        # The handler has nothing to do, but there must be one: then Python writes to the pipe.
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+    # -- working
+
+    def _serve(self, settings: Settings) -> Newborn | int:
+        arrivals: Arrivals | None = self._early
+        while True:
+            if arrivals is None:
+                drain_seconds = settings.worker.drain_timeout_seconds
+                self._orphans_end = time.monotonic() + drain_seconds + END_SECONDS
+                arrivals = []
+            child = self._obey(arrivals, settings)
+            if child is not None:
+                return child
+            self._collect()
+            if not self._brood and (self._retired or self._orphans_end is not None):
+                return DONE
+            arrivals = self._wait()
+
+    def _obey(self, arrivals: Arrivals, settings: Settings) -> Newborn | None:
+        """Do what was asked. Not None in a forked child, which leaves the rest to its parent."""
+        while arrivals:
+            message, fds = arrivals.pop(0)
+            match message:
+                case Spawn():
+                    berth = Berth(message.slot, message.name, settings, *fds)
+                    child = self._spawn(berth, [fd for _, later in arrivals for fd in later])
+                    if child is not None:
+                        return child
+                case Kill(pid=pid):
+                    if not self._brood.kill(pid):
+                        log.warning("Asked to kill %s, which is no worker of this nursery", pid)
+                case Retire():
+                    self._retired = True
+                case Settings():
+                    log.warning("Settings came again and are ignored: they are for the start")
+        return None
+
+    def _spawn(self, berth: Berth, fds_of_others: Sequence[int]) -> Newborn | None:
+        """Fork one worker; not None in the child."""
+        fds = (berth.channel, berth.keeper, berth.dump)
+        newborn.flush()
+        with quiet_signals.blocked():
+            try:
+                pid = _fork()
+            except OSError as error:
+                _close(fds)
+                self._tell(SpawnFailed(berth.slot, f"cannot fork a worker: {error}"))
+                return None
+            if pid == 0:
+                self._leave_to_parent(fds_of_others)
+                return newborn.settle(berth)
+        _close(fds)
+        self._brood.add(pid)
+        self._announce(berth.slot, pid)
+        return None
+
+    def _leave_to_parent(self, fds_of_others: Sequence[int]) -> None:
+        """In the child: close what is the nursery's, or its ends would never be seen."""
+        signal.set_wakeup_fd(-1)
+        _close((*fds_of_others, self._wake_read, self._wake_write))
+        self._channel.close()
+        self._brood.forget()
+
+    def _announce(self, slot: int, pid: int) -> None:
+        # Opened before the child can be reaped, so it is this child's for sure.
+        try:
+            pidfd = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            self._tell(Spawned(slot, pid, has_pidfd=False))
+        else:
+            self._tell(Spawned(slot, pid), [pidfd])
+
+    def _collect(self) -> None:
+        now = time.monotonic()
+        if self._orphans_end is not None and now >= self._orphans_end:
+            self._brood.kill_all()
+        for exited in self._brood.collect(now):
+            self._tell(exited)
+
+    def _wait(self) -> Arrivals | None:
+        """Until something may have changed; what came, None when the supervisor is gone."""
+        poller = select.poll()
+        for fd in (self._wake_read, *self._brood.watched()):
+            poller.register(fd, select.POLLIN)
+        if self._orphans_end is None:
+            poller.register(self._channel, select.POLLIN)
+        ready = [fd for fd, _ in poller.poll(self._milliseconds_to_wait())]
+        if self._wake_read in ready:
+            _empty(self._wake_read)
+        if self._channel.fileno() not in ready:
+            return []
+        try:
+            return self._channel.receive()
+        except (IpcError, OSError):
+            log.exception("The channel to the supervisor is broken, so the workers are to end")
+            return None
+
+    def _milliseconds_to_wait(self) -> float | None:
+        now = time.monotonic()
+        deadlines = [self._brood.deadline()]
+        if self._orphans_end is not None and self._orphans_end > now:
+            deadlines.append(self._orphans_end)
+        times = [deadline - now for deadline in deadlines if deadline is not None]
+        # Rounded up: a poll that returns a moment too early would be made again and again.
+        return max(0.0, min(times)) * 1000 + 1 if times else None
+
+    def _tell(self, message: Message, fds: Sequence[int] = ()) -> None:
+        try:
+            self._channel.send(message, fds)
+        except OSError:
+            # The supervisor is gone; the end of the stream, read next, is how that is dealt with.
+            log.debug("The supervisor did not receive %s", type(message).__name__)
+
+
+def _enter_and_import(settings: Settings) -> Verdict:
+    """Raises CannotLoad."""
+    if settings.lifeline is not None:
+        # Workers hold it too, by fork; the subprocesses of tasks must not.
+        os.set_inheritable(settings.lifeline, False)
+    logs.configure(settings.worker.logging_level, settings.worker.logging_format, threaded=False)
+    loading.enter(settings.cwd, settings.tasks)
+    if not settings.preload:
+        return Verdict()
+    before = fork_safety.look()
+    loading.load(loading.paths_of(settings))
+    return fork_safety.judge(before, fork_safety.look())
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns of native threads here; the supervisor has been told of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _empty(pipe: int) -> None:
+    try:
+        while os.read(pipe, 4096):
+            pass
+    except BlockingIOError:
+        return
+
+
+def main(arguments: Sequence[str], work: Callable[[Berth], int] = worker_main.main) -> int:
+    """Run a nursery on the channel whose descriptor is the only argument.
+
+    `work` is what each forked child does; its result is the child's exit status.
+    """
+    quiet_signals.stand_by()
+    quiet_signals.reset_in_forks()
+    sock = socket.socket(fileno=int(arguments[0]))
+    sock.set_inheritable(False)
+    channel: BlockingChannel[ToNursery] = BlockingChannel(sock, ToNursery)
+    outcome = Nursery(channel).run()
+    if isinstance(outcome, int):
+        return outcome
+    return outcome.ending.with_status(work(outcome.berth))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+"""Ends a worker whose supervisor is gone and whose event loop hangs.
+
+A worker drains when its channel ends, but it takes a loop that turns to see that. So a thread
+waits for the other end of the keeper pipe to be closed, which happens when the supervisor dies,
+however it dies, and gives the process as long as a drain may take.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import Final
+
+#: Seconds that a process may take to end once its drain is over (threads of tasks, atexit).
+END_SECONDS: Final = 5.0
+
+#: The exit status of a worker that was ended here.
+ORPHAN_STATUS: Final = 1
+
+
+class OrphanWatch:
+    """Watches one pipe.
+
+    pipe: the write end whose reader is the supervisor; not owned.
+    allowed_seconds: how long the process may go on without one.
+    end: ends the process at once, without waiting for its loop or its threads.
+    """
+
+    def __init__(
+        self,
+        pipe: int,
+        allowed_seconds: float,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._pipe = pipe
+        self._allowed_seconds = allowed_seconds
+        self._end = end
+        self._stopped = threading.Event()
+        # A daemon: it must still watch while the interpreter waits for the threads of tasks.
+        self._thread = threading.Thread(target=self._run, name="orphan-watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Do not end the process any more, if the supervisor is gone already. Idempotent."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        poller = select.poll()
+        poller.register(self._pipe, 0)  # errors are always reported: here, that nobody reads
+        poller.poll()
+        if not self._stopped.wait(self._allowed_seconds):
+            self._end(ORPHAN_STATUS)

@@ -1,0 +1,73 @@
+"""Signals in the nursery and in the workers: noticed by nobody, inherited by nobody.
+
+A signal to the whole group (Ctrl-C, a service manager) must act once, through the supervisor. The
+handlers are Python functions that do nothing, for the two other ways harm users: what is ignored,
+or blocked, stays so over exec, and a task's `subprocess.run(["pg_dump", ...])` could not be
+stopped any more. A handler is reset by exec, and by a hook of ours in a task's plain forks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+#: What the supervisor listens to, or a terminal or a service manager may send to a whole group.
+QUIET: Final = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+
+
+def stand_by() -> None:
+    """Let all of QUIET pass without effect; again after the user's import, which may change them.
+
+    What is ignored stays ignored: `nohup` and `command &` mean it for their descendants too.
+    Only the main thread may call this.
+    """
+    for number in QUIET:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _nothing)
+            # Without this a signal would break a system call of a C library that does not expect
+            # EINTR; it must follow each signal.signal, which sets it back.
+            signal.siginterrupt(number, False)
+
+
+def reset_in_forks() -> None:
+    """Give every fork of this process, and of its forks, the default actions back.
+
+    A worker calls `stand_by` again; a process that a task forked is on its own. Call it once.
+    """
+    os.register_at_fork(after_in_child=_reset)
+
+
+@contextmanager
+def blocked() -> Generator[None]:
+    """No signal is delivered within: around a fork, whose child has the default actions at first.
+
+    The child leaves the block too, with handlers of its own in place by then.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """A handler, so that the signal does neither its default action nor anything else."""
+
+
+def _reset() -> None:
+    for number in QUIET:
+        if signal.getsignal(number) is _nothing:
+            signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,136 @@
+"""What a forked child runs: one docket Worker, its channel to the supervisor, and its end.
+
+It leaves in one of three ways: drained, on command or because the supervisor is gone; with a
+Fault, when it cannot go on; or killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from datetime import timedelta
+from typing import Any, Final
+
+import uvloop
+
+from docket.docket import Docket
+from docket.worker import Worker
+from ipc.channel import Channel
+from ipc.messages import PROTOCOL, Fault, Hello, ToWorker
+from supervisor import excerpts, loading, logs, newborn, quiet_signals
+from supervisor.keeper_pipe import KeeperPipe
+from supervisor.link import Link
+from supervisor.loading import CannotLoad
+from supervisor.newborn import Berth
+from supervisor.orphan_watch import END_SECONDS, OrphanWatch
+
+#: Exit statuses of a worker.
+DRAINED: Final = 0
+FAULTY: Final = 1
+
+log = logging.getLogger("docket.supervisor.worker")
+
+
+def main(berth: Berth) -> int:
+    """Be the worker of this berth until it has drained; the exit status.
+
+    Called in a process that `newborn.settle` has made its own.
+    """
+    settings = berth.settings.worker
+    logging_to_stderr = logs.configure(
+        settings.logging_level, settings.logging_format, threaded=True
+    )
+    allowed_seconds = settings.drain_timeout_seconds + END_SECONDS
+    # Before the import of the tasks: that may hang as well as a loop may.
+    OrphanWatch(berth.keeper, allowed_seconds).start()
+    fault = None if berth.settings.preload else _import_tasks(berth)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(berth, fault))
+    finally:
+        logging_to_stderr.stop()
+
+
+def _import_tasks(berth: Berth) -> Fault | None:
+    """Import in the worker what was not imported in the nursery; what went wrong, if it did.
+
+    Outside of the loop: modules may run one of their own while they are imported.
+    """
+    try:
+        loading.load(loading.paths_of(berth.settings))
+    except CannotLoad as error:
+        return _fault(str(error), error.details)
+    quiet_signals.stand_by()
+    newborn.listen_for_dumps(berth.dump)
+    return None
+
+
+async def _serve(berth: Berth, fault: Fault | None) -> int:
+    settings = berth.settings.worker
+    sock = socket.socket(fileno=berth.channel)
+    if fault is not None:
+        return await _give_up(sock, fault)
+    try:
+        docket, worker = _build(berth)
+    except Exception as error:
+        return await _give_up(sock, _fault(loading.describe(error), loading.details(error)))
+    link = Link(worker, settings, sock, KeeperPipe(berth.keeper), berth.dump)
+    try:
+        async with docket:
+            await link.run()
+            await link.drained()
+    except Exception as error:
+        log.exception("The worker cannot go on; its tasks go to another")
+        await link.failed(_fault(loading.describe(error), loading.details(error)))
+        return FAULTY
+    return DRAINED
+
+
+def _build(berth: Berth) -> tuple[Docket, Worker]:
+    """The docket with its tasks registered and the worker; nothing is connected yet.
+
+    Raises whatever the user's tasks, dependencies or fallback are refused with.
+    """
+    settings = berth.settings.worker
+    docket = Docket(name=settings.docket, url=settings.url)
+    for path in berth.settings.tasks:
+        docket.register_collection(path)
+    extras: dict[str, Any] = {}
+    if settings.dependencies is not None:
+        extras["dependencies"] = loading.resolve(settings.dependencies)
+    if settings.fallback_task is not None:
+        extras["fallback_task"] = loading.resolve(settings.fallback_task)
+    worker = Worker(
+        docket,
+        name=berth.name,
+        concurrency=settings.concurrency,
+        redelivery_timeout=timedelta(seconds=settings.redelivery_timeout_seconds),
+        reconnection_delay=timedelta(seconds=settings.reconnection_delay_seconds),
+        minimum_check_interval=timedelta(seconds=settings.minimum_check_interval_seconds),
+        scheduling_resolution=timedelta(seconds=settings.scheduling_resolution_seconds),
+        schedule_automatic_tasks=settings.schedule_automatic_tasks,
+        message_batch=settings.message_batch,
+        **extras,
+    )
+    return docket, worker
+
+
+async def _give_up(sock: socket.socket, fault: Fault) -> int:
+    """End before there is a worker: say why on a channel that obeys nothing."""
+    log.error("The worker cannot start: %s", fault.reason)
+    channel: Channel[ToWorker] = Channel(sock, ToWorker, _ignore, _ignore)
+    channel.send(Hello(PROTOCOL, os.getpid()))
+    channel.send(fault)
+    await channel.flushed()
+    channel.close()
+    return FAULTY
+
+
+def _ignore(*_: object) -> None:
+    """Nothing that the supervisor says, nor its end, changes what is about to happen."""
+
+
+def _fault(reason: str, details: str) -> Fault:
+    return Fault(excerpts.head(reason, excerpts.REASON), excerpts.tail(details, excerpts.TRACEBACK))
