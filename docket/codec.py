@@ -56,10 +56,11 @@ def decode_call(payload: bytes) -> Call:
     if payload == _EMPTY_CALL:
         return (), {}
     value = _loads(payload, "arguments")
-    if isinstance(value, tuple):
-        parts = cast("tuple[object, ...]", value)
-        if [type(part) for part in parts] == [tuple, dict]:
-            return cast("Call", parts)
+    match value:
+        case (args, kwargs) if isinstance(args, tuple) and isinstance(kwargs, dict):
+            return cast("Call", (args, kwargs))
+        case _:
+            pass
     raise DeserializationError(
         f"The arguments of the task are stored as {type(value).__name__}, not as a call: "
         "the record was not written by this library"
@@ -107,7 +108,7 @@ def decode_error(payload: bytes | None) -> BaseException:
     return DeserializationError(f"The stored exception is a {type(error).__name__}")
 
 
-def _loads(payload: bytes, what: str) -> object:
+def _loads(payload: bytes, what: str) -> Any:
     try:
         return pickle.loads(payload)
     except Exception as cause:

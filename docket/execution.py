@@ -13,7 +13,7 @@ from docket.clock import from_milliseconds, now, to_milliseconds
 from docket.codec import decode_call, decode_error, decode_result, encode_call
 from docket.errors import ExecutionCancelled, ResultUnavailable
 from docket.lifecycle import TERMINAL, ExecutionState
-from docket.store.records import Scheduled, ScheduleRequest
+from docket.store.scheduling import Scheduled, ScheduleRequest
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -250,7 +250,7 @@ class Execution:
             ServerUnavailable: the server is away.
             PayloadTooLarge: the arguments are over the limit.
         """
-        scheduled = await self._docket.records.schedule(
+        scheduled = await self._docket.records.scheduling.schedule(
             self._request(replace, due, expected_generation)
         )
         self._take_over(scheduled)
@@ -265,7 +265,7 @@ class Execution:
             call=encode_call(self._args, self._kwargs),
             when=None if due is None else to_milliseconds(due),
             attempt=self.attempt,
-            token=self._docket.records.token(),
+            token=self._docket.records.scheduling.token(),
             replace=replace,
             expected_generation=expected_generation,
         )

@@ -6,8 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -17,24 +16,20 @@ from docket.docket import Docket
 from docket.errors import DocketError, PoisonTask, ServerUnavailable
 from docket.execution import TaskFunction
 from docket.instrumentation import Counters
-from docket.lifecycle import HandedBack, Superseded
-from docket.services.bell_listener import BellListener
-from docket.services.canceller import Canceller
+from docket.lifecycle import HandedBack
+from docket.services.crew import BELL_SECONDS, Crew, CrewSettings, consumer_lifetime
 from docket.services.exchanger import Exchanger, stop
 from docket.services.executor import Executor
-from docket.services.keeper import Keeper, KeeperSettings
 from docket.services.outcomes import error_text
 from docket.services.runs import Consumer, Runs
-from docket.services.steward import Steward
 from docket.store.endpoint import backoff_seconds
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
 
 logger = logging.getLogger("docket.worker")
 
-#: Longest wait for the bell, in seconds; see BellListener.
-BELL_SECONDS = 2.0
-#: Most that a renewal waits, in seconds: it is also how a missed cancellation is noticed.
-RENEWAL_CAP_SECONDS = 15.0
+#: How long a worker that ends waits for an absent server, in seconds; what it could not record
+#: then is redelivered.
+GOODBYE_SECONDS = 5.0
 
 
 class Worker:
@@ -102,8 +97,7 @@ class Worker:
         self._runs = Runs()
         self._supervision: Supervision = Alone()
         self._exchanger: Exchanger | None = None
-        self._keeper: Keeper | None = None
-        self._steward: Steward | None = None
+        self._crew: Crew | None = None
         self._is_steward = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -129,7 +123,7 @@ class Worker:
     @property
     def loop_lag_seconds(self) -> float:
         """How late the loop was at its last tick."""
-        return self._keeper.loop_lag_seconds if self._keeper is not None else 0.0
+        return self._crew.keeper.loop_lag_seconds if self._crew is not None else 0.0
 
     # Running ------------------------------------------------------------------------------
 
@@ -182,20 +176,53 @@ class Worker:
         self._supervision = supervision
         self._is_steward = self._is_steward or is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
-        executor = Executor(self.docket, self, self._runs, exchanger, self.counters, supervision)
+        # Another worker's last run leaves no token behind: who waits for the end looks more often.
+        bell = self.minimum_check_interval.total_seconds() if until_finished else BELL_SECONDS
+        settings = CrewSettings(
+            redelivery_timeout=self.redelivery_timeout,
+            bell_seconds=max(bell, 0.01),
+            stall_timeout_seconds=stall_timeout_seconds,
+            keeper_interval_seconds=keeper_interval_seconds,
+        )
+        self._crew = crew = self._make_crew(exchanger, settings)
+        crew.steward.appoint(self._is_steward)
         try:
-            await self._register_patiently()
-            async with self._services(
-                exchanger, until_finished, stall_timeout_seconds, keeper_interval_seconds
-            ):
-                supervision.ready()
+            await self._work(exchanger, crew)
+        finally:
+            self._exchanger = self._crew = None
+
+    async def _work(self, exchanger: Exchanger, crew: Crew) -> None:
+        executor = Executor(
+            self.docket, self, self._runs, exchanger, self.counters, self._supervision
+        )
+        await self._register_patiently()
+        try:
+            async with crew.at_work():
+                self._supervision.ready()
                 try:
                     await exchanger.run(executor.start, self._register)
                 except asyncio.CancelledError:
-                    await self._hand_back_all(exchanger, executor)
+                    # Not a drain, which waits: whoever cancels us wants to be gone. What runs is
+                    # stopped, and recorded as handed back before we are.
+                    self._hand_back()
+                    exchanger.drain()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(GOODBYE_SECONDS):
+                            await exchanger.run(executor.start, self._register)
                     raise
         finally:
-            self._exchanger = self._steward = None
+            await self._unregister()
+
+    def _make_crew(self, exchanger: Exchanger, settings: CrewSettings) -> Crew:
+        return Crew(
+            self.docket,
+            self._consumer,
+            self._runs,
+            exchanger,
+            self._supervision,
+            lambda consumer: self.adopt(consumer, blame=NOBODY),
+            settings,
+        )
 
     def _make_exchanger(self, until_finished: bool) -> Exchanger:
         return Exchanger(
@@ -210,97 +237,9 @@ class Worker:
             message_batch=self.message_batch,
         )
 
-    @asynccontextmanager
-    async def _services(
-        self,
-        exchanger: Exchanger,
-        until_finished: bool,
-        stall_timeout_seconds: float,
-        keeper_interval_seconds: float,
-    ) -> AsyncGenerator[None]:
-        """Everything around the exchanger. Ends in the reverse order: the keeper last but one,
-        since leases live until the last outcome is recorded; then the consumer is struck off."""
-        docket = self.docket
-        canceller = Canceller(docket.connections.subscriber, docket.keys, self._runs, exchanger)
-        self._steward = self._make_steward()
-        # Another worker's last run leaves no token behind: who waits for the end looks more often.
-        pause = self.minimum_check_interval.total_seconds() if until_finished else BELL_SECONDS
-        bell = docket.connections.bell(docket.keys)
-        listener = BellListener(bell, exchanger, max(pause, 0.01))
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._unregister)
-            self._keeper = self._make_keeper(
-                exchanger, canceller, stall_timeout_seconds, keeper_interval_seconds
-            )
-            self._keeper.start()
-            stack.push_async_callback(self._keeper.stop)
-            services = [canceller.run(), self._steward.run(), listener.run()]
-            tasks = [asyncio.create_task(service) for service in services]
-            stack.push_async_callback(_end, tasks)
-            yield
-
-    def _make_steward(self) -> Steward:
-        docket = self.docket
-        steward = Steward(
-            docket.records,
-            docket.connections.pipeline,
-            docket.connections.subscriber,
-            docket.keys,
-            lambda: self._consumer.name,
-            lambda consumer: self.adopt(consumer, blame=NOBODY),
-            heartbeat_interval=docket.heartbeat_interval,
-            missed_heartbeats=docket.missed_heartbeats,
-            redelivery_timeout=self.redelivery_timeout,
-        )
-        steward.appoint(self._is_steward)
-        return steward
-
-    def _make_keeper(
-        self,
-        exchanger: Exchanger,
-        canceller: Canceller,
-        stall_timeout_seconds: float,
-        keeper_interval_seconds: float,
-    ) -> Keeper:
-        docket = self.docket
-
-        def lose(entries: list[bytes]) -> None:
-            for entry in entries:
-                run = self._runs.get(entry)
-                if run is not None:
-                    stop(run, Superseded(), exchanger)
-
-        def cancel(entries: list[bytes]) -> None:
-            for entry in entries:
-                canceller.cancel(entry)
-
-        renewal = min(self.redelivery_timeout.total_seconds() / 4, RENEWAL_CAP_SECONDS)
-        return Keeper(
-            docket.connections.lease_connection(docket.keys),
-            self._consumer,
-            self._runs,
-            self._supervision,
-            lambda: tuple(docket.tasks),
-            KeeperSettings(
-                interval=keeper_interval_seconds,
-                heartbeat=docket.heartbeat_interval.total_seconds(),
-                renewal=renewal,
-                stall_timeout=stall_timeout_seconds,
-                lifetime=self._lifetime(),
-            ),
-            on_lost=lose,
-            on_cancelled=cancel,
-            on_struck_off=exchanger.look,
-        )
-
-    def _lifetime(self) -> timedelta:
-        """Of a consumer's own keys without a beat: long enough to outlive an outage's recovery."""
-        docket = self.docket
-        return 10 * docket.heartbeat_interval * docket.missed_heartbeats
-
     async def _register(self) -> None:
         await self.docket.records.register(
-            self._consumer.name, tuple(self.docket.tasks), self._lifetime()
+            self._consumer.name, tuple(self.docket.tasks), consumer_lifetime(self.docket)
         )
 
     async def _register_patiently(self) -> None:
@@ -316,24 +255,16 @@ class Worker:
     async def _unregister(self) -> None:
         """Strike ourselves off; a run that would not end, if there is one, goes to others."""
         try:
-            await self.docket.records.ring()
-            await self.adopt(self._consumer.name, blame=NOBODY)
-        except ServerUnavailable as error:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await self.docket.records.ring()
+                await self.adopt(self._consumer.name, blame=NOBODY)
+        except (ServerUnavailable, TimeoutError) as error:
             logger.warning(
-                "Worker %s ends while the server is away (%s): what it has not recorded is "
+                "Worker %s ends while the server is away (%r): what it has not recorded is "
                 "redelivered when others notice that its heartbeat stopped",
                 self.name,
                 error,
             )
-
-    async def _hand_back_all(self, exchanger: Exchanger, executor: Executor) -> None:
-        """We are being cancelled: stop everything that runs and record it as handed back."""
-        self._hand_back()
-        exchanger.drain()
-        try:
-            await exchanger.run(executor.start, self._register)
-        except ServerUnavailable as error:
-            logger.debug("Could not hand back: %s", error)
 
     # Under a runtime ----------------------------------------------------------------------
 
@@ -369,8 +300,8 @@ class Worker:
     def appoint_steward(self, on: bool) -> None:
         """Make this worker the one that does what is needed once a pool, or relieve it."""
         self._is_steward = on
-        if self._steward is not None:
-            self._steward.appoint(on)
+        if self._crew is not None:
+            self._crew.steward.appoint(on)
 
     async def adopt(
         self, consumer: str, *, blame: str = EVERYONE, max_deliveries: int = 3
@@ -409,13 +340,3 @@ class Worker:
     def running_tasks(self) -> list[RunningTask]:
         """What runs at this moment, oldest first."""
         return self._runs.running_tasks()
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """End services. One that ended by itself has a fault, which is not to be lost."""
-    for task in tasks:
-        task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result

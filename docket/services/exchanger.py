@@ -20,7 +20,6 @@ from docket.services.runs import Consumer, Run, Runs
 from docket.store.endpoint import backoff_seconds
 from docket.store.pipeline import Pipeline
 from docket.store.records import (
-    BATCH_LIMIT,
     Claim,
     Exchanged,
     OutcomeRow,
@@ -28,6 +27,7 @@ from docket.store.records import (
     StaleEpoch,
     StruckOff,
 )
+from docket.store.scheduling import BATCH_LIMIT
 from docket.supervision import Supervision
 
 logger = logging.getLogger("docket.worker")
@@ -78,6 +78,7 @@ class Exchanger:
         self._token_to_pass_on = False
         self._draining = False
         self._nothing_left = False
+        self._fault: BaseException | None = None
         self.concurrency = concurrency
         #: Set while slots are free and the streams were found empty: the bell listener waits then.
         self.hungry = asyncio.Event()
@@ -97,6 +98,11 @@ class Exchanger:
     def drain(self) -> None:
         """Claim no more; `run` ends when every outcome is recorded."""
         self._draining = True
+        self.look()
+
+    def fail(self, error: BaseException) -> None:
+        """A service of this worker broke: `run` raises its error, and the worker with it."""
+        self._fault = error
         self.look()
 
     def report(self, run: Run, outcome: Outcome) -> None:
@@ -126,6 +132,8 @@ class Exchanger:
         while not self._finished():
             await self._attention.wait()
             self._attention.clear()
+            if self._fault is not None:
+                raise self._fault
             if self._token_to_pass_on or self._outbox or self._want():
                 await self._turn()
 

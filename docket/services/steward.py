@@ -14,7 +14,8 @@ from docket.errors import ServerUnavailable
 from docket.store.endpoint import backoff_seconds
 from docket.store.keys import Keys
 from docket.store.pipeline import Pipeline
-from docket.store.records import BATCH_LIMIT, Records
+from docket.store.records import Records
+from docket.store.scheduling import BATCH_LIMIT
 from docket.store.subscriber import Subscriber
 
 logger = logging.getLogger("docket.worker")

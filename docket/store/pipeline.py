@@ -209,12 +209,10 @@ class Pipeline:
                 b"".join(packed for packed, _ in unsent), check_health=False
             )
 
-    async def _read(self, connection: AbstractConnection) -> None:
+    async def _read(self, connection: Any) -> None:
         while True:
             try:
-                reply: Any = await connection.read_response(
-                    timeout=math.inf, disconnect_on_error=False
-                )
+                reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
             except (ResponseError, BusyLoadingError) as error:
                 self._resolve_error(error)
             else:

@@ -1,76 +1,24 @@
 """Each transition as a typed call: what goes into its script, and what its reply means."""
 
-import asyncio
 import logging
-import os
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 from redis.exceptions import ResponseError
 
 from docket.clock import delay_milliseconds
-from docket.errors import DocketError, ServerUnavailable
+from docket.errors import DocketError
 from docket.store import scripts
-from docket.store.endpoint import backoff_seconds
 from docket.store.keys import Keys
-from docket.store.pipeline import Argument, LostReply, Pipeline
+from docket.store.patience import PATIENCE_SECONDS, patiently
+from docket.store.pipeline import Argument, Pipeline
+from docket.store.scheduling import BATCH_LIMIT, Scheduling
 
 logger = logging.getLogger("docket.store")
-
-_Reply = TypeVar("_Reply")
-
-#: How long a call of a producer (add, cancel, progress...) waits for an absent server, in seconds.
-PATIENCE_SECONDS = 5.0
-#: Most tasks in one script call, and most payload bytes, so that no call blocks the server.
-BATCH_LIMIT = 256
-BATCH_BYTES = 4 * 1024 * 1024
-
-
-class ScheduleRequest(msgspec.Struct, frozen=True):
-    """One task to schedule, in the order that schedule.lua reads.
-
-    when: milliseconds since the epoch; None for now, by the server.
-    token: names this very request, so that sending it again is harmless.
-    expected_generation: a newer one in the record makes this request superseded; 0: no check.
-    """
-
-    key: str
-    function: str
-    call: bytes
-    when: int | None
-    attempt: int
-    token: str
-    replace: bool = False
-    expected_generation: int = 0
-    trace: bytes | None = None
-
-    def arguments(self) -> tuple[Argument, ...]:
-        """Its values as schedule.lua reads them."""
-        return (
-            self.key,
-            self.function,
-            self.call,
-            "" if self.when is None else self.when,
-            self.attempt,
-            self.token,
-            1 if self.replace else 0,
-            self.expected_generation,
-            self.trace or "",
-        )
-
-
-class Scheduled(msgspec.Struct, frozen=True):
-    """What became of a request; `when` in milliseconds."""
-
-    disposition: Literal["scheduled", "already", "superseded", "error"]
-    generation: int
-    when: int
-    state: str
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -160,104 +108,12 @@ class Records:
         self._keys = keys
         self._ttl = delay_milliseconds(execution_ttl)
         self._streams = (keys.stream, keys.front, keys.suspects, keys.queue, keys.bell)
-        self._batch: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]] = []
-        self._flushes: set[asyncio.Task[None]] = set()
-        self._token_prefix = os.urandom(8).hex()
-        self._tokens = 0
-
-    # Producers ---------------------------------------------------------------------------
-
-    def token(self) -> str:
-        """A name for one schedule request that no other request has."""
-        self._tokens += 1
-        return f"{self._token_prefix}{self._tokens:x}"
-
-    async def schedule(self, request: ScheduleRequest) -> Scheduled:
-        """Schedule one task; requests made in the same turn of the loop share their calls.
-
-        Raises:
-            ServerUnavailable: the server stayed away for PATIENCE_SECONDS. A LostReply among
-                them says that the request may have taken effect.
-        """
-        future: asyncio.Future[Scheduled] = asyncio.get_running_loop().create_future()
-        if not self._batch:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._batch.append((request, future))
-        return await future
-
-    def _flush(self) -> None:
-        batch, self._batch = self._batch, []
-        chunk: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]] = []
-        size = 0
-        for item in batch:
-            if chunk and (len(chunk) == BATCH_LIMIT or size > BATCH_BYTES):
-                self._send(chunk)
-                chunk, size = [], 0
-            chunk.append(item)
-            size += len(item[0].call)
-        self._send(chunk)
-
-    def _send(self, chunk: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]]) -> None:
-        flush = asyncio.create_task(self._schedule_chunk(chunk), name="docket schedule")
-        self._flushes.add(flush)
-        flush.add_done_callback(self._flushes.discard)
-
-    async def _schedule_chunk(
-        self, chunk: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]]
-    ) -> None:
-        try:
-            replies = await self.schedule_batch([request for request, _ in chunk])
-        except BaseException as error:
-            for _, future in chunk:
-                if not future.done():
-                    future.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-            return
-        for (_, future), reply in zip(chunk, replies, strict=True):
-            if not future.done():
-                future.set_result(reply)
-
-    async def schedule_batch(self, requests: Sequence[ScheduleRequest]) -> list[Scheduled]:
-        """Schedule up to BATCH_LIMIT tasks in one call; replies in the order of the requests."""
-        keys = [*self._streams, *(self._keys.record(request.key) for request in requests)]
-        arguments: list[Argument] = [self._keys.prefix]
-        for request in requests:
-            arguments.extend(request.arguments())
-
-        async def call() -> list[Any]:
-            return await self._pipeline.call(
-                scripts.SCHEDULE, keys, arguments, patience_seconds=PATIENCE_SECONDS
-            )
-
-        # With no record kept, a second call cannot tell that the first one's task already ran.
-        flat = await self._again(call, after_lost_reply=self._ttl > 0)
-        return [
-            Scheduled(flat[i].decode(), flat[i + 1], flat[i + 2], flat[i + 3].decode())
-            for i in range(0, len(flat), 4)
-        ]
-
-    async def _again(
-        self, call: Callable[[], Awaitable[_Reply]], *, after_lost_reply: bool = True
-    ) -> _Reply:
-        """Make a call that may be repeated until it is answered, for PATIENCE_SECONDS."""
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        failures = 0
-        while True:
-            try:
-                return await call()
-            except ServerUnavailable as error:
-                if isinstance(error, LostReply) and not after_lost_reply:
-                    raise
-                if time.monotonic() >= give_up:
-                    raise
-                failures += 1
-                # A server that answers LOADING answers at once: without a pause this would spin.
-                await asyncio.sleep(backoff_seconds(failures))
+        #: Schedules tasks; adds made in one turn of the loop share their calls.
+        self.scheduling = Scheduling(pipeline, keys, keeps_records=self._ttl > 0)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Every field of a record; empty if there is none."""
-        flat: list[bytes] = await self._again(
+        flat: list[bytes] = await patiently(
             lambda: self._pipeline.command(
                 "HGETALL", self._keys.record(key), patience_seconds=PATIENCE_SECONDS
             )
@@ -266,7 +122,7 @@ class Records:
 
     async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
         """Cancel what is scheduled, queued or running under a key."""
-        reply: bytes = await self._again(
+        reply: bytes = await patiently(
             lambda: self._pipeline.call(
                 scripts.CANCEL,
                 [*self._streams, self._keys.record(key)],
@@ -286,7 +142,7 @@ class Records:
         Returns:
             What stands now, or None if the run was superseded and nothing was changed.
         """
-        reply = await self._again(
+        reply = await patiently(
             lambda: self._pipeline.call(
                 scripts.PROGRESS,
                 [self._keys.record(key)],

@@ -96,9 +96,9 @@ class Subscriber:
                 await connection.disconnect(nowait=True)
             await asyncio.sleep(backoff_seconds(failures))
 
-    async def _read(self, connection: AbstractConnection) -> None:
+    async def _read(self, connection: Any) -> None:
         while True:
-            push: Any = await connection.read_response(timeout=math.inf)
+            push = await connection.read_response(timeout=math.inf)
             kind, channel, payload = cast("tuple[bytes, bytes, Any]", push)
             name = channel.decode()
             if kind == b"message":

@@ -1,0 +1,154 @@
+"""The crew: everything that serves a worker around its exchanger, started and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from docket.lifecycle import Superseded
+from docket.services.bell_listener import BellListener
+from docket.services.canceller import Canceller
+from docket.services.exchanger import Exchanger, stop
+from docket.services.keeper import Keeper, KeeperSettings
+from docket.services.runs import Consumer, Runs
+from docket.services.steward import Steward
+from docket.supervision import Supervision
+
+if TYPE_CHECKING:
+    from docket.docket import Docket
+
+#: Longest wait for the bell, in seconds; see BellListener.
+BELL_SECONDS = 2.0
+#: Most that a renewal waits, in seconds: it is also how a missed cancellation is noticed.
+RENEWAL_CAP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class CrewSettings:
+    """What a worker's services go by.
+
+    redelivery_timeout: when a lease that is not renewed is lost.
+    bell_seconds: longest wait of the bell listener.
+    stall_timeout_seconds: loop silence after which heartbeat and leases lapse.
+    keeper_interval_seconds: between two beats of the keeper.
+    """
+
+    redelivery_timeout: timedelta
+    bell_seconds: float
+    stall_timeout_seconds: float
+    keeper_interval_seconds: float
+
+
+def consumer_lifetime(docket: Docket) -> timedelta:
+    """How long a consumer's own keys live without a beat: longer than an outage's recovery."""
+    return 10 * docket.heartbeat_interval * docket.missed_heartbeats
+
+
+class Crew:
+    """Canceller, steward, bell listener and keeper of one worker.
+
+    Args:
+        docket: whose worker.
+        consumer: who it is to the streams.
+        runs: what it runs.
+        exchanger: whom they serve.
+        supervision: hears the keeper's beats.
+        adopt: adopts a dead consumer without blame.
+        settings: intervals.
+    """
+
+    def __init__(
+        self,
+        docket: Docket,
+        consumer: Consumer,
+        runs: Runs,
+        exchanger: Exchanger,
+        supervision: Supervision,
+        adopt: Callable[[str], Awaitable[object]],
+        settings: CrewSettings,
+    ) -> None:
+        self._docket = docket
+        self._consumer = consumer
+        self._runs = runs
+        self._exchanger = exchanger
+        connections = docket.connections
+        self._canceller = Canceller(connections.subscriber, docket.keys, runs, exchanger)
+        self._listener = BellListener(
+            connections.bell(docket.keys), exchanger, settings.bell_seconds
+        )
+        #: Idle until it is appointed.
+        self.steward = Steward(
+            docket.records,
+            connections.pipeline,
+            connections.subscriber,
+            docket.keys,
+            lambda: consumer.name,
+            adopt,
+            heartbeat_interval=docket.heartbeat_interval,
+            missed_heartbeats=docket.missed_heartbeats,
+            redelivery_timeout=settings.redelivery_timeout,
+        )
+        self.keeper = self._make_keeper(supervision, settings)
+
+    def _make_keeper(self, supervision: Supervision, settings: CrewSettings) -> Keeper:
+        docket = self._docket
+        renewal = min(settings.redelivery_timeout.total_seconds() / 4, RENEWAL_CAP_SECONDS)
+        return Keeper(
+            docket.connections.lease_connection(docket.keys),
+            self._consumer,
+            self._runs,
+            supervision,
+            lambda: tuple(docket.tasks),
+            KeeperSettings(
+                interval=settings.keeper_interval_seconds,
+                heartbeat=docket.heartbeat_interval.total_seconds(),
+                renewal=renewal,
+                stall_timeout=settings.stall_timeout_seconds,
+                lifetime=consumer_lifetime(docket),
+            ),
+            on_lost=self._lose,
+            on_cancelled=self._cancel,
+            on_struck_off=self._exchanger.look,
+        )
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncGenerator[None]:
+        """Serve while the context lasts.
+
+        The keeper starts first and ends last: leases live until the last outcome is recorded.
+        """
+        async with AsyncExitStack() as stack:
+            self.keeper.start()
+            stack.push_async_callback(self.keeper.stop)
+            services = (self._canceller.run(), self.steward.run(), self._listener.run())
+            tasks = [asyncio.create_task(service) for service in services]
+            stack.push_async_callback(_end, tasks)
+            for task in tasks:
+                task.add_done_callback(self._fail_on_fault)
+            yield
+
+    def _fail_on_fault(self, task: asyncio.Task[None]) -> None:
+        # A service never ends of itself: without it the worker would go on half dead, in silence.
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._exchanger.fail(error)
+
+    def _lose(self, entries: list[bytes]) -> None:
+        for entry in entries:
+            run = self._runs.get(entry)
+            if run is not None:
+                stop(run, Superseded(), self._exchanger)
+
+    def _cancel(self, entries: list[bytes]) -> None:
+        for entry in entries:
+            self._canceller.cancel(entry)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

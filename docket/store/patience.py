@@ -1,0 +1,42 @@
+"""How long a producer waits for a server that is away, and when it may call again."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from docket.errors import ServerUnavailable
+from docket.store.endpoint import backoff_seconds
+from docket.store.pipeline import LostReply
+
+Reply = TypeVar("Reply")
+
+#: How long a call of a producer (add, cancel, progress...) waits for an absent server, in seconds.
+PATIENCE_SECONDS = 5.0
+
+
+async def patiently(
+    call: Callable[[], Awaitable[Reply]], *, after_lost_reply: bool = True
+) -> Reply:
+    """Make a call, again and again until it is answered, for PATIENCE_SECONDS.
+
+    Args:
+        call: makes the call once.
+        after_lost_reply: whether it may be made again when it may have taken effect already.
+
+    Raises:
+        ServerUnavailable: the last one, once the patience is at its end.
+    """
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    failures = 0
+    while True:
+        try:
+            return await call()
+        except ServerUnavailable as error:
+            if isinstance(error, LostReply) and not after_lost_reply:
+                raise
+            if time.monotonic() >= give_up:
+                raise
+            failures += 1
+            # A server that answers LOADING answers at once: without a pause this would spin.
+            await asyncio.sleep(backoff_seconds(failures))
