@@ -1,8 +1,8 @@
 """The floor: the least a Python worker could do while it keeps the same state as the library.
 
-A bare loop around one script, on redis-py, hiredis and uvloop: take tasks, run each as an asyncio
-task, hand the outcomes in with the next call. No dependencies, no logging, no leases, no limits,
-no lost replies. What the library adds to it is the price of those.
+A bare loop around one script, on one connection of redis-py with hiredis and uvloop: take tasks,
+run each as an asyncio task, hand the outcomes in with the next call. No dependencies, no logging,
+no leases, no limits, no care for lost replies. What the library adds to it is the price of those.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hiredis
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 
 from stress.bench.child import measure
 from stress.bench.report import Figure, Report
@@ -35,44 +37,49 @@ class BareWorker:
     """One loop, one connection, one script.
 
     Args:
-        client: connected to the server; nobody else uses it.
+        connection: to the server; nobody else uses it.
+        digest: of the script, which the server knows already.
         name: of the docket.
         concurrency: most tasks at once.
     """
 
-    def __init__(self, client: Redis, name: str, concurrency: int) -> None:
-        self._script = client.register_script(FLOOR)
-        self._prefix, self._keys = prefix_and_keys(name)
+    def __init__(
+        self, connection: AbstractConnection, digest: str, name: str, concurrency: int
+    ) -> None:
+        self._connection = connection
+        prefix, keys = prefix_and_keys(name)
+        consumer = f"floor.{uuid4().hex}"
+        self._head = ("EVALSHA", digest, len(keys), *keys, prefix, consumer)
         self._concurrency = concurrency
-        self._consumer = f"floor.{uuid4().hex}"
+        self._active = 0
         self._outcomes: list[int | bytes] = []  # four values each, as the script reads them
         self._ended = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
 
     async def run(self, count: int) -> None:
         """Run `count` tasks and hand in their outcomes."""
         done = 0
         while done < count:
             outcomes, self._outcomes = self._outcomes, []
-            free = self._concurrency - len(self._running)
-            taken = await self._exchange(outcomes, min(free, count))
+            taken = await self._exchange(outcomes, self._concurrency - self._active)
             done += len(outcomes) // 4
+            self._active += len(taken) // 4
             for at in range(0, len(taken), 4):
-                task = asyncio.create_task(self._execute(*taken[at : at + 4]))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
-            if self._running and not self._outcomes:
+                # Held by the loop until its first step, and it needs no second one.
+                asyncio.create_task(self._execute(*taken[at : at + 4]))  # noqa: RUF006
+            if self._active and not self._outcomes:
                 await self._ended.wait()
             self._ended.clear()
 
     async def _exchange(self, outcomes: list[int | bytes], want: int) -> list[Any]:
-        arguments = (self._prefix, self._consumer, want, TTL_MS, *outcomes)
-        return await self._script(keys=self._keys, args=arguments)
+        packed = hiredis.pack_command((*self._head, want, TTL_MS, *outcomes))
+        await self._connection.send_packed_command(packed, check_health=False)
+        return await self._connection.read_response()
 
     async def _execute(self, stream: int, entry: bytes, key: bytes, call: bytes) -> None:
         arguments, named = pickle.loads(call)
         result = await no_op(*arguments, **named)
         self._outcomes += (stream, entry, key, pickle.dumps(result))
+        self._active -= 1
         self._ended.set()
 
 
@@ -94,12 +101,16 @@ async def fill(url: str, name: str, count: int) -> None:
 
 async def drain(url: str, name: str, count: int, concurrency: int) -> float:
     """Measured part: seconds for one bare worker to run the `count` tasks of `name`."""
-    async with Redis.from_url(url, single_connection_client=True) as client:
-        await client.ping()
-        worker = BareWorker(client, name, concurrency)
+    async with Redis.from_url(url) as client:
+        digest = await client.script_load(FLOOR)
+        connection = client.connection_pool.make_connection()
+        await connection.connect()
+        worker = BareWorker(connection, digest, name, concurrency)
         started = time.perf_counter()
         await worker.run(count)
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        await connection.disconnect()
+        return seconds
 
 
 async def rate(url: str, count: int, concurrency: int) -> float:
