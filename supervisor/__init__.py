@@ -1,0 +1,1 @@
+"""The multiprocess runtime of docket: a supervisor, a nursery that forks, a pool of workers."""

@@ -1,0 +1,82 @@
+"""Gives the tasks of dead workers to live ones, and measures how long that takes."""
+
+from collections import OrderedDict
+
+from ipc.messages import Adopt, Adopted
+from supervisor import durations
+from supervisor.children import Incarnation
+from supervisor.ground import Ground, log
+from supervisor.observer import AdoptionFinished, FirstRedelivered
+
+#: Dead consumers of which the first redelivery may still be reported.
+REMEMBERED_DEATHS = 256
+
+
+class Adopting:
+    """The service side of the adoption queue: what is sent, logged and observed."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        #: consumer -> (slot, when its death was seen), until its first redelivery.
+        self._deaths: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def died(self, dead: Incarnation, blame: str, now: float) -> None:
+        """Hold what `dead` was running until someone has adopted it."""
+        self._ground.adoptions.add(dead, blame, now)
+        for consumer in dead.consumers:
+            self._deaths[consumer] = (dead.slot, now)
+            if len(self._deaths) > REMEMBERED_DEATHS:
+                self._deaths.popitem(last=False)
+
+    def settle(self) -> None:
+        """Ask a live worker for each adoption that nobody has."""
+        ground = self._ground
+        able = [each for each in ground.registry.alive() if each.can_adopt]
+        for adoption, adopter in ground.adoptions.assign(able):
+            ground.tell(adopter, Adopt(adoption.consumer, adoption.blame))
+
+    def finished(self, message: Adopted, now: float) -> None:
+        """An adopter has moved everything."""
+        adoption = self._ground.adoptions.done(message.consumer)
+        if adoption is None:
+            return  # said a second time, by one that was taken for lost
+        poisoned = max(message.poisoned_total, len(message.poisoned))
+        self._ground.totals.poisoned += poisoned
+        seconds = now - adoption.died_at
+        if message.moved or poisoned:
+            log.info(
+                "%d tasks of worker %d go round again, %s after its death",
+                message.moved,
+                adoption.slot,
+                durations.brief(seconds),
+            )
+        if poisoned:
+            log.error(
+                "%d tasks failed as poison, their workers died under them: %s",
+                poisoned,
+                ", ".join(message.poisoned),
+            )
+        event = AdoptionFinished(
+            adoption.slot,
+            message.consumer,
+            message.moved,
+            tuple(message.poisoned),
+            seconds,
+            now,
+        )
+        self._ground.observe(event)
+
+    def redelivered(self, consumer: str, started_at: float) -> None:
+        """A worker claimed its first task of that dead consumer; only the pool's first counts."""
+        death = self._deaths.pop(consumer, None)
+        if death is None:
+            return
+        slot, died_at = death
+        event = FirstRedelivered(slot, consumer, died_at, started_at)
+        self._ground.totals.redelivered_after(event.seconds)
+        log.info(
+            "the first task of dead worker %d was claimed again %s after its death",
+            slot,
+            durations.brief(max(0.0, event.seconds)),
+        )
+        self._ground.observe(event)

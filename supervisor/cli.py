@@ -1,0 +1,22 @@
+"""The program `docket-supervisor`: signal handlers first, everything slow after.
+
+A TERM in the first tenth of a second (a deployment that changes its mind) must find handlers, so
+this module imports nothing but them; the commands follow through importlib.
+"""
+
+import importlib
+
+from supervisor import signals
+
+#: Noted from here on; the run reads them as soon as its loop stands.
+inlet = signals.Inlet()
+
+
+def main() -> None:
+    """The entry point of the console script; never returns."""
+    inlet.install()
+    importlib.import_module("supervisor.commands").main(inlet)
+
+
+if __name__ == "__main__":
+    main()

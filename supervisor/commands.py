@@ -1,0 +1,129 @@
+"""The commands of `docket-supervisor`, by click; `run` is the one without a name."""
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from supervisor import option_table
+from supervisor.config import SupervisorConfig
+from supervisor.errors import SupervisorError
+from supervisor.exit_codes import ExitCode
+from supervisor.signals import Inlet
+from supervisor.supervisor import Supervisor
+
+PROGRAM = "docket-supervisor"
+
+#: Commands that live in modules of their own and are imported only when they are asked for.
+ELSEWHERE = {"demo": ("supervisor.demo", "demo", "The main job on real input, in one minute.")}
+
+
+def main(inlet: Inlet, arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit with its code; what a user did wrong is told in one line.
+
+    Arguments:
+        inlet: the handlers that the program installed before it imported this.
+        arguments: the words after the program's name; None: those of this process.
+    """
+    try:
+        result = docket_supervisor.main(
+            arguments, prog_name=PROGRAM, standalone_mode=False, obj=inlet
+        )
+    except click.ClickException as error:
+        _end(ExitCode.USAGE, error.format_message())
+    except click.Abort:
+        _end(ExitCode.STOPPED, "interrupted")
+    except SupervisorError as error:
+        _end(error.exit_code, str(error))
+    sys.exit(result if isinstance(result, int) else ExitCode.STOPPED)
+
+
+def _end(code: ExitCode, reason: str) -> NoReturn:
+    click.echo(f"{PROGRAM}: {' '.join(reason.split())}", err=True)
+    sys.exit(code)
+
+
+class Commands(click.Group):
+    """A group whose default command is `run`, and whose heavy commands are imported late."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names for --help, those not yet imported included."""
+        return sorted({*super().list_commands(ctx), *ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, imported now if it lives elsewhere."""
+        if cmd_name in ELSEWHERE:
+            module, attribute, _ = ELSEWHERE[cmd_name]
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Words that name no command are options of `run`."""
+        own = {"--help", "-h", "--version", *self.list_commands(ctx)}
+        if not args or args[0] not in own:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of --help, without importing what it lists."""
+        rows = [(name, command.get_short_help_str()) for name, command in self.commands.items()]
+        rows += [(name, summary) for name, (_, _, summary) in ELSEWHERE.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(rows))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name=PROGRAM, prog_name=PROGRAM)
+def docket_supervisor() -> None:
+    """Keep a pool of docket workers alive, full and observable.
+
+    Without the name of a command: `run`, whose options `docket-supervisor run --help` lists.
+    """
+
+
+def _run_parameters() -> list[click.Parameter]:
+    parameters: list[click.Parameter] = []
+    for option in option_table.OPTIONS:
+        name, fallback = f"--{option.name}", "(also " + ", ".join(option.variables) + ")"
+        help_text = f"{option.help} {fallback}"
+        if option.switch:
+            switches = [f"{name}/--no-{option.name}", option.field]
+            parameters.append(click.Option(switches, default=None, help=help_text))
+        else:
+            parameters.append(
+                click.Option(
+                    [name, option.field],
+                    metavar=option.metavar,
+                    multiple=option.repeatable,
+                    help=help_text,
+                )
+            )
+    file = click.Option(["--config"], metavar="FILE", help="The same options, as keys of a TOML.")
+    return [file, *parameters]
+
+
+def configure(values: Mapping[str, Any], environment: Mapping[str, str]) -> SupervisorConfig:
+    """The config that the words of the command line ask for.
+
+    Raises:
+        ConfigurationError: one of them, or of the other sources, cannot be used.
+    """
+    file = values.get("config") or environment.get("DOCKET_SUPERVISOR_CONFIG")
+    return option_table.build(values, environment, Path(file) if file else None)
+
+
+@click.pass_context
+def _run(context: click.Context, **values: Any) -> int:
+    """Run a pool of workers until told to stop."""
+    config = configure(values, os.environ)
+    return Supervisor(config, inlet=context.find_object(Inlet)).run()
+
+
+docket_supervisor.add_command(
+    click.Command("run", callback=_run, params=_run_parameters(), help=_run.__doc__)
+)

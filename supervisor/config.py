@@ -1,0 +1,242 @@
+"""Everything that one run of the supervisor is told, in one frozen value.
+
+Whoever builds one (the command line, a test, a user's program) gets the same checks: what cannot
+work is refused here, with the name of the option, before anything is started.
+"""
+
+import os
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from supervisor.errors import InvalidOption
+
+#: The schemes a docket may live at; the first two start the embedded server.
+EMBEDDED_SCHEMES = ("memory", "embedded")
+SCHEMES = (
+    *EMBEDDED_SCHEMES,
+    "redis",
+    "rediss",
+    "unix",
+    "valkey",
+    "redis+cluster",
+    "rediss+cluster",
+    "redis+sentinel",
+    "rediss+sentinel",
+)
+LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOGGING_FORMATS = ("rich", "plain", "json")
+#: More processes than this is a slip of the hand, not a pool.
+MOST_PROCESSES = 1024
+#: --max-restarts for each process, unless told otherwise.
+RESTARTS_PER_PROCESS = 10
+
+
+def usable_cpus() -> int:
+    """The CPUs this process may run on (a container's cpuset counts, the machine's number not)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the HTTP endpoints listen. `port` 0 takes a free one, which the log then tells."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorConfig:
+    """One pool: what it runs, how many processes, and what it does when they die.
+
+    Raises:
+        InvalidOption: a value outside of what is accepted; the message names its option.
+    """
+
+    #: Size of the pool.
+    processes: int = field(default_factory=usable_cpus)
+    #: Collections of task functions, `module:attribute`.
+    tasks: tuple[str, ...] = ("docket.tasks:standard_tasks",)
+    #: Name of the docket; not empty, without braces (they mark the cluster slot of its keys).
+    docket: str = "docket"
+    #: Where the docket lives; `memory://` and `embedded:///PATH` start the embedded server.
+    url: str = "redis://localhost:6379/0"
+
+    #: Tasks at once in each worker process.
+    concurrency: int = 10
+    #: After this long without renewal a run is taken for lost and delivered again.
+    redelivery_timeout: timedelta = timedelta(minutes=5)
+    #: Pause before a lost connection is tried again (jittered).
+    reconnection_delay: timedelta = timedelta(seconds=5)
+    #: Least time between two looks at the streams that no event caused.
+    minimum_check_interval: timedelta = timedelta(milliseconds=250)
+    #: Granularity of the scheduler's fallback timer.
+    scheduling_resolution: timedelta = timedelta(milliseconds=250)
+    #: Whether automatic perpetual tasks are seeded by this pool.
+    schedule_automatic_tasks: bool = True
+    #: `module:function` that receives tasks this pool does not know.
+    fallback_task: str | None = None
+    #: `module:member`: dependencies that wrap every task.
+    dependencies: str | None = None
+    #: Most tasks that one exchange takes.
+    message_batch: int = 1000
+
+    #: Where /metrics /livez /readyz /status are served; None: nowhere.
+    http: Address | None = None
+    #: From a worker's fork to its readiness; later it is killed and counts as a crash.
+    boot_timeout: timedelta = timedelta(seconds=30)
+    #: From TERM or INT to handing back what still runs.
+    drain_timeout: timedelta = timedelta(seconds=30)
+    #: An event loop silent for this long has its stack logged.
+    stall_warning: timedelta = timedelta(seconds=5)
+    #: An event loop silent for this long has its process killed and its tasks redelivered.
+    stall_timeout: timedelta = timedelta(seconds=60)
+    #: Restarts allowed in one window; None: ten for each process.
+    max_restarts: int | None = None
+    #: The window of max_restarts, and the health after which a slot's backoff starts anew.
+    restart_window: timedelta = timedelta(seconds=60)
+    #: Longest pause before a restart.
+    backoff_max: timedelta = timedelta(seconds=30)
+    #: Deaths of workers that a task may be running in before it is failed as poison.
+    max_deliveries: int = 3
+    #: Import the task modules once, in the nursery, rather than in each worker.
+    preload: bool = True
+
+    #: Least level that is logged.
+    logging_level: str = "INFO"
+    #: rich, plain or json; None: rich on a terminal, else plain.
+    logging_format: str | None = None
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_durations()
+        self._check_names()
+
+    @property
+    def restarts_allowed(self) -> int:
+        """Restarts in one window before the supervisor gives up."""
+        if self.max_restarts is not None:
+            return self.max_restarts
+        return RESTARTS_PER_PROCESS * self.processes
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this run owns the server its docket lives on."""
+        return urlsplit(self.url).scheme in EMBEDDED_SCHEMES
+
+    @property
+    def display_url(self) -> str:
+        """`url` for logs and /status: without its password."""
+        return without_password(self.url)
+
+    def _check_numbers(self) -> None:
+        _require_between("--processes", self.processes, 1, MOST_PROCESSES)
+        for option, given, least in (
+            ("--concurrency", self.concurrency, 1),
+            ("--message-batch", self.message_batch, 1),
+            ("--max-deliveries", self.max_deliveries, 1),
+            ("--max-restarts", self.restarts_allowed, 0),
+        ):
+            if given < least:
+                raise InvalidOption(option, given, f"a whole number of at least {least}")
+
+    def _check_durations(self) -> None:
+        for each in fields(self):
+            given: Any = getattr(self, each.name)
+            if isinstance(given, timedelta) and given < _LEAST_DURATION.get(each.name, _ATOM):
+                least = _LEAST_DURATION.get(each.name, _ATOM).total_seconds()
+                option = "--" + each.name.replace("_", "-")
+                raise InvalidOption(
+                    option, f"{given.total_seconds():g}s", f"a duration of at least {least:g}s"
+                )
+        if self.stall_timeout < self.stall_warning:
+            raise InvalidOption(
+                "--stall-timeout",
+                f"{self.stall_timeout.total_seconds():g}s",
+                "a duration not shorter than --stall-warning"
+                f" ({self.stall_warning.total_seconds():g}s)",
+            )
+
+    def _check_names(self) -> None:
+        if not self.docket or "{" in self.docket or "}" in self.docket:
+            raise InvalidOption("--docket", self.docket, "a name that is not empty, without braces")
+        _check_url(self.url)
+        if not self.tasks:
+            raise InvalidOption("--tasks", (), "at least one module:collection")
+        members = [("--tasks", each) for each in self.tasks]
+        members += [("--fallback-task", self.fallback_task), ("--dependencies", self.dependencies)]
+        for option, member in members:
+            if member is not None and not _is_member(member):
+                raise InvalidOption(option, member, "module:attribute")
+        if self.logging_level not in LOGGING_LEVELS:
+            raise InvalidOption("--logging-level", self.logging_level, _one_of(LOGGING_LEVELS))
+        if self.logging_format is not None and self.logging_format not in LOGGING_FORMATS:
+            raise InvalidOption("--logging-format", self.logging_format, _one_of(LOGGING_FORMATS))
+
+
+_ATOM = timedelta(milliseconds=1)
+#: A drain or a backoff of nothing makes sense; a stall shorter than two heartbeats does not.
+_LEAST_DURATION = {
+    "drain_timeout": timedelta(0),
+    "backoff_max": timedelta(0),
+    "stall_warning": timedelta(seconds=1),
+    "stall_timeout": timedelta(seconds=1),
+}
+
+
+def without_password(url: str) -> str:
+    """`url` with its password, if it has one, replaced by stars."""
+    try:
+        parts = urlsplit(url)
+        netloc = parts.netloc
+    except ValueError:
+        return "(unreadable)"
+    if "@" in netloc:
+        user, _, _ = netloc.rpartition("@")[0].partition(":")
+        netloc = f"{user}:***@{netloc.rpartition('@')[2]}"
+    query = "&".join(
+        f"{name}=***" if "password" in name.lower() else pair
+        for pair in parts.query.split("&")
+        for name in [pair.partition("=")[0]]
+    )
+    shown = urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+    # urlunsplit drops the slashes of an empty host: memory:// would be shown as memory:
+    return shown if "//" in shown or "//" not in url else shown.replace(":", "://", 1)
+
+
+def _check_url(url: str) -> None:
+    accepted = "a URL of " + ", ".join(f"{scheme}://" for scheme in SCHEMES)
+    try:
+        parts = urlsplit(url)
+        _ = None if "sentinel" in parts.scheme or "cluster" in parts.scheme else parts.port
+    except ValueError:
+        raise InvalidOption("--url", without_password(url), accepted) from None
+    if "://" not in url or parts.scheme not in SCHEMES:
+        raise InvalidOption("--url", without_password(url), accepted)
+    if parts.scheme in ("embedded", "unix"):
+        # redis-py's unix URLs may carry a user: unix://user@/some/path
+        host = parts.netloc.rpartition("@")[2]
+        if host or not parts.path.startswith("/"):
+            expected = f"an absolute path, as in {parts.scheme}:///some/path"
+            raise InvalidOption("--url", without_password(url), expected)
+
+
+def _is_member(text: str) -> bool:
+    module, colon, attribute = text.partition(":")
+    names = [*module.split("."), *attribute.split(".")]
+    return bool(colon) and all(name.isidentifier() for name in names)
+
+
+def _require_between(option: str, given: int, least: int, most: int) -> None:
+    if not least <= given <= most:
+        raise InvalidOption(option, given, f"a whole number from {least} to {most}")
+
+
+def _one_of(choices: tuple[str, ...]) -> str:
+    return "one of " + ", ".join(choices)

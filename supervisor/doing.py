@@ -1,0 +1,267 @@
+"""The edge: carries out what the pool decides, and turns what happens into events of its inbox."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+from ipc.messages import (
+    PROTOCOL,
+    Exited,
+    FromNursery,
+    Kill,
+    Retire,
+    Settings,
+    Spawn,
+    Spawned,
+    ToWorker,
+    WorkerSettings,
+)
+from supervisor import newborn
+from supervisor.children import Incarnation
+from supervisor.dumps import DumpCollector
+from supervisor.ground import describe, log
+from supervisor.inbox import (
+    Inbox,
+    KeeperSaid,
+    NurseryExited,
+    NurseryLost,
+    NurserySaid,
+    WorkerExited,
+    WorkerLost,
+    WorkerSaid,
+)
+from supervisor.links import NurseryLink, WorkerLink
+from supervisor.reaper import Reaper
+
+#: After an exit was seen its channel is at its end too, unless a process that the worker forked
+#: without exec holds it open; this long it is waited for, so that nothing it said is missed.
+LAST_WORDS_SECONDS = 0.05
+
+
+class Doer:
+    """Implements `Edge`. Owns every link, from the start of a child to its release.
+
+    Arguments:
+        settings: of each worker.
+        tasks: the task collections for nurseries.
+        cwd: the directory of the start, as the user sees it.
+        lifeline: of the embedded server, if there is one.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        reaper: Reaper,
+        settings: WorkerSettings,
+        tasks: tuple[str, ...],
+        cwd: str,
+        lifeline: int | None,
+    ) -> None:
+        self._inbox = inbox
+        self._reaper = reaper
+        self._settings = settings
+        self._tasks = tasks
+        self._cwd = cwd
+        self._lifeline = lifeline
+        self._nurseries: dict[int, NurseryLink] = {}
+        self._workers: dict[int, WorkerLink] = {}
+        self._dumps: dict[int, DumpCollector] = {}
+        #: slot, generation -> the incarnation whose Spawn is under way.
+        self._spawning: dict[tuple[int, int], Incarnation] = {}
+        #: Told to die before their pidfd came.
+        self._condemned: set[int] = set()
+        self._exits: dict[int, tuple[int | None, asyncio.TimerHandle]] = {}
+
+    # Nurseries.
+
+    def start_nursery(self, generation: int, *, preload: bool) -> int:
+        """Exec a nursery; its pid."""
+        settings = Settings(
+            PROTOCOL,
+            generation,
+            list(self._tasks),
+            preload,
+            self._cwd,
+            self._settings,
+            self._lifeline,
+        )
+        link = NurseryLink(
+            settings,
+            self._lifeline,
+            lambda message, fds: self._nursery_said(generation, message, fds),
+            lambda fault: self._inbox.put(NurseryLost(generation, fault)),
+        )
+        self._nurseries[generation] = link
+        self._reaper.watch(
+            link.pid,
+            _pidfd(link.pid),
+            lambda status: self._nursery_exited(generation, status),
+            leads_group=False,
+        )
+        return link.pid
+
+    def retire_nursery(self, generation: int) -> None:
+        """Tell it to fork no more and to end after its last worker."""
+        if generation in self._nurseries:
+            self._nurseries[generation].send(Retire())
+
+    def kill_nursery(self, generation: int) -> None:
+        """SIGKILL it."""
+        if generation in self._nurseries:
+            pid = self._nurseries[generation].pid
+            if not self._reaper.kill(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)  # our child, unreaped: the pid is its own
+
+    def _nursery_said(self, generation: int, message: FromNursery, fds: list[int]) -> None:
+        if isinstance(message, Spawned):
+            self._spawned(generation, message, fds[0] if fds else None)
+        elif isinstance(message, Exited):
+            self._reaper.tell(message.pid, message.status)
+        self._inbox.put(NurserySaid(generation, message))
+
+    def _nursery_exited(self, generation: int, status: int | None) -> None:
+        link = self._nurseries.pop(generation)
+        link.exited()
+        link.close()
+        self._inbox.put(NurseryExited(generation, status))
+
+    # Workers.
+
+    def spawn(self, incarnation: Incarnation) -> None:
+        """Have the nursery of its generation fork it, with a channel of its own."""
+        number = incarnation.number
+        dumps = DumpCollector(lambda text: _log_dump(incarnation, text))
+        try:
+            link = WorkerLink(
+                lambda message: self._inbox.put(WorkerSaid(number, message)),
+                lambda beat: self._inbox.put(KeeperSaid(number, beat)),
+                dumps.add,
+                lambda fault: self._channel_closed(number, fault),
+            )
+        except OSError as error:
+            log.error("cannot connect %s: %s", describe(incarnation), error)
+            self._inbox.put(WorkerExited(number, None))
+            return
+        self._workers[number], self._dumps[number] = link, dumps
+        self._spawning[incarnation.slot, incarnation.generation] = incarnation
+        message = Spawn(incarnation.slot, incarnation.name)
+        self._nurseries[incarnation.generation].send(message, link.for_worker)
+
+    def tell(self, incarnation: Incarnation, message: ToWorker) -> None:
+        """Send it a frame."""
+        link = self._workers.get(incarnation.number)
+        if link is not None:
+            link.send(message)
+
+    def kill(self, incarnation: Incarnation) -> None:
+        """SIGKILL it; if its pid is not known yet, as soon as it is."""
+        if incarnation.spawned_at is None or incarnation.pid is None:
+            self._condemned.add(incarnation.number)
+        else:
+            self._signal(incarnation, signal.SIGKILL)
+
+    def follow(self, incarnation: Incarnation) -> None:
+        """Its nursery died before it could hand its pidfd over: watch its process from here."""
+        pid = incarnation.pid
+        # Only an orphan of ours is surely the one that said this pid.
+        if pid is None or _parent_of(pid) != os.getpid():
+            self._inbox.put(WorkerExited(incarnation.number, None))
+            return
+        self._watch(incarnation, pid, _pidfd(pid))
+
+    def dump(self, incarnation: Incarnation) -> None:
+        """Have it write the stacks of its threads, at C level, for the log."""
+        if incarnation.ready_at is not None:
+            self._signal(incarnation, newborn.dump_signal())
+
+    def release(self, incarnation: Incarnation) -> None:
+        """It is dead: close what was held for it."""
+        number = incarnation.number
+        self._condemned.discard(number)
+        link = self._workers.pop(number, None)
+        if link is not None:
+            link.read_rest()
+            link.close()
+        dumps = self._dumps.pop(number, None)
+        if dumps is not None:
+            dumps.flush()
+
+    def cpu_wait_seconds(self, pid: int) -> float | None:
+        """How long it has waited for a CPU: the second number of /proc/PID/schedstat, in ns."""
+        try:
+            words = Path(f"/proc/{pid}/schedstat").read_text("ascii").split()
+            return int(words[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return None
+
+    def close(self) -> None:
+        """Close every link that is left."""
+        for link in [*self._nurseries.values(), *self._workers.values()]:
+            link.close()
+        for _, timer in self._exits.values():
+            timer.cancel()
+
+    def _signal(self, incarnation: Incarnation, number: int) -> None:
+        if incarnation.pid is None or self._reaper.signal(incarnation.pid, number):
+            return
+        nursery = self._nurseries.get(incarnation.generation)
+        if nursery is not None and number == signal.SIGKILL:
+            nursery.send(Kill(incarnation.pid))
+
+    def _spawned(self, generation: int, message: Spawned, pidfd: int | None) -> None:
+        incarnation = self._spawning.pop((message.slot, generation), None)
+        if incarnation is None or not incarnation.alive:
+            # Given up meanwhile: its channel is closed, so it ends by itself.
+            if pidfd is not None:
+                os.close(pidfd)
+            return
+        self._watch(incarnation, message.pid, pidfd)
+
+    def _watch(self, incarnation: Incarnation, pid: int, pidfd: int | None) -> None:
+        number = incarnation.number
+        self._reaper.watch(
+            pid, pidfd, lambda status: self._exit_seen(number, status), leads_group=True
+        )
+        incarnation.pid = pid
+        if number in self._condemned:
+            self._signal(incarnation, signal.SIGKILL)
+
+    def _exit_seen(self, number: int, status: int | None) -> None:
+        link = self._workers.get(number)
+        if link is None or link.channel_ended:
+            self._inbox.put(WorkerExited(number, status))
+            return
+        timer = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._report_exit, number)
+        self._exits[number] = (status, timer)
+
+    def _report_exit(self, number: int) -> None:
+        status, timer = self._exits.pop(number)
+        timer.cancel()
+        self._inbox.put(WorkerExited(number, status))
+
+    def _channel_closed(self, number: int, fault: Exception | None) -> None:
+        self._inbox.put(WorkerLost(number, fault))
+        if number in self._exits:
+            self._report_exit(number)
+
+
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None  # no such call here: exits come from SIGCHLD and from the nursery
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def _log_dump(incarnation: Incarnation, text: str) -> None:
+    log.warning("%s, where it is:\n%s", describe(incarnation), text.rstrip())

@@ -1,0 +1,193 @@
+"""Ends the pool: drains it, escalates, adopts what the killed left, lets the nurseries go last."""
+
+from ipc.messages import Drain as DrainMessage
+from ipc.messages import SetConcurrency
+from supervisor import durations
+from supervisor.children import Cause, Incarnation, State
+from supervisor.drain import END_GRACE_SECONDS, Drain, Step
+from supervisor.exit_codes import ExitCode
+from supervisor.generations import Nursery, Phase
+from supervisor.ground import Ground, describe, log
+from supervisor.observer import DrainStarted, Stopped
+
+
+class Ending:
+    """The service side of a drain; idle until the first reason to end."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self.outcome: ExitCode | None = None
+        self._nursery_deadline: float | None = None
+
+    # Reasons to end.
+
+    def signalled(self, name: str, now: float) -> None:
+        """TERM or INT: the first drains, each further one is a step harder."""
+        if self._ground.drain is None:
+            log.info("%s: draining", name)
+            self.begin(ExitCode.STOPPED, None, now)
+        else:
+            self._escalate(f"{name} again", now)
+
+    def hand_back(self, now: float) -> None:
+        """End without waiting for what runs: it is cancelled and put back."""
+        if self._ground.drain is None:
+            self.begin(ExitCode.STOPPED, None, now)
+        if self._ground.drain is not None and self._ground.drain.step is Step.FINISH:
+            self._escalate("told to hand back", now)
+
+    def boot_failed(self, reason: str, now: float) -> None:
+        """Nothing ever ran: there is nothing to wait for."""
+        self.begin(ExitCode.BOOT_FAILED, reason, now, step=Step.KILL)
+
+    def give_up_restarting(self, last_error: str, now: float) -> None:
+        """Too many restarts. Before the first readiness that is a boot that fails."""
+        config = self._ground.config
+        window = durations.brief(config.restart_window.total_seconds())
+        reason = f"more than {config.restarts_allowed} restarts in {window}; last: {last_error}"
+        if self._ground.ready_at is None:
+            self.boot_failed(reason, now)
+        else:
+            self.begin(ExitCode.GAVE_UP, reason, now)
+
+    def give_up_serving(self, now: float) -> None:
+        """The server answers, and still no worker got ready for a whole window."""
+        window = durations.brief(self._ground.config.restart_window.total_seconds())
+        error = self._ground.last_error or "no worker said why"
+        self.begin(ExitCode.GAVE_UP, f"no worker was ready for {window}; last: {error}", now)
+
+    def server_ended(self, now: float) -> None:
+        """The embedded server is gone: no outcome can be written, nothing can be handed back."""
+        reason = "the embedded server ended by itself; its log tells why"
+        if self._ground.drain is None:
+            self.begin(ExitCode.GAVE_UP, reason, now, step=Step.ABANDON)
+        else:
+            self._ground.drain.step = Step.ABANDON
+
+    def begin(
+        self, code: ExitCode, reason: str | None, now: float, step: Step = Step.FINISH
+    ) -> None:
+        """Begin to drain; a drain that has begun keeps its first reason."""
+        ground = self._ground
+        if ground.drain is not None:
+            return
+        seconds = ground.config.drain_timeout.total_seconds() if step is Step.FINISH else 0.0
+        ground.drain = Drain(code, reason, now + seconds, step)
+        workers = list(ground.registry.alive())
+        running = sum(each.heartbeat.in_flight_total for each in workers if each.heartbeat)
+        log.info(
+            "draining %d workers with about %d tasks running, at most %s%s",
+            len(workers),
+            running,
+            durations.brief(seconds),
+            f": {reason}" if reason else "",
+        )
+        ground.observe(DrainStarted(reason, now))
+        self._tell_all(now)
+
+    def _tell_all(self, now: float) -> None:
+        """Every worker the time it has; the steward last, so that it is one for the longest."""
+        ground = self._ground
+        if ground.drain is None:
+            return
+        workers = [each for each in ground.registry.alive() if not each.adopts_only]
+        workers.sort(key=lambda worker: worker.number == ground.steward)
+        for worker in workers:
+            if worker.waiting is not None and not worker.consumers:
+                # It has not claimed anything, and would wait for its server for ever.
+                ground.kill(worker, Cause.DRAIN, "it never had a server")
+            ground.tell(worker, DrainMessage(ground.drain.seconds_left(now)))
+            if worker.may_enter(State.DRAINING):
+                worker.enter(State.DRAINING)
+
+    def remind(self, worker: Incarnation, now: float) -> None:
+        """Tell a worker to drain that may have been told before it was able to listen."""
+        drain = self._ground.drain
+        if drain is not None and worker.state is State.DRAINING and not worker.adopts_only:
+            self._ground.tell(worker, DrainMessage(drain.seconds_left(now)))
+
+    def _escalate(self, because: str, now: float) -> None:
+        drain = self._ground.drain
+        if drain is None:
+            return
+        match drain.escalate(now):
+            case Step.HAND_BACK:
+                log.warning("%s: what still runs is handed back now", because)
+                self._tell_all(now)
+            case Step.KILL:
+                log.warning("%s: killing the workers; what they ran is handed back", because)
+            case _:
+                log.warning("%s: ending at once; the next pool redelivers what is left", because)
+
+    # Making it so.
+
+    def settle(self, now: float) -> None:
+        """One look at how far it is, after each event of a drain."""
+        drain = self._ground.drain
+        if drain is None or self.outcome is not None:
+            return
+        if self._workers_are_left(drain, now) or self._adoptions_are_left(drain, now):
+            return
+        if self._adopters_are_left(now) or self._nurseries_are_left(now):
+            return
+        self.outcome = drain.code
+        self._ground.observe(Stopped(drain.code, drain.reason, now))
+
+    def _workers_are_left(self, drain: Drain, now: float) -> bool:
+        ground = self._ground
+        workers = [each for each in ground.registry.alive() if not each.adopts_only]
+        if drain.must_kill(now):
+            for worker in workers:
+                if worker.killed_for is None and drain.step < Step.KILL:
+                    log.warning("%s ignored its drain; killed", describe(worker))
+                ground.kill(worker, Cause.DRAIN, "killed at the end of the drain")
+        return bool(workers)
+
+    def _adoptions_are_left(self, drain: Drain, now: float) -> bool:
+        ground = self._ground
+        if not len(ground.adoptions):
+            return False
+        if drain.emptied_at is None:
+            drain.emptied_at = now
+        nursery = ground.generations.current
+        if nursery is None or drain.gives_up_adopting(now):
+            log.warning(
+                "left for another pool to redeliver: what ran as %s",
+                ", ".join(ground.adoptions.consumers()),
+            )
+            for consumer in ground.adoptions.consumers():
+                ground.adoptions.done(consumer)
+            return False
+        if not any(each.adopts_only for each in ground.registry.alive()):
+            adopter = ground.registry.add_adopter(nursery.generation, now)
+            ground.edge.spawn(adopter)
+            # Heard before it can claim anything: it has room for no task, it only adopts.
+            ground.edge.tell(adopter, SetConcurrency(0))
+        return True
+
+    def _adopters_are_left(self, now: float) -> bool:
+        adopters: list[Incarnation] = [
+            each for each in self._ground.registry.alive() if each.adopts_only
+        ]
+        for adopter in adopters:
+            if adopter.may_enter(State.DRAINING):
+                adopter.enter(State.DRAINING)
+                adopter.deadline = now + END_GRACE_SECONDS
+                self._ground.tell(adopter, DrainMessage(0.0))
+        return bool(adopters)
+
+    def _nurseries_are_left(self, now: float) -> bool:
+        nurseries = self._ground.generations.alive()
+        if self._nursery_deadline is None:
+            self._nursery_deadline = now + END_GRACE_SECONDS
+        for nursery in nurseries:
+            self._let_go(nursery, now >= self._nursery_deadline)
+        return bool(nurseries)
+
+    def _let_go(self, nursery: Nursery, overdue: bool) -> None:
+        if overdue or nursery.phase is Phase.LOADING:
+            # An import cannot hear that it should end, and has nothing to lose.
+            self._ground.edge.kill_nursery(nursery.generation)
+        elif nursery.phase is Phase.LOADED:
+            self._ground.edge.retire_nursery(nursery.generation)
+        nursery.phase = Phase.ENDING

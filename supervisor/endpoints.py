@@ -1,0 +1,144 @@
+"""HTTP for probes and scrapers, on the supervisor's own loop: an answer proves that it turns.
+
+A small server by hand: GET and HEAD of four paths, one answer a connection. What it must withstand
+is what probes do wrong, not the internet: headers that never end (5 s), many connections (64).
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from supervisor.config import Address
+from supervisor.errors import AddressInUse
+
+HEADER_SECONDS = 5.0
+MAX_CONNECTIONS = 64
+MAX_HEADER_BYTES = 16 * 1024
+
+log = logging.getLogger("supervisor.endpoints")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body and its status."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+    def encode(self, *, with_body: bool = True) -> bytes:
+        """The bytes of the response."""
+        head = (
+            f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n"
+            f"Content-Type: {self.content_type}\r\n"
+            f"Content-Length: {len(self.body)}\r\n"
+            "Cache-Control: no-store\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        return head.encode("ascii") + (self.body if with_body else b"")
+
+
+def text(status: HTTPStatus, message: str) -> Answer:
+    """A line of text."""
+    return Answer(status, message.encode() + b"\n")
+
+
+Handler = Callable[[], Answer]
+
+
+class Endpoints:
+    """Serves the handlers, by path, from `start` until `stop`.
+
+    Arguments:
+        address: where to listen; port 0 takes a free one.
+        handlers: path -> what makes its answer, called on the loop.
+    """
+
+    def __init__(self, address: Address, handlers: dict[str, Handler]) -> None:
+        self._address = address
+        self._handlers = handlers
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> Address:
+        """Listen; where, with the port that was taken.
+
+        Raises:
+            AddressInUse: the address cannot be bound.
+        """
+        try:
+            self._server = await asyncio.start_server(
+                self._connected,
+                self._address.host or None,
+                self._address.port,
+                limit=MAX_HEADER_BYTES,
+            )
+        except OSError as error:
+            raise AddressInUse(
+                f"--http: cannot listen on {self._address}: {error.strerror or error}"
+            ) from None
+        port = self._server.sockets[0].getsockname()[1]
+        return Address(self._address.host, port)
+
+    async def stop(self) -> None:
+        """Close the socket and every connection. Twice is fine."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await server.wait_closed()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._connections) >= MAX_CONNECTIONS:
+            writer.close()
+            return
+        self._connections.add(task)
+        try:
+            async with asyncio.timeout(HEADER_SECONDS):
+                writer.write(await self._answer(reader))
+                await writer.drain()
+        except (TimeoutError, ConnectionError, asyncio.CancelledError):
+            # Too slow, gone, or we stop: nobody is left who would read an answer.
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            return b"" if not error.partial else _bad("the request is incomplete")
+        except asyncio.LimitOverrunError:
+            return _bad("the headers are too long")
+        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):
+            return _bad("this is not HTTP/1.1")
+        method, target, _ = words
+        return self._route(method, target.partition("?")[0]).encode(with_body=method != "HEAD")
+
+    def _route(self, method: str, path: str) -> Answer:
+        handler = self._handlers.get(path)
+        if handler is None:
+            known = " ".join(sorted(self._handlers))
+            return text(HTTPStatus.NOT_FOUND, f"not found; there are {known}")
+        if method not in ("GET", "HEAD"):
+            return text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD")
+        try:
+            return handler()
+        except Exception:
+            log.exception("%s could not be answered", path)
+            return text(HTTPStatus.INTERNAL_SERVER_ERROR, "see the supervisor's log")
+
+
+def _bad(message: str) -> bytes:
+    return text(HTTPStatus.BAD_REQUEST, message).encode()

@@ -1,0 +1,57 @@
+"""What the supervisor raises.
+
+SupervisorError
+├── ConfigurationError      an option, a key or an address that cannot be used; exit 2
+│   ├── InvalidOption       what was given is not what is accepted
+│   └── AddressInUse        another process listens there
+├── BootFailure             the pool cannot become ready; exit 3
+└── InvalidTransition       a child was told to enter a state it cannot reach: a bug of ours
+"""
+
+from supervisor.exit_codes import ExitCode
+
+
+class SupervisorError(Exception):
+    """The root of the tree; `exit_code` is how the program ends when nobody handles it."""
+
+    exit_code: ExitCode = ExitCode.BUG
+
+
+class ConfigurationError(SupervisorError):
+    """An option, a key or an address that cannot be used. One line, exit 2."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InvalidOption(ConfigurationError):
+    """Names the option, what was given, and what is accepted.
+
+    Arguments:
+        option: as the user wrote it: `--processes`, an environment variable, or a TOML key.
+        given: the value, without secrets.
+        accepted: what would have been understood.
+    """
+
+    def __init__(self, option: str, given: object, accepted: str) -> None:
+        super().__init__(f"{option}: got {given!r}, expected {accepted}")
+        self.option = option
+        self.given = given
+        self.accepted = accepted
+
+    def told_as(self, option: str) -> "InvalidOption":
+        """The same fault under the name by which the user gave the value."""
+        return InvalidOption(option, self.given, self.accepted)
+
+
+class AddressInUse(ConfigurationError):
+    """The address of --http cannot be bound."""
+
+
+class BootFailure(SupervisorError):
+    """The pool cannot become ready; the message is the last line on stderr."""
+
+    exit_code = ExitCode.BOOT_FAILED
+
+
+class InvalidTransition(SupervisorError):
+    """A child was told to enter a state that its present one does not lead to."""

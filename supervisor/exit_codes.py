@@ -1,0 +1,18 @@
+"""How `docket-supervisor` ends, in one number that unit files and scripts rely on."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit status of the program; the last line on stderr says the reason."""
+
+    #: A clean stop; a drain past its deadline, or cut short by signals, included.
+    STOPPED = 0
+    #: A bug of ours, told with its traceback.
+    BUG = 1
+    #: Wrong usage or configuration: another start with the same words fails the same way.
+    USAGE = 2
+    #: The pool never became ready: no import, no server, or no worker within the boot timeout.
+    BOOT_FAILED = 3
+    #: The pool was ready and could not be kept alive; it was drained before the end.
+    GAVE_UP = 4

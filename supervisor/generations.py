@@ -1,0 +1,109 @@
+"""The nurseries of a run, one generation of code each (pure).
+
+A generation is loading until its code is imported, then workers come from it. The newest loaded
+one is current; an older one retires. A dead one is replaced by a new generation, because what is
+on disk may have changed meanwhile.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from supervisor.restart import Backoff
+
+
+class Phase(StrEnum):
+    """Where a nursery stands."""
+
+    LOADING = "loading"
+    LOADED = "loaded"
+    #: Told to end, or known to be ending by itself after it could not load.
+    ENDING = "ending"
+    DEAD = "dead"
+
+
+@dataclass(slots=True, eq=False)
+class Nursery:
+    """One nursery. Times are seconds of the monotonic clock."""
+
+    generation: int
+    pid: int
+    preload: bool
+    started_at: float
+    phase: Phase = Phase.LOADING
+    loaded_at: float | None = None
+    #: Its import left behind what must not be forked: a bare one takes its place.
+    unsafe: bool = False
+
+
+class Generations:
+    """Every nursery that has not ended, and when the next one may be started."""
+
+    def __init__(self, backoff: Backoff, *, preload: bool) -> None:
+        self._backoff = backoff
+        self._nurseries: dict[int, Nursery] = {}
+        self._last = 0
+        self.due_at = 0.0
+        #: Given up when the code turned out unsafe to fork after its import.
+        self.preload = preload
+        #: When code was first loaded: the boot is timed from here.
+        self.first_loaded_at: float | None = None
+
+    @property
+    def next_number(self) -> int:
+        """The number of a generation that is started now."""
+        return self._last + 1
+
+    def add(self, pid: int, now: float) -> Nursery:
+        """The nursery that was just started."""
+        self._last += 1
+        nursery = Nursery(self._last, pid, self.preload, now)
+        self._nurseries[nursery.generation] = nursery
+        return nursery
+
+    def find(self, generation: int) -> Nursery | None:
+        """That generation's nursery, if it has not ended."""
+        return self._nurseries.get(generation)
+
+    def alive(self) -> list[Nursery]:
+        """Oldest first."""
+        return list(self._nurseries.values())
+
+    @property
+    def current(self) -> Nursery | None:
+        """The newest one that workers can be forked from."""
+        loaded = [each for each in self._nurseries.values() if each.phase is Phase.LOADED]
+        return loaded[-1] if loaded else None
+
+    @property
+    def loading(self) -> Nursery | None:
+        """The one whose import goes on."""
+        return next((n for n in self._nurseries.values() if n.phase is Phase.LOADING), None)
+
+    def is_needed(self, now: float) -> bool:
+        """Whether a nursery is to be started: none is loaded or loading, and the pause is over."""
+        return self.current is None and self.loading is None and now >= self.due_at
+
+    def loaded(self, nursery: Nursery, now: float) -> None:
+        """Its code is imported."""
+        nursery.phase = Phase.LOADED
+        nursery.loaded_at = now
+        if self.first_loaded_at is None:
+            self.first_loaded_at = now
+
+    def ended(self, nursery: Nursery) -> None:
+        """Its process is gone."""
+        nursery.phase = Phase.DEAD
+        self._nurseries.pop(nursery.generation, None)
+
+    def failed(self, nursery: Nursery, now: float) -> float:
+        """It could not load, or died: the seconds until the next may be started."""
+        return self._pause(now - nursery.loaded_at if nursery.loaded_at is not None else 0.0, now)
+
+    def start_failed(self, now: float) -> float:
+        """The system had no room for one: the seconds until it is tried again."""
+        return self._pause(0.0, now)
+
+    def _pause(self, healthy_seconds: float, now: float) -> float:
+        pause = self._backoff.pause_after(healthy_seconds)
+        self.due_at = now + pause
+        return pause

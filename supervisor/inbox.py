@@ -1,0 +1,132 @@
+"""Everything that can happen to the supervisor, as values for its one inbox.
+
+Whatever the loop sees (a signal, a frame, an exit, a tick, a command) becomes one of these, is
+stamped with its time, and waits for its turn in the pool's one match.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ipc.messages import Beat, FromNursery, FromWorker
+from supervisor.signals import Caught
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A signal came to this process."""
+
+    caught: Caught
+
+
+@dataclass(frozen=True, slots=True)
+class NurserySaid:
+    """A frame from the nursery of `generation`."""
+
+    generation: int
+    message: FromNursery
+
+
+@dataclass(frozen=True, slots=True)
+class NurseryLost:
+    """The channel of a nursery ended, at its end (None) or for a fault. No exit was seen yet."""
+
+    generation: int
+    fault: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class NurseryExited:
+    """The process of a nursery ended; `status` as of os.wait, None if another took it."""
+
+    generation: int
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSaid:
+    """A frame from the worker that is incarnation `number`."""
+
+    number: int
+    message: FromWorker
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperSaid:
+    """A beat of that worker's keeper thread."""
+
+    number: int
+    beat: Beat
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """The channel of a worker ended. A hint: the exit is the fact."""
+
+    number: int
+    fault: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """The process of a worker ended, and all it had said was read before."""
+
+    number: int
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEnded:
+    """The embedded server ended while the pool still needs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed. `regular`: on the fixed interval, so that silence may be counted by it."""
+
+    regular: bool = False
+
+
+class Order(StrEnum):
+    """What a program (and later the control socket) may ask for."""
+
+    DRAIN = "drain"
+    HAND_BACK = "hand back"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An order from inside this process or from its owner."""
+
+    order: Order
+
+
+Event = (
+    Signalled
+    | NurserySaid
+    | NurseryLost
+    | NurseryExited
+    | WorkerSaid
+    | KeeperSaid
+    | WorkerLost
+    | WorkerExited
+    | ServerEnded
+    | Tick
+    | Command
+)
+
+
+class Inbox:
+    """The events in the order in which they came. Only the loop's thread puts and takes."""
+
+    def __init__(self) -> None:
+        self._events: asyncio.Queue[tuple[Event, float]] = asyncio.Queue()
+
+    def put(self, event: Event, at: float | None = None) -> None:
+        """Add an event that happened at `at` seconds of the monotonic clock, or now."""
+        self._events.put_nowait((event, time.monotonic() if at is None else at))
+
+    async def take(self) -> tuple[Event, float]:
+        """The oldest event and its time, as soon as there is one."""
+        return await self._events.get()

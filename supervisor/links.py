@@ -1,0 +1,193 @@
+"""The supervisor's ends of what connects it to one nursery and to one worker."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+from ipc.channel import Channel
+from ipc.errors import IpcError
+from ipc.framing import Decoder
+from ipc.messages import Beat, FromKeeper, FromNursery, FromWorker, Message, Settings, ToWorker
+
+#: What a service manager told us about us; it is not meant for whoever we start.
+NOT_INHERITED = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+)
+
+#: Bytes read from a pipe at once.
+CHUNK = 1 << 16
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours without what only concerns this process."""
+    return {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+
+
+class NurseryLink:
+    """A nursery that was exec'd, and its channel. Its exit is seen elsewhere, by its pid."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lifeline: int | None,
+        on_message: Callable[[FromNursery, list[int]], None],
+        on_closed: Callable[[Exception | None], None],
+    ) -> None:
+        """Start it and send its settings.
+
+        Raises:
+            OSError: the system has no room for another process, socket or descriptor.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = _execute(theirs.fileno(), lifeline)
+        except OSError:
+            ours.close()
+            raise
+        self._channel = Channel[FromNursery](
+            ours,
+            FromNursery,
+            on_message,
+            on_closed,
+        )
+        self._channel.send(settings)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._process.pid
+
+    def send(self, message: Message, fds: tuple[int, ...] = ()) -> bool:
+        """Send a frame; the descriptors are closed here once sent, or if they cannot be."""
+        return self._channel.send(message, fds)
+
+    def exited(self) -> None:
+        """The reaper has its status: subprocess must not look for it, nor warn that it did not."""
+        self._process.returncode = 0
+
+    def close(self) -> None:
+        """Close the channel. Twice is fine."""
+        self._channel.close()
+
+
+def _execute(channel: int, lifeline: int | None) -> subprocess.Popen[bytes]:
+    inherited = (channel,) if lifeline is None else (channel, lifeline)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "supervisor.nursery", str(channel)],
+        stdin=subprocess.DEVNULL,
+        pass_fds=inherited,
+        env=clean_environment(),
+        start_new_session=True,
+    )
+
+
+class WorkerLink:
+    """A worker's channel, its keeper's pipe and its dump pipe: our ends of them.
+
+    Arguments:
+        on_message: each frame from the worker's loop.
+        on_beat: each beat of its keeper thread.
+        on_dump: what it wrote about its stacks, as it comes.
+        on_closed: the channel ended; called once, after the last message.
+    """
+
+    def __init__(
+        self,
+        on_message: Callable[[FromWorker], None],
+        on_beat: Callable[[Beat], None],
+        on_dump: Callable[[str], None],
+        on_closed: Callable[[Exception | None], None],
+    ) -> None:
+        self._on_closed = on_closed
+        ours, theirs = socket.socketpair()
+        #: For the worker; they go to the nursery with Spawn, whose channel closes them here.
+        self.for_worker: tuple[int, ...] = (theirs.detach(),)
+        self.channel_ended = False
+        self._channel = Channel[FromWorker](
+            ours,
+            FromWorker,
+            lambda message, _fds: on_message(message),
+            self._ended,
+        )
+        self._beats = Decoder(FromKeeper)
+        self._on_beat, self._on_dump = on_beat, on_dump
+        self._keeper = self._add_pipe(self._keeper_readable)
+        self._dump = self._add_pipe(self._dump_readable)
+
+    def send(self, message: ToWorker) -> None:
+        """Send a frame; nothing happens if the worker is gone."""
+        self._channel.send(message)
+
+    def close(self) -> None:
+        """Close all of our ends. Twice is fine."""
+        self._channel.close()
+        self._keeper = _close_pipe(self._keeper)
+        self._dump = _close_pipe(self._dump)
+
+    def read_rest(self) -> None:
+        """Take in what a dead worker's pipes still hold."""
+        if self._keeper >= 0:
+            self._keeper_readable()
+        if self._dump >= 0:
+            self._dump_readable()
+
+    def _ended(self, fault: Exception | None) -> None:
+        self.channel_ended = True
+        self._on_closed(fault)
+
+    def _add_pipe(self, on_readable: Callable[[], None]) -> int:
+        read, write = os.pipe()
+        self.for_worker += (write,)
+        os.set_blocking(read, False)
+        # The keeper must never wait for us: a full pipe costs a beat. The flag belongs to the
+        # open file, so it goes to the worker with the descriptor.
+        os.set_blocking(write, False)
+        asyncio.get_running_loop().add_reader(read, on_readable)
+        return read
+
+    def _keeper_readable(self) -> None:
+        data = _read(self._keeper)
+        if data is None:
+            return
+        try:
+            beats = self._beats.feed(data)
+        except IpcError:
+            data = b""  # a torn pipe tells nothing more; the loop's own channel still does
+            beats = []
+        for beat in beats:
+            self._on_beat(beat)
+        if not data:
+            self._keeper = _close_pipe(self._keeper)
+
+    def _dump_readable(self) -> None:
+        data = _read(self._dump)
+        if data is None:
+            return
+        if data:
+            self._on_dump(data.decode(errors="replace"))
+        else:
+            self._dump = _close_pipe(self._dump)
+
+
+def _read(pipe: int) -> bytes | None:
+    """What it holds; b"" at its end; None if there is nothing now."""
+    try:
+        return os.read(pipe, CHUNK)
+    except BlockingIOError:
+        return None
+
+
+def _close_pipe(pipe: int) -> int:
+    if pipe >= 0:
+        asyncio.get_running_loop().remove_reader(pipe)
+        os.close(pipe)
+    return -1

@@ -1,0 +1,187 @@
+"""Keeps a loaded nursery at hand: starts it, times it, replaces it, hears what it says."""
+
+from collections.abc import Callable
+
+from ipc.messages import (
+    PROTOCOL,
+    Exited,
+    FromNursery,
+    Hello,
+    Loaded,
+    LoadFailed,
+    Spawned,
+    SpawnFailed,
+    Unsafe,
+)
+from supervisor import durations
+from supervisor.children import Cause, Incarnation, State
+from supervisor.deaths import tell_status
+from supervisor.ending import Ending
+from supervisor.generations import Nursery, Phase
+from supervisor.ground import Ground, log
+from supervisor.observer import NurseryDied, NurseryLoaded
+
+#: What ends an incarnation that was asked for and never forked.
+NotSpawned = Callable[[Incarnation, Cause, str, float], None]
+
+
+class Nursing:
+    """The service side of the generations."""
+
+    def __init__(self, ground: Ground, ending: Ending, not_spawned: NotSpawned) -> None:
+        self._ground = ground
+        self._generations = ground.generations
+        self._ending = ending
+        self._tell_not_spawned = not_spawned
+
+    def settle(self, now: float) -> None:
+        """Start a nursery if there is none."""
+        generations = self._generations
+        if not generations.is_needed(now):
+            return
+        try:
+            pid = self._ground.edge.start_nursery(
+                generations.next_number, preload=generations.preload
+            )
+        except OSError as error:
+            self._could_not_start(error, now)
+            return
+        generations.add(pid, now)
+
+    def _could_not_start(self, error: OSError, now: float) -> None:
+        reason = f"cannot start the nursery: {error}"
+        self._ground.last_error = reason
+        if self._generations.first_loaded_at is None:
+            self._ending.boot_failed(reason, now)
+            return
+        pause = self._generations.start_failed(now)
+        log.error("%s; tried again in %s", reason, durations.brief(pause))
+
+    def said(self, generation: int, message: FromNursery, now: float) -> None:
+        """A frame came from the nursery of that generation."""
+        nursery = self._generations.find(generation)
+        if nursery is None:
+            log.warning("generation %d said %r after its end", generation, message)
+            return
+        match message:
+            case Hello(protocol):
+                if protocol != PROTOCOL:
+                    self._load_failed(nursery, "the code on disk is newer; restart the supervisor")
+            case Loaded():
+                self._loaded(nursery, message, now)
+            case LoadFailed(_, reason, traceback):
+                if traceback:
+                    log.error("the task modules do not import:\n%s", traceback.rstrip())
+                self._load_failed(nursery, reason)
+            case Unsafe(_, reasons):
+                self._unsafe(nursery, reasons)
+            case Spawned(slot, pid):
+                self._spawned(nursery, slot, pid, now)
+            case SpawnFailed(slot, reason):
+                self._not_spawned(nursery, slot, reason, now)
+            case Exited():
+                self._reaped(message)
+
+    def _loaded(self, nursery: Nursery, message: Loaded, now: float) -> None:
+        self._generations.loaded(nursery, now)
+        notes = ""
+        if message.threads_noted:
+            notes = "; native threads left by the import: " + ", ".join(message.threads_noted)
+        log.info(
+            "nursery ready: generation %d, pid %d, %s in %s%s",
+            nursery.generation,
+            nursery.pid,
+            "tasks imported" if nursery.preload else "imports left to the workers",
+            durations.brief(message.seconds),
+            notes,
+        )
+        event = NurseryLoaded(nursery.generation, nursery.pid, message.seconds, now)
+        self._ground.observe(event)
+
+    def _load_failed(self, nursery: Nursery, reason: str) -> None:
+        """It ends by itself; what follows is decided when it has."""
+        nursery.phase = Phase.ENDING
+        self._ground.last_error = reason
+
+    def _unsafe(self, nursery: Nursery, reasons: list[str]) -> None:
+        log.warning(
+            "the task modules cannot be imported before forking (%s): each worker imports them",
+            "; ".join(reasons),
+        )
+        nursery.phase = Phase.ENDING
+        nursery.unsafe = True
+        self._generations.preload = False
+
+    def _spawned(self, nursery: Nursery, slot: int, pid: int, now: float) -> None:
+        worker = self._ground.registry.requested_in(slot, nursery.generation)
+        if worker is None:
+            log.warning("generation %d forked pid %d unasked", nursery.generation, pid)
+            return
+        worker.pid, worker.spawned_at = pid, now
+        if worker.state is State.REQUESTED:
+            worker.enter(State.STARTING)
+        if worker.is_starting:
+            worker.deadline = now + self._ground.config.boot_timeout.total_seconds()
+
+    def _not_spawned(self, nursery: Nursery, slot: int, reason: str, now: float) -> None:
+        worker = self._ground.registry.requested_in(slot, nursery.generation)
+        if worker is not None:
+            reason = f"the nursery cannot fork: {reason}"
+            self._tell_not_spawned(worker, Cause.SPAWN, reason, now)
+
+    def _reaped(self, message: Exited) -> None:
+        log.debug(
+            "pid %d was reaped: %s; %.2f s of CPU, at most %.1f MB",
+            message.pid,
+            tell_status(message.status),
+            message.user_seconds + message.system_seconds,
+            message.max_rss_bytes / 1e6,
+        )
+
+    def lost(self, generation: int, fault: Exception | None) -> None:
+        """Its channel ended: it is of no use any more, its exit follows."""
+        nursery = self._generations.find(generation)
+        if nursery is None or nursery.phase is Phase.ENDING:
+            return
+        if fault is not None:
+            log.error("the nursery of generation %d broke its channel: %s", generation, fault)
+        self._ground.edge.kill_nursery(generation)
+
+    def exited(self, generation: int, status: int | None, now: float) -> None:
+        """Its process is gone; its workers go on. What it had not forked is asked of another."""
+        nursery = self._generations.find(generation)
+        if nursery is None:
+            return
+        phase = nursery.phase
+        self._generations.ended(nursery)
+        if self._ground.drain is None:
+            self._died(nursery, phase, status, now)
+        for worker in list(self._ground.registry.alive()):
+            if worker.generation != generation or worker.spawned_at is not None:
+                continue
+            if worker.pid is None:
+                reason = "the nursery died before it had forked it"
+                self._tell_not_spawned(worker, Cause.NURSERY, reason, now)
+            else:
+                self._ground.edge.follow(worker)
+
+    def _died(self, nursery: Nursery, phase: Phase, status: int | None, now: float) -> None:
+        if nursery.unsafe:
+            return  # `settle` starts a bare one now
+        reason = f"the nursery ended: {tell_status(status)}"
+        if phase is Phase.ENDING:
+            reason = self._ground.last_error or reason
+        elif phase is Phase.LOADING:
+            reason += " while it imported the task modules"
+        self._ground.last_error = reason
+        if self._generations.first_loaded_at is None:
+            self._ending.boot_failed(reason, now)
+            return
+        pause = self._generations.failed(nursery, now)
+        self._ground.totals.restarted(Cause.NURSERY)
+        log.error(
+            "%s; its workers go on, it is replaced %s",
+            reason,
+            f"in {durations.brief(pause)}" if pause else "at once",
+        )
+        self._ground.observe(NurseryDied(nursery.generation, reason, now))

@@ -1,0 +1,249 @@
+"""The options of `run`, each in one row; the command line, environment and file read this table.
+
+A value comes from the command line, else from the environment, else from the file, else it is the
+default of SupervisorConfig. All three are text with the same meaning (a TOML file may also use
+numbers, booleans and lists where they are natural), and a value that is not understood is told
+under the name by which it was given.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from supervisor import durations
+from supervisor.config import LOGGING_FORMATS, Address, SupervisorConfig
+from supervisor.errors import ConfigurationError, InvalidOption
+
+ENVIRONMENT_PREFIX = "DOCKET_SUPERVISOR_"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: which field of the config it fills, and how its text is read.
+
+    Arguments:
+        name: without dashes in front, as on the command line: `drain-timeout`.
+        parse: from text to the field's value; ValueError says what is accepted.
+        help: one line for --help.
+        metavar: what stands for the value in --help.
+        environment: variables understood beside DOCKET_SUPERVISOR_NAME, which wins.
+        repeatable: the option may be given more than once; the field is a tuple.
+        switch: the option takes no value and has a --no- form.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    help: str
+    metavar: str = "TEXT"
+    environment: tuple[str, ...] = ()
+    repeatable: bool = False
+    switch: bool = False
+
+    @property
+    def field(self) -> str:
+        """The field of SupervisorConfig that it fills."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that it is read from, the first found wins."""
+        return (ENVIRONMENT_PREFIX + self.field.upper(), *self.environment)
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("a whole number") from None
+
+
+def _duration(text: str) -> Any:
+    try:
+        return durations.parse(text)
+    except ValueError:
+        raise ValueError(durations.ACCEPTED) from None
+
+
+def _yes_or_no(text: str) -> bool:
+    match text.strip().lower():
+        case "true" | "yes" | "on" | "1":
+            return True
+        case "false" | "no" | "off" | "0":
+            return False
+        case _:
+            raise ValueError("true or false")
+
+
+def _address(text: str) -> Address | None:
+    if text.strip().lower() == "off":
+        return None
+    host, colon, port = text.rpartition(":")
+    accepted = "HOST:PORT, as in 127.0.0.1:9090, or off"
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(accepted)
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def _level(text: str) -> str:
+    return text.upper()
+
+
+#: In the order of --help.
+OPTIONS = (
+    Option("processes", _whole_number, "Size of the pool; by default one for each CPU.", "N"),
+    Option(
+        "tasks",
+        str,
+        "Collection of task functions to run; may be given more than once.",
+        "MODULE:COLLECTION",
+        environment=("DOCKET_TASKS",),
+        repeatable=True,
+    ),
+    Option("docket", str, "Name of the docket.", "NAME", environment=("DOCKET_NAME",)),
+    Option(
+        "url",
+        str,
+        "Where the docket lives; memory:// and embedded:///PATH start the embedded server.",
+        "URL",
+        environment=("DOCKET_URL",),
+    ),
+    Option("concurrency", _whole_number, "Tasks at once in each worker process.", "N"),
+    Option(
+        "redelivery-timeout",
+        _duration,
+        "A run whose lease was not renewed for this long is delivered again.",
+        "DURATION",
+    ),
+    Option("reconnection-delay", _duration, "Pause before reconnecting.", "DURATION"),
+    Option(
+        "minimum-check-interval",
+        _duration,
+        "Least time between two looks at the streams that no event caused.",
+        "DURATION",
+    ),
+    Option("scheduling-resolution", _duration, "The scheduler's fallback timer.", "DURATION"),
+    Option("schedule-automatic-tasks", _yes_or_no, "Seed automatic perpetual tasks.", switch=True),
+    Option("fallback-task", str, "Receives tasks that are not known here.", "MODULE:FUNCTION"),
+    Option("dependencies", str, "Dependencies that wrap every task.", "MODULE:MEMBER"),
+    Option("message-batch", _whole_number, "Most tasks that one exchange takes.", "N"),
+    Option("http", _address, "Serve /metrics /livez /readyz /status here.", "HOST:PORT"),
+    Option("boot-timeout", _duration, "From a worker's fork to its readiness.", "DURATION"),
+    Option(
+        "drain-timeout",
+        _duration,
+        "From TERM or INT to handing back what still runs.",
+        "DURATION",
+    ),
+    Option("stall-warning", _duration, "Log the stack of a loop silent this long.", "DURATION"),
+    Option("stall-timeout", _duration, "Kill a worker whose loop is silent this long.", "DURATION"),
+    Option("max-restarts", _whole_number, "Restarts in one window before giving up.", "N"),
+    Option("restart-window", _duration, "The window of --max-restarts.", "DURATION"),
+    Option("backoff-max", _duration, "Longest pause before a restart.", "DURATION"),
+    Option(
+        "max-deliveries",
+        _whole_number,
+        "Worker deaths a task may be running in before it is failed as poison.",
+        "N",
+    ),
+    Option("preload", _yes_or_no, "Import the task modules once, before forking.", switch=True),
+    Option("logging-level", _level, "Least level that is logged.", "LEVEL"),
+    Option("logging-format", str, "|".join(LOGGING_FORMATS) + "; by default by tty.", "FORMAT"),
+)
+
+_BY_FIELD = {option.field: option for option in OPTIONS}
+
+
+def build(
+    command_line: Mapping[str, Any], environment: Mapping[str, str], file: Path | None
+) -> SupervisorConfig:
+    """The config of a run, every value from the strongest source that gives it.
+
+    Arguments:
+        command_line: by field; text, a tuple of texts, or a bool. Absent or None: not given.
+        environment: usually os.environ.
+        file: the TOML file of --config.
+
+    Raises:
+        ConfigurationError: a value, a key or the file itself is not usable.
+    """
+    in_file = _read_file(file) if file is not None else {}
+    values: dict[str, Any] = {}
+    told_as: dict[str, str] = {}
+    for option in OPTIONS:
+        given = _strongest(option, command_line, environment, in_file)
+        if given is not None:
+            source, value = given
+            told_as[f"--{option.name}"] = source
+            values[option.field] = _read(option, source, value)
+    try:
+        return SupervisorConfig(**values)
+    except InvalidOption as error:
+        raise error.told_as(told_as.get(error.option, error.option)) from None
+
+
+def _strongest(
+    option: Option,
+    command_line: Mapping[str, Any],
+    environment: Mapping[str, str],
+    in_file: Mapping[str, tuple[str, Any]],
+) -> tuple[str, Any] | None:
+    given = command_line.get(option.field)
+    if given is not None and given != ():
+        return f"--{option.name}", given
+    for variable in option.variables:
+        if variable in environment:
+            text = environment[variable]
+            value = tuple(text.replace(",", " ").split()) if option.repeatable else text
+            return variable, value
+    return in_file.get(option.field)
+
+
+def _read(option: Option, source: str, value: Any) -> Any:
+    """The field's value. A number in the file means what its text would: 5 is "5" is 5 s."""
+    if option.repeatable:
+        several: tuple[Any, ...] = (value,) if isinstance(value, str) else tuple(value)
+        return tuple(_read_one(option, source, each) for each in several)
+    return _read_one(option, source, value)
+
+
+def _read_one(option: Option, source: str, value: Any) -> Any:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        raise InvalidOption(source, value, str(error)) from None
+
+
+def _read_file(file: Path) -> dict[str, tuple[str, Any]]:
+    try:
+        parsed = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"--config: cannot read {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--config: {file} is not TOML: {error}") from None
+    found: dict[str, tuple[str, Any]] = {}
+    for key, value in parsed.items():
+        option = _BY_FIELD.get(key.replace("-", "_"))
+        if option is None:
+            raise ConfigurationError(_unknown_key(file, key))
+        found[option.field] = (f"{key} in {file}", _plain(option, f"{key} in {file}", value))
+    return found
+
+
+def _plain(option: Option, source: str, value: object) -> Any:
+    several = cast("list[object]", value) if isinstance(value, list) else [value]
+    if isinstance(value, list) and not option.repeatable:
+        raise InvalidOption(source, several, "one value, not a list")
+    for each in several:
+        if not isinstance(each, str | int | float | bool):
+            raise InvalidOption(source, each, "text, a number or true/false")
+    return tuple(several) if option.repeatable else several[0]
+
+
+def _unknown_key(file: Path, key: str) -> str:
+    close = difflib.get_close_matches(key.replace("_", "-"), [each.name for each in OPTIONS], 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"--config: {file} has a key {key!r} that is not an option of run{hint}"

@@ -1,0 +1,325 @@
+"""The pool: one inbox feeds one match, and after each event what should be is made so.
+
+Events only change what is known. `_settle` then compares that with what is wanted and acts: it
+fills empty slots, gives adoptions to live workers, appoints the steward, advances a drain. So an
+event that is lost, or comes twice or late, costs a moment and never a slot.
+"""
+
+import signal
+from collections import Counter
+
+from ipc.messages import (
+    PROTOCOL,
+    Adopted,
+    Drained,
+    Draining,
+    Fault,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Ready,
+    Redelivered,
+    Steward,
+    Waiting,
+)
+from supervisor import durations, steward
+from supervisor.adopting import Adopting
+from supervisor.booting import Booting
+from supervisor.children import Cause, Incarnation, State
+from supervisor.deaths import Death, judge
+from supervisor.drain import END_GRACE_SECONDS
+from supervisor.ending import Ending
+from supervisor.exit_codes import ExitCode
+from supervisor.ground import HEARTBEAT_SECONDS, Ground, describe, log
+from supervisor.inbox import (
+    Command,
+    Event,
+    KeeperSaid,
+    NurseryExited,
+    NurseryLost,
+    NurserySaid,
+    Order,
+    ServerEnded,
+    Signalled,
+    Tick,
+    WorkerExited,
+    WorkerLost,
+    WorkerSaid,
+)
+from supervisor.nursing import Nursing
+from supervisor.observer import WorkerDied, WorkerReady
+from supervisor.signals import Caught, Repeats
+from supervisor.watch import Watch
+
+
+class Pool:
+    """Decides. Knows no process and no clock: each event brings its time, the edge does the rest.
+
+    Arguments:
+        ground: the state of the run.
+    """
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._registry = ground.registry
+        self._ending = Ending(ground)
+        self._adopting = Adopting(ground)
+        self._nursing = Nursing(ground, self._ending, self._not_spawned)
+        self._watch = Watch(ground, self._ending)
+        self._booting = Booting(ground, self._ending)
+        self._repeats = Repeats()
+        self._ignored: Counter[str] = Counter()
+
+    @property
+    def outcome(self) -> ExitCode | None:
+        """How the program ends, once nothing is left to wait for."""
+        return self._ending.outcome
+
+    def next_due(self, now: float) -> float | None:
+        """When something is due before the next regular tick, if anything is."""
+        due = [self._registry.next_due(), self._ground.generations.due_at]
+        return min((at for at in due if at is not None and at > now), default=None)
+
+    def handle(self, event: Event, now: float) -> None:
+        """Take in one event that happened at `now`, and make what should be so."""
+        match event:
+            case WorkerSaid(number, message):
+                self._worker_said(number, message, now)
+            case KeeperSaid(number, beat):
+                self._watch.keeper_spoke(number, beat)
+            case WorkerExited(number, status):
+                self._worker_exited(number, status, now)
+            case WorkerLost(number, fault):
+                self._worker_lost(number, fault)
+            case NurserySaid(generation, message):
+                self._nursing.said(generation, message, now)
+            case NurseryLost(generation, fault):
+                self._nursing.lost(generation, fault)
+            case NurseryExited(generation, status):
+                self._nursing.exited(generation, status, now)
+            case Signalled(caught):
+                self._signalled(caught, now)
+            case Command(order):
+                self._ordered(order, now)
+            case ServerEnded():
+                self._ending.server_ended(now)
+            case Tick(regular):
+                self._watch.tick(now, regular=regular)
+        self._settle(now)
+
+    # What is known of a worker.
+
+    def _worker_said(self, number: int, message: FromWorker, now: float) -> None:
+        worker = self._registry.find(number)
+        if worker is None or not worker.alive:
+            self._unexpected(type(message).__name__, number)
+            return
+        match message:
+            case Hello(protocol, pid):
+                self._hello(worker, protocol, pid)
+            case Ready():
+                self._ready(worker, message, now)
+            case Waiting(reason):
+                self._waiting(worker, reason)
+            case Heartbeat():
+                self._heartbeat(worker, message, now)
+            case Draining():
+                self._enter(worker, State.DRAINING)
+            case Drained():
+                self._enter(worker, State.DRAINED)
+                worker.deadline = now + END_GRACE_SECONDS
+            case Adopted():
+                self._adopting.finished(message, now)
+            case Redelivered(consumer, started_at):
+                self._adopting.redelivered(consumer, started_at)
+            case Fault(reason, traceback):
+                worker.fault = self._ground.last_error = reason
+                log.error("%s cannot go on: %s\n%s", describe(worker), reason, traceback)
+
+    def _hello(self, worker: Incarnation, protocol: int, pid: int) -> None:
+        if worker.pid is None:
+            worker.pid = pid
+        if protocol != PROTOCOL:
+            reason = f"it speaks protocol {protocol}, not {PROTOCOL}; restart the supervisor"
+            self._ground.last_error = reason
+            self._ground.kill(worker, Cause.BOOT, reason)
+
+    def _ready(self, worker: Incarnation, message: Ready, now: float) -> None:
+        worker.waiting = None
+        worker.rss_bytes = message.rss_bytes
+        if message.consumer not in worker.consumers:
+            worker.consumers.append(message.consumer)
+        self._watch.loop_spoke(worker.number)
+        if not worker.may_enter(State.READY):
+            # It is back after an outage; or was told to drain when there was nothing to drain yet.
+            self._ending.remind(worker, now)
+            return
+        worker.enter(State.READY)
+        worker.ready_at = now
+        worker.deadline = None
+        if worker.adopts_only:
+            return
+        pid = worker.pid or 0
+        log.info(
+            "worker %d ready: %s, pid %d, %s after its fork",
+            worker.slot,
+            worker.name,
+            pid,
+            durations.brief(now - (worker.spawned_at or worker.requested_at)),
+        )
+        self._ground.observe(WorkerReady(worker.slot, pid, worker.name, worker.generation, now))
+
+    def _waiting(self, worker: Incarnation, reason: str) -> None:
+        worker.waiting = reason
+        self._ground.last_error = f"the server cannot be reached: {reason}"
+        self._ground.adoptions.adopter_gone(worker.number)
+        log.warning("%s waits for the server: %s", describe(worker), reason)
+
+    def _heartbeat(self, worker: Incarnation, beat: Heartbeat, now: float) -> None:
+        worker.heartbeat, worker.heartbeat_at = beat, now
+        worker.rss_bytes = beat.rss_bytes
+        self._watch.loop_spoke(worker.number)
+        self._ground.totals.counted(worker.number, worker.slot, beat.counters)
+
+    def _enter(self, worker: Incarnation, state: State) -> None:
+        if worker.may_enter(state):
+            worker.enter(state)
+        elif worker.state is not state:
+            self._unexpected(f"{state} while {worker.state}", worker.number)
+
+    def _worker_lost(self, number: int, fault: Exception | None) -> None:
+        worker = self._registry.find(number)
+        if worker is None or not worker.alive or worker.state is State.DRAINED:
+            return
+        if fault is not None and not isinstance(fault, OSError):
+            log.error("%s broke its channel: %s", describe(worker), fault)
+            self._ground.kill(worker, Cause.CRASH, f"it broke its channel: {fault}")
+            return
+        # Nearly always the exit follows within microseconds and this kill finds nobody. What is
+        # left is a process that closed its own channel: a crash by the code that ran in it, so
+        # the kill is not noted as the supervisor's.
+        self._ground.edge.kill(worker)
+
+    # Deaths.
+
+    def _worker_exited(self, number: int, status: int | None, now: float) -> None:
+        worker = self._registry.find(number)
+        if worker is None or not worker.alive:
+            return
+        death = judge(worker, status)
+        healthy_for = worker.healthy_seconds(now)
+        worker.enter(State.DEAD)
+        worker.died_at = now
+        self._ground.edge.release(worker)
+        self._ground.adoptions.adopter_gone(number)
+        self._ground.totals.forget(number)
+        self._watch.forget(number)
+        if death.adopt:
+            self._adopting.died(worker, death.blame, now)
+        following = self._after(worker, death, healthy_for, now)
+        self._tell_death(worker, death, following, now)
+        self._registry.forget(worker)
+
+    def _after(self, worker: Incarnation, death: Death, healthy_for: float, now: float) -> str:
+        """Decide about its slot; what follows, for the log line."""
+        slot = self._registry.slot_of(worker)
+        if slot is None or not slot.wanted or self._ground.drain is not None:
+            return "not replaced"
+        if death.expected:
+            return "replaced"
+        if death.cause is Cause.NURSERY:
+            return "asked of the next nursery"
+        self._ground.last_error = f"{describe(worker)}: {death.reason}"
+        self._count(worker, death)
+        slot.restarts += 1
+        pause = slot.backoff.pause_after(healthy_for)
+        slot.due_at = now + pause
+        if self._ground.window.record(now):
+            self._ending.give_up_restarting(self._ground.last_error, now)
+            return "not replaced"
+        return f"replaced in {durations.brief(pause)}" if pause else "replaced at once"
+
+    def _count(self, worker: Incarnation, death: Death) -> None:
+        totals = self._ground.totals
+        totals.restarted(death.cause)
+        totals.stalls += death.cause is Cause.STALL
+        totals.crashes += death.cause in (Cause.CRASH, Cause.BOOT)
+
+    def _tell_death(self, worker: Incarnation, death: Death, following: str, now: float) -> None:
+        if death.expected:
+            log.info("%s ended (%s)", describe(worker), death.reason)
+        else:
+            running = worker.heartbeat.in_flight_total if worker.heartbeat else 0
+            log.warning(
+                "%s died: %s; about %d tasks were running; %s",
+                describe(worker),
+                death.reason,
+                running,
+                following,
+            )
+        event = WorkerDied(worker.slot, worker.pid, worker.name, death.reason, death.expected, now)
+        self._ground.observe(event)
+
+    def _not_spawned(self, worker: Incarnation, cause: Cause, reason: str, now: float) -> None:
+        """The nursery could not fork it, or died before it did: there is no process."""
+        worker.killed_for, worker.killed_as = reason, cause
+        self._worker_exited(worker.number, None, now)
+
+    # Orders and signals.
+
+    def _ordered(self, order: Order, now: float) -> None:
+        match order:
+            case Order.DRAIN:
+                self._ending.begin(ExitCode.STOPPED, None, now)
+            case Order.HAND_BACK:
+                self._ending.hand_back(now)
+
+    def _signalled(self, caught: Caught, now: float) -> None:
+        if caught.number == signal.SIGCHLD or not self._repeats.counts(caught):
+            return
+        match caught.number:
+            case signal.SIGTERM | signal.SIGINT:
+                self._ending.signalled(signal.Signals(caught.number).name, now)
+            case signal.SIGUSR1:
+                self._watch.dump_all()
+            case _:
+                name = signal.Signals(caught.number).name
+                log.warning("%s is not understood by this version; ignored", name)
+
+    # Making it so.
+
+    def _settle(self, now: float) -> None:
+        if self._ground.drain is None:
+            self._nursing.settle(now)
+            self._fill(now)
+            self._booting.settle(now)
+        self._adopting.settle()
+        self._appoint(now)
+        if self._ground.drain is not None:
+            self._ending.settle(now)
+
+    def _fill(self, now: float) -> None:
+        nursery = self._ground.generations.current
+        if nursery is None:
+            return
+        room = self._ground.starting_at_once - len(self._registry.starting())
+        for slot in self._registry.to_fill(now)[: max(0, room)]:
+            worker = self._registry.add(slot, nursery.generation, now)
+            self._ground.edge.spawn(worker)
+
+    def _appoint(self, now: float) -> None:
+        ground = self._ground
+        chosen = steward.choose(self._registry.alive(), ground.steward, now, HEARTBEAT_SECONDS)
+        number = None if chosen is None else chosen.number
+        if number == ground.steward:
+            return
+        former = None if ground.steward is None else self._registry.find(ground.steward)
+        if former is not None and former.alive:
+            ground.tell(former, Steward(False))
+        ground.steward = number
+        if chosen is not None:
+            ground.tell(chosen, Steward(True))
+
+    def _unexpected(self, what: str, number: int) -> None:
+        self._ignored[what] += 1
+        log.warning("unexpected %s of worker incarnation %d was ignored", what, number)

@@ -1,0 +1,23 @@
+"""The embedded server of a run whose URL asks for one.
+
+Imported only then: docket brings the Redis client along, which a supervisor has no use for.
+"""
+
+from docket.errors import DocketError, EmbeddedFolderInUse, MissingExtra
+from docket.store.embedded import EmbeddedServer, start
+from supervisor.errors import BootFailure, ConfigurationError
+
+
+def start_for(url: str) -> EmbeddedServer:
+    """Start the server of `url`; the caller stops it.
+
+    Raises:
+        ConfigurationError: the URL, the missing extra, or a folder of another owner.
+        BootFailure: the server does not start.
+    """
+    try:
+        return start(url)
+    except (ValueError, MissingExtra, EmbeddedFolderInUse) as error:
+        raise ConfigurationError(f"--url: {error}") from error
+    except DocketError as error:
+        raise BootFailure(str(error)) from error

@@ -1,0 +1,186 @@
+"""Exits: seen by pidfd in a millisecond, reaped once, strangers' included.
+
+A worker is the nursery's child, so usually the nursery reaps it. When its nursery has died the
+worker becomes ours (we are a subreaper), and so does every process that a task left behind. A
+child that is watched is reaped on its own path, after its process group was seen to; all others
+are strangers, found by waitid with WNOWAIT, so that no status is taken from one who wants it.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from supervisor import process_group
+
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+
+log = logging.getLogger("supervisor.reaper")
+
+OnExit = Callable[[int | None], None]
+
+
+def prctl(option: int, argument: int | bytes) -> bool:
+    """Linux's prctl with one argument; False where there is none, or it refuses."""
+    if sys.platform != "linux":
+        return False
+    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
+    return ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0
+
+
+def become_subreaper() -> bool:
+    """Have orphaned descendants become our children, rather than those of PID 1."""
+    return prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+@dataclass(slots=True)
+class _Watched:
+    pid: int
+    pidfd: int | None
+    on_exit: OnExit
+    #: Its process group is its own, and to be ended with it.
+    leads_group: bool
+
+
+class Reaper:
+    """Watches processes and reaps children. Used on one loop.
+
+    Arguments:
+        strangers: also reap children that nobody watches. Right for a program of its own; as a
+            guest in another program it would take that one's children from it.
+    """
+
+    def __init__(self, *, strangers: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._strangers = strangers
+        self._watched: dict[int, _Watched] = {}
+        #: Exited, told of, and not yet reaped by whoever is their parent.
+        self._unreaped: dict[int, bool] = {}
+        self._grace: dict[int, asyncio.TimerHandle] = {}
+
+    def watch(self, pid: int, pidfd: int | None, on_exit: OnExit, *, leads_group: bool) -> None:
+        """Call `on_exit` once, with the wait status if it is known, when `pid` has exited.
+
+        The pidfd is ours from here on. Without one the exit is seen by `sweep` or `tell`.
+        """
+        self._watched[pid] = _Watched(pid, pidfd, on_exit, leads_group)
+        if pidfd is not None:
+            self._loop.add_reader(pidfd, self._exited, pid)
+
+    def kill(self, pid: int) -> bool:
+        """SIGKILL a watched process by its pidfd; False if that is not possible."""
+        return self.signal(pid, signal.SIGKILL)
+
+    def signal(self, pid: int, number: int) -> bool:
+        """Signal a watched process by its pidfd, which can hit no other."""
+        watched = self._watched.get(pid)
+        if watched is None or watched.pidfd is None:
+            return False
+        try:
+            signal.pidfd_send_signal(watched.pidfd, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def tell(self, pid: int, status: int) -> None:
+        """Another process, its parent, has reaped `pid`."""
+        self._unreaped.pop(pid, None)
+        if pid in self._watched:
+            self._end_watch(pid, status)
+
+    def sweep(self) -> None:
+        """A child may have died (SIGCHLD)."""
+        for pid in [pid for pid, each in self._watched.items() if each.pidfd is None]:
+            if _peek(pid) is not None:
+                self._exited(pid)
+        for pid in list(self._unreaped):
+            if pid not in self._grace and _peek(pid) is not None:
+                self._see_to(pid)
+        if self._strangers:
+            self._reap_strangers()
+
+    def close(self) -> None:
+        """Watch no more; what is held back for its group's sake is ended and reaped now."""
+        for pid in list(self._grace):
+            self._finish(pid)
+        for watched in self._watched.values():
+            self._close(watched)
+        self._watched.clear()
+        if self._strangers:
+            self._reap_strangers()
+
+    def _exited(self, pid: int) -> None:
+        status = _peek(pid)
+        leads_group = self._watched[pid].leads_group
+        self._unreaped[pid] = leads_group
+        self._end_watch(pid, status)
+        if status is not None:
+            self._see_to(pid)
+
+    def _end_watch(self, pid: int, status: int | None) -> None:
+        watched = self._watched.pop(pid)
+        self._close(watched)
+        watched.on_exit(status)
+
+    def _close(self, watched: _Watched) -> None:
+        if watched.pidfd is not None:
+            self._loop.remove_reader(watched.pidfd)
+            os.close(watched.pidfd)
+
+    def _see_to(self, pid: int) -> None:
+        """A dead child of our own: end its group, then reap it. Its number is its until then."""
+        if self._unreaped[pid]:
+            process_group.signal_group(pid, signal.SIGTERM)
+            if process_group.members(pid):
+                self._grace[pid] = self._loop.call_later(
+                    process_group.GRACE_SECONDS, self._finish, pid
+                )
+                return
+        self._finish(pid)
+
+    def _finish(self, pid: int) -> None:
+        timer = self._grace.pop(pid, None)
+        if timer is not None:
+            timer.cancel()
+        if self._unreaped.pop(pid, False):
+            process_group.signal_group(pid, signal.SIGKILL)
+        _reap(pid)
+
+    def _reap_strangers(self) -> None:
+        # One that is ours and waits for its group hides those behind it, a second at most.
+        while (pid := _any_dead_child()) is not None:
+            if pid in self._watched or pid in self._unreaped:
+                return
+            log.debug("reaped pid %d, which was nobody's", pid)
+            _reap(pid)
+
+
+def _peek(pid: int) -> int | None:
+    """The wait status of a dead child, left unreaped; None if it lives or is another's child."""
+    try:
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    if found is None:
+        return None
+    exited = found.si_code == os.CLD_EXITED
+    return (found.si_status & 0xFF) << 8 if exited else found.si_status & 0x7F
+
+
+def _any_dead_child() -> int | None:
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if found is None else found.si_pid
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

@@ -1,0 +1,118 @@
+"""Signals: caught before anything slow is imported, counted, and read by the loop.
+
+The handlers only note the signal and its time; what a signal means is decided by the one who
+reads them. This module imports nothing slow itself, since it must stand first.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+#: What the supervisor listens to. Its workers and its nursery leave all of these to it.
+HANDLED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCHLD,
+)
+
+#: The same signal twice within this time is one: a terminal and a wrapper both send Ctrl-C.
+SAME_SIGNAL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """One signal, at `at` seconds of the monotonic clock."""
+
+    number: int
+    at: float
+
+
+class Inlet:
+    """Notes signals from the moment it is installed, and wakes the loop that reads them later.
+
+    Owns the process's handlers and its wakeup fd between `install` and `remove`.
+    """
+
+    def __init__(self) -> None:
+        self._caught: deque[Caught] = deque()
+        self._previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+        self._wake_read, self._wake_write = os.pipe()
+        self._previous_wakeup = -1
+        for fd in (self._wake_read, self._wake_write):
+            os.set_blocking(fd, False)
+
+    def install(self) -> None:
+        """Put the handlers in place. Twice is fine; only the main thread may."""
+        if self._previous:
+            return
+        for number in HANDLED:
+            previous = signal.getsignal(number)
+            if number == signal.SIGHUP and previous is signal.SIG_IGN:
+                continue  # nohup: its user asked that a lost terminal changes nothing
+            self._previous[number] = previous
+            signal.signal(number, self._note)
+        # The handler runs only when Python does: the C level writes here, so that a loop which
+        # sleeps in select wakes up.
+        self._previous_wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+    def remove(self) -> None:
+        """Give the handlers back to whoever had them. Twice is fine."""
+        if not self._previous:
+            return
+        signal.set_wakeup_fd(self._previous_wakeup)
+        for number, handler in self._previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._previous.clear()
+
+    def close(self) -> None:
+        """Remove the handlers and close the pipe."""
+        self.remove()
+        for fd in (self._wake_read, self._wake_write):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def fileno(self) -> int:
+        """Readable when signals may have come."""
+        return self._wake_read
+
+    def take(self) -> Iterator[Caught]:
+        """The signals noted since the last call, oldest first."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake_read, 4096):
+                pass
+        while self._caught:
+            yield self._caught.popleft()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._caught.append(Caught(number, time.monotonic()))
+
+
+def in_main_thread() -> bool:
+    """Whether this thread may install handlers."""
+    return threading.current_thread() is threading.main_thread()
+
+
+class Repeats:
+    """Tells a signal from its echo (pure: the caller brings the times)."""
+
+    def __init__(self, same_signal_seconds: float = SAME_SIGNAL_SECONDS) -> None:
+        self._same_signal_seconds = same_signal_seconds
+        self._last: dict[int, float] = {}
+
+    def counts(self, caught: Caught) -> bool:
+        """Whether `caught` is a signal of its own; an echo does not prolong its own silence."""
+        last = self._last.get(caught.number)
+        if last is not None and caught.at - last < self._same_signal_seconds:
+            return False
+        self._last[caught.number] = caught.at
+        return True

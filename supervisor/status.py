@@ -1,0 +1,77 @@
+"""What /status says, as plain values."""
+
+import os
+from collections import Counter
+from typing import Any
+
+from ipc.messages import WorkerCounters
+from supervisor.children import Incarnation, Slot, State
+from supervisor.ground import Ground
+from supervisor.totals import TASK_COUNTERS
+
+#: Of a worker's counters, those shown for each worker.
+_SHOWN = TASK_COUNTERS[:5]
+
+
+def report(ground: Ground, now: float) -> dict[str, Any]:
+    """The whole of /status at `now`, in the shape that the operators' contract gives."""
+    current = ground.generations.current
+    return {
+        "supervisor": {
+            "pid": os.getpid(),
+            "state": ground.state,
+            "uptime_seconds": now - ground.started_at,
+            "generation": current.generation if current else 0,
+            "target": ground.registry.target,
+            "docket": ground.config.docket,
+            "url": ground.config.display_url,
+        },
+        "workers": [
+            _worker(slot, each, now) for slot in ground.registry.slots() for each in _of(slot)
+        ],
+        "totals": _totals(ground),
+    }
+
+
+def worker_states(ground: Ground) -> Counter[str]:
+    """How many slots are starting, ready, draining, dead."""
+    counted: Counter[str] = Counter(dict.fromkeys(("starting", "ready", "draining", "dead"), 0))
+    for slot in ground.registry.slots():
+        state = State.DEAD if slot.current is None else slot.current.state
+        counted[state.shown] += 1
+    return counted
+
+
+def _of(slot: Slot) -> list[Incarnation]:
+    return [slot.current] if slot.current is not None else []
+
+
+def _worker(slot: Slot, worker: Incarnation, now: float) -> dict[str, Any]:
+    beat = worker.heartbeat
+    alive = worker.alive
+    until = now if worker.died_at is None else worker.died_at
+    counters = beat.counters if beat else WorkerCounters()
+    tasks = beat.in_flight if beat and alive else []
+    return {
+        "slot": slot.number,
+        "pid": worker.pid,
+        "name": worker.consumers[-1] if worker.consumers else worker.name,
+        "generation": worker.generation,
+        "state": worker.state.shown,
+        "uptime_seconds": until - (worker.spawned_at or worker.requested_at),
+        "restarts": slot.restarts,
+        "in_flight": beat.in_flight_total if beat and alive else 0,
+        "tasks": [
+            {"key": each.key, "function": each.function, "seconds": each.seconds} for each in tasks
+        ],
+        "loop_lag_seconds": beat.loop_lag_seconds if beat else None,
+        "heartbeat_age_seconds": None if worker.heartbeat_at is None else now - worker.heartbeat_at,
+        "rss_bytes": worker.rss_bytes,
+        **{name: getattr(counters, name) for name in _SHOWN},
+    }
+
+
+def _totals(ground: Ground) -> dict[str, int]:
+    sums = ground.totals.sums()
+    order = (*_SHOWN, "poisoned", "crashes", "restarts", "stalls")
+    return {name: sums[name] for name in order}

@@ -1,0 +1,303 @@
+"""The supervisor: builds a run, feeds its inbox to the pool, and takes all of it down again.
+
+    from supervisor.config import SupervisorConfig
+    from supervisor.supervisor import Supervisor
+
+    code = Supervisor(SupervisorConfig(processes=4, tasks=("shop.tasks:all",))).run()
+
+Started in this order, stopped in the reverse one: signals, log, HTTP, embedded server, loop of
+the pool. The server ends last, because what the workers hand back goes to it.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncGenerator, Generator
+from typing import Protocol
+
+from ipc.messages import WorkerSettings
+from supervisor import logs, observer, signals, standing
+from supervisor.answers import handlers_of
+from supervisor.config import SupervisorConfig
+from supervisor.doing import Doer
+from supervisor.drain import HAND_BACK_GRACE_SECONDS
+from supervisor.endpoints import Endpoints
+from supervisor.errors import SupervisorError
+from supervisor.exit_codes import ExitCode
+from supervisor.ground import HEARTBEAT_SECONDS, Ground, prepare
+from supervisor.inbox import Command, Inbox, Order, ServerEnded, Signalled, Tick
+from supervisor.observer import EndpointsListening, Observer, ServerStarted
+from supervisor.pool import Pool
+from supervisor.reaper import Reaper, become_subreaper
+from supervisor.watch import TICK_SECONDS
+
+log = logging.getLogger("supervisor")
+
+
+class Server(Protocol):
+    """What a run needs of the embedded server."""
+
+    url: str
+    lifeline: int
+
+    def fileno(self) -> int:
+        """Readable once it has ended by itself."""
+        ...
+
+    def stop(self) -> None:
+        """End it and wait until it has ended."""
+        ...
+
+
+class Supervisor:
+    """One run of one pool.
+
+    Arguments:
+        config: what to run.
+        on_event: called on the loop with each event of supervisor.observer, in order.
+        inlet: signal handlers that already stand; without them `run` installs its own.
+    """
+
+    def __init__(
+        self,
+        config: SupervisorConfig,
+        *,
+        on_event: Observer = observer.ignore,
+        inlet: signals.Inlet | None = None,
+    ) -> None:
+        self._config = config
+        self._on_event = on_event
+        self._inlet = inlet
+        self._inbox: Inbox | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told_to_stop: Order | None = None
+        #: Why the run ended, if not by a plain stop.
+        self.reason: str | None = None
+
+    def run(self) -> int:
+        """Run the pool as this whole program until it ends; the exit code.
+
+        Takes the process over: its signals (in the main thread), its root logger, its orphans.
+        The last line on stderr is the reason, if the run did not end by a plain stop.
+        """
+        standing.open_standard_streams()
+        standing.raise_file_limit()
+        standing.take_name()
+        inlet = self._inlet
+        if inlet is None and signals.in_main_thread():
+            inlet = signals.Inlet()
+            inlet.install()
+        self._inlet = inlet
+        written = logs.configure(
+            self._config.logging_level, self._config.logging_format, threaded=True
+        )
+        try:
+            code = asyncio.run(self._serve(own_process=True))
+        except SupervisorError as error:
+            code, self.reason = error.exit_code, str(error)
+        except Exception:
+            log.critical("a bug of the supervisor ended it", exc_info=True)
+            code, self.reason = ExitCode.BUG, "a bug of the supervisor; see the traceback above"
+        finally:
+            written.stop()
+            if inlet is not None:
+                inlet.close()
+        if self.reason is not None:
+            logs.last_line(f"docket-supervisor: {' '.join(self.reason.split())}")
+        return int(code)
+
+    async def serve(self) -> int:
+        """Run the pool as a guest on the running loop until `stop`; the exit code.
+
+        Leaves signals and logging to the host, and reaps only what the pool started.
+
+        Raises:
+            SupervisorError: the pool could not be started at all; nothing is left running.
+        """
+        return int(await self._serve(own_process=False))
+
+    def stop(self, *, hand_back: bool = False) -> None:
+        """Drain and end, as TERM does; from any thread, before the start or twice too.
+
+        Arguments:
+            hand_back: cancel what runs and put it back, rather than wait for it.
+        """
+        order = Order.HAND_BACK if hand_back else Order.DRAIN
+        self._told_to_stop = order
+        loop, inbox = self._loop, self._inbox
+        if loop is not None and inbox is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and the run with it
+                loop.call_soon_threadsafe(inbox.put, Command(order))
+
+    async def _serve(self, *, own_process: bool) -> ExitCode:
+        self._loop = asyncio.get_running_loop()
+        self._inbox = inbox = Inbox()
+        if self._told_to_stop is not None:
+            inbox.put(Command(self._told_to_stop))
+        with self._server() as server, contextlib.ExitStack() as stack:
+            become_subreaper()
+            reaper = Reaper(strangers=own_process)
+            stack.callback(reaper.close)
+            doer = self._doer(inbox, reaper, server)
+            stack.callback(doer.close)
+            ground = prepare(
+                self._config, doer, self._on_event, socket.gethostname(), time.monotonic()
+            )
+            if server is not None:
+                self._watch_server(server, stack)
+                ground.observe(ServerStarted(server.url, time.monotonic()))
+            if self._inlet is not None:
+                self._read_signals(self._inlet, reaper, stack)
+            async with self._endpoints(ground):
+                code = await self._feed(Pool(ground), inbox, reaper)
+            self.reason = ground.drain.reason if ground.drain is not None else None
+            log.info("stopped: exit code %d", code)
+            return code
+
+    async def _feed(self, pool: Pool, inbox: Inbox, reaper: Reaper) -> ExitCode:
+        """Hand every event to the pool, in order, until it has nothing left to wait for."""
+        ticker = _Ticker(inbox, reaper)
+        try:
+            while pool.outcome is None:
+                event, at = await inbox.take()
+                pool.handle(event, at)
+                ticker.wake_at(pool.next_due(at))
+            return pool.outcome
+        finally:
+            ticker.close()
+
+    @contextlib.contextmanager
+    def _server(self) -> Generator[Server | None]:
+        if not self._config.is_embedded:
+            yield None
+            return
+        module = importlib.import_module("supervisor.private_server")
+        server: Server = module.start_for(self._config.url)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+    def _watch_server(self, server: Server, stack: contextlib.ExitStack) -> None:
+        """Its end must be known at once: workers would wait for it for ever."""
+        loop, inbox = asyncio.get_running_loop(), self._inbox
+        log.info("the embedded server is up; producers connect to %s", server.url)
+
+        def ended() -> None:
+            loop.remove_reader(server)
+            if inbox is not None:
+                inbox.put(ServerEnded())
+
+        loop.add_reader(server, ended)
+        stack.callback(loop.remove_reader, server)
+
+    def _read_signals(
+        self, inlet: signals.Inlet, reaper: Reaper, stack: contextlib.ExitStack
+    ) -> None:
+        loop, inbox = asyncio.get_running_loop(), self._inbox
+
+        def take() -> None:
+            for caught in inlet.take():
+                if caught.number == signal.SIGCHLD:
+                    reaper.sweep()
+                elif inbox is not None:
+                    inbox.put(Signalled(caught), caught.at)
+
+        loop.add_reader(inlet, take)
+        stack.callback(loop.remove_reader, inlet)
+        take()  # those that came before there was a loop
+
+    def _doer(self, inbox: Inbox, reaper: Reaper, server: Server | None) -> Doer:
+        config = self._config
+        return Doer(
+            inbox,
+            reaper,
+            worker_settings(config, config.url if server is None else server.url),
+            config.tasks,
+            standing.logical_directory(),
+            None if server is None else server.lifeline,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _endpoints(self, ground: Ground) -> AsyncGenerator[None]:
+        config, where = self._config, "off"
+        endpoints = None
+        if config.http is not None:
+            endpoints = Endpoints(config.http, handlers_of(ground))
+            address = await endpoints.start()
+            where = f"http://{address}"
+            ground.observe(EndpointsListening(address.host, address.port, time.monotonic()))
+        log.info(
+            "starting %d workers on docket %r at %s, pid %d, http %s",
+            config.processes,
+            config.docket,
+            config.display_url,
+            os.getpid(),
+            where,
+        )
+        try:
+            yield
+        finally:
+            if endpoints is not None:
+                await endpoints.stop()
+
+
+class _Ticker:
+    """Puts ticks into the inbox: regular ones, and one for whatever is due before the next."""
+
+    def __init__(self, inbox: Inbox, reaper: Reaper) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._inbox = inbox
+        self._reaper = reaper
+        self._wake: asyncio.TimerHandle | None = None
+        self._regular = self._loop.call_soon(self._tick)
+
+    def wake_at(self, at: float | None) -> None:
+        """Tick at `at` seconds of the monotonic clock, rather than where it was to be before."""
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        if at is not None:
+            delay = max(0.0, at - time.monotonic())
+            self._wake = self._loop.call_later(delay, self._inbox.put, Tick())
+
+    def close(self) -> None:
+        """Tick no more."""
+        self._regular.cancel()
+        if self._wake is not None:
+            self._wake.cancel()
+
+    def _tick(self) -> None:
+        # Where exits send no SIGCHLD to us (as a guest, or without pidfds), this finds them.
+        self._reaper.sweep()
+        self._inbox.put(Tick(regular=True))
+        self._regular = self._loop.call_later(TICK_SECONDS, self._tick)
+
+
+def worker_settings(config: SupervisorConfig, url: str) -> WorkerSettings:
+    """What each worker is told; `url` is where the docket is really found."""
+    return WorkerSettings(
+        docket=config.docket,
+        url=url,
+        display_url=config.display_url,
+        concurrency=config.concurrency,
+        redelivery_timeout_seconds=config.redelivery_timeout.total_seconds(),
+        reconnection_delay_seconds=config.reconnection_delay.total_seconds(),
+        minimum_check_interval_seconds=config.minimum_check_interval.total_seconds(),
+        scheduling_resolution_seconds=config.scheduling_resolution.total_seconds(),
+        schedule_automatic_tasks=config.schedule_automatic_tasks,
+        fallback_task=config.fallback_task,
+        dependencies=config.dependencies,
+        message_batch=config.message_batch,
+        heartbeat_seconds=HEARTBEAT_SECONDS,
+        stall_timeout_seconds=config.stall_timeout.total_seconds(),
+        max_deliveries=config.max_deliveries,
+        logging_level=config.logging_level,
+        logging_format=logs.chosen_format(config.logging_format),
+        drain_timeout_seconds=config.drain_timeout.total_seconds() + HAND_BACK_GRACE_SECONDS,
+    )
