@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -84,9 +85,14 @@ def _connection(descriptor: int) -> Connection | None:
     """The connection of this descriptor; None for a file, an unconnected socket, or a closed one
     (that of the listing itself, for one)."""
     try:
-        with socket.socket(fileno=os.dup(descriptor)) as sock:
-            peer = _peer(sock.getpeername())
-            return Connection(descriptor, os.fstat(descriptor).st_ino, peer)
+        status = os.fstat(descriptor)
+        if not stat.S_ISSOCK(status.st_mode):
+            return None
+        sock = socket.socket(fileno=descriptor)
+        try:
+            return Connection(descriptor, status.st_ino, _peer(sock.getpeername()))
+        finally:
+            sock.detach()  # it stays the property of whoever opened it
     except OSError:
         return None
 

@@ -78,7 +78,6 @@ class Nursery:
         settings = self._first_frame()
         if settings is None or not self._load(settings):
             return NOT_STARTED
-        self._listen_for_deaths()
         return self._serve(settings)
 
     # -- beginning
@@ -138,6 +137,7 @@ class Nursery:
         gc.collect()
         gc.freeze()
         seconds = time.monotonic() - started
+        self._listen_for_deaths()
         self._tell(Loaded(settings.generation, seconds, verdict.noted))
         return True
 
