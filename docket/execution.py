@@ -263,10 +263,10 @@ class Execution:
             key=self._key,
             function=self._function_name,
             call=encode_call(self._args, self._kwargs),
-            when=None if due is None else to_milliseconds(due),
+            when="" if due is None else to_milliseconds(due),
             attempt=self.attempt,
             token=self._docket.records.scheduling.token(),
-            replace=replace,
+            replace=1 if replace else 0,
             expected_generation=expected_generation,
         )
 

@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -112,6 +113,21 @@ def is_unavailable(error: RedisError) -> bool:
     return isinstance(error, _UNAVAILABLE) or bool(_UNAVAILABLE_CODES.search(str(error)))
 
 
+class DirectWrites(AbstractConnection):
+    """A connection that can be written to without awaiting: the pipeline bounds what is in flight
+    by its callers, each of which awaits its reply."""
+
+    def write_now(self, data: bytes) -> None:
+        """Hand bytes to the transport. A broken one is noticed by whoever reads."""
+        assert self._writer is not None
+        self._writer.write(data)
+
+
+@cache
+def _with_direct_writes(connection_class: type[AbstractConnection]) -> type[DirectWrites]:
+    return type(f"Direct{connection_class.__name__}", (DirectWrites, connection_class), {})
+
+
 class Endpoint:
     """One server, as the connections of this process reach it.
 
@@ -140,6 +156,13 @@ class Endpoint:
             self._url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **self._options()
         )
         return pool.make_connection()
+
+    def direct_connection(self) -> DirectWrites:
+        """As `connection`, for the pipeline."""
+        pool = _pool_from_url(
+            self._url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **self._options()
+        )
+        return _with_direct_writes(pool.connection_class)(**pool.connection_kwargs)
 
     def client(self) -> Redis:
         """redis-py's client, for what users do with Redis themselves."""

@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any, cast
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     BusyLoadingError,
     NoScriptError,
@@ -25,7 +24,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from docket.errors import ServerUnavailable
-from docket.store.endpoint import Endpoint, backoff_seconds, is_unavailable
+from docket.store.endpoint import DirectWrites, Endpoint, backoff_seconds, is_unavailable
 from docket.store.scripts import Script
 
 logger = logging.getLogger("docket.store")
@@ -55,9 +54,10 @@ class Pipeline:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._unsent: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
+        self._connection: DirectWrites | None = None
+        self._unsent: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._in_flight: deque[asyncio.Future[Any]] = deque()
-        self._dirty = asyncio.Event()
+        self._flush_is_due = False
         self._connected = asyncio.Event()
         self._failure: Exception | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -95,6 +95,11 @@ class Pipeline:
         except TimeoutError:
             cause = self._failure or "no answer"
             raise self._endpoint.unavailable("connect", cause) from self._failure
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection stands, as far as is known."""
+        return self._connection is not None
 
     @property
     def failure(self) -> Exception | None:
@@ -138,25 +143,41 @@ class Pipeline:
 
     def send(self, *command: Argument) -> asyncio.Future[Any]:
         """Queue a command for the write at the end of this turn of the loop."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
         self._unsent.append((_pack(command), future))
-        self._dirty.set()
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            loop.call_soon(self.flush)
         return future
+
+    def flush(self) -> None:
+        """Write what is queued now: the server can begin while the rest is still being made."""
+        self._flush_is_due = False
+        if self._connection is None or not self._unsent:
+            return  # Not connected: whoever connects flushes.
+        unsent, self._unsent = self._unsent, []
+        self._in_flight.extend(future for _, future in unsent)
+        self.round_trips += 1
+        self._connection.write_now(b"".join(packed for packed, _ in unsent))
 
     async def _run(self) -> None:
         failures = 0
         try:
             while True:
-                connection = self._endpoint.connection()
+                connection = self._endpoint.direct_connection()
                 try:
                     await connection.connect()
                     failures, self._failure = 0, None
+                    self._connection = connection
                     self._connected.set()
-                    await self._serve(connection)
+                    self.flush()
+                    await self._read(connection)
                 except (RedisError, OSError) as error:
                     failures += 1
                     self._lost(error, failures)
                 finally:
+                    self._connection = None
                     self._connected.clear()
                     await connection.disconnect(nowait=True)
                 await asyncio.sleep(backoff_seconds(failures))
@@ -183,31 +204,6 @@ class Pipeline:
             if not future.done():
                 future.set_exception(self._endpoint.unavailable("call", cause))
         self._unsent.clear()
-
-    async def _serve(self, connection: AbstractConnection) -> None:
-        reader = asyncio.create_task(self._read(connection), name="docket pipeline reader")
-        writer = asyncio.create_task(self._write(connection), name="docket pipeline writer")
-        try:
-            # The one that breaks first ends the other: a broken write is a broken read.
-            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (reader, writer):
-                if task.done():
-                    task.result()
-        finally:
-            reader.cancel()
-            writer.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
-
-    async def _write(self, connection: AbstractConnection) -> None:
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            unsent, self._unsent = self._unsent, deque()
-            self._in_flight.extend(future for _, future in unsent)
-            self.round_trips += 1
-            await connection.send_packed_command(
-                b"".join(packed for packed, _ in unsent), check_health=False
-            )
 
     async def _read(self, connection: Any) -> None:
         while True:

@@ -6,48 +6,42 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import astuple
+from redis.exceptions import NoScriptError
 
+from docket.errors import ServerUnavailable
 from docket.store import scripts
 from docket.store.keys import Keys
 from docket.store.patience import PATIENCE_SECONDS, patiently
-from docket.store.pipeline import Argument, Pipeline
+from docket.store.pipeline import Argument, LostReply, Pipeline
 
 #: Most tasks in one script call, and most payload bytes, so that no call blocks the server.
 BATCH_LIMIT = 256
 BATCH_BYTES = 4 * 1024 * 1024
+#: Adds of one turn of the loop that leave before the turn ends: small enough for the server to
+#: begin early, large enough that a thousand adds cost few round trips.
+CHUNK = 128
 
 
 class ScheduleRequest(msgspec.Struct, frozen=True):
-    """One task to schedule, in the order that schedule.lua reads.
+    """One task to schedule: the values that schedule.lua reads, in its order.
 
-    when: milliseconds since the epoch; None for now, by the server.
+    when: milliseconds since the epoch; "" for now, by the server.
     token: names this very request, so that sending it again is harmless.
+    replace: 1 or 0.
     expected_generation: a newer one in the record makes this request superseded; 0: no check.
+    trace: "" for none.
     """
 
     key: str
     function: str
     call: bytes
-    when: int | None
+    when: int | Literal[""]
     attempt: int
     token: str
-    replace: bool = False
+    replace: Literal[0, 1] = 0
     expected_generation: int = 0
-    trace: bytes | None = None
-
-    def arguments(self) -> tuple[Argument, ...]:
-        """Its values as schedule.lua reads them."""
-        return (
-            self.key,
-            self.function,
-            self.call,
-            "" if self.when is None else self.when,
-            self.attempt,
-            self.token,
-            1 if self.replace else 0,
-            self.expected_generation,
-            self.trace or "",
-        )
+    trace: bytes | Literal[""] = ""
 
 
 class Scheduled(msgspec.Struct, frozen=True):
@@ -57,6 +51,10 @@ class Scheduled(msgspec.Struct, frozen=True):
     generation: int
     when: int
     state: str
+
+
+#: A request and who waits for what became of it.
+Pending = tuple[ScheduleRequest, "asyncio.Future[Scheduled]"]
 
 
 class Scheduling:
@@ -77,8 +75,9 @@ class Scheduling:
         self._keys = keys
         self._keeps_records = keeps_records
         self._streams = (keys.stream, keys.front, keys.suspects, keys.queue, keys.bell)
-        self._batch: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]] = []
-        self._flushes: set[asyncio.Task[None]] = set()
+        self._batch: list[Pending] = []
+        self._batch_bytes = 0
+        self._retries: set[asyncio.Task[None]] = set()
         self._token_prefix = os.urandom(8).hex()
         self._tokens = 0
 
@@ -94,58 +93,102 @@ class Scheduling:
             ServerUnavailable: the server stayed away for PATIENCE_SECONDS. A LostReply among
                 them says that the request may have taken effect.
         """
-        future: asyncio.Future[Scheduled] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Scheduled] = loop.create_future()
         if not self._batch:
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop.call_soon(self._flush)
         self._batch.append((request, future))
+        self._batch_bytes += len(request.call)
+        if len(self._batch) == CHUNK or self._batch_bytes >= BATCH_BYTES:
+            # The server begins with these while the loop still makes the rest.
+            self._flush()
+            self._pipeline.flush()
         return await future
 
     def _flush(self) -> None:
-        batch, self._batch = self._batch, []
-        chunk: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]] = []
-        size = 0
-        for item in batch:
-            if chunk and (len(chunk) == BATCH_LIMIT or size > BATCH_BYTES):
-                self._send(chunk)
-                chunk, size = [], 0
-            chunk.append(item)
-            size += len(item[0].call)
-        self._send(chunk)
-
-    def _send(self, chunk: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]]) -> None:
-        flush = asyncio.create_task(self._schedule_chunk(chunk), name="docket schedule")
-        self._flushes.add(flush)
-        flush.add_done_callback(self._flushes.discard)
-
-    async def _schedule_chunk(
-        self, chunk: list[tuple[ScheduleRequest, asyncio.Future[Scheduled]]]
-    ) -> None:
-        try:
-            replies = await self.schedule_batch([request for request, _ in chunk])
-        except Exception as error:
-            for _, future in chunk:
-                if not future.done():
-                    future.set_exception(error)
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        if not batch:
             return
-        for (_, future), reply in zip(chunk, replies, strict=True):
-            if not future.done():
-                future.set_result(reply)
+        if not self._pipeline.is_connected:
+            self._schedule_patiently(batch)
+            return
+        reply = self._pipeline.send(*self._command([request for request, _ in batch]))
+        reply.add_done_callback(lambda reply: self._settle(batch, reply))
+
+    def _settle(self, batch: list[Pending], reply: "asyncio.Future[Any]") -> None:
+        error = None if reply.cancelled() else reply.exception()
+        match error:
+            case None:
+                _resolve(batch, _scheduled(reply.result()))
+            case LostReply() if not self._keeps_records:
+                # Without a record, a second call cannot tell that the first one's task has run.
+                _reject(batch, error)
+            case NoScriptError() | ServerUnavailable():
+                self._schedule_patiently(batch)
+            case _:
+                _reject(batch, error)
+
+    def _schedule_patiently(self, batch: list[Pending]) -> None:
+        retry = asyncio.create_task(self._retry(batch), name="docket schedule")
+        self._retries.add(retry)
+        retry.add_done_callback(self._retries.discard)
+
+    async def _retry(self, batch: list[Pending]) -> None:
+        try:
+            _resolve(batch, await self.schedule_batch([request for request, _ in batch]))
+        except Exception as error:
+            _reject(batch, error)
 
     async def schedule_batch(self, requests: Sequence[ScheduleRequest]) -> list[Scheduled]:
-        """Schedule up to BATCH_LIMIT tasks in one call; replies in the order of the requests."""
-        keys = [*self._streams, *(self._keys.record(request.key) for request in requests)]
-        arguments: list[Argument] = [self._keys.prefix]
-        for request in requests:
-            arguments.extend(request.arguments())
+        """Schedule up to BATCH_LIMIT tasks in one call; replies in the order of the requests.
+
+        Raises:
+            ServerUnavailable: the server stayed away for PATIENCE_SECONDS.
+        """
+        keys, arguments = self._keys_of(requests), self._arguments_of(requests)
 
         async def call() -> list[Any]:
             return await self._pipeline.call(
                 scripts.SCHEDULE, keys, arguments, patience_seconds=PATIENCE_SECONDS
             )
 
-        # With no record kept, a second call cannot tell that the first one's task already ran.
-        flat = await patiently(call, after_lost_reply=self._keeps_records)
+        return _scheduled(await patiently(call, after_lost_reply=self._keeps_records))
+
+    def _command(self, requests: Sequence[ScheduleRequest]) -> list[Argument]:
+        keys = self._keys_of(requests)
         return [
-            Scheduled(flat[i].decode(), flat[i + 1], flat[i + 2], flat[i + 3].decode())
-            for i in range(0, len(flat), 4)
+            "EVALSHA",
+            scripts.SCHEDULE.digest,
+            len(keys),
+            *keys,
+            *self._arguments_of(requests),
         ]
+
+    def _keys_of(self, requests: Sequence[ScheduleRequest]) -> list[str]:
+        prefix = self._keys.record_prefix
+        return [*self._streams, *[prefix + request.key for request in requests]]
+
+    def _arguments_of(self, requests: Sequence[ScheduleRequest]) -> list[Argument]:
+        arguments: list[Argument] = [self._keys.prefix]
+        for request in requests:
+            arguments.extend(astuple(request))
+        return arguments
+
+
+def _scheduled(flat: list[Any]) -> list[Scheduled]:
+    return [
+        Scheduled(flat[i].decode(), flat[i + 1], flat[i + 2], flat[i + 3].decode())
+        for i in range(0, len(flat), 4)
+    ]
+
+
+def _resolve(batch: list[Pending], replies: list[Scheduled]) -> None:
+    for (_, future), reply in zip(batch, replies, strict=True):
+        if not future.done():
+            future.set_result(reply)
+
+
+def _reject(batch: list[Pending], error: BaseException) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

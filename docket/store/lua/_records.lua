@@ -5,7 +5,8 @@ local RUN_FIELDS = {'worker', 'started_at', 'progress_current', 'progress_total'
 
 local function publish(key, state, when, worker, started_at, completed_at, reason)
   redis.call('PUBLISH', PREFIX .. ':state:' .. key,
-    table.concat({state, when or '', worker or '', started_at or '', completed_at or '', reason or ''}, '\31'))
+    state .. '\31' .. (when or '') .. '\31' .. (worker or '') .. '\31' .. (started_at or '') .. '\31'
+      .. (completed_at or '') .. '\31' .. (reason or ''))
 end
 
 -- Ends an execution: writes the terminal state, sets its TTL, tells who listens. ttl 0 keeps nothing.
@@ -14,16 +15,13 @@ local function finish(key, state, now, ttl, record, result, reason)
   if ttl == 0 then
     redis.call('DEL', rk)
   else
-    local fields = {'state', state, 'completed_at', now}
-    if result then
-      fields[#fields + 1] = 'result'
-      fields[#fields + 1] = result
-    end
     if reason then
-      fields[#fields + 1] = 'error'
-      fields[#fields + 1] = reason
+      redis.call('HSET', rk, 'state', state, 'completed_at', now, 'result', result or '', 'error', reason)
+    elseif result then
+      redis.call('HSET', rk, 'state', state, 'completed_at', now, 'result', result)
+    else
+      redis.call('HSET', rk, 'state', state, 'completed_at', now)
     end
-    redis.call('HSET', rk, unpack(fields))
     redis.call('PEXPIRE', rk, ttl)
   end
   publish(key, state, record.when, record.worker, record.started_at, now, reason)

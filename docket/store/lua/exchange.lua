@@ -24,6 +24,8 @@ if epoch ~= ARGV[3] then
   return {'stale'}
 end
 local now = server_now()
+-- As text, made once: to format a number anew in each call is what costs most here.
+local NOW_TEXT = string.format('%d', now)
 
 local function apply_again(key, record, delay, attempt, call)
   local rk = RECORDS .. key
@@ -53,11 +55,11 @@ end
 local function apply(i, record)
   local kind, key, a = ARGV[i], ARGV[i + 1], ARGV[i + 4]
   if kind == 'C' then
-    finish(key, 'completed', now, ttl, record, a ~= '' and a)
+    finish(key, 'completed', NOW_TEXT, ttl, record, a ~= '' and a)
   elseif kind == 'F' then
-    finish(key, 'failed', now, ttl, record, a, ARGV[i + 5])
+    finish(key, 'failed', NOW_TEXT, ttl, record, a, ARGV[i + 5])
   elseif kind == 'X' or record.cancel then
-    finish(key, 'cancelled', now, ttl, record)
+    finish(key, 'cancelled', NOW_TEXT, ttl, record)
   elseif kind == 'A' then
     apply_again(key, record, tonumber(a), ARGV[i + 5], ARGV[i + 6])
   elseif kind == 'H' then
@@ -87,10 +89,10 @@ local promoted = promote(now, 16)
 local took = 0
 if want > 0 then
   if ARGV[5] == '1' and redis.call('XLEN', KEYS[3]) > 0 then
-    took = take('x', consumer, 1, now)
+    took = take('x', consumer, 1, NOW_TEXT)
   end
-  took = took + take('f', consumer, want - took, now)
-  took = took + take('s', consumer, want - took, now)
+  took = took + take('f', consumer, want - took, NOW_TEXT)
+  took = took + take('s', consumer, want - took, NOW_TEXT)
 end
 -- The baton: whoever got all it asked for, or asked for nothing, leaves the rest to the next idle worker.
 if (want > 0 and took == want) or (promoted > 0 and want == 0) then

@@ -39,7 +39,7 @@ for i, p in ipairs(pending) do
     else
       local owner = redis.call('HGET', RECORDS .. key, 'worker')
       -- queued: a failover rolled our claim back, and the record names this very entry again.
-      claim(consumer, key, entry, now, function(state)
+      claim(consumer, key, entry, string.format('%d', now), function(state)
         return state == 'queued' or (state == 'running' and owner == consumer)
       end)
     end

@@ -9,6 +9,8 @@
 -- Reply a flat array, four values a request: disposition, generation, when (ms), state
 --       disposition: scheduled | already | superseded (a newer generation exists) | error (state says why)
 local now = server_now()
+-- Numbers are passed on as text that was made once: to format each anew is what costs most here.
+local NOW_TEXT = string.format('%d', now)
 local reply = {}
 local rang, earliest = false, nil
 local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
@@ -34,29 +36,27 @@ end
 -- The request at ARGV[i].
 local function write(rk, i, generation)
   local key, when = ARGV[i], tonumber(ARGV[i + 3])
-  -- Deleted first: a TTL of the previous execution, and its fields, would survive the HSET.
-  redis.call('DEL', rk)
-  local fields = {'generation', generation, 'function', ARGV[i + 1], 'call', ARGV[i + 2],
-    'attempt', ARGV[i + 4], 'token', ARGV[i + 5]}
-  if ARGV[i + 8] ~= '' then
-    fields[#fields + 1] = 'trace'
-    fields[#fields + 1] = ARGV[i + 8]
+  local state, entry, due = 'queued', '', NOW_TEXT
+  if when then
+    due = ARGV[i + 3]
   end
   if when and when > now then
-    redis.call('ZADD', QUEUE, when, key)
-    redis.call('HSET', rk, 'state', 'scheduled', 'when', when, unpack(fields))
+    state = 'scheduled'
+    redis.call('ZADD', QUEUE, due, key)
     if not earliest or when < earliest then
       earliest = when
     end
-    publish(key, 'scheduled', when)
-    return when, 'scheduled'
+  else
+    entry = append('s', key)
+    rang = true
   end
-  local entry = append('s', key)
-  when = when or now
-  redis.call('HSET', rk, 'state', 'queued', 'when', when, 'entry', entry, unpack(fields))
-  rang = true
-  publish(key, 'queued', when)
-  return when, 'queued'
+  redis.call('HSET', rk, 'state', state, 'when', due, 'entry', entry, 'generation', generation,
+    'function', ARGV[i + 1], 'call', ARGV[i + 2], 'attempt', ARGV[i + 4], 'token', ARGV[i + 5])
+  if ARGV[i + 8] ~= '' then
+    redis.call('HSET', rk, 'trace', ARGV[i + 8])
+  end
+  publish(key, state, due)
+  return when or now, state
 end
 
 local function schedule(rk, i)
@@ -76,7 +76,11 @@ local function schedule(rk, i)
   if expected > 0 and generation > expected then
     return answer('superseded', generation, tonumber(v[3] or 0), v[1] or '')
   end
-  forget(ARGV[i], v[1], v[5])
+  if v[1] then
+    forget(ARGV[i], v[1], v[5])
+    -- A TTL of the previous execution, and its fields, would survive the HSET.
+    redis.call('DEL', rk)
+  end
   local when, state = write(rk, i, generation + 1)
   answer('scheduled', generation + 1, when, state)
 end
