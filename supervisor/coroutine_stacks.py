@@ -1,7 +1,8 @@
 """Where the coroutines of this process stand, as text.
 
 faulthandler, which needs no running loop, shows the stacks of threads; a coroutine that waits is
-in none of them.
+in none of them. `asyncio.Task.print_stack` would not do: of a coroutine that waits it shows the
+outermost frame only, which is the same line of ours for every task.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import asyncio
 import io
 import os
 from collections.abc import Sequence
-from typing import Final
+from traceback import FrameSummary, StackSummary
+from types import CodeType
+from typing import Any, Final
 
 from docket.supervision import RunningTask
 
@@ -36,6 +39,23 @@ def text(running: Sequence[RunningTask], now: float) -> str:
     out.write(f"Worker {os.getpid()}: {len(running)} tasks running\n")
     for task in running:
         out.write(f"  {task.function} {task.key} for {now - task.started_at:.3f}s\n")
-    for coroutine in sorted(asyncio.all_tasks(), key=lambda each: each.get_name()):
-        coroutine.print_stack(limit=FRAMES, file=out)
+    for each in sorted(asyncio.all_tasks(), key=lambda each: each.get_name()):
+        out.write(f"Coroutine {each.get_name()}, most recent call last:\n")
+        out.writelines(StackSummary.from_list(frames(each.get_coro())[-FRAMES:]).format())
     return out.getvalue()
+
+
+def frames(awaited: Any) -> list[FrameSummary]:
+    """The frames of a coroutine and of what it awaits, as far as that is written in Python."""
+    found: list[FrameSummary] = []
+    while (frame := _first(awaited, "cr_frame", "gi_frame", "ag_frame")) is not None:
+        code: CodeType = frame.f_code
+        found.append(FrameSummary(code.co_filename, frame.f_lineno, code.co_name))
+        awaited = _first(awaited, "cr_await", "gi_yieldfrom", "ag_await")
+    return found
+
+
+def _first(owner: object, *names: str) -> Any:
+    """The first of these attributes that is there: coroutines, generators and asynchronous
+    generators have the same ones under names of their own."""
+    return next((getattr(owner, name) for name in names if hasattr(owner, name)), None)

@@ -14,7 +14,6 @@ from ipc.errors import DescriptorError, MalformedFrame
 from ipc.framing import encode
 from ipc.messages import Kill, LoadFailed, Retire, Spawn, Spawned, ToNursery
 
-
 Ends = tuple[socket.socket, BlockingChannel[ToNursery]]
 
 
