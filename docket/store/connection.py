@@ -20,8 +20,9 @@ from docket.store.lease import LeaseConnection
 from docket.store.pipeline import Pipeline
 from docket.store.subscriber import Subscriber
 
-_Address = tuple[int, int, str, int]
+_Address = tuple[int, asyncio.AbstractEventLoop, str, CredentialProvider | None]
 #: By process, loop, URL and credential provider: a fork or a new loop gets connections of its own.
+#: The loop itself, not its id: ids are used again.
 _open: dict[_Address, "Connections"] = {}
 
 
@@ -60,7 +61,7 @@ class Connections:
             # Starting a server takes tens of milliseconds of waiting: not on the loop.
             url = (await asyncio.to_thread(embedded.shared, url)).url
         loop = asyncio.get_running_loop()
-        address = (os.getpid(), id(loop), url, id(credential_provider))
+        address = (os.getpid(), loop, url, credential_provider)
         found = _open.get(address)
         if found is None:
             found = _open[address] = cls(address, Endpoint(url, credential_provider))

@@ -74,11 +74,21 @@ local records = {}
 for i = FIRST, #ARGV, WIDTH do
   records[i] = read_record(ARGV[i + 1])
 end
+-- Entries leave their stream together: two calls a stream instead of two a task.
+local ended = {s = {}, f = {}, x = {}}
+for i = FIRST, #ARGV, WIDTH do
+  local ids = ended[string.sub(ARGV[i + 2], 1, 1)]
+  ids[#ids + 1] = string.sub(ARGV[i + 2], 2)
+end
+for letter, ids in pairs(ended) do
+  if #ids > 0 then
+    redis.call('XACK', STREAMS[letter], GROUP, unpack(ids))
+    redis.call('XDEL', STREAMS[letter], unpack(ids))
+  end
+end
 local superseded = {}
 for i = FIRST, #ARGV, WIDTH do
-  local ours = ARGV[i] ~= 'S' and owned(records[i], ARGV[i + 2], ARGV[i + 3], consumer)
-  drop_entry(ARGV[i + 2])
-  if ours then
+  if ARGV[i] ~= 'S' and owned(records[i], ARGV[i + 2], ARGV[i + 3], consumer) then
     apply(i, records[i])
   else
     superseded[#superseded + 1] = (i - FIRST) / WIDTH
