@@ -111,7 +111,7 @@ class Doer:
         """SIGKILL it."""
         if generation in self._nurseries:
             pid = self._nurseries[generation].pid
-            if not self._reaper.kill(pid):
+            if not self._reaper.signal(pid, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)  # our child, unreaped: the pid is its own
 

@@ -187,7 +187,7 @@ class Ending:
     def _let_go(self, nursery: Nursery, overdue: bool) -> None:
         if overdue or nursery.phase is Phase.LOADING:
             # An import cannot hear that it should end, and has nothing to lose.
-            self._ground.edge.kill_nursery(nursery.generation)
+            self._ground.kill_nursery(nursery)
         elif nursery.phase is Phase.LOADED:
             self._ground.edge.retire_nursery(nursery.generation)
         nursery.phase = Phase.ENDING

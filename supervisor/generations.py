@@ -16,7 +16,9 @@ class Phase(StrEnum):
 
     LOADING = "loading"
     LOADED = "loaded"
-    #: Told to end, or known to be ending by itself after it could not load.
+    #: It could not load, and is ending by itself.
+    FAILED = "failed"
+    #: Told to end.
     ENDING = "ending"
     DEAD = "dead"
 
@@ -33,6 +35,8 @@ class Nursery:
     loaded_at: float | None = None
     #: Its import left behind what must not be forked: a bare one takes its place.
     unsafe: bool = False
+    #: It was killed by us; its exit follows.
+    condemned: bool = False
 
 
 class Generations:
@@ -74,14 +78,10 @@ class Generations:
         loaded = [each for each in self._nurseries.values() if each.phase is Phase.LOADED]
         return loaded[-1] if loaded else None
 
-    @property
-    def loading(self) -> Nursery | None:
-        """The one whose import goes on."""
-        return next((n for n in self._nurseries.values() if n.phase is Phase.LOADING), None)
-
     def is_needed(self, now: float) -> bool:
-        """Whether a nursery is to be started: none is loaded or loading, and the pause is over."""
-        return self.current is None and self.loading is None and now >= self.due_at
+        """Whether a nursery is to be started: none is there or coming, and the pause is over."""
+        busy = (Phase.LOADING, Phase.LOADED, Phase.FAILED)
+        return now >= self.due_at and not any(n.phase in busy for n in self.alive())
 
     def loaded(self, nursery: Nursery, now: float) -> None:
         """Its code is imported."""

@@ -9,7 +9,7 @@ from supervisor.children import Cause, Incarnation, Registry
 from supervisor.config import SupervisorConfig, usable_cpus
 from supervisor.drain import Drain
 from supervisor.edge import Edge
-from supervisor.generations import Generations
+from supervisor.generations import Generations, Nursery
 from supervisor.observer import Observer, PoolEvent
 from supervisor.restart import Backoff, RestartWindow
 from supervisor.totals import Totals
@@ -64,6 +64,12 @@ class Ground:
         if worker.alive and worker.killed_for is None:
             worker.killed_for, worker.killed_as, worker.blame = reason, cause, blame
             self.edge.kill(worker)
+
+    def kill_nursery(self, nursery: Nursery) -> None:
+        """SIGKILL a nursery, once."""
+        if not nursery.condemned:
+            nursery.condemned = True
+            self.edge.kill_nursery(nursery.generation)
 
     @property
     def server_is_away(self) -> bool:

@@ -19,6 +19,7 @@ from supervisor.deaths import tell_status
 from supervisor.ending import Ending
 from supervisor.generations import Nursery, Phase
 from supervisor.ground import Ground, log
+from supervisor.obituaries import Obituaries
 from supervisor.observer import NurseryDied, NurseryLoaded
 
 #: What ends an incarnation that was asked for and never forked.
@@ -28,10 +29,13 @@ NotSpawned = Callable[[Incarnation, Cause, str, float], None]
 class Nursing:
     """The service side of the generations."""
 
-    def __init__(self, ground: Ground, ending: Ending, not_spawned: NotSpawned) -> None:
+    def __init__(
+        self, ground: Ground, ending: Ending, obituaries: Obituaries, not_spawned: NotSpawned
+    ) -> None:
         self._ground = ground
         self._generations = ground.generations
         self._ending = ending
+        self._obituaries = obituaries
         self._tell_not_spawned = not_spawned
 
     def settle(self, now: float) -> None:
@@ -67,6 +71,7 @@ class Nursing:
             case Hello(protocol):
                 if protocol != PROTOCOL:
                     self._load_failed(nursery, "the code on disk is newer; restart the supervisor")
+                    self._ground.kill_nursery(nursery)
             case Loaded():
                 self._loaded(nursery, message, now)
             case LoadFailed(_, reason, traceback):
@@ -100,7 +105,7 @@ class Nursing:
 
     def _load_failed(self, nursery: Nursery, reason: str) -> None:
         """It ends by itself; what follows is decided when it has."""
-        nursery.phase = Phase.ENDING
+        nursery.phase = Phase.FAILED
         self._ground.last_error = reason
 
     def _unsafe(self, nursery: Nursery, reasons: list[str]) -> None:
@@ -108,7 +113,7 @@ class Nursing:
             "the task modules cannot be imported before forking (%s): each worker imports them",
             "; ".join(reasons),
         )
-        nursery.phase = Phase.ENDING
+        nursery.phase = Phase.FAILED
         nursery.unsafe = True
         self._generations.preload = False
 
@@ -130,6 +135,7 @@ class Nursing:
             self._tell_not_spawned(worker, Cause.SPAWN, reason, now)
 
     def _reaped(self, message: Exited) -> None:
+        self._obituaries.reaped(message.pid, message.status)
         log.debug(
             "pid %d was reaped: %s; %.2f s of CPU, at most %.1f MB",
             message.pid,
@@ -141,11 +147,11 @@ class Nursing:
     def lost(self, generation: int, fault: Exception | None) -> None:
         """Its channel ended: it is of no use any more, its exit follows."""
         nursery = self._generations.find(generation)
-        if nursery is None or nursery.phase is Phase.ENDING:
+        if nursery is None or nursery.phase in (Phase.FAILED, Phase.ENDING):
             return
         if fault is not None:
             log.error("the nursery of generation %d broke its channel: %s", generation, fault)
-        self._ground.edge.kill_nursery(generation)
+        self._ground.kill_nursery(nursery)
 
     def exited(self, generation: int, status: int | None, now: float) -> None:
         """Its process is gone; its workers go on. What it had not forked is asked of another."""
@@ -169,7 +175,7 @@ class Nursing:
         if nursery.unsafe:
             return  # `settle` starts a bare one now
         reason = f"the nursery ended: {tell_status(status)}"
-        if phase is Phase.ENDING:
+        if phase is Phase.FAILED:
             reason = self._ground.last_error or reason
         elif phase is Phase.LOADING:
             reason += " while it imported the task modules"

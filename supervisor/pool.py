@@ -26,7 +26,7 @@ from supervisor import durations, steward
 from supervisor.adopting import Adopting
 from supervisor.booting import Booting
 from supervisor.children import Cause, Incarnation, State
-from supervisor.deaths import Death, judge
+from supervisor.deaths import Death, judge, tell_status
 from supervisor.drain import END_GRACE_SECONDS
 from supervisor.ending import Ending
 from supervisor.exit_codes import ExitCode
@@ -47,6 +47,7 @@ from supervisor.inbox import (
     WorkerSaid,
 )
 from supervisor.nursing import Nursing
+from supervisor.obituaries import Obituaries
 from supervisor.observer import WorkerDied, WorkerReady
 from supervisor.signals import Caught, Repeats
 from supervisor.watch import Watch
@@ -64,7 +65,8 @@ class Pool:
         self._registry = ground.registry
         self._ending = Ending(ground)
         self._adopting = Adopting(ground)
-        self._nursing = Nursing(ground, self._ending, self._not_spawned)
+        self._obituaries = Obituaries()
+        self._nursing = Nursing(ground, self._ending, self._obituaries, self._not_spawned)
         self._watch = Watch(ground, self._ending)
         self._booting = Booting(ground, self._ending)
         self._repeats = Repeats()
@@ -104,7 +106,7 @@ class Pool:
             case ServerEnded():
                 self._ending.server_ended(now)
             case Tick(regular):
-                self._watch.tick(now, regular=regular)
+                self._tick(now, regular=regular)
         self._settle(now)
 
     # What is known of a worker.
@@ -246,17 +248,9 @@ class Pool:
         totals.crashes += death.cause in (Cause.CRASH, Cause.BOOT)
 
     def _tell_death(self, worker: Incarnation, death: Death, following: str, now: float) -> None:
-        if death.expected:
-            log.info("%s ended (%s)", describe(worker), death.reason)
-        else:
-            running = worker.heartbeat.in_flight_total if worker.heartbeat else 0
-            log.warning(
-                "%s died: %s; about %d tasks were running; %s",
-                describe(worker),
-                death.reason,
-                running,
-                following,
-            )
+        # A crash whose status is not known yet: its line waits for that, nothing else does.
+        final = death.reason != tell_status(None)
+        self._obituaries.died(worker, death, following, final=final)
         event = WorkerDied(worker.slot, worker.pid, worker.name, death.reason, death.expected, now)
         self._ground.observe(event)
 
@@ -264,6 +258,11 @@ class Pool:
         """The nursery could not fork it, or died before it did: there is no process."""
         worker.killed_for, worker.killed_as = reason, cause
         self._worker_exited(worker.number, None, now)
+
+    def _tick(self, now: float, *, regular: bool) -> None:
+        self._watch.tick(now, regular=regular)
+        if regular:
+            self._obituaries.tick()
 
     # Orders and signals.
 

@@ -73,19 +73,18 @@ class Reaper:
         if pidfd is not None:
             self._loop.add_reader(pidfd, self._exited, pid)
 
-    def kill(self, pid: int) -> bool:
-        """SIGKILL a watched process by its pidfd; False if that is not possible."""
-        return self.signal(pid, signal.SIGKILL)
-
     def signal(self, pid: int, number: int) -> bool:
-        """Signal a watched process by its pidfd, which can hit no other."""
+        """Signal a watched process by its pidfd, which can hit no other.
+
+        False if it is watched without one, so that another must do it. One that has ended needs
+        no signal.
+        """
         watched = self._watched.get(pid)
-        if watched is None or watched.pidfd is None:
+        if watched is not None and watched.pidfd is None:
             return False
-        try:
-            signal.pidfd_send_signal(watched.pidfd, number)
-        except (ProcessLookupError, PermissionError):
-            return False
+        if watched is not None and watched.pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(watched.pidfd, number)
         return True
 
     def tell(self, pid: int, status: int) -> None:

@@ -66,9 +66,7 @@ class Watch:
         timeout = self._ground.config.boot_timeout.total_seconds()
         if worker.state is State.REQUESTED and worker.spawned_at is None:
             if now >= worker.requested_at + timeout:
-                # The nursery is stuck, not the worker, which does not exist yet.
-                log.error("generation %d does not fork; it is killed", worker.generation)
-                self._ground.edge.kill_nursery(worker.generation)
+                self._kill_stuck_nursery(worker.generation)
             return
         if worker.deadline is None or now < worker.deadline:
             return
@@ -80,6 +78,13 @@ class Watch:
                 self._ground.kill(worker, Cause.BOOT, reason)
         else:
             self._ground.kill(worker, Cause.RETIRED, "it did not end after its drain")
+
+    def _kill_stuck_nursery(self, generation: int) -> None:
+        """It forks nothing: what is stuck is not the worker, which does not exist yet."""
+        nursery = self._ground.generations.find(generation)
+        if nursery is not None and not nursery.condemned:
+            log.error("the nursery of generation %d does not fork; it is killed", generation)
+            self._ground.kill_nursery(nursery)
 
     def _check_silence(self, worker: Incarnation, listened: float, now: float) -> None:
         silence = self._silences.setdefault(worker.number, Silence())

@@ -1,0 +1,80 @@
+"""Signals: noted from the start, counted once, given back."""
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from supervisor.signals import HANDLED, Caught, Inlet, Repeats, in_main_thread
+
+
+@pytest.fixture
+def inlet() -> Iterator[Inlet]:
+    made = Inlet()
+    yield made
+    made.close()
+
+
+def test_a_signal_is_noted_with_its_time_and_wakes_whoever_waits(inlet: Inlet) -> None:
+    inlet.install()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert select.select([inlet], [], [], 5)[0]
+    (caught,) = inlet.take()
+    assert caught.number == signal.SIGUSR1
+    assert caught.at > 0
+    assert select.select([inlet], [], [], 0)[0] == []
+
+
+def test_signals_are_taken_in_the_order_in_which_they_came(inlet: Inlet) -> None:
+    inlet.install()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+    assert [each.number for each in inlet.take()] == [
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGTERM,
+    ]
+
+
+def test_handlers_are_given_back_and_both_ends_may_come_twice(inlet: Inlet) -> None:
+    before = [signal.getsignal(number) for number in HANDLED]
+    inlet.install()
+    inlet.install()
+    assert [signal.getsignal(number) for number in HANDLED] != before
+    inlet.remove()
+    inlet.remove()
+    assert [signal.getsignal(number) for number in HANDLED] == before
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(inlet: Inlet) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        inlet.install()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        inlet.remove()
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_only_the_main_thread_may_install() -> None:
+    answers: list[bool] = [in_main_thread()]
+    thread = threading.Thread(target=lambda: answers.append(in_main_thread()))
+    thread.start()
+    thread.join()
+    assert answers == [True, False]
+
+
+def test_the_same_signal_within_a_second_is_its_echo() -> None:
+    repeats = Repeats()
+    times = (0.0, 0.5, 0.9, 1.0, 1.5, 2.5)
+    counted = [repeats.counts(Caught(signal.SIGTERM, at)) for at in times]
+    assert counted == [True, False, False, True, False, True]
+
+
+def test_another_signal_is_no_echo() -> None:
+    repeats = Repeats()
+    assert repeats.counts(Caught(signal.SIGTERM, 0.0))
+    assert repeats.counts(Caught(signal.SIGINT, 0.1))

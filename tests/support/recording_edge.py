@@ -1,0 +1,181 @@
+"""A pool without processes: an edge that notes what it is told, and the events to feed it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ipc.messages import (
+    PROTOCOL,
+    Beat,
+    Drained,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Loaded,
+    Ready,
+    Spawned,
+    Task,
+    ToWorker,
+    WorkerCounters,
+)
+from supervisor.children import Incarnation
+from supervisor.config import SupervisorConfig
+from supervisor.ground import Ground, prepare
+from supervisor.inbox import (
+    Event,
+    KeeperSaid,
+    NurseryExited,
+    NurserySaid,
+    Tick,
+    WorkerExited,
+    WorkerSaid,
+)
+from supervisor.observer import PoolEvent
+from supervisor.pool import Pool
+from supervisor.watch import TICK_SECONDS
+
+KILLED = 9  # the wait status of a process that SIGKILL ended
+
+
+@dataclass
+class RecordingEdge:
+    """Everything it was told to do, in order."""
+
+    nurseries: list[tuple[int, bool]] = field(default_factory=list)
+    retired: list[int] = field(default_factory=list)
+    killed_nurseries: list[int] = field(default_factory=list)
+    spawned: list[Incarnation] = field(default_factory=list)
+    told: list[tuple[int, ToWorker]] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
+    followed: list[int] = field(default_factory=list)
+    dumped: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    #: Raised instead of starting a nursery.
+    no_room: OSError | None = None
+    #: Seconds that every process has waited for a CPU.
+    waited: float | None = None
+
+    def start_nursery(self, generation: int, *, preload: bool) -> int:
+        if self.no_room is not None:
+            raise self.no_room
+        self.nurseries.append((generation, preload))
+        return 1000 + generation
+
+    def retire_nursery(self, generation: int) -> None:
+        self.retired.append(generation)
+
+    def kill_nursery(self, generation: int) -> None:
+        self.killed_nurseries.append(generation)
+
+    def spawn(self, incarnation: Incarnation) -> None:
+        self.spawned.append(incarnation)
+
+    def tell(self, incarnation: Incarnation, message: ToWorker) -> None:
+        self.told.append((incarnation.number, message))
+
+    def kill(self, incarnation: Incarnation) -> None:
+        self.killed.append(incarnation.number)
+
+    def follow(self, incarnation: Incarnation) -> None:
+        self.followed.append(incarnation.number)
+
+    def dump(self, incarnation: Incarnation) -> None:
+        self.dumped.append(incarnation.number)
+
+    def release(self, incarnation: Incarnation) -> None:
+        self.released.append(incarnation.number)
+
+    def cpu_wait_seconds(self, pid: int) -> float | None:
+        return self.waited
+
+    def told_to(self, number: int, kind: type | None = None) -> list[Any]:
+        """What one worker was told, of one kind or of all."""
+        return [m for n, m in self.told if n == number and (kind is None or isinstance(m, kind))]
+
+
+class Rig:
+    """A pool, its edge, its events, and a clock that only moves when told to."""
+
+    def __init__(self, processes: int = 2, **options: Any) -> None:
+        config = SupervisorConfig(processes=processes, **options)
+        self.edge = RecordingEdge()
+        self.seen: list[PoolEvent] = []
+        self.now = 100.0
+        self.ground: Ground = prepare(config, self.edge, self.seen.append, "host", self.now)
+        # The machine that runs the tests may have any number of CPUs.
+        self.ground.starting_at_once = max(2, processes)
+        self.pool = Pool(self.ground)
+
+    def feed(self, event: Event) -> None:
+        self.pool.handle(event, self.now)
+
+    def pass_seconds(self, seconds: float, meanwhile: Callable[[], None] | None = None) -> None:
+        """Regular ticks for so long, each after what happens meanwhile."""
+        end = self.now + seconds
+        while self.now < end - 1e-9:
+            self.now = min(end, self.now + TICK_SECONDS)
+            if meanwhile is not None:
+                meanwhile()
+            self.feed(Tick(regular=True))
+
+    def boot(self) -> "Rig":
+        """Up to a pool that is ready, with every worker asked for once."""
+        self.load()
+        for worker in list(self.edge.spawned):
+            self.fork(worker)
+            self.ready(worker)
+        return self
+
+    def load(self) -> None:
+        """The nursery that was started loads its code."""
+        self.feed(Tick())
+        generation, _ = self.edge.nurseries[-1]
+        self.feed(NurserySaid(generation, Hello(PROTOCOL, 1000 + generation)))
+        self.feed(NurserySaid(generation, Loaded(generation, 0.1)))
+
+    def fork(self, worker: Incarnation) -> None:
+        pid = 5000 + worker.number
+        self.feed(NurserySaid(worker.generation, Spawned(worker.slot, pid)))
+        self.say(worker, Hello(PROTOCOL, pid))
+
+    def ready(self, worker: Incarnation) -> None:
+        self.say(worker, Ready(f"{worker.name}.{worker.number}", worker.name, 1_000_000))
+
+    def say(self, worker: Incarnation, message: FromWorker) -> None:
+        self.feed(WorkerSaid(worker.number, message))
+
+    def beat(self, worker: Incarnation, *keys: str, **counters: int) -> None:
+        """A heartbeat of the loop, with these tasks in flight."""
+        tasks = [Task(key, "f", 0.1) for key in keys]
+        said = WorkerCounters(**counters)
+        self.say(worker, Heartbeat(1, 0.001, tasks, len(tasks), said, 2_000_000))
+
+    def keeper(self, worker: Incarnation, culprit: str | None = None) -> None:
+        self.feed(KeeperSaid(worker.number, Beat(1, 0.0, culprit)))
+
+    def exit(self, worker: Incarnation, status: int | None = KILLED) -> None:
+        self.feed(WorkerExited(worker.number, status))
+
+    def drain_and_exit(self, worker: Incarnation) -> None:
+        self.say(worker, Drained())
+        self.exit(worker, 0)
+
+    def nursery_exit(self, generation: int, status: int | None = 0) -> None:
+        self.feed(NurseryExited(generation, status))
+
+    @property
+    def first(self) -> Incarnation:
+        return self.worker(1)
+
+    @property
+    def second(self) -> Incarnation:
+        return self.worker(2)
+
+    def worker(self, slot: int) -> Incarnation:
+        """The current incarnation of a slot."""
+        found = self.ground.registry.slots()[slot - 1].current
+        assert found is not None
+        return found
+
+    def saw(self, kind: type) -> list[Any]:
+        return [event for event in self.seen if isinstance(event, kind)]
