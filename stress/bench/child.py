@@ -10,13 +10,14 @@ import contextlib
 import importlib
 import json
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import uvloop
+
+from stress.bench.tree import environment
 
 Part = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -57,7 +58,7 @@ async def beside(part: Part, **arguments: object) -> AsyncIterator[asyncio.Task[
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONOPTIMIZE": ""},
+        env=environment(),
     )
     result = asyncio.create_task(_result_of(process, part.__qualname__))
     try:

@@ -11,6 +11,8 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from stress.bench.tree import ROOT, environment
+
 STARTED_SECONDS = 30.0
 STOPPED_SECONDS = 40.0
 
@@ -87,6 +89,8 @@ async def pool(
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "supervisor.cli"),
         *(word for option in options.items() for word in option),
+        cwd=ROOT,
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

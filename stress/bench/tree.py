@@ -1,0 +1,11 @@
+"""What is measured is the tree that the bench stands in, installed or not."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def environment() -> dict[str, str]:
+    """That of a measured process: it finds our packages wherever it starts."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
