@@ -103,3 +103,17 @@ class Keys:
     def wake_channel(self) -> str:
         """Channel: a task was scheduled to be due earlier than all others (milliseconds)."""
         return self.key("wake")
+
+
+def check_task_key(key: object) -> None:
+    """Refuse what cannot be a task's key, while its caller is there to hear it.
+
+    In a batch with the requests of others it would take those down too.
+
+    Raises:
+        TypeError: it is no str.
+        UnicodeEncodeError: it holds lone surrogates, which no encoding can store.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"The key of a task must be a str, not {type(key).__name__}: {key!r}")
+    key.encode()
