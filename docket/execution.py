@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +12,7 @@ from docket.clock import from_milliseconds, now, to_milliseconds
 from docket.codec import decode_call, decode_error, decode_result, encode_call
 from docket.errors import ExecutionCancelled, ResultUnavailable
 from docket.lifecycle import TERMINAL, ExecutionState
+from docket.store.keys import check_task_key
 from docket.store.scheduling import Scheduled, ScheduleRequest
 
 if TYPE_CHECKING:
@@ -249,6 +249,7 @@ class Execution:
         Raises:
             ServerUnavailable: the server is away.
             PayloadTooLarge: the arguments are over the limit.
+            TypeError, UnicodeEncodeError: the key is no text, or none that can be stored.
         """
         scheduled = await self._docket.records.scheduling.schedule(
             self._request(replace, due, expected_generation)
@@ -259,6 +260,7 @@ class Execution:
     def _request(
         self, replace: bool, due: datetime | None, expected_generation: int
     ) -> ScheduleRequest:
+        check_task_key(self._key)
         return ScheduleRequest(
             key=self._key,
             function=self._function_name,
@@ -327,14 +329,20 @@ class Execution:
         if timeout is not None and deadline is not None:
             raise ValueError("Cannot specify both timeout and deadline: give one of them")
         if deadline is not None:
-            timeout = deadline - (now() if deadline.tzinfo else now().replace(tzinfo=None))
-        give_up = None if timeout is None else time.monotonic() + timeout.total_seconds()
+            timeout = deadline.astimezone(UTC) - now()
+        # Looks before it waits: what has ended is returned however short the time.
         record = await self._docket.records.fetch(self._key)
         if not self._has_ended(record):
-            record = await self._wait_for_end(give_up)
+            try:
+                async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
+                    record = await self._wait_for_end()
+            except TimeoutError:
+                raise TimeoutError(
+                    f"Task {self._key!r} did not end within the time allowed"
+                ) from None
         return self._result_of(record)
 
-    async def _wait_for_end(self, give_up: float | None) -> Mapping[bytes, bytes]:
+    async def _wait_for_end(self) -> Mapping[bytes, bytes]:
         changed = asyncio.Event()
         channel = self._docket.keys.state_channel(self._key)
         async with self._docket.connections.subscriber.listening(channel, lambda _: changed.set()):
@@ -342,13 +350,8 @@ class Execution:
                 record = await self._docket.records.fetch(self._key)
                 if self._has_ended(record):
                     return record
-                remaining = RECHECK_SECONDS
-                if give_up is not None:
-                    remaining = min(remaining, give_up - time.monotonic())
-                if remaining <= 0:
-                    raise TimeoutError(f"Task {self._key!r} did not end within the time allowed")
                 try:
-                    await asyncio.wait_for(changed.wait(), remaining)
+                    await asyncio.wait_for(changed.wait(), RECHECK_SECONDS)
                 except TimeoutError:
                     continue
                 changed.clear()
