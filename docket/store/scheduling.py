@@ -112,7 +112,12 @@ class Scheduling:
         if not self._pipeline.is_connected:
             self._schedule_patiently(batch)
             return
-        reply = self._pipeline.send(*self._command([request for request, _ in batch]))
+        try:
+            reply = self._pipeline.send(*self._command([request for request, _ in batch]))
+        except (TypeError, ValueError) as error:
+            # A value that cannot be sent: nobody else hears of it, we are a callback of the loop.
+            _reject(batch, error)
+            return
         reply.add_done_callback(lambda reply: self._settle(batch, reply))
 
     def _settle(self, batch: list[Pending], reply: "asyncio.Future[Any]") -> None:
