@@ -36,6 +36,7 @@ ACCEPTED = (
 _pool_from_url: Callable[..., ConnectionPool] = cast("Any", ConnectionPool).from_url
 _sync_pool_from_url: Callable[..., SyncConnectionPool] = cast("Any", SyncConnectionPool).from_url
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _SCHEMES = frozenset({"redis", "rediss", "unix", "valkey", "valkeys", "memory", "embedded"})
 
 #: Longest wait between two connection attempts, in seconds.
@@ -87,8 +88,11 @@ def validate_url(url: str) -> None:
         ValueError: the scheme is unknown or the URL malformed; the message shows what is
             accepted, and never the password.
     """
-    scheme = url.split("://", 1)[0]
-    if "://" not in url or scheme not in _SCHEMES:
+    scheme, separator, _ = url.partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        # Not quoted: without a scheme, a URL may begin with the password.
+        raise ValueError(f"URL has no scheme. Accepted: {ACCEPTED}")
+    if scheme not in _SCHEMES:
         raise ValueError(f"URL with scheme {scheme[:20]!r} is not known. Accepted: {ACCEPTED}")
     if embedded.is_embedded(url):
         return
