@@ -20,10 +20,15 @@ Call = tuple[tuple[object, ...], dict[str, object]]
 
 def _dumps(value: object) -> bytes:
     try:
-        return pickle.dumps(value, protocol=5)
+        payload = pickle.dumps(value, protocol=5)
     except (pickle.PicklingError, AttributeError, TypeError):
-        # Closures, lambdas, classes of __main__: by value.
-        return cast("Any", cloudpickle).dumps(value, protocol=5)
+        pass  # Closures and lambdas: by value, below.
+    else:
+        # pickle stores what a script defines as a name in __main__, which is another module in the
+        # process that reads it.
+        if b"__main__" not in payload:
+            return payload
+    return cast("Any", cloudpickle).dumps(value, protocol=5)
 
 
 def _checked(payload: bytes, what: str) -> bytes:
@@ -81,18 +86,29 @@ def encode_error(error: BaseException) -> bytes:
     """An exception, so that it can be raised elsewhere.
 
     One that does not survive pickling (or is too large) is stored as a TaskError that has its
-    type's name, its message and its traceback's text.
+    type's name, its message and its traceback's text. So is what is not an Exception: SystemExit
+    or CancelledError, raised where somebody asks for the result, would end or stop that program.
     """
+    note = ""
+    if isinstance(error, Exception):
+        try:
+            payload = _dumps(error)
+            # Many exceptions with a constructor of their own pickle well and cannot be read back.
+            if len(payload) <= MAX_PAYLOAD_BYTES and isinstance(pickle.loads(payload), Exception):
+                return payload
+        except Exception as cause:
+            # Pickling runs the user's code, which may raise anything.
+            note = f"(stored as text: it could not be pickled, {type(cause).__name__})\n"
+    text = "".join(traceback.format_exception(error))[-65536:] + note
+    return _dumps(TaskError(type(error).__qualname__, error_message(error)[:4096], text))
+
+
+def error_message(error: BaseException) -> str:
+    """What an exception says, as valid UTF-8; its own __str__ may be broken."""
     try:
-        payload = _dumps(error)
-        # Many exceptions with a constructor of their own pickle well and cannot be read back.
-        if len(payload) <= MAX_PAYLOAD_BYTES and isinstance(pickle.loads(payload), BaseException):
-            return payload
+        return str(error).encode(errors="replace").decode()
     except Exception as cause:
-        # Pickling runs the user's code, which may raise anything.
-        error.add_note(f"(stored as text, since it could not be pickled: {cause!r})")
-    text = "".join(traceback.format_exception(error))[-65536:]
-    return _dumps(TaskError(type(error).__qualname__, str(error)[:4096], text))
+        return f"<its message cannot be shown: {type(cause).__name__}>"
 
 
 def decode_error(payload: bytes | None) -> BaseException:

@@ -1,7 +1,7 @@
 """Outcomes as the exchange script reads them, and what they count as."""
 
 from docket.clock import delay_milliseconds
-from docket.codec import encode_call, encode_error, encode_result
+from docket.codec import encode_call, encode_error, encode_result, error_message
 from docket.instrumentation import Counters
 from docket.lifecycle import (
     Again,
@@ -47,8 +47,7 @@ def row_of(claim: Claim, outcome: Outcome) -> OutcomeRow:
 
 def error_text(error: BaseException) -> str:
     """An error as people read it in a record: its type and message, valid UTF-8, bounded."""
-    text = f"{type(error).__name__}: {error}"[:_ERROR_TEXT_LIMIT]
-    return text.encode(errors="replace").decode()
+    return f"{type(error).__name__}: {error_message(error)}"[:_ERROR_TEXT_LIMIT]
 
 
 def count(counters: Counters, outcome: Outcome) -> None:
