@@ -10,7 +10,7 @@
     ├── ResultUnavailable          there is no result to return, and there will be none
     ├── ExecutionCancelled         there is no result, because somebody cancelled the execution
     ├── PayloadTooLarge            (also ValueError) arguments or a result over the size limit
-    ├── TaskError                  stands for a task's exception that could not be pickled
+    ├── TaskError                  stands for a task's exception that cannot be raised elsewhere
     └── UnknownTask                (also KeyError) a task's name is not registered here
 
 A message names the operation, the cause, and the consequence or the remedy. What a caller may
@@ -47,6 +47,10 @@ class MissingExtra(DocketError, ImportError):
         self.feature = feature
         self.extra = extra
 
+    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
+        # An exception pickles as its class and its message; a task's exceptions are pickled.
+        return MissingExtra, (self.feature, self.extra)
+
 
 class DeserializationError(DocketError):
     """A payload (arguments, result, exception) could not be turned back into objects."""
@@ -65,7 +69,7 @@ class PayloadTooLarge(DocketError, ValueError):
 
 
 class TaskError(DocketError):
-    """Stands for a task's exception that could not be pickled.
+    """Stands for a task's exception that could not be pickled, or is no Exception (SystemExit).
 
     Attributes:
         type_name: of the exception.
@@ -88,6 +92,10 @@ class UnknownTask(DocketError, KeyError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Task {name!r} is not registered")
+        self.name = name
+
+    def __reduce__(self) -> tuple[type["UnknownTask"], tuple[str]]:
+        return UnknownTask, (self.name,)
 
 
 class ExecutionCancelled(DocketError):
