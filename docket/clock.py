@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+#: The last whole millisecond that a datetime can hold: "never" of those who write datetime.max.
+LAST_MILLISECOND = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MILLISECOND
 
 
 def now() -> datetime:
@@ -16,12 +18,12 @@ def to_milliseconds(instant: datetime) -> int:
 
     A naive datetime is taken as local time, as the standard library does.
     """
-    return -(-(instant.astimezone(UTC) - EPOCH) // MILLISECOND)
+    return min(-(-(instant.astimezone(UTC) - EPOCH) // MILLISECOND), LAST_MILLISECOND)
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
     """The timezone-aware (UTC) instant of a stored number of milliseconds."""
-    return EPOCH + milliseconds * MILLISECOND
+    return EPOCH + min(milliseconds, LAST_MILLISECOND) * MILLISECOND
 
 
 def delay_milliseconds(delay: timedelta | float) -> int:
