@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -137,10 +138,12 @@ class Docket:
             names: what to know it as; its own name by default.
 
         Raises:
+            TypeError: it yields, or has no name of its own and none is given.
             ValueError, CycleError: its dependencies cannot work; see docket.dependencies.
         """
+        _refuse_generator(function)
         plan = compile_plan(function)
-        for name in names or [function.__name__]:
+        for name in names or [_name_of(function)]:
             self.tasks[name] = function
             self.plans[name] = plan
 
@@ -269,7 +272,7 @@ class Docket:
             if function not in self.tasks:
                 raise UnknownTask(function)
             return function, self.tasks[function]
-        name = function.__name__
+        name = _name_of(function)
         if self.tasks.get(name) is not function:
             self.register(function)
         return name, function
@@ -297,6 +300,25 @@ class Docket:
         )
         await execution.schedule(replace, due=when)
         return execution
+
+
+def _refuse_generator(function: TaskFunction) -> None:
+    # A plain `def` may return a coroutine (a decorator's wrapper does): only a run can tell.
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(
+            f"{function!r} cannot be a task, because it yields: a task is an async function "
+            "that returns"
+        )
+
+
+def _name_of(function: TaskFunction) -> str:
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        raise TypeError(
+            f"{function!r} has no name that it could be known by: register it under one, with "
+            "`register(function, names=[...])`, and schedule it by that name"
+        )
+    return name
 
 
 def _functions_of(collection: object, path: str) -> list[TaskFunction]:
