@@ -79,6 +79,7 @@ class Keeper:
         self._on_cancelled = on_cancelled
         self._on_struck_off = on_struck_off
         self._stopping = threading.Event()
+        self._ended = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
         self._ticked_at = time.monotonic()
@@ -98,7 +99,9 @@ class Keeper:
         self._stopping.set()
         thread, self._thread = self._thread, None
         if thread is not None:
-            await asyncio.to_thread(thread.join)
+            # Not by an executor's thread: the tasks may have all of those, and keep them.
+            await self._ended.wait()
+            thread.join()
         if self._tick_handle is not None:
             self._tick_handle.cancel()
 
@@ -116,6 +119,13 @@ class Keeper:
     # In the thread ------------------------------------------------------------------------
 
     def _keep(self) -> None:
+        try:
+            self._go_round()
+        finally:
+            self._connection.close()
+            self._tell(self._ended.set)
+
+    def _go_round(self) -> None:
         settings = self._settings
         beat_due = time.monotonic()
         renewal_due = beat_due + settings.renewal
@@ -131,7 +141,6 @@ class Keeper:
             if now >= renewal_due:
                 renewal_due = now + settings.renewal
                 self._attempt(self._renew)
-        self._connection.close()
 
     def _pause(self, beat_due: float, renewal_due: float) -> float:
         until_due = min(beat_due, renewal_due) - time.monotonic()
