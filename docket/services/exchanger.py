@@ -111,7 +111,11 @@ class Exchanger:
             row = row_of(run.claim, outcome)
         except Exception as error:
             # Pickling runs the user's code: any error can come out of it.
-            error.add_note(f"(while storing what task {run.claim.key!r} ended with)")
+            logger.error(
+                "What task %s ended with cannot be stored, so it has failed",
+                run.claim.key.decode(),
+                exc_info=error,
+            )
             outcome = Failed(error)
             row = row_of(run.claim, outcome)
         self._runs.report(run)
@@ -162,6 +166,10 @@ class Exchanger:
         except StruckOff:
             self._put_back(parcels)
             await self._start_over()
+        except asyncio.CancelledError:
+            # Whoever cancelled us exchanges once more before it goes.
+            self._put_back(parcels)
+            raise
         except ResponseError as error:
             self._isolate(parcels, error)
 
