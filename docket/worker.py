@@ -190,6 +190,10 @@ class Worker:
             await self._work(exchanger, crew)
         finally:
             self._exchanger = self._crew = None
+            if self._deadline is not None:
+                # Else it would hand back what a later run of this worker runs by then.
+                self._deadline.cancel()
+                self._deadline = None
 
     async def _work(self, exchanger: Exchanger, crew: Crew) -> None:
         executor = Executor(
@@ -326,7 +330,13 @@ class Worker:
         return Adoption(consumer, moved, tuple(poisoned))
 
     def set_concurrency(self, concurrency: int) -> None:
-        """Change how many tasks run at once; runs over a lower limit finish."""
+        """Change how many tasks run at once; runs over a lower limit finish.
+
+        Raises:
+            ValueError: it is less than 1.
+        """
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, not {concurrency}")
         self.concurrency = concurrency
         if self._exchanger is not None:
             self._exchanger.concurrency = concurrency
