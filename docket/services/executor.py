@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from docket.annotations import CallFormat
@@ -15,8 +17,17 @@ from docket.dependencies.resolve import Resolution
 from docket.errors import UnknownTask
 from docket.execution import Execution, TaskFunction
 from docket.instrumentation import Counters
-from docket.lifecycle import Again, Completed, Failed, HandedBack, Outcome
+from docket.lifecycle import (
+    Again,
+    Cancelled,
+    Completed,
+    Failed,
+    HandedBack,
+    Outcome,
+    Superseded,
+)
 from docket.services.exchanger import Exchanger
+from docket.services.outcomes import error_text
 from docket.services.runs import Run, Runs
 from docket.store.records import Claim
 from docket.supervision import Supervision
@@ -58,6 +69,10 @@ class Executor:
         self._seen_dead: set[bytes] = set()
         self._formats: dict[TaskFunction, CallFormat] = {}
         self._loop = asyncio.get_running_loop()
+        serves = asyncio.current_task()
+        assert serves is not None
+        #: The asyncio task that the worker runs in.
+        self._serves = serves
 
     def start(self, claim: Claim) -> None:
         """Begin a claimed task."""
@@ -81,28 +96,31 @@ class Executor:
 
     async def _outcome(self, run: Run) -> Outcome:
         try:
-            return await self._execute(run.claim)
-        except asyncio.CancelledError as error:
-            # Ours only if somebody said what it stands for; else the task raised it of itself.
-            return run.ending or Failed(error)
-        except (KeyboardInterrupt, GeneratorExit):
-            return HandedBack()
+            return await self._execute(run)
         except BaseException as error:
-            # SystemExit too: it fails the task that raised it, not the process.
-            return run.ending or Failed(error)
+            # The payload cannot be read, a handler is broken: only this task has failed.
+            claim = run.claim
+            described = f"{claim.function.decode()}(...){{{claim.key.decode()}}}"
+            return _logged_end(described, run, run.ending or Failed(error), error)
 
-    async def _execute(self, claim: Claim) -> Outcome:
+    async def _execute(self, run: Run) -> Outcome:
+        claim = run.claim
         name = claim.function.decode()
         function = self._docket.tasks.get(name)
         if function is None:
-            return await self._fall_back(claim, name)
+            return await self._fall_back(run, name)
         call = decode_call(claim.call)
         plan = self._docket.plans[name]
-        if plan.bare and not logger.isEnabledFor(logging.INFO):
-            return Completed(await function(*call[0], **call[1]))
-        return await self._execute_call(claim, name, function, plan, call)
+        if not plan.bare or logger.isEnabledFor(logging.INFO):
+            return await self._execute_call(run, name, function, plan, call)
+        try:
+            return Completed(await _awaitable(name, function(*call[0], **call[1])))
+        except BaseException as error:
+            execution = self._execution(claim, name, function, call)
+            outcome = self._after_error(run, execution, None, error)
+            return _logged_end(self._describe(execution), run, outcome, error)
 
-    async def _fall_back(self, claim: Claim, name: str) -> Outcome:
+    async def _fall_back(self, run: Run, name: str) -> Outcome:
         fallback = self._worker.fallback_task
         if fallback is None:
             logger.warning(
@@ -112,26 +130,45 @@ class Executor:
             )
             return Failed(UnknownTask(name))
         return await self._execute_call(
-            claim, name, fallback, compile_plan(fallback), decode_call(claim.call)
+            run, name, fallback, compile_plan(fallback), decode_call(run.claim.call)
         )
 
     async def _execute_call(
-        self, claim: Claim, name: str, function: TaskFunction, plan: Plan, call: Call
+        self, run: Run, name: str, function: TaskFunction, plan: Plan, call: Call
     ) -> Outcome:
-        execution = self._execution(claim, name, function, call)
+        execution = self._execution(run.claim, name, function, call)
         described = self._log_start(execution) if logger.isEnabledFor(logging.INFO) else None
         started = time.monotonic()
         resolution = None if plan.bare else self._resolution(plan, execution)
         try:
             result = await _call(execution, resolution)
-        except Exception as error:
-            outcome = _after_failure(execution, resolution, error)
-            if described is not None:
-                _log_failure(described, time.monotonic() - started, outcome, error)
-            return outcome
+        except BaseException as error:
+            outcome = self._after_error(run, execution, resolution, error)
+            return _logged_end(described or self._describe(execution), run, outcome, error)
         if described is not None:
             logger.info("↩ [%s] %s", _duration(time.monotonic() - started), described)
         return Completed(result)
+
+    def _after_error(
+        self, run: Run, execution: Execution, resolution: Resolution | None, error: BaseException
+    ) -> Outcome:
+        """What follows from what came out of a task.
+
+        Whatever it is, it fails that task and goes no further, SystemExit and KeyboardInterrupt
+        too: handed back, a task that raises one would be run again and again.
+        """
+        if run.ending is not None:
+            return run.ending
+        if self._is_shutdown(error):
+            return HandedBack()
+        handler = resolution.failure_handler() if resolution is not None else None
+        again = handler.after_failure(execution, error) if handler is not None else None
+        return again if again is not None else Failed(error)
+
+    def _is_shutdown(self, error: BaseException) -> bool:
+        # asyncio.run cancels all tasks at once when it ends, ours before or after the worker's.
+        # A CancelledError that comes alone was raised by the task itself.
+        return isinstance(error, asyncio.CancelledError) and self._serves.cancelling() > 0
 
     def _execution(self, claim: Claim, name: str, function: TaskFunction, call: Call) -> Execution:
         execution = Execution(
@@ -154,47 +191,66 @@ class Executor:
         return Resolution(plan, docket=self._docket, worker=self._worker, execution=execution)
 
     def _log_start(self, execution: Execution) -> str:
-        call_format = self._formats.get(execution.function)
-        if call_format is None:
-            call_format = self._formats[execution.function] = CallFormat(execution.function)
-        described = call_format(execution.function_name, execution.args, execution.kwargs)
-        described = f"{described}{{{execution.key}}}"
+        described = self._describe(execution)
         assert execution.started_at is not None
         late = (execution.started_at - execution.when).total_seconds()
         logger.info("↬ [%s] %s", _duration(late), described)
         return described
 
+    def _describe(self, execution: Execution) -> str:
+        name = execution.function_name
+        try:
+            call_format = self._formats.get(execution.function)
+            if call_format is None:
+                call_format = self._formats[execution.function] = CallFormat(execution.function)
+            call = call_format(name, execution.args, execution.kwargs)
+        except Exception as error:
+            # An argument's own __repr__ is called here: that it is broken must not fail the task.
+            call = f"{name}(<cannot be shown: {type(error).__name__}>)"
+        return f"{call}{{{execution.key}}}"
+
 
 async def _call(execution: Execution, resolution: Resolution | None) -> object:
+    function, name = execution.function, execution.function_name
     if resolution is None:
-        return await execution.function(*execution.args, **execution.kwargs)
+        return await _awaitable(name, function(*execution.args, **execution.kwargs))
     async with resolution as kwargs:
-        return await execution.function(*execution.args, **kwargs)
+        return await _awaitable(name, function(*execution.args, **kwargs))
     return None  # A dependency swallowed the task's exception: it ended without a result.
 
 
-def _after_failure(
-    execution: Execution, resolution: Resolution | None, error: Exception
-) -> Again | Failed:
-    handler = resolution.failure_handler() if resolution is not None else None
-    again = handler.after_failure(execution, error) if handler is not None else None
-    return again if again is not None else Failed(error)
+def _awaitable(name: str, returned: object) -> Awaitable[object]:
+    """What a task's function returned, which a function that only wraps a coroutine returns too."""
+    if inspect.isawaitable(returned):
+        return returned
+    raise TypeError(
+        f"Task {name!r} returned a {type(returned).__name__} that cannot be awaited: "
+        "a task must be an async function (async def, without yield)"
+    )
 
 
-def _log_failure(described: str, seconds: float, outcome: Outcome, error: Exception) -> None:
-    duration = _duration(seconds)
-    if isinstance(outcome, Again):
-        logger.info(
-            "↩ [%s] %s failed (%s: %s); attempt %d follows in %s",
-            duration,
-            described,
-            type(error).__name__,
-            error,
-            outcome.attempt,
-            _duration(outcome.delay_seconds),
-        )
-    else:
-        logger.error("↩ [%s] %s", duration, described, exc_info=error)
+def _logged_end(described: str, run: Run, outcome: Outcome, error: BaseException) -> Outcome:
+    """Log how a run ended that did not complete, and return its outcome."""
+    duration = _duration(time.monotonic() - run.started_at)
+    match outcome:
+        case Failed():
+            logger.error("↩ [%s] %s", duration, described, exc_info=error)
+        case Again():
+            logger.info(
+                "↩ [%s] %s failed (%s); attempt %d follows in %s",
+                duration,
+                described,
+                error_text(error),
+                outcome.attempt,
+                _duration(outcome.delay_seconds),
+            )
+        case Cancelled():
+            logger.info("↩ [%s] %s was cancelled", duration, described)
+        case HandedBack():
+            logger.info("↩ [%s] %s was interrupted and is handed back", duration, described)
+        case Superseded() | Completed():
+            logger.info("↩ [%s] %s is somebody else's by now", duration, described)
+    return outcome
 
 
 def _duration(seconds: float) -> str:
