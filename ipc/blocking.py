@@ -60,7 +60,10 @@ class BlockingChannel(Generic[T]):
         try:
             frame = memoryview(encode(message))
             sent = descriptors.send(self._sock, frame, fds)
-            self._sock.sendall(frame[sent:])
+            if sent < len(frame):
+                # Not with nothing left: sendall would still ask the kernel, and fail for a peer
+                # that has read the whole message and gone.
+                self._sock.sendall(frame[sent:])
         finally:
             descriptors.close_all(fds)
 

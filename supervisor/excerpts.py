@@ -15,17 +15,21 @@ _MARK: Final = "[...]"
 
 def head(text: str, limit: int) -> str:
     """The text, or its beginning and a mark that there is more; at most `limit` characters."""
+    text = _encodable(text)
     return text if len(text) <= limit else text[: limit - len(_MARK)] + _MARK
 
 
 def tail(text: str, limit: int) -> str:
     """The text, or its end after a mark: of a traceback the end says most."""
-    return text if len(text) <= limit else _MARK + text[len(_MARK) - limit :]
+    text = _encodable(text)
+    return text if len(text) <= limit else _MARK + text[len(text) + len(_MARK) - limit :]
 
 
 def head_bytes(text: str, limit: int) -> str:
-    """The beginning of the text that takes at most `limit` bytes in UTF-8, cut between characters.
+    """The beginning of the text, at most `limit` bytes of UTF-8, cut between characters."""
+    return _encodable(text).encode()[:limit].decode(errors="ignore")
 
-    Characters that UTF-8 does not have (lone surrogates) become question marks.
-    """
-    return text.encode(errors="replace")[:limit].decode(errors="ignore")
+
+def _encodable(text: str) -> str:
+    """The text as UTF-8 can have it: a file name that is not UTF-8 comes to us as surrogates."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()

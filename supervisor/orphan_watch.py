@@ -48,6 +48,10 @@ class OrphanWatch:
         """Do not end the process any more, if the supervisor is gone already. Idempotent."""
         self._stopped.set()
 
+    def join(self) -> None:
+        """Wait until the thread has ended: the supervisor is gone, and the watch was stopped."""
+        self._thread.join()
+
     def _run(self) -> None:
         poller = select.poll()
         poller.register(self._pipe, 0)  # errors are always reported: here, that nobody reads

@@ -16,6 +16,7 @@ from ipc.messages import (
     Nudge,
     Retire,
     Spawn,
+    Spawned,
     SpawnFailed,
     Unsafe,
 )
@@ -397,6 +398,20 @@ def test_a_fork_that_fails_is_told_and_leaves_the_nursery_at_work(module: Path) 
             ours.settimeout(20)
             assert ours.recv(1) == b"", "the descriptors of the Spawn are closed"
         assert nursery.spawn(5).facts()["slot"] == 5
+
+
+def test_a_system_without_pidfds_is_told_so(module: Path) -> None:
+    module.write_text("import os\ndel os.pidfd_open\ntasks = []\n")
+    with puppets() as nursery:
+        nursery.load(settings(module.parent, tasks=THEIRS))
+        ours, theirs = socket.socketpair()
+        nursery.send(Spawn(1, "host#1"), [theirs.detach(), os.dup(1), os.dup(1)])
+
+        spawned = nursery.next(Spawned)
+
+        assert not spawned.has_pidfd
+        ours.close()
+        assert nursery.next(Exited).pid == spawned.pid
 
 
 def test_a_lifeline_is_held_by_the_workers_and_not_by_their_subprocesses(

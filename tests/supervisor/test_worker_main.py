@@ -220,6 +220,8 @@ def test_commands_reach_the_worker(worker: Child, pool: Settings) -> None:
     worker.channel.send(Steward(on=True))
     worker.channel.send(Nudge())
     worker.channel.send(SetConcurrency(1))
+    worker.channel.send(Dump())
+    read(worker.dump, b"0 tasks running")  # so it has obeyed what came before
     for _ in range(2):
         add(pool, "wait", 0.3)
 
@@ -298,6 +300,37 @@ def test_without_preload_the_worker_imports_the_tasks(
 
     assert isinstance(loaded, Loaded)
     assert result(pool, add(pool, "double", 4)) == 8
+
+
+def test_dependencies_are_resolved_by_the_worker_and_their_errors_are_its_fault(
+    nursery: NurseryProcess, pool: Settings
+) -> None:
+    nursery.load(
+        structs.replace(with_worker(pool, dependencies="worker_tasks:none"), preload=False)
+    )
+    worker = nursery.spawn()
+
+    assert "has no attribute 'none'" in worker.next(Fault).reason
+    assert ended(nursery) == 1
+
+
+def test_a_worker_that_breaks_while_it_runs_says_how(
+    nursery: NurseryProcess, pool: Settings, module: Path
+) -> None:
+    module.write_text(
+        SOURCE + "from docket import Worker\n"
+        "async def broken(self, supervision, **options):\n"
+        "    raise RuntimeError('a bug of ours')\n"
+        "Worker.run_supervised = broken\n"
+    )
+    nursery.load(pool)
+    worker = nursery.spawn()
+
+    fault = worker.next(Fault)
+
+    assert fault.reason == "RuntimeError: a bug of ours"
+    assert "in broken" in fault.traceback
+    assert ended(nursery) == 1
 
 
 def test_an_import_that_fails_in_the_worker_is_its_fault(

@@ -1,0 +1,163 @@
+"""The workers of a nursery from fork to reaping, with real processes."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+
+from ipc.messages import Exited
+from supervisor import process_group
+from supervisor.brood import Brood
+
+GENTLE = [sys.executable, "-c", "import signal; print(1, flush=True); signal.pause()"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True); signal.pause()",
+]
+
+
+def fork(brood: Brood, work: Callable[[], int]) -> int:
+    """A worker that does this in a group of its own and exits with what it returns."""
+    pid = fork_apart(work)
+    brood.add(pid)
+    return pid
+
+
+def fork_apart(work: Callable[[], int]) -> int:
+    with warnings.catch_warnings():
+        # The tests' own runner has threads; the child touches nothing of theirs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            os.setpgid(0, 0)
+            status = work()
+        finally:
+            os._exit(status)
+    return pid
+
+
+def wait_for_zombie(pid: int) -> None:
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def leave_behind(command: list[str]) -> Callable[[], int]:
+    """Work that starts a subprocess and exits without it."""
+
+    def work() -> int:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return 0
+
+    return work
+
+
+def pause() -> int:
+    signal.pause()
+    return 0
+
+
+def test_a_worker_that_left_nothing_is_reaped_when_it_is_seen_to_have_exited() -> None:
+    brood = Brood()
+    pid = fork(brood, lambda: 7)
+    wait_for_zombie(pid)
+
+    [exited] = brood.collect(now=0.0)
+
+    assert (exited.pid, os.waitstatus_to_exitcode(exited.status)) == (pid, 7)
+    assert len(brood) == 0
+    assert brood.collect(now=0.0) == []
+
+
+def test_a_worker_that_lives_is_left_alone_until_it_is_killed() -> None:
+    brood = Brood()
+    pid = fork(brood, pause)
+
+    assert brood.collect(now=0.0) == []
+    assert len(brood) == 1
+    assert brood.kill(pid)
+    wait_for_zombie(pid)
+
+    assert [exited.status for exited in brood.collect(now=0.0)] == [signal.SIGKILL]
+    assert not brood.kill(pid), "its number may be a stranger's by now"
+
+
+def test_all_are_killed_at_once() -> None:
+    brood = Brood()
+    pids = [fork(brood, pause), fork(brood, pause)]
+
+    brood.kill_all()
+    for pid in pids:
+        wait_for_zombie(pid)
+
+    assert sorted(exited.pid for exited in brood.collect(now=0.0)) == sorted(pids)
+
+
+def test_a_worker_is_not_reaped_before_what_it_left_behind_has_ended() -> None:
+    brood = Brood()
+    pid = fork(brood, leave_behind(GENTLE))
+    wait_for_zombie(pid)
+
+    exits = brood.collect(now=100.0)
+    assert brood.deadline() in {None, 100.0 + process_group.GRACE_SECONDS}
+    while not exits:
+        poller = select.poll()
+        for pidfd in brood.watched():
+            poller.register(pidfd, select.POLLIN)
+        assert poller.poll(10_000), "TERM ends it"
+        exits = brood.collect(now=100.0)
+
+    assert [exited.pid for exited in exits] == [pid]
+    assert process_group.members(pid) == []
+    assert (brood.watched(), brood.deadline()) == ([], None)
+
+
+def test_what_does_not_end_by_itself_is_killed_after_the_grace() -> None:
+    brood = Brood()
+    pid = fork(brood, leave_behind(STUBBORN))
+    wait_for_zombie(pid)
+    assert brood.collect(now=100.0) == []
+    [pidfd] = brood.watched()
+    pidfd = os.dup(pidfd)
+
+    exits: list[Exited] = brood.collect(now=100.0 + process_group.GRACE_SECONDS)
+
+    assert [exited.pid for exited in exits] == [pid]
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    assert poller.poll(10_000), "KILL ends it"
+    os.close(pidfd)
+
+
+def test_a_forked_child_forgets_its_siblings_and_what_they_left() -> None:
+    brood = Brood()
+    pid = fork(brood, leave_behind(STUBBORN))
+    wait_for_zombie(pid)
+    brood.collect(now=100.0)
+    [pidfd] = [os.dup(each) for each in brood.watched()]
+    sibling = fork(brood, pause)
+
+    brood.forget()
+
+    assert (len(brood), brood.watched()) == (0, [])
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.kill(sibling, signal.SIGKILL)
+    os.close(pidfd)
+    os.waitpid(pid, 0)
+    os.waitpid(sibling, 0)
+
+
+def test_a_worker_that_has_ended_already_is_taken_in_all_the_same() -> None:
+    brood = Brood()
+    pid = fork_apart(lambda: 3)
+    wait_for_zombie(pid)
+
+    brood.add(pid)
+
+    assert [exited.pid for exited in brood.collect(now=0.0)] == [pid]

@@ -1,0 +1,72 @@
+"""Where coroutines stand."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Generator
+
+import pytest
+
+from docket.supervision import RunningTask
+from supervisor import coroutine_stacks
+
+pytestmark = pytest.mark.anyio
+
+
+async def outer(release: asyncio.Event) -> None:
+    await inner(release)
+
+
+async def inner(release: asyncio.Event) -> None:
+    await release.wait()
+
+
+class Awaitable:
+    def __await__(self) -> Generator[None, None, None]:
+        yield from asyncio.sleep(0).__await__()
+        yield from asyncio.Event().wait().__await__()
+
+
+@pytest.fixture
+async def waiting() -> AsyncIterator[asyncio.Task[None]]:
+    release = asyncio.Event()
+    task = asyncio.create_task(outer(release), name="the waiting one")
+    await asyncio.sleep(0)
+    yield task
+    release.set()
+    await task
+
+
+async def test_all_frames_of_a_coroutine_that_waits_are_shown(waiting: asyncio.Task[None]) -> None:
+    names = [frame.name for frame in coroutine_stacks.frames(waiting.get_coro())]
+
+    assert names[:2] == ["outer", "inner"]
+    text = coroutine_stacks.text([RunningTask("k", "f", 1.0)], now=3.5)
+    assert "  f k for 2.500s\n" in text
+    assert "Coroutine the waiting one" in text
+    assert "await release.wait()" in text
+
+
+async def test_a_generator_that_is_awaited_is_followed() -> None:
+    async def wait() -> None:
+        await Awaitable()
+
+    task = asyncio.create_task(wait())
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    names = [frame.name for frame in coroutine_stacks.frames(task.get_coro())]
+
+    task.cancel()
+    assert names[:2] == ["wait", "__await__"]
+
+
+async def test_a_pipe_that_is_full_or_closed_gets_what_fits() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    many = [RunningTask("k" * 1000, "f", 0.0)] * 100
+
+    assert coroutine_stacks.write_to(write, [], 0.0)
+    assert not coroutine_stacks.write_to(write, many, 0.0)
+    os.close(read)
+    assert not coroutine_stacks.write_to(write, [], 0.0)
+    os.close(write)

@@ -1,0 +1,114 @@
+"""What an import leaves behind that must not be forked."""
+
+import _thread
+import socket
+import threading
+from pathlib import Path
+
+from supervisor.fork_safety import Connection, Snapshot, Verdict, judge, look
+
+REDIS = Connection(5, 77, "10.0.0.1:6379")
+
+
+def test_an_import_that_leaves_nothing_behind_is_safe() -> None:
+    same = Snapshot(frozenset({REDIS}), frozenset({(1, "old")}), frozenset({(2, "blas")}))
+
+    assert judge(same, same) == Verdict([], [])
+
+
+def test_a_connection_and_a_thread_are_reasons_with_their_names() -> None:
+    after = Snapshot(frozenset({REDIS}), frozenset({(8, "sender"), (9, "exporter")}))
+
+    assert judge(Snapshot(), after).reasons == [
+        "an open connection (descriptor 5) to 10.0.0.1:6379",
+        "a running thread, 'exporter'",
+        "a running thread, 'sender'",
+    ]
+
+
+def test_native_threads_are_noted_once_a_name() -> None:
+    after = Snapshot(native=frozenset({(8, "blas"), (9, "blas")}))
+
+    assert judge(Snapshot(), after) == Verdict([], ["blas"])
+
+
+def test_another_connection_under_an_old_number_is_seen() -> None:
+    before = Snapshot(frozenset({REDIS}))
+    after = Snapshot(frozenset({Connection(5, 78, "10.0.0.2:5432")}))
+
+    assert judge(before, after).reasons == ["an open connection (descriptor 5) to 10.0.0.2:5432"]
+
+
+def new_connections(before: Snapshot) -> list[str]:
+    return sorted(connection.peer for connection in look().connections - before.connections)
+
+
+def test_a_connection_is_seen_by_its_peer_and_a_listener_is_not_one() -> None:
+    before = look()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        peers = new_connections(before)
+
+        assert peers == [f"127.0.0.1:{listening.getsockname()[1]}"]
+        client.sendall(b"it is still usable")
+    assert new_connections(before) == []
+
+
+def test_unix_sockets_are_told_apart(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    before = look()
+    with (
+        socket.socket(socket.AF_UNIX) as named,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX) as to_named,
+        socket.socket(socket.AF_UNIX) as to_abstract,
+    ):
+        named.bind(path)
+        abstract.bind(f"\0{path}")
+        named.listen()
+        abstract.listen()
+        to_named.connect(path)
+        to_abstract.connect(f"\0{path}")
+
+        assert new_connections(before) == sorted([path, f"@{path}"])
+
+
+def test_a_socket_pair_is_said_to_be_that_of_a_loop() -> None:
+    before = look()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert set(new_connections(before)) == {
+            "a socket pair (an event loop made at import has one)"
+        }
+
+
+def test_looking_leaves_no_descriptor_open() -> None:
+    before = {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+    look()
+
+    assert {entry.name for entry in Path("/proc/self/fd").iterdir()} == before
+
+
+def test_threads_are_seen_even_when_threading_does_not_know_them() -> None:
+    release = threading.Event()
+    begun = threading.Semaphore(0)
+
+    def work() -> None:
+        begun.release()
+        release.wait()
+
+    before = look()
+    thread = threading.Thread(target=work, name="known")
+    thread.start()
+    _thread.start_new_thread(work, ())
+    begun.acquire()
+    begun.acquire()
+
+    names = sorted(name for _, name in look().threads - before.threads)
+
+    release.set()
+    thread.join()
+    assert names == ["a thread without a name", "known"]

@@ -1,0 +1,66 @@
+"""Beats from the keeper's thread."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ipc.framing import Decoder
+from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, Beat, FromKeeper
+from supervisor.keeper_pipe import KeeperPipe
+
+Pipe = tuple[int, int]
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    yield read, write
+    os.close(write)
+
+
+def beats(read: int) -> list[Beat]:
+    decoder: Decoder[Beat] = Decoder(FromKeeper)
+    return decoder.feed(os.read(read, 1 << 20))
+
+
+def test_beats_are_counted_and_name_the_culprit(pipe: Pipe) -> None:
+    keeper = KeeperPipe(pipe[1])
+
+    assert keeper.beat(0.0, None)
+    assert keeper.beat(1.5, "the-task")
+
+    assert beats(pipe[0]) == [Beat(1, 0.0), Beat(2, 1.5, "the-task")]
+    os.close(pipe[0])
+
+
+@pytest.mark.parametrize("culprit", ["k" * 5000, "\U0001f600" * 5000, "\ud800" * 5000])
+def test_a_key_of_any_length_fits_a_frame(pipe: Pipe, culprit: str) -> None:
+    assert KeeperPipe(pipe[1]).beat(0.0, culprit)
+
+    [beat] = beats(pipe[0])
+    assert beat.culprit is not None
+    assert 0 < len(beat.culprit.encode()) <= MAX_CULPRIT
+    os.close(pipe[0])
+
+
+def test_a_full_pipe_drops_whole_beats_and_later_ones_go_on(pipe: Pipe) -> None:
+    keeper = KeeperPipe(pipe[1])
+    sent = 0
+    while keeper.beat(0.0, "k" * MAX_CULPRIT):
+        sent += 1
+
+    received = beats(pipe[0])
+
+    assert [beat.counter for beat in received] == list(range(1, sent + 1))
+    assert sent > 100_000 // (2 * MAX_BEAT_FRAME)
+    assert keeper.beat(0.0, None)
+    assert beats(pipe[0]) == [Beat(sent + 2, 0.0)]
+    os.close(pipe[0])
+
+
+def test_beats_to_nobody_are_dropped(pipe: Pipe) -> None:
+    os.close(pipe[0])
+
+    assert not KeeperPipe(pipe[1]).beat(0.0, None)

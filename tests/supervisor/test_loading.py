@@ -1,0 +1,131 @@
+"""The user's modules: where they are found, and what is said when they are not."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ipc
+from ipc.messages import WorkerSettings
+from supervisor import loading
+from supervisor.loading import CannotLoad
+from tests.support.nursery import ROOT, settings
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path) -> Iterator[None]:
+    """Gives the working directory, the path and the modules of this process back."""
+    directory, path, modules = Path.cwd(), sys.path[:], set(sys.modules)
+    yield
+    os.chdir(directory)
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def failure(path: str) -> CannotLoad:
+    with pytest.raises(CannotLoad) as caught:
+        loading.load([path])
+    return caught.value
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_modules_are_found_in_the_directory_that_was_entered(tmp_path: Path) -> None:
+    (tmp_path / "loading_a.py").write_text("class space:\n    tasks = [1]\n")
+
+    loading.enter(str(tmp_path), ["loading_a:space.tasks"])
+    loading.enter(str(tmp_path), [])
+
+    assert loading.resolve("loading_a:space.tasks") == [1]
+    assert sys.path.count(str(tmp_path)) == 1
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_a_directory_is_entered_by_the_name_the_user_gave_it(tmp_path: Path) -> None:
+    (tmp_path / "release-7").mkdir()
+    (tmp_path / "current").symlink_to("release-7")
+
+    loading.enter(str(tmp_path / "current"), [])
+
+    assert sys.path[0] == str(tmp_path / "current")
+
+
+@pytest.mark.parametrize("path", ["module", ":tasks", "module:", ""])
+def test_a_path_of_another_form_is_refused(path: str) -> None:
+    assert "is not of the form module:attribute" in str(failure(path))
+
+
+def test_a_module_that_is_not_there_is_told_in_one_line() -> None:
+    assert str(failure("not_there_at_all:tasks")) == (
+        "cannot import 'not_there_at_all' of 'not_there_at_all:tasks': "
+        "ModuleNotFoundError: No module named 'not_there_at_all'"
+    )
+
+
+def test_a_module_without_the_attribute_is_told() -> None:
+    assert "cannot load 'json:tasks'" in str(failure("json:tasks"))
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_the_details_begin_at_the_users_own_line(tmp_path: Path) -> None:
+    (tmp_path / "loading_b.py").write_text("1 / 0\n")
+    loading.enter(str(tmp_path), [])
+
+    lines = failure("loading_b:tasks").details.splitlines()
+
+    assert f'File "{tmp_path}/loading_b.py", line 1' in lines[1]
+    assert lines[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_an_error_is_described_in_one_line() -> None:
+    assert loading.describe(ValueError("a\n  b")) == "ValueError: a b"
+    assert loading.describe(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+def test_all_that_a_worker_resolves_is_loaded() -> None:
+    worker = WorkerSettings("d", "u", "u", fallback_task="a:b", dependencies="c:d")
+
+    assert loading.paths_of(settings("/", tasks=["e:f"], worker=worker)) == ["e:f", "a:b", "c:d"]
+
+
+@pytest.mark.parametrize("name", ["ipc", "supervisor"])
+@pytest.mark.parametrize("file", ["{}.py", "{}/__init__.py"])
+def test_a_module_with_a_name_of_ours_is_refused(tmp_path: Path, name: str, file: str) -> None:
+    theirs = tmp_path / file.format(name)
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("")
+
+    assert loading.shadowed(tmp_path) == name
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_the_refusal_names_the_directory_and_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "ipc.py").write_text("")
+
+    with pytest.raises(CannotLoad, match=r"has a module named 'ipc'.*rename it") as caught:
+        loading.enter(str(tmp_path), [])
+
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_directory_of_configuration_files_is_no_module_unless_imported(tmp_path: Path) -> None:
+    (tmp_path / "supervisor").mkdir()
+
+    assert loading.shadowed(tmp_path, ["app.tasks:tasks"]) is None
+    assert loading.shadowed(tmp_path, ["supervisor.tasks:tasks"]) == "supervisor"
+
+
+def test_a_checkout_of_this_project_shadows_nothing() -> None:
+    assert loading.shadowed(ROOT, ["supervisor.tasks:tasks"]) is None
+
+
+def test_a_package_without_a_file_of_its_own_owns_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ipc.py").write_text("")
+    monkeypatch.setattr(ipc, "__file__", None)
+
+    assert loading.shadowed(tmp_path) == "ipc"

@@ -1,0 +1,66 @@
+"""What a forked child undoes; that it does so is seen in test_nursery."""
+
+import sys
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from supervisor import newborn
+
+
+def test_generators_that_were_loaded_are_reseeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    reseeded: list[str] = []
+    numpy = ModuleType("numpy.random")
+    numpy.seed = lambda: reseeded.append("numpy")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "numpy.random", numpy)
+    monkeypatch.delitem(sys.modules, "uuid_utils", raising=False)
+
+    newborn.reseed()
+
+    assert reseeded == ["numpy"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 250), (-1000, -750), (900, 1000)])
+def test_the_oom_score_is_raised_within_its_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, after: int
+) -> None:
+    score = tmp_path / "oom_score_adj"
+    score.write_text(f"{before}\n")
+    monkeypatch.setattr(newborn, "_OOM_SCORE", score)
+
+    newborn.raise_oom_score()
+
+    assert int(score.read_text()) == after
+
+
+def test_a_score_that_cannot_be_written_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(newborn, "_OOM_SCORE", tmp_path / "not-linux")
+
+    newborn.raise_oom_score()
+
+
+def test_a_closed_stream_does_not_keep_the_other_from_being_flushed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stream(StringIO):
+        flushed = False
+
+        def flush(self) -> None:
+            self.flushed = True
+
+    closed, open_ = StringIO(), Stream()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    monkeypatch.setattr(sys, "stderr", open_)
+
+    newborn.flush()
+
+    assert open_.flushed
+
+
+def test_stacks_are_asked_for_by_a_signal_that_nobody_uses() -> None:
+    assert newborn.dump_signal() > 34

@@ -1,0 +1,71 @@
+"""Signals of the nursery and the workers, in a process of their own."""
+
+import os
+import subprocess
+import sys
+
+from tests.support.nursery import ROOT
+
+
+def in_a_process(code: str) -> str:
+    """What the code prints, run after `quiet_signals` was imported."""
+    prelude = "import os, signal, sys\nfrom supervisor import quiet_signals\n"
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + code],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return done.stdout
+
+
+def test_a_signal_passes_without_effect_and_without_breaking_a_system_call() -> None:
+    shown = in_a_process(
+        "quiet_signals.stand_by()\n"
+        "for number in quiet_signals.QUIET:\n"
+        "    os.kill(os.getpid(), number)\n"
+        "print(len(quiet_signals.QUIET))\n"
+    )
+
+    assert int(shown) == 8
+
+
+def test_what_is_ignored_stays_ignored_as_nohup_means_it() -> None:
+    shown = in_a_process(
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "quiet_signals.stand_by()\n"
+        "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)\n"
+    )
+
+    assert shown == "True\n"
+
+
+def test_a_fork_has_the_defaults_back_but_what_others_handle() -> None:
+    shown = in_a_process(
+        "quiet_signals.reset_in_forks()\n"
+        "quiet_signals.stand_by()\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
+        "if os.fork() == 0:\n"
+        "    for number in (signal.SIGTERM, signal.SIGUSR1):\n"
+        "        print(signal.getsignal(number) is signal.SIG_DFL)\n"
+        "    sys.stdout.flush()\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+
+    assert shown == "True\nFalse\n"
+
+
+def test_blocked_signals_arrive_when_the_block_ends() -> None:
+    shown = in_a_process(
+        "arrived = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: arrived.append(1))\n"
+        "with quiet_signals.blocked():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print(arrived)\n"
+        "print(arrived, signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+    )
+
+    assert shown == "[]\n[1] set()\n"
