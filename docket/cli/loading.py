@@ -1,0 +1,71 @@
+"""Loads the user's code that an option names, and says in one line why it does not load."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+T = TypeVar("T")
+
+
+def trust_working_directory() -> None:
+    """Look for modules in the working directory first, as people expect of `module:attribute`.
+
+    Called once all of ours is imported, so that no file there can take the place of a module of
+    ours or of the standard library.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+
+
+def load(option: str, path: str, loader: Callable[[str], T]) -> T:
+    """What `loader` makes of a path that an option gave.
+
+    Raises:
+        click.BadParameter: it does not load, for whatever reason the user's code has.
+    """
+    try:
+        return loader(path)
+    except Exception as error:
+        raise click.BadParameter(f"{path!r}: {_in_one_line(error)}", param_hint=option) from error
+
+
+def load_attribute(path: str) -> Any:
+    """The object at `module:attribute`.
+
+    Raises:
+        ValueError: the path is not of that form.
+        ImportError, AttributeError, or what the module raises.
+    """
+    module, colon, attribute = path.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError("not of the form module:attribute")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def load_function(path: str) -> Callable[..., Any]:
+    """The function at `module:attribute`; raises as `load_attribute`, and TypeError."""
+    function = load_attribute(path)
+    if not callable(function):
+        raise TypeError(f"a {type(function).__name__}, not a function")
+    return function
+
+
+def _in_one_line(error: Exception) -> str:
+    reason = traceback.format_exception_only(error)[-1].strip()
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and not _is_ours(frame.filename)
+    ]
+    if not frames:
+        return reason
+    return f"{reason} ({frames[-1].filename}, line {frames[-1].lineno})"
+
+
+def _is_ours(filename: str) -> bool:
+    ours = Path(__file__).resolve().parent.parent
+    return Path(filename).resolve().is_relative_to(ours) or filename == importlib.__file__

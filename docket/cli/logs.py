@@ -1,0 +1,61 @@
+"""What a program of ours logs to stderr: rich, plain or json."""
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+#: What every record has; anything else was given by the caller (`extra`).
+_OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, pid, message, what the caller gave as
+    `extra` (a task's logger: docket, worker, task, key, attempt), and exception if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        for name, value in vars(record).items():
+            if name not in _OF_EVERY_RECORD:
+                line.setdefault(name, value)
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configure(level: str, logging_format: str | None) -> None:
+    """Log to stderr from here on; for a program that owns its process.
+
+    Args:
+        level: the least that is shown: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+        logging_format: rich, plain or json; None: rich on a terminal, else plain.
+    """
+    chosen = logging_format or ("rich" if sys.stderr.isatty() else "plain")
+    logging.basicConfig(level=level.upper(), handlers=[_handler(chosen)], force=True)
+
+
+def _handler(logging_format: str) -> logging.Handler:
+    if logging_format == "rich":
+        rich = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="[%X]")
+        rich.setFormatter(logging.Formatter("%(message)s"))
+        return rich
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter()
+        if logging_format == "json"
+        else logging.Formatter(
+            "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S"
+        )
+    )
+    return handler

@@ -1,0 +1,55 @@
+"""Options that several commands have in common."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def docket_options(command: Command) -> Command:
+    """`--docket` and `--url`: which docket a command is about."""
+    name = click.option(
+        "--docket",
+        "docket_name",
+        envvar="DOCKET_NAME",
+        default="docket",
+        metavar="NAME",
+        show_default=True,
+        show_envvar=True,
+        help="Name of the docket.",
+    )
+    url = click.option(
+        "--url",
+        envvar="DOCKET_URL",
+        default="redis://localhost:6379/0",
+        metavar="URL",
+        show_default=True,
+        show_envvar=True,
+        help="Where the docket lives.",
+    )
+    return name(url(command))
+
+
+def logging_options(command: Command) -> Command:
+    """`--logging-level` and `--logging-format`: what goes to stderr, and in which shape."""
+    level = click.option(
+        "--logging-level",
+        envvar="DOCKET_LOGGING_LEVEL",
+        type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False),
+        default="INFO",
+        show_default=True,
+        show_envvar=True,
+        help="Least level that is logged.",
+    )
+    shape = click.option(
+        "--logging-format",
+        envvar="DOCKET_LOGGING_FORMAT",
+        type=click.Choice(["rich", "plain", "json"]),
+        default=None,
+        show_default="rich on a terminal, else plain",
+        show_envvar=True,
+        help="Shape of a log line.",
+    )
+    return level(shape(command))

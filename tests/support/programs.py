@@ -1,0 +1,85 @@
+"""Starts `python -m docket` as a real process, as its users do."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.text import TextReceiveStream
+
+ROOT = Path(__file__).parent.parent.parent
+#: Long enough for a busy machine, short enough for a test that fails.
+PATIENCE_SECONDS = 40.0
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("DOCKET_")}
+    return {**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **extra}
+
+
+async def run_docket(
+    *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Run the program to its end: its exit code, stdout and stderr."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        done = await anyio.run_process(
+            [sys.executable, "-m", "docket", *arguments],
+            cwd=cwd,
+            env=_environment(env or {}),
+            check=False,
+        )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+class Program:
+    """A docket program that runs."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._process = process
+        self._stdout = TextReceiveStream(process.stdout)
+        self._stderr = TextReceiveStream(process.stderr)
+        self.errors = ""
+
+    async def said(self, expected: str) -> None:
+        """Wait until it has said this on stdout."""
+        heard = ""
+        while expected not in heard:
+            heard += await self._stdout.receive()
+
+    async def logged(self, expected: str) -> None:
+        """Wait until it logs this (once more)."""
+        heard = ""
+        while expected not in heard:
+            chunk = await self._stderr.receive()
+            heard += chunk
+            self.errors += chunk
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait for its end; its exit code."""
+        async for chunk in self._stderr:
+            self.errors += chunk
+        return await self._process.wait()
+
+
+@asynccontextmanager
+async def docket_program(*arguments: str) -> AsyncIterator[Program]:
+    """The program while it runs; killed at the end if it still does."""
+    process = await anyio.open_process(
+        [sys.executable, "-m", "docket", *arguments], cwd=ROOT, env=_environment({})
+    )
+    async with process:
+        try:
+            with anyio.fail_after(PATIENCE_SECONDS):
+                yield Program(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
