@@ -23,8 +23,9 @@ class Booting:
             self._declare_ready(consuming, now)
         elif self._is_over(now):
             within = durations.brief(ground.config.boot_timeout.total_seconds())
-            because = f": {ground.last_error}" if ground.last_error else ""
-            self._ending.boot_failed(f"no worker was ready within {within}{because}", now)
+            unsaid = f"none said why; is the server at {ground.config.display_url} reachable?"
+            because = ground.last_error or unsaid
+            self._ending.boot_failed(f"no worker was ready within {within}: {because}", now)
 
     def _is_over(self, now: float) -> bool:
         """Timed from the first code that was loaded: an import may take as long as it takes."""

@@ -7,6 +7,7 @@ from ipc.messages import ToWorker
 from supervisor.adoption import BLAME_NOBODY, AdoptionQueue
 from supervisor.children import Cause, Incarnation, Registry
 from supervisor.config import SupervisorConfig, usable_cpus
+from supervisor.deaths import tell_status
 from supervisor.drain import Drain
 from supervisor.edge import Edge
 from supervisor.generations import Generations, Nursery
@@ -71,6 +72,14 @@ class Ground:
             nursery.condemned = True
             self.edge.kill_nursery(nursery.generation)
 
+    def explain(self, pid: int, reason: str) -> None:
+        """How that process died is known now: say so where it was said that it just did."""
+        before, after = unexplained(pid), f"(pid {pid}): {reason}"
+        if self.last_error is not None:
+            self.last_error = self.last_error.replace(before, after)
+        if self.drain is not None and self.drain.reason is not None:
+            self.drain.reason = self.drain.reason.replace(before, after)
+
     @property
     def server_is_away(self) -> bool:
         """Whether some worker is alive and waits for the server."""
@@ -123,3 +132,8 @@ def describe(worker: Incarnation) -> str:
     """`worker 3 (pid 12)` for log lines."""
     name = f"worker {worker.slot}" if worker.slot else "the adopter"
     return f"{name} (pid {worker.pid})" if worker.pid is not None else name
+
+
+def unexplained(pid: int) -> str:
+    """What is said of a death before its status is known, in `last_error` and what quotes it."""
+    return f"(pid {pid}): {tell_status(None)}"

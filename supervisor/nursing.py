@@ -135,11 +135,13 @@ class Nursing:
             self._tell_not_spawned(worker, Cause.SPAWN, reason, now)
 
     def _reaped(self, message: Exited) -> None:
-        self._obituaries.reaped(message.pid, message.status)
+        died = tell_status(message.status)
+        self._obituaries.reaped(message.pid, died)
+        self._ground.explain(message.pid, died)
         log.debug(
             "pid %d was reaped: %s; %.2f s of CPU, at most %.1f MB",
             message.pid,
-            tell_status(message.status),
+            died,
             message.user_seconds + message.system_seconds,
             message.max_rss_bytes / 1e6,
         )

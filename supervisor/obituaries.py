@@ -34,11 +34,11 @@ class Obituaries:
         else:
             self._pending[worker.pid] = _Pending(who, following)
 
-    def reaped(self, pid: int, status: int) -> None:
+    def reaped(self, pid: int, reason: str) -> None:
         """The nursery knows how that one died."""
         pending = self._pending.pop(pid, None)
         if pending is not None:
-            _tell(pending.who, tell_status(status), pending.following)
+            _tell(pending.who, reason, pending.following)
 
     def tick(self) -> None:
         """Whoever was still waited for at the last tick is not reaped yet: its group lingers."""

@@ -65,6 +65,11 @@ class Inlet:
         # sleeps in select wakes up.
         self._previous_wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
+    @property
+    def installed(self) -> bool:
+        """Whether the handlers are in place."""
+        return bool(self._previous)
+
     def remove(self) -> None:
         """Give the handlers back to whoever had them. Twice is fine."""
         if not self._previous:

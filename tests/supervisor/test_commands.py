@@ -1,0 +1,147 @@
+"""The command line: its default command, its one-line faults, its lazy commands."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from supervisor import cli, commands
+from supervisor.config import SupervisorConfig
+from supervisor.errors import AddressInUse, BootFailure, SupervisorError
+from supervisor.signals import Inlet
+
+
+class FakeRun:
+    """Stands for the run of a pool: what it was asked for, and how it ends."""
+
+    ends_with: int | SupervisorError = 0
+    asked: SupervisorConfig | None = None
+
+    def __init__(self, config: SupervisorConfig, inlet: Inlet | None) -> None:
+        FakeRun.asked = config
+
+    def run(self) -> int:
+        if isinstance(self.ends_with, SupervisorError):
+            raise self.ends_with
+        return self.ends_with
+
+
+@pytest.fixture(autouse=True)
+def fake_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "Supervisor", FakeRun)
+    monkeypatch.setattr(FakeRun, "asked", None)
+    for name in ("DOCKET_NAME", "DOCKET_URL", "DOCKET_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def end_of(arguments: list[str]) -> int | str | None:
+    inlet = Inlet()
+    try:
+        with pytest.raises(SystemExit) as end:
+            commands.main(inlet, arguments)
+        return end.value.code
+    finally:
+        inlet.close()
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"]])
+def test_run_is_the_default_command(arguments: list[str]) -> None:
+    assert end_of(arguments) == 0
+    assert FakeRun.asked == SupervisorConfig()
+
+
+def test_options_need_no_command_before_them() -> None:
+    words = ["--processes", "3", "--no-preload", "--tasks", "a:b", "--tasks", "c:d"]
+    assert end_of(words) == 0
+    assert FakeRun.asked == SupervisorConfig(processes=3, preload=False, tasks=("a:b", "c:d"))
+
+
+def test_the_exit_code_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeRun, "ends_with", 4)
+    assert end_of([]) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(AddressInUse("the port is taken"), 2), (BootFailure("there\nis\nno server"), 3)],
+)
+def test_an_error_of_ours_is_one_line_and_its_own_code(
+    error: SupervisorError,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(FakeRun, "ends_with", error)
+    assert end_of([]) == code
+    assert capsys.readouterr().err == f"docket-supervisor: {' '.join(str(error).split())}\n"
+
+
+@pytest.mark.parametrize("words", [["--speed"], ["run", "extra"], ["--processes"]])
+def test_wrong_words_are_one_line_and_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end_of(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_config_file_is_read_by_option_or_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pool.toml"
+    file.write_text("processes = 7")
+    assert end_of(["--config", str(file)]) == 0
+    assert FakeRun.asked == SupervisorConfig(processes=7)
+    monkeypatch.setenv("DOCKET_SUPERVISOR_CONFIG", str(file))
+    assert end_of([]) == 0
+    assert FakeRun.asked == SupervisorConfig(processes=7)
+
+
+def test_help_lists_the_commands_without_importing_them() -> None:
+    result = CliRunner().invoke(commands.docket_supervisor, ["--help"])
+    assert result.exit_code == 0
+    assert "demo" in result.output
+    assert "run" in result.output
+
+
+def test_help_of_run_lists_every_option() -> None:
+    result = CliRunner().invoke(commands.docket_supervisor, ["run", "--help"])
+    assert result.exit_code == 0
+    assert "--stall-timeout DURATION" in result.output
+    assert "DOCKET_SUPERVISOR_HTTP" in result.output
+
+
+def test_a_command_that_lives_elsewhere_is_imported_when_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module: Any = ModuleType("supervisor.demo")
+    module.demo = click.Command("demo", callback=lambda: 1)
+    monkeypatch.setitem(sys.modules, "supervisor.demo", module)
+    assert end_of(["demo"]) == 1
+
+
+def test_an_interruption_is_a_clean_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: FakeRun) -> int:
+        raise click.Abort
+
+    monkeypatch.setattr(FakeRun, "run", interrupt)
+    assert end_of([]) == 0
+
+
+def test_the_program_has_its_handlers_before_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    stood: list[bool] = []
+
+    class Commands:
+        @staticmethod
+        def main(inlet: Inlet) -> None:
+            stood.append(inlet.installed)
+
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Commands)
+    try:
+        cli.main()
+    finally:
+        cli.inlet.remove()
+    assert stood == [True]

@@ -1,0 +1,123 @@
+"""What cannot work is refused by the config itself, with the name of the option."""
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from supervisor.config import Address, SupervisorConfig, usable_cpus, without_password
+from supervisor.errors import InvalidOption
+
+
+def test_the_defaults_are_those_of_the_operators_contract() -> None:
+    config = SupervisorConfig()
+    assert config.processes == usable_cpus()
+    assert config.tasks == ("docket.tasks:standard_tasks",)
+    assert (config.docket, config.url) == ("docket", "redis://localhost:6379/0")
+    assert config.boot_timeout == config.drain_timeout == timedelta(seconds=30)
+    assert config.stall_warning == timedelta(seconds=5)
+    assert config.stall_timeout == config.restart_window == timedelta(seconds=60)
+    assert config.restarts_allowed == 10 * config.processes
+    assert (config.max_deliveries, config.http, config.preload) == (3, None, True)
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SupervisorConfig().processes = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "option"),
+    [
+        ({"processes": 0}, "--processes"),
+        ({"processes": 5000}, "--processes"),
+        ({"concurrency": 0}, "--concurrency"),
+        ({"message_batch": 0}, "--message-batch"),
+        ({"max_deliveries": 0}, "--max-deliveries"),
+        ({"max_restarts": -1}, "--max-restarts"),
+        ({"boot_timeout": timedelta(0)}, "--boot-timeout"),
+        ({"drain_timeout": timedelta(seconds=-1)}, "--drain-timeout"),
+        ({"stall_warning": timedelta(milliseconds=10)}, "--stall-warning"),
+        ({"stall_timeout": timedelta(seconds=2)}, "--stall-timeout"),
+        ({"docket": ""}, "--docket"),
+        ({"docket": "a{b"}, "--docket"),
+        ({"tasks": ()}, "--tasks"),
+        ({"tasks": ("shop.tasks",)}, "--tasks"),
+        ({"tasks": ("shop-tasks:all",)}, "--tasks"),
+        ({"fallback_task": "nothing"}, "--fallback-task"),
+        ({"dependencies": ":"}, "--dependencies"),
+        ({"logging_level": "LOUD"}, "--logging-level"),
+        ({"logging_format": "xml"}, "--logging-format"),
+    ],
+)
+def test_a_value_outside_of_what_is_accepted_is_refused(
+    values: dict[str, Any], option: str
+) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        SupervisorConfig(**values)
+    assert refused.value.option == option
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost:6379/0",
+        "rediss://user:secret@host/1?ssl_cert_reqs=none",
+        "unix:///run/valkey.sock",
+        "unix://user@/run/valkey.sock?db=1",
+        "valkey://host",
+        "redis+cluster://a:1,b:2",
+        "redis+sentinel://a:26379,b:26379/master/0",
+        "memory://",
+        "memory://orders",
+        "embedded:///var/lib/orders",
+    ],
+)
+def test_the_forms_of_a_url_are_accepted(url: str) -> None:
+    assert SupervisorConfig(url=url).is_embedded is url.startswith(("memory", "embedded"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "http://:secret@host",
+        "redis://host:port/0",
+        "redis://[::1/0",
+        "embedded://relative/path",
+        "unix://run/valkey.sock",
+    ],
+)
+def test_another_url_is_refused_and_its_password_not_shown(url: str) -> None:
+    with pytest.raises(InvalidOption, match="--url: got") as refused:
+        SupervisorConfig(url=url)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
+        ("redis://me:secret@host", "redis://me:***@host"),
+        ("redis://host/0?password=secret&db=1", "redis://host/0?password=***&db=1"),
+        ("redis+sentinel://a:1,b:2/m/0", "redis+sentinel://a:1,b:2/m/0"),
+        ("memory://", "memory://"),
+        ("memory://orders", "memory://orders"),
+        ("embedded:///data", "embedded:///data"),
+        ("unix:///run/v.sock", "unix:///run/v.sock"),
+        ("redis://[::1/0", "(unreadable)"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+def test_restarts_are_allowed_as_told() -> None:
+    assert SupervisorConfig(max_restarts=0).restarts_allowed == 0
+
+
+def test_an_address_of_ipv6_is_shown_in_brackets() -> None:
+    assert str(Address("::1", 80)) == "[::1]:80"
+    assert str(Address("127.0.0.1", 80)) == "127.0.0.1:80"

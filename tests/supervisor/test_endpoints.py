@@ -1,0 +1,129 @@
+"""The small HTTP server: what probes do right, and what they do wrong."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import pytest
+
+from supervisor import endpoints
+from supervisor.config import Address
+from supervisor.endpoints import Answer, Endpoints, text
+from supervisor.errors import AddressInUse
+
+pytestmark = pytest.mark.anyio
+
+LOOPBACK = Address("127.0.0.1", 0)
+
+
+def broken() -> Answer:
+    raise RuntimeError("no answer")
+
+
+HANDLERS = {"/livez": lambda: text(HTTPStatus.OK, "ok"), "/broken": broken}
+
+
+@asynccontextmanager
+async def serving() -> AsyncGenerator[Address]:
+    server = Endpoints(LOOPBACK, HANDLERS)
+    address = await server.start()
+    try:
+        yield address
+    finally:
+        await server.stop()
+        await server.stop()
+
+
+async def ask(address: Address, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(request)
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_a_path_is_answered_with_its_length_and_the_connection_closed() -> None:
+    async with serving() as address:
+        answer = await ask(address, b"GET /livez?verbose HTTP/1.1\r\nHost: x\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Content-Length: 3" in head
+    assert b"Connection: close" in head
+    assert body == b"ok\n"
+
+
+async def test_a_head_has_no_body() -> None:
+    async with serving() as address:
+        answer = await ask(address, b"HEAD /livez HTTP/1.0\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"Content-Length: 3" in answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /else HTTP/1.1\r\n\r\n", b"404 Not Found"),
+        (b"POST /livez HTTP/1.1\r\n\r\n", b"405 Method Not Allowed"),
+        (b"GET /broken HTTP/1.1\r\n\r\n", b"500 Internal Server Error"),
+        (b"nonsense\r\n\r\n", b"400 Bad Request"),
+        (b"GET /livez SPDY/9\r\n\r\n", b"400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000, b"400 Bad Request"),
+    ],
+)
+async def test_what_cannot_be_answered_is_told(request_: bytes, status: bytes) -> None:
+    async with serving() as address:
+        answer = await ask(address, request_)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+
+
+async def test_a_request_that_breaks_off_is_told_and_an_empty_one_is_nothing() -> None:
+    async with serving() as address:
+        for request, beginning in ((b"GET /li", b"HTTP/1.1 400"), (b"", b"")):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(request)
+            writer.write_eof()
+            assert (await reader.read()).startswith(beginning)
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_headers_that_never_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "HEADER_SECONDS", 0.05)
+    async with serving() as address:
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(b"GET /livez HTTP/1.1\r\n")
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "MAX_CONNECTIONS", 1)
+    async with serving() as address:
+        first, first_writer = await asyncio.open_connection(address.host, address.port)
+        first_writer.write(b"GET /livez HTTP/1.1\r\n")
+        await first_writer.drain()
+        second, second_writer = await asyncio.open_connection(address.host, address.port)
+        assert await second.read() == b""
+        first_writer.write(b"\r\n")
+        assert (await first.read()).startswith(b"HTTP/1.1 200")
+        for writer in (first_writer, second_writer):
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_stopping_ends_the_connections_that_are_open() -> None:
+    async with serving() as address:
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(b"GET /livez HTTP/1.1\r\n")
+        assert (await ask(address, b"GET /livez HTTP/1.1\r\n\r\n")).endswith(b"ok\n")
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_an_address_that_is_taken_is_told_by_its_option() -> None:
+    async with serving() as address:
+        with pytest.raises(AddressInUse, match=rf"^--http: cannot listen on {address}"):
+            await Endpoints(address, HANDLERS).start()
