@@ -2,6 +2,7 @@
 
     DocketError
     ├── ServerUnavailable          (also redis.exceptions.ConnectionError)
+    ├── ConnectionClosed           a docket was closed while it was still in use
     ├── EmbeddedServerError        the private server of memory:// or embedded:// did not start
     │   └── EmbeddedFolderInUse    its folder belongs to a server that still runs
     ├── MissingExtra               (also ImportError) an optional package is not installed
@@ -26,6 +27,10 @@ class DocketError(Exception):
 
 class ServerUnavailable(DocketError, redis_exceptions.ConnectionError):
     """Redis or Valkey could not be reached, or does not serve at the moment."""
+
+
+class ConnectionClosed(DocketError):
+    """The docket was closed while somebody still used it; no server's fault, so not retried."""
 
 
 class EmbeddedServerError(DocketError):

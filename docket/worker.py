@@ -13,7 +13,7 @@ from typing import Self
 
 from docket.codec import encode_error
 from docket.docket import Docket
-from docket.errors import DocketError, PoisonTask, ServerUnavailable
+from docket.errors import ConnectionClosed, DocketError, PoisonTask, ServerUnavailable
 from docket.execution import TaskFunction
 from docket.instrumentation import Counters
 from docket.lifecycle import HandedBack
@@ -27,6 +27,8 @@ from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, S
 
 logger = logging.getLogger("docket.worker")
 
+#: After how long without a server a worker that starts says that it waits for one, in seconds.
+PATIENCE_SECONDS = 1.0
 #: How long a worker that ends waits for an absent server, in seconds; what it could not record
 #: then is redelivered.
 GOODBYE_SECONDS = 5.0
@@ -199,7 +201,8 @@ class Worker:
         executor = Executor(
             self.docket, self, self._runs, exchanger, self.counters, self._supervision
         )
-        await self._register_patiently()
+        if not await self._register_patiently(exchanger):
+            return
         try:
             async with crew.at_work():
                 self._supervision.ready()
@@ -210,9 +213,13 @@ class Worker:
                     # stopped, and recorded as handed back before we are.
                     self._hand_back()
                     exchanger.drain()
-                    with suppress(TimeoutError):
+                    with suppress(TimeoutError, ConnectionClosed):
                         async with asyncio.timeout(GOODBYE_SECONDS):
                             await exchanger.run(executor.start, self._register)
+                    raise
+                except Exception:
+                    # Others will run what runs here: it must not go on beside them.
+                    self._hand_back()
                     raise
         finally:
             await self._unregister()
@@ -246,15 +253,19 @@ class Worker:
             self._consumer.name, tuple(self.docket.tasks), consumer_lifetime(self.docket)
         )
 
-    async def _register_patiently(self) -> None:
+    async def _register_patiently(self, exchanger: Exchanger) -> bool:
+        """Register as soon as there is a server; False if we are to drain before."""
         failures = 0
-        while True:
+        while not exchanger.draining:
             try:
-                return await self._register()
+                await self.docket.connections.pipeline.connected(PATIENCE_SECONDS)
+                await self._register()
+                return True
             except ServerUnavailable as error:
                 failures += 1
                 self._supervision.waiting(str(error))
                 await asyncio.sleep(backoff_seconds(failures))
+        return False
 
     async def _unregister(self) -> None:
         """Strike ourselves off; a run that would not end, if there is one, goes to others."""
@@ -262,7 +273,7 @@ class Worker:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await self.docket.records.ring()
                 await self.adopt(self._consumer.name, blame=NOBODY)
-        except (ServerUnavailable, TimeoutError) as error:
+        except (ServerUnavailable, ConnectionClosed, TimeoutError) as error:
             logger.warning(
                 "Worker %s ends while the server is away (%r): what it has not recorded is "
                 "redelivered when others notice that its heartbeat stopped",

@@ -100,6 +100,11 @@ class Exchanger:
         self._draining = True
         self.look()
 
+    @property
+    def draining(self) -> bool:
+        """Whether it claims no more."""
+        return self._draining
+
     def fail(self, error: BaseException) -> None:
         """A service of this worker broke: `run` raises its error, and the worker with it."""
         self._fault = error

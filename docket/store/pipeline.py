@@ -23,7 +23,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from docket.errors import ServerUnavailable
+from docket.errors import ConnectionClosed, ServerUnavailable
 from docket.store.endpoint import DirectWrites, Endpoint, backoff_seconds, is_unavailable
 from docket.store.scripts import Script
 
@@ -69,6 +69,7 @@ class Pipeline:
     def open(self) -> None:
         """Begin to connect, and go on doing so until `close`."""
         if self._runner is None:
+            self._connected.clear()
             self._runner = asyncio.create_task(self._run(), name="docket pipeline")
 
     async def close(self) -> None:
@@ -87,14 +88,24 @@ class Pipeline:
 
         Raises:
             ServerUnavailable: it did not within that time; the message has the last cause.
+            ConnectionClosed: it was closed, or never opened.
         """
-        if self._connected.is_set():
+        if self._connection is not None:
             return
+        self._refuse_when_closed()
         try:
             await asyncio.wait_for(self._connected.wait(), patience_seconds)
         except TimeoutError:
             cause = self._failure or "no answer"
             raise self._endpoint.unavailable("connect", cause) from self._failure
+        self._refuse_when_closed()
+
+    def _refuse_when_closed(self) -> None:
+        if self._runner is None or self._runner.done():
+            raise ConnectionClosed(
+                f"The connection to {self._endpoint.display_url} was closed while it was in use: "
+                "let workers and calls end before their docket does"
+            )
 
     @property
     def is_connected(self) -> bool:
@@ -183,6 +194,8 @@ class Pipeline:
                 await asyncio.sleep(backoff_seconds(failures))
         finally:
             self._fail_all("the connection was closed")
+            # Wakes who waits for a connection: there will be none.
+            self._connected.set()
 
     def _lost(self, error: Exception, failures: int) -> None:
         self._failure = error
