@@ -6,7 +6,6 @@ scheduled here. Delays are relative, so that no clock but the server's has a say
 
 from __future__ import annotations
 
-from copy import copy
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
@@ -46,8 +45,10 @@ class Retry(FailureHandler[Any], ProvidedDependency[Any]):
         return cls(attempts=None, delay=delay)
 
     def provide(self, run: TaskRun) -> Self:
-        # Not constructed anew: subclasses have constructors of their own.
-        of_this_run = copy(self)
+        # Not constructed anew, as subclasses have constructors of their own; nor by copy.copy,
+        # which asks a class how it wants to be copied and takes four times as long as this.
+        of_this_run = type(self).__new__(type(self))
+        vars(of_this_run).update(vars(self))
         of_this_run.attempt = run.execution.attempt
         return of_this_run
 

@@ -221,3 +221,14 @@ async def test_a_server_that_is_not_there_is_waited_for_and_three_signals_end_th
         assert await program.ended() == 0
 
     assert "Traceback" not in program.errors
+
+
+async def test_an_embedded_server_that_cannot_start_is_one_clear_line(tmp_path: Path) -> None:
+    folder = tmp_path / "a-file"
+    folder.write_text("in the way")
+
+    code, _, errors = await run_docket("worker", "--url", f"embedded://{folder}")
+
+    assert code == 1
+    assert errors.startswith("Error: cannot start embedded://")
+    assert "Traceback" not in errors
