@@ -78,6 +78,11 @@ class Keys:
         """STREAM: strike and restore instructions."""
         return self.key("strikes")
 
+    @cached_property
+    def watch(self) -> str:
+        """STRING: since when (server milliseconds) leases have been swept without a gap; expires."""
+        return self.key("watch")
+
     def worker_tasks(self, consumer: str) -> str:
         """SET: names of the functions a consumer can run."""
         return self.key(f"worker-tasks:{consumer}")

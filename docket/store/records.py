@@ -109,7 +109,9 @@ class Records:
         self._ttl = delay_milliseconds(execution_ttl)
         self._streams = (keys.stream, keys.front, keys.suspects, keys.queue, keys.bell)
         #: Schedules tasks; adds made in one turn of the loop share their calls.
-        self.scheduling = Scheduling(pipeline, keys, keeps_records=self._ttl > 0)
+        self.scheduling = Scheduling(
+            pipeline, keys, keeps_records=execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS
+        )
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Every field of a record; empty if there is none."""
@@ -224,7 +226,7 @@ class Records:
                 reply = await self._pipeline.call(
                     scripts.RECLAIM,
                     [*self._streams, self._keys.epochs],
-                    [self._keys.prefix, consumer, epoch, letter, start, *running],
+                    [self._keys.prefix, consumer, epoch, letter, start, self._ttl, *running],
                 )
                 _raise_refusal(reply[0])
                 _, now, start, taken = reply
@@ -270,10 +272,13 @@ class Records:
         return now, promoted, None if due < 0 else due
 
     async def sweep(self, redelivery_timeout: timedelta) -> int:
-        """Put runs whose lease ended to the front; how many."""
+        """Put runs whose lease ended to the front; how many: up to 100 a stream.
+
+        Nothing at first: it judges only what it has watched for half the timeout without a gap.
+        """
         return await self._pipeline.call(
             scripts.SWEEP,
-            self._streams,
+            [*self._streams, self._keys.watch],
             [self._keys.prefix, delay_milliseconds(redelivery_timeout), self._ttl],
         )
 

@@ -66,8 +66,9 @@ class Scheduling:
     Args:
         pipeline: the connection.
         keys: of the docket.
-        keeps_records: whether records outlive their execution. If not, a request whose reply was
-            lost is not sent again: it could not be told from one that ran already.
+        keeps_records: whether the record of an ended execution outlives every attempt to send its
+            request again. If not, a request whose reply was lost is not sent again: it could not
+            be told from one that ran already.
     """
 
     def __init__(self, pipeline: Pipeline, keys: Keys, *, keeps_records: bool) -> None:
@@ -92,7 +93,10 @@ class Scheduling:
         Raises:
             ServerUnavailable: the server stayed away for PATIENCE_SECONDS. A LostReply among
                 them says that the request may have taken effect.
+            TypeError, ValueError: the key cannot be written (a lone surrogate, say).
         """
+        # Here, where it is the caller's alone: in the batch it would fail the others as well.
+        self._keys.record(request.key).encode()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Scheduled] = loop.create_future()
         if not self._batch:

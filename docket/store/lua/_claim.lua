@@ -40,11 +40,15 @@ local function is_queued(state)
 end
 
 -- Claims up to `want` from one stream. Entries are read a few at a time at first: what is read is pending, and
--- must be claimed, so the payload limit can only be kept between two reads. Returns how many were claimed.
+-- must be claimed, so the payload limit can only be kept between two reads, by the average so far. Returns how many
+-- were claimed.
 local function take(letter, consumer, want, now)
   local count, step = 0, 8
   while count < want and reads < READ_LIMIT and taken_bytes < PAYLOAD_LIMIT do
     local size = math.min(want - count, step)
+    if taken_bytes > 0 then
+      size = math.min(size, math.ceil((PAYLOAD_LIMIT - taken_bytes) * #taken / (taken_bytes * CLAIM_WIDTH)))
+    end
     local entries = read_new(letter, consumer, size)
     reads = reads + #entries
     for _, e in ipairs(entries) do

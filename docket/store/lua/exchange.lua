@@ -10,7 +10,7 @@
 --       8.. seven values an outcome: kind, key, entry, generation, a, b, c ('' for none)
 --           C completed: a result                  F failed: a error payload, b error text
 --           X cancelled                            A again: a delay (ms), b attempt, c call payload
---           H handed back                          S superseded: removes its entry only
+--           H handed back                          S superseded: removes its entry only, if no record needs it
 -- Reply {'refused'}  the consumer is not registered (it was struck off): take a new name
 --       {'stale'}    an older epoch: this call came late and did nothing
 --       {'ok', now (ms), more: 1 if another call may find ready tasks, left: tasks left or -1,
@@ -74,11 +74,21 @@ local records = {}
 for i = FIRST, #ARGV, WIDTH do
   records[i] = read_record(ARGV[i + 1])
 end
+-- An entry that a live record names is how that execution is found again. Of those, only what is ours goes: a worker
+-- that was struck off hands in outcomes under its new name before the adoption of its old one is through.
+local function is_found_by(record, entry)
+  return record.entry == entry and (record.state == 'running' or record.state == 'queued')
+end
+
 -- Entries leave their stream together: two calls a stream instead of two a task.
-local ended = {s = {}, f = {}, x = {}}
+local ended, ours = {s = {}, f = {}, x = {}}, {}
 for i = FIRST, #ARGV, WIDTH do
-  local ids = ended[string.sub(ARGV[i + 2], 1, 1)]
-  ids[#ids + 1] = string.sub(ARGV[i + 2], 2)
+  local entry = ARGV[i + 2]
+  ours[i] = ARGV[i] ~= 'S' and owned(records[i], entry, ARGV[i + 3], consumer)
+  if ours[i] or not is_found_by(records[i], entry) then
+    local ids = ended[string.sub(entry, 1, 1)]
+    ids[#ids + 1] = string.sub(entry, 2)
+  end
 end
 for letter, ids in pairs(ended) do
   if #ids > 0 then
@@ -88,7 +98,7 @@ for letter, ids in pairs(ended) do
 end
 local superseded = {}
 for i = FIRST, #ARGV, WIDTH do
-  if ARGV[i] ~= 'S' and owned(records[i], ARGV[i + 2], ARGV[i + 3], consumer) then
+  if ours[i] then
     apply(i, records[i])
   else
     superseded[#superseded + 1] = (i - FIRST) / WIDTH
@@ -100,6 +110,10 @@ local took = 0
 if want > 0 then
   if ARGV[5] == '1' and redis.call('XLEN', KEYS[3]) > 0 then
     took = take('x', consumer, 1, NOW_TEXT)
+    -- We take one and no more: the others are for the next idle worker now, not for us later.
+    if took == 1 and redis.call('XLEN', KEYS[3]) > 1 then
+      ring()
+    end
   end
   took = took + take('f', consumer, want - took, NOW_TEXT)
   took = took + take('s', consumer, want - took, NOW_TEXT)

@@ -4,7 +4,8 @@
 -- reclaim: after a lost reply, take those of our own pending entries that we do not run.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 epochs
--- ARGV  1 prefix  2 consumer  3 epoch  4 letter of the stream  5 id to go on from, '-' to begin  6.. entries we run
+-- ARGV  1 prefix  2 consumer  3 epoch  4 letter of the stream  5 id to go on from, '-' to begin
+--       6 execution_ttl (ms)  7.. entries we run
 -- Reply {'refused'} | {'stale'} | {'ok', now (ms), id to go on from | '', taken: see _claim.lua}
 local consumer = ARGV[2]
 local epoch = redis.call('HGET', KEYS[6], consumer)
@@ -16,12 +17,24 @@ if epoch ~= ARGV[3] then
 end
 local now, letter = server_now(), ARGV[4]
 local running = {}
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   running[ARGV[i]] = true
 end
 local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, ARGV[5], '+', READ_LIMIT, consumer)
 if pending.err then
   return {'ok', now, '', taken}
+end
+
+local function take_back(key, entry)
+  local record = read_record(key)
+  if record.cancel and record.entry == entry then
+    drop_entry(entry)
+    return finish(key, 'cancelled', now, tonumber(ARGV[6]), record)
+  end
+  -- queued: a failover rolled our claim back, and the record names this very entry again.
+  claim(consumer, key, entry, string.format('%d', now), function(state)
+    return state == 'queued' or (state == 'running' and record.worker == consumer)
+  end)
 end
 
 local cursor = ''
@@ -37,11 +50,7 @@ for i, p in ipairs(pending) do
     if not key then
       drop_entry(entry)
     else
-      local owner = redis.call('HGET', RECORDS .. key, 'worker')
-      -- queued: a failover rolled our claim back, and the record names this very entry again.
-      claim(consumer, key, entry, string.format('%d', now), function(state)
-        return state == 'queued' or (state == 'running' and owner == consumer)
-      end)
+      take_back(key, entry)
     end
   end
   if i == READ_LIMIT then

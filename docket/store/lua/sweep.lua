@@ -2,10 +2,18 @@
 --@include _records.lua
 -- sweep: put runs whose lease ended to the front, up to 100 a stream. Nobody is blamed.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 watch
 -- ARGV  1 prefix  2 redelivery timeout (ms)  3 execution_ttl (ms)
 -- Reply how many were moved
-local now, ttl, moved = server_now(), tonumber(ARGV[3]), 0
+local now, timeout, ttl, moved = server_now(), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
+
+-- Since when sweeps follow each other without a gap. After an outage, or a server that stood still, every lease looks
+-- lost: whoever lives is given half the timeout to renew its own, twice what it needs.
+local since = tonumber(redis.call('GET', KEYS[6]) or now)
+redis.call('SET', KEYS[6], since, 'PX', math.max(1000, math.ceil(timeout / 2)))
+if now - since < timeout / 2 then
+  return 0
+end
 
 local function move(key, entry, consumer)
   local record = read_record(key)
@@ -23,7 +31,7 @@ local function move(key, entry, consumer)
 end
 
 for letter, stream in pairs(STREAMS) do
-  local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', ARGV[2], '-', '+', 100)
+  local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', timeout, '-', '+', 100)
   for _, p in ipairs(pending.err and {} or pending) do
     local key = key_of(letter, p[1])
     if key then

@@ -1,0 +1,220 @@
+"""The store of one docket laid open: its transitions as calls, its whole state as a value."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from docket.store.connection import Connections
+from docket.store.keys import Keys
+from docket.store.records import Claim, Exchanged, OutcomeRow, Records
+from docket.store.scheduling import Scheduled, ScheduleRequest
+
+#: Nothing in these tests takes seconds; this is where one that hangs ends.
+PATIENCE_SECONDS = 15.0
+POISON = (b"poison", "PoisonTask: too many")
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything a docket has in Redis.
+
+    records: fields of each record. places: entry -> key, entries named by letter and id.
+    pending: entry -> consumer. queue: key -> when. token: whether the bell holds one.
+    """
+
+    records: dict[str, dict[str, str]]
+    places: dict[str, str]
+    pending: dict[str, str]
+    queue: dict[str, int]
+    token: bool
+    workers: frozenset[str]
+    epochs: dict[str, str]
+
+    def where(self, key: str) -> list[str]:
+        """The entries that carry a key."""
+        return [entry for entry, found in self.places.items() if found == key]
+
+    def faults(self) -> list[str]:
+        """What breaks the rule that a live record is in exactly one place, where it is found."""
+        faults = [fault for key in self.records if (fault := self._fault(key)) is not None]
+        live = {"scheduled", "queued", "running"}
+        named = {r.get("entry") for r in self.records.values() if r["state"] in live}
+        for entry, key in self.places.items():
+            if entry not in named and entry not in self.pending:
+                faults.append(f"entry {entry} of {key} waits and nobody owns it")
+        for key in self.queue:
+            if self.records.get(key, {}).get("state") != "scheduled":
+                faults.append(f"{key} is in the queue and not scheduled")
+        return faults
+
+    def _fault(self, key: str) -> str | None:
+        record = self.records[key]
+        entry, state = record.get("entry", ""), record["state"]
+        match state:
+            case "scheduled":
+                sound = self.queue.get(key) == int(record["when"]) and not entry
+            case "queued":
+                sound = self.places.get(entry) == key and entry not in self.pending
+            case "running":
+                sound = self.places.get(entry) == key
+                sound = sound and self.pending.get(entry) == record["worker"]
+            case _:
+                sound = entry not in self.places and entry not in self.pending
+        return None if sound else f"{key} is {state} and is not where it should be: {record}"
+
+
+class Store:
+    """Made by `store_at`.
+
+    Attributes:
+        records: the transitions.
+        client: redis-py's, to look and to break things.
+    """
+
+    def __init__(self, connections: Connections, keys: Keys, execution_ttl: timedelta) -> None:
+        self.connections = connections
+        self.keys = keys
+        self.records = Records(connections.pipeline, keys, execution_ttl)
+        self.client: Redis = connections.client()
+
+    async def add(
+        self,
+        key: str = "k",
+        *,
+        delay_seconds: float | None = None,
+        replace: Literal[0, 1] = 0,
+        token: str = "",
+        call: bytes = b"call",
+        expected: int = 0,
+    ) -> Scheduled:
+        when = "" if delay_seconds is None else await self.now() + round(delay_seconds * 1000)
+        request = ScheduleRequest(
+            key=key,
+            function="f",
+            call=call,
+            when=when,
+            attempt=1,
+            token=token or self.records.scheduling.token(),
+            replace=replace,
+            expected_generation=expected,
+        )
+        return await self.records.scheduling.schedule(request)
+
+    async def now(self) -> int:
+        seconds, microseconds = await self.client.time()
+        return seconds * 1000 + microseconds // 1000
+
+    async def register(self, *consumers: str) -> None:
+        for consumer in consumers:
+            await self.records.register(consumer, ["f"], timedelta(minutes=1))
+
+    async def exchange(
+        self,
+        consumer: str = "a",
+        outcomes: Sequence[OutcomeRow] = (),
+        *,
+        want: int = 0,
+        epoch: int = 1,
+        may_take_suspect: bool = True,
+        census: bool = False,
+    ) -> Exchanged:
+        return await self.records.exchange(
+            consumer, epoch, want, outcomes, may_take_suspect=may_take_suspect, census=census
+        )
+
+    async def claim(self, consumer: str = "a", **options: Any) -> Claim:
+        exchanged = await self.exchange(consumer, want=1, **options)
+        assert len(exchanged.claims) == 1
+        return exchanged.claims[0]
+
+    async def adopt(
+        self, consumer: str = "a", blame: str = "everyone", max_deliveries: int = 3
+    ) -> tuple[int, list[str]]:
+        return await self.records.adopt(consumer, blame, max_deliveries, POISON)
+
+    async def state(self) -> State:
+        records = {
+            key.decode().removeprefix(self.keys.record_prefix): _text(
+                await self.client.hgetall(key)
+            )
+            async for key in self.client.scan_iter(match=self.keys.record_prefix + "*", count=1000)
+        }
+        places: dict[str, str] = {}
+        pending: dict[str, str] = {}
+        streams = {"s": self.keys.stream, "f": self.keys.front, "x": self.keys.suspects}
+        for letter, stream in streams.items():
+            for identity, fields in await self.client.xrange(stream):
+                places[letter + identity.decode()] = fields[b"k"].decode()
+            for row in await self._pending_of(stream):
+                pending[letter + row["message_id"].decode()] = row["consumer"].decode()
+        queue = await self.client.zrange(self.keys.queue, 0, -1, withscores=True)
+        return State(
+            records,
+            places,
+            pending,
+            {key.decode(): int(score) for key, score in queue},
+            bool(await self.client.llen(self.keys.bell)),
+            frozenset(n.decode() for n in await self.client.zrange(self.keys.workers, 0, -1)),
+            _text(await self.client.hgetall(self.keys.epochs)),
+        )
+
+    async def _pending_of(self, stream: str) -> list[dict[str, Any]]:
+        try:
+            return await self.client.xpending_range(stream, "workers", "-", "+", 10_000)
+        except ResponseError as error:
+            assert "NOGROUP" in str(error)
+            return []
+
+    async def record(self, key: str = "k") -> dict[str, str]:
+        return _text(await self.client.hgetall(self.keys.record(key)))
+
+    async def sweep_now(self, timeout: timedelta = timedelta(0)) -> int:
+        """A sweep of who has watched for long enough."""
+        await self.client.set(self.keys.watch, 1, px=60_000)
+        return await self.records.sweep(timeout)
+
+    async def rewind_queue(self) -> None:
+        """Makes everything in the queue due."""
+        for key in await self.client.zrange(self.keys.queue, 0, -1):
+            await self.client.zadd(self.keys.queue, {key: 1})
+
+
+def outcome(kind: str, claim: Claim, a: Any = "", b: Any = "", c: Any = "") -> OutcomeRow:
+    """An outcome of a claim, as exchange.lua reads it."""
+    return (kind, claim.key, claim.entry, claim.generation, a, b, c)
+
+
+def _text(fields: dict[bytes, bytes]) -> dict[str, str]:
+    return {k.decode(): v.decode(errors="replace") for k, v in fields.items()}
+
+
+@asynccontextmanager
+async def store_at(
+    url: str, docket_name: str, execution_ttl: timedelta = timedelta(minutes=1)
+) -> AsyncGenerator[Store]:
+    """The store of a docket on the server at `url`."""
+    connections = await Connections.acquire(url)
+    try:
+        yield Store(connections, Keys(docket_name), execution_ttl)
+    finally:
+        await connections.release()
+
+
+async def until(
+    condition: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str = "it"
+) -> None:
+    """Returns when an observable state is reached; looks again as often as the loop allows."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = condition()
+        if (await found) if isinstance(found, Awaitable) else found:
+            return
+        assert time.monotonic() < give_up, f"{what} did not happen within {PATIENCE_SECONDS} s"
+        await asyncio.sleep(0.002)
