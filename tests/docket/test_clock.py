@@ -1,0 +1,65 @@
+"""Instants as whole milliseconds: never early, never out of range."""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docket.clock import (
+    delay_milliseconds,
+    from_milliseconds,
+    now,
+    to_milliseconds,
+)
+
+
+@pytest.fixture
+def in_kathmandu() -> Iterator[None]:
+    """The process lives where no whole number of hours separates it from UTC."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "Asia/Kathmandu"
+    time.tzset()
+    yield
+    if before is None:
+        del os.environ["TZ"]
+    else:
+        os.environ["TZ"] = before
+    time.tzset()
+
+
+@given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=st.timezones()))
+def test_an_instant_comes_back_as_the_same_or_less_than_a_millisecond_later(
+    instant: datetime,
+) -> None:
+    again = from_milliseconds(to_milliseconds(instant))
+
+    assert timedelta(0) <= again - instant.astimezone(UTC) < timedelta(milliseconds=1)
+
+
+def test_now_is_aware() -> None:
+    assert now().tzinfo is UTC
+
+
+@pytest.mark.usefixtures("in_kathmandu")
+def test_a_naive_instant_is_local_time() -> None:
+    naive = datetime(2024, 1, 1, 12, 0)
+    aware = datetime(2024, 1, 1, 12, 0, tzinfo=timezone(timedelta(hours=5, minutes=45)))
+
+    assert to_milliseconds(naive) == to_milliseconds(aware)
+
+
+def test_the_last_instant_of_all_comes_back_instead_of_overflowing() -> None:
+    last = datetime.max.replace(tzinfo=UTC)
+
+    assert last - from_milliseconds(to_milliseconds(last)) < timedelta(milliseconds=1)
+    assert from_milliseconds(10**17) == from_milliseconds(to_milliseconds(last))
+
+
+def test_a_delay_is_whole_milliseconds_and_never_negative() -> None:
+    assert delay_milliseconds(timedelta(seconds=1.5)) == 1500
+    assert delay_milliseconds(0.0016) == 2
+    assert delay_milliseconds(timedelta(seconds=-1)) == 0

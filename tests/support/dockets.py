@@ -1,0 +1,98 @@
+"""Dockets and workers for tests: opened, run in the background, and ended with the test."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from docket import Docket, Execution, Worker
+from docket.supervision import Alone
+
+#: Nothing here takes a second; this is where a test that hangs ends.
+PATIENCE = timedelta(seconds=20)
+
+
+class Told(Alone):
+    """What a worker told its runtime."""
+
+    def __init__(self) -> None:
+        self.is_ready = asyncio.Event()
+        self.is_waiting = asyncio.Event()
+        self.is_draining = asyncio.Event()
+        self.reasons: list[str] = []
+        self.redeliveries: list[str] = []
+
+    def ready(self) -> None:
+        self.is_ready.set()
+
+    def waiting(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self.is_waiting.set()
+
+    def redelivered(self, consumer: str, started_at: float) -> None:
+        self.redeliveries.append(consumer)
+
+    def draining(self) -> None:
+        self.is_draining.set()
+
+
+@asynccontextmanager
+async def at_work(worker: Worker, told: Told | None = None) -> AsyncGenerator[Worker]:
+    """The worker runs while the context lasts, ready from the start; what is left is handed back."""
+    told = told or Told()
+    worker.appoint_steward(True)
+    running = asyncio.create_task(worker.run_supervised(told))
+    try:
+        await soon(told.is_ready.wait())
+        yield worker
+    finally:
+        worker.drain(0)
+        await soon(running)
+
+
+class Gate:
+    """A place in a task where it waits until the test lets it through."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+        #: Of each arrival.
+        self.arrivals: list[Any] = []
+
+    async def pass_through(self, what: Any = None) -> None:
+        self.arrivals.append(what)
+        self.reached.set()
+        await self.opened.wait()
+
+
+async def soon(awaitable: Any) -> Any:
+    """Its value; TimeoutError instead of a test that hangs."""
+    return await asyncio.wait_for(awaitable, PATIENCE.total_seconds())
+
+
+async def result_of(execution: Execution) -> Any:
+    return await execution.get_result(timeout=PATIENCE)
+
+
+async def failure_of(execution: Execution) -> BaseException:
+    """The exception that a task failed with."""
+    try:
+        result = await execution.get_result(timeout=PATIENCE)
+    except Exception as error:
+        return error
+    raise AssertionError(f"{execution!r} did not fail but returned {result!r}")
+
+
+async def found(docket: Docket, key: str) -> Execution:
+    """The execution of a key that has a record."""
+    execution = await docket.get_execution(key)
+    assert execution is not None, f"{key!r} has no record"
+    return execution
+
+
+async def finish(docket: Docket, **options: Any) -> Worker:
+    """Runs a worker until the docket has nothing left; that worker."""
+    async with Worker(docket, **options) as worker:
+        await soon(worker.run_until_finished())
+    return worker
