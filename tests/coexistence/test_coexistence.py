@@ -65,6 +65,12 @@ def test_docket_supervisor_starts_a_pool_and_drains_it(scripts: Path, tmp_path: 
     assert process.returncode == 0
 
 
+def test_the_demo_runs_in_the_folder_of_a_clone(scripts: Path) -> None:
+    """Where the README has it started: beside folders named like the installed packages."""
+    printed = _run(str(scripts / "docket-supervisor"), "demo", "ipc", "--no-kill", folder=ROOT)
+    assert "exactly once" in printed
+
+
 def test_supervisord_starts_its_program_and_ends_it(scripts: Path, tmp_path: Path) -> None:
     configuration = tmp_path / "supervisord.conf"
     configuration.write_text(
@@ -91,14 +97,15 @@ def test_every_installed_file_of_ours_is_where_we_put_it(scripts: Path, wheel: P
     assert _run(str(scripts / "python"), "-c", program).strip() == "[] True 3"
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, folder: Path | None = None) -> str:
     done = subprocess.run(
         command,
+        cwd=folder,
+        env=pool.plain_environment(),
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
-        env=pool.plain_environment(),
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
