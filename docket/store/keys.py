@@ -80,7 +80,7 @@ class Keys:
 
     @cached_property
     def watch(self) -> str:
-        """STRING: since when (server milliseconds) leases have been swept without a gap; expires."""
+        """STRING: since when (server ms) leases have been swept without a gap; expires."""
         return self.key("watch")
 
     def worker_tasks(self, consumer: str) -> str:

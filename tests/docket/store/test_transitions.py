@@ -1,4 +1,4 @@
-"""Every transition of the lifecycle table, by the script that makes it: the whole state after it."""
+"""Every transition of the lifecycle table, by its script: the whole state before and after."""
 
 from collections.abc import Awaitable, Callable
 
@@ -93,7 +93,7 @@ MAKES: dict[str, dict[ExecutionState, ExecutionState]] = {
     "adoption": {S.RUNNING: S.QUEUED},
     "sweep": {S.RUNNING: S.QUEUED},
     # A key whose execution has ended is free: a new execution, with a generation of its own.
-    "add": {state: S.SCHEDULED for state in TERMINAL},
+    "add": dict.fromkeys(TERMINAL, S.SCHEDULED),
 }
 
 

@@ -1,0 +1,161 @@
+"""Adoption: what a dead consumer ran goes to others; who is blamed; what is poison."""
+
+import asyncio
+
+import pytest
+
+from docket.store.records import StruckOff
+from tests.support.store import Store, outcome
+
+pytestmark = pytest.mark.anyio
+
+
+async def run_of(store: Store, consumer: str, *keys: str) -> None:
+    await store.register(consumer)
+    await asyncio.gather(*[store.add(key) for key in keys])
+    await store.exchange(consumer, want=len(keys))
+
+
+async def test_a_dead_consumers_runs_go_to_the_front_and_nothing_is_left_of_it(
+    store: Store,
+) -> None:
+    await run_of(store, "a", "1", "2")
+    assert await store.adopt("a", "nobody") == (2, [])
+
+    after = await store.state()
+    assert {entry[0] for entry in after.places} == {"f"}
+    assert [r["from"] for r in after.records.values()] == ["a", "a"]
+    assert after.pending == {}
+    assert after.workers == frozenset()
+    assert after.epochs == {}
+    assert await store.records.group_consumers() == {}
+    assert not await store.client.exists(store.keys.worker_tasks("a"))
+    assert not await store.client.exists(store.keys.task_workers("f"))
+    assert after.faults() == []
+    with pytest.raises(StruckOff):
+        await store.exchange("a", want=1)
+
+
+async def test_adopting_twice_does_no_more_than_once(store: Store) -> None:
+    await run_of(store, "a", "1")
+    await store.adopt("a")
+    before = await store.state()
+    assert await store.adopt("a") == (0, [])
+    assert await store.state() == before
+
+
+async def test_a_thousand_runs_are_adopted_in_several_calls(store: Store) -> None:
+    keys = [f"k{n}" for n in range(700)]
+    await store.register("a")
+    await asyncio.gather(*[store.add(key) for key in keys])
+    while (await store.exchange("a", want=256)).claims:
+        pass
+    trips = store.connections.pipeline.round_trips
+
+    assert await store.adopt("a", "nobody") == (700, [])
+
+    assert store.connections.pipeline.round_trips - trips == 3
+    after = await store.state()
+    assert len(after.places) == 700
+    assert after.faults() == []
+
+
+async def test_exactly_256_runs_need_a_look_that_finds_none_left(store: Store) -> None:
+    await run_of(store, "a", *[f"k{n}" for n in range(256)])
+    assert await store.adopt("a", "nobody") == (256, [])
+    assert await store.records.group_consumers() == {}
+
+
+@pytest.mark.parametrize(
+    ("blame", "deaths"),
+    [
+        ("everyone", {"1": "1", "2": "1"}),
+        ("nobody", {"1": "0", "2": "0"}),
+        ("key:1", {"1": "1", "2": "0"}),
+        ("key:other", {"1": "0", "2": "0"}),
+    ],
+)
+async def test_deaths_count_for_whoever_is_blamed(
+    store: Store, blame: str, deaths: dict[str, str]
+) -> None:
+    await run_of(store, "a", "1", "2")
+    await store.adopt("a", blame)
+    after = await store.state()
+    assert {key: record["deaths"] for key, record in after.records.items()} == deaths
+    letters = {key: after.where(key)[0][0] for key in deaths}
+    assert letters == {key: "x" if deaths[key] == "1" else "f" for key in deaths}
+
+
+async def test_a_task_is_poison_at_its_third_death_and_an_innocent_is_not(store: Store) -> None:
+    await store.add("poison")
+    for n, expected in enumerate([(1, []), (1, []), (0, ["poison"])]):
+        await store.register(f"w{n}")
+        await store.claim(f"w{n}")
+        assert await store.adopt(f"w{n}", "everyone") == expected
+
+    after = await store.state()
+    assert after.records["poison"]["state"] == "failed"
+    assert after.records["poison"]["deaths"] == "3"
+    assert after.records["poison"]["error"] == "PoisonTask: too many"
+    assert after.records["poison"]["result"] == "poison"
+    assert after.places == {}
+    assert await store.client.pttl(store.keys.record("poison")) > 0
+
+
+async def test_a_new_execution_of_a_poisoned_key_starts_without_deaths(store: Store) -> None:
+    await run_of(store, "a", "k")
+    await store.adopt("a", "everyone", max_deliveries=1)
+    await store.add("k")
+    await store.register("b")
+    assert (await store.claim("b")).deaths == 0
+
+
+@pytest.mark.parametrize("kind", ["A", "H"], ids=["retry", "hand-back"])
+async def test_a_suspect_stays_one_through_retry_and_hand_back(store: Store, kind: str) -> None:
+    await run_of(store, "a", "k")
+    await store.adopt("a", "everyone")
+    await store.register("b")
+    await store.exchange("b", [outcome(kind, await store.claim("b"), 0, 2)])
+    after = await store.state()
+    assert after.records["k"]["deaths"] == "1"
+    assert after.where("k")[0][0] == "x"
+
+
+async def test_a_suspect_stays_one_through_a_retry_that_waits(store: Store) -> None:
+    await run_of(store, "a", "k")
+    await store.adopt("a", "everyone")
+    await store.register("b")
+    await store.exchange("b", [outcome("A", await store.claim("b"), 60_000, 2)])
+    await store.rewind_queue()
+    await store.records.promote()
+    assert (await store.state()).where("k")[0][0] == "x"
+
+
+async def test_a_sweep_blames_nobody(store: Store) -> None:
+    await run_of(store, "a", "k")
+    await store.sweep_now()
+    assert (await store.record())["deaths"] == "0"
+
+
+async def test_an_entry_that_was_deleted_while_it_was_pending_is_forgotten(store: Store) -> None:
+    await run_of(store, "a", "k")
+    record = await store.record()
+    await store.client.xdel(store.keys.stream, record["entry"][1:])
+    assert await store.adopt("a") == (0, [])
+    assert (await store.state()).pending == {}
+
+
+async def test_a_claim_that_a_failover_rolled_back_moves_and_counts_no_death(store: Store) -> None:
+    await run_of(store, "a", "k")
+    await store.client.hset(store.keys.record("k"), "state", "queued")
+    assert await store.adopt("a", "everyone") == (1, [])
+    assert (await store.record())["deaths"] == "0"
+
+
+async def test_an_adoption_with_no_group_at_all_strikes_off_and_moves_nothing(
+    store: Store,
+) -> None:
+    await run_of(store, "a", "k")
+    await store.client.delete(store.keys.stream, store.keys.front, store.keys.suspects)
+    assert await store.adopt("a") == (0, [])
+    assert (await store.state()).workers == frozenset()

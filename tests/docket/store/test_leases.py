@@ -1,0 +1,172 @@
+"""Leases: renewed for what is still owned, swept once they end, judged only after watching."""
+
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from docket.errors import ServerUnavailable
+from docket.store import scripts
+from docket.store.endpoint import Endpoint
+from docket.store.lease import Lease, LeaseConnection
+from docket.store.records import Claim
+from tests.support.proxy import Do, calls, proxy_to
+from tests.support.store import Store, outcome
+
+pytestmark = pytest.mark.anyio
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def leases(store: Store) -> AsyncGenerator[LeaseConnection]:
+    connection = store.connections.lease_connection(store.keys)
+    yield connection
+    connection.close()
+    connection.close()
+
+
+def lease(claim: Claim) -> Lease:
+    return (claim.key, claim.entry, claim.generation)
+
+
+async def running(store: Store, key: str = "k") -> Claim:
+    await store.register("a", "b")
+    await store.add(key)
+    return await store.claim("a")
+
+
+async def age(store: Store, claim: Claim, milliseconds: int) -> None:
+    """Makes a lease look as if it had not been renewed for so long."""
+    await store.client.xclaim(
+        store.keys.stream,
+        "workers",
+        "a",
+        0,
+        [claim.entry[1:].decode()],
+        idle=milliseconds,
+        justid=True,
+    )
+
+
+async def idle(store: Store) -> int:
+    rows = await store.client.xpending_range(store.keys.stream, "workers", "-", "+", 1)
+    return rows[0]["time_since_delivered"]
+
+
+async def test_a_renewal_keeps_a_lease_and_raises_no_delivery_counter(
+    store: Store, leases: LeaseConnection
+) -> None:
+    claim = await running(store)
+    await age(store, claim, 50_000)
+    assert await idle(store) >= 50_000
+
+    assert await anyio.to_thread.run_sync(leases.renew, "a", [lease(claim)]) == ([], [])
+
+    assert await idle(store) < 40_000
+    assert await store.sweep_now(timedelta(seconds=40)) == 0
+
+
+async def test_a_renewal_tells_what_was_lost_and_what_was_cancelled(
+    store: Store, leases: LeaseConnection
+) -> None:
+    replaced = await running(store, "replaced")
+    cancelled = await running(store, "cancelled")
+    ended = await running(store, "ended")
+    await store.add("replaced", replace=1, delay_seconds=60)
+    await store.records.cancel("cancelled")
+    await store.exchange(outcomes=[outcome("C", ended)])
+
+    owned = [lease(claim) for claim in (replaced, cancelled, ended)]
+    assert leases.renew("a", owned) == ([replaced.entry, ended.entry], [cancelled.entry])
+    assert leases.renew("b", [lease(cancelled)]) == ([cancelled.entry], [])
+
+
+async def test_many_leases_are_renewed_in_several_calls(
+    store: Store, leases: LeaseConnection
+) -> None:
+    stranger: Lease = (b"none", b"s1-1", b"1")
+    lost, cancelled = leases.renew("a", [stranger] * 600)
+    assert (len(lost), cancelled) == (600, [])
+
+
+async def test_a_beat_keeps_a_consumer_registered_and_tells_one_that_was_struck_off(
+    store: Store, leases: LeaseConnection
+) -> None:
+    await store.register("a")
+    await store.client.zadd(store.keys.workers, {"a": 1})
+    assert leases.beat("a", ["f"], MINUTE)
+    assert (await store.records.beats())[b"a"] > 1
+    await store.adopt("a")
+    assert not leases.beat("a", ["f"], MINUTE)
+    assert await store.records.beats() == {}
+
+
+async def test_a_keepers_connection_survives_the_loss_of_the_servers_scripts(
+    store: Store, leases: LeaseConnection
+) -> None:
+    await store.register("a")
+    await store.client.script_flush()
+    assert leases.beat("a", [], MINUTE)
+
+
+async def test_a_beat_to_a_server_that_is_away_raises_and_the_next_one_connects_anew(
+    store: Store, server: str
+) -> None:
+    async with proxy_to(server) as proxy:
+        leases = LeaseConnection(Endpoint(proxy.url), store.keys, timeout_seconds=0.2)
+        await store.register("a")
+        proxy.intercept(calls(scripts.BEAT), Do.LOSE_REPLY)
+        with pytest.raises(ServerUnavailable, match="beat on"):
+            await anyio.to_thread.run_sync(leases.beat, "a", [], MINUTE)
+        assert await anyio.to_thread.run_sync(leases.beat, "a", [], MINUTE)
+        proxy.half_open()
+        with pytest.raises(ServerUnavailable):
+            await anyio.to_thread.run_sync(leases.beat, "a", [], MINUTE)
+        leases.close()
+
+
+async def test_a_sweep_takes_a_lease_that_ended_and_leaves_one_that_did_not(store: Store) -> None:
+    old = await running(store, "old")
+    await running(store, "new")
+    await age(store, old, 120_000)
+
+    assert await store.sweep_now(MINUTE) == 1
+
+    after = await store.state()
+    assert after.records["old"]["state"] == "queued"
+    assert after.where("old")[0][0] == "f"
+    assert after.records["new"]["state"] == "running"
+    assert after.faults() == []
+
+
+async def test_a_sweep_judges_nobody_before_it_has_watched_for_half_the_timeout(
+    store: Store,
+) -> None:
+    # After an outage longer than the timeout, or of a server that stood still, every lease looks
+    # lost although every worker lives.
+    claim = await running(store)
+    await age(store, claim, 120_000)
+    before = await store.state()
+
+    assert await store.records.sweep(MINUTE) == 0
+    assert await store.records.sweep(MINUTE) == 0
+    assert await store.state() == before
+    assert 0 < await store.client.pttl(store.keys.watch) <= 30_000
+
+    now = await store.now()
+    await store.client.set(store.keys.watch, now - 29_000, px=30_000)
+    assert await store.records.sweep(MINUTE) == 0
+    await store.client.set(store.keys.watch, now - 31_000, px=30_000)
+    assert await store.records.sweep(MINUTE) == 1
+
+
+async def test_a_sweep_forgets_pending_entries_that_nobody_owns(store: Store) -> None:
+    await running(store)
+    await store.client.delete(store.keys.record("k"))
+    claim = await running(store, "deleted")
+    await store.client.xdel(store.keys.stream, claim.entry[1:])
+    assert await store.sweep_now() == 0
+    assert (await store.state()).pending == {}
+    assert (await store.state()).places == {}
