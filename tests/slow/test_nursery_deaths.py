@@ -8,8 +8,8 @@ import pytest
 
 from ipc.messages import Exited, Ready
 from supervisor.orphan_watch import END_SECONDS
-from tests.supervisor.test_worker_main import add
 from tests.support.nursery import is_running, puppets, settings, started, wait_for_end
+from tests.support.real_workers import add
 
 SOURCE = "import time\nasync def block(seconds):\n    time.sleep(seconds)\ntasks = [block]\n"
 

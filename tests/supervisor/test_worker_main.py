@@ -1,17 +1,13 @@
 """Real workers of a real nursery on a real server, as their supervisor sees them."""
 
-import asyncio
 import os
 import signal
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from msgspec import structs
 
-from docket import Docket, Execution
 from ipc.framing import encode
 from ipc.messages import (
     Adopt,
@@ -21,10 +17,8 @@ from ipc.messages import (
     Draining,
     Dump,
     Exited,
-    Fault,
     Heartbeat,
     Hello,
-    Loaded,
     Nudge,
     Ready,
     SetConcurrency,
@@ -32,47 +26,27 @@ from ipc.messages import (
     Steward,
 )
 from supervisor.newborn import dump_signal
-from tests.support.nursery import Child, NurseryProcess, settings, started
-
-TASKS = ["worker_tasks:tasks"]
-SOURCE = """
-import asyncio, os, subprocess, sys, time
-
-async def double(number):
-    return 2 * number
-
-async def wait(seconds):
-    await asyncio.sleep(seconds)
-
-async def block(seconds):
-    time.sleep(seconds)
-
-async def anything():
-    return "the fallback"
-
-tasks = [double, wait, block]
-"""
+from tests.support.nursery import Child, NurseryProcess, started
+from tests.support.real_workers import (
+    add,
+    ended,
+    heartbeat,
+    read,
+    real_pool,
+    result,
+    state,
+    write_tasks,
+)
 
 
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
-    file = tmp_path / "worker_tasks.py"
-    file.write_text(SOURCE)
-    return file
+    return write_tasks(tmp_path)
 
 
 @pytest.fixture
 def pool(module: Path, server: str, docket_name: str) -> Settings:
-    """Settings of a nursery of real workers on the tests' server."""
-    return settings(
-        module.parent,
-        tasks=TASKS,
-        docket=docket_name,
-        url=server,
-        logging_level="CRITICAL",
-        heartbeat_seconds=0.05,
-        drain_timeout_seconds=1.0,
-    )
+    return real_pool(module, server, docket_name)
 
 
 @pytest.fixture
@@ -85,57 +59,6 @@ def nursery() -> Iterator[NurseryProcess]:
 def worker(nursery: NurseryProcess, pool: Settings) -> Child:
     nursery.load(pool)
     return nursery.spawn()
-
-
-def add(pool: Settings, function: str, *args: object) -> str:
-    """The key of a new task of the pool."""
-    return asyncio.run(_add(pool, function, args))
-
-
-async def _add(pool: Settings, function: str, args: tuple[object, ...]) -> str:
-    async with _docket(pool) as docket:
-        docket.register(_unknown_here, names=[function])
-        execution: Execution = await docket.add(function)(*args)
-        return execution.key
-
-
-def result(pool: Settings, key: str) -> object:
-    return asyncio.run(_result(pool, key))
-
-
-async def _result(pool: Settings, key: str) -> object:
-    async with _docket(pool) as docket:
-        execution = await docket.get_execution(key)
-        assert execution is not None
-        return await execution.get_result(timeout=timedelta(seconds=20))
-
-
-def _docket(pool: Settings) -> Docket:
-    return Docket(pool.worker.docket, pool.worker.url)
-
-
-async def _unknown_here(*args: object) -> None:
-    raise AssertionError(args)
-
-
-def heartbeat(worker: Child, **wanted: object) -> Heartbeat:
-    """The first heartbeat with these fields."""
-    while True:
-        beat = worker.next(Heartbeat)
-        if all(getattr(beat, name) == value for name, value in wanted.items()):
-            return beat
-
-
-def read(pipe: int, needle: bytes) -> str:
-    """What comes out of a pipe, up to and with the needle."""
-    data = b""
-    while needle not in data:
-        data += os.read(pipe, 1 << 16)
-    return data.decode()
-
-
-def ended(nursery: NurseryProcess) -> int:
-    return os.waitstatus_to_exitcode(nursery.next(Exited).status)
 
 
 def test_a_worker_says_who_it_is_and_that_it_is_ready(worker: Child) -> None:
@@ -205,15 +128,6 @@ def test_a_drain_past_its_deadline_hands_back_what_runs(
     assert state(pool, key) == "queued"
 
 
-def state(pool: Settings, key: str) -> str:
-    async def look() -> str:
-        async with _docket(pool) as docket:
-            execution = await docket.get_execution(key)
-            return "gone" if execution is None else execution.state.value
-
-    return asyncio.run(look())
-
-
 def test_commands_reach_the_worker(worker: Child, pool: Settings) -> None:
     worker.next(Ready)
 
@@ -221,12 +135,13 @@ def test_commands_reach_the_worker(worker: Child, pool: Settings) -> None:
     worker.channel.send(Nudge())
     worker.channel.send(SetConcurrency(1))
     worker.channel.send(Dump())
-    read(worker.dump, b"0 tasks running")  # so it has obeyed what came before
+    read(worker.dump, b"0 tasks running")  # it has obeyed what came before,
+    result(pool, add(pool, "double", 1))  # and has no claim of the old size under way
     for _ in range(2):
         add(pool, "wait", 0.3)
 
     assert heartbeat(worker, in_flight_total=1)
-    while (beat := worker.next(Heartbeat)).counters.succeeded < 2:
+    while (beat := worker.next(Heartbeat)).counters.succeeded < 3:
         assert beat.in_flight_total <= 1
 
 
@@ -277,100 +192,6 @@ def test_an_adoption_moves_the_tasks_of_a_dead_worker_and_its_start_is_told(
     assert (adopted.consumer, adopted.moved, adopted.poisoned) == (consumer, 1, [])
     assert result(pool, key) is None
     assert time.monotonic() - killed_at < 10
-
-
-def test_a_task_nobody_registered_goes_to_the_fallback(
-    nursery: NurseryProcess, pool: Settings
-) -> None:
-    nursery.load(with_worker(pool, fallback_task="worker_tasks:anything"))
-    nursery.spawn().next(Ready)
-
-    assert result(pool, add(pool, "unheard_of")) == "the fallback"
-
-
-def with_worker(pool: Settings, **changes: object) -> Settings:
-    return structs.replace(pool, worker=structs.replace(pool.worker, **changes))
-
-
-def test_without_preload_the_worker_imports_the_tasks(
-    nursery: NurseryProcess, pool: Settings
-) -> None:
-    loaded = nursery.load(structs.replace(pool, preload=False))
-    nursery.spawn().next(Ready)
-
-    assert isinstance(loaded, Loaded)
-    assert result(pool, add(pool, "double", 4)) == 8
-
-
-def test_dependencies_are_resolved_by_the_worker_and_their_errors_are_its_fault(
-    nursery: NurseryProcess, pool: Settings
-) -> None:
-    nursery.load(
-        structs.replace(with_worker(pool, dependencies="worker_tasks:none"), preload=False)
-    )
-    worker = nursery.spawn()
-
-    assert "has no attribute 'none'" in worker.next(Fault).reason
-    assert ended(nursery) == 1
-
-
-def test_a_worker_that_breaks_while_it_runs_says_how(
-    nursery: NurseryProcess, pool: Settings, module: Path
-) -> None:
-    module.write_text(
-        SOURCE + "from docket import Worker\n"
-        "async def broken(self, supervision, **options):\n"
-        "    raise RuntimeError('a bug of ours')\n"
-        "Worker.run_supervised = broken\n"
-    )
-    nursery.load(pool)
-    worker = nursery.spawn()
-
-    fault = worker.next(Fault)
-
-    assert fault.reason == "RuntimeError: a bug of ours"
-    assert "in broken" in fault.traceback
-    assert ended(nursery) == 1
-
-
-def test_an_import_that_fails_in_the_worker_is_its_fault(
-    nursery: NurseryProcess, pool: Settings, module: Path
-) -> None:
-    module.write_text("import nothing_there\n")
-    nursery.load(structs.replace(pool, preload=False))
-    worker = nursery.spawn()
-
-    fault = worker.next(Fault)
-
-    assert fault.reason.endswith("ModuleNotFoundError: No module named 'nothing_there'")
-    assert str(module) in fault.traceback
-    assert ended(nursery) == 1
-
-
-def test_tasks_that_are_no_functions_are_the_workers_fault(
-    nursery: NurseryProcess, pool: Settings, module: Path
-) -> None:
-    module.write_text("tasks = 7\n")
-    nursery.load(pool)
-    worker = nursery.spawn()
-
-    assert worker.next(Hello).pid == worker.pid
-    assert "'worker_tasks:tasks' is a int, not iterable" in worker.next(Fault).reason
-    assert ended(nursery) == 1
-
-
-def test_a_worker_without_its_server_waits_and_leaves_when_told(
-    nursery: NurseryProcess, pool: Settings
-) -> None:
-    nursery.load(with_worker(pool, url="redis://127.0.0.1:1/0"))
-    worker = nursery.spawn()
-    worker.next(Hello)
-
-    worker.channel.send(Drain())
-
-    worker.next(Draining)
-    worker.next(Drained)
-    assert ended(nursery) == 0
 
 
 def test_a_worker_whose_supervisor_is_gone_finishes_its_task(

@@ -1,0 +1,115 @@
+"""Real workers for tests: their tasks, their settings, and a look at them from outside."""
+
+import asyncio
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from msgspec import structs
+
+from docket import Docket, Execution
+from ipc.messages import Exited, Heartbeat, Settings
+from tests.support.nursery import Child, NurseryProcess, settings
+
+TASKS = ["worker_tasks:tasks"]
+SOURCE = """
+import asyncio, os, subprocess, sys, time
+
+async def double(number):
+    return 2 * number
+
+async def wait(seconds):
+    await asyncio.sleep(seconds)
+
+async def block(seconds):
+    time.sleep(seconds)
+
+async def anything():
+    return "the fallback"
+
+tasks = [double, wait, block]
+"""
+
+
+def write_tasks(directory: Path) -> Path:
+    """The module of TASKS, with SOURCE in it."""
+    file = directory / "worker_tasks.py"
+    file.write_text(SOURCE)
+    return file
+
+
+def real_pool(module: Path, server: str, docket_name: str) -> Settings:
+    """Settings of a nursery of real workers on the tests' server."""
+    return settings(
+        module.parent,
+        tasks=TASKS,
+        docket=docket_name,
+        url=server,
+        logging_level="CRITICAL",
+        heartbeat_seconds=0.05,
+        drain_timeout_seconds=1.0,
+    )
+
+
+def add(pool: Settings, function: str, *args: object) -> str:
+    """The key of a new task of the pool."""
+    return asyncio.run(_add(pool, function, args))
+
+
+async def _add(pool: Settings, function: str, args: tuple[object, ...]) -> str:
+    async with _docket(pool) as docket:
+        docket.register(_unknown_here, names=[function])
+        execution: Execution = await docket.add(function)(*args)
+        return execution.key
+
+
+def result(pool: Settings, key: str) -> object:
+    return asyncio.run(_result(pool, key))
+
+
+async def _result(pool: Settings, key: str) -> object:
+    async with _docket(pool) as docket:
+        execution = await docket.get_execution(key)
+        assert execution is not None
+        return await execution.get_result(timeout=timedelta(seconds=20))
+
+
+def _docket(pool: Settings) -> Docket:
+    return Docket(pool.worker.docket, pool.worker.url)
+
+
+async def _unknown_here(*args: object) -> None:
+    raise AssertionError(args)
+
+
+def heartbeat(worker: Child, **wanted: object) -> Heartbeat:
+    """The first heartbeat with these fields."""
+    while True:
+        beat = worker.next(Heartbeat)
+        if all(getattr(beat, name) == value for name, value in wanted.items()):
+            return beat
+
+
+def read(pipe: int, needle: bytes) -> str:
+    """What comes out of a pipe, up to and with the needle."""
+    data = b""
+    while needle not in data:
+        data += os.read(pipe, 1 << 16)
+    return data.decode()
+
+
+def ended(nursery: NurseryProcess) -> int:
+    return os.waitstatus_to_exitcode(nursery.next(Exited).status)
+
+
+def state(pool: Settings, key: str) -> str:
+    async def look() -> str:
+        async with _docket(pool) as docket:
+            execution = await docket.get_execution(key)
+            return "gone" if execution is None else execution.state.value
+
+    return asyncio.run(look())
+
+
+def with_worker(pool: Settings, **changes: object) -> Settings:
+    return structs.replace(pool, worker=structs.replace(pool.worker, **changes))
