@@ -16,9 +16,8 @@ from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, ServerUnavailable
 from docket.execution import TaskFunction
 from docket.instrumentation import Counters
-from docket.lifecycle import HandedBack
 from docket.services.crew import BELL_SECONDS, Crew, CrewSettings, consumer_lifetime
-from docket.services.exchanger import Exchanger, stop
+from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
 from docket.services.runs import Consumer, Runs
@@ -192,6 +191,8 @@ class Worker:
             await self._work(exchanger, crew)
         finally:
             self._exchanger = self._crew = None
+            # It was struck off at the end, and a name is never used again.
+            self._consumer.renew()
             if self._deadline is not None:
                 # Else it would hand back what a later run of this worker runs by then.
                 self._deadline.cancel()
@@ -211,7 +212,7 @@ class Worker:
                 except asyncio.CancelledError:
                     # Not a drain, which waits: whoever cancels us wants to be gone. What runs is
                     # stopped, and recorded as handed back before we are.
-                    self._hand_back()
+                    exchanger.hand_back()
                     exchanger.drain()
                     with suppress(TimeoutError, ConnectionClosed):
                         async with asyncio.timeout(GOODBYE_SECONDS):
@@ -219,7 +220,7 @@ class Worker:
                     raise
                 except Exception:
                     # Others will run what runs here: it must not go on beside them.
-                    self._hand_back()
+                    exchanger.hand_back()
                     raise
         finally:
             await self._unregister()
@@ -304,13 +305,7 @@ class Worker:
             return
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = loop.call_at(when, self._hand_back)
-
-    def _hand_back(self) -> None:
-        exchanger = self._exchanger
-        if exchanger is not None:
-            for run in self._runs:
-                stop(run, HandedBack(), exchanger)
+        self._deadline = loop.call_at(when, exchanger.hand_back)
 
     def appoint_steward(self, on: bool) -> None:
         """Make this worker the one that does what is needed once a pool, or relieve it."""

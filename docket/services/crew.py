@@ -112,7 +112,7 @@ class Crew:
             ),
             on_lost=self._lose,
             on_cancelled=self._cancel,
-            on_struck_off=self._exchanger.look,
+            on_struck_off=self._exchanger.doubt,
         )
 
     @asynccontextmanager

@@ -14,11 +14,11 @@ from redis.exceptions import ResponseError
 
 from docket.errors import ServerUnavailable
 from docket.instrumentation import Counters
-from docket.lifecycle import Failed, Outcome, Superseded
-from docket.services.outcomes import count, row_of
+from docket.lifecycle import Failed, HandedBack, Outcome, Superseded
+from docket.services.outcomes import count, row_of, weight
 from docket.services.runs import Consumer, Run, Runs
 from docket.store.endpoint import backoff_seconds
-from docket.store.pipeline import Pipeline
+from docket.store.pipeline import LostReply, Pipeline
 from docket.store.records import (
     Claim,
     Exchanged,
@@ -27,7 +27,7 @@ from docket.store.records import (
     StaleEpoch,
     StruckOff,
 )
-from docket.store.scheduling import BATCH_LIMIT
+from docket.store.scheduling import BATCH_BYTES, BATCH_LIMIT
 from docket.supervision import Supervision
 
 logger = logging.getLogger("docket.worker")
@@ -76,7 +76,9 @@ class Exchanger:
         self._attention = asyncio.Event()
         self._batch = BATCH_LIMIT
         self._token_to_pass_on = False
+        self._doubted = False
         self._draining = False
+        self._handing_back = False
         self._nothing_left = False
         self._fault: BaseException | None = None
         self.concurrency = concurrency
@@ -86,6 +88,11 @@ class Exchanger:
     def look(self) -> None:
         """Exchange soon: something changed."""
         self._attention.set()
+
+    def doubt(self) -> None:
+        """Exchange soon even with nothing to say: our consumer may have been struck off."""
+        self._doubted = True
+        self.look()
 
     def heard(self, rung: bool) -> None:
         """The bell listener stopped waiting; `rung`: it holds a token."""
@@ -99,6 +106,12 @@ class Exchanger:
         """Claim no more; `run` ends when every outcome is recorded."""
         self._draining = True
         self.look()
+
+    def hand_back(self) -> None:
+        """Stop what runs, and what an exchange under way may still bring, for others to run."""
+        self._handing_back = True
+        for run in self._runs:
+            stop(run, HandedBack(), self)
 
     @property
     def draining(self) -> bool:
@@ -143,7 +156,7 @@ class Exchanger:
             self._attention.clear()
             if self._fault is not None:
                 raise self._fault
-            if self._token_to_pass_on or self._outbox or self._want():
+            if self._token_to_pass_on or self._doubted or self._outbox or self._want():
                 await self._turn()
 
     def _finished(self) -> bool:
@@ -156,30 +169,38 @@ class Exchanger:
         return min(max(0, self.concurrency - self._runs.active), self._message_batch)
 
     async def _turn(self) -> None:
+        # While a refused outcome is looked for, nothing else may be the reason of a refusal.
+        is_searching = self._batch == 1
         parcels = self._take_parcels()
         try:
             if self._token_to_pass_on:
-                self._token_to_pass_on = False
                 await self._records.ring()
-            # While a refused outcome is looked for, nothing else may be the reason of a refusal.
-            want = self._want() if self._batch > 1 else 0
-            if parcels or want:
+                self._token_to_pass_on = False
+            want = 0 if is_searching else self._want()
+            if parcels or want or self._doubted:
+                self._doubted = False
                 self._absorb(parcels, want, await self._exchange(parcels, want))
         except (ServerUnavailable, StaleEpoch) as error:
-            self._put_back(parcels)
+            self._put_back(parcels, may_be_applied=isinstance(error, LostReply))
             await self._recover(error)
         except StruckOff:
-            self._put_back(parcels)
+            self._put_back(parcels, may_be_applied=False)
             await self._start_over()
         except asyncio.CancelledError:
             # Whoever cancelled us exchanges once more before it goes.
-            self._put_back(parcels)
+            self._put_back(parcels, may_be_applied=True)
             raise
         except ResponseError as error:
             self._isolate(parcels, error)
 
     def _take_parcels(self) -> list[Parcel]:
-        parcels = [self._outbox.popleft() for _ in range(min(len(self._outbox), self._batch))]
+        parcels: list[Parcel] = []
+        size = 0
+        # The server would cut off a call over its limit of what a client may send (1 GB), each time.
+        while self._outbox and len(parcels) < self._batch and size < BATCH_BYTES:
+            parcel = self._outbox.popleft()
+            size += weight(parcel[2])
+            parcels.append(parcel)
         if self._outbox:
             self.look()
         else:
@@ -198,13 +219,20 @@ class Exchanger:
 
     def _absorb(self, parcels: list[Parcel], want: int, reply: Exchanged) -> None:
         self._acknowledge(parcels, reply.superseded)
-        for claim in reply.claims:
-            self._start(claim)
+        self._begin(reply.claims)
         self._nothing_left = self._until_finished and reply.left == 0
-        if reply.more:
-            self.look()
-        elif len(reply.claims) < want:
+        if len(reply.claims) < want and not reply.more:
             self.hungry.set()
+        elif self._want():
+            # One call takes only so many: slots are free, and nobody said that nothing is left.
+            self.look()
+
+    def _begin(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            self._start(claim)
+            run = self._runs.get(claim.entry)
+            if self._handing_back and run is not None:
+                stop(run, HandedBack(), self)
 
     def _acknowledge(self, parcels: list[Parcel], superseded: list[int]) -> None:
         lost = frozenset(superseded)
@@ -214,9 +242,9 @@ class Exchanger:
             is_lost = index in lost and not run.sent_again
             count(self._counters, Superseded() if is_lost else outcome)
 
-    def _put_back(self, parcels: list[Parcel]) -> None:
+    def _put_back(self, parcels: list[Parcel], *, may_be_applied: bool) -> None:
         for run, _, _ in parcels:
-            run.sent_again = True
+            run.sent_again = run.sent_again or may_be_applied
         self._outbox.extendleft(reversed(parcels))
 
     async def _recover(self, cause: Exception) -> None:
@@ -247,8 +275,7 @@ class Exchanger:
         claims = await self._records.reclaim(
             self._consumer.name, self._consumer.epoch, self._runs.entries()
         )
-        for claim in claims:
-            self._start(claim)
+        self._begin(claims)
 
     async def _start_over(self) -> None:
         """Struck off: others run what we ran. Stop those runs and come back under a new name."""
@@ -276,7 +303,7 @@ class Exchanger:
         if not parcels:
             raise error
         if len(parcels) > 1:
-            self._put_back(parcels)
+            self._put_back(parcels, may_be_applied=True)
             self._batch = 1
         elif parcels[0][0].refused:
             run = parcels[0][0]
@@ -291,7 +318,8 @@ class Exchanger:
             run = parcels[0][0]
             run.refused = True
             failed = Failed(error)
-            self._put_back([(run, failed, row_of(run.claim, failed))])
+            parcel = (run, failed, row_of(run.claim, failed))
+            self._put_back([parcel], may_be_applied=True)
             self._batch = 1
         self.look()
 

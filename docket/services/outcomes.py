@@ -45,6 +45,13 @@ def row_of(claim: Claim, outcome: Outcome) -> OutcomeRow:
             return ("S", key, entry, generation, "", "", "")
 
 
+def weight(row: OutcomeRow) -> int:
+    """Bytes of payload in a row, as good as: what bounds how many rows go in one call."""
+    _, _, _, _, payload, _, call = row
+    size = len(payload) if isinstance(payload, bytes) else 0
+    return size + len(call) if isinstance(call, bytes) else size
+
+
 def error_text(error: BaseException) -> str:
     """An error as people read it in a record: its type and message, valid UTF-8, bounded."""
     return f"{type(error).__name__}: {error_message(error)}"[:_ERROR_TEXT_LIMIT]
