@@ -1,0 +1,267 @@
+"""`docket-supervisor demo`: the main job on real input, in one minute.
+
+Every Python file of a folder is a task; a real pool parses them on the embedded server; halfway
+one of its workers is killed. In the end every file must be accounted for exactly once, by its
+record, or the demo fails.
+"""
+
+import asyncio
+import signal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from docket import Docket
+from docket.errors import MissingExtra
+from supervisor import standing
+from supervisor.config import SupervisorConfig
+from supervisor.demo_feed import Feed, counted
+from supervisor.demo_files import Found, find, shown
+from supervisor.demo_pool import PoolView
+from supervisor.demo_screen import LISTED, PLAIN_WIDTH, logging_to, open_screen
+from supervisor.demo_tally import Totals, percentile, total
+from supervisor.errors import ConfigurationError
+from supervisor.exit_codes import ExitCode
+from supervisor.signals import Inlet
+from supervisor.supervisor import Supervisor
+
+DOCKET = "demo"
+TASKS = "supervisor.demo_tasks:tasks"
+
+#: How long to wait, after the last file, for word of what the killed worker left.
+SETTLE_SECONDS = 5.0
+#: What a shell adds to the number of the signal that ended a program.
+SIGNAL_EXIT = 128
+#: What ends the demo early: Ctrl-C, whoever stops it, and the loss of its terminal.
+ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run of the demo."""
+
+    found: Found
+    config: SupervisorConfig
+    kill: bool
+
+    @property
+    def at_once(self) -> int:
+        """Files queued or running at any time: each that runs has one waiting behind it."""
+        return 2 * self.config.processes * self.config.concurrency
+
+
+def plan(path: Path | None, processes: int, concurrency: int, *, kill: bool) -> Plan:
+    """What to do.
+
+    Raises:
+        ConfigurationError: there is nothing to parse, or a number is out of range.
+    """
+    config = SupervisorConfig(
+        processes=processes,
+        concurrency=concurrency,
+        tasks=(TASKS,),
+        docket=DOCKET,
+        url=f"memory://{DOCKET}",
+        drain_timeout=timedelta(seconds=5),
+        # A file that does not parse is no news for the log: the demo lists them in the end.
+        logging_level="CRITICAL",
+    )
+    return Plan(find(path), config, kill)
+
+
+class Demo:
+    """One run, from the first worker to the table.
+
+    Arguments:
+        plan: what to do.
+        inlet: signal handlers that stand.
+    """
+
+    def __init__(self, plan: Plan, inlet: Inlet) -> None:
+        self._plan = plan
+        self._inlet = inlet
+        self._screen = open_screen(self._reader_gone)
+        self._view = PoolView(self._screen.say)
+        self._supervisor = Supervisor(plan.config, on_event=self._view)
+        self._interrupted_by: int | None = None
+
+    async def run(self) -> int:
+        """Do it; the exit code.
+
+        Raises:
+            SupervisorError: the pool could not be started.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._inlet, self._take_signals)
+        self._take_signals()  # those that came before there was a loop
+        try:
+            with logging_to(self._screen):
+                return await self._beside_the_pool()
+        finally:
+            loop.remove_reader(self._inlet)
+
+    async def _beside_the_pool(self) -> int:
+        """The pool and its producer end together, whichever of them ends first."""
+        pool = asyncio.create_task(self._supervisor.serve())
+        work = asyncio.create_task(self._work())
+        try:
+            await asyncio.wait({pool, work}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._supervisor.stop()
+            work.cancel()  # does nothing to one that is done
+            await asyncio.wait({pool, work})
+        code = pool.result()  # or the error that it could not be started with
+        if self._interrupted_by is not None:
+            self._screen.say("interrupted: nothing of it is left running")
+            return SIGNAL_EXIT + self._interrupted_by
+        if work.cancelled() or code != ExitCode.STOPPED:
+            self._complain(self._supervisor.reason or "the pool ended before its work did")
+            return code or ExitCode.BUG
+        return self._conclude(*work.result())
+
+    async def _work(self) -> tuple[Totals, float]:
+        """Feed the pool; what came of it, and how many seconds that took."""
+        found, screen = self._plan.found, self._screen
+        screen.say(f"{counted(len(found.sources), 'Python file')} under {shown(found.root)}")
+        for folder in found.unreadable:
+            screen.say(f"left out, since it cannot be read: {folder}")
+        url = await self._view.ready()
+        pids = self._view.pids()
+        screen.say(
+            f"{counted(len(pids), 'worker')} on an embedded Valkey, "
+            f"pid{'s' * (len(pids) > 1)} {', '.join(map(str, pids))}"
+        )
+        victims = self._view if self._plan.kill else None
+        async with Docket(DOCKET, url) as docket:
+            with screen.progress(len(found.sources)) as advanced:
+                feed = Feed(docket, found.sources, self._plan.at_once, advanced)
+                await feed.run(victims, screen.say)
+            with suppress(TimeoutError):  # what is not known then stays open in the table
+                await asyncio.wait_for(self._view.settled(), SETTLE_SECONDS)
+            accounts = await feed.audit()
+        return total([source.key for source in found.sources], accounts), feed.seconds
+
+    def _conclude(self, totals: Totals, seconds: float) -> int:
+        screen = self._screen
+        for line in failures_in_words(totals):
+            screen.say(line)
+        screen.table(rows(totals, seconds, self._view))
+        if self._plan.kill and self._view.kill is None:
+            screen.say("no worker was killed: none was in the middle of a file when it was time to")
+        if totals.adds_up:
+            screen.say("every file is accounted for exactly once")
+            return ExitCode.STOPPED
+        shown_wrong = "; ".join(totals.wrong[:LISTED])
+        self._complain(
+            f"not every file is accounted for exactly once, {len(totals.wrong):,} are wrong: "
+            f"{shown_wrong}"
+        )
+        return ExitCode.BUG
+
+    def _complain(self, reason: str) -> None:
+        click.echo(f"docket-supervisor: {' '.join(reason.split())}", err=True)
+
+    def _take_signals(self) -> None:
+        for caught in self._inlet.take():
+            if caught.number in ENDING:
+                again = self._interrupted_by is not None
+                self._end(caught.number, hand_back=again)
+
+    def _reader_gone(self) -> None:
+        self._end(signal.SIGPIPE, hand_back=False)
+
+    def _end(self, because: int, *, hand_back: bool) -> None:
+        self._interrupted_by = self._interrupted_by or because
+        self._supervisor.stop(hand_back=hand_back)
+
+
+def failures_in_words(totals: Totals) -> Iterator[str]:
+    """The files that failed, each with its error in one line; of many, the first."""
+    if not totals.failures:
+        return
+    yield f"{counted(totals.failed, 'file')} failed, each after a second attempt:"
+    for account in totals.failures[:LISTED]:
+        error = " ".join((account.error or "without an error").split())
+        yield shortened(f"  {account.key}: {error}")
+    if totals.failed > LISTED:
+        yield f"  and {totals.failed - LISTED:,} more"
+
+
+def rows(totals: Totals, seconds: float, view: PoolView) -> Iterator[tuple[str, str]]:
+    """The table: what was done, how fast, and what the kill cost."""
+    yield "files", f"{totals.files:,}"
+    yield "parsed", f"{totals.parsed:,}"
+    yield "failed", f"{totals.failed:,}"
+    for name, number in totals.counts._asdict().items():
+        yield name, f"{number:,}"
+    yield "seconds", f"{seconds:.1f}"
+    yield "tasks/s", f"{totals.files / seconds:,.0f}"
+    yield "latency p50, queued to started", milliseconds(percentile(totals.waits, 50))
+    yield "latency p99, queued to started", milliseconds(percentile(totals.waits, 99))
+    yield "workers killed", str(int(view.kill is not None))
+    if view.other_deaths:
+        yield "workers that died by themselves", str(view.other_deaths)
+    yield "tasks redelivered", f"{view.moved:,}"
+    yield "from the kill to the first redelivered start", milliseconds(view.redelivered_seconds)
+
+
+def milliseconds(seconds: float | None) -> str:
+    """`12 ms`, `0.4 ms`, or a dash for what there was not."""
+    if seconds is None:
+        return "-"
+    number = seconds * 1000
+    return f"{number:,.0f} ms" if number >= 10 else f"{number:.1f} ms"
+
+
+def shortened(line: str, width: int = PLAIN_WIDTH) -> str:
+    """At most `width` characters; what is cut shows."""
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+@click.command("demo", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option("--processes", default=2, show_default=True, metavar="N", help="Worker processes.")
+@click.option("--concurrency", default=4, show_default=True, metavar="N", help="Tasks in each.")
+@click.option(
+    "--kill/--no-kill",
+    default=True,
+    show_default=True,
+    help="Whether a worker is killed with SIGKILL halfway.",
+)
+@click.pass_context
+def demo(
+    context: click.Context, path: Path | None, processes: int, concurrency: int, kill: bool
+) -> int:
+    """Parse every Python file under PATH on a pool of workers, one of which is killed.
+
+    PATH is the standard library of the running Python unless given. Ends with 0 only if every
+    file is accounted for exactly once.
+    """
+    standing.open_standard_streams()
+    planned = plan(path, processes, concurrency, kill=kill)
+    with _standing(context.find_object(Inlet)) as inlet:
+        try:
+            return int(asyncio.run(Demo(planned, inlet).run()))
+        except ConfigurationError as error:
+            if isinstance(error.__cause__, MissingExtra):
+                # Without the option that the pool would blame: the demo has none.
+                raise ConfigurationError(f"demo: {error.__cause__}") from error
+            raise
+
+
+@contextmanager
+def _standing(inlet: Inlet | None) -> Generator[Inlet]:
+    """The program's signal handlers, or some for the time being."""
+    if inlet is not None:
+        yield inlet
+        return
+    own = Inlet()
+    own.install()
+    try:
+        yield own
+    finally:
+        own.close()
