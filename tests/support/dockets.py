@@ -39,7 +39,7 @@ class Told(Alone):
 
 @asynccontextmanager
 async def at_work(worker: Worker, told: Told | None = None) -> AsyncGenerator[Worker]:
-    """The worker runs while the context lasts, ready from the start; what is left is handed back."""
+    """The worker runs while the context lasts, ready from the start; hands back what is left."""
     told = told or Told()
     worker.appoint_steward(True)
     running = asyncio.create_task(worker.run_supervised(told))
