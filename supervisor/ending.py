@@ -1,7 +1,6 @@
 """Ends the pool: drains it, escalates, adopts what the killed left, lets the nurseries go last."""
 
 from ipc.messages import Drain as DrainMessage
-from ipc.messages import SetConcurrency
 from supervisor import durations
 from supervisor.children import Cause, Incarnation, State
 from supervisor.drain import END_GRACE_SECONDS, Drain, Step
@@ -9,6 +8,7 @@ from supervisor.exit_codes import ExitCode
 from supervisor.generations import Nursery, Phase
 from supervisor.ground import Ground, describe, log
 from supervisor.observer import DrainStarted, Stopped
+from supervisor.restart import Backoff
 
 
 class Ending:
@@ -18,6 +18,9 @@ class Ending:
         self._ground = ground
         self.outcome: ExitCode | None = None
         self._nursery_deadline: float | None = None
+        self._adopter_due_at = 0.0
+        #: For adopters that die one after the other; the whole of it has its own limit.
+        self._adopter_backoff = Backoff(END_GRACE_SECONDS, END_GRACE_SECONDS)
 
     # Reasons to end.
 
@@ -158,11 +161,10 @@ class Ending:
             for consumer in ground.adoptions.consumers():
                 ground.adoptions.done(consumer)
             return False
-        if not any(each.adopts_only for each in ground.registry.alive()):
-            adopter = ground.registry.add_adopter(nursery.generation, now)
-            ground.edge.spawn(adopter)
-            # Heard before it can claim anything: it has room for no task, it only adopts.
-            ground.edge.tell(adopter, SetConcurrency(0))
+        adopts = any(each.adopts_only for each in ground.registry.alive())
+        if not adopts and now >= self._adopter_due_at:
+            self._adopter_due_at = now + self._adopter_backoff.pause_after(0.0)
+            ground.edge.spawn(ground.registry.add_adopter(nursery.generation, now))
         return True
 
     def _adopters_are_left(self, now: float) -> bool:

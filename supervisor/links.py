@@ -82,7 +82,7 @@ class NurseryLink:
 def _execute(channel: int, lifeline: int | None) -> subprocess.Popen[bytes]:
     inherited = (channel,) if lifeline is None else (channel, lifeline)
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "supervisor.nursery", str(channel)],
+        [sys.executable, "-P", "-m", "supervisor.nursery_program", str(channel)],
         stdin=subprocess.DEVNULL,
         pass_fds=inherited,
         env=clean_environment(),

@@ -149,7 +149,7 @@ class Pool:
     def _ready(self, worker: Incarnation, message: Ready, now: float) -> None:
         worker.waiting = None
         worker.rss_bytes = message.rss_bytes
-        if message.consumer not in worker.consumers:
+        if message.consumer not in worker.consumers and not worker.adopts_only:
             worker.consumers.append(message.consumer)
         self._watch.loop_spoke(worker.number)
         if not worker.may_enter(State.READY):

@@ -1,0 +1,121 @@
+"""A child that only adopts: forked in a drain when no worker is left to do it.
+
+A worker that was killed at the end of a drain leaves its tasks with nobody; they are put back so
+that the next pool finds them ready. A plain worker would claim them itself the moment it is ready,
+so this one has a Worker for its words to the store and never runs it.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+
+import uvloop
+
+from docket.docket import Docket
+from docket.worker import Worker
+from ipc.channel import Channel
+from ipc.messages import (
+    MAX_TASKS_LISTED,
+    PROTOCOL,
+    Adopt,
+    Adopted,
+    Drain,
+    Drained,
+    Hello,
+    Ready,
+    ToWorker,
+)
+from supervisor import excerpts, logs
+from supervisor.heartbeats import rss_bytes
+from supervisor.newborn import Berth
+from supervisor.orphan_watch import END_SECONDS, OrphanWatch
+
+#: The slot of an adopter; those of workers begin at 1.
+SLOT = 0
+
+#: Pause before an adoption that failed is tried again: the server is away, as a rule.
+RETRY_SECONDS = 0.5
+
+log = logging.getLogger("supervisor.adopter")
+
+
+def main(berth: Berth) -> int:
+    """Adopt what is asked until told to drain; the exit status."""
+    settings = berth.settings.worker
+    written = logs.configure(settings.logging_level, settings.logging_format, threaded=True)
+    OrphanWatch(berth.keeper, END_SECONDS).start()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(berth))
+    finally:
+        written.stop()
+
+
+async def _serve(berth: Berth) -> int:
+    settings = berth.settings.worker
+    docket = Docket(name=settings.docket, url=settings.url)
+    worker = Worker(docket, name=berth.name)
+    sock = socket.socket(fileno=berth.channel)
+    async with docket:
+        await Adopter(worker, settings.max_deliveries, sock).run()
+    return 0
+
+
+class Adopter:
+    """Answers Adopt with Adopted until Drain, or until the supervisor is gone.
+
+    Arguments:
+        worker: of the docket whose tasks are adopted; not run, so it claims nothing.
+        max_deliveries: deaths at which a task is failed as poison.
+        sock: the channel to the supervisor, owned from here on.
+    """
+
+    def __init__(self, worker: Worker, max_deliveries: int, sock: socket.socket) -> None:
+        self._worker = worker
+        self._max_deliveries = max_deliveries
+        self._drained = asyncio.Event()
+        self._adoptions: set[asyncio.Task[None]] = set()
+        self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._obey, self._closed)
+
+    async def run(self) -> None:
+        """Say that it is ready, adopt, and end when told to."""
+        self._channel.send(Hello(PROTOCOL, os.getpid()))
+        self._channel.send(Ready(self._worker.consumer, self._worker.name, rss_bytes()))
+        await self._drained.wait()
+        for adoption in self._adoptions:
+            adoption.cancel()  # the supervisor would not have told it to end for these
+        self._channel.send(Drained())
+        await self._channel.flushed()
+        self._channel.close()
+
+    def _obey(self, message: ToWorker, _fds: list[int]) -> None:
+        match message:
+            case Adopt():
+                adoption = asyncio.create_task(self._adopt(message))
+                self._adoptions.add(adoption)
+                adoption.add_done_callback(self._adoptions.discard)
+            case Drain():
+                self._drained.set()
+            case _:
+                log.debug("%s means nothing to an adopter", type(message).__name__)
+
+    def _closed(self, error: Exception | None) -> None:
+        log.warning("the supervisor is gone (%s)", error or "its channel has ended")
+        self._drained.set()
+
+    async def _adopt(self, message: Adopt) -> None:
+        while True:
+            try:
+                adoption = await self._worker.adopt(
+                    message.consumer, blame=message.blame, max_deliveries=self._max_deliveries
+                )
+            except Exception:
+                log.exception("adopting the tasks of %s is tried again", message.consumer)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        poisoned = [excerpts.head(key, excerpts.NAME) for key in adoption.poisoned]
+        self._channel.send(
+            Adopted(message.consumer, adoption.moved, poisoned[:MAX_TASKS_LISTED], len(poisoned))
+        )

@@ -1,0 +1,17 @@
+"""The program that the supervisor executes: a nursery, whose children do what their slot says."""
+
+import sys
+
+from supervisor import adopter, nursery, worker_main
+from supervisor.newborn import Berth
+
+
+def work(berth: Berth) -> int:
+    """What a forked child does; its exit status."""
+    if berth.slot == adopter.SLOT:
+        return adopter.main(berth)
+    return worker_main.main(berth)
+
+
+if __name__ == "__main__":
+    sys.exit(nursery.main(sys.argv[1:], work))
