@@ -11,9 +11,13 @@ COMMAND_NAME = b"docket-supervis"
 
 
 def open_standard_streams() -> None:
-    """Put /dev/null where 0, 1 or 2 are closed, or the next socket would take their number."""
+    """Put /dev/null where 0, 1 or 2 are closed, or the next socket would take their number.
+
+    Inheritable, as standard streams are: the nursery would find them closed again.
+    """
     fd = os.open(os.devnull, os.O_RDWR)
     while fd <= 2:
+        os.set_inheritable(fd, True)
         fd = os.dup(fd)
     os.close(fd)
 
