@@ -274,10 +274,10 @@ class Worker:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await self.docket.records.ring()
                 await self.adopt(self._consumer.name, blame=NOBODY)
-        except (ServerUnavailable, ConnectionClosed, TimeoutError) as error:
+        except (DocketError, TimeoutError) as error:
             logger.warning(
-                "Worker %s ends while the server is away (%r): what it has not recorded is "
-                "redelivered when others notice that its heartbeat stopped",
+                "Worker %s ends without signing off (%r): what it has not recorded is redelivered "
+                "when others notice that its heartbeat stopped",
                 self.name,
                 error,
             )
