@@ -1,0 +1,246 @@
+"""Tasks that raise what they should not, are not what they should be, or are unknown."""
+
+import asyncio
+import logging
+from typing import Annotated, Any
+
+import pytest
+
+from docket import Docket, ExecutionState, Logged, Retry, Worker
+from docket.dependencies import FailureHandler
+from docket.errors import TaskError, UnknownTask
+from tests.support.dockets import Gate, at_work, failure_of, finish, found, result_of, soon
+
+pytestmark = pytest.mark.anyio
+
+
+class OwnBaseException(BaseException):
+    pass
+
+
+async def fine() -> str:
+    return "fine"
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt("pressed"), "KeyboardInterrupt: pressed"),
+        (GeneratorExit(), "GeneratorExit: "),
+        (asyncio.CancelledError("of itself"), "CancelledError: of itself"),
+        (OwnBaseException("mine"), "OwnBaseException: mine"),
+    ],
+)
+async def test_what_is_no_exception_fails_its_task_once_and_nothing_else(
+    docket: Docket,
+    caplog: pytest.LogCaptureFixture,
+    level: int,
+    error: BaseException,
+    text: str,
+) -> None:
+    async def raises() -> None:
+        raise error
+
+    failing = await docket.add(raises, key="failing")()
+    good = await docket.add(fine)()
+    with caplog.at_level(level, "docket.worker"):
+        worker = await finish(docket)
+
+    failure = await failure_of(failing)
+    assert isinstance(failure, TaskError)
+    assert str(failure) == failing.error == text
+    assert await result_of(good) == "fine"
+    assert (worker.counters.started, worker.counters.failed) == (2, 1)
+    [logged] = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert "raises(){failing}" in logged.getMessage()
+
+
+async def test_a_task_that_cancels_itself_has_failed(docket: Docket) -> None:
+    async def cancels_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel("enough")
+        await asyncio.sleep(0)
+
+    execution = await docket.add(cancels_itself)()
+    await finish(docket)
+
+    assert str(await failure_of(execution)) == "CancelledError: enough"
+
+
+async def test_a_task_whose_own_child_was_cancelled_is_retried_like_any_failure(
+    docket: Docket,
+) -> None:
+    async def fails_twice(retry: Retry = Retry(attempts=3)) -> int:
+        if retry.attempt < 3:
+            raise asyncio.CancelledError
+        return retry.attempt
+
+    execution = await docket.add(fails_twice)()
+    await finish(docket)
+
+    assert await result_of(execution) == 3
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
+async def test_a_function_that_is_not_async_fails_with_an_error_that_says_so(
+    docket: Docket, caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    def not_async() -> int:
+        return 5
+
+    execution = await docket.add(not_async)()  # type: ignore[arg-type]
+    with caplog.at_level(level, "docket.worker"):
+        await finish(docket)
+
+    failure = await failure_of(execution)
+    assert isinstance(failure, TypeError)
+    assert str(failure) == (
+        "Task 'not_async' returned a int that cannot be awaited: "
+        "a task must be an async function (async def, without yield)"
+    )
+
+
+async def test_a_function_that_hands_on_a_coroutine_is_a_task(docket: Docket) -> None:
+    def wrapper(n: int) -> Any:
+        async def inner() -> int:
+            return n + 1
+
+        return inner()
+
+    execution = await docket.add(wrapper)(1)
+    await finish(docket)
+
+    assert await result_of(execution) == 2
+
+
+async def test_arguments_that_the_function_does_not_take_fail_the_task(docket: Docket) -> None:
+    docket.register(fine)
+
+    execution = await docket.add("fine")(1, two=2)
+    await finish(docket)
+
+    assert isinstance(await failure_of(execution), TypeError)
+
+
+async def test_a_task_that_swallows_its_cancellation_completes(docket: Docket) -> None:
+    gate = Gate()
+
+    async def stubborn() -> str:
+        try:
+            await gate.pass_through()
+        except asyncio.CancelledError:
+            return "finished all the same"
+        raise AssertionError("was not cancelled")
+
+    async with Worker(docket) as worker, at_work(worker):
+        execution = await docket.add(stubborn, key="key")()
+        await soon(gate.reached.wait())
+        await docket.cancel("key")
+
+        assert await result_of(execution) == "finished all the same"
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
+async def test_a_task_that_answers_its_cancellation_with_an_error_is_cancelled(
+    docket: Docket, caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    gate = Gate()
+
+    async def complains(retry: Retry = Retry(attempts=5)) -> None:
+        try:
+            await gate.pass_through()
+        except asyncio.CancelledError:
+            raise RuntimeError("interrupted") from None
+
+    with caplog.at_level(level, "docket.worker"):
+        async with Worker(docket) as worker, at_work(worker):
+            execution = await docket.add(complains, key="key")()
+            await soon(gate.reached.wait())
+            await docket.cancel("key")
+            waited = asyncio.create_task(execution.get_result())
+            await soon(asyncio.wait([waited]))
+
+    await execution.sync()
+    assert execution.state is ExecutionState.CANCELLED
+    assert worker.counters.retried == worker.counters.failed == 0
+    assert type(waited.exception()).__name__ == "ExecutionCancelled"
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+async def test_a_failure_handler_that_fails_itself_fails_the_task_with_its_error(
+    docket: Docket, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Retry):
+        def after_failure(self, execution: object, error: BaseException) -> None:
+            raise LookupError("no idea what to do")
+
+    async def fails(handler: FailureHandler[Any] = Broken()) -> None:
+        raise ValueError
+
+    execution = await docket.add(fails, key="key")()
+    await finish(docket)
+
+    assert isinstance(await failure_of(execution), LookupError)
+    assert "fails(...){key}" in caplog.text
+
+
+class Shy:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError("do not look at me")
+
+
+async def shown(who: Annotated[Any, Logged]) -> str:
+    return "seen"
+
+
+async def test_an_argument_that_cannot_be_shown_does_not_fail_its_task(
+    docket: Docket, caplog: pytest.LogCaptureFixture
+) -> None:
+    execution = await docket.add(shown, key="key")(Shy())
+    with caplog.at_level(logging.INFO, "docket.worker"):
+        await finish(docket)
+
+    assert await result_of(execution) == "seen"
+    assert "shown(<cannot be shown: ZeroDivisionError>){key}" in caplog.text
+
+
+async def test_a_function_that_is_unknown_here_fails_its_task_and_the_others_go_on(
+    docket: Docket, server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    unknown = await docket.add(shown)(1)
+    good = await docket.add(fine)()
+    async with Docket(docket.name, server) as elsewhere:
+        elsewhere.register(fine)
+        await finish(elsewhere)
+
+    failure = await failure_of(unknown)
+    assert isinstance(failure, UnknownTask)
+    assert failure.args == ("Task 'shown' is not registered",)
+    assert await result_of(good) == "fine"
+    assert (
+        "Unknown task 'shown' received - dropping. "
+        "Register via CLI (--tasks your.module:tasks) or API (docket.register(func))."
+    ) in caplog.messages
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
+async def test_the_fallback_task_runs_what_is_unknown_here(
+    docket: Docket, server: str, caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    async def fallback(*args: Any, retry: Retry = Retry(attempts=2), **kwargs: Any) -> Any:
+        if retry.attempt == 1:
+            raise ValueError
+        return args, kwargs
+
+    execution = await docket.add(shown, key="key")(1, two=2)
+    async with Docket(docket.name, server) as elsewhere:
+        with caplog.at_level(level, "docket.worker"):
+            worker = await finish(elsewhere, fallback_task=fallback)
+
+    assert await result_of(execution) == ((1,), {"two": 2})
+    assert (worker.counters.retried, worker.counters.succeeded) == (1, 1)
+    assert (await found(docket, "key")).function_name == "shown"
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
