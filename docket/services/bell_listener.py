@@ -36,7 +36,8 @@ class BellListener:
                     # The exchanger finds out by itself and recovers; here only the pace matters.
                     failures += 1
                     await asyncio.sleep(backoff_seconds(failures))
-                    rung = False
+                    # Perhaps: a token may have been on its way to us when the connection broke.
+                    rung = True
                 self._exchanger.heard(rung)
         finally:
             await self._bell.close()

@@ -196,7 +196,7 @@ class Exchanger:
     def _take_parcels(self) -> list[Parcel]:
         parcels: list[Parcel] = []
         size = 0
-        # The server would cut off a call over its limit of what a client may send (1 GB), each time.
+        # A call over what the server lets a client send (1 GB) would be cut off each time.
         while self._outbox and len(parcels) < self._batch and size < BATCH_BYTES:
             parcel = self._outbox.popleft()
             size += weight(parcel[2])

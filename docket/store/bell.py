@@ -1,12 +1,14 @@
 """The bell: one blocking connection on which an idle worker waits for something to do."""
 
+import asyncio
 import logging
+import math
 from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from docket.store.endpoint import Endpoint
+from docket.store.endpoint import Endpoint, connect
 from docket.store.keys import Keys
 
 logger = logging.getLogger("docket.store")
@@ -44,9 +46,13 @@ class Bell:
         connection: Any = self._connection or self._endpoint.connection()
         self._connection = connection
         try:
-            await connection.connect()
-            await connection.send_command("BLPOP", self._key, timeout_seconds, check_health=False)
-            reply: Any = await connection.read_response(timeout=timeout_seconds + _GRACE_SECONDS)
+            # Our own timeout: redis-py's returns None, as the server does when nobody rang.
+            async with asyncio.timeout(timeout_seconds + _GRACE_SECONDS):
+                await connect(connection)
+                await connection.send_command(
+                    "BLPOP", self._key, timeout_seconds, check_health=False
+                )
+                reply: Any = await connection.read_response(timeout=math.inf)
         except (RedisError, OSError) as error:
             await self.close()
             raise self._endpoint.unavailable("wait for the bell", error) from error

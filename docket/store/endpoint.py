@@ -1,5 +1,6 @@
 """Where the server is: a URL turned into connections, and how long to wait between two tries."""
 
+import asyncio
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -39,6 +40,8 @@ _sync_pool_from_url: Callable[..., SyncConnectionPool] = cast("Any", SyncConnect
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _SCHEMES = frozenset({"redis", "rediss", "unix", "valkey", "valkeys", "memory", "embedded"})
 
+#: How long connecting may take, greeting included, in seconds.
+CONNECT_SECONDS = 5.0
 #: Longest wait between two connection attempts, in seconds.
 BACKOFF_CAP_SECONDS = 2.0
 #: What the first wait is drawn from, in seconds; it doubles.
@@ -117,6 +120,18 @@ def is_unavailable(error: RedisError) -> bool:
     return isinstance(error, _UNAVAILABLE) or bool(_UNAVAILABLE_CODES.search(str(error)))
 
 
+async def connect(connection: AbstractConnection) -> None:
+    """Connect, unless it is connected.
+
+    redis-py bounds the opening of the socket and waits for ever for the answer to its greeting.
+
+    Raises:
+        RedisError, OSError: refused, or not done within CONNECT_SECONDS.
+    """
+    async with asyncio.timeout(CONNECT_SECONDS):
+        await connection.connect()
+
+
 class DirectWrites(AbstractConnection):
     """A connection that can be written to without awaiting: the pipeline bounds what is in flight
     by its callers, each of which awaits its reply."""
@@ -124,7 +139,14 @@ class DirectWrites(AbstractConnection):
     def write_now(self, data: bytes) -> None:
         """Hand bytes to the transport. A broken one is noticed by whoever reads."""
         assert self._writer is not None
-        self._writer.write(data)
+        # uvloop's transports raise on a write when they are closed.
+        if not self._writer.is_closing():
+            self._writer.write(data)
+
+    def abort(self) -> None:
+        """Close at once; whoever reads finds the connection closed."""
+        if self._writer is not None:
+            self._writer.transport.abort()
 
 
 @cache
@@ -149,7 +171,7 @@ class Endpoint:
         self.display_url = without_password(url)
 
     def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"socket_connect_timeout": 5.0, "protocol": 2}
+        options: dict[str, Any] = {"socket_connect_timeout": CONNECT_SECONDS, "protocol": 2}
         if self._credential_provider is not None:
             options["credential_provider"] = self._credential_provider
         return options

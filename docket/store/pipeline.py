@@ -24,12 +24,24 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from docket.errors import ConnectionClosed, ServerUnavailable
-from docket.store.endpoint import DirectWrites, Endpoint, backoff_seconds, is_unavailable
+from docket.store.endpoint import (
+    DirectWrites,
+    Endpoint,
+    backoff_seconds,
+    connect,
+    is_unavailable,
+)
 from docket.store.scripts import Script
 
 logger = logging.getLogger("docket.store")
 
 Argument = str | bytes | int | float
+
+#: How long a call may wait for its reply until the connection counts as dead, in seconds: far
+#: longer than any script takes, and than a server stands still that writes a snapshot.
+SILENCE_SECONDS = 10.0
+#: After which the loop has read what came in while it was blocked, in seconds.
+_GRACE_SECONDS = 1.0
 
 
 # hiredis declares the parameter as a tuple of one.
@@ -50,10 +62,13 @@ class Pipeline:
 
     Args:
         endpoint: where the server is.
+        silence_seconds: how long a call may wait for its reply until the connection counts as
+            dead: a peer that is gone without a word would be waited for for ever.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._endpoint = endpoint
+        self._silence_seconds = silence_seconds
         self._connection: DirectWrites | None = None
         self._unsent: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._in_flight: deque[asyncio.Future[Any]] = deque()
@@ -174,11 +189,12 @@ class Pipeline:
 
     async def _run(self) -> None:
         failures = 0
+        watch = asyncio.create_task(self._watch_silence(), name="docket pipeline silence")
         try:
             while True:
                 connection = self._endpoint.direct_connection()
                 try:
-                    await connection.connect()
+                    await connect(connection)
                     failures, self._failure = 0, None
                     self._connection = connection
                     self._connected.set()
@@ -193,9 +209,29 @@ class Pipeline:
                     await connection.disconnect(nowait=True)
                 await asyncio.sleep(backoff_seconds(failures))
         finally:
+            watch.cancel()
             self._fail_all("the connection was closed")
             # Wakes who waits for a connection: there will be none.
             self._connected.set()
+
+    async def _watch_silence(self) -> None:
+        while True:
+            oldest = self._in_flight[0] if self._in_flight else None
+            await asyncio.sleep(self._silence_seconds)
+            if not self._waits_for(oldest):
+                continue
+            # The loop may have been blocked all that time, with the reply in the socket.
+            await asyncio.sleep(_GRACE_SECONDS)
+            if self._connection is not None and self._waits_for(oldest):
+                logger.warning(
+                    "No reply from %s for %g s: its connection counts as dead",
+                    self._endpoint.display_url,
+                    self._silence_seconds,
+                )
+                self._connection.abort()
+
+    def _waits_for(self, call: "asyncio.Future[Any] | None") -> bool:
+        return call is not None and bool(self._in_flight) and self._in_flight[0] is call
 
     def _lost(self, error: Exception, failures: int) -> None:
         self._failure = error

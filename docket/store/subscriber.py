@@ -6,20 +6,24 @@ whoever listens looks at the record again when told to, and every few seconds an
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from docket.store.endpoint import Endpoint, backoff_seconds
+from docket.store.endpoint import Endpoint, backoff_seconds, connect
 
 logger = logging.getLogger("docket.store")
 
 #: Called with the payload of a message, or with None: messages may have been lost, look yourself.
 Listener = Callable[[bytes | None], None]
+
+#: After how long without a message the server is asked whether it is there, in seconds: a peer
+#: that is gone without a word sends nothing, as one does that has nothing to say.
+QUIET_SECONDS = 15.0
 
 
 class Subscriber:
@@ -27,10 +31,12 @@ class Subscriber:
 
     Args:
         endpoint: where the server is.
+        quiet_seconds: after how long without a message the server is asked whether it is there.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, quiet_seconds: float = QUIET_SECONDS) -> None:
         self._endpoint = endpoint
+        self._quiet_seconds = quiet_seconds
         self._listeners: dict[str, list[Listener]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
         self._connection: AbstractConnection | None = None
@@ -46,10 +52,10 @@ class Subscriber:
         self._start()
         listeners = self._listeners.setdefault(channel, [])
         listeners.append(listener)
-        if len(listeners) == 1:
-            self._confirmed[channel] = asyncio.Event()
-            await self._tell("SUBSCRIBE", channel)
         try:
+            if len(listeners) == 1:
+                self._confirmed[channel] = asyncio.Event()
+                await self._tell("SUBSCRIBE", channel)
             await self._confirmed[channel].wait()
             yield
         finally:
@@ -82,7 +88,7 @@ class Subscriber:
         while True:
             connection = self._endpoint.connection()
             try:
-                await connection.connect()
+                await connect(connection)
                 failures = 0
                 self._connection = connection
                 if self._listeners:
@@ -97,14 +103,27 @@ class Subscriber:
             await asyncio.sleep(backoff_seconds(failures))
 
     async def _read(self, connection: Any) -> None:
+        is_asked = False
         while True:
-            push = await connection.read_response(timeout=math.inf)
-            kind, channel, payload = cast("tuple[bytes, bytes, Any]", push)
-            name = channel.decode()
-            if kind == b"message":
-                self._hand_out(name, payload)
-            elif kind == b"subscribe":
-                self._confirm(name)
+            # redis-py returns None when this time is over, and keeps the connection.
+            push = await connection.read_response(timeout=self._quiet_seconds)
+            if push is not None:
+                is_asked = False
+                self._take(push)
+            elif is_asked:
+                raise RedisConnectionError("the server was asked whether it is there, in vain")
+            else:
+                is_asked = True
+                await connection.send_command("PING", check_health=False)
+
+    def _take(self, push: Any) -> None:
+        match cast("list[bytes | int] | bytes", push):
+            case [b"message", bytes(channel), bytes(payload)]:
+                self._hand_out(channel.decode(), payload)
+            case [b"subscribe", bytes(channel), _]:
+                self._confirm(channel.decode())
+            case _:
+                pass  # What ends a subscription, and the answer to a PING.
 
     def _confirm(self, channel: str) -> None:
         confirmed = self._confirmed.get(channel)

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-
 from redis.exceptions import ResponseError
 
 from docket.store import scripts

@@ -1,4 +1,4 @@
-"""Reclaiming: after a lost reply, a consumer takes those of its own entries that it does not run."""
+"""Reclaiming: after a lost reply, a consumer takes the entries of its own that it does not run."""
 
 import asyncio
 
