@@ -60,6 +60,39 @@ async def test_a_killed_worker_is_replaced_and_its_tasks_run_elsewhere_at_once()
         assert program.end() == 0
 
 
+async def test_a_fork_that_holds_a_dead_workers_channel_delays_nothing_and_ends_with_it() -> None:
+    with ready_pool() as program:
+        async with docket_of(program) as docket:
+            forked = [await docket.add("fork_and_nap")(1.0) for _ in range(2)]
+            program.until(lambda: len(program.family()) == 5, "never forked")
+            victims = program.workers()
+            heirs = [each for each in program.family() if each.ppid() in victims.values()]
+            for pid in victims.values():
+                os.kill(pid, signal.SIGKILL)
+            gone, _ = psutil.wait_procs(heirs, timeout=10)
+            assert len(gone) == 2
+            program.until(lambda: program.status()["totals"]["redelivered"] == 2, "not adopted")
+            assert set(await results(forked)).isdisjoint(victims.values())
+        assert program.end() == 0
+
+
+async def test_an_embedded_server_that_dies_ends_the_pool_with_4() -> None:
+    with ready_pool() as program:
+        path = program.url.removeprefix("unix://")
+        (server,) = [
+            each.pid
+            for each in psutil.process_iter(["cmdline"])
+            if "valkey" in " ".join(each.info["cmdline"] or ())[:200]
+            and path in " ".join(each.info["cmdline"] or ())
+            and "guard.py" not in " ".join(each.info["cmdline"] or ())
+        ]
+        family = program.family()
+        os.kill(server, signal.SIGKILL)
+        assert program.code() == 4
+        assert "the embedded server ended by itself" in program.lines[-1]
+        assert psutil.wait_procs(family, timeout=10)[1] == []
+
+
 async def test_workers_outlive_their_nursery_and_it_is_replaced() -> None:
     with ready_pool() as program:
         before = program.workers()

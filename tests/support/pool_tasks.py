@@ -45,4 +45,13 @@ async def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-tasks = [add, whoami, nap, deaf, hog, die]
+async def fork_and_nap(seconds: float) -> int:
+    """Leave a fork without exec behind, as multiprocessing does; it holds whatever we hold."""
+    if os.fork() == 0:
+        time.sleep(60)  # noqa: ASYNC251 - it is no loop's business
+        os._exit(0)
+    await asyncio.sleep(seconds)
+    return os.getpid()
+
+
+tasks = [add, whoami, nap, deaf, hog, die, fork_and_nap]

@@ -1,0 +1,181 @@
+"""The edge, with a real nursery and real workers that never find a server."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import psutil
+import pytest
+
+from ipc.messages import Hello, Loaded, Spawned, WorkerSettings
+from supervisor import doing
+from supervisor.children import Incarnation
+from supervisor.doing import Doer
+from supervisor.inbox import Event, Inbox, NurseryExited, NurserySaid, WorkerExited, WorkerSaid
+from supervisor.reaper import Reaper
+from tests.support.processes import fork
+from tests.support.supervised import ROOT, TASKS
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+
+E = TypeVar("E")
+
+SETTINGS = WorkerSettings("d", "redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0")
+
+
+class Edge:
+    """A doer, its inbox and its reaper."""
+
+    def __init__(self) -> None:
+        self.inbox = Inbox()
+        self.reaper = Reaper(strangers=False)
+        self.doer = Doer(self.inbox, self.reaper, SETTINGS, (TASKS,), str(ROOT), None)
+        self.pid = -1
+
+    async def next(self, kind: type[E]) -> E:
+        """The next event of that kind."""
+        async with asyncio.timeout(30):
+            while True:
+                event: Event = (await self.inbox.take())[0]
+                if isinstance(event, kind):
+                    return event
+
+    async def nursery_says(self, kind: type) -> None:
+        while not isinstance((await self.next(NurserySaid)).message, kind):
+            pass
+
+    async def swept(self, kind: type[E]) -> E:
+        """The next event of that kind where SIGCHLD or a tick would have to find the exit."""
+        waiting = asyncio.create_task(self.next(kind))
+        while not waiting.done():
+            self.reaper.sweep()
+            await asyncio.wait([waiting], timeout=0.02)
+        return waiting.result()
+
+
+@asynccontextmanager
+async def edge() -> AsyncGenerator[Edge]:
+    made = Edge()
+    made.pid = made.doer.start_nursery(1, preload=True)
+    try:
+        await made.nursery_says(Loaded)
+        yield made
+        made.doer.kill_nursery(1)
+        made.doer.kill_nursery(1)
+        made.doer.kill_nursery(9)
+        await made.swept(NurseryExited)
+    finally:
+        made.doer.close()
+        made.reaper.close()
+
+
+def incarnation(number: int = 1, pid: int | None = None) -> Incarnation:
+    return Incarnation(number, number, f"host#{number}", 1, 0.0, pid=pid)
+
+
+async def test_a_worker_is_forked_with_a_channel_of_its_own_and_its_exit_is_seen() -> None:
+    async with edge() as made:
+        worker = incarnation()
+        made.doer.spawn(worker)
+        hello = await made.next(WorkerSaid)
+        assert isinstance(hello.message, Hello)
+        worker.spawned_at = 1.0
+        made.doer.kill(worker)
+        exited = await made.next(WorkerExited)
+        assert exited.number == worker.number
+        made.doer.release(worker)
+        made.doer.release(worker)
+
+
+async def test_who_is_condemned_before_its_fork_dies_right_after_it() -> None:
+    async with edge() as made:
+        worker = incarnation()
+        made.doer.spawn(worker)
+        made.doer.kill(worker)
+        assert (await made.next(WorkerExited)).number == worker.number
+
+
+async def test_a_worker_that_is_given_up_before_its_fork_ends_by_itself() -> None:
+    async with edge() as made:
+        worker = incarnation()
+        made.doer.spawn(worker)
+        worker.state = worker.state.DEAD
+        made.doer.release(worker)
+        await made.nursery_says(Spawned)
+        children = psutil.Process(made.pid).children()
+        _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=20)
+        assert alive == []
+
+
+async def test_without_descriptors_a_worker_is_dead_before_it_was_born(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("too many open files")
+
+    async with edge() as made:
+        monkeypatch.setattr(doing, "WorkerLink", refuse)
+        made.doer.spawn(incarnation())
+        assert await made.next(WorkerExited) == WorkerExited(1, None)
+        assert "cannot connect worker 1: too many open files" in caplog.text
+
+
+async def test_an_orphan_is_followed_by_its_pid() -> None:
+    pid = fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    async with edge() as made:
+        made.doer.follow(incarnation(pid=pid))
+        os.kill(pid, signal.SIGKILL)
+        assert await made.next(WorkerExited) == WorkerExited(1, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("pid", [None, 1, 2**22 + 1])
+async def test_who_is_no_orphan_of_ours_is_taken_for_dead(pid: int | None) -> None:
+    async with edge() as made:
+        made.doer.follow(incarnation(pid=pid))
+        assert await made.next(WorkerExited) == WorkerExited(1, None)
+
+
+async def test_without_pidfds_the_nursery_does_the_killing_and_tells_the_exit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_pid: int) -> int:
+        raise OSError("no such system call")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    spawned = Doer._spawned  # noqa: SLF001 - what a nursery without pidfds would have sent
+
+    def without_pidfd(self: Doer, generation: int, message: Spawned, pidfd: int | None) -> None:
+        if pidfd is not None:
+            os.close(pidfd)
+        spawned(self, generation, message, None)
+
+    monkeypatch.setattr(Doer, "_spawned", without_pidfd)
+    async with edge() as made:
+        worker = incarnation()
+        made.doer.spawn(worker)
+        await made.nursery_says(Spawned)
+        worker.spawned_at = 1.0
+        made.doer.kill(worker)
+        exited = await made.next(WorkerExited)
+        assert exited == WorkerExited(1, signal.SIGKILL)
+
+
+async def test_nobody_is_told_and_nothing_dumped_that_is_not_there() -> None:
+    async with edge() as made:
+        stranger = incarnation(9)
+        made.doer.tell(stranger, Hello(1, 1))  # type: ignore[arg-type]
+        made.doer.dump(stranger)
+        made.doer.retire_nursery(9)
+
+
+async def test_the_wait_for_a_cpu_is_told_where_the_kernel_does() -> None:
+    async with edge() as made:
+        waited = made.doer.cpu_wait_seconds(os.getpid())
+        assert waited is None or waited >= 0
+        assert made.doer.cpu_wait_seconds(2**22 + 1) is None

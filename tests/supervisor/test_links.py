@@ -1,0 +1,116 @@
+"""The supervisor's ends of a worker's channel and pipes, with the worker's ends in our hands."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ipc.framing import encode
+from ipc.messages import Beat, Drain, Drained, FromWorker
+from supervisor import links
+from supervisor.links import NurseryLink, WorkerLink, clean_environment
+
+pytestmark = pytest.mark.anyio
+
+
+class Both:
+    """A link and the other side of it."""
+
+    def __init__(self) -> None:
+        self.said: asyncio.Queue[object] = asyncio.Queue()
+        self.link = WorkerLink(self.note, self.said.put_nowait, self.said.put_nowait, self.note)
+        channel, self.keeper, self.dump = self.link.for_worker
+        self.channel = socket.socket(fileno=channel)
+
+    def note(self, message: FromWorker | Exception | None) -> None:
+        self.said.put_nowait(message)
+
+    async def next(self) -> object:
+        async with asyncio.timeout(10):
+            return await self.said.get()
+
+    def close(self) -> None:
+        self.channel.close()
+        for fd in (self.keeper, self.dump):
+            if fd >= 0:
+                os.close(fd)
+        self.keeper = self.dump = -1
+
+
+@asynccontextmanager
+async def both() -> AsyncGenerator[Both]:
+    made = Both()
+    try:
+        yield made
+    finally:
+        made.close()
+        made.link.close()
+        made.link.close()
+
+
+async def test_frames_beats_and_dumps_arrive() -> None:
+    async with both() as made:
+        made.channel.sendall(encode(Drained()))
+        assert await made.next() == Drained()
+        os.write(made.keeper, encode(Beat(1, 0.5, "order-1")))
+        assert await made.next() == Beat(1, 0.5, "order-1")
+        os.write(made.dump, b"Thread 0x1:\n")
+        assert await made.next() == "Thread 0x1:\n"
+        made.link.send(Drain(1.0))
+        assert made.channel.recv(100) == encode(Drain(1.0))
+
+
+async def test_the_end_of_the_channel_is_told_once() -> None:
+    async with both() as made:
+        assert not made.link.channel_ended
+        made.close()
+        assert await made.next() is None
+        assert made.link.channel_ended
+        made.link.send(Drain(1.0))
+        made.link.read_rest()
+
+
+async def test_what_a_dead_workers_pipes_still_hold_is_read() -> None:
+    async with both() as made:
+        os.write(made.dump, b"last words")
+        os.write(made.keeper, encode(Beat(7, 0.0)))
+        made.link.read_rest()
+        made.link.read_rest()
+        assert {str(await made.next()) for _ in range(2)} == {"last words", str(Beat(7, 0.0))}
+
+
+async def test_a_keeper_pipe_that_is_not_ours_is_given_up_and_nothing_else() -> None:
+    async with both() as made:
+        os.write(made.keeper, b"\xff" * 100)
+        await asyncio.sleep(0)
+        made.link.read_rest()
+        with pytest.raises(BrokenPipeError):
+            os.write(made.keeper, b"more")
+        made.channel.sendall(encode(Drained()))
+        assert await made.next() == Drained()
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_nursery_that_cannot_be_executed_leaves_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(links.sys, "executable", "/nowhere/python")
+    before = open_descriptors()
+    with pytest.raises(FileNotFoundError):
+        NurseryLink(None, None, print, print)  # type: ignore[arg-type]
+    assert open_descriptors() == before
+
+
+def test_what_only_concerns_us_is_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "KEPT"):
+        monkeypatch.setenv(name, "x")
+    environment = clean_environment()
+    assert environment["KEPT"] == "x"
+    assert not any(name.startswith(("NOTIFY", "WATCHDOG", "LISTEN")) for name in environment)
