@@ -12,7 +12,7 @@ from docket.clock import from_milliseconds, now, to_milliseconds
 from docket.codec import decode_call, decode_error, decode_result, encode_call
 from docket.errors import ExecutionCancelled, ResultUnavailable
 from docket.lifecycle import TERMINAL, ExecutionState
-from docket.store.keys import check_task_key
+from docket.store.keys import check_task_key, worker_of
 from docket.store.scheduling import Scheduled, ScheduleRequest
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class Execution:
         """Take everything that a record says of the execution's state."""
         state = _text(record.get(b"state"))
         self.state = ExecutionState(state) if state else None
-        self.worker = _text(record.get(b"worker"))
+        self.worker = worker_of(_text(record.get(b"worker")) or "") or None
         self.started_at = _instant(record.get(b"started_at"))
         self.completed_at = _instant(record.get(b"completed_at"))
         self.error = _text(record.get(b"error"))

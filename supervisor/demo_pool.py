@@ -91,8 +91,7 @@ class PoolView:
             executions: read from their records just now.
         """
         running = Counter(
-            # A consumer's name is its worker's name, a dot, and a part of its own.
-            each.worker.rpartition(".")[0]
+            each.worker
             for each in executions
             if each is not None and each.state is ExecutionState.RUNNING and each.worker
         )

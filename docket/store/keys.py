@@ -110,6 +110,14 @@ class Keys:
         return self.key("wake")
 
 
+def worker_of(consumer: str) -> str:
+    """The name of the worker behind a consumer: users know the one, the streams the other.
+
+    A consumer is called after its worker, with a part of its own after the last dot.
+    """
+    return consumer.rpartition(".")[0] or consumer
+
+
 def check_task_key(key: object) -> None:
     """Refuse what cannot be a task's key, while its caller is there to hear it.
 
