@@ -113,6 +113,7 @@ class Crew:
             on_lost=self._lose,
             on_cancelled=self._cancel,
             on_struck_off=self._exchanger.doubt,
+            on_fault=self._exchanger.fail,
         )
 
     @asynccontextmanager

@@ -54,6 +54,7 @@ class Keeper:
         on_lost: called on the loop with entries that are not ours any more.
         on_cancelled: called on the loop with entries that someone cancelled.
         on_struck_off: called on the loop when the consumer is not registered any more.
+        on_fault: called on the loop with the error that ended the thread.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Keeper:
         on_lost: Callable[[list[bytes]], None],
         on_cancelled: Callable[[list[bytes]], None],
         on_struck_off: Callable[[], None],
+        on_fault: Callable[[BaseException], None],
     ) -> None:
         self._connection = connection
         self._consumer = consumer
@@ -78,6 +80,7 @@ class Keeper:
         self._on_lost = on_lost
         self._on_cancelled = on_cancelled
         self._on_struck_off = on_struck_off
+        self._on_fault = on_fault
         self._stopping = threading.Event()
         self._ended = asyncio.Event()
         self._thread: threading.Thread | None = None
@@ -121,6 +124,10 @@ class Keeper:
     def _keep(self) -> None:
         try:
             self._go_round()
+        except Exception as error:
+            # In silence the worker would work on, and be taken for dead.
+            fault = error
+            self._tell(lambda: self._on_fault(fault))
         finally:
             self._connection.close()
             self._tell(self._ended.set)
@@ -136,11 +143,9 @@ class Keeper:
             if silence > settings.stall_timeout:
                 continue
             if now >= beat_due:
-                beat_due = now + settings.heartbeat
-                self._attempt(self._beat)
+                beat_due = now + self._attempt(self._beat, settings.heartbeat)
             if now >= renewal_due:
-                renewal_due = now + settings.renewal
-                self._attempt(self._renew)
+                renewal_due = now + self._attempt(self._renew, settings.renewal)
 
     def _pause(self, beat_due: float, renewal_due: float) -> float:
         until_due = min(beat_due, renewal_due) - time.monotonic()
@@ -153,12 +158,16 @@ class Keeper:
         task = asyncio.current_task(self._loop)
         return None if task is None else self._runs.key_of(task)
 
-    def _attempt(self, act: Callable[[], None]) -> None:
+    def _attempt(self, act: Callable[[], None], interval: float) -> float:
+        """Act; in how many seconds to do it again."""
         try:
             act()
         except ServerUnavailable as error:
-            # The exchanger has said it already; the next round connects anew.
+            # The exchanger has said it already; the next round connects anew. Soon: after an outage
+            # others judge whose heartbeat and leases are written again.
             logger.debug("Keeper: %s", error)
+            return min(interval, self._settings.interval)
+        return interval
 
     def _beat(self) -> None:
         registered = self._connection.beat(

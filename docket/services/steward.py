@@ -6,6 +6,7 @@ wake channel tells it when an earlier one arrives.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -22,20 +23,26 @@ logger = logging.getLogger("docket.worker")
 
 #: Looks at the queue at least this often, in seconds: pub/sub may lose the wake-up.
 RECHECK_SECONDS = 5.0
+#: Beats are looked at once a heartbeat interval; looks further apart than so many saw nothing.
+LONGEST_GAP_HEARTBEATS = 3
 
 
 class Watch:
     """Who is dead, judged by beats that do not change: pure, the caller brings values and clock.
 
     A beat is compared with itself as seen from here, never with the clock of its writer. After an
-    interruption of our own view nobody is dead yet.
+    interruption of our own view nobody is dead yet: a lost connection, or a server that stood still
+    for longer than the patience, and with it every beat.
 
     Args:
         patience_seconds: how long a beat may stand still.
+        longest_gap_seconds: two looks that are further apart interrupt the view.
     """
 
-    def __init__(self, patience_seconds: float) -> None:
+    def __init__(self, patience_seconds: float, longest_gap_seconds: float) -> None:
         self._patience_seconds = patience_seconds
+        self._longest_gap_seconds = longest_gap_seconds
+        self._looked_at = -math.inf
         self._seen: dict[bytes, tuple[int, float]] = {}
         self._view = -1
 
@@ -47,8 +54,9 @@ class Watch:
             now: a monotonic clock, in seconds.
             view: changes when the view was interrupted (connections lost so far).
         """
-        if view != self._view:
-            self._view, self._seen = view, {}
+        if view != self._view or now - self._looked_at > self._longest_gap_seconds:
+            self._seen = {}
+        self._view, self._looked_at = view, now
         seen: dict[bytes, tuple[int, float]] = {}
         for name, beat in beats.items():
             before = self._seen.get(name)
@@ -93,7 +101,7 @@ class Steward:
         self._heartbeat_seconds = heartbeat_interval.total_seconds()
         self._redelivery_timeout = redelivery_timeout
         patience = self._heartbeat_seconds * missed_heartbeats
-        self._watch = Watch(patience)
+        self._watch = Watch(patience, LONGEST_GAP_HEARTBEATS * self._heartbeat_seconds)
         self._strangers: set[bytes] = set()
         self._patience_seconds = patience
         self._appointed = asyncio.Event()
@@ -178,6 +186,6 @@ class Steward:
 
     async def _sweep(self) -> None:
         await asyncio.sleep(self._redelivery_timeout.total_seconds() / 4)
-        moved = await self._records.sweep(self._redelivery_timeout)
-        if moved:
+        # Again at once as long as there are some: one call moves only so many.
+        while moved := await self._records.sweep(self._redelivery_timeout):
             logger.warning("%d tasks are redelivered: their leases were not renewed", moved)

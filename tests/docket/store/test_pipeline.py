@@ -88,7 +88,7 @@ async def test_a_call_waits_for_the_connection_as_long_as_its_patience(server: s
     async with proxy_to(server) as proxy, pipeline_to(proxy.url) as pipeline:
         await proxy.refuse()
         await until(lambda: not pipeline.is_connected)
-        with pytest.raises(ServerUnavailable, match="connect on redis://127.0.0.1"):
+        with pytest.raises(ServerUnavailable, match=r"connect on redis://127\.0\.0\.1"):
             await pipeline.command("PING", patience_seconds=0.05)
         waiting = asyncio.create_task(pipeline.command("PING"))
         await until(lambda: pipeline.failure is not None)
@@ -161,8 +161,7 @@ NOT_NOW = [
     "TRYAGAIN Multiple keys request during rehashing of slot",
     "MASTERDOWN Link with MASTER is down",
     "NOREPLICAS Not enough good replicas to write.",
-    "ERR Error running script (call to f_0): @user_script:9: -OOM command not allowed when used "
-    "memory > 'maxmemory'.",
+    "ERR Error running script (call to f_0): @user_script:9: -OOM command not allowed",
 ]
 
 
