@@ -6,14 +6,13 @@ this module imports nothing but them; the commands follow through importlib.
 
 import importlib
 
-from supervisor import signals
-
-#: Noted from here on; the run reads them as soon as its loop stands.
-inlet = signals.Inlet()
+from supervisor import signals, standard_streams
 
 
 def main() -> None:
     """The entry point of the console script; never returns."""
+    standard_streams.open_closed()
+    inlet = signals.Inlet()
     inlet.install()
     importlib.import_module("supervisor.commands").main(inlet)
 

@@ -1,4 +1,4 @@
-"""How a program of ours stands in its system: descriptors, limits, name, directory."""
+"""How the program stands in its system: its limits, its name, its directory."""
 
 import os
 import resource
@@ -8,18 +8,6 @@ from supervisor.reaper import PR_SET_NAME, prctl
 
 #: As the kernel shows it in ps and top; it keeps 15 bytes.
 COMMAND_NAME = b"docket-supervis"
-
-
-def open_standard_streams() -> None:
-    """Put /dev/null where 0, 1 or 2 are closed, or the next socket would take their number.
-
-    Inheritable, as standard streams are: the nursery would find them closed again.
-    """
-    fd = os.open(os.devnull, os.O_RDWR)
-    while fd <= 2:
-        os.set_inheritable(fd, True)
-        fd = os.dup(fd)
-    os.close(fd)
 
 
 def raise_file_limit() -> None:

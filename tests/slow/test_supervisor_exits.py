@@ -3,8 +3,12 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from docket import Docket
@@ -149,3 +153,16 @@ def test_json_lines_are_json_and_nothing_else() -> None:
     with ready_pool("--logging-format", "json", processes=1) as program:
         assert program.end() == 0
     assert all(json.loads(line)["message"] for line in program.lines)
+
+
+def test_a_program_without_standard_streams_runs_and_ends_as_any_other() -> None:
+    command = f"{sys.executable} -m supervisor.cli --processes 1 --url memory:// --http 127.0.0.1:0"
+    closed = f"exec {command} <&- >&- 2>&-"
+    with subprocess.Popen(["/bin/sh", "-c", closed], cwd=ROOT) as program:
+        family = psutil.Process(program.pid)
+        grown = threading.Event()
+        while len(family.children(recursive=True)) < 2:  # a nursery and a worker
+            assert program.poll() is None
+            grown.wait(0.05)
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(30) == 0

@@ -138,10 +138,8 @@ def test_the_program_has_its_handlers_before_its_commands(monkeypatch: pytest.Mo
         @staticmethod
         def main(inlet: Inlet) -> None:
             stood.append(inlet.installed)
+            inlet.close()
 
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: Commands)
-    try:
-        cli.main()
-    finally:
-        cli.inlet.remove()
+    cli.main()
     assert stood == [True]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import standing
+from supervisor import standard_streams, standing
 from tests.support.processes import fork
 
 
@@ -26,9 +26,10 @@ def test_standard_streams_that_are_closed_are_opened_on_dev_null() -> None:
     def check() -> bool:
         os.close(0)
         os.close(2)
-        standing.open_standard_streams()
+        standard_streams.open_closed()
         null = Path(os.devnull).stat()
-        return all(os.path.samestat(os.fstat(fd), null) for fd in (0, 2))
+        inherited = os.get_inheritable(0) and os.get_inheritable(2)
+        return inherited and all(os.path.samestat(os.fstat(fd), null) for fd in (0, 2))
 
     assert holds_in_a_fork(check)
 
@@ -38,7 +39,7 @@ def test_standard_streams_that_are_open_stay_as_they_are() -> None:
         before = [os.fstat(fd) for fd in range(3)]
         lowest = os.dup(0)
         os.close(lowest)
-        standing.open_standard_streams()
+        standard_streams.open_closed()
         again = os.dup(0)
         return again == lowest and before == [os.fstat(fd) for fd in range(3)]
 
