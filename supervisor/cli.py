@@ -11,7 +11,7 @@ from supervisor import signals, standard_streams
 
 def main() -> None:
     """The entry point of the console script; never returns."""
-    standard_streams.open_closed()
+    standard_streams.open_standard_streams()
     inlet = signals.Inlet()
     inlet.install()
     importlib.import_module("supervisor.commands").main(inlet)

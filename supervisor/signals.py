@@ -5,7 +5,6 @@ reads them. This module imports nothing slow itself, since it must stand first.
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import threading
@@ -47,7 +46,7 @@ class Inlet:
     def __init__(self) -> None:
         self._caught: deque[Caught] = deque()
         self._previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
-        self._wake_read, self._wake_write = map(_above_standard_streams, os.pipe())
+        self._wake_read, self._wake_write = os.pipe()
         self._previous_wakeup = -1
         for fd in (self._wake_read, self._wake_write):
             os.set_blocking(fd, False)
@@ -101,17 +100,6 @@ class Inlet:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._caught.append(Caught(number, time.monotonic()))
-
-
-def _above_standard_streams(fd: int) -> int:
-    """`fd`, moved out of 0 to 2: those are free in a program that was started with them closed,
-    and whoever prints would write into the pipe.
-    """
-    if fd > 2:
-        return fd
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(fd)
-    return moved
 
 
 def in_main_thread() -> bool:

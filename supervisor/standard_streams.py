@@ -3,7 +3,7 @@
 import os
 
 
-def open_closed() -> None:
+def open_standard_streams() -> None:
     """Put /dev/null where one is closed, or the next pipe would become our stderr.
 
     Inheritable, as standard streams are: else it would be the nursery's next pipe.

@@ -5,6 +5,9 @@ import resource
 from pathlib import Path
 
 from supervisor.reaper import PR_SET_NAME, prctl
+from supervisor.standard_streams import open_standard_streams
+
+__all__ = ["logical_directory", "open_standard_streams", "raise_file_limit", "take_name"]
 
 #: As the kernel shows it in ps and top; it keeps 15 bytes.
 COMMAND_NAME = b"docket-supervis"

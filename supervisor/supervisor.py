@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Protocol
 
 from ipc.messages import WorkerSettings
-from supervisor import logs, observer, signals, standard_streams, standing
+from supervisor import logs, observer, signals, standing
 from supervisor.answers import handlers_of
 from supervisor.config import SupervisorConfig
 from supervisor.doing import Doer
@@ -85,7 +85,7 @@ class Supervisor:
         Takes the process over: its signals (in the main thread), its root logger, its orphans.
         The last line on stderr is the reason, if the run did not end by a plain stop.
         """
-        standard_streams.open_closed()
+        standing.open_standard_streams()
         standing.raise_file_limit()
         standing.take_name()
         inlet = self._inlet

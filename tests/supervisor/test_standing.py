@@ -26,7 +26,7 @@ def test_standard_streams_that_are_closed_are_opened_on_dev_null() -> None:
     def check() -> bool:
         os.close(0)
         os.close(2)
-        standard_streams.open_closed()
+        standard_streams.open_standard_streams()
         null = Path(os.devnull).stat()
         inherited = os.get_inheritable(0) and os.get_inheritable(2)
         return inherited and all(os.path.samestat(os.fstat(fd), null) for fd in (0, 2))
@@ -39,7 +39,7 @@ def test_standard_streams_that_are_open_stay_as_they_are() -> None:
         before = [os.fstat(fd) for fd in range(3)]
         lowest = os.dup(0)
         os.close(lowest)
-        standard_streams.open_closed()
+        standard_streams.open_standard_streams()
         again = os.dup(0)
         return again == lowest and before == [os.fstat(fd) for fd in range(3)]
 
