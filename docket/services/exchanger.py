@@ -32,6 +32,9 @@ from docket.supervision import Supervision
 
 logger = logging.getLogger("docket.worker")
 
+#: After how long without a connection the runtime hears that we wait for one, in seconds.
+PATIENCE_SECONDS = 1.0
+
 #: An outcome on its way: whose, what, and as the script reads it.
 Parcel = tuple[Run, Outcome, OutcomeRow]
 
@@ -173,6 +176,9 @@ class Exchanger:
         is_searching = self._batch == 1
         parcels = self._take_parcels()
         try:
+            if not self._pipeline.is_connected:
+                # A call would wait as long as it takes, in silence.
+                await self._pipeline.connected(PATIENCE_SECONDS)
             if self._token_to_pass_on:
                 await self._records.ring()
                 self._token_to_pass_on = False
