@@ -17,16 +17,15 @@ import click
 
 from docket import Docket
 from docket.errors import MissingExtra
-from supervisor import standing
 from supervisor.config import SupervisorConfig
 from supervisor.demo_feed import Feed, counted
 from supervisor.demo_files import Found, find, shown
 from supervisor.demo_pool import PoolView
-from supervisor.demo_screen import LISTED, PLAIN_WIDTH, logging_to, open_screen
+from supervisor.demo_screen import LISTED, logging_to, open_screen
 from supervisor.demo_tally import Totals, percentile, total
 from supervisor.errors import ConfigurationError
 from supervisor.exit_codes import ExitCode
-from supervisor.signals import Inlet
+from supervisor.signals import Inlet, Repeats
 from supervisor.supervisor import Supervisor
 
 DOCKET = "demo"
@@ -34,6 +33,8 @@ TASKS = "supervisor.demo_tasks:tasks"
 
 #: How long to wait, after the last file, for word of what the killed worker left.
 SETTLE_SECONDS = 5.0
+#: How long the producer may take to close its connections.
+LET_GO_SECONDS = 2.0
 #: What a shell adds to the number of the signal that ended a program.
 SIGNAL_EXIT = 128
 #: What ends the demo early: Ctrl-C, whoever stops it, and the loss of its terminal.
@@ -87,7 +88,9 @@ class Demo:
         self._screen = open_screen(self._reader_gone)
         self._view = PoolView(self._screen.say)
         self._supervisor = Supervisor(plan.config, on_event=self._view)
+        self._repeats = Repeats()
         self._interrupted_by: int | None = None
+        self._work_done: asyncio.Task[tuple[Totals, float]] | None = None
 
     async def run(self) -> int:
         """Do it; the exit code.
@@ -107,12 +110,16 @@ class Demo:
     async def _beside_the_pool(self) -> int:
         """The pool and its producer end together, whichever of them ends first."""
         pool = asyncio.create_task(self._supervisor.serve())
-        work = asyncio.create_task(self._work())
+        work = self._work_done = asyncio.create_task(self._work())
+        if self._interrupted_by is not None:
+            work.cancel()
         try:
             await asyncio.wait({pool, work}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # The producer lets go of the server first, or it would see it go and try to get back.
+            work.cancel()
+            await asyncio.wait({work}, timeout=LET_GO_SECONDS)
             self._supervisor.stop()
-            work.cancel()  # does nothing to one that is done
             await asyncio.wait({pool, work})
         code = pool.result()  # or the error that it could not be started with
         if self._interrupted_by is not None:
@@ -148,7 +155,8 @@ class Demo:
     def _conclude(self, totals: Totals, seconds: float) -> int:
         screen = self._screen
         for line in failures_in_words(totals):
-            screen.say(line)
+            screen.say(shortened(line, screen.width))
+        screen.say()
         screen.table(rows(totals, seconds, self._view))
         if self._plan.kill and self._view.kill is None:
             screen.say("no worker was killed: none was in the middle of a file when it was time to")
@@ -167,16 +175,21 @@ class Demo:
 
     def _take_signals(self) -> None:
         for caught in self._inlet.take():
-            if caught.number in ENDING:
-                again = self._interrupted_by is not None
-                self._end(caught.number, hand_back=again)
+            if caught.number not in ENDING or not self._repeats.counts(caught):
+                continue
+            if self._interrupted_by is None:
+                self._interrupt(caught.number)
+            else:
+                self._supervisor.stop(hand_back=True)
 
     def _reader_gone(self) -> None:
-        self._end(signal.SIGPIPE, hand_back=False)
+        self._interrupt(signal.SIGPIPE)
 
-    def _end(self, because: int, *, hand_back: bool) -> None:
-        self._interrupted_by = self._interrupted_by or because
-        self._supervisor.stop(hand_back=hand_back)
+    def _interrupt(self, because: int) -> None:
+        """Have the work ended, and the pool after it."""
+        self._interrupted_by = because
+        if self._work_done is not None:
+            self._work_done.cancel()
 
 
 def failures_in_words(totals: Totals) -> Iterator[str]:
@@ -186,7 +199,7 @@ def failures_in_words(totals: Totals) -> Iterator[str]:
     yield f"{counted(totals.failed, 'file')} failed, each after a second attempt:"
     for account in totals.failures[:LISTED]:
         error = " ".join((account.error or "without an error").split())
-        yield shortened(f"  {account.key}: {error}")
+        yield f"  {account.key}: {error}"
     if totals.failed > LISTED:
         yield f"  and {totals.failed - LISTED:,} more"
 
@@ -217,7 +230,7 @@ def milliseconds(seconds: float | None) -> str:
     return f"{number:,.0f} ms" if number >= 10 else f"{number:.1f} ms"
 
 
-def shortened(line: str, width: int = PLAIN_WIDTH) -> str:
+def shortened(line: str, width: int) -> str:
     """At most `width` characters; what is cut shows."""
     return line if len(line) <= width else line[: width - 3] + "..."
 
@@ -241,7 +254,6 @@ def demo(
     PATH is the standard library of the running Python unless given. Ends with 0 only if every
     file is accounted for exactly once.
     """
-    standing.open_standard_streams()
     planned = plan(path, processes, concurrency, kill=kill)
     with _standing(context.find_object(Inlet)) as inlet:
         try:

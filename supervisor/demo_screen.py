@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-#: Where nobody tells how wide the output may be.
+#: Of the table, where nobody tells how wide the output may be; it needs less.
 PLAIN_WIDTH = 80
+#: Longest line there: nothing wraps it, but an error may be as long as a source line.
+PLAIN_LINE = 200
 #: Plain progress lines of one run, besides the last.
 PLAIN_STEPS = 10
 #: Failed files that are listed; of a larger number the rest is counted.
@@ -39,6 +41,11 @@ class Screen:
         self._reader_gone = reader_gone
         self._is_gone = False
         self._told_steps = 0
+
+    @property
+    def width(self) -> int:
+        """Most characters that a line should have."""
+        return PLAIN_LINE
 
     def say(self, line: str = "") -> None:
         """One line."""
@@ -87,6 +94,11 @@ class LiveScreen(Screen):
         super().__init__(out, reader_gone)
         self._console = console
 
+    @property
+    def width(self) -> int:
+        """As the terminal is now."""
+        return self._console.width
+
     def say(self, line: str = "") -> None:
         """One line, above the bar."""
         encoding = self._console.encoding
@@ -128,7 +140,8 @@ def _table(rows: Rows, frame: box.Box) -> Table:
 
 def open_screen(reader_gone: Callable[[], None], out: TextIO | None = None) -> Screen:
     """The screen that suits `out`, stdout by default."""
-    target = out or sys.stdout
+    # Without a stdout (`>&-`) Python has none either; the exit code still tells.
+    target = out or sys.stdout or io.StringIO()
     console = Console(file=target, highlight=False)
     # TERM=dumb, an editor's shell: nothing there can be drawn over.
     if target.isatty() and not console.is_dumb_terminal:
