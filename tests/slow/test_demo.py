@@ -17,6 +17,15 @@ from tests.support.demonstrations import (
 
 pytestmark = pytest.mark.timeout(240)
 
+INTERRUPTED_AT_ONCE = """
+import os, signal
+from supervisor.signals import Inlet
+install = Inlet.install
+def then_interrupt(inlet):
+    install(inlet)
+    os.kill(os.getpid(), signal.SIGINT)
+Inlet.install = then_interrupt
+"""
 REDELIVERED = "from the kill to the first redelivered start"
 
 
@@ -24,7 +33,7 @@ REDELIVERED = "from the kill to the first redelivered start"
 def many(tmp_path: Path) -> Path:
     """Files that keep two workers busy for some seconds."""
     source = "".join(f"def f{n}(a, b):\n    return [a + b, {{a: b}}, a[b]]\n" for n in range(1000))
-    for number in range(200):
+    for number in range(60):
         (tmp_path / f"m{number:03}.py").write_text(source)
     return tmp_path
 
@@ -50,12 +59,12 @@ def test_the_standard_library_is_parsed_although_a_worker_is_killed() -> None:
 def test_with_a_task_at_a_time_one_is_redelivered(many: Path) -> None:
     run = demonstrate(str(many), "--concurrency", "1")
     assert (run.code, run.left) == (0, [])
-    assert run.table["parsed"] == "200"
+    assert run.table["parsed"] == "60"
     assert run.table["tasks redelivered"] == "1"
 
 
 def test_ctrl_c_ends_it_at_once_and_leaves_nothing(many: Path) -> None:
-    run = demonstrate_on_a_terminal(str(many), interrupt_at="/200")
+    run = demonstrate_on_a_terminal(str(many), interrupt_at="/60")
     assert (run.code, run.left) == (130, [])
     assert "interrupted" in run.out
     assert "lost" not in run.out
@@ -71,8 +80,7 @@ def test_a_signal_ends_it_with_its_number(many: Path, number: signal.Signals) ->
 
 
 def test_a_signal_in_the_first_moment_ends_it_too(many: Path) -> None:
-    early = "import os, signal; from supervisor import cli; cli.inlet.install()"
-    run = demonstrate(str(many), first=f"{early}; os.kill(os.getpid(), signal.SIGINT)")
+    run = demonstrate(str(many), first=INTERRUPTED_AT_ONCE)
     assert (run.code, run.left) == (130, [])
 
 
@@ -84,6 +92,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(many: Path) -> None:
         assert run.process.stderr is not None
         assert run.process.stderr.read() == ""
         assert run.process.wait(60) == 128 + signal.SIGPIPE
+        assert run.left() == []
 
 
 def test_a_kill_of_the_demo_itself_leaves_nothing_running(many: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 import time
@@ -14,15 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import psutil
 
 ROOT = Path(__file__).parents[2]
 #: For a loaded machine; on a quiet one the longest run takes a tenth of it.
 PATIENCE_SECONDS = 110.0
-#: In the environment of all processes of a run, server and guard included.
-MARK = "DEMONSTRATION"
 PROGRAM = "from supervisor.cli import main; main()"
 #: What a shell does for a program on its terminal, so that Ctrl-C is for it.
 TAKE_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
@@ -52,11 +50,11 @@ class Demonstration:
     """
 
     def __init__(self, *arguments: str, first: str = "", **environment: str) -> None:
-        self._mark = uuid4().hex
+        self._scratch = tempfile.mkdtemp(prefix="demo-")
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{first}\n{PROGRAM}", "demo", *arguments],
             cwd=ROOT,
-            env=_environment(self._mark) | environment,
+            env=_environment(self._scratch) | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -73,12 +71,16 @@ class Demonstration:
 
     def family(self) -> list[psutil.Process]:
         """Every process of the run that still is there."""
-        return marked(self._mark)
+        return _running_with(self._scratch)
 
     def ended(self) -> Ended:
         """Wait for its end."""
         out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
-        return Ended(self.process.returncode, out, err, left_by(self._mark))
+        return Ended(self.process.returncode, out, err, self.left())
+
+    def left(self) -> list[str]:
+        """What is left of it a while after its end."""
+        return _left_in(self._scratch)
 
 
 @contextmanager
@@ -102,11 +104,11 @@ def demonstrate(*arguments: str, first: str = "", **environment: str) -> Ended:
 
 def demonstrate_on_a_terminal(*arguments: str, interrupt_at: str | None = None) -> Ended:
     """A run on a terminal of 80 columns; Ctrl-C is typed as soon as it shows `interrupt_at`."""
-    mark = uuid4().hex
+    scratch = tempfile.mkdtemp(prefix="demo-")
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [sys.executable, "-c", f"{TAKE_TERMINAL}\n{PROGRAM}", "demo", *arguments]
-    environment = _environment(mark) | {"TERM": "xterm-256color"}
+    environment = _environment(scratch) | {"TERM": "xterm-256color"}
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -122,7 +124,7 @@ def demonstrate_on_a_terminal(*arguments: str, interrupt_at: str | None = None) 
         overdue.start()
         out = _read(ours, interrupt_at)
         overdue.cancel()
-    return Ended(process.returncode, out, "", left_by(mark))
+    return Ended(process.returncode, out, "", _left_in(scratch))
 
 
 def _read(terminal: int, interrupt_at: str | None) -> str:
@@ -137,31 +139,43 @@ def _read(terminal: int, interrupt_at: str | None) -> str:
     return shown.decode()
 
 
-def _environment(mark: str) -> dict[str, str]:
+def _environment(scratch: str) -> dict[str, str]:
     left_out = ("DOCKET_", "COLUMNS", "FORCE_COLOR", "NO_COLOR")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
-    return inherited | {"PYTHONPATH": str(ROOT), MARK: mark}
+    return inherited | {"PYTHONPATH": str(ROOT), "TMPDIR": scratch}
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """The live processes of a run."""
-    return [each for each in psutil.process_iter() if _has_mark(each, mark)]
+def _running_with(scratch: str) -> list[psutil.Process]:
+    """The live processes of the run that has this folder for its temporary files.
+
+    All inherit it in their environment; the server, whose title overwrites that, shows it there.
+    """
+    return [each for each in psutil.process_iter() if _has(each, scratch)]
 
 
-def _has_mark(process: psutil.Process, mark: str) -> bool:
+def _has(process: psutil.Process, scratch: str) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        shown = process.cmdline()
+        return any(scratch in word for word in (*shown, process.environ().get("TMPDIR", "")))
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 
 
-def left_by(mark: str, seconds: float = 10.0) -> list[str]:
-    """What of a run still is there when it had so long to go; empty as soon as nothing is."""
+def _left_in(scratch: str, seconds: float = 10.0) -> list[str]:
+    """What a run has left when it had so long to go: processes and temporary files."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
-    while (left := marked(mark)) and time.monotonic() < deadline:
+    while True:
+        left = [repr(each) for each in _running_with(scratch)]
+        left += [str(each) for each in Path(scratch).iterdir()]
+        if not left:
+            Path(scratch).rmdir()
+            return []
+        if time.monotonic() > deadline:
+            return left
         pause.wait(0.05)
-    return [repr(each) for each in left]
 
 
 def kill_server(run: Demonstration) -> None:
