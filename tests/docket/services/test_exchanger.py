@@ -1,0 +1,487 @@
+"""The exchanger on a real worker: full slots, lost replies, refusals, and being taken for dead."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from docket import Docket, Execution, Worker
+from docket.execution import ExecutionState
+from docket.store import scripts
+from tests.support.dockets import Gate, Told, at_work, failure_of, found, result_of, soon
+from tests.support.proxy import Do, Proxy, calls, proxy_to
+from tests.support.store import Store, store_at, until
+
+pytestmark = pytest.mark.anyio
+
+QUICK = timedelta(milliseconds=50)
+
+
+class Runs:
+    """Counts the runs of a task by what it was called with."""
+
+    def __init__(self) -> None:
+        self.of: Counter[object] = Counter()
+        self.gate = Gate()
+
+    async def count(self, what: object) -> object:
+        self.of[what] += 1
+        return what
+
+    async def wait(self, what: object) -> object:
+        self.of[what] += 1
+        await self.gate.pass_through(what)
+        return what
+
+
+@pytest.fixture
+def runs() -> Runs:
+    return Runs()
+
+
+def known(docket: Docket, runs: Runs) -> Docket:
+    docket.register(runs.count, names=["count"])
+    docket.register(runs.wait, names=["wait"])
+    return docket
+
+
+class TestSlots:
+    async def test_all_free_slots_are_filled_however_few_one_call_takes(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with Docket(docket_name, server) as docket:
+            known(docket, runs)
+            for n in range(5):
+                await docket.add("wait")(n)
+            async with at_work(Worker(docket, concurrency=5, message_batch=1)):
+                await until(lambda: len(runs.gate.arrivals) == 5, "five runs at once")
+                runs.gate.opened.set()
+
+    async def test_more_slots_than_one_call_fills_are_filled_too(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with Docket(docket_name, server) as docket:
+            known(docket, runs)
+            await asyncio.gather(*[docket.add("wait")(n) for n in range(600)])
+            async with at_work(Worker(docket, concurrency=600)):
+                await until(lambda: len(runs.gate.arrivals) == 600, "600 runs at once")
+                runs.gate.opened.set()
+
+    async def test_a_freed_slot_takes_the_next_task_at_once(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            known(docket, runs)
+            await asyncio.gather(*[docket.add("count")(n) for n in range(30)])
+            trips = calls_of(proxy, scripts.EXCHANGE)
+            async with at_work(Worker(docket, concurrency=1)):
+                await until(lambda: len(runs.of) == 30)
+            # One a task: each carries an outcome and brings the next one.
+            assert len(trips) <= 30 + 5
+
+
+def calls_of(proxy: Proxy, script: scripts.Script) -> list[int]:
+    """The size of every call of a script from now on."""
+    sizes: list[int] = []
+    matches = calls(script)
+
+    def note(words: list[bytes]) -> bool:
+        if matches(words):
+            sizes.append(sum(len(word) for word in words))
+        return False
+
+    proxy.intercept(note, Do.ANSWER)
+    return sizes
+
+
+async def run_all(docket: Docket, runs: Runs, count: int = 20) -> None:
+    """Adds tasks to a worker that is at work, and sees each end once."""
+    executions = [await docket.add("count")(n) for n in range(count)]
+    assert [await result_of(execution) for execution in executions] == list(range(count))
+    assert runs.of == Counter(range(count))
+
+
+class TestLostReplies:
+    @pytest.fixture
+    async def told(self) -> Told:
+        return Told()
+
+    @pytest.mark.parametrize("lost", [Do.LOSE_REPLY, Do.LOSE_CALL], ids=["reply", "call"])
+    async def test_an_exchange_with_an_outcome_is_made_again_and_the_outcome_counts_once(
+        self, server: str, docket_name: str, runs: Runs, lost: Do
+    ) -> None:
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            known(docket, runs)
+            async with at_work(Worker(docket)) as worker:
+                execution = await docket.add("wait")("k")
+                await soon(runs.gate.reached.wait())
+                interception = proxy.intercept(calls(scripts.EXCHANGE, having=b"C"), lost)
+                runs.gate.opened.set()
+                assert await result_of(execution) == "k"
+                assert interception.happened.is_set()
+                await until(lambda: worker.counters.succeeded == 1)
+                assert worker.counters.superseded == 0
+                assert runs.of == Counter(["k"])
+                # Nothing is left behind: the entry is gone, its slot is free.
+                await run_more(docket, runs)
+
+    @pytest.mark.parametrize("lost", [Do.LOSE_REPLY, Do.LOSE_CALL], ids=["reply", "call"])
+    async def test_an_exchange_that_claimed_is_recovered_and_each_claim_runs_once(
+        self, server: str, docket_name: str, runs: Runs, lost: Do
+    ) -> None:
+        async with Docket(docket_name, server) as producer:
+            known(producer, runs)
+            executions = [await producer.add("count")(n) for n in range(20)]
+            async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+                known(docket, runs)
+                interception = proxy.intercept(calls(scripts.EXCHANGE), lost)
+                async with at_work(Worker(docket)):
+                    for n, execution in enumerate(executions):
+                        assert await result_of(execution) == n
+                    assert interception.happened.is_set()
+                    assert runs.of == Counter(range(20))
+
+    @pytest.mark.parametrize(
+        "script", [scripts.RAISE_EPOCH, scripts.RECLAIM, scripts.REGISTER], ids=lambda s: s.name
+    )
+    @pytest.mark.parametrize("lost", [Do.LOSE_REPLY, Do.LOSE_CALL], ids=["reply", "call"])
+    async def test_a_recovery_that_is_itself_interrupted_begins_again(
+        self, server: str, docket_name: str, runs: Runs, script: scripts.Script, lost: Do
+    ) -> None:
+        async with Docket(docket_name, server) as producer:
+            known(producer, runs)
+            executions = [await producer.add("count")(n) for n in range(20)]
+            async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+                known(docket, runs)
+                proxy.intercept(calls(scripts.EXCHANGE), Do.LOSE_REPLY)
+                interception = proxy.intercept(calls(script), lost, times=2)
+                async with at_work(Worker(docket)):
+                    for n, execution in enumerate(executions):
+                        assert await result_of(execution) == n
+                    assert interception.happened.is_set()
+                    assert runs.of == Counter(range(20))
+
+    async def test_an_exchange_that_arrives_after_the_recovery_from_its_loss_does_nothing(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            known(docket, runs)
+            told = Told()
+            async with at_work(Worker(docket, concurrency=1), told):
+                first = await docket.add("wait")("first")
+                await soon(runs.gate.reached.wait())
+                late = proxy.intercept(
+                    calls(scripts.EXCHANGE, having=b"C"), Do.HOLD_CALL, cut_client=True
+                )
+                told.is_ready.clear()
+                runs.gate.opened.set()
+                await soon(late.happened.wait())
+                await soon(told.is_ready.wait())
+                assert await result_of(first) == "first"
+                second = await docket.add("wait")("second")
+                assert await result_of(second) == "second"
+                third = await docket.add("wait", key="third")("third")
+                assert await result_of(third) == "third"
+                # Now the held one arrives: its outcome is not ours, and it claims nothing.
+                await docket.cancel("none")
+                late.let_go.set()
+                await soon(late.served.wait())
+                await run_more(docket, runs)
+                assert runs.of["first"] == 1
+
+    async def test_a_cancel_whose_reply_was_lost_is_made_again(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            known(docket, runs)
+            await docket.add("count", key="k")("k")
+            proxy.intercept(calls(scripts.CANCEL), Do.LOSE_REPLY)
+            await docket.cancel("k")
+            assert (await found(docket, "k")).state is ExecutionState.CANCELLED
+
+
+async def run_more(docket: Docket, runs: Runs) -> None:
+    execution = await docket.add("count")("more")
+    assert await result_of(execution) == "more"
+    runs.of.pop("more")
+
+
+REFUSALS = {
+    "LOADING": "LOADING server is loading the dataset in memory",
+    "READONLY": "READONLY You can't write against a read only replica.",
+    "OOM": "OOM command not allowed when used memory > 'maxmemory'.",
+    "MISCONF": "MISCONF Errors writing to the AOF file: No space left on device",
+}
+
+
+class TestAServerThatCannotServeNow:
+    @pytest.mark.parametrize("answer", list(REFUSALS))
+    async def test_the_worker_goes_on_and_hands_its_outcomes_in_afterwards(
+        self, server: str, docket_name: str, runs: Runs, answer: str
+    ) -> None:
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            known(docket, runs)
+            told = Told()
+            async with at_work(Worker(docket), told) as worker:
+                execution = await docket.add("wait")("k")
+                await soon(runs.gate.reached.wait())
+                refusals = [
+                    proxy.intercept(calls(script), Do.ANSWER, times=2, error=REFUSALS[answer])
+                    for script in (scripts.EXCHANGE, scripts.RAISE_EPOCH, scripts.RECLAIM)
+                ]
+                told.is_waiting.clear()
+                runs.gate.opened.set()
+                assert await result_of(execution) == "k"
+                assert all(refusal.happened.is_set() for refusal in refusals)
+                assert told.is_waiting.is_set()
+                await until(lambda: worker.counters.succeeded == 1)
+                assert runs.of == Counter(["k"])
+                await run_more(docket, runs)
+
+    async def test_tasks_that_end_while_the_server_is_away_are_recorded_when_it_is_back(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            known(docket, runs)
+            told = Told()
+            async with at_work(Worker(docket, concurrency=50), told) as worker:
+                executions = [await docket.add("wait")(n) for n in range(50)]
+                await until(lambda: len(runs.gate.arrivals) == 50)
+                told.is_waiting.clear()
+                await proxy.refuse()
+                runs.gate.opened.set()
+                await until(lambda: worker.running_tasks() == [])
+                await soon(told.is_waiting.wait())
+                await proxy.open()
+                for n, execution in enumerate(executions):
+                    assert await result_of(execution) == n
+                assert runs.of == Counter(range(50))
+
+    async def test_the_loss_of_scripts_group_or_everything_in_the_middle_stops_nothing(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with Docket(docket_name, server) as docket, store_at(server, docket_name) as store:
+            known(docket, runs)
+            async with at_work(Worker(docket)):
+                await store.client.script_flush()
+                await run_more(docket, runs)
+                await store.client.delete(
+                    store.keys.stream, store.keys.front, store.keys.suspects
+                )
+                await run_more(docket, runs)
+                await store.client.flushall()
+                await run_more(docket, runs)
+                await run_all(docket, runs)
+
+
+class TestRefusedOutcomes:
+    async def test_the_outcome_that_the_server_refuses_fails_alone(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            known(docket, runs)
+            async with at_work(Worker(docket)):
+                executions = [await docket.add("wait", key=f"k{n}")(n) for n in range(5)]
+                await until(lambda: len(runs.gate.arrivals) == 5)
+                proxy.intercept(refuses(b"k2", b"C"), Do.ANSWER, times=2, error="ERR too large")
+                runs.gate.opened.set()
+                assert [await result_of(executions[n]) for n in (0, 1, 3, 4)] == [0, 1, 3, 4]
+                assert "too large" in str(await failure_of(executions[2]))
+                await run_more(docket, runs)
+
+    async def test_an_outcome_that_cannot_be_recorded_at_all_gives_its_lease_up(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            known(docket, runs)
+            async with at_work(Worker(docket)) as worker:
+                await docket.add("wait", key="k")("k")
+                await soon(runs.gate.reached.wait())
+                refusal = proxy.intercept(refuses(b"k"), Do.ANSWER, times=2, error="ERR too large")
+                runs.gate.opened.set()
+                await until(lambda: refusal.times == 0)
+                await run_more(docket, runs)
+                assert worker.running_tasks() == []
+                assert (await found(docket, "k")).state is ExecutionState.RUNNING
+
+    async def test_outcomes_leave_in_calls_of_bounded_size(
+        self, server: str, docket_name: str
+    ) -> None:
+        gate = Gate()
+
+        async def big() -> bytes:
+            await gate.pass_through()
+            return bytes(3 << 20)
+
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            async with at_work(Worker(docket)):
+                executions: list[Execution] = [await docket.add(big)() for _ in range(6)]
+                await until(lambda: len(gate.arrivals) == 6)
+                sizes = calls_of(proxy, scripts.EXCHANGE)
+                gate.opened.set()
+                for execution in executions:
+                    assert len(await result_of(execution)) == 3 << 20
+                assert max(sizes) < 8 << 20
+
+
+def refuses(key: bytes, kind: bytes | None = None):
+    """Exchanges that hand in an outcome of a key."""
+    matches = calls(scripts.EXCHANGE, having=key)
+    return lambda words: matches(words) and (kind is None or kind in words)
+
+
+class TestTakenForDead:
+    async def test_its_runs_are_stopped_given_to_others_and_it_goes_on_under_a_new_name(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with Docket(docket_name, server) as docket, store_at(server, docket_name) as store:
+            known(docket, runs)
+            async with at_work(Worker(docket, name="w")) as worker:
+                execution = await docket.add("wait", key="k")("k")
+                await soon(runs.gate.reached.wait())
+                runs.gate.reached.clear()
+                name = worker.consumer
+                assert await store.adopt(name, "nobody") == (1, [])
+                worker.nudge()
+                await soon(runs.gate.reached.wait())
+                assert worker.consumer != name
+                assert worker.consumer.startswith("w.")
+                runs.gate.opened.set()
+                assert await result_of(execution) == "k"
+                assert runs.of["k"] == 2
+                assert worker.counters.superseded == 1
+                assert worker.counters.succeeded == 1
+                await until(lambda: is_clean(store))
+
+    async def test_a_worker_without_a_free_slot_notices_too(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with (
+            Docket(docket_name, server, heartbeat_interval=QUICK, missed_heartbeats=100) as docket,
+            store_at(server, docket_name) as store,
+        ):
+            known(docket, runs)
+            async with at_work(Worker(docket, concurrency=1)) as worker:
+                await docket.add("wait", key="k")("k")
+                await soon(runs.gate.reached.wait())
+                name = worker.consumer
+                await store.adopt(name, "nobody")
+                await until(lambda: worker.consumer != name, "a new name")
+                await until(lambda: runs.of["k"] == 2)
+                runs.gate.opened.set()
+
+    async def test_what_it_hands_in_meanwhile_is_not_acknowledged(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        # Struck off by the first of several calls of an adoption: its entries are still there.
+        async with Docket(docket_name, server) as docket, store_at(server, docket_name) as store:
+            known(docket, runs)
+            async with at_work(Worker(docket, concurrency=2)) as worker:
+                execution = await docket.add("wait", key="k")("k")
+                await soon(runs.gate.reached.wait())
+                name = worker.consumer
+                await store.client.hdel(store.keys.epochs, name)
+                await store.client.zrem(store.keys.workers, name)
+                worker.nudge()
+                await until(lambda: worker.counters.superseded == 1)
+                assert list((await store.state()).pending.values()) == [name]
+                assert await store.adopt(name, "nobody") == (1, [])
+                runs.gate.opened.set()
+                assert await result_of(execution) == "k"
+                assert runs.of["k"] == 2
+
+    async def test_a_struck_off_worker_whose_server_goes_away_registers_when_it_is_back(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with (
+            proxy_to(server) as proxy,
+            Docket(docket_name, proxy.url) as docket,
+            store_at(server, docket_name) as store,
+        ):
+            known(docket, runs)
+            async with at_work(Worker(docket)) as worker:
+                await store.adopt(worker.consumer, "nobody")
+                proxy.intercept(calls(scripts.REGISTER), Do.LOSE_REPLY, times=2)
+                worker.nudge()
+                await run_more(docket, runs)
+                await store.adopt(worker.consumer, "nobody")
+                proxy.cut()
+                await run_more(docket, runs)
+
+
+async def is_clean(store: Store) -> bool:
+    state = await store.state()
+    return not state.places and not state.pending
+
+
+class TestLeaving:
+    async def test_what_an_exchange_brings_after_the_deadline_of_a_drain_is_handed_back(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with (
+            proxy_to(server) as proxy,
+            Docket(docket_name, proxy.url) as docket,
+            store_at(server, docket_name) as store,
+        ):
+            known(docket, runs)
+            worker = Worker(docket)
+            async with at_work(worker):
+                held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
+                await store.add("k")
+                await soon(held.happened.wait())
+                assert (await store.record())["state"] == "running"
+                worker.drain(0)
+                # The deadline has passed once the loop has gone round.
+                await store.client.ping()
+                held.let_go.set()
+            record = await store.record()
+            assert record["state"] == "queued"
+            assert (await store.state()).faults() == []
+
+    async def test_the_outcomes_of_an_exchange_that_is_cancelled_are_handed_in_again(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+            known(docket, runs)
+            working = asyncio.create_task(Worker(docket).run_forever())
+            execution = await docket.add("wait")("k")
+            await soon(runs.gate.reached.wait())
+            held = proxy.intercept(calls(scripts.EXCHANGE, having=b"C"), Do.HOLD_CALL)
+            runs.gate.opened.set()
+            await soon(held.happened.wait())
+            working.cancel()
+            held.let_go.set()
+            with pytest.raises(asyncio.CancelledError):
+                await soon(working)
+            assert await result_of(execution) == "k"
+
+    async def test_a_worker_that_is_cancelled_hands_back_what_it_runs(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with Docket(docket_name, server) as docket, store_at(server, docket_name) as store:
+            known(docket, runs)
+            working = asyncio.create_task(Worker(docket).run_forever())
+            await docket.add("wait", key="k")("k")
+            await soon(runs.gate.reached.wait())
+            working.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await soon(working)
+            after = await store.state()
+            assert after.records["k"]["state"] == "queued"
+            assert after.where("k")[0][0] == "f"
+            assert after.workers == frozenset()
+            assert after.faults() == []
+
+    async def test_a_worker_that_runs_again_has_a_name_of_its_own(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        async with Docket(docket_name, server) as docket:
+            known(docket, runs)
+            worker = Worker(docket)
+            names: list[str] = []
+            for n in range(2):
+                async with at_work(worker):
+                    names.append(worker.consumer)
+                    assert await result_of(await docket.add("count")(n)) == n
+            assert len(set(names)) == 2
