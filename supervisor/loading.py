@@ -10,6 +10,7 @@ import importlib
 import operator
 import os
 import sys
+import tomllib
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -60,6 +61,8 @@ def shadowed(directory: Path, paths: Iterable[str] = ()) -> str | None:
     A directory without an `__init__.py` (one full of .conf files, say) is a module only to those
     who import from it.
     """
+    if _is_checkout(directory):
+        return None
     imported = {path.partition(":")[0].partition(".")[0] for path in paths}
     for name, package in OURS.items():
         theirs = [directory / f"{name}.py", directory / name / "__init__.py"]
@@ -124,6 +127,18 @@ def _after_import_machinery(at: TracebackType | None) -> TracebackType | None:
 
 def _is_machinery(filename: str) -> bool:
     return filename in {__file__, importlib.__file__} or filename.startswith("<frozen importlib")
+
+
+def _is_checkout(directory: Path) -> bool:
+    """Whether the directory is a source tree of this project, of which another copy is installed.
+
+    What it has under our names is ours, and the copy that runs is in sys.modules already.
+    """
+    try:
+        project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return project.get("project", {}).get("name") == "docket-supervisor"
 
 
 def _belongs_to(ours: str | None, path: Path) -> bool:

@@ -122,6 +122,24 @@ def test_a_checkout_of_this_project_shadows_nothing() -> None:
     assert loading.shadowed(ROOT, ["supervisor.tasks:tasks"]) is None
 
 
+@pytest.mark.parametrize(
+    ("project", "name"),
+    [
+        ('[project]\nname = "docket-supervisor"\n', None),
+        ('[project]\nname = "shop"\n', "ipc"),
+        ("not toml at all", "ipc"),
+    ],
+)
+def test_another_checkout_of_this_project_shadows_nothing_and_one_of_another_project_does(
+    tmp_path: Path, project: str, name: str | None
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(project)
+    (tmp_path / "ipc").mkdir()
+    (tmp_path / "ipc" / "__init__.py").write_text("")
+
+    assert loading.shadowed(tmp_path) == name
+
+
 def test_a_package_without_a_file_of_its_own_owns_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
