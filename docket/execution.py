@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -350,10 +351,9 @@ class Execution:
                 record = await self._docket.records.fetch(self._key)
                 if self._has_ended(record):
                     return record
-                try:
-                    await asyncio.wait_for(changed.wait(), RECHECK_SECONDS)
-                except TimeoutError:
-                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RECHECK_SECONDS):
+                        await changed.wait()
                 changed.clear()
 
     def _has_ended(self, record: Mapping[bytes, bytes]) -> bool:

@@ -148,7 +148,9 @@ class Steward:
 
     async def _sleep(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._earlier.wait(), seconds)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
+            async with asyncio.timeout(seconds):
+                await self._earlier.wait()
         except TimeoutError:
             pass
 

@@ -109,7 +109,9 @@ class Pipeline:
             return
         self._refuse_when_closed()
         try:
-            await asyncio.wait_for(self._connected.wait(), patience_seconds)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
+            async with asyncio.timeout(patience_seconds):
+                await self._connected.wait()
         except TimeoutError:
             cause = self._failure or "no answer"
             raise self._endpoint.unavailable("connect", cause) from self._failure
