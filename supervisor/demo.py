@@ -6,6 +6,7 @@ record, or the demo fails.
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -255,6 +256,9 @@ def demo(
     file is accounted for exactly once.
     """
     planned = plan(path, processes, concurrency, kill=kill)
+    # A pool looks for modules in its working directory first. The demo brings its own, and a
+    # file that happens to be named like one that they import must not get into their way.
+    os.chdir(Path(__file__).parents[1])
     with _standing(context.find_object(Inlet)) as inlet:
         try:
             return int(asyncio.run(Demo(planned, inlet).run()))

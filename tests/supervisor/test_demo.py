@@ -58,6 +58,14 @@ def test_a_terminal_shows_a_bar_and_the_table_below_it(sources: Path) -> None:
     assert "every file is accounted for exactly once" in run.out
 
 
+def test_modules_where_it_is_started_are_input_and_nothing_else(sources: Path) -> None:
+    for name in ("ast.py", "ipc.py", "docket.py", "supervisor.py"):
+        (sources / name).write_text("raise RuntimeError('this is not to be imported')\n")
+    run = demonstrate(".", "--no-kill", cwd=sources)
+    assert (run.code, run.err, run.left) == (0, "", [])
+    assert run.table["files"] == "24"
+
+
 def test_a_file_without_a_record_fails_the_run(sources: Path) -> None:
     run = demonstrate(str(sources), "--no-kill", first=LOSING_A_RECORD)
     assert (run.code, run.left) == (1, [])

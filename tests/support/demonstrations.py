@@ -47,13 +47,16 @@ class Demonstration:
 
     Arguments:
         first: Python that is executed before the program.
+        cwd: where it is started.
     """
 
-    def __init__(self, *arguments: str, first: str = "", **environment: str) -> None:
+    def __init__(
+        self, *arguments: str, first: str = "", cwd: Path = ROOT, **environment: str
+    ) -> None:
         self._scratch = tempfile.mkdtemp(prefix="demo-")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"{first}\n{PROGRAM}", "demo", *arguments],
-            cwd=ROOT,
+            [sys.executable, "-P", "-c", f"{first}\n{PROGRAM}", "demo", *arguments],
+            cwd=cwd,
             env=_environment(self._scratch) | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -84,9 +87,11 @@ class Demonstration:
 
 
 @contextmanager
-def demonstration(*arguments: str, first: str = "", **environment: str) -> Iterator[Demonstration]:
+def demonstration(
+    *arguments: str, first: str = "", cwd: Path = ROOT, **environment: str
+) -> Iterator[Demonstration]:
     """A run that is ended with the block, whatever happens in it."""
-    run = Demonstration(*arguments, first=first, **environment)
+    run = Demonstration(*arguments, first=first, cwd=cwd, **environment)
     with run.process:
         try:
             yield run
@@ -96,9 +101,9 @@ def demonstration(*arguments: str, first: str = "", **environment: str) -> Itera
                     each.kill()
 
 
-def demonstrate(*arguments: str, first: str = "", **environment: str) -> Ended:
+def demonstrate(*arguments: str, first: str = "", cwd: Path = ROOT, **environment: str) -> Ended:
     """A run from its start to its end."""
-    with demonstration(*arguments, first=first, **environment) as run:
+    with demonstration(*arguments, first=first, cwd=cwd, **environment) as run:
         return run.ended()
 
 
@@ -107,7 +112,7 @@ def demonstrate_on_a_terminal(*arguments: str, interrupt_at: str | None = None) 
     scratch = tempfile.mkdtemp(prefix="demo-")
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-c", f"{TAKE_TERMINAL}\n{PROGRAM}", "demo", *arguments]
+    command = [sys.executable, "-P", "-c", f"{TAKE_TERMINAL}\n{PROGRAM}", "demo", *arguments]
     environment = _environment(scratch) | {"TERM": "xterm-256color"}
     with subprocess.Popen(
         command,
