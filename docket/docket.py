@@ -7,10 +7,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 
 import uuid_utils
-from redis.credentials import CredentialProvider
 
 from docket.clock import now
 from docket.dependencies.plan import Plan, compile_plan
@@ -20,6 +19,9 @@ from docket.store.connection import Connections
 from docket.store.endpoint import validate_url, without_password
 from docket.store.keys import Keys
 from docket.store.records import Records
+
+if TYPE_CHECKING:
+    from redis.credentials import CredentialProvider
 
 P = ParamSpec("P")
 R = TypeVar("R")
