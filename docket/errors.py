@@ -20,7 +20,6 @@ have caught before (redis-py's ConnectionError, ImportError) is caught still, by
 
 from redis import exceptions as redis_exceptions
 
-
 #: An error reply of the server to one call (redis-py's class): the call was wrong, others are not.
 RefusedCall = redis_exceptions.ResponseError
 
