@@ -52,12 +52,8 @@ class Disposition(Enum):
     """It could not be scheduled; `schedule_exception` says why."""
 
 
-_DISPOSITIONS = {
-    "scheduled": Disposition.SCHEDULED,
-    "already": Disposition.ALREADY_SCHEDULED,
-    "superseded": Disposition.SUPERSEDED,
-    "error": Disposition.FAILED,
-}
+#: What the store calls otherwise.
+_DISPOSITIONS = {"already": Disposition.ALREADY_SCHEDULED, "error": Disposition.FAILED}
 
 
 def _instant(value: bytes | None) -> datetime | None:
@@ -252,15 +248,16 @@ class Execution:
             PayloadTooLarge: the arguments are over the limit.
             TypeError, UnicodeEncodeError: the key is no text, or none that can be stored.
         """
-        scheduled = await self._docket.records.scheduling.schedule(
-            self._request(replace, due, expected_generation)
-        )
-        self._take_over(scheduled)
+        request = self.request(replace, due, expected_generation)
+        self.take_over(await self._docket.records.scheduling.schedule(request))
+        if self.schedule_exception is not None:
+            raise self.schedule_exception
         return self.disposition
 
-    def _request(
-        self, replace: bool, due: datetime | None, expected_generation: int
+    def request(
+        self, replace: bool, due: datetime | None, expected_generation: int = 0
     ) -> ScheduleRequest:
+        """What `schedule` asks of the store, for those who ask for many at once; raises as it."""
         check_task_key(self._key)
         return ScheduleRequest(
             key=self._key,
@@ -271,16 +268,19 @@ class Execution:
             token=self._docket.records.scheduling.token(),
             replace=1 if replace else 0,
             expected_generation=expected_generation,
+            perpetual=1 if self._docket.is_perpetual(self._function_name) else 0,
         )
 
-    def _take_over(self, scheduled: Scheduled) -> None:
-        self.disposition = _DISPOSITIONS[scheduled.disposition]
+    def take_over(self, scheduled: Scheduled) -> None:
+        """Take over what became of the request; a failure is left in `schedule_exception`."""
+        told = scheduled.disposition
+        self.disposition = _DISPOSITIONS.get(told) or Disposition(told)
         if self.disposition is Disposition.FAILED:
             self.schedule_exception = RuntimeError(
                 f"Task {self._key!r} was not scheduled, its record cannot be read: "
                 f"{scheduled.state}"
             )
-            raise self.schedule_exception
+            return
         self.generation = scheduled.generation
         if scheduled.when:
             self.when = from_milliseconds(scheduled.when)
