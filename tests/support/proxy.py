@@ -133,6 +133,8 @@ class Proxy:
         link = asyncio.get_running_loop().create_task(self._link(reader, writer))
         self._links.add(link)
         link.add_done_callback(self._links.discard)
+        # Not in the link itself: one that is cut before its first step never gets to a line of it.
+        link.add_done_callback(lambda _: writer.transport.abort())
 
     async def _link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_unix_connection(self._socket_path)
@@ -141,7 +143,6 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError, EOFError):
             return
         finally:
-            to_client.transport.abort()
             to_server.transport.abort()
 
     async def _serve(

@@ -82,17 +82,18 @@ async def test_connections_do_not_grow_with_concurrency(server: str, docket_name
         count += 1
         await gate.pass_through()
 
-    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
-        async with at_work(
-            Worker(docket, concurrency=300, redelivery_timeout=timedelta(seconds=2))
-        ):
-            executions = await asyncio.gather(*[docket.add(wait)() for _ in range(300)])
-            await until(lambda: count == 300)
-            waiting = [asyncio.create_task(e.get_result()) for e in executions]
-            assert proxy.accepted <= 4
-            gate.opened.set()
-            await soon(asyncio.gather(*waiting))
-            assert proxy.accepted <= 4
+    async with (
+        proxy_to(server) as proxy,
+        Docket(docket_name, proxy.url) as docket,
+        at_work(Worker(docket, concurrency=300, redelivery_timeout=timedelta(seconds=2))),
+    ):
+        executions = await asyncio.gather(*[docket.add(wait)() for _ in range(300)])
+        await until(lambda: count == 300)
+        waiting = [asyncio.create_task(e.get_result()) for e in executions]
+        assert proxy.accepted <= 4
+        gate.opened.set()
+        await soon(asyncio.gather(*waiting))
+        assert proxy.accepted <= 4
 
 
 async def test_a_client_of_redis_py_is_there_for_what_users_do_themselves(server: str) -> None:

@@ -1,0 +1,190 @@
+"""The keeper: heartbeat and leases go on while the loop is blocked, and stop when it hangs."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from docket import Docket, Worker
+from docket.execution import ExecutionState
+from docket.store import scripts
+from tests.support.dockets import Gate, Told, at_work, found, result_of, soon
+from tests.support.proxy import Do, calls, proxy_to
+from tests.support.store import store_at, until
+
+pytestmark = pytest.mark.anyio
+
+LEASE = timedelta(milliseconds=600)
+
+
+class Watching(Told):
+    """Also what the keeper said, on its thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.culprits: list[str | None] = []
+        self.broken = False
+
+    def beat(self, lag_seconds: float, culprit: str | None) -> None:
+        self.culprits.append(culprit)
+        if self.broken:
+            raise OSError("the pipe to the runtime is gone")
+
+
+async def sweep_until(url: str, docket_name: str, enough: Callable[[int], bool]) -> int:
+    """Sweeps, with a view that was never interrupted, until `enough` of what it has moved."""
+    async with store_at(url, docket_name) as store:
+        moved = 0
+        while not enough(moved):
+            moved += await store.sweep_now(LEASE)
+        return moved
+
+
+def swept_from_a_thread(url: str, docket_name: str, enough: Callable[[int], bool]) -> int:
+    """Blocks the loop it is called in while another one, in a thread, sweeps."""
+    moved: list[int] = []
+    thread = threading.Thread(
+        target=lambda: moved.append(asyncio.run(sweep_until(url, docket_name, enough)))
+    )
+    thread.start()
+    thread.join()
+    return moved[0]
+
+
+async def run_with_keeper(
+    worker: Worker, told: Told, stall_timeout_seconds: float, interval: float = 0.02
+) -> asyncio.Task[None]:
+    running = asyncio.create_task(
+        worker.run_supervised(
+            told,
+            stall_timeout_seconds=stall_timeout_seconds,
+            keeper_interval_seconds=interval,
+        )
+    )
+    await soon(told.is_ready.wait())
+    return running
+
+
+async def test_a_task_that_blocks_the_loop_keeps_its_lease_far_beyond_the_timeout(
+    server: str, docket_name: str
+) -> None:
+    swept: list[int] = []
+
+    async def block() -> None:
+        end = time.monotonic() + 3 * LEASE.total_seconds()
+        swept.append(swept_from_a_thread(server, docket_name, lambda _: time.monotonic() > end))
+
+    async with Docket(docket_name, server) as docket:
+        told = Watching()
+        worker = Worker(docket, redelivery_timeout=LEASE)
+        running = await run_with_keeper(worker, told, stall_timeout_seconds=60)
+        execution = await docket.add(block, key="blocks")()
+        await result_of(execution)
+        worker.drain()
+        await soon(running)
+
+    assert swept == [0]
+    assert worker.counters.superseded == 0
+    assert "blocks" in told.culprits
+
+
+async def test_a_loop_that_is_silent_for_too_long_loses_its_leases_and_the_run_is_stopped(
+    server: str, docket_name: str
+) -> None:
+    swept: list[int] = []
+    after = Gate()
+
+    async def hang() -> None:
+        if not swept:
+            swept.append(swept_from_a_thread(server, docket_name, lambda moved: moved > 0))
+        await after.pass_through()
+
+    async with Docket(docket_name, server) as docket:
+        worker = Worker(docket, redelivery_timeout=LEASE)
+        running = await run_with_keeper(worker, Told(), stall_timeout_seconds=0.1)
+        execution = await docket.add(hang)()
+        # The run that hung is told that its lease is lost; the next run goes through.
+        await until(lambda: len(after.arrivals) == 2)
+        await until(lambda: worker.counters.superseded == 1)
+        after.opened.set()
+        await result_of(execution)
+        worker.drain()
+        await soon(running)
+    assert swept == [1]
+
+
+async def test_a_cancellation_whose_message_was_lost_is_seen_when_the_lease_is_renewed(
+    server: str, docket_name: str
+) -> None:
+    gate = Gate()
+
+    async def wait() -> None:
+        await gate.pass_through()
+
+    async with Docket(docket_name, server) as docket, store_at(server, docket_name) as store:
+        async with at_work(Worker(docket, redelivery_timeout=LEASE)) as worker:
+            execution = await docket.add(wait, key="k")()
+            await soon(gate.reached.wait())
+            # What cancel.lua writes, without what it publishes.
+            await store.client.hset(store.keys.record("k"), "cancel", "1")
+            await until(lambda: worker.counters.cancelled == 1)
+            await execution.sync()
+            assert execution.state is ExecutionState.CANCELLED
+
+
+async def test_a_run_that_was_replaced_is_stopped_when_its_lease_is_renewed(
+    server: str, docket_name: str
+) -> None:
+    gate = Gate()
+
+    async def wait(what: str) -> str:
+        await gate.pass_through(what)
+        return what
+
+    async with Docket(docket_name, server) as docket:
+        async with at_work(Worker(docket, redelivery_timeout=LEASE)) as worker:
+            await docket.add(wait, key="k")("old")
+            await soon(gate.reached.wait())
+            replaced = await docket.replace(wait, when=(await found(docket, "k")).when, key="k")(
+                "new"
+            )
+            await until(lambda: worker.counters.superseded == 1)
+            gate.opened.set()
+            assert await result_of(replaced) == "new"
+
+
+async def test_heartbeats_are_written_again_soon_after_an_outage(
+    server: str, docket_name: str
+) -> None:
+    async with (
+        proxy_to(server) as proxy,
+        Docket(docket_name, proxy.url, heartbeat_interval=timedelta(minutes=1)) as docket,
+        store_at(server, docket_name) as store,
+    ):
+        worker = Worker(docket)
+        refused = proxy.intercept(calls(scripts.BEAT), Do.LOSE_CALL, times=2)
+        running = await run_with_keeper(worker, Told(), stall_timeout_seconds=60)
+        first = (await store.records.beats())[worker.consumer.encode()]
+        await until(lambda: refused.times == 0)
+
+        async def has_beaten() -> bool:
+            return (await store.records.beats())[worker.consumer.encode()] > first
+
+        await until(has_beaten)
+        worker.drain()
+        await soon(running)
+
+
+async def test_a_keeper_that_breaks_ends_its_worker_with_its_error(
+    server: str, docket_name: str
+) -> None:
+    async with Docket(docket_name, server) as docket, store_at(server, docket_name) as store:
+        told = Watching()
+        running = await run_with_keeper(Worker(docket), told, stall_timeout_seconds=60)
+        told.broken = True
+        with pytest.raises(OSError, match="pipe to the runtime"):
+            await soon(running)
+        assert (await store.state()).workers == frozenset()
