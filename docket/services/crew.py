@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from docket.lifecycle import Superseded
 from docket.services.bell_listener import BellListener
@@ -135,6 +135,9 @@ class Crew:
     def _fail_on_fault(self, task: asyncio.Task[None]) -> None:
         # A service never ends of itself: without it the worker would go on half dead, in silence.
         error = None if task.cancelled() else task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            # A service that is a group of tasks wraps it, and an `except` for it would miss it.
+            error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
         if error is not None:
             self._exchanger.fail(error)
 
