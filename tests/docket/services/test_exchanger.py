@@ -312,15 +312,18 @@ class TestRefusedOutcomes:
             await gate.pass_through()
             return bytes(3 << 20)
 
-        async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
-            async with at_work(Worker(docket)):
-                executions: list[Execution] = [await docket.add(big)() for _ in range(6)]
-                await until(lambda: len(gate.arrivals) == 6)
-                sizes = calls_of(proxy, scripts.EXCHANGE)
-                gate.opened.set()
-                for execution in executions:
-                    assert len(await result_of(execution)) == 3 << 20
-                assert max(sizes) < 8 << 20
+        async with (
+            proxy_to(server) as proxy,
+            Docket(docket_name, proxy.url) as docket,
+            at_work(Worker(docket)),
+        ):
+            executions: list[Execution] = [await docket.add(big)() for _ in range(6)]
+            await until(lambda: len(gate.arrivals) == 6)
+            sizes = calls_of(proxy, scripts.EXCHANGE)
+            gate.opened.set()
+            for execution in executions:
+                assert len(await result_of(execution)) == 3 << 20
+            assert max(sizes) < 8 << 20
 
 
 def refuses(key: bytes, kind: bytes | None = None):

@@ -124,15 +124,18 @@ async def test_a_cancellation_whose_message_was_lost_is_seen_when_the_lease_is_r
     async def wait() -> None:
         await gate.pass_through()
 
-    async with Docket(docket_name, server) as docket, store_at(server, docket_name) as store:
-        async with at_work(Worker(docket, redelivery_timeout=LEASE)) as worker:
-            execution = await docket.add(wait, key="k")()
-            await soon(gate.reached.wait())
-            # What cancel.lua writes, without what it publishes.
-            await store.client.hset(store.keys.record("k"), "cancel", "1")
-            await until(lambda: worker.counters.cancelled == 1)
-            await execution.sync()
-            assert execution.state is ExecutionState.CANCELLED
+    async with (
+        Docket(docket_name, server) as docket,
+        store_at(server, docket_name) as store,
+        at_work(Worker(docket, redelivery_timeout=LEASE)) as worker,
+    ):
+        execution = await docket.add(wait, key="k")()
+        await soon(gate.reached.wait())
+        # What cancel.lua writes, without what it publishes.
+        await store.client.hset(store.keys.record("k"), "cancel", "1")
+        await until(lambda: worker.counters.cancelled == 1)
+        await execution.sync()
+        assert execution.state is ExecutionState.CANCELLED
 
 
 async def test_a_run_that_was_replaced_is_stopped_when_its_lease_is_renewed(
@@ -144,16 +147,17 @@ async def test_a_run_that_was_replaced_is_stopped_when_its_lease_is_renewed(
         await gate.pass_through(what)
         return what
 
-    async with Docket(docket_name, server) as docket:
-        async with at_work(Worker(docket, redelivery_timeout=LEASE)) as worker:
-            await docket.add(wait, key="k")("old")
-            await soon(gate.reached.wait())
-            replaced = await docket.replace(wait, when=(await found(docket, "k")).when, key="k")(
-                "new"
-            )
-            await until(lambda: worker.counters.superseded == 1)
-            gate.opened.set()
-            assert await result_of(replaced) == "new"
+    async with (
+        Docket(docket_name, server) as docket,
+        at_work(Worker(docket, redelivery_timeout=LEASE)) as worker,
+    ):
+        await docket.add(wait, key="k")("old")
+        await soon(gate.reached.wait())
+        before = await found(docket, "k")
+        replaced = await docket.replace(wait, when=before.when, key="k")("new")
+        await until(lambda: worker.counters.superseded == 1)
+        gate.opened.set()
+        assert await result_of(replaced) == "new"
 
 
 async def test_heartbeats_are_written_again_soon_after_an_outage(

@@ -36,14 +36,17 @@ async def nothing() -> None:
 async def test_a_task_starts_when_it_is_due_after_a_handful_of_looks(
     server: str, docket_name: str
 ) -> None:
-    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
-        async with at_work(Worker(docket)):
-            looks = promotions(proxy)
-            execution = await docket.add(nothing, when=datetime.now(UTC) + timedelta(seconds=0.5))()
-            await result_of(execution)
-            assert execution.started_at is not None
-            assert execution.started_at >= execution.when
-            assert len(looks) <= 4
+    async with (
+        proxy_to(server) as proxy,
+        Docket(docket_name, proxy.url) as docket,
+        at_work(Worker(docket)),
+    ):
+        looks = promotions(proxy)
+        execution = await docket.add(nothing, when=datetime.now(UTC) + timedelta(seconds=0.5))()
+        await result_of(execution)
+        assert execution.started_at is not None
+        assert execution.started_at >= execution.when
+        assert len(looks) <= 4
 
 
 async def test_an_earlier_task_wakes_a_steward_that_sleeps_for_a_later_one(
@@ -72,14 +75,17 @@ async def test_a_lost_subscription_does_not_lose_the_wake_up(
     server: str, docket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("docket.services.steward.RECHECK_SECONDS", 0.05)
-    async with proxy_to(server) as proxy, Docket(docket_name, server) as producer:
-        async with Docket(docket_name, proxy.url) as docket:
-            docket.register(nothing)
-            async with at_work(Worker(docket)):
-                await producer.add(nothing, when=datetime.now(UTC) + timedelta(hours=1))()
-                proxy.cut()
-                early = datetime.now(UTC) + timedelta(seconds=0.05)
-                await result_of(await producer.add(nothing, when=early)())
+    async with (
+        proxy_to(server) as proxy,
+        Docket(docket_name, server) as producer,
+        Docket(docket_name, proxy.url) as docket,
+    ):
+        docket.register(nothing)
+        async with at_work(Worker(docket)):
+            await producer.add(nothing, when=datetime.now(UTC) + timedelta(hours=1))()
+            proxy.cut()
+            early = datetime.now(UTC) + timedelta(seconds=0.05)
+            await result_of(await producer.add(nothing, when=early)())
 
 
 async def dead_run(store: Store, name: str = "dead") -> None:
@@ -150,17 +156,20 @@ async def test_a_worker_that_beats_is_not_taken_for_dead(server: str, docket_nam
 async def test_a_steward_that_was_relieved_does_nothing_until_it_is_appointed_again(
     server: str, docket_name: str
 ) -> None:
-    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
-        async with at_work(Worker(docket)) as worker:
-            await result_of(await docket.add(nothing)())
-            worker.appoint_steward(False)
-            looks = promotions(proxy)
-            due = datetime.now(UTC) + timedelta(seconds=0.05)
-            execution = await docket.add(nothing, when=due)()
-            # An exchange would promote it on its way, so there is none before the steward is back.
-            worker.appoint_steward(True)
-            await result_of(execution)
-            assert looks
+    async with (
+        proxy_to(server) as proxy,
+        Docket(docket_name, proxy.url) as docket,
+        at_work(Worker(docket)) as worker,
+    ):
+        await result_of(await docket.add(nothing)())
+        worker.appoint_steward(False)
+        looks = promotions(proxy)
+        due = datetime.now(UTC) + timedelta(seconds=0.05)
+        execution = await docket.add(nothing, when=due)()
+        # An exchange would promote it on its way, so there is none before the steward is back.
+        worker.appoint_steward(True)
+        await result_of(execution)
+        assert looks
 
 
 async def test_a_steward_goes_on_after_the_server_was_away(server: str, docket_name: str) -> None:
