@@ -1,20 +1,26 @@
 """Log lines about deaths, with how they died if that can be told in time.
 
 A death is acted upon when the pidfd says so; how it came about is known by the nursery that reaps
-the process, some milliseconds later. Only the line waits for that, at most until the next tick.
+the process, some milliseconds later. Only the line waits for that.
 """
 
 from dataclasses import dataclass
 
+from supervisor import process_group
 from supervisor.children import Incarnation
 from supervisor.deaths import Death, tell_status
 from supervisor.ground import describe, log
+
+#: How long a line waits for its status: a process group may take a second to end, and is looked
+#: for in all of /proc, which takes its time on a busy machine.
+PATIENCE_SECONDS = process_group.GRACE_SECONDS + 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
     who: str
     following: str
+    died_at: float
 
 
 class Obituaries:
@@ -22,7 +28,6 @@ class Obituaries:
 
     def __init__(self) -> None:
         self._pending: dict[int, _Pending] = {}
-        self._waited_a_tick: set[int] = set()
 
     def died(self, worker: Incarnation, death: Death, following: str, *, final: bool) -> None:
         """Tell of a death now if there is nothing to wait for (`final`), else soon."""
@@ -32,7 +37,7 @@ class Obituaries:
         elif final or worker.pid is None:
             _tell(who, death.reason, following)
         else:
-            self._pending[worker.pid] = _Pending(who, following)
+            self._pending[worker.pid] = _Pending(who, following, worker.died_at or 0.0)
 
     def reaped(self, pid: int, reason: str) -> None:
         """The nursery knows how that one died."""
@@ -40,12 +45,12 @@ class Obituaries:
         if pending is not None:
             _tell(pending.who, reason, pending.following)
 
-    def tick(self) -> None:
-        """Whoever was still waited for at the last tick is not reaped yet: its group lingers."""
-        for pid in self._waited_a_tick & self._pending.keys():
-            pending = self._pending.pop(pid)
-            _tell(pending.who, tell_status(None), pending.following)
-        self._waited_a_tick = set(self._pending)
+    def tick(self, now: float) -> None:
+        """Who has been waited for long enough is told of without a status."""
+        for pid, pending in list(self._pending.items()):
+            if now - pending.died_at >= PATIENCE_SECONDS:
+                del self._pending[pid]
+                _tell(pending.who, tell_status(None), pending.following)
 
 
 def _tell(who: str, reason: str, following: str) -> None:

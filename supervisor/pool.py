@@ -261,8 +261,7 @@ class Pool:
 
     def _tick(self, now: float, *, regular: bool) -> None:
         self._watch.tick(now, regular=regular)
-        if regular:
-            self._obituaries.tick()
+        self._obituaries.tick(now)
 
     # Orders and signals.
 

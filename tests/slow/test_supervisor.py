@@ -43,8 +43,8 @@ async def test_a_killed_worker_is_replaced_and_its_tasks_run_elsewhere_at_once()
     with ready_pool() as program:
         before = program.workers()
         async with docket_of(program) as docket:
-            naps = [await docket.add(nap)(0.5) for _ in range(20)]
-            program.until(lambda: program.status()["workers"][0]["in_flight"] == 10, "never busy")
+            naps = [await docket.add(nap)(1.0) for _ in range(20)]
+            program.until(lambda: program.log.count("↬") == 20, "never busy")
             os.kill(before[1], signal.SIGKILL)
             finished = await results(naps)
         program.wait_for(r"worker 1 \(pid \d+\) died: killed by SIGKILL; replaced at once")

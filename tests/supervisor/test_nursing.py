@@ -6,6 +6,7 @@ from ipc.messages import PROTOCOL, Exited, Hello, LoadFailed, Spawned, SpawnFail
 from supervisor.children import State
 from supervisor.exit_codes import ExitCode
 from supervisor.inbox import NurseryExited, NurseryLost, NurserySaid, Tick
+from supervisor.obituaries import PATIENCE_SECONDS
 from supervisor.observer import NurseryDied, NurseryLoaded
 from tests.support.recording_edge import Rig
 
@@ -174,12 +175,12 @@ def test_how_a_worker_died_is_told_when_the_nursery_has_reaped_it(
     assert "worker 1 (pid 5001) died: killed by SIGSEGV; replaced at once" in caplog.text
 
 
-def test_a_death_that_nobody_explains_is_told_at_the_second_tick(
+def test_a_death_that_nobody_explains_is_told_without_its_status(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(2).boot()
     rig.exit(rig.first, None)
-    rig.pass_seconds(0.25)
+    rig.pass_seconds(PATIENCE_SECONDS - 0.25)
     assert "worker 1 (pid 5001) died" not in caplog.text
     rig.pass_seconds(0.25)
     assert "worker 1 (pid 5001) died: its process ended" in caplog.text
