@@ -9,14 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 from docket.annotations import Logged
 from docket.dependencies import (
     CallArgument,
+    Cron,
     CurrentDocket,
     CurrentExecution,
     CurrentWorker,
     CycleError,
     Depends,
     ExponentialRetry,
+    Perpetual,
     Progress,
     Retry,
+    Shared,
     TaskArgument,
     TaskKey,
     TaskLogger,
@@ -34,6 +37,7 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 
 __all__ = [
     "CallArgument",
+    "Cron",
     "CurrentDocket",
     "CurrentExecution",
     "CurrentWorker",
@@ -46,8 +50,10 @@ __all__ = [
     "ExecutionState",
     "ExponentialRetry",
     "Logged",
+    "Perpetual",
     "Progress",
     "Retry",
+    "Shared",
     "TaskArgument",
     "TaskKey",
     "TaskLogger",

@@ -30,3 +30,10 @@ def delay_milliseconds(delay: timedelta | float) -> int:
     """A delay (timedelta, or seconds) as milliseconds, never negative."""
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
     return max(0, round(seconds * 1000))
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as logs show it, eight characters wide: milliseconds below a second."""
+    if abs(seconds) < 1:
+        return f"{seconds * 1000:6.0f}ms"
+    return f"{seconds:6.1f}s "

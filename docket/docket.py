@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
 import uuid_utils
 
 from docket.clock import now
+from docket.dependencies.perpetual import perpetual_of, refuse_required_arguments
 from docket.dependencies.plan import Plan, compile_plan
 from docket.errors import DocketError, UnknownTask
 from docket.execution import Execution, TaskFunction, execution_from_record
@@ -141,13 +142,21 @@ class Docket:
 
         Raises:
             TypeError: it yields, or has no name of its own and none is given.
-            ValueError, CycleError: its dependencies cannot work; see docket.dependencies.
+            ValueError, CycleError: its dependencies cannot work; see docket.dependencies. An
+                automatic task requires arguments.
         """
         _refuse_generator(function)
         plan = compile_plan(function)
-        for name in names or [_name_of(function)]:
+        known_as = names or [_name_of(function)]
+        refuse_required_arguments(known_as[0], plan)
+        for name in known_as:
             self.tasks[name] = function
             self.plans[name] = plan
+
+    def is_perpetual(self, name: str) -> bool:
+        """Whether the task of this name, as it is registered here, runs again and again."""
+        plan = self.plans.get(name)
+        return plan is not None and not plan.bare and perpetual_of(plan) is not None
 
     def register_collection(self, collection_path: str) -> None:
         """Register every task of a collection.

@@ -49,6 +49,7 @@ class Counters:
     succeeded: int = 0
     failed: int = 0
     retried: int = 0
+    perpetuated: int = 0
     redelivered: int = 0
     superseded: int = 0
     stricken: int = 0

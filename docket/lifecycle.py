@@ -8,12 +8,16 @@ docs/lifecycle.md shows them, and tests compare both with this table.
         |            |          |   retry with a delay
         +------------|----------+   retry at once, hand-back, redelivery
                      +----------+
-    scheduled and queued may also be cancelled; a key whose execution has ended is free again.
+    scheduled and queued may also be cancelled; a key whose execution has ended is free again. That
+    of a perpetual one never is: its end and the scheduling of its successor are one step.
 """
 
 from enum import Enum
+from typing import Literal, Self
 
 import msgspec
+
+from docket.clock import delay_milliseconds
 
 
 class ExecutionState(Enum):
@@ -62,9 +66,13 @@ class Completed(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The task raised, and nothing retries it."""
+    """The task raised, and nothing retries it.
+
+    handled: a handler of the user has taken care of it, so it is no error for the log.
+    """
 
     error: BaseException
+    handled: bool = False
 
 
 class Again(msgspec.Struct, frozen=True):
@@ -83,6 +91,59 @@ class Again(msgspec.Struct, frozen=True):
     error: BaseException | None = None
 
 
+class Due(msgspec.Struct, frozen=True):
+    """An instant that the store works out by the server's clock.
+
+    origin: what `milliseconds` counts from: "s" the start of the run, "n" now, "e" the epoch.
+    """
+
+    origin: Literal["s", "n", "e"]
+    milliseconds: int
+
+    @classmethod
+    def since_start(cls, seconds: float) -> Self:
+        """So many seconds after the start of the run."""
+        return cls("s", delay_milliseconds(seconds))
+
+    @classmethod
+    def from_now(cls, seconds: float) -> Self:
+        """So many seconds after the outcome is recorded; none if negative."""
+        return cls("n", delay_milliseconds(seconds))
+
+    @classmethod
+    def at(cls, milliseconds: int) -> Self:
+        """A number of milliseconds since the epoch."""
+        return cls("e", milliseconds)
+
+
+class Successor(msgspec.Struct, frozen=True):
+    """The execution that follows a perpetual one under the same key.
+
+    due: when; what has passed is due at once.
+    args, kwargs: what to call it with; None keeps what the ended one had.
+    """
+
+    due: Due
+    args: tuple[object, ...] | None = None
+    kwargs: dict[str, object] | None = None
+
+
+class Perpetuated(msgspec.Struct, frozen=True):
+    """A perpetual run ended and its successor takes its place, in one step of the store."""
+
+    ended: Completed | Failed
+    successor: Successor
+
+
+class Postponed(msgspec.Struct, frozen=True):
+    """Not run at all: the execution is to be claimed again later, by whoever can run it.
+
+    delay_seconds: from now by the server's clock.
+    """
+
+    delay_seconds: float
+
+
 class Cancelled(msgspec.Struct, frozen=True):
     """Someone cancelled it while it ran, or it was stricken."""
 
@@ -95,4 +156,4 @@ class Superseded(msgspec.Struct, frozen=True):
     """The execution belongs to somebody else by now: nothing may be written for it."""
 
 
-Outcome = Completed | Failed | Again | Cancelled | HandedBack | Superseded
+Outcome = Completed | Failed | Again | Perpetuated | Postponed | Cancelled | HandedBack | Superseded

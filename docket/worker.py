@@ -6,21 +6,26 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from docket.codec import encode_error
+from docket.dependencies.around import named_dependencies
+from docket.dependencies.shared import SharedContext
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, ServerUnavailable
 from docket.execution import TaskFunction
 from docket.instrumentation import Counters
+from docket.services.allowance import Allowance
 from docket.services.crew import BELL_SECONDS, Crew, CrewSettings, consumer_lifetime
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
 from docket.services.runs import Consumer, Runs
+from docket.services.seeder import Seeder
 from docket.store.endpoint import backoff_seconds
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
 
@@ -54,10 +59,13 @@ class Worker:
         schedule_automatic_tasks: whether it seeds automatic perpetual tasks.
         enable_internal_instrumentation: whether internal calls are traced too.
         fallback_task: runs tasks whose name is not registered here.
+        dependencies: entered around every task of this worker: a mapping by name, a sequence, or
+            "module:member" where either stands.
         message_batch: most tasks claimed in one call, at least 1.
 
     Raises:
-        ValueError: concurrency or message_batch is less than 1, or a duration is not positive.
+        ValueError: concurrency or message_batch is less than 1, or a duration is not positive, or
+            a name of `dependencies` is reserved. TypeError: one is not a Dependency.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class Worker:
         schedule_automatic_tasks: bool = True,
         enable_internal_instrumentation: bool = False,
         fallback_task: TaskFunction | None = None,
+        dependencies: Mapping[str, Any] | Sequence[Any] | str | None = None,
         message_batch: int = 1000,
     ) -> None:
         if concurrency < 1 or message_batch < 1:
@@ -91,9 +100,15 @@ class Worker:
         self.schedule_automatic_tasks = schedule_automatic_tasks
         self.enable_internal_instrumentation = enable_internal_instrumentation
         self.fallback_task = fallback_task
+        self.dependencies = named_dependencies(dependencies)
         self.message_batch = message_batch
         #: What happened since this worker was made.
         self.counters = Counters()
+        #: What its tasks share; see docket.dependencies.Shared.
+        self.shared = SharedContext()
+        self._is_entered = False
+        self._allowance: Allowance | None = None
+        self._seeder = Seeder(docket)
         self._consumer = Consumer(self.name)
         self._runs = Runs()
         self._supervision: Supervision = Alone()
@@ -106,6 +121,7 @@ class Worker:
         return f"<Worker {self.name!r} of {self.docket!r}>"
 
     async def __aenter__(self) -> Self:
+        self._is_entered = True
         return self
 
     async def __aexit__(
@@ -114,7 +130,8 @@ class Worker:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        return None
+        self._is_entered = False
+        await self.shared.close()
 
     @property
     def consumer(self) -> str:
@@ -131,6 +148,21 @@ class Worker:
     async def run_until_finished(self) -> None:
         """Run tasks until the docket has none left, scheduled ones included."""
         await self._run(Alone(), until_finished=True, is_steward=True)
+
+    async def run_at_most(self, iterations_by_key: Mapping[str, int]) -> None:
+        """Run tasks until the docket has none left, some keys only so many times.
+
+        For tests of tasks that would go on for ever: the last run allowed has neither successor nor
+        retry, and what is claimed beyond it is cancelled.
+
+        Args:
+            iterations_by_key: the most runs of a key, attempts of retries included.
+        """
+        self._allowance = Allowance(iterations_by_key)
+        try:
+            await self._run(Alone(), until_finished=True, is_steward=True)
+        finally:
+            self._allowance = None
 
     async def run_forever(self) -> None:
         """Run tasks until drained or cancelled.
@@ -197,15 +229,19 @@ class Worker:
                 # Else it would hand back what a later run of this worker runs by then.
                 self._deadline.cancel()
                 self._deadline = None
+            if not self._is_entered:
+                await self.shared.close()
 
     async def _work(self, exchanger: Exchanger, crew: Crew) -> None:
-        executor = Executor(
-            self.docket, self, self._runs, exchanger, self.counters, self._supervision
-        )
+        runs, counters = self._runs, self.counters
+        executor = Executor(self.docket, self, runs, exchanger, counters, self._supervision)
+        executor.allowance = self._allowance
         if not await self._register_patiently(exchanger):
             return
         try:
             async with crew.at_work():
+                if self.schedule_automatic_tasks:
+                    await self._seeder.seed()
                 self._supervision.ready()
                 try:
                     await exchanger.run(executor.start, self._register)
@@ -233,6 +269,7 @@ class Worker:
             exchanger,
             self._supervision,
             lambda consumer: self.adopt(consumer, blame=NOBODY),
+            self._seeder.seed if self.schedule_automatic_tasks else None,
             settings,
         )
 

@@ -14,6 +14,7 @@ from docket.cli import logs
 from docket.cli.durations import DURATION
 from docket.cli.loading import load, load_function, trust_working_directory
 from docket.cli.options import docket_options, logging_options
+from docket.dependencies import named_dependencies
 from docket.docket import Docket
 from docket.errors import DocketError
 from docket.worker import Worker
@@ -82,6 +83,12 @@ class Assignment:
     "--message-batch", type=click.IntRange(min=1), default=1000, help="Most tasks claimed at once."
 )
 @_option(
+    "--dependencies",
+    default=None,
+    metavar="MODULE:MEMBER",
+    help="Dependencies around every task: a mapping by name, or a sequence.",
+)
+@_option(
     "--fallback-task",
     envvar="DOCKET_FALLBACK_TASK",
     default=None,
@@ -122,6 +129,10 @@ async def _work(assignment: Assignment, options: dict[str, Any]) -> None:
     docket = _docket(assignment)
     if assignment.fallback_task is not None:
         options["fallback_task"] = load("--fallback-task", assignment.fallback_task, load_function)
+    if options["dependencies"] is not None:
+        options["dependencies"] = load(
+            "--dependencies", options["dependencies"], named_dependencies
+        )
     for path in assignment.tasks:
         load("--tasks", path, docket.register_collection)
     async with docket, _worker(docket, options) as worker:

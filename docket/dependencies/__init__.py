@@ -1,14 +1,16 @@
 """Dependencies: what a task asks for in its signature.
 
 `plan` compiles a signature into a plan when the task is registered, `resolve` executes the plan at
-each run. One file a family: `functional` (Depends), `arguments`, `context`, `retry`, `timeout`,
-`progress`; `base` says what a dependency is.
+each run. One file a family: `functional` (Depends), `shared`, `arguments`, `context`, `retry`,
+`timeout`, `perpetual`, `cron`, `progress`; `base` says what a dependency is, `handlers` what may
+follow a run, `around` what a worker puts around every task, `inspection` serves extensions.
 """
 
+from docket.clock import format_duration
 from docket.dependencies.arguments import CallArgument, TaskArgument
+from docket.dependencies.around import named_dependencies
 from docket.dependencies.base import (
     Dependency,
-    FailureHandler,
     Runtime,
     current_docket,
     current_execution,
@@ -21,44 +23,72 @@ from docket.dependencies.context import (
     TaskKey,
     TaskLogger,
 )
+from docket.dependencies.cron import Cron
 from docket.dependencies.errors import (
     CycleError,
+    DuplicateDependency,
     ForcedRetry,
     MissingArgument,
     UnresolvedDependencies,
 )
 from docket.dependencies.functional import Depends
+from docket.dependencies.handlers import CompletionHandler, FailureHandler, TaskOutcome
+from docket.dependencies.inspection import (
+    FailedDependency,
+    get_annotation_dependencies,
+    get_single_dependency_of_type,
+    get_single_dependency_parameter_of_type,
+    resolved_dependencies,
+    validate_dependencies,
+)
+from docket.dependencies.perpetual import Perpetual
 from docket.dependencies.plan import Plan, compile_plan, get_dependency_parameters
 from docket.dependencies.progress import Progress
 from docket.dependencies.resolve import Resolution
 from docket.dependencies.retry import ExponentialRetry, Retry
+from docket.dependencies.shared import Shared, SharedContext
 from docket.dependencies.timeout import Timeout
 
 __all__ = [
     "CallArgument",
+    "CompletionHandler",
+    "Cron",
     "CurrentDocket",
     "CurrentExecution",
     "CurrentWorker",
     "CycleError",
     "Dependency",
     "Depends",
+    "DuplicateDependency",
     "ExponentialRetry",
+    "FailedDependency",
     "FailureHandler",
     "ForcedRetry",
     "MissingArgument",
+    "Perpetual",
     "Plan",
     "Progress",
     "Resolution",
     "Retry",
     "Runtime",
+    "Shared",
+    "SharedContext",
     "TaskArgument",
     "TaskKey",
     "TaskLogger",
+    "TaskOutcome",
     "Timeout",
     "UnresolvedDependencies",
     "compile_plan",
     "current_docket",
     "current_execution",
     "current_worker",
+    "format_duration",
+    "get_annotation_dependencies",
     "get_dependency_parameters",
+    "get_single_dependency_of_type",
+    "get_single_dependency_parameter_of_type",
+    "named_dependencies",
+    "resolved_dependencies",
+    "validate_dependencies",
 ]

@@ -1,8 +1,10 @@
 """What a dependency is.
 
 Dependency              entered once a run, its value goes to the parameter
-├── Runtime             entered last and left first: directly around the call (Timeout)
-├── FailureHandler      asked after a failure whether the task runs again (Retry)
+├── Runtime             runs the call itself
+│   └── ScopedRuntime   entered last and left first: directly around the call (Timeout)
+├── FailureHandler      asked after a failure what to do about it (Retry): see handlers
+├── CompletionHandler   asked after the end of a run what follows (Perpetual): see handlers
 ├── ProvidedDependency  its value is at hand: no await, nothing to close (TaskKey, Progress)
 └── PlannedDependency   means something only as a part of a task's plan (Depends, TaskArgument)
 """
@@ -10,6 +12,7 @@ Dependency              entered once a run, its value goes to the parameter
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from types import TracebackType
@@ -20,7 +23,6 @@ from typing_extensions import TypeIs
 if TYPE_CHECKING:
     from docket.docket import Docket
     from docket.execution import Execution
-    from docket.lifecycle import Again
     from docket.worker import Worker
 
 T_co = TypeVar("T_co", covariant=True)
@@ -74,34 +76,50 @@ class Dependency(ABC, Generic[T_co]):
 
 
 class Runtime(Dependency[T_co]):
-    """A dependency that acts on the call itself.
+    """A dependency that runs the call itself. One a task."""
+
+    single = True
+
+    @abstractmethod
+    async def run(
+        self,
+        execution: Execution,
+        function: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Call the task, once all its dependencies are resolved.
+
+        Args:
+            execution: what runs.
+            function: the task's.
+            args: what the caller passed by position.
+            kwargs: what the caller passed by name, and what the dependencies resolved to.
+
+        Returns:
+            What the task is to have returned.
+        """
+
+
+class ScopedRuntime(Runtime[T_co]):
+    """A runtime that only surrounds the call.
 
     It is entered after all others and left before them, so that it covers the task's own code and
     neither the setting up nor the closing of what the task uses.
     """
 
-    single = True
-
     @abstractmethod
     def scope(self, run: TaskRun) -> AbstractAsyncContextManager[T_co, bool | None]:
         """What to enter around the call: one of its own for each run, as it keeps state."""
 
-
-class FailureHandler(Dependency[T_co]):
-    """A dependency that decides what follows a failure of its task."""
-
-    single = True
-
-    @abstractmethod
-    def after_failure(self, execution: Execution, error: BaseException) -> Again | None:
-        """Decide, without side effects, whether the task runs again.
-
-        Asked of the value that was resolved for this run or, when the resolution itself failed
-        before it came to that, of the instance in the signature.
-
-        Returns:
-            The next attempt (its delay in seconds from now), or None: the failure stands.
-        """
+    async def run(
+        self,
+        execution: Execution,
+        function: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        return await function(*args, **kwargs)
 
 
 class ProvidedDependency(Dependency[T_co]):

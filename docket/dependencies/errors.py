@@ -2,6 +2,7 @@
 
 DocketError
 ├── CycleError                  (also ValueError)      at registration
+├── DuplicateDependency         (also ValueError)      at registration
 ├── MissingArgument             (also LookupError)     while a task's dependencies are resolved
 ├── UnresolvedDependencies      (also ExceptionGroup)  what the task then fails with
 └── ForcedRetry                                        raised by a task that asks for its retry
@@ -16,6 +17,21 @@ from docket.errors import DocketError
 
 class CycleError(DocketError, ValueError):
     """The dependencies of a task need each other in a circle, so none can come first."""
+
+
+class DuplicateDependency(DocketError, ValueError):
+    """A task has two dependencies of a class of which it may have one.
+
+    Args:
+        kind: the name of that class.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"Only one {kind} dependency is allowed per task")
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type[DuplicateDependency], tuple[str]]:
+        return DuplicateDependency, (self.kind,)
 
 
 class MissingArgument(DocketError, LookupError):

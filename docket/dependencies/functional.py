@@ -35,6 +35,16 @@ class Functional(PlannedDependency):
         return f"Depends({function_label(self.function)})"
 
 
+class SharedFunctional(PlannedDependency):
+    """A function that is called once a worker; made by `Shared`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.functional = Functional(function, {})
+
+    def __repr__(self) -> str:
+        return f"Shared({function_label(self.functional.function)})"
+
+
 def _as_context_manager(function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(function):
         return asynccontextmanager(function)

@@ -16,15 +16,25 @@ from docket.annotations import annotated_metadata, signature_of
 from docket.dependencies.arguments import Argument, EffectiveArgument, Lookup
 from docket.dependencies.base import (
     Dependency,
-    FailureHandler,
     Runtime,
+    ScopedRuntime,
     TaskRun,
     is_dependency,
     is_provided,
     needs_closing,
 )
-from docket.dependencies.errors import CycleError
-from docket.dependencies.functional import Functional, function_label
+from docket.dependencies.errors import CycleError, DuplicateDependency
+from docket.dependencies.functional import Functional, SharedFunctional, function_label
+from docket.dependencies.handlers import (
+    CompletionHandler,
+    DecidingCompletionHandler,
+    DecidingFailureHandler,
+    FailureHandler,
+)
+
+#: Shapes of ours: a message about a second Retry speaks of a FailureHandler.
+_SHAPES = (DecidingFailureHandler, DecidingCompletionHandler, ScopedRuntime)
+_NONE: Mapping[str, Dependency[Any]] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +49,8 @@ class Step:
     #: Arguments of a `Functional`: those that earlier steps give (by index), and the fixed ones.
     inputs: tuple[tuple[str, int], ...] = ()
     constants: Mapping[str, object] = field(default_factory=dict[str, object])
+    #: How to make a value that is shared (its last step gives it), and what it is known by.
+    shared: tuple[Hashable, Plan] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,10 +61,16 @@ class Plan:
     steps: tuple[Step, ...]
     #: Which step's value each parameter of the task gets.
     outputs: tuple[tuple[str, int], ...]
+    #: Dependencies around the task that are no parameters of it, and which step each is.
+    around: Mapping[str, Dependency[Any]]
+    hidden: tuple[tuple[str, int], ...]
     #: Nothing to resolve: call the function with the caller's arguments and be done.
     bare: bool
-    #: Index of the step whose dependency decides what follows a failure.
+    #: Indices of the steps whose dependencies decide what follows a failure, and the end of a run,
+    #: and of the one that makes the call.
     failure_handler: int | None
+    completion_handler: int | None
+    runtime: int | None
     #: The parameters with dependencies, and how many positional arguments reach none of them.
     parameters: frozenset[str]
     free_positions: int
@@ -69,25 +87,35 @@ class Plan:
         by_position = _positional_names(self.function)[: len(args)]
         passed = self.parameters.intersection((*by_position, *kwargs))
         if passed not in self._overridden:
-            self._overridden[passed] = _Compiler(self.function, without=passed).compile()
+            self._overridden[passed] = _Compiler(
+                self.function, without=passed, around=self.around
+            ).compile()
         return self._overridden[passed]
 
 
-def compile_plan(function: Callable[..., Any]) -> Plan:
+def compile_plan(
+    function: Callable[..., Any], around: Mapping[str, Dependency[Any]] = _NONE
+) -> Plan:
     """Work out the dependencies of a task function; once, when it is registered.
 
     The rules of a class of dependencies (`single`, `FailureHandler`, `Runtime`) hold for the task
     as a whole: a `Retry` that a dependency of the task asks for is the task's `Retry`.
 
+    Args:
+        function: of the task.
+        around: more dependencies, by names for messages; entered before those of the task, their
+            values are not passed on.
+
     Raises:
         CycleError: dependencies need each other in a circle.
-        ValueError: two dependencies of a class of which a task may have one
-            (`Only one X dependency is allowed per task`); two dependencies at one parameter; a
-            dependency at a positional-only parameter.
+        DuplicateDependency: two dependencies of a class of which a task may have one
+            (`Only one X dependency is allowed per task`).
+        ValueError: two dependencies at one parameter; a dependency at a positional-only parameter;
+            something shared needs what belongs to one run.
         TypeError: `Depends` of something that is not callable, or that binds a parameter which
             the function does not have.
     """
-    return _Compiler(function, without=frozenset()).compile()
+    return _Compiler(function, without=frozenset(), around=around).compile()
 
 
 def get_dependency_parameters(function: Callable[..., Any]) -> dict[str, Dependency[Any]]:
@@ -131,8 +159,15 @@ def _positional_names(function: Callable[..., Any]) -> list[str]:
 class _Compiler:
     """Depth first from the task's parameters: a step is written once all it needs is written."""
 
-    def __init__(self, function: Callable[..., Any], *, without: frozenset[str]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        without: frozenset[str],
+        around: Mapping[str, Dependency[Any]] = _NONE,
+    ) -> None:
         self._function = function
+        self._around = around
         self._parameters = {
             name: dependency
             for name, dependency in get_dependency_parameters(function).items()
@@ -153,19 +188,30 @@ class _Compiler:
         self._kept: list[object] = []
 
     def compile(self) -> Plan:
-        # Runtimes last: they are entered directly around the call.
-        order = sorted(self._parameters, key=lambda n: isinstance(self._parameters[n], Runtime))
-        indices = {name: self._write(name, self._parameters[name]) for name in order}
+        # What is around comes first, scopes last: they are entered directly around the call.
+        wanted = [(True, *item) for item in self._around.items()]
+        wanted += [(False, *item) for item in self._parameters.items()]
+        wanted.sort(key=lambda item: isinstance(item[2], ScopedRuntime))
+        hidden: list[tuple[str, int]] = []
+        indices: dict[str, int] = {}
+        for is_hidden, name, dependency in wanted:
+            index = self._write(name, dependency)
+            if is_hidden:
+                hidden.append((name, index))
+            else:
+                indices[name] = index
         dependencies = [step.dependency for step in self._steps]
         _refuse_second_of_single(dependencies)
         return Plan(
             function=self._function,
             steps=tuple(self._steps),
             outputs=tuple((name, indices[name]) for name in self._parameters),
-            bare=not self._parameters,
-            failure_handler=next(
-                (i for i, d in enumerate(dependencies) if isinstance(d, FailureHandler)), None
-            ),
+            around=self._around,
+            hidden=tuple(hidden),
+            bare=not wanted,
+            failure_handler=_first(FailureHandler, dependencies),
+            completion_handler=_first(CompletionHandler, dependencies),
+            runtime=_first(Runtime, dependencies, but=ScopedRuntime),
             parameters=frozenset(self._parameters),
             free_positions=min(
                 (self._positions[n] for n in self._parameters if n in self._positions),
@@ -202,6 +248,8 @@ class _Compiler:
         match dependency:
             case Functional():
                 return self._functional(dependency)
+            case SharedFunctional():
+                return self._shared(dependency)
             case Argument():
                 return Step(dependency, self._lookup(parameter, dependency).provide)
             case _ if is_provided(dependency):
@@ -225,6 +273,21 @@ class _Compiler:
         fixed = {n: v for n, v in bindings.items() if not isinstance(v, Dependency)}
         return Step(dependency, inputs=inputs, constants=fixed)
 
+    def _shared(self, dependency: SharedFunctional) -> Step:
+        functional = dependency.functional
+        name = function_label(functional.function)
+        compiler = _Compiler(_nothing, without=frozenset(), around={name: functional})
+        # What is being worked out here is so there as well: a circle may lead back to it.
+        compiler._function, compiler._path = self._function, self._path
+        plan = compiler.compile()
+        for step in plan.steps:
+            if isinstance(step.dependency, _OF_ONE_RUN):
+                raise ValueError(
+                    f"{dependency!r} of {function_label(self._function)!r} is made once a worker, "
+                    f"so it cannot need {type(step.dependency).__name__}, which is of one run"
+                )
+        return Step(dependency, shared=(_identity(functional.function), plan))
+
     def _lookup(self, parameter: str, dependency: Argument) -> Lookup:
         name = dependency.parameter or parameter
         default = dependency.default
@@ -239,6 +302,8 @@ class _Compiler:
             case Functional(function=function, bindings=bindings):
                 bound = ((n, self._binding_key(n, bindings[n])) for n in sorted(bindings))
                 return "function", _identity(function), tuple(bound)
+            case SharedFunctional(functional=functional):
+                return "shared", _identity(functional.function)
             case Argument(parameter=named, default=default):
                 return type(dependency), named or parameter, _constant_key(default)
             case _:
@@ -248,6 +313,26 @@ class _Compiler:
         if is_dependency(value):
             return self._key(parameter, value)
         return _constant_key(value)
+
+
+#: What a shared value cannot depend on.
+_OF_ONE_RUN = (Argument, Runtime, FailureHandler, CompletionHandler)
+
+
+def _nothing() -> None:
+    """Stands for the task in the plan of a shared value, which is of no task."""
+
+
+def _first(
+    kind: type[Dependency[Any]],
+    dependencies: list[Dependency[Any]],
+    *,
+    but: type[Dependency[Any]] | tuple[()] = (),
+) -> int | None:
+    found = (
+        i for i, d in enumerate(dependencies) if isinstance(d, kind) and not isinstance(d, but)
+    )
+    return next(found, None)
 
 
 def _constant_key(value: object) -> Hashable:
@@ -270,6 +355,8 @@ def _hashes(value: Hashable) -> bool:
 def _label(parameter: str, dependency: Dependency[Any]) -> str:
     if isinstance(dependency, Functional):
         return function_label(dependency.function)
+    if isinstance(dependency, SharedFunctional):
+        return repr(dependency)
     kind = dependency.written if isinstance(dependency, Argument) else type(dependency).__name__
     return f"{kind} at {parameter!r}"
 
@@ -277,7 +364,7 @@ def _label(parameter: str, dependency: Dependency[Any]) -> str:
 def _refuse_second_of_single(dependencies: list[Dependency[Any]]) -> None:
     for i, dependency in enumerate(dependencies):
         for cls in inspect.getmro(type(dependency)):
-            if not (issubclass(cls, Dependency) and cls.single):
+            if not (issubclass(cls, Dependency) and cls.single) or cls in _SHAPES:
                 continue
             if any(isinstance(other, cls) for other in dependencies[i + 1 :]):
-                raise ValueError(f"Only one {cls.__name__} dependency is allowed per task")
+                raise DuplicateDependency(cls.__name__)

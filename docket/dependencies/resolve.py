@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from docket.dependencies.base import (
-    FailureHandler,
+    Dependency,
     Runtime,
+    ScopedRuntime,
     TaskRun,
     current_docket,
     current_execution,
@@ -18,6 +19,7 @@ from docket.dependencies.base import (
 )
 from docket.dependencies.errors import UnresolvedDependencies
 from docket.dependencies.functional import Functional
+from docket.dependencies.handlers import CompletionHandler, FailureHandler
 from docket.dependencies.plan import Plan, Step
 
 if TYPE_CHECKING:
@@ -89,13 +91,23 @@ class Resolution(TaskRun):
 
     def failure_handler(self) -> FailureHandler[Any] | None:
         """What decides whether the task runs again after a failure, that of the resolution too."""
-        index = self._plan.failure_handler
+        return self._acting(self._plan.failure_handler, FailureHandler)
+
+    def completion_handler(self) -> CompletionHandler[Any] | None:
+        """What hears of the end of the run."""
+        return self._acting(self._plan.completion_handler, CompletionHandler)
+
+    def runtime(self) -> Runtime[Any] | None:
+        """What makes the call, if it is more than a scope around it."""
+        return self._acting(self._plan.runtime, Runtime)
+
+    def _acting(self, index: int | None, kind: type[Dependency[Any]]) -> Any:
         if index is None:
             return None
-        if index < len(self._values) and isinstance(self._values[index], FailureHandler):
+        if index < len(self._values) and isinstance(self._values[index], kind):
             return self._values[index]
         # The resolution did not come to it, or it gives the task something else than itself.
-        return cast("FailureHandler[Any]", self._plan.steps[index].dependency)
+        return self._plan.steps[index].dependency
 
     async def _resolve(self) -> None:
         failures: dict[int, Exception] = {}
@@ -115,13 +127,19 @@ class Resolution(TaskRun):
                 failures[index] = error
                 values.append(None)
         if failures:
-            raise self._unresolved(failures)
+            self._settle(failures)
+
+    def _settle(self, failures: dict[int, Exception]) -> None:
+        """Some steps failed: what follows from it."""
+        raise self._unresolved(failures)
 
     async def _open(self, step: Step) -> object:
         dependency = step.dependency
         if isinstance(dependency, Functional):
             return await self._call(dependency, step)
-        if isinstance(dependency, Runtime):
+        if step.shared is not None:
+            return await self.worker.shared.value(*step.shared, self)
+        if isinstance(dependency, ScopedRuntime):
             return await self._closing().enter_async_context(dependency.scope(self))
         if step.closes:
             return await self._closing().enter_async_context(dependency)
@@ -147,7 +165,8 @@ class Resolution(TaskRun):
         return self._stack
 
     def _unresolved(self, failures: dict[int, Exception]) -> UnresolvedDependencies:
-        names = [name for name, index in self._plan.outputs if index in failures]
+        wanted = (*self._plan.hidden, *self._plan.outputs)
+        names = [name for name, index in wanted if index in failures]
         causes = list({id(error): error for error in failures.values()}.values())
         return UnresolvedDependencies(
             f"Failed to resolve dependencies for parameter(s): {', '.join(names)}", causes

@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
-from docket.dependencies.base import FailureHandler, ProvidedDependency, TaskRun
+from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.errors import ForcedRetry
+from docket.dependencies.handlers import DecidingFailureHandler
 from docket.lifecycle import Again
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_DOUBLINGS = 64
 
 
-class Retry(FailureHandler[Any], ProvidedDependency[Any]):
+class Retry(DecidingFailureHandler[Any], ProvidedDependency[Any]):
     """Try a failed task again, after the same delay each time.
 
     In the task, the parameter's value is the retry of this run: its `attempt` counts from 1.

@@ -6,10 +6,10 @@ import asyncio
 from datetime import timedelta
 from types import TracebackType
 
-from docket.dependencies.base import Runtime, TaskRun
+from docket.dependencies.base import ScopedRuntime, TaskRun
 
 
-class Timeout(Runtime["Timeout"]):
+class Timeout(ScopedRuntime["Timeout"]):
     """Limit how long the task's own code may run (its dependencies are not counted).
 
     The task is cancelled where it waits and fails with `TimeoutError`, which its `Retry` sees like

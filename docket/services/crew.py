@@ -58,6 +58,7 @@ class Crew:
         exchanger: whom they serve.
         supervision: hears the keeper's beats.
         adopt: adopts a dead consumer without blame.
+        seed: schedules automatic tasks that are missing; None if this worker does not.
         settings: intervals.
     """
 
@@ -69,6 +70,7 @@ class Crew:
         exchanger: Exchanger,
         supervision: Supervision,
         adopt: Callable[[str], Awaitable[object]],
+        seed: Callable[[], Awaitable[None]] | None,
         settings: CrewSettings,
     ) -> None:
         self._docket = docket
@@ -91,6 +93,7 @@ class Crew:
             heartbeat_interval=docket.heartbeat_interval,
             missed_heartbeats=docket.missed_heartbeats,
             redelivery_timeout=settings.redelivery_timeout,
+            seed=seed,
         )
         self.keeper = self._make_keeper(supervision, settings)
 

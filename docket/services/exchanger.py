@@ -10,12 +10,10 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from redis.exceptions import ResponseError
-
-from docket.errors import ServerUnavailable
+from docket.errors import RefusedCall, ServerUnavailable
 from docket.instrumentation import Counters
 from docket.lifecycle import Failed, HandedBack, Outcome, Superseded
-from docket.services.outcomes import count, row_of, weight
+from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.runs import Consumer, Run, Runs
 from docket.store.endpoint import backoff_seconds
 from docket.store.pipeline import LostReply, Pipeline
@@ -137,7 +135,7 @@ class Exchanger:
                 run.claim.key.decode(),
                 exc_info=error,
             )
-            outcome = Failed(error)
+            outcome = unstorable(outcome, error)
             row = row_of(run.claim, outcome)
         self._runs.report(run)
         self._outbox.append((run, outcome, row))
@@ -196,7 +194,7 @@ class Exchanger:
             # Whoever cancelled us exchanges once more before it goes.
             self._put_back(parcels, may_be_applied=True)
             raise
-        except ResponseError as error:
+        except RefusedCall as error:
             self._isolate(parcels, error)
 
     def _take_parcels(self) -> list[Parcel]:
@@ -304,7 +302,7 @@ class Exchanger:
         self._supervision.ready()
         self.look()
 
-    def _isolate(self, parcels: list[Parcel], error: ResponseError) -> None:
+    def _isolate(self, parcels: list[Parcel], error: RefusedCall) -> None:
         """The server refused a call: find the outcome that it refuses, and fail that one alone."""
         if not parcels:
             raise error

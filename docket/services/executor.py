@@ -7,14 +7,16 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from docket.annotations import CallFormat
-from docket.clock import from_milliseconds
+from docket.clock import format_duration, from_milliseconds
 from docket.codec import Call, decode_call
-from docket.dependencies.plan import Plan, compile_plan
+from docket.dependencies.errors import UnresolvedDependencies
+from docket.dependencies.handlers import TaskOutcome, end_of
+from docket.dependencies.plan import Plan
 from docket.dependencies.resolve import Resolution
-from docket.errors import UnknownTask
 from docket.execution import Execution, TaskFunction
 from docket.instrumentation import Counters
 from docket.lifecycle import (
@@ -24,11 +26,16 @@ from docket.lifecycle import (
     Failed,
     HandedBack,
     Outcome,
+    Perpetuated,
+    Postponed,
     Superseded,
 )
+from docket.services.allowance import Allowance
 from docket.services.exchanger import Exchanger
 from docket.services.outcomes import error_text
 from docket.services.runs import Run, Runs
+from docket.services.task_plans import TaskPlans
+from docket.services.unknown_tasks import UnknownTasks
 from docket.store.records import Claim
 from docket.supervision import Supervision
 
@@ -66,6 +73,10 @@ class Executor:
         self._exchanger = exchanger
         self._counters = counters
         self._supervision = supervision
+        #: How many runs certain keys still have; None for no limit.
+        self.allowance: Allowance | None = None
+        self._plans = TaskPlans(docket.plans, worker.dependencies)
+        self._unknown = UnknownTasks(docket)
         self._seen_dead: set[bytes] = set()
         self._formats: dict[TaskFunction, CallFormat] = {}
         self._loop = asyncio.get_running_loop()
@@ -95,8 +106,14 @@ class Executor:
         self._exchanger.report(run, outcome)
 
     async def _outcome(self, run: Run) -> Outcome:
+        allowance = self.allowance
         try:
-            return await self._execute(run)
+            if allowance is None:
+                return await self._execute(run)
+            key = run.claim.key.decode()
+            if not allowance.take(key):
+                return Cancelled()
+            return allowance.bound(key, await self._execute(run))
         except BaseException as error:
             # The payload cannot be read, a handler is broken: only this task has failed.
             claim = run.claim
@@ -110,28 +127,37 @@ class Executor:
         if function is None:
             return await self._fall_back(run, name)
         call = decode_call(claim.call)
-        plan = self._docket.plans[name]
+        try:
+            plan = self._plans.of_task(name, function)
+        except UnresolvedDependencies as error:
+            return await self._refuse(run, name, function, call, error)
         if not plan.bare or logger.isEnabledFor(logging.INFO):
             return await self._execute_call(run, name, function, plan, call)
         try:
             return Completed(await _awaitable(name, function(*call[0], **call[1])))
         except BaseException as error:
             execution = self._execution(claim, name, function, call)
-            outcome = self._after_error(run, execution, None, error)
+            outcome = await self._after_error(run, execution, None, error)
             return _logged_end(self._describe(execution), run, outcome, error)
 
     async def _fall_back(self, run: Run, name: str) -> Outcome:
         fallback = self._worker.fallback_task
         if fallback is None:
-            logger.warning(
-                "Unknown task %r received - dropping. "
-                "Register via CLI (--tasks your.module:tasks) or API (docket.register(func)).",
-                name,
-            )
-            return Failed(UnknownTask(name))
+            return await self._unknown.judge(run.claim)
+        call = decode_call(run.claim.call)
         return await self._execute_call(
-            run, name, fallback, compile_plan(fallback), decode_call(run.claim.call)
+            run, name, fallback, self._plans.of_function(fallback), call
         )
+
+    async def _refuse(
+        self, run: Run, name: str, function: TaskFunction, call: Call, error: BaseException
+    ) -> Outcome:
+        """The end of a task that cannot be called beside the worker's own dependencies."""
+        execution = self._execution(run.claim, name, function, call)
+        # Never entered: only asked for its handlers, so that a perpetual task goes on.
+        resolution = self._resolution(self._docket.plans[name], execution)
+        outcome = await self._after_error(run, execution, resolution, error)
+        return _logged_end(self._describe(execution), run, outcome, error)
 
     async def _execute_call(
         self, run: Run, name: str, function: TaskFunction, plan: Plan, call: Call
@@ -143,13 +169,20 @@ class Executor:
         try:
             result = await _call(execution, resolution)
         except BaseException as error:
-            outcome = self._after_error(run, execution, resolution, error)
+            outcome = await self._after_error(run, execution, resolution, error)
             return _logged_end(described or self._describe(execution), run, outcome, error)
+        ended = TaskOutcome(timedelta(seconds=time.monotonic() - started), result)
+        outcome = Completed(result)
+        if resolution is not None:
+            outcome = await end_of(execution, ended, None, resolution.completion_handler())
         if described is not None:
-            logger.info("↩ [%s] %s", _duration(time.monotonic() - started), described)
-        return Completed(result)
+            symbol = "↫" if isinstance(outcome, Perpetuated) else "↩"
+            logger.info(
+                "%s [%s] %s", symbol, format_duration(ended.duration.total_seconds()), described
+            )
+        return outcome
 
-    def _after_error(
+    async def _after_error(
         self, run: Run, execution: Execution, resolution: Resolution | None, error: BaseException
     ) -> Outcome:
         """What follows from what came out of a task.
@@ -161,9 +194,15 @@ class Executor:
             return run.ending
         if self._is_shutdown(error):
             return HandedBack()
-        handler = resolution.failure_handler() if resolution is not None else None
-        again = handler.after_failure(execution, error) if handler is not None else None
-        return again if again is not None else Failed(error)
+        if resolution is None:
+            return Failed(error)
+        duration = timedelta(seconds=time.monotonic() - run.started_at)
+        return await end_of(
+            execution,
+            TaskOutcome(duration, exception=error),
+            resolution.failure_handler(),
+            resolution.completion_handler(),
+        )
 
     def _is_shutdown(self, error: BaseException) -> bool:
         # asyncio.run cancels all tasks at once when it ends, ours before or after the worker's.
@@ -194,7 +233,7 @@ class Executor:
         described = self._describe(execution)
         assert execution.started_at is not None
         late = (execution.started_at - execution.when).total_seconds()
-        logger.info("↬ [%s] %s", _duration(late), described)
+        logger.info("↬ [%s] %s", format_duration(late), described)
         return described
 
     def _describe(self, execution: Execution) -> str:
@@ -215,6 +254,9 @@ async def _call(execution: Execution, resolution: Resolution | None) -> object:
     if resolution is None:
         return await _awaitable(name, function(*execution.args, **execution.kwargs))
     async with resolution as kwargs:
+        runtime = resolution.runtime()
+        if runtime is not None:
+            return await runtime.run(execution, function, execution.args, kwargs)
         return await _awaitable(name, function(*execution.args, **kwargs))
     return None  # A dependency swallowed the task's exception: it ended without a result.
 
@@ -231,10 +273,15 @@ def _awaitable(name: str, returned: object) -> Awaitable[object]:
 
 def _logged_end(described: str, run: Run, outcome: Outcome, error: BaseException) -> Outcome:
     """Log how a run ended that did not complete, and return its outcome."""
-    duration = _duration(time.monotonic() - run.started_at)
+    duration = format_duration(time.monotonic() - run.started_at)
     match outcome:
+        case Failed(handled=True):
+            logger.info("↩ [%s] %s failed, and its failure was handled", duration, described)
         case Failed():
             logger.error("↩ [%s] %s", duration, described, exc_info=error)
+        case Perpetuated():
+            logger.error("↩ [%s] %s", duration, described, exc_info=error)
+            logger.info("↫ [%s] %s", duration, described)
         case Again():
             logger.info(
                 "↩ [%s] %s failed (%s); attempt %d follows in %s",
@@ -242,19 +289,12 @@ def _logged_end(described: str, run: Run, outcome: Outcome, error: BaseException
                 described,
                 error_text(error),
                 outcome.attempt,
-                _duration(outcome.delay_seconds),
+                format_duration(outcome.delay_seconds),
             )
         case Cancelled():
             logger.info("↩ [%s] %s was cancelled", duration, described)
-        case HandedBack():
+        case HandedBack() | Postponed():
             logger.info("↩ [%s] %s was interrupted and is handed back", duration, described)
         case Superseded() | Completed():
             logger.info("↩ [%s] %s is somebody else's by now", duration, described)
     return outcome
-
-
-def _duration(seconds: float) -> str:
-    """A duration as the log shows it: milliseconds below a second, else seconds."""
-    if abs(seconds) < 1:
-        return f"{seconds * 1000:6.0f}ms"
-    return f"{seconds:6.1f}s "

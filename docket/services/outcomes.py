@@ -10,8 +10,12 @@ from docket.lifecycle import (
     Failed,
     HandedBack,
     Outcome,
+    Perpetuated,
+    Postponed,
+    Successor,
     Superseded,
 )
+from docket.store.pipeline import Argument
 from docket.store.records import Claim, OutcomeRow
 
 #: Longest error text kept beside the exception itself, in characters.
@@ -25,24 +29,44 @@ def row_of(claim: Claim, outcome: Outcome) -> OutcomeRow:
         PayloadTooLarge: the result is over the limit.
         Exception: what pickle raises for a result (or new arguments) that it cannot store.
     """
-    key, entry, generation = claim.key, claim.entry, claim.generation
+    a: Argument = ""
+    b: Argument = ""
+    c: Argument = ""
     match outcome:
         case Completed(result):
-            return ("C", key, entry, generation, encode_result(result) or "", "", "")
+            kind, a = "C", encode_result(result) or ""
         case Failed(error):
-            return ("F", key, entry, generation, encode_error(error), error_text(error), "")
+            kind, a, b = "F", encode_error(error), error_text(error)
         case Again():
-            call: bytes | str = ""
-            if outcome.args is not None or outcome.kwargs is not None:
-                call = encode_call(outcome.args or (), outcome.kwargs or {})
-            delay = delay_milliseconds(outcome.delay_seconds)
-            return ("A", key, entry, generation, delay, outcome.attempt, call)
+            kind, a, b = "A", delay_milliseconds(outcome.delay_seconds), outcome.attempt
+            c = _new_call(outcome.args, outcome.kwargs)
+        case Perpetuated(ended, successor):
+            kind, a = "P", f"{successor.due.origin}{successor.due.milliseconds}"
+            b = error_text(ended.error) if isinstance(ended, Failed) else ""
+            c = _new_call(successor.args, successor.kwargs)
+        case Postponed(delay_seconds):
+            kind, a, b = "A", delay_milliseconds(delay_seconds), claim.attempt
         case Cancelled():
-            return ("X", key, entry, generation, "", "", "")
+            kind = "X"
         case HandedBack():
-            return ("H", key, entry, generation, "", "", "")
+            kind = "H"
         case Superseded():
-            return ("S", key, entry, generation, "", "", "")
+            kind = "S"
+    return (kind, claim.key, claim.entry, claim.generation, a, b, c)
+
+
+def _new_call(args: tuple[object, ...] | None, kwargs: dict[str, object] | None) -> bytes | str:
+    return "" if args is None and kwargs is None else encode_call(args or (), kwargs or {})
+
+
+def unstorable(outcome: Outcome, error: Exception) -> Outcome:
+    """What stands for an outcome that cannot be stored: the failure to store it.
+
+    A perpetual task goes on all the same, with the arguments that it had.
+    """
+    if isinstance(outcome, Perpetuated):
+        return Perpetuated(Failed(error), Successor(outcome.successor.due))
+    return Failed(error)
 
 
 def weight(row: OutcomeRow) -> int:
@@ -64,11 +88,14 @@ def count(counters: Counters, outcome: Outcome) -> None:
             counters.succeeded += 1
         case Failed():
             counters.failed += 1
+        case Perpetuated(ended):
+            count(counters, ended)
+            counters.perpetuated += 1
         case Again():
             counters.retried += 1
         case Cancelled():
             counters.cancelled += 1
         case Superseded():
             counters.superseded += 1
-        case HandedBack():
+        case HandedBack() | Postponed():
             pass  # Not an end: whoever takes it next counts.

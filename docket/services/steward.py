@@ -23,6 +23,9 @@ logger = logging.getLogger("docket.worker")
 
 #: Looks at the queue at least this often, in seconds: pub/sub may lose the wake-up.
 RECHECK_SECONDS = 5.0
+#: Looks so often for automatic tasks that are missing, in seconds: cancelled, failed to be read, or
+#: gone with the record of a run that a worker of another version ended.
+RESEED_SECONDS = 60.0
 #: Beats are looked at once a heartbeat interval; looks further apart than so many saw nothing.
 LONGEST_GAP_HEARTBEATS = 3
 
@@ -77,6 +80,7 @@ class Steward:
         adopt: adopts a dead consumer without blame.
         heartbeat_interval, missed_heartbeats: of the docket.
         redelivery_timeout: after which a lease that was not renewed is lost.
+        seed: schedules automatic tasks that are missing; None if this worker does not.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Steward:
         heartbeat_interval: timedelta,
         missed_heartbeats: int,
         redelivery_timeout: timedelta,
+        seed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._records = records
         self._pipeline = pipeline
@@ -98,6 +103,7 @@ class Steward:
         self._channel = keys.wake_channel
         self._own_name = own_name
         self._adopt = adopt
+        self._seed = seed
         self._heartbeat_seconds = heartbeat_interval.total_seconds()
         self._redelivery_timeout = redelivery_timeout
         patience = self._heartbeat_seconds * missed_heartbeats
@@ -122,6 +128,8 @@ class Steward:
             group.create_task(self._repeat(self._bury_dead))
             group.create_task(self._repeat(self._bury_unregistered))
             group.create_task(self._repeat(self._sweep))
+            if self._seed is not None:
+                group.create_task(self._repeat(self._reseed))
 
     async def _repeat(self, duty: Callable[[], Awaitable[None]]) -> None:
         failures = 0
@@ -185,6 +193,12 @@ class Steward:
             "Worker %s counts as dead (%s): its tasks go to others", name.decode(), reason
         )
         await self._adopt(name.decode())
+
+    async def _reseed(self) -> None:
+        """After a pause: every worker seeds at its start."""
+        await asyncio.sleep(RESEED_SECONDS)
+        if self._seed is not None and self._appointed.is_set():
+            await self._seed()
 
     async def _sweep(self) -> None:
         await asyncio.sleep(self._redelivery_timeout.total_seconds() / 4)

@@ -282,6 +282,13 @@ class Records:
             [self._keys.prefix, delay_milliseconds(redelivery_timeout), self._ttl],
         )
 
+    async def is_known(self, function_name: str) -> bool:
+        """Whether any registered worker can run a function."""
+        knowing: list[bytes] = await self._pipeline.command(
+            "SMEMBERS", self._keys.task_workers(function_name)
+        )
+        return not (await self.beats()).keys().isdisjoint(knowing)
+
     async def ring(self) -> None:
         """Pass a bell token on to the next idle worker."""
         await self._pipeline.call(scripts.RING, self._streams, [])

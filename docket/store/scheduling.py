@@ -31,6 +31,8 @@ class ScheduleRequest(msgspec.Struct, frozen=True):
     replace: 1 or 0.
     expected_generation: a newer one in the record makes this request superseded; 0: no check.
     trace: "" for none.
+    perpetual: 1 for a task that runs again and again; 2 for one that a worker seeds, which does not
+        take the place of a record that says that the task is poison.
     """
 
     key: str
@@ -42,6 +44,7 @@ class ScheduleRequest(msgspec.Struct, frozen=True):
     replace: Literal[0, 1] = 0
     expected_generation: int = 0
     trace: bytes | Literal[""] = ""
+    perpetual: Literal[0, 1, 2] = 0
 
 
 class Scheduled(msgspec.Struct, frozen=True):

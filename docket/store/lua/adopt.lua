@@ -33,7 +33,7 @@ local function move(key, entry)
     deaths = deaths + 1
   end
   if deaths >= tonumber(ARGV[4]) then
-    redis.call('HSET', RECORDS .. key, 'deaths', deaths)
+    redis.call('HSET', RECORDS .. key, 'deaths', deaths, 'poison', 1)
     finish(key, 'failed', now, ttl, record, ARGV[6], ARGV[7])
     poisoned[#poisoned + 1] = key
     return

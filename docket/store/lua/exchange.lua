@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _records.lua
+--@include _placing.lua
 --@include _promote.lua
 --@include _claim.lua
 -- exchange: hand in the outcomes of runs that ended and take up to `want` tasks. The only claimer.
@@ -10,6 +11,7 @@
 --       8.. seven values an outcome: kind, key, entry, generation, a, b, c ('' for none)
 --           C completed: a result                  F failed: a error payload, b error text
 --           X cancelled                            A again: a delay (ms), b attempt, c call payload
+--           P perpetuated: a when the successor is due (see successor_due), b error text if it failed, c call payload
 --           H handed back                          S superseded: removes its entry only, if no record needs it
 -- Reply {'refused'}  the consumer is not registered (it was struck off): take a new name
 --       {'stale'}    an older epoch: this call came late and did nothing
@@ -34,21 +36,7 @@ local function apply_again(key, record, delay, attempt, call)
   if call ~= '' then
     redis.call('HSET', rk, 'call', call)
   end
-  if delay > 0 then
-    local when = now + delay
-    local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
-    redis.call('ZADD', QUEUE, when, key)
-    redis.call('HSET', rk, 'state', 'scheduled', 'when', when)
-    publish(key, 'scheduled', when)
-    if not head[2] or when < tonumber(head[2]) then
-      redis.call('PUBLISH', PREFIX .. ':wake', when)
-    end
-  else
-    local entry = append(record.deaths > 0 and 'x' or 's', key)
-    redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'when', now)
-    publish(key, 'queued', now)
-    ring()
-  end
+  place(key, now, now + delay, record.deaths)
 end
 
 -- The outcome at ARGV[i].
@@ -62,6 +50,8 @@ local function apply(i, record)
     finish(key, 'cancelled', NOW_TEXT, ttl, record)
   elseif kind == 'A' then
     apply_again(key, record, tonumber(a), ARGV[i + 5], ARGV[i + 6])
+  elseif kind == 'P' then
+    perpetuate(key, now, record, a, ARGV[i + 5] ~= '' and ARGV[i + 5] or nil, ARGV[i + 6])
   elseif kind == 'H' then
     requeue(key, now, record, consumer, record.deaths)
     ring()

@@ -4,8 +4,10 @@
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6.. the record of each request, in order
 -- ARGV  1 prefix
---       2.. nine values a request: key, function, call, when (ms; '' for now), attempt, token,
---           replace: 1 | 0, expected generation | 0, trace ('' for none)
+--       2.. ten values a request: key, function, call, when (ms; '' for now), attempt, token,
+--           replace: 1 | 0, expected generation | 0, trace ('' for none),
+--           perpetual: 1 a task that runs again and again | 2 the same, seeded by a worker: a record that says that
+--           it is poison is kept | 0
 -- Reply a flat array, four values a request: disposition, generation, when (ms), state
 --       disposition: scheduled | already | superseded (a newer generation exists) | error (state says why)
 local now = server_now()
@@ -55,6 +57,9 @@ local function write(rk, i, generation)
   if ARGV[i + 8] ~= '' then
     redis.call('HSET', rk, 'trace', ARGV[i + 8])
   end
+  if ARGV[i + 9] ~= '0' then
+    redis.call('HSET', rk, 'perpetual', 1)
+  end
   publish(key, state, due)
   return when or now, state
 end
@@ -76,6 +81,9 @@ local function schedule(rk, i)
   if expected > 0 and generation > expected then
     return answer('superseded', generation, tonumber(v[3] or 0), v[1] or '')
   end
+  if ARGV[i + 9] == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
+    return answer('already', generation, tonumber(v[3]), v[1])
+  end
   if v[1] then
     forget(ARGV[i], v[1], v[5])
     -- A TTL of the previous execution, and its fields, would survive the HSET.
@@ -86,7 +94,7 @@ local function schedule(rk, i)
 end
 
 for n = 1, #KEYS - 5 do
-  schedule(KEYS[5 + n], 2 + (n - 1) * 9)
+  schedule(KEYS[5 + n], 2 + (n - 1) * 10)
 end
 if rang then
   ring()

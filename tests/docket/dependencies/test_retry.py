@@ -8,11 +8,11 @@ import pytest
 from docket.dependencies import (
     Depends,
     ExponentialRetry,
-    FailureHandler,
     ForcedRetry,
     Retry,
     UnresolvedDependencies,
 )
+from docket.dependencies.handlers import DecidingFailureHandler
 from docket.lifecycle import Again
 from tests.support.runs import Run, execute, resolution_of
 
@@ -175,7 +175,7 @@ async def test_a_failed_resolution_is_retried_too() -> None:
 
 
 async def test_a_handler_of_ones_own_that_gives_the_task_another_value_still_decides() -> None:
-    class OnlyOnce(FailureHandler[str]):
+    class OnlyOnce(DecidingFailureHandler[str]):
         async def __aenter__(self) -> str:
             return "a word"
 

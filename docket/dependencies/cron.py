@@ -1,0 +1,95 @@
+"""`Cron`: a perpetual task that runs at the times of a cron expression."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
+
+from cronsim import CronSim, CronSimError
+
+from docket.clock import now, to_milliseconds
+from docket.dependencies.handlers import TaskOutcome
+from docket.dependencies.perpetual import Perpetual, started_at
+from docket.lifecycle import Due
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
+
+#: Names for common expressions, as in Vixie cron.
+NICKNAMES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
+class Cron(Perpetual):
+    """Run the task whenever a cron expression says so, in the wall-clock time of a time zone.
+
+    Times that daylight saving skips or repeats are handled as Debian's cron does: a job of a
+    skipped time runs right after the change, a job of a repeated one runs once, and jobs of every
+    hour or minute keep their pace. A time that passes while the task still runs, or while no worker
+    runs, is not made up for.
+
+    Example:
+        async def report(cron: Cron = Cron("0 9 * * mon-fri", tz=ZoneInfo("Europe/Vienna"))): ...
+
+    Args:
+        expression: five fields (minute, hour, day of month, month, day of week), or one of @yearly,
+            @annually, @monthly, @weekly, @daily, @midnight, @hourly.
+        automatic: whether workers schedule it by themselves; see `Perpetual`.
+        tz: the time zone of the expression.
+
+    Raises:
+        ValueError: the expression is not one of these, or names no time that ever comes.
+    """
+
+    def __init__(self, expression: str, automatic: bool = True, tz: tzinfo = UTC) -> None:
+        super().__init__(automatic=automatic)
+        self.expression = expression
+        self.tz = tz
+        self._fields = _fields_of(expression)
+        self.next_time()
+
+    @property
+    def initial_when(self) -> datetime:
+        """When an automatic task runs for the first time: the next time of the expression."""
+        return self.next_time()
+
+    def next_time(self, after: datetime | None = None) -> datetime:
+        """The first time of the expression that is later than `after` (now, by default).
+
+        Raises:
+            ValueError: there is none within fifty years.
+        """
+        try:
+            return next(CronSim(self._fields, (after or now()).astimezone(self.tz)))
+        except StopIteration:
+            raise ValueError(
+                f"Cron expression {self.expression!r} names no time that ever comes"
+            ) from None
+
+    def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
+        # By the server's clock, and never before the time this run was for: by a clock that is
+        # slow that one would still lie ahead, and it would run twice.
+        ended_at = started_at(execution) + outcome.duration
+        return Due.at(to_milliseconds(self.next_time(max(ended_at, execution.when))))
+
+
+def _fields_of(expression: str) -> str:
+    fields = NICKNAMES.get(expression, expression)
+    cause = "it has not five fields"
+    if len(fields.split()) == 5:
+        try:
+            CronSim(fields, datetime(2000, 1, 1, tzinfo=UTC))
+            return fields
+        except CronSimError as error:
+            cause = str(error)
+    raise ValueError(
+        f"Cron expression {expression!r} cannot be used ({cause}): write five fields (minute, "
+        f"hour, day of month, month, day of week) or one of {', '.join(NICKNAMES)}"
+    )

@@ -1,0 +1,94 @@
+"""What extensions ask of a function: which dependencies it has, and what they resolve to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from docket.annotations import annotated_metadata
+from docket.dependencies.base import Dependency, is_dependency
+from docket.dependencies.plan import compile_plan, get_dependency_parameters
+from docket.dependencies.resolve import Resolution
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
+    from docket.worker import Worker
+
+D = TypeVar("D", bound=Dependency[Any])
+
+
+class FailedDependency:
+    """Stands for the value of a parameter that could not be resolved.
+
+    Attributes:
+        parameter: its name.
+        error: why.
+    """
+
+    def __init__(self, parameter: str, error: Exception) -> None:
+        self.parameter = parameter
+        self.error = error
+
+    def __repr__(self) -> str:
+        return f"<FailedDependency {self.parameter!r}: {self.error!r}>"
+
+
+def get_annotation_dependencies(function: Callable[..., Any]) -> dict[str, list[Dependency[Any]]]:
+    """The dependencies in the `Annotated[T, ...]` of a function's parameters, by parameter."""
+    found = {
+        name: [item for item in metadata if is_dependency(item)]
+        for name, metadata in annotated_metadata(function).items()
+    }
+    return {name: dependencies for name, dependencies in found.items() if dependencies}
+
+
+def get_single_dependency_parameter_of_type(
+    function: Callable[..., Any], dependency_type: type[D]
+) -> D | None:
+    """The dependency of a class that a function's own parameters ask for, if any."""
+    return get_single_dependency_of_type(get_dependency_parameters(function), dependency_type)
+
+
+def get_single_dependency_of_type(
+    dependencies: dict[str, Dependency[Any]], dependency_type: type[D]
+) -> D | None:
+    """The first value of a class, if any."""
+    return next((d for d in dependencies.values() if isinstance(d, dependency_type)), None)
+
+
+def validate_dependencies(function: Callable[..., Any]) -> None:
+    """See that the dependencies of a function can work.
+
+    Raises:
+        ValueError, TypeError: they cannot; see `compile_plan`.
+    """
+    compile_plan(function)
+
+
+@asynccontextmanager
+async def resolved_dependencies(
+    worker: Worker, execution: Execution
+) -> AsyncGenerator[dict[str, Any]]:
+    """What the parameters of an execution's function resolve to, while the context lasts.
+
+    One that fails is given as a `FailedDependency`; nothing is raised for it.
+    """
+    plan = compile_plan(execution.function, worker.dependencies)
+    async with _Lenient(plan, docket=worker.docket, worker=worker, execution=execution) as values:
+        yield values
+
+
+class _Lenient(Resolution):
+    """Gives failures as values, and of the keyword arguments only those it resolved."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> dict[str, object]:
+        kwargs = await super().__aenter__()
+        return {name: kwargs[name] for name, _ in self._plan.outputs}
+
+    def _settle(self, failures: dict[int, Exception]) -> None:
+        for name, index in self._plan.outputs:
+            if index in failures:
+                self._values[index] = FailedDependency(name, failures[index])

@@ -1,0 +1,146 @@
+"""`Perpetual`: a task that runs again and again, each run followed by the next.
+
+That there is a successor, and when, is a value (`Successor`) which the executor hands in together
+with the end of the run: one step of the store, so that no crash comes between the two.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
+
+from docket.annotations import signature_of
+from docket.clock import now, to_milliseconds
+from docket.dependencies.base import ProvidedDependency, TaskRun
+from docket.dependencies.handlers import DecidingCompletionHandler, TaskOutcome
+from docket.dependencies.plan import Plan
+from docket.lifecycle import Due, Successor
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
+
+
+class Perpetual(DecidingCompletionHandler["Perpetual"], ProvidedDependency["Perpetual"]):
+    """Run the task again after each run, whether that succeeded or failed.
+
+    The successor has the same key and the same arguments, and is due `every` after the start of the
+    run (at once, if the run took longer). With a `Retry`, the attempts come first: the successor
+    follows the last. A task that somebody cancels has no successor.
+
+    In the task, the parameter's value is that of this run: what is changed there holds for the
+    next run only.
+
+    Example:
+        async def poll(cursor: int, perpetual: Perpetual = Perpetual(every=timedelta(minutes=1))):
+            ...
+            perpetual.perpetuate(new_cursor)
+
+    Args:
+        every: target time from the start of one run to that of the next.
+        automatic: whether workers schedule it by themselves, at their start and whenever it is
+            found missing: once, under its own name as the key. Such a task must not require any
+            arguments.
+
+    Raises:
+        ValueError: `every` is negative.
+    """
+
+    def __init__(self, every: timedelta = timedelta(0), automatic: bool = False) -> None:
+        if every < timedelta(0):
+            raise ValueError(f"every of a perpetual task must not be negative, got {every!r}")
+        self.every = every
+        self.automatic = automatic
+        #: What the successor is called with; None: what this run was called with.
+        self.args: tuple[Any, ...] | None = None
+        self.kwargs: dict[str, Any] | None = None
+        self.cancelled = False
+        self._due: Callable[[], Due] | None = None
+
+    @property
+    def initial_when(self) -> datetime | None:
+        """When an automatic task runs for the first time; None: at once."""
+        return None
+
+    def provide(self, run: TaskRun) -> Self:
+        of_this_run = type(self).__new__(type(self))
+        vars(of_this_run).update(vars(self))
+        return of_this_run
+
+    def cancel(self) -> None:
+        """Let this run be the last.
+
+        An automatic task comes back within a minute, or with the next worker that starts: `strike`
+        is how to stop one for good.
+        """
+        self.cancelled = True
+
+    def perpetuate(self, *args: Any, **kwargs: Any) -> None:
+        """Call the successor with these arguments instead of those of this run (all of them)."""
+        self.args = args
+        self.kwargs = kwargs
+
+    def after(self, delay: timedelta) -> None:
+        """Let the successor run `delay` from now."""
+        asked_at = monotonic()
+        seconds = delay.total_seconds()
+        # From now, told at the end: a delay needs nobody's clock but the server's.
+        self._due = lambda: Due.from_now(seconds - (monotonic() - asked_at))
+
+    def at(self, when: datetime) -> None:
+        """Let the successor run at `when` (at once, if that has passed)."""
+        self._due = lambda: Due.at(to_milliseconds(when))
+
+    def after_completion(self, execution: Execution, outcome: TaskOutcome) -> Successor | None:
+        if self.cancelled:
+            return None
+        due = self._due() if self._due is not None else self.due_after(execution, outcome)
+        return Successor(due, self.args, self.kwargs)
+
+    def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
+        """When the successor is due, unless the task has said so itself."""
+        return Due.since_start(max(0.0, self.every.total_seconds()))
+
+
+def perpetual_of(plan: Plan) -> Perpetual | None:
+    """What makes the task of a plan a perpetual one."""
+    if plan.completion_handler is None:
+        return None
+    dependency = plan.steps[plan.completion_handler].dependency
+    return dependency if isinstance(dependency, Perpetual) else None
+
+
+def automatic_of(plan: Plan) -> Perpetual | None:
+    """What makes the task of a plan one that workers schedule by themselves."""
+    perpetual = perpetual_of(plan)
+    return perpetual if perpetual is not None and perpetual.automatic else None
+
+
+def refuse_required_arguments(name: str, plan: Plan) -> None:
+    """Refuse an automatic task that nobody could call.
+
+    Raises:
+        ValueError: it has parameters without a default or a dependency.
+    """
+    if automatic_of(plan) is None:
+        return
+    required = [
+        parameter.name
+        for parameter in signature_of(plan.function).parameters.values()
+        if parameter.default is inspect.Parameter.empty
+        and parameter.name not in plan.parameters
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if required:
+        raise ValueError(
+            f"Automatic task {name!r} must not require any arguments, since workers schedule it by "
+            f"themselves, but it requires: {', '.join(required)}. Give them defaults, or schedule "
+            "it yourself (automatic=False)"
+        )
+
+
+def started_at(execution: Execution) -> datetime:
+    """The start of a run by the server's clock; of one that was begun by hand, our clock's now."""
+    return execution.started_at or now()

@@ -1,0 +1,73 @@
+"""The seeder: puts automatic perpetual tasks on the docket, unless they are there."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from docket.clock import to_milliseconds
+from docket.codec import encode_call
+from docket.dependencies.perpetual import Perpetual, automatic_of
+from docket.errors import ServerUnavailable
+from docket.store.scheduling import ScheduleRequest
+
+if TYPE_CHECKING:
+    from docket.docket import Docket
+
+logger = logging.getLogger("docket.worker")
+
+
+class Seeder:
+    """Seeds the automatic tasks that this process knows.
+
+    What is scheduled, queued or running under a task's name is kept, so any number of workers may
+    seed at once. So is a record that says that the task is poison, while it lives.
+
+    Args:
+        docket: whose tasks.
+    """
+
+    def __init__(self, docket: Docket) -> None:
+        self._docket = docket
+
+    async def seed(self) -> None:
+        """Schedule what is missing. Without a server it is left to the next time."""
+        for name, perpetual in self._automatic().items():
+            try:
+                await self._seed(name, perpetual)
+            except ServerUnavailable as error:
+                logger.warning(
+                    "Automatic task %r was not scheduled (%s): tried again in a minute", name, error
+                )
+
+    def _automatic(self) -> dict[str, Perpetual]:
+        """The automatic tasks by name: of a function that has several, its own or its first."""
+        docket = self._docket
+        names: dict[int, str] = {}
+        found: dict[str, Perpetual] = {}
+        for name, function in docket.tasks.items():
+            perpetual = automatic_of(docket.plans[name])
+            if perpetual is None:
+                continue
+            if id(function) in names and name != getattr(function, "__name__", None):
+                continue
+            found.pop(names.get(id(function), ""), None)
+            names[id(function)] = name
+            found[name] = perpetual
+        return found
+
+    async def _seed(self, name: str, perpetual: Perpetual) -> None:
+        when = perpetual.initial_when
+        scheduling = self._docket.records.scheduling
+        request = ScheduleRequest(
+            key=name,
+            function=name,
+            call=encode_call((), {}),
+            when="" if when is None else to_milliseconds(when),
+            attempt=1,
+            token=scheduling.token(),
+            perpetual=2,
+        )
+        scheduled = await scheduling.schedule(request)
+        if scheduled.disposition == "scheduled":
+            logger.info("Scheduled automatic task %r", name)

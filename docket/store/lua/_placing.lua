@@ -1,0 +1,40 @@
+-- Where a live record waits for its next run: the queue until it is due, or the stream at once.
+local function place(key, now, when, deaths)
+  local rk = RECORDS .. key
+  if when > now then
+    local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
+    redis.call('ZADD', QUEUE, when, key)
+    redis.call('HSET', rk, 'state', 'scheduled', 'when', when)
+    publish(key, 'scheduled', when)
+    if not head[2] or when < tonumber(head[2]) then
+      redis.call('PUBLISH', PREFIX .. ':wake', when)
+    end
+  else
+    local entry = append(deaths > 0 and 'x' or 's', key)
+    redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'when', now)
+    publish(key, 'queued', now)
+    ring()
+  end
+end
+
+-- When the successor of a perpetual run is due: s since its start, n from now, e since the epoch; all in ms.
+local function successor_due(spec, now, started_at)
+  local from, ms = string.sub(spec, 1, 1), tonumber(string.sub(spec, 2))
+  if from == 'e' then
+    return ms
+  end
+  return ms + (from == 's' and tonumber(started_at) or now)
+end
+
+-- Ends an execution and puts its successor in its place: one step, so that no crash comes between the two. The record
+-- is the successor's from here on; of what ended, only its event remains.
+local function perpetuate(key, now, record, due, reason, call)
+  publish(key, reason and 'failed' or 'completed', record.when, record.worker, record.started_at, now, reason)
+  local rk = RECORDS .. key
+  redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'limits', unpack(RUN_FIELDS))
+  redis.call('HSET', rk, 'generation', tonumber(record.generation) + 1, 'attempt', 1, 'perpetual', 1)
+  if call ~= '' then
+    redis.call('HSET', rk, 'call', call)
+  end
+  place(key, now, successor_due(due, now, record.started_at), 0)
+end
