@@ -315,3 +315,16 @@ async def test_a_poison_task_fails_with_an_error_that_says_so(docket: Docket) ->
         failure = await failure_of(execution)
         assert type(failure).__name__ == "PoisonTask"
         assert str(failure).startswith("1 worker processes died while they ran this task")
+
+
+async def test_the_fault_of_a_service_is_raised_as_itself(
+    docket: Docket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    # The steward is a group of tasks: what one of them raises comes out wrapped.
+    monkeypatch.setattr(docket.records, "promote", broken)
+
+    with pytest.raises(ZeroDivisionError):
+        await soon(Worker(docket).run_forever())
