@@ -8,8 +8,8 @@ record, or the demo fails.
 import asyncio
 import os
 import signal
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,6 @@ from pathlib import Path
 import click
 
 from docket import Docket
-from docket.errors import MissingExtra
 from supervisor.config import SupervisorConfig
 from supervisor.demo_feed import Feed, counted
 from supervisor.demo_files import Found, find, shown
@@ -259,25 +258,8 @@ def demo(
     # A pool looks for modules in its working directory first. The demo brings its own, and a
     # file that happens to be named like one that they import must not get into their way.
     os.chdir(Path(__file__).parents[1])
-    with _standing(context.find_object(Inlet)) as inlet:
-        try:
-            return int(asyncio.run(Demo(planned, inlet).run()))
-        except ConfigurationError as error:
-            if isinstance(error.__cause__, MissingExtra):
-                # Without the option that the pool would blame: the demo has none.
-                raise ConfigurationError(f"demo: {error.__cause__}") from error
-            raise
-
-
-@contextmanager
-def _standing(inlet: Inlet | None) -> Generator[Inlet]:
-    """The program's signal handlers, or some for the time being."""
-    if inlet is not None:
-        yield inlet
-        return
-    own = Inlet()
-    own.install()
     try:
-        yield own
-    finally:
-        own.close()
+        return int(asyncio.run(Demo(planned, context.ensure_object(Inlet)).run()))
+    except ConfigurationError as error:
+        # Told without the option that the pool blames: the demo has no --url.
+        raise ConfigurationError(f"demo: {error.__cause__ or error}") from error

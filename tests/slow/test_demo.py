@@ -79,6 +79,16 @@ def test_a_signal_ends_it_with_its_number(many: Path, number: signal.Signals) ->
     assert (ended.code, ended.err, ended.left) == (128 + number, "", [])
 
 
+def test_a_second_signal_is_more_haste_and_the_same_end(many: Path) -> None:
+    with demonstration(str(many)) as run:
+        run.wait_for("workers on an embedded Valkey")
+        run.process.send_signal(signal.SIGTERM)
+        run.process.send_signal(signal.SIGINT)
+        ended = run.ended()
+    assert ended.code in {128 + signal.SIGTERM, 128 + signal.SIGINT}
+    assert (ended.err, ended.left) == ("", [])
+
+
 def test_a_signal_in_the_first_moment_ends_it_too(many: Path) -> None:
     run = demonstrate(str(many), first=INTERRUPTED_AT_ONCE)
     assert (run.code, run.left) == (130, [])

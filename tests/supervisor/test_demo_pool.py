@@ -1,0 +1,125 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from docket import Docket, Execution, ExecutionState
+from supervisor.demo import rows
+from supervisor.demo_pool import Kill, PoolView
+from supervisor.demo_tally import total
+from supervisor.demo_tasks import parse_file
+from supervisor.observer import (
+    AdoptionFinished,
+    FirstRedelivered,
+    PoolReady,
+    ServerStarted,
+    Stopped,
+    WorkerDied,
+    WorkerReady,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def victim() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives until it is killed."""
+    command = [sys.executable, "-c", "import signal; signal.pause()"]
+    with subprocess.Popen(command) as process:
+        yield process
+        process.kill()
+
+
+class Onlooker:
+    """A view of a pool with workers `h#1` and `h#2`, both ready, and what it says."""
+
+    def __init__(self, first_pid: int = 101) -> None:
+        self.said: list[str] = []
+        self.view = PoolView(self.said.append)
+        self.view(ServerStarted("unix:///s", 1.0))
+        self.view(WorkerReady(2, 102, "h#2", 1, 1.0))
+        self.view(WorkerReady(1, first_pid, "h#1", 1, 1.0))
+        self.view(PoolReady(2, 1.0))
+
+    @property
+    def rows(self) -> dict[str, str]:
+        return dict(rows(total([], []), 1.0, self.view))
+
+
+def running_in(worker: str | None, state: ExecutionState = ExecutionState.RUNNING) -> Execution:
+    docket = Docket("d", "memory://")
+    execution: Any = Execution(docket, parse_file, (), {}, "k", datetime.now(UTC), 1)
+    execution.state, execution.worker = state, worker
+    return execution
+
+
+async def test_the_pool_is_ready_once_and_tells_where_its_server_is() -> None:
+    onlooker = Onlooker()
+    assert await onlooker.view.ready() == "unix:///s"
+    assert onlooker.view.pids() == [101, 102]
+    assert onlooker.said == []
+
+
+async def test_the_worker_that_runs_most_is_killed(victim: subprocess.Popen[bytes]) -> None:
+    onlooker = Onlooker(victim.pid)
+    ended = running_in("h#2", ExecutionState.COMPLETED)
+    running = [running_in("h#2"), ended, ended, *[running_in("h#1")] * 3, running_in(None), None]
+    kill = onlooker.view.kill_busiest(running)
+    assert kill is not None
+    assert (kill.slot, kill.pid, kill.running) == (1, victim.pid, 3)
+    assert victim.wait(10) == -9
+
+
+async def test_nobody_is_killed_while_nobody_runs_anything() -> None:
+    onlooker = Onlooker()
+    assert onlooker.view.kill_busiest([running_in("h#1", ExecutionState.QUEUED), None]) is None
+    assert onlooker.view.kill_busiest([running_in("h#9")]) is None
+    assert onlooker.view.kill is None
+    await onlooker.view.settled()
+
+
+async def test_what_follows_a_kill_is_timed_from_the_kill() -> None:
+    onlooker = Onlooker()
+    view = onlooker.view
+    view.kill = Kill(1, 101, 3, 10.0)
+    view(WorkerDied(1, 101, "h#1", "killed by SIGKILL", False, 10.001))
+    view(AdoptionFinished(1, "h#1.x", 3, (), 0.01, 10.011))
+    view(FirstRedelivered(1, "h#1.x", 10.001, 10.038))
+    view(WorkerReady(1, 103, "h#1", 1, 10.05))
+    await view.settled()
+    assert onlooker.rows["tasks redelivered"] == "3"
+    assert onlooker.rows["from the kill to the first redelivered start"] == "38 ms"
+    assert onlooker.rows["workers killed"] == "1"
+    assert "workers that died by themselves" not in onlooker.rows
+    assert onlooker.said == [
+        "the first of its files started again, 38 ms after the kill",
+        "worker 1 is back, pid 103",
+    ]
+
+
+async def test_a_kill_that_found_nothing_running_is_settled_without_a_redelivery() -> None:
+    onlooker = Onlooker()
+    onlooker.view.kill = Kill(1, 101, 1, 10.0)
+    onlooker.view(AdoptionFinished(1, "h#1.x", 0, (), 0.01, 10.011))
+    await onlooker.view.settled()
+    assert onlooker.rows["tasks redelivered"] == "0"
+    assert onlooker.rows["from the kill to the first redelivered start"] == "-"
+
+
+async def test_deaths_and_redeliveries_of_others_are_counted_and_not_taken_for_the_kill() -> None:
+    onlooker = Onlooker()
+    view = onlooker.view
+    view(WorkerDied(2, 102, "h#2", "killed by SIGSEGV", False, 5.0))
+    view(AdoptionFinished(2, "h#2.x", 2, (), 0.01, 5.01))
+    view(FirstRedelivered(2, "h#2.x", 5.0, 5.02))
+    view.kill = Kill(1, 101, 1, 10.0)
+    view(FirstRedelivered(2, "h#2.y", 5.0, 10.02))
+    view(WorkerDied(1, 101, "h#1", "drained", True, 11.0))
+    view(Stopped(0, None, 12.0))
+    assert onlooker.rows["workers that died by themselves"] == "1"
+    assert onlooker.rows["tasks redelivered"] == "2"
+    assert onlooker.rows["from the kill to the first redelivered start"] == "-"
+    assert view.pids() == []
