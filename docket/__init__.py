@@ -6,7 +6,10 @@ under `docket-supervisor`.
 
 from importlib.metadata import PackageNotFoundError, version
 
+from docket import testing
+from docket.agenda import Agenda
 from docket.annotations import Logged
+from docket.calls import TaskCall
 from docket.dependencies import (
     CallArgument,
     Cron,
@@ -28,6 +31,7 @@ from docket.dependencies import (
 from docket.docket import Docket
 from docket.errors import ExecutionCancelled
 from docket.execution import Disposition, Execution, ExecutionState
+from docket.strikelist import StrikeList
 from docket.worker import Worker
 
 try:
@@ -36,6 +40,7 @@ except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0.0.0"
 
 __all__ = [
+    "Agenda",
     "CallArgument",
     "Cron",
     "CurrentDocket",
@@ -54,10 +59,13 @@ __all__ = [
     "Progress",
     "Retry",
     "Shared",
+    "StrikeList",
     "TaskArgument",
+    "TaskCall",
     "TaskKey",
     "TaskLogger",
     "Timeout",
     "Worker",
     "__version__",
+    "testing",
 ]

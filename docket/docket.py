@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime, timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, ParamSpec, TypeVar, overload
 
 import uuid_utils
 
+from docket.base import DocketBase
+from docket.batches import refuse_stricken, schedule_calls
+from docket.calls import TaskCall
 from docket.clock import now
-from docket.dependencies.perpetual import perpetual_of, refuse_required_arguments
-from docket.dependencies.plan import Plan, compile_plan
-from docket.errors import DocketError, UnknownTask
+from docket.errors import UnknownTask
 from docket.execution import Execution, TaskFunction, execution_from_record
-from docket.store.connection import Connections
-from docket.store.endpoint import validate_url, without_password
-from docket.store.keys import Keys
-from docket.store.records import Records
+from docket.inspection import (
+    DocketSnapshot,
+    RunningExecution,
+    WorkerInfo,
+    live_workers,
+    take_snapshot,
+)
+from docket.registry import name_of
+from docket.store.patience import PATIENCE_SECONDS
+from docket.store.survey import clear
+from docket.strikes import LiteralOperator, Operator
 
-if TYPE_CHECKING:
-    from redis.credentials import CredentialProvider
+__all__ = ["Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,7 +39,7 @@ async def _unregistered(*args: Any, **kwargs: Any) -> None:
     raise UnknownTask("of this execution")
 
 
-class Docket:
+class Docket(DocketBase):
     """A collection of tasks to be run now, later, or again and again.
 
     An async context manager: it connects on entry.
@@ -55,135 +61,6 @@ class Docket:
     Raises:
         ValueError: a name or URL that cannot be used, or a duration that is not positive.
     """
-
-    def __init__(
-        self,
-        name: str = "docket",
-        url: str = "redis://localhost:6379/0",
-        heartbeat_interval: timedelta = timedelta(seconds=2),
-        missed_heartbeats: int = 5,
-        execution_ttl: timedelta = timedelta(minutes=15),
-        enable_internal_instrumentation: bool = False,
-        credential_provider: CredentialProvider | None = None,
-    ) -> None:
-        validate_url(url)
-        if heartbeat_interval <= timedelta(0) or missed_heartbeats < 1:
-            raise ValueError(
-                "heartbeat_interval and missed_heartbeats must be positive, not "
-                f"{heartbeat_interval} and {missed_heartbeats}"
-            )
-        if execution_ttl < timedelta(0):
-            raise ValueError(f"execution_ttl must not be negative, but is {execution_ttl}")
-        self.name = name
-        self.url = url
-        self.heartbeat_interval = heartbeat_interval
-        self.missed_heartbeats = missed_heartbeats
-        self.execution_ttl = execution_ttl
-        self.enable_internal_instrumentation = enable_internal_instrumentation
-        #: The registered tasks by name.
-        self.tasks: dict[str, TaskFunction] = {}
-        #: Their compiled dependencies, by name: an executor runs these.
-        self.plans: dict[str, Plan] = {}
-        #: Every key of this docket.
-        self.keys = Keys(name)
-        self._credential_provider = credential_provider
-        self._connections: Connections | None = None
-        self._records: Records | None = None
-
-    def __repr__(self) -> str:
-        return f"<Docket {self.name!r} on {without_password(self.url)}>"
-
-    async def __aenter__(self) -> Self:
-        if self._connections is not None:
-            raise DocketError(f"{self!r} is open already: one `async with` at a time")
-        self._connections = await Connections.acquire(self.url, self._credential_provider)
-        self._records = Records(self._connections.pipeline, self.keys, self.execution_ttl)
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        connections, self._connections, self._records = self._connections, None, None
-        if connections is not None:
-            await connections.release()
-
-    @property
-    def connections(self) -> Connections:
-        """The process's connections to the server. Raises DocketError outside `async with`."""
-        if self._connections is None:
-            raise DocketError(f"{self!r} is not open: use it inside `async with`")
-        return self._connections
-
-    @property
-    def records(self) -> Records:
-        """The transitions of this docket. Raises DocketError outside `async with`."""
-        if self._records is None:
-            raise DocketError(f"{self!r} is not open: use it inside `async with`")
-        return self._records
-
-    @property
-    def prefix(self) -> str:
-        """What every key of this docket begins with."""
-        return self.keys.prefix
-
-    def key(self, suffix: str) -> str:
-        """A key of this docket."""
-        return self.keys.key(suffix)
-
-    def register(self, function: TaskFunction, names: list[str] | None = None) -> None:
-        """Make a task known, so that it can be scheduled by name and run by workers.
-
-        Args:
-            function: an async function.
-            names: what to know it as; its own name by default.
-
-        Raises:
-            TypeError: it yields, or has no name of its own and none is given.
-            ValueError, CycleError: its dependencies cannot work; see docket.dependencies. An
-                automatic task requires arguments.
-        """
-        _refuse_generator(function)
-        plan = compile_plan(function)
-        known_as = names or [_name_of(function)]
-        refuse_required_arguments(known_as[0], plan)
-        for name in known_as:
-            self.tasks[name] = function
-            self.plans[name] = plan
-
-    def is_perpetual(self, name: str) -> bool:
-        """Whether the task of this name, as it is registered here, runs again and again."""
-        plan = self.plans.get(name)
-        return plan is not None and not plan.bare and perpetual_of(plan) is not None
-
-    def register_collection(self, collection_path: str) -> None:
-        """Register every task of a collection.
-
-        Args:
-            collection_path: "module:attribute"; the attribute is an iterable of functions.
-
-        Raises:
-            ValueError: the path has not that form.
-            ImportError: the module does not import.
-            AttributeError: it has no such attribute.
-            TypeError: the attribute is not an iterable of functions.
-        """
-        module_name, separator, attribute = collection_path.partition(":")
-        if not (module_name and separator and attribute):
-            raise ValueError(
-                f"Task collection {collection_path!r} is not of the form 'module:collection'"
-            )
-        module = importlib.import_module(module_name)
-        try:
-            collection = getattr(module, attribute)
-        except AttributeError:
-            raise AttributeError(
-                f"Module {module_name!r} has no collection {attribute!r}: nothing was registered"
-            ) from None
-        for function in _functions_of(collection, collection_path):
-            self.register(function)
 
     @overload
     def add(
@@ -218,7 +95,7 @@ class Docket:
         Raises:
             KeyError: no task of that name is registered.
         """
-        name, target = self._resolve(function)
+        name, target = self.resolve(function)
 
         async def scheduler(*args: Any, **kwargs: Any) -> Execution:
             return await self._schedule(name, target, args, kwargs, when, key, replace=False)
@@ -251,7 +128,7 @@ class Docket:
         Raises:
             KeyError: no task of that name is registered.
         """
-        name, target = self._resolve(function)
+        name, target = self.resolve(function)
 
         async def scheduler(*args: Any, **kwargs: Any) -> Execution:
             return await self._schedule(name, target, args, kwargs, when, key, replace=True)
@@ -275,18 +152,157 @@ class Docket:
         record = await self.records.fetch(key)
         if b"call" not in record:
             return None
+        return self.execution_of(key, record)
+
+    # Many at once -------------------------------------------------------------------------
+
+    @overload
+    def call(
+        self,
+        function: Callable[P, Awaitable[R]],
+        when: datetime | None = None,
+        key: str | None = None,
+    ) -> Callable[P, TaskCall]: ...
+
+    @overload
+    def call(
+        self, function: str, when: datetime | None = None, key: str | None = None
+    ) -> Callable[..., TaskCall]: ...
+
+    def call(
+        self,
+        function: TaskFunction | str,
+        when: datetime | None = None,
+        key: str | None = None,
+    ) -> Callable[..., TaskCall]:
+        """Make a call of a task for `add_many` or `replace_many`; nothing is scheduled yet.
+
+        The arguments, and what is raised, are those of `add`.
+
+        Returns:
+            What to call with the task's arguments.
+        """
+        _, target = self.resolve(function)
+        name = function if isinstance(function, str) else None
+
+        def caller(*args: Any, **kwargs: Any) -> TaskCall:
+            call = TaskCall(target, args, kwargs, _key_or_new(key), when or now(), name)
+            return call.due_at_once() if when is None else call
+
+        return caller
+
+    async def add_many(
+        self, calls: Iterable[TaskCall], *, chunk_size: int | None = 1000
+    ) -> list[Execution]:
+        """Add many tasks in few round trips, each as `add` would.
+
+        Args:
+            calls: made by `call`.
+            chunk_size: how many are taken from `calls` and scheduled at a time, at least 1; None
+                for all.
+
+        Returns:
+            The executions, in the order of the calls. One that could not be scheduled for a reason
+            of its own has the disposition FAILED, and `schedule_exception` says why.
+
+        Raises:
+            ValueError: chunk_size is less than 1.
+            ServerUnavailable: the server is away; some may have been scheduled.
+            PayloadTooLarge, TypeError, UnicodeEncodeError: arguments or a key that cannot be
+                stored; nothing of their chunk was scheduled.
+        """
+        return await schedule_calls(self, calls, chunk_size, replace=False)
+
+    async def replace_many(
+        self, calls: Iterable[TaskCall], *, chunk_size: int | None = 1000
+    ) -> list[Execution]:
+        """Put many tasks in the place of what waits under their keys; otherwise as `add_many`."""
+        return await schedule_calls(self, calls, chunk_size, replace=True)
+
+    async def schedule(self, execution: Execution) -> None:
+        """Add an execution that was made by hand; its `disposition` says what became of it."""
+        await self._schedule_unless_stricken(execution, execution.when, replace=False)
+
+    async def clear(self) -> int:
+        """Cancel everything that is scheduled or queued; what runs is left alone.
+
+        Returns:
+            How many tasks that were.
+        """
+        return await clear(self.connections.pipeline, self.keys, self.execution_ttl)
+
+    # Strikes ------------------------------------------------------------------------------
+
+    async def strike(
+        self,
+        function: TaskFunction | str | None = None,
+        parameter: str | None = None,
+        operator: Operator | LiteralOperator = "==",
+        value: Hashable | None = None,
+    ) -> None:
+        """Strike tasks: until `restore`, they are neither scheduled nor run, by any process.
+
+        Args:
+            function: the task, or its name; None for all tasks.
+            parameter: which of its parameters decides; None for every call of it.
+            operator: how the argument (or its default) is compared with `value`. A comparison that
+                is not possible is no match, and is logged.
+            value: what with; for "between" a pair, bounds included.
+
+        Raises:
+            ValueError: there is no such operator.
+            ServerUnavailable: the server is away.
+        """
+        await self.strike_list.strike(_name_or_none(function), parameter, operator, value)
+
+    async def restore(
+        self,
+        function: TaskFunction | str | None = None,
+        parameter: str | None = None,
+        operator: Operator | LiteralOperator = "==",
+        value: Hashable | None = None,
+    ) -> None:
+        """Take back the strike that was issued with these arguments; raises as `strike` does."""
+        await self.strike_list.restore(_name_or_none(function), parameter, operator, value)
+
+    async def wait_for_strikes_loaded(self) -> None:
+        """Wait until the strikes that were issued before are in effect in this process."""
+        await self.strike_list.wait_for_strikes_loaded()
+
+    async def strikes_known(self) -> None:
+        """As `wait_for_strikes_loaded`, for a producer: it does not wait for ever.
+
+        Raises:
+            ServerUnavailable: the server stayed away for PATIENCE_SECONDS.
+        """
+        if not self.strike_list.is_loaded:
+            await self.connections.pipeline.connected(PATIENCE_SECONDS)
+            # A server that is there and cannot be read from: the call itself will say why.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self.strike_list.wait_for_strikes_loaded()
+
+    # Inspection ---------------------------------------------------------------------------
+
+    async def snapshot(self) -> DocketSnapshot:
+        """What waits and what runs on the docket, and the workers that live.
+
+        Not one instant: it is read page by page, while tasks begin and end.
+        """
+        return await take_snapshot(self)
+
+    async def workers(self) -> Collection[WorkerInfo]:
+        """The workers that can claim tasks and were heard of lately."""
+        return await live_workers(self)
+
+    async def task_workers(self, task_name: str) -> Collection[WorkerInfo]:
+        """Those of the workers that can run the task of this name."""
+        return [worker for worker in await live_workers(self) if task_name in worker.tasks]
+
+    def execution_of(self, key: str, record: Mapping[bytes, bytes]) -> Execution:
+        """The execution that a record describes. Raises DeserializationError."""
         function = self.tasks.get(record[b"function"].decode(), _unregistered)
         return execution_from_record(self, function, key, record)
-
-    def _resolve(self, function: TaskFunction | str) -> tuple[str, TaskFunction]:
-        if isinstance(function, str):
-            if function not in self.tasks:
-                raise UnknownTask(function)
-            return function, self.tasks[function]
-        name = _name_of(function)
-        if self.tasks.get(name) is not function:
-            self.register(function)
-        return name, function
 
     async def _schedule(
         self,
@@ -304,39 +320,25 @@ class Docket:
             function,
             args,
             kwargs,
-            str(uuid_utils.uuid7()) if key is None else key,
+            _key_or_new(key),
             when or now(),
             1,
             function_name=name,
         )
-        await execution.schedule(replace, due=when)
+        await self._schedule_unless_stricken(execution, when, replace=replace)
         return execution
 
-
-def _refuse_generator(function: TaskFunction) -> None:
-    # A plain `def` may return a coroutine (a decorator's wrapper does): only a run can tell.
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise TypeError(
-            f"{function!r} cannot be a task, because it yields: a task is an async function "
-            "that returns"
-        )
+    async def _schedule_unless_stricken(
+        self, execution: Execution, due: datetime | None, *, replace: bool
+    ) -> None:
+        await self.strikes_known()
+        if not refuse_stricken(self, execution):
+            await execution.schedule(replace, due=due)
 
 
-def _name_of(function: TaskFunction) -> str:
-    name = getattr(function, "__name__", None)
-    if not isinstance(name, str):
-        raise TypeError(
-            f"{function!r} has no name that it could be known by: register it under one, with "
-            "`register(function, names=[...])`, and schedule it by that name"
-        )
-    return name
+def _key_or_new(key: str | None) -> str:
+    return str(uuid_utils.uuid7()) if key is None else key
 
 
-def _functions_of(collection: object, path: str) -> list[TaskFunction]:
-    if not isinstance(collection, Iterable):
-        raise TypeError(f"Task collection {path!r} is a {type(collection).__name__}, not iterable")
-    functions = list(cast("Iterable[object]", collection))
-    for function in functions:
-        if not callable(function):
-            raise TypeError(f"Task collection {path!r} holds {function!r}, which is not a function")
-    return cast("list[TaskFunction]", functions)
+def _name_or_none(function: TaskFunction | str | None) -> str | None:
+    return function if function is None or isinstance(function, str) else name_of(function)

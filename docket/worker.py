@@ -297,11 +297,14 @@ class Worker:
         while not exchanger.draining:
             try:
                 await self.docket.connections.pipeline.connected(PATIENCE_SECONDS)
+                # Before the first claim: what is stricken may not be run by accident.
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self.docket.wait_for_strikes_loaded()
                 await self._register()
                 return True
-            except ServerUnavailable as error:
+            except (ServerUnavailable, TimeoutError) as error:
                 failures += 1
-                self._supervision.waiting(str(error))
+                self._supervision.waiting(str(error) or "the strikes are not loaded yet")
                 await asyncio.sleep(backoff_seconds(failures))
         return False
 

@@ -77,6 +77,7 @@ class Executor:
         self.allowance: Allowance | None = None
         self._plans = TaskPlans(docket.plans, worker.dependencies)
         self._unknown = UnknownTasks(docket)
+        self._strikes = docket.strike_list
         self._seen_dead: set[bytes] = set()
         self._formats: dict[TaskFunction, CallFormat] = {}
         self._loop = asyncio.get_running_loop()
@@ -127,6 +128,8 @@ class Executor:
         if function is None:
             return await self._fall_back(run, name)
         call = decode_call(claim.call)
+        if not self._strikes.is_empty and self._is_stricken(claim, name, function, call):
+            return Cancelled()
         try:
             plan = self._plans.of_task(name, function)
         except UnresolvedDependencies as error:
@@ -145,9 +148,19 @@ class Executor:
         if fallback is None:
             return await self._unknown.judge(run.claim)
         call = decode_call(run.claim.call)
+        if not self._strikes.is_empty and self._is_stricken(run.claim, name, fallback, call):
+            return Cancelled()
         return await self._execute_call(
             run, name, fallback, self._plans.of_function(fallback), call
         )
+
+    def _is_stricken(self, claim: Claim, name: str, function: TaskFunction, call: Call) -> bool:
+        execution = self._execution(claim, name, function, call)
+        if not self._strikes.is_stricken(execution):
+            return False
+        self._counters.stricken += 1
+        logger.warning("🗙 %s", self._describe(execution))
+        return True
 
     async def _refuse(
         self, run: Run, name: str, function: TaskFunction, call: Call, error: BaseException

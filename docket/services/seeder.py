@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from docket.clock import to_milliseconds
+from docket.clock import now, to_milliseconds
 from docket.codec import encode_call
 from docket.dependencies.perpetual import Perpetual, automatic_of
 from docket.errors import ServerUnavailable
+from docket.execution import Execution
 from docket.store.scheduling import ScheduleRequest
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Seeder:
     """Seeds the automatic tasks that this process knows.
 
     What is scheduled, queued or running under a task's name is kept, so any number of workers may
-    seed at once. So is a record that says that the task is poison, while it lives.
+    seed at once. So is a record that says that the task is poison, while it lives. What is
+    stricken is left alone.
 
     Args:
         docket: whose tasks.
@@ -33,12 +35,21 @@ class Seeder:
     async def seed(self) -> None:
         """Schedule what is missing. Without a server it is left to the next time."""
         for name, perpetual in self._automatic().items():
+            if self._is_stricken(name):
+                continue
             try:
                 await self._seed(name, perpetual)
             except ServerUnavailable as error:
                 logger.warning(
                     "Automatic task %r was not scheduled (%s): tried again in a minute", name, error
                 )
+
+    def _is_stricken(self, name: str) -> bool:
+        strikes, function = self._docket.strike_list, self._docket.tasks[name]
+        if strikes.is_empty:
+            return False
+        seed = Execution(self._docket, function, (), {}, name, now(), 1, function_name=name)
+        return strikes.is_stricken(seed)
 
     def _automatic(self) -> dict[str, Perpetual]:
         """The automatic tasks by name: of a function that has several, its own or its first."""

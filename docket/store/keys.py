@@ -83,6 +83,11 @@ class Keys:
         """STRING: since when (server ms) leases have been swept without a gap; expires."""
         return self.key("watch")
 
+    @cached_property
+    def strikes_channel(self) -> str:
+        """Channel: the id of a new instruction in `strikes`."""
+        return self.key("struck")
+
     def worker_tasks(self, consumer: str) -> str:
         """SET: names of the functions a consumer can run."""
         return self.key(f"worker-tasks:{consumer}")

@@ -20,13 +20,15 @@ async def test_dockets_of_one_server_share_one_set_of_connections(
     server: str, docket_name: str
 ) -> None:
     async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as one:
-        await one.records.fetch("k")
+        async with one.connections.subscriber.listening(docket_name, lambda _: None):
+            await one.records.fetch("k")
         accepted = proxy.accepted
         async with Docket(docket_name + "x", proxy.url) as two:
             assert two.connections is one.connections
+            await two.wait_for_strikes_loaded()
             await two.records.fetch("k")
         await one.records.fetch("k")
-        assert proxy.accepted == accepted
+        assert proxy.accepted == accepted == 2
 
 
 async def test_the_last_to_let_go_closes_them_and_the_next_opens_new_ones(server: str) -> None:

@@ -1,0 +1,154 @@
+"""What is on a docket, as values to look at: its tasks and its workers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from docket.clock import delay_milliseconds, from_milliseconds
+from docket.errors import DeserializationError
+from docket.execution import Execution, ExecutionState
+from docket.store.keys import worker_of
+from docket.store.survey import Record, Survey, WorkerRow
+
+if TYPE_CHECKING:
+    from docket.docket import Docket
+
+logger = logging.getLogger("docket.docket")
+
+
+@dataclass
+class WorkerInfo:
+    """A worker that lives.
+
+    Attributes:
+        name: its own.
+        last_seen: its last heartbeat, by the server's clock.
+        tasks: names of the tasks that it can run.
+    """
+
+    name: str
+    last_seen: datetime
+    tasks: set[str]
+
+
+class RunningExecution(Execution):
+    """An execution that runs.
+
+    Args:
+        execution: what runs.
+        worker: name of the worker that runs it.
+        started: since when, by the server's clock.
+    """
+
+    def __init__(self, execution: Execution, worker: str, started: datetime) -> None:
+        super().__init__(
+            execution.docket,
+            execution.function,
+            execution.args,
+            execution.kwargs,
+            execution.key,
+            execution.when,
+            execution.attempt,
+            trace_context=execution.trace_context,
+            redelivered=execution.redelivered,
+            function_name=execution.function_name,
+            generation=execution.generation,
+            message_id=execution.message_id,
+        )
+        # The rest of its state, and whatever else somebody has set on it.
+        vars(self).update(vars(execution))
+        self.worker = worker
+        #: Since when it runs.
+        self.started = started
+
+
+@dataclass
+class DocketSnapshot:
+    """What was on a docket.
+
+    Attributes:
+        taken: when, by the server's clock.
+        total_tasks: how many tasks waited or ran.
+        future: those that waited: queued ones first, then scheduled ones by when they are due.
+        running: those that ran.
+        workers: the workers that lived.
+    """
+
+    taken: datetime
+    total_tasks: int
+    future: Sequence[Execution]
+    running: Sequence[RunningExecution]
+    workers: Collection[WorkerInfo]
+
+
+async def take_snapshot(docket: Docket) -> DocketSnapshot:
+    """Look at everything on a docket, page by page; see Docket.snapshot."""
+    survey = Survey(docket.connections.pipeline, docket.keys)
+    now, rows = await survey.workers()
+    queued: list[Execution] = []
+    scheduled: list[Execution] = []
+    running: list[RunningExecution] = []
+    unreadable = 0
+    async for key, record in survey.tasks():
+        match record.get(b"state"):
+            case b"scheduled" | b"queued" | b"running":
+                execution = _execution(docket, key, record)
+            case _:
+                continue  # It ended meanwhile, or its record belongs to a later execution.
+        if execution is None:
+            unreadable += 1
+        elif execution.state is ExecutionState.RUNNING:
+            running.append(_running(execution))
+        elif execution.state is ExecutionState.QUEUED:
+            queued.append(execution)
+        else:
+            scheduled.append(execution)
+    scheduled.sort(key=lambda execution: execution.when)
+    return DocketSnapshot(
+        taken=from_milliseconds(now),
+        total_tasks=len(queued) + len(scheduled) + len(running) + unreadable,
+        future=[*queued, *scheduled],
+        running=running,
+        workers=_alive(docket, now, rows),
+    )
+
+
+async def live_workers(docket: Docket) -> list[WorkerInfo]:
+    """The workers that are registered and were heard of lately; see Docket.workers."""
+    now, rows = await Survey(docket.connections.pipeline, docket.keys).workers()
+    return _alive(docket, now, rows)
+
+
+def _execution(docket: Docket, key: str, record: Record) -> Execution | None:
+    try:
+        return docket.execution_of(key, record)
+    except DeserializationError as error:
+        logger.warning("Task %r is counted in the snapshot and cannot be shown: %s", key, error)
+        return None
+
+
+def _running(execution: Execution) -> RunningExecution:
+    return RunningExecution(
+        execution, execution.worker or "", execution.started_at or execution.when
+    )
+
+
+def _alive(docket: Docket, now: int, rows: Sequence[WorkerRow]) -> list[WorkerInfo]:
+    patience: timedelta = docket.heartbeat_interval * docket.missed_heartbeats
+    oldest = now - delay_milliseconds(patience)
+    workers: dict[str, WorkerInfo] = {}
+    for row in rows:
+        if row.last_beat < oldest:
+            continue
+        name = worker_of(row.consumer)
+        # A worker that was struck off has a new consumer while the old one still counts as alive.
+        tasks = workers[name].tasks if name in workers else set[str]()
+        workers[name] = WorkerInfo(name, from_milliseconds(row.last_beat), tasks | row.functions)
+    return list(workers.values())
+
+
+__all__ = ["DocketSnapshot", "RunningExecution", "WorkerInfo", "live_workers", "take_snapshot"]

@@ -1,0 +1,39 @@
+"""Many schedule requests at once, in calls that each stay short for the server."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from docket.store.scheduling import (
+    BATCH_BYTES,
+    BATCH_LIMIT,
+    Scheduled,
+    ScheduleRequest,
+    Scheduling,
+)
+
+
+async def schedule_many(
+    scheduling: Scheduling, requests: Sequence[ScheduleRequest]
+) -> list[Scheduled]:
+    """Schedule any number of tasks; replies in the order of the requests.
+
+    Raises:
+        ServerUnavailable: the server stayed away; of the tasks, some may have been scheduled.
+    """
+    calls = [scheduling.schedule_batch(batch) for batch in _batches(requests)]
+    replies = await asyncio.gather(*calls)
+    return list(chain.from_iterable(replies))
+
+
+def _batches(requests: Sequence[ScheduleRequest]) -> Iterator[list[ScheduleRequest]]:
+    batch: list[ScheduleRequest] = []
+    size = 0
+    for request in requests:
+        batch.append(request)
+        size += len(request.call)
+        if len(batch) == BATCH_LIMIT or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,50 @@
+--@include _streams.lua
+--@include _records.lua
+-- clear: cancel up to 256 of the tasks that wait in one place; what runs is left alone.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
+-- ARGV  1 prefix  2 execution_ttl (ms)  3 place: q | s | f | x
+--       4 where to go on and  5 where to end: of the queue, - and how many are left to look at; of a stream, ids.
+--         Both '' in the first call, which finds the end: what is added from then on is not cleared.
+-- Reply {how many were cancelled, where to go on, where to end}; where to go on is '' when that was all
+local LIMIT = 256
+local ttl, place, start, stop = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local now = server_now()
+local cleared = 0
+
+-- In the queue and in the streams there may be what a record no longer names; that is removed when it is met.
+local function cancel(key, state, entry)
+  local record = read_record(key)
+  if record.state == state and (not entry or record.entry == entry) then
+    if entry then
+      drop_entry(entry)
+    end
+    finish(key, 'cancelled', now, ttl, record)
+    cleared = cleared + 1
+  end
+end
+
+if place == 'q' then
+  local left = stop == '' and redis.call('ZCARD', QUEUE) or tonumber(stop)
+  local keys = left > 0 and redis.call('ZRANGE', QUEUE, 0, math.min(left, LIMIT) - 1) or {}
+  for _, key in ipairs(keys) do
+    redis.call('ZREM', QUEUE, key)
+    cancel(key, 'scheduled')
+  end
+  left = left - #keys
+  return {cleared, #keys > 0 and left > 0 and '-' or '', string.format('%d', left)}
+end
+
+local stream = STREAMS[place]
+if stop == '' then
+  local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+  if not last[1] then
+    return {0, '', ''}
+  end
+  start, stop = '-', last[1][1]
+end
+local entries = redis.call('XRANGE', stream, start, stop, 'COUNT', LIMIT)
+for _, e in ipairs(entries) do
+  cancel(e[2][2], 'queued', place .. e[1])
+end
+return {cleared, #entries == LIMIT and '(' .. entries[LIMIT][1] or '', stop}

@@ -1,0 +1,117 @@
+"""The stream of strike and restore instructions: appended to by anyone, followed by everyone."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from docket.errors import ServerUnavailable
+from docket.store import scripts
+from docket.store.connection import Connections
+from docket.store.endpoint import backoff_seconds
+from docket.store.keys import Keys
+from docket.store.patience import PATIENCE_SECONDS, patiently
+
+logger = logging.getLogger("docket.store")
+
+#: How often the stream is read without being told to, in seconds: pub/sub may lose the message.
+RECHECK_SECONDS = 5.0
+#: Instructions read in one call.
+PAGE = 1000
+
+#: One instruction, as stored.
+Fields = dict[bytes, bytes]
+#: Takes instructions in their order; True: these are all there are, whatever was taken before.
+Take = Callable[[Sequence[Fields], bool], None]
+
+
+class StrikeStream:
+    """The instructions of one docket.
+
+    Costs no connection of its own: a message on the process's subscriber says that the stream has
+    grown, and it is read through the pipeline.
+
+    Args:
+        connections: of the process.
+        keys: of the docket.
+    """
+
+    def __init__(self, connections: Connections, keys: Keys) -> None:
+        self._pipeline = connections.pipeline
+        self._subscriber = connections.subscriber
+        self._key = keys.strikes
+        self._channel = keys.strikes_channel
+        self._position: bytes | None = None
+        self._disruptions = 0
+
+    async def append(self, fields: Mapping[bytes, bytes]) -> None:
+        """Add an instruction; a second time, after a lost reply, it changes nothing.
+
+        Raises:
+            ServerUnavailable: the server stayed away for PATIENCE_SECONDS.
+        """
+        flat = [part for pair in fields.items() for part in pair]
+        await patiently(
+            lambda: self._pipeline.call(
+                scripts.STRIKE,
+                [self._key],
+                [self._channel, *flat],
+                patience_seconds=PATIENCE_SECONDS,
+            )
+        )
+
+    async def follow(self, take: Take) -> None:
+        """Hand over what is there, and from then on what is added, until cancelled.
+
+        Read before there is a subscription too: what is there is known one round trip after the
+        connection stands.
+        """
+        await self._read_patiently(take)
+        grown = asyncio.Event()
+        async with self._subscriber.listening(self._channel, lambda _: grown.set()):
+            while True:
+                grown.clear()
+                await self._read_patiently(take)
+                try:
+                    await asyncio.wait_for(grown.wait(), RECHECK_SECONDS)
+                except TimeoutError:
+                    continue
+
+    async def _read_patiently(self, take: Take) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._read(take)
+                return
+            except (ServerUnavailable, ResponseError) as error:
+                failures += 1
+                if failures == 1:
+                    logger.warning(
+                        "Strikes cannot be read (%s): those known here stay in effect, and they "
+                        "are read again until it works",
+                        error,
+                    )
+                await asyncio.sleep(backoff_seconds(failures))
+
+    async def _read(self, take: Take) -> None:
+        await self._pipeline.connected()
+        # Behind a connection that broke there may be another server, or one that forgot its last
+        # second: what was read before may never have been.
+        disruptions = self._pipeline.disruptions
+        is_anew = self._position is None or disruptions != self._disruptions
+        position = None if is_anew else self._position
+        entries: list[Fields] = []
+        while True:
+            start = b"-" if position is None else b"(" + position
+            page: list[Any] = await self._pipeline.command(
+                "XRANGE", self._key, start, "+", "COUNT", PAGE
+            )
+            entries.extend(dict(zip(flat[::2], flat[1::2], strict=True)) for _, flat in page)
+            position = page[-1][0] if page else position
+            if len(page) < PAGE:
+                break
+        self._position, self._disruptions = position or b"0-0", disruptions
+        if entries or is_anew:
+            take(entries, is_anew)

@@ -1,0 +1,268 @@
+"""Strikes: conditions under which tasks are neither scheduled nor run, shared by all processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from docket.errors import ConnectionClosed
+from docket.store.connection import Connections
+from docket.store.endpoint import validate_url
+from docket.store.keys import Keys
+from docket.store.strikes import Fields, StrikeStream
+from docket.strikes import (
+    LiteralOperator,
+    Operator,
+    Restore,
+    Strike,
+    StrikeInstruction,
+    StrikeTable,
+    from_message,
+)
+
+if TYPE_CHECKING:
+    from redis.credentials import CredentialProvider
+
+    from docket.execution import Execution
+
+__all__ = [
+    "LiteralOperator",
+    "Operator",
+    "Restore",
+    "Strike",
+    "StrikeInstruction",
+    "StrikeList",
+]
+
+logger = logging.getLogger("docket.strikelist")
+
+#: How long `connect` waits for the strikes that are there, in seconds.
+LOAD_PATIENCE_SECONDS = 1.0
+
+Condition: TypeAlias = "Callable[[Execution], bool]"
+
+
+class StrikeList:
+    """The strikes in effect, kept up to date while it is connected.
+
+    With a URL, an async context manager (or `connect` and `close`) that follows the strikes of the
+    docket called `name`; every process that does so sees what any of them strikes. Without one, a
+    local list that `update` fills.
+
+    Example:
+        async with StrikeList(url="redis://localhost:6379/0", name="orders") as strikes:
+            if strikes.is_stricken({"customer_id": "blocked"}):
+                ...
+
+    Args:
+        url: of the server, as a Docket takes it; None for a local list.
+        name: of the docket.
+        enable_internal_instrumentation: whether internal calls are traced too.
+        credential_provider: redis-py's, asked at every connect.
+
+    Attributes:
+        is_empty: whether nothing can be stricken. What a hot path asks first.
+
+    Raises:
+        ValueError: a name or URL that cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        name: str = "strikelist",
+        enable_internal_instrumentation: bool = False,
+        credential_provider: CredentialProvider | None = None,
+    ) -> None:
+        if url is not None:
+            validate_url(url)
+        self.url = url
+        self.name = name
+        self.enable_internal_instrumentation = enable_internal_instrumentation
+        self._keys = Keys(name)
+        self._credential_provider = credential_provider
+        self._table = StrikeTable()
+        self._conditions: list[Condition] = []
+        self._connections: Connections | None = None
+        self._stream: StrikeStream | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self._loaded = asyncio.Event()
+        self.is_empty = True
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def strike_key(self) -> str:
+        """The stream of the instructions."""
+        return self._keys.strikes
+
+    @property
+    def in_effect(self) -> int:
+        """How many strikes are in effect."""
+        return len(self._table)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the strikes that were there have been read; True for a list that reads none."""
+        return self._follower is None or self._loaded.is_set()
+
+    # Connection ---------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Follow the strikes of the docket; those there are in effect when it returns.
+
+        Unless the server does not answer within LOAD_PATIENCE_SECONDS: then they are read once it
+        does, and `wait_for_strikes_loaded` waits for that. Without a URL, and when it is connected
+        already, it does nothing.
+        """
+        await self.follow()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOAD_PATIENCE_SECONDS):
+                await self.wait_for_strikes_loaded()
+
+    async def follow(self) -> None:
+        """As `connect`, without waiting for the server."""
+        if self.url is None or self._connections is not None:
+            return
+        self._connections = await Connections.acquire(self.url, self._credential_provider)
+        self._stream = StrikeStream(self._connections, self._keys)
+        self._follower = asyncio.create_task(self._stream.follow(self._take), name="docket strikes")
+        self._follower.add_done_callback(_log_fault)
+
+    async def close(self) -> None:
+        """Stop following; what is known stays in effect here. Twice is fine."""
+        follower, connections = self._follower, self._connections
+        self._follower = self._connections = self._stream = None
+        # Wakes who waits for strikes: none will come. The next connection begins anew.
+        self._loaded.set()
+        self._loaded = asyncio.Event()
+        if follower is not None:
+            follower.cancel()
+            await asyncio.gather(follower, return_exceptions=True)
+        if connections is not None:
+            await connections.release()
+
+    async def wait_for_strikes_loaded(self) -> None:
+        """Wait until the strikes that are there are in effect here; at once if not connected."""
+        if not self.is_loaded:
+            await self._loaded.wait()
+
+    # Instructions -------------------------------------------------------------------------
+
+    async def strike(
+        self,
+        function: str | None = None,
+        parameter: str | None = None,
+        operator: Operator | LiteralOperator = "==",
+        value: Hashable | None = None,
+    ) -> None:
+        """Strike tasks: they are neither scheduled nor run while it stands.
+
+        Args:
+            function: name of the task; None for all tasks.
+            parameter: which of its parameters decides; None for every call of it.
+            operator: how the argument is compared with `value`.
+            value: what with; for "between" a pair, bounds included.
+
+        Raises:
+            ValueError: there is no such operator.
+            RuntimeError: not connected.
+            ServerUnavailable: the server is away.
+        """
+        await self.send_instruction(Strike(function, parameter, Operator(operator), value))
+
+    async def restore(
+        self,
+        function: str | None = None,
+        parameter: str | None = None,
+        operator: Operator | LiteralOperator = "==",
+        value: Hashable | None = None,
+    ) -> None:
+        """Take back the strike that was issued with these arguments; raises as `strike` does."""
+        await self.send_instruction(Restore(function, parameter, Operator(operator), value))
+
+    async def send_instruction(self, instruction: StrikeInstruction) -> None:
+        """Issue an instruction: in effect here when it returns, and elsewhere within a second.
+
+        Raises:
+            RuntimeError: not connected.
+            ServerUnavailable: the server is away.
+        """
+        if self._stream is None:
+            raise RuntimeError(
+                "Cannot send strike instruction: not connected to Redis. "
+                "Use connect() or async context manager first."
+            )
+        if not instruction.is_storable():
+            return
+        await self._stream.append(instruction.as_message())
+        self._apply(instruction, is_shared=True)
+
+    def update(self, instruction: StrikeInstruction) -> None:
+        """Apply an instruction here, and nowhere else."""
+        if instruction.is_storable():
+            self._apply(instruction, is_shared=False)
+
+    def add_condition(self, condition: Condition) -> None:
+        """Strike, here, every execution for which `condition` returns true, until it is removed."""
+        self._conditions.append(condition)
+        self._note_change()
+
+    def remove_condition(self, condition: Condition) -> None:
+        """Remove a condition. Raises ValueError if it was not added."""
+        self._conditions.remove(condition)
+        self._note_change()
+
+    def is_stricken(self, target: Execution | Mapping[str, Any]) -> bool:
+        """Whether a strike applies.
+
+        Args:
+            target: an execution; or parameters and their values, which only strikes of all tasks
+                are compared with.
+        """
+        if isinstance(target, Mapping):
+            return self._table.strikes_values(target)
+        if any(condition(target) for condition in self._conditions):
+            return True
+        return self._table.strikes_call(
+            target.function_name, target.function, target.args, target.kwargs
+        )
+
+    def _take(self, messages: Sequence[Fields], is_anew: bool) -> None:
+        """What the stream brought."""
+        instructions = [i for message in messages if (i := from_message(message)) is not None]
+        if is_anew:
+            self._table.reload(instructions)
+            self._note_change()
+            self._loaded.set()
+        else:
+            for instruction in instructions:
+                self._apply(instruction, is_shared=True)
+
+    def _apply(self, instruction: StrikeInstruction, *, is_shared: bool) -> None:
+        if self._table.apply(instruction, is_shared=is_shared):
+            logger.info("%s", instruction)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self.is_empty = not self._conditions and not self._table
+
+
+def _log_fault(follower: asyncio.Task[None]) -> None:
+    error = None if follower.cancelled() else follower.exception()
+    if error is not None and not isinstance(error, ConnectionClosed):
+        logger.error("Strikes are not followed any more in this process", exc_info=error)

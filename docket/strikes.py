@@ -1,0 +1,325 @@
+"""What a strike is, and whether it applies to a call: pure, no connection.
+
+The public names are those of docket.strikelist.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import operator as compare
+import pickle
+import reprlib
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, cast
+
+import cloudpickle
+import msgspec
+
+from docket.annotations import signature_of
+
+logger = logging.getLogger("docket.strikelist")
+
+
+class Operator(StrEnum):
+    """How an argument is compared with the value of a strike."""
+
+    EQUAL = "=="
+    NOT_EQUAL = "!="
+    GREATER_THAN = ">"
+    GREATER_THAN_OR_EQUAL = ">="
+    LESS_THAN = "<"
+    LESS_THAN_OR_EQUAL = "<="
+    BETWEEN = "between"
+
+
+LiteralOperator: TypeAlias = Literal["==", "!=", ">", ">=", "<", "<=", "between"]
+
+
+def _is_between(argument: Any, bounds: Any) -> bool:
+    lower, upper = bounds
+    return lower <= argument <= upper
+
+
+_COMPARISONS: dict[Operator, Callable[[Any, Any], bool]] = {
+    Operator.EQUAL: compare.eq,
+    Operator.NOT_EQUAL: compare.ne,
+    Operator.GREATER_THAN: compare.gt,
+    Operator.GREATER_THAN_OR_EQUAL: compare.ge,
+    Operator.LESS_THAN: compare.lt,
+    Operator.LESS_THAN_OR_EQUAL: compare.le,
+    Operator.BETWEEN: _is_between,
+}
+
+
+class Rule(NamedTuple):
+    """What an instruction strikes or restores; equal rules are the same strike."""
+
+    function: str | None
+    parameter: str | None
+    operator: Operator
+    value: Hashable
+
+
+@dataclass(frozen=True)
+class StrikeInstruction:
+    """A strike or its restoration.
+
+    Attributes:
+        function: name of the task; None for all tasks.
+        parameter: which parameter decides; None for every call.
+        operator: how its argument is compared with `value`.
+        value: what with.
+    """
+
+    direction: ClassVar[str]
+    verb: ClassVar[str]
+
+    function: str | None
+    parameter: str | None
+    operator: Operator
+    value: Hashable
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.call_repr()!r}"
+
+    @property
+    def rule(self) -> Rule:
+        """What it strikes or restores: without a parameter, operator and value say nothing."""
+        if self.parameter is None:
+            return Rule(self.function, None, Operator.EQUAL, None)
+        return Rule(self.function, self.parameter, self.operator, self.value)
+
+    def call_repr(self) -> str:
+        """The calls that are meant, as people read them: `send(customer == 'x')`."""
+        if self.parameter is None:
+            return f"{self.function or '*'}(*)"
+        condition = f"{self.parameter} {self.operator.value} {self.value!r}"
+        return f"{self.function or '*'}({condition})"
+
+    def is_storable(self) -> bool:
+        """Whether its value can stand in a list of strikes; one that cannot is logged."""
+        try:
+            hash(self.rule)
+        except TypeError as error:
+            _log_incompatible(self.operator, self.value, error)
+            return False
+        return True
+
+    def as_message(self) -> dict[bytes, bytes]:
+        """The instruction as stored; raises what pickle raises for a value that it cannot store."""
+        rule = self.rule
+        message = {b"direction": self.direction.encode(), b"operator": rule.operator.value.encode()}
+        if rule.function is not None:
+            message[b"function"] = rule.function.encode()
+        if rule.parameter is not None:
+            message[b"parameter"] = rule.parameter.encode()
+        message[b"value"] = _encode(rule.value)
+        return message
+
+
+class Strike(StrikeInstruction):
+    """The instruction that calls are not scheduled and not run."""
+
+    direction = "strike"
+    verb = "Striking"
+
+
+class Restore(StrikeInstruction):
+    """The instruction that takes a strike back."""
+
+    direction = "restore"
+    verb = "Restoring"
+
+
+_DIRECTIONS: dict[bytes, type[StrikeInstruction]] = {b"strike": Strike, b"restore": Restore}
+
+
+def from_message(message: Mapping[bytes, bytes]) -> StrikeInstruction | None:
+    """The instruction that a message holds; None, and logged, if this process cannot read it."""
+    try:
+        function, parameter = message.get(b"function"), message.get(b"parameter")
+        instruction = _DIRECTIONS[message[b"direction"]](
+            None if function is None else function.decode(),
+            None if parameter is None else parameter.decode(),
+            Operator(message[b"operator"].decode()),
+            _decode(message[b"value"]),
+        )
+        return instruction if instruction.is_storable() else None
+    except Exception as error:
+        # Unpickling a value runs constructors and imports: any exception can come out of it.
+        logger.warning(
+            "A strike instruction cannot be read (%s: %s): it has no effect in this process",
+            type(error).__name__,
+            error,
+        )
+        return None
+
+
+# A value that msgpack gives back as it was is stored so; any other is pickled.
+_PLAIN, _PICKLED = b"m", b"p"
+
+
+def _encode(value: Hashable) -> bytes:
+    try:
+        payload = msgspec.msgpack.encode(value)
+        back = _as_hashable(msgspec.msgpack.decode(payload))
+        if type(back) is type(value) and back == value:
+            return _PLAIN + payload
+    except (TypeError, ValueError, OverflowError, NotImplementedError):
+        pass  # Nothing that msgpack knows.
+    return _PICKLED + cast("Any", cloudpickle).dumps(value, protocol=5)
+
+
+def _decode(payload: bytes) -> Hashable:
+    if payload[:1] == _PLAIN:
+        return _as_hashable(msgspec.msgpack.decode(payload[1:]))
+    return pickle.loads(payload[1:])
+
+
+def _as_hashable(value: Any) -> Any:
+    # What can be hashed holds no list: an array was a tuple.
+    if isinstance(value, list):
+        return tuple(_as_hashable(item) for item in cast("list[Any]", value))
+    return value
+
+
+#: A parameter, how its argument is compared, and what with.
+_Comparison = tuple[str, Operator, Hashable]
+
+
+@dataclass
+class _Conditions:
+    """The strikes of one task, or of all, arranged for matching."""
+
+    entirely: bool = False
+    equal: dict[str, set[Hashable]] = field(default_factory=dict[str, set[Hashable]])
+    others: list[_Comparison] = field(default_factory=list[_Comparison])
+
+    def add(self, rule: Rule) -> None:
+        if rule.parameter is None:
+            self.entirely = True
+        elif rule.operator is Operator.EQUAL:
+            self.equal.setdefault(rule.parameter, set()).add(rule.value)
+        else:
+            self.others.append((rule.parameter, rule.operator, rule.value))
+
+    def match(self, arguments: Mapping[str, Any]) -> bool:
+        for parameter, values in self.equal.items():
+            if parameter in arguments and _is_one_of(arguments[parameter], values):
+                return True
+        return any(
+            parameter in arguments and _matches(arguments[parameter], operator, value)
+            for parameter, operator, value in self.others
+        )
+
+
+class StrikeTable:
+    """The strikes in effect, and whether they apply to a call."""
+
+    def __init__(self) -> None:
+        #: Whether each came from the stream, and not from this process alone.
+        self._rules: dict[Rule, bool] = {}
+        self._index: dict[str | None, _Conditions] | None = None
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def apply(self, instruction: StrikeInstruction, *, is_shared: bool) -> bool:
+        """Apply an instruction. Returns whether that changed what is stricken."""
+        before = len(self._rules)
+        _apply(self._rules, instruction, is_shared)
+        self._index = None
+        return len(self._rules) != before
+
+    def reload(self, instructions: Iterable[StrikeInstruction]) -> None:
+        """Take these for all that was ever shared; what this process alone was told stays."""
+        shared: dict[Rule, bool] = {}
+        for instruction in instructions:
+            _apply(shared, instruction, True)
+        own = {rule: False for rule, is_shared in self._rules.items() if not is_shared}
+        self._rules = {**own, **shared}
+        self._index = None
+
+    def strikes_values(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether a strike of a parameter of all tasks applies to these values."""
+        conditions = self._indexed().get(None)
+        return conditions is not None and conditions.match(arguments)
+
+    def strikes_call(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> bool:
+        """Whether a strike applies to a call of a task; defaults count as arguments."""
+        index = self._indexed()
+        found = [conditions for key in (None, name) if (conditions := index.get(key)) is not None]
+        if any(conditions.entirely for conditions in found):
+            return True
+        if not found:
+            return False
+        arguments = _arguments(function, args, kwargs)
+        return any(conditions.match(arguments) for conditions in found)
+
+    def _indexed(self) -> dict[str | None, _Conditions]:
+        if self._index is None:
+            self._index = {}
+            for rule in self._rules:
+                self._index.setdefault(rule.function, _Conditions()).add(rule)
+        return self._index
+
+
+def _apply(rules: dict[Rule, bool], instruction: StrikeInstruction, is_shared: bool) -> None:
+    if isinstance(instruction, Strike):
+        rules[instruction.rule] = is_shared or rules.get(instruction.rule, False)
+    else:
+        rules.pop(instruction.rule, None)
+
+
+_signature = lru_cache(maxsize=1024)(signature_of)
+
+
+def _arguments(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    try:
+        # Partially: what dependencies fill in has no argument yet.
+        bound = _signature(function).bind_partial(*args, **kwargs)
+    except TypeError:
+        return kwargs  # No call that the function takes; it will fail with a better error.
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            arguments.update(arguments.pop(parameter.name))
+    return arguments
+
+
+def _is_one_of(argument: Any, values: set[Hashable]) -> bool:
+    try:
+        return argument in values
+    except Exception:
+        # It has no hash: compared with each.
+        return any(_matches(argument, Operator.EQUAL, value) for value in values)
+
+
+def _matches(argument: Any, operator: Operator, value: Hashable) -> bool:
+    try:
+        return bool(_COMPARISONS[operator](argument, value))
+    except Exception as error:
+        # The argument's own comparison is called here: it may raise anything.
+        _log_incompatible(operator, value, error, argument)
+        return False
+
+
+def _log_incompatible(
+    operator: Operator, value: object, error: Exception, *argument: object
+) -> None:
+    # reprlib: short, and a broken __repr__ of the user's breaks nothing.
+    shown = " ".join([*map(reprlib.repr, argument), operator.value, reprlib.repr(value)])
+    logger.warning("Incompatible type for strike condition: %s (%s)", shown, error)

@@ -1,0 +1,152 @@
+"""Assertions about what is scheduled on a docket, for the tests of those who use one.
+
+What waits counts: tasks that are scheduled or queued. What runs, or ran, does not.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from docket.docket import Docket
+from docket.execution import Execution
+
+__all__ = [
+    "assert_no_tasks",
+    "assert_task_count",
+    "assert_task_not_scheduled",
+    "assert_task_scheduled",
+]
+
+
+async def assert_task_scheduled(
+    docket: Docket,
+    function: str | Callable[..., Any],
+    *,
+    args: tuple[Any, ...] | None = None,
+    kwargs: dict[str, Any] | None = None,
+    key: str | None = None,
+) -> None:
+    """Assert that a task waits on the docket.
+
+    Args:
+        docket: where.
+        function: the task, or its name.
+        args: exactly these positional arguments; None for any.
+        kwargs: exactly these keyword arguments; None for any.
+        key: under this key; None for any.
+
+    Raises:
+        AssertionError: it does not; the message shows what was looked for and what is there.
+    """
+    __tracebackhide__ = True
+    waiting = await _waiting(docket)
+    name = _name_of(function)
+    if _matching(waiting, name, args, kwargs, key):
+        return
+    criteria = [f"function={name}"]
+    if key is not None:
+        criteria.append(f"key={key!r}")
+    if args is not None:
+        criteria.append(f"args={args!r}")
+    if kwargs is not None:
+        criteria.append(f"kwargs={kwargs!r}")
+    raise AssertionError(
+        f"Task {name} not found with {', '.join(criteria)}\n\n"
+        + (f"Scheduled tasks:\n{_listed(waiting)}" if waiting else "No tasks scheduled")
+    )
+
+
+async def assert_task_not_scheduled(
+    docket: Docket,
+    function: str | Callable[..., Any],
+    *,
+    args: tuple[Any, ...] | None = None,
+    kwargs: dict[str, Any] | None = None,
+    key: str | None = None,
+) -> None:
+    """Assert that no such task waits on the docket; the arguments are `assert_task_scheduled`'s.
+
+    Raises:
+        AssertionError: one does; the message shows the first.
+    """
+    __tracebackhide__ = True
+    name = _name_of(function)
+    found = _matching(await _waiting(docket), name, args, kwargs, key)
+    if found:
+        raise AssertionError(
+            f"Task {name} found but should not be scheduled\nFound: {_shown(found[0])}"
+        )
+
+
+async def assert_task_count(
+    docket: Docket, function: str | Callable[..., Any] | None = None, *, count: int
+) -> None:
+    """Assert how many tasks wait on the docket.
+
+    Args:
+        docket: where.
+        function: only calls of this task, or of the task of this name; None for all.
+        count: how many.
+
+    Raises:
+        AssertionError: there are more or less; the message shows them.
+    """
+    __tracebackhide__ = True
+    waiting = await _waiting(docket)
+    what = "all tasks"
+    if function is not None:
+        name = _name_of(function)
+        what = f"tasks for {name}"
+        waiting = [execution for execution in waiting if execution.function_name == name]
+    if len(waiting) != count:
+        there = f"\n{_listed(waiting)}" if waiting else ""
+        raise AssertionError(f"Expected {count} {what}, found {len(waiting)}{there}")
+
+
+async def assert_no_tasks(docket: Docket) -> None:
+    """Assert that nothing waits on the docket.
+
+    Raises:
+        AssertionError: something does; the message shows it.
+    """
+    __tracebackhide__ = True
+    waiting = await _waiting(docket)
+    if waiting:
+        raise AssertionError(
+            f"Expected no tasks, found {len(waiting)} task(s) scheduled:\n{_listed(waiting)}"
+        )
+
+
+async def _waiting(docket: Docket) -> list[Execution]:
+    return list((await docket.snapshot()).future)
+
+
+def _matching(
+    executions: Iterable[Execution],
+    name: str,
+    args: tuple[Any, ...] | None,
+    kwargs: dict[str, Any] | None,
+    key: str | None,
+) -> list[Execution]:
+    return [
+        execution
+        for execution in executions
+        if execution.function_name == name
+        and args in (None, execution.args)
+        and kwargs in (None, execution.kwargs)
+        and key in (None, execution.key)
+    ]
+
+
+def _name_of(function: str | Callable[..., Any]) -> str:
+    return function if isinstance(function, str) else function.__name__
+
+
+def _listed(executions: Iterable[Execution]) -> str:
+    return "\n".join(f"  - {_shown(execution)}" for execution in executions)
+
+
+def _shown(execution: Execution) -> str:
+    return (
+        f"{execution.function_name}(args={execution.args!r}, kwargs={execution.kwargs!r}, "
+        f"key={execution.key!r})"
+    )
