@@ -260,6 +260,7 @@ class WorkerCounters(Struct, frozen=True):
     superseded: int = 0
     stricken: int = 0
     cancelled: int = 0
+    perpetuated: int = 0
     duration: Histogram = field(default_factory=Histogram)
     punctuality: Histogram = field(default_factory=Histogram)
 

@@ -62,6 +62,7 @@ def totals(counters: Counters) -> WorkerCounters:
         superseded=counters.superseded,
         stricken=counters.stricken,
         cancelled=counters.cancelled,
+        perpetuated=counters.perpetuated,
         duration=_histogram(counters.duration),
         punctuality=_histogram(counters.punctuality),
     )

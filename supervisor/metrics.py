@@ -35,6 +35,7 @@ _TASK_HELP = {
     "superseded": "Runs dropped because a newer execution took their place.",
     "stricken": "Tasks dropped because of a strike.",
     "cancelled": "Runs that were cancelled.",
+    "perpetuated": "Runs whose successor was scheduled in the same step.",
 }
 
 

@@ -19,6 +19,7 @@ TASK_COUNTERS = (
     "superseded",
     "stricken",
     "cancelled",
+    "perpetuated",
 )
 HISTOGRAMS = ("duration", "punctuality")
 
