@@ -35,6 +35,16 @@ class Adopting:
         for adoption, adopter in ground.adoptions.assign(able):
             ground.tell(adopter, Adopt(adoption.consumer, adoption.blame))
 
+    def hedge(self, newcomer: Incarnation) -> None:
+        """Ask a worker that has just become ready for what others were asked for and have not done.
+
+        The one that was asked may be busy with a task that blocks its loop; a newcomer has nothing
+        to do yet. Whoever is second finds nothing left to move.
+        """
+        ground = self._ground
+        for adoption in ground.adoptions.unfinished_by_others(newcomer.number):
+            ground.tell(newcomer, Adopt(adoption.consumer, adoption.blame))
+
     def finished(self, message: Adopted, now: float) -> None:
         """An adopter has moved everything."""
         adoption = self._ground.adoptions.done(message.consumer)

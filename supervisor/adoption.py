@@ -50,7 +50,11 @@ class AdoptionQueue:
             self._waiting[consumer] = Adoption(consumer, blame, dead.number, dead.slot, now)
 
     def assign(self, candidates: Iterable[Incarnation]) -> list[tuple[Adoption, Incarnation]]:
-        """Give each adoption that nobody has to the candidate with the fewest."""
+        """Give each adoption that nobody has to the candidate with the fewest.
+
+        Among equals to the one that runs the fewest tasks: the loop of a busy one may be in the
+        middle of something that blocks it.
+        """
         able = list(candidates)
         if not able:
             return []
@@ -58,11 +62,21 @@ class AdoptionQueue:
         given: list[tuple[Adoption, Incarnation]] = []
         for adoption in self._waiting.values():
             if adoption.adopter is None:
-                adopter = min(able, key=lambda each: (load[each.number], each.number))
+                adopter = min(
+                    able, key=lambda each: (load[each.number], each.in_flight, each.number)
+                )
                 load[adopter.number] += 1
                 adoption.adopter = adopter.number
                 given.append((adoption, adopter))
         return given
+
+    def unfinished_by_others(self, number: int) -> list[Adoption]:
+        """What was given to others and is not done: a worker that is idle may do it as well."""
+        return [
+            adoption
+            for adoption in self._waiting.values()
+            if adoption.adopter is not None and adoption.adopter != number
+        ]
 
     def done(self, consumer: str) -> Adoption | None:
         """Its adopter has moved everything; None for one that is not held (said twice)."""

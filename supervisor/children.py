@@ -135,6 +135,11 @@ class Incarnation:
         return self.state in (State.READY, State.DRAINING) and self.waiting is None
 
     @property
+    def in_flight(self) -> int:
+        """Tasks it runs, as it said last."""
+        return 0 if self.heartbeat is None else self.heartbeat.in_flight_total
+
+    @property
     def was_told_to_end(self) -> bool:
         """Its exit is what the supervisor wants."""
         return self.state in (State.DRAINING, State.DRAINED)

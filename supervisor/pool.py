@@ -170,6 +170,7 @@ class Pool:
             durations.brief(now - (worker.spawned_at or worker.requested_at)),
         )
         self._ground.observe(WorkerReady(worker.slot, pid, worker.name, worker.generation, now))
+        self._adopting.hedge(worker)
 
     def _waiting(self, worker: Incarnation, reason: str) -> None:
         worker.waiting = reason

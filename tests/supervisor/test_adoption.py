@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipc.messages import Heartbeat, WorkerCounters
 from supervisor.adoption import BLAME_EVERYONE, BLAME_NOBODY, AdoptionQueue, blame_key
 from supervisor.children import Incarnation
 
@@ -42,6 +43,26 @@ def test_when_the_adopter_dies_another_is_asked() -> None:
     queue.adopter_gone(1)
     ((adoption, adopter),) = queue.assign([worker(2)])
     assert (adoption.consumer, adopter.number) == ("a", 2)
+
+
+def test_among_equals_an_adoption_goes_to_the_one_that_runs_the_fewest_tasks() -> None:
+    queue = AdoptionQueue()
+    queue.add(worker(9, "a"), BLAME_EVERYONE, 1.0)
+    busy, idle = worker(1), worker(2)
+    busy.heartbeat = Heartbeat(1, 0.0, [], 3, WorkerCounters(), 0)
+    ((_, adopter),) = queue.assign([busy, idle])
+    assert adopter is idle
+
+
+def test_what_others_have_not_done_may_be_done_by_a_newcomer_too() -> None:
+    queue = AdoptionQueue()
+    queue.add(worker(8, "a"), BLAME_EVERYONE, 1.0)
+    queue.assign([worker(1)])
+    queue.add(worker(9, "b"), BLAME_EVERYONE, 1.0)
+    assert [adoption.consumer for adoption in queue.unfinished_by_others(2)] == ["a"]
+    assert queue.unfinished_by_others(1) == []
+    queue.done("a")
+    assert queue.unfinished_by_others(2) == []
 
 
 def test_an_adoption_is_done_once() -> None:

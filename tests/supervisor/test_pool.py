@@ -110,6 +110,19 @@ def test_an_adoption_goes_to_another_when_its_adopter_loses_the_server() -> None
     assert len(rig.edge.told_to(rig.worker(3).number, Adopt)) == 1
 
 
+def test_a_replacement_that_is_ready_before_the_adopter_is_done_adopts_too() -> None:
+    rig = Rig(2).boot()
+    rig.exit(rig.first)
+    replacement = rig.first
+    rig.fork(replacement)
+    rig.ready(replacement)
+    asked = [rig.edge.told_to(each.number, Adopt) for each in (rig.second, replacement)]
+    assert [[each.consumer for each in adopts] for adopts in asked] == [["host#1.1"], ["host#1.1"]]
+    rig.say(replacement, Adopted("host#1.1", 7))
+    rig.say(rig.second, Adopted("host#1.1", 0))
+    assert [each.moved for each in rig.saw(AdoptionFinished)] == [7]
+
+
 def test_an_adoption_that_is_done_is_told_once() -> None:
     rig = Rig(2).boot()
     rig.exit(rig.first)
