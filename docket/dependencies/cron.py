@@ -45,7 +45,7 @@ class Cron(Perpetual):
         tz: the time zone of the expression.
 
     Raises:
-        ValueError: the expression is not one of these, or names no time that ever comes.
+        ValueError: the expression is not one of these, or names a day that no month has.
     """
 
     def __init__(self, expression: str, automatic: bool = True, tz: tzinfo = UTC) -> None:
@@ -53,7 +53,6 @@ class Cron(Perpetual):
         self.expression = expression
         self.tz = tz
         self._fields = _fields_of(expression)
-        self.next_time()
 
     @property
     def initial_when(self) -> datetime:
@@ -61,17 +60,8 @@ class Cron(Perpetual):
         return self.next_time()
 
     def next_time(self, after: datetime | None = None) -> datetime:
-        """The first time of the expression that is later than `after` (now, by default).
-
-        Raises:
-            ValueError: there is none within fifty years.
-        """
-        try:
-            return next(CronSim(self._fields, (after or now()).astimezone(self.tz)))
-        except StopIteration:
-            raise ValueError(
-                f"Cron expression {self.expression!r} names no time that ever comes"
-            ) from None
+        """The first time of the expression that is later than `after` (now, by default)."""
+        return next(CronSim(self._fields, (after or now()).astimezone(self.tz)))
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
         # By the server's clock, and never before the time this run was for: by a clock that is

@@ -114,7 +114,7 @@ class Executor:
             key = run.claim.key.decode()
             if not allowance.take(key):
                 return Cancelled()
-            return allowance.bound(key, await self._execute(run))
+            return await self._execute(run)
         except BaseException as error:
             # The payload cannot be read, a handler is broken: only this task has failed.
             claim = run.claim
@@ -188,6 +188,7 @@ class Executor:
         outcome = Completed(result)
         if resolution is not None:
             outcome = await end_of(execution, ended, None, resolution.completion_handler())
+            outcome = self._bound(execution, outcome)
         if described is not None:
             symbol = "↫" if isinstance(outcome, Perpetuated) else "↩"
             logger.info(
@@ -210,12 +211,16 @@ class Executor:
         if resolution is None:
             return Failed(error)
         duration = timedelta(seconds=time.monotonic() - run.started_at)
-        return await end_of(
+        outcome = await end_of(
             execution,
             TaskOutcome(duration, exception=error),
             resolution.failure_handler(),
             resolution.completion_handler(),
         )
+        return self._bound(execution, outcome)
+
+    def _bound(self, execution: Execution, outcome: Outcome) -> Outcome:
+        return outcome if self.allowance is None else self.allowance.bound(execution.key, outcome)
 
     def _is_shutdown(self, error: BaseException) -> bool:
         # asyncio.run cancels all tasks at once when it ends, ours before or after the worker's.
