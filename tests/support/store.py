@@ -141,39 +141,46 @@ class Store:
     ) -> tuple[int, list[str]]:
         return await self.records.adopt(consumer, blame, max_deliveries, POISON)
 
-    async def state(self) -> State:
-        records = {
-            key.decode().removeprefix(self.keys.record_prefix): _text(
-                await self.client.hgetall(key)
-            )
+    async def state(self, *keys: str) -> State:
+        """Everything there is, in one transaction; of the records those of `keys`, if named."""
+        records = [self.keys.record(key) for key in keys] or [
+            key.decode()
             async for key in self.client.scan_iter(match=self.keys.record_prefix + "*", count=1000)
-        }
-        places: dict[str, str] = {}
-        pending: dict[str, str] = {}
+        ]
         streams = {"s": self.keys.stream, "f": self.keys.front, "x": self.keys.suspects}
-        for letter, stream in streams.items():
-            for identity, fields in await self.client.xrange(stream):
-                places[letter + identity.decode()] = fields[b"k"].decode()
-            for row in await self._pending_of(stream):
-                pending[letter + row["message_id"].decode()] = row["consumer"].decode()
-        queue = await self.client.zrange(self.keys.queue, 0, -1, withscores=True)
+        look = self.client.pipeline()
+        for stream in streams.values():
+            look.xrange(stream)
+            look.xpending_range(stream, "workers", "-", "+", 10_000)
+        look.zrange(self.keys.queue, 0, -1, withscores=True)
+        look.llen(self.keys.bell)
+        look.zrange(self.keys.workers, 0, -1)
+        look.hgetall(self.keys.epochs)
+        for record in records:
+            look.hgetall(record)
+        seen = await look.execute(raise_on_error=False)
+        queue, bell, workers, epochs, *found = seen[6:]
         return State(
-            records,
-            places,
-            pending,
+            {
+                record.removeprefix(self.keys.record_prefix): _text(fields)
+                for record, fields in zip(records, found, strict=True)
+                if fields
+            },
+            {
+                letter + identity.decode(): fields[b"k"].decode()
+                for letter, entries in zip(streams, seen[0:6:2], strict=True)
+                for identity, fields in entries
+            },
+            {
+                letter + row["message_id"].decode(): row["consumer"].decode()
+                for letter, rows in zip(streams, seen[1:6:2], strict=True)
+                for row in _unless_there_is_no_group(rows)
+            },
             {key.decode(): int(score) for key, score in queue},
-            bool(await self.client.llen(self.keys.bell)),
-            frozenset(n.decode() for n in await self.client.zrange(self.keys.workers, 0, -1)),
-            _text(await self.client.hgetall(self.keys.epochs)),
+            bool(bell),
+            frozenset(name.decode() for name in workers),
+            _text(epochs),
         )
-
-    async def _pending_of(self, stream: str) -> list[dict[str, Any]]:
-        try:
-            return await self.client.xpending_range(stream, "workers", "-", "+", 10_000)
-        except ResponseError as error:
-            if "NOGROUP" in str(error):
-                return []
-            raise
 
     async def record(self, key: str = "k") -> dict[str, str]:
         return _text(await self.client.hgetall(self.keys.record(key)))
@@ -192,6 +199,14 @@ class Store:
 def outcome(kind: str, claim: Claim, a: Any = "", b: Any = "", c: Any = "") -> OutcomeRow:
     """An outcome of a claim, as exchange.lua reads it."""
     return (kind, claim.key, claim.entry, claim.generation, a, b, c)
+
+
+def _unless_there_is_no_group(rows: Any) -> list[dict[str, Any]]:
+    if not isinstance(rows, ResponseError):
+        return rows
+    if "NOGROUP" not in str(rows):
+        raise rows
+    return []
 
 
 def _text(fields: dict[bytes, bytes]) -> dict[str, str]:
