@@ -86,12 +86,11 @@ class LeaseConnection:
             )
             self._connection = connection
             connection.connect()
-            command = ("EVALSHA", script.digest, len(keys), *keys, *arguments)
+            call = (len(keys), *keys, *arguments)
             try:
-                return self._ask(connection, command)
+                return self._ask(connection, ("EVALSHA", script.digest, *call))
             except NoScriptError:
-                self._ask(connection, ("SCRIPT", "LOAD", script.source))
-                return self._ask(connection, command)
+                return self._ask(connection, ("EVAL", script.source, *call))
         except (RedisError, OSError) as error:
             self.close()
             raise self._endpoint.unavailable(script.name, error) from error

@@ -17,7 +17,6 @@ import hiredis
 from redis.exceptions import (
     BusyLoadingError,
     NoScriptError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -29,7 +28,6 @@ from docket.store.endpoint import (
     Endpoint,
     backoff_seconds,
     connect,
-    is_unavailable,
 )
 from docket.store.scripts import Script
 
@@ -160,9 +158,9 @@ class Pipeline:
         try:
             return await self.send("EVALSHA", script.digest, len(keys), *keys, *arguments)
         except NoScriptError:
-            # The server lost its scripts (SCRIPT FLUSH); this one did not run.
-            await self.send("SCRIPT", "LOAD", script.source)
-            return await self.send("EVALSHA", script.digest, len(keys), *keys, *arguments)
+            # The server lost its scripts (SCRIPT FLUSH); this one did not run. With its source it
+            # does: loaded first, it may be lost again before it is called.
+            return await self.send("EVAL", script.source, len(keys), *keys, *arguments)
 
     async def command(self, *command: Argument, patience_seconds: float | None = None) -> Any:
         """Run a plain command; raises as `call` does."""

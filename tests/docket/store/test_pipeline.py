@@ -72,6 +72,15 @@ async def test_scripts_that_the_server_lost_are_loaded_again(server: str) -> Non
         assert await pipeline.command("SCRIPT", "EXISTS", scripts.RING.digest) == [1]
 
 
+async def test_scripts_that_the_server_loses_again_and_again_run_all_the_same(server: str) -> None:
+    async with proxy_to(server) as proxy, pipeline_to(proxy.url) as pipeline:
+        lost = "NOSCRIPT No matching script."
+        proxy.intercept(calls(scripts.RING), Do.ANSWER, times=1000, error=lost)
+        for _ in range(3):
+            assert await pipeline.call(scripts.RING, ["a", "b", "c", "d", "{lost}:bell"], []) == 1
+        await pipeline.command("DEL", "{lost}:bell")
+
+
 async def test_a_call_that_was_written_when_the_connection_broke_may_have_taken_effect(
     server: str,
 ) -> None:
