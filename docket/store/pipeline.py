@@ -17,6 +17,7 @@ import hiredis
 from redis.exceptions import (
     BusyLoadingError,
     NoScriptError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -28,6 +29,7 @@ from docket.store.endpoint import (
     Endpoint,
     backoff_seconds,
     connect,
+    is_unavailable,
 )
 from docket.store.scripts import Script
 
