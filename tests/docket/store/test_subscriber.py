@@ -62,40 +62,48 @@ async def test_a_channel_is_left_when_its_last_listener_leaves(
     server: str, client: Redis, docket_name: str
 ) -> None:
     heard: list[bytes | None] = []
-    async with subscriber_to(server) as subscriber:
-        async with subscriber.listening(docket_name, heard.append):
-            async with subscriber.listening(docket_name, lambda _: None):
-                pass
-            await client.publish(docket_name, "still here")
-            await until(lambda: heard == [b"still here"])
+    async with (
+        subscriber_to(server) as subscriber,
+        subscriber.listening(docket_name, heard.append),
+    ):
+        async with subscriber.listening(docket_name, lambda _: None):
+            pass
+        await client.publish(docket_name, "still here")
+        await until(lambda: heard == [b"still here"])
 
 
 async def test_after_a_lost_connection_everybody_is_told_to_look_for_themselves(
     server: str, client: Redis, docket_name: str
 ) -> None:
     heard: list[bytes | None] = []
-    async with proxy_to(server) as proxy, subscriber_to(proxy.url) as subscriber:
-        async with subscriber.listening(docket_name, heard.append):
-            await proxy.refuse()
-            await client.publish(docket_name, "lost")
-            await proxy.open()
-            await until(lambda: heard == [None])
-            await client.publish(docket_name, "heard")
-            await until(lambda: heard == [None, b"heard"])
+    async with (
+        proxy_to(server) as proxy,
+        subscriber_to(proxy.url) as subscriber,
+        subscriber.listening(docket_name, heard.append),
+    ):
+        await proxy.refuse()
+        await client.publish(docket_name, "lost")
+        await proxy.open()
+        await until(lambda: heard == [None])
+        await client.publish(docket_name, "heard")
+        await until(lambda: heard == [None, b"heard"])
 
 
 async def test_who_begins_to_listen_while_the_server_is_away_listens_when_it_is_back(
     server: str, docket_name: str
 ) -> None:
-    async with proxy_to(server) as proxy, subscriber_to(proxy.url) as subscriber:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(subscriber.listening("other", lambda _: None))
-            await proxy.refuse()
-            entering = asyncio.create_task(
-                stack.enter_async_context(subscriber.listening(docket_name, lambda _: None))
-            )
-            await proxy.open()
-            await asyncio.wait_for(entering, 10)
+    async with (
+        proxy_to(server) as proxy,
+        subscriber_to(proxy.url) as subscriber,
+        AsyncExitStack() as stack,
+    ):
+        await stack.enter_async_context(subscriber.listening("other", lambda _: None))
+        await proxy.refuse()
+        entering = asyncio.create_task(
+            stack.enter_async_context(subscriber.listening(docket_name, lambda _: None))
+        )
+        await proxy.open()
+        await asyncio.wait_for(entering, 10)
 
 
 async def test_a_listener_that_gives_up_before_it_is_confirmed_leaves_nothing_behind(
@@ -122,16 +130,19 @@ async def test_a_quiet_connection_is_asked_and_a_silent_one_given_up(
 ) -> None:
     monkeypatch.setattr(endpoint, "CONNECT_SECONDS", 0.2)
     heard: list[bytes | None] = []
-    async with proxy_to(server) as proxy, subscriber_to(proxy.url, 0.05) as subscriber:
-        async with subscriber.listening(docket_name, heard.append):
-            pings = await _pings(client)
-            await until(lambda: _more_pings(client, pings + 2))
-            assert proxy.accepted == 1
-            assert heard == []
-            proxy.half_open()
-            await until(lambda: proxy.accepted > 1)
-            proxy.flow()
-            await until(lambda: None in heard)
+    async with (
+        proxy_to(server) as proxy,
+        subscriber_to(proxy.url, 0.05) as subscriber,
+        subscriber.listening(docket_name, heard.append),
+    ):
+        pings = await _pings(client)
+        await until(lambda: _more_pings(client, pings + 2))
+        assert proxy.accepted == 1
+        assert heard == []
+        proxy.half_open()
+        await until(lambda: proxy.accepted > 1)
+        proxy.flow()
+        await until(lambda: None in heard)
 
 
 async def _pings(client: Redis) -> int:
