@@ -16,6 +16,7 @@ from docket.dependencies.base import (
     current_execution,
     current_worker,
 )
+from docket.dependencies.concurrency import ConcurrencyLimit
 from docket.dependencies.context import (
     CurrentDocket,
     CurrentExecution,
@@ -23,8 +24,12 @@ from docket.dependencies.context import (
     TaskKey,
     TaskLogger,
 )
+from docket.dependencies.cooldown import Cooldown
 from docket.dependencies.cron import Cron
+from docket.dependencies.debounce import Debounce
 from docket.dependencies.errors import (
+    AdmissionBlocked,
+    ConcurrencyBlocked,
     CycleError,
     DuplicateDependency,
     ForcedRetry,
@@ -44,19 +49,25 @@ from docket.dependencies.inspection import (
 from docket.dependencies.perpetual import Perpetual
 from docket.dependencies.plan import Plan, compile_plan, get_dependency_parameters
 from docket.dependencies.progress import Progress
+from docket.dependencies.ratelimit import RateLimit
 from docket.dependencies.resolve import Resolution
 from docket.dependencies.retry import ExponentialRetry, Retry
 from docket.dependencies.shared import Shared, SharedContext
 from docket.dependencies.timeout import Timeout
 
 __all__ = [
+    "AdmissionBlocked",
     "CallArgument",
     "CompletionHandler",
+    "ConcurrencyBlocked",
+    "ConcurrencyLimit",
+    "Cooldown",
     "Cron",
     "CurrentDocket",
     "CurrentExecution",
     "CurrentWorker",
     "CycleError",
+    "Debounce",
     "Dependency",
     "Depends",
     "DuplicateDependency",
@@ -68,6 +79,7 @@ __all__ = [
     "Perpetual",
     "Plan",
     "Progress",
+    "RateLimit",
     "Resolution",
     "Retry",
     "Runtime",

@@ -5,14 +5,20 @@ DocketError
 ├── DuplicateDependency         (also ValueError)      at registration
 ├── MissingArgument             (also LookupError)     while a task's dependencies are resolved
 ├── UnresolvedDependencies      (also ExceptionGroup)  what the task then fails with
+├── AdmissionBlocked                                   raised by a dependency: not now
+│   └── ConcurrencyBlocked
 └── ForcedRetry                                        raised by a task that asks for its retry
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from docket.errors import DocketError
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
 
 
 class CycleError(DocketError, ValueError):
@@ -55,3 +61,50 @@ class ForcedRetry(DocketError):
 
     def __str__(self) -> str:
         return f"the task asked for a retry in {self.delay}"
+
+
+class AdmissionBlocked(DocketError):
+    """Raised by a dependency while it is entered: its task may not run now.
+
+    The limits of this package never raise it: they are settled before any dependency is entered.
+    It is for dependencies of your own.
+
+    Args:
+        execution: what may not run.
+        reason: why, for the log.
+        handled: the dependency has seen to it that the task runs (or not) later; this execution
+            ends as cancelled, unless the dependency has replaced it.
+        reschedule: run it again later; otherwise it is dropped and ends as cancelled.
+        retry_delay: how much later; 100 ms by default.
+    """
+
+    def __init__(
+        self,
+        execution: Execution,
+        reason: str = "admission control",
+        *,
+        handled: bool = False,
+        reschedule: bool = True,
+        retry_delay: timedelta | None = None,
+    ) -> None:
+        super().__init__(f"Task {execution.key!r} may not run now: {reason}")
+        self.execution = execution
+        self.reason = reason
+        self.handled = handled
+        self.reschedule = reschedule
+        self.retry_delay = retry_delay
+
+
+class ConcurrencyBlocked(AdmissionBlocked):
+    """As many run as may run at once.
+
+    Args:
+        execution: what may not run.
+        concurrency_key: what is counted.
+        max_concurrent: how many may run.
+    """
+
+    def __init__(self, execution: Execution, concurrency_key: str, max_concurrent: int) -> None:
+        super().__init__(execution, f"{max_concurrent} of {concurrency_key} run already")
+        self.concurrency_key = concurrency_key
+        self.max_concurrent = max_concurrent

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from docket.annotations import annotated_metadata, signature_of
-from docket.dependencies.arguments import Argument, EffectiveArgument, Lookup
+from docket.dependencies.arguments import MISSING, Argument, EffectiveArgument, Lookup
 from docket.dependencies.base import (
     Dependency,
     Runtime,
@@ -31,6 +31,7 @@ from docket.dependencies.handlers import (
     DecidingFailureHandler,
     FailureHandler,
 )
+from docket.dependencies.limits import Gate, Limit, limits_of
 
 #: Shapes of ours: a message about a second Retry speaks of a FailureHandler.
 _SHAPES = (DecidingFailureHandler, DecidingCompletionHandler, ScopedRuntime)
@@ -66,6 +67,8 @@ class Plan:
     hidden: tuple[tuple[str, int], ...]
     #: Nothing to resolve: call the function with the caller's arguments and be done.
     bare: bool
+    #: What a run has to be granted before any of it is resolved.
+    gates: tuple[Gate, ...]
     #: Indices of the steps whose dependencies decide what follows a failure, and the end of a run,
     #: and of the one that makes the call.
     failure_handler: int | None
@@ -121,7 +124,8 @@ def compile_plan(
 def get_dependency_parameters(function: Callable[..., Any]) -> dict[str, Dependency[Any]]:
     """The dependencies that a function's own parameters ask for, by parameter, in order.
 
-    A dependency stands as the default of a parameter or in its `Annotated[T, dependency]`.
+    A dependency stands as the default of a parameter or in its `Annotated[T, dependency]`. A limit
+    in an `Annotated` is none of the parameter's: the caller passes that, and the limit counts it.
 
     Raises:
         TypeError: not a callable.
@@ -130,8 +134,8 @@ def get_dependency_parameters(function: Callable[..., Any]) -> dict[str, Depende
     metadata = annotated_metadata(function)
     found: dict[str, Dependency[Any]] = {}
     for name, parameter in signature_of(function).parameters.items():
-        candidates = (parameter.default, *metadata.get(name, ()))
-        here = [c for c in candidates if is_dependency(c)]
+        here = [c for c in (parameter.default,) if is_dependency(c)]
+        here += [c for c in metadata.get(name, ()) if is_dependency(c) and not isinstance(c, Limit)]
         if not here:
             continue
         if len(here) > 1:
@@ -181,6 +185,7 @@ class _Compiler:
             and not isinstance(parameter.default, Dependency)
         }
         self._steps: list[Step] = []
+        self._gates: list[Gate] = []
         self._written: dict[Hashable, int] = {}
         #: What is being worked out at the moment, outermost first, and what to call it.
         self._path: dict[Hashable, str] = {}
@@ -201,14 +206,17 @@ class _Compiler:
             else:
                 indices[name] = index
         dependencies = [step.dependency for step in self._steps]
-        _refuse_second_of_single(dependencies)
+        per_value = limits_of(self._function)
+        self._gates += [self._gate(limit, limit.argument or name) for name, limit in per_value]
+        _refuse_second_of_single([*dependencies, *(limit for _, limit in per_value)])
         return Plan(
             function=self._function,
             steps=tuple(self._steps),
             outputs=tuple((name, indices[name]) for name in self._parameters),
             around=self._around,
             hidden=tuple(hidden),
-            bare=not wanted,
+            bare=not (wanted or self._gates),
+            gates=tuple(self._gates),
             failure_handler=_first(FailureHandler, dependencies),
             completion_handler=_first(CompletionHandler, dependencies),
             runtime=_first(Runtime, dependencies, but=ScopedRuntime),
@@ -252,13 +260,27 @@ class _Compiler:
                 return self._shared(dependency)
             case Argument():
                 return Step(dependency, self._lookup(parameter, dependency).provide)
+            case Limit():
+                gate = self._gate(dependency, dependency.argument)
+                self._gates.append(gate)
+                return Step(dependency, gate.provide)
             case _ if is_provided(dependency):
                 return Step(dependency, dependency.provide)
             case _:
                 return Step(dependency, closes=needs_closing(dependency))
 
+    def _gate(self, limit: Limit[Any], argument: str | None) -> Gate:
+        if argument is None:
+            return Gate(limit, None)
+        return Gate(limit, Lookup(argument, self._positions.get(argument), MISSING))
+
     def _functional(self, dependency: Functional) -> Step:
         function, bindings = dependency.function, dependency.bindings
+        for name, limit in limits_of(function):
+            raise ValueError(
+                f"{type(limit).__name__} at parameter {name!r} of {dependency!r} counts nothing: "
+                "put it at a parameter of the task itself, or name its argument"
+            )
         accepted = signature_of(function).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
             for name in bindings:
@@ -316,7 +338,7 @@ class _Compiler:
 
 
 #: What a shared value cannot depend on.
-_OF_ONE_RUN = (Argument, Runtime, FailureHandler, CompletionHandler)
+_OF_ONE_RUN = (Argument, Limit, Runtime, FailureHandler, CompletionHandler)
 
 
 def _nothing() -> None:

@@ -25,6 +25,11 @@ class Allowance:
         self._left[key] = left - 1
         return left > 0
 
+    def give_back(self, key: str) -> None:
+        """A run that was to begin did not: its limits withheld it."""
+        if key in self._left:
+            self._left[key] += 1
+
     def bound(self, key: str, outcome: Outcome) -> Outcome:
         """The outcome of a run: one that would lead to a run too many ends here instead."""
         if self._left.get(key, 1) > 0:

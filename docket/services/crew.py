@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from docket.lifecycle import Superseded
+from docket.lifecycle import HandedBack, Superseded
 from docket.services.bell_listener import BellListener
 from docket.services.canceller import Canceller
 from docket.services.exchanger import Exchanger, stop
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BELL_SECONDS = 2.0
 #: Most that a renewal waits, in seconds: it is also how a missed cancellation is noticed.
 RENEWAL_CAP_SECONDS = 15.0
+#: The part of the time after which others take us for dead that we may be out of touch with the
+#: server and go on with what holds slots of a limit: the rest is for it to end in.
+TENURE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class Crew:
 
     def _make_keeper(self, supervision: Supervision, settings: CrewSettings) -> Keeper:
         docket = self._docket
-        renewal = min(settings.redelivery_timeout.total_seconds() / 4, RENEWAL_CAP_SECONDS)
+        lease = settings.redelivery_timeout.total_seconds()
+        heartbeat = docket.heartbeat_interval.total_seconds()
         return Keeper(
             docket.connections.lease_connection(docket.keys),
             self._consumer,
@@ -108,14 +112,19 @@ class Crew:
             lambda: tuple(docket.tasks),
             KeeperSettings(
                 interval=settings.keeper_interval_seconds,
-                heartbeat=docket.heartbeat_interval.total_seconds(),
-                renewal=renewal,
+                heartbeat=heartbeat,
+                renewal=min(lease / 4, RENEWAL_CAP_SECONDS),
                 stall_timeout=settings.stall_timeout_seconds,
                 lifetime=consumer_lifetime(docket),
+                # Never less than a heartbeat takes to be late: with one missed heartbeat allowed,
+                # a worker would stop what it runs between any two.
+                beat_tenure=max(TENURE * heartbeat * docket.missed_heartbeats, 1.5 * heartbeat),
+                lease_tenure=TENURE * lease,
             ),
             on_lost=self._lose,
             on_cancelled=self._cancel,
             on_struck_off=self._exchanger.doubt,
+            on_unkept=self._give_up_slots,
             on_fault=self._exchanger.fail,
         )
 
@@ -149,6 +158,12 @@ class Crew:
             run = self._runs.get(entry)
             if run is not None:
                 stop(run, Superseded(), self._exchanger)
+
+    def _give_up_slots(self) -> None:
+        """Others may be given the slots of what runs here, any moment now."""
+        for run in self._runs:
+            if run.holds_slots:
+                stop(run, HandedBack(), self._exchanger)
 
     def _cancel(self, entries: list[bytes]) -> None:
         for entry in entries:

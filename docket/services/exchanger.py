@@ -141,6 +141,12 @@ class Exchanger:
         self._outbox.append((run, outcome, row))
         self._attention.set()
 
+    def withdraw(self, run: Run) -> None:
+        """A run is over whose record the store has written by itself: its slot is free."""
+        self._runs.report(run)
+        self._runs.remove(run)
+        self.look()
+
     async def run(
         self, start: Callable[[Claim], None], register: Callable[[], Awaitable[None]]
     ) -> None:

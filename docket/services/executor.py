@@ -30,6 +30,7 @@ from docket.lifecycle import (
     Postponed,
     Superseded,
 )
+from docket.services.admission import Doorkeeper, Withheld, after_block
 from docket.services.allowance import Allowance
 from docket.services.exchanger import Exchanger
 from docket.services.outcomes import error_text
@@ -73,12 +74,14 @@ class Executor:
         self._exchanger = exchanger
         self._counters = counters
         self._supervision = supervision
+        self._doorkeeper = Doorkeeper(docket.records.limits, worker, counters)
         #: How many runs certain keys still have; None for no limit.
         self.allowance: Allowance | None = None
         self._plans = TaskPlans(docket.plans, worker.dependencies)
         self._unknown = UnknownTasks(docket)
         self._strikes = docket.strike_list
         self._seen_dead: set[bytes] = set()
+        self._gated: dict[bytes, bool] = {}
         self._formats: dict[TaskFunction, CallFormat] = {}
         self._loop = asyncio.get_running_loop()
         serves = asyncio.current_task()
@@ -91,8 +94,8 @@ class Executor:
         run = Run(claim)
         self._runs.add(run)
         counters = self._counters
-        counters.started += 1
-        counters.punctuality.observe(max(0, claim.started_at - claim.when) / 1000)
+        if not self._is_gated(claim.function):
+            self._count_start(claim)
         if claim.came_from is not None:
             counters.redelivered += 1
             if claim.came_from not in self._seen_dead:
@@ -100,13 +103,29 @@ class Executor:
                 self._supervision.redelivered(claim.came_from.decode(), run.started_at)
         run.task = self._loop.create_task(self._run(run))
 
+    def _is_gated(self, function: bytes) -> bool:
+        """Whether a start counts only once it is admitted."""
+        gated = self._gated.get(function)
+        if gated is None:
+            plan = self._docket.plans.get(function.decode())
+            gated = self._gated[function] = plan is not None and bool(plan.gates)
+        return gated
+
+    def _count_start(self, claim: Claim) -> None:
+        counters = self._counters
+        counters.started += 1
+        counters.punctuality.observe(max(0, claim.started_at - claim.when) / 1000)
+
     async def _run(self, run: Run) -> None:
         run.begun = True
         outcome = await self._outcome(run)
+        if isinstance(outcome, Withheld):
+            self._exchanger.withdraw(run)
+            return
         self._counters.duration.observe(time.monotonic() - run.started_at)
         self._exchanger.report(run, outcome)
 
-    async def _outcome(self, run: Run) -> Outcome:
+    async def _outcome(self, run: Run) -> Outcome | Withheld:
         allowance = self.allowance
         try:
             if allowance is None:
@@ -114,14 +133,17 @@ class Executor:
             key = run.claim.key.decode()
             if not allowance.take(key):
                 return Cancelled()
-            return await self._execute(run)
+            outcome = await self._execute(run)
+            if isinstance(outcome, Withheld):
+                allowance.give_back(key)
+            return outcome
         except BaseException as error:
             # The payload cannot be read, a handler is broken: only this task has failed.
             claim = run.claim
             described = f"{claim.function.decode()}(...){{{claim.key.decode()}}}"
             return _logged_end(described, run, run.ending or Failed(error), error)
 
-    async def _execute(self, run: Run) -> Outcome:
+    async def _execute(self, run: Run) -> Outcome | Withheld:
         claim = run.claim
         name = claim.function.decode()
         function = self._docket.tasks.get(name)
@@ -143,7 +165,7 @@ class Executor:
             outcome = await self._after_error(run, execution, None, error)
             return _logged_end(self._describe(execution), run, outcome, error)
 
-    async def _fall_back(self, run: Run, name: str) -> Outcome:
+    async def _fall_back(self, run: Run, name: str) -> Outcome | Withheld:
         fallback = self._worker.fallback_task
         if fallback is None:
             return await self._unknown.judge(run.claim)
@@ -174,12 +196,19 @@ class Executor:
 
     async def _execute_call(
         self, run: Run, name: str, function: TaskFunction, plan: Plan, call: Call
-    ) -> Outcome:
+    ) -> Outcome | Withheld:
         execution = self._execution(run.claim, name, function, call)
-        described = self._log_start(execution) if logger.isEnabledFor(logging.INFO) else None
+        described = None
         started = time.monotonic()
         resolution = None if plan.bare else self._resolution(plan, execution)
         try:
+            if resolution is not None and plan.gates:
+                withheld = await self._doorkeeper.admit(run, resolution)
+                if withheld is not None:
+                    return withheld
+                if self._is_gated(run.claim.function):
+                    self._count_start(run.claim)
+            described = self._log_start(execution) if logger.isEnabledFor(logging.INFO) else None
             result = await _call(execution, resolution)
         except BaseException as error:
             outcome = await self._after_error(run, execution, resolution, error)
@@ -208,6 +237,9 @@ class Executor:
             return run.ending
         if self._is_shutdown(error):
             return HandedBack()
+        blocked = after_block(error, execution.attempt)
+        if blocked is not None:
+            return blocked
         if resolution is None:
             return Failed(error)
         duration = timedelta(seconds=time.monotonic() - run.started_at)

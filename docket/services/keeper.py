@@ -32,6 +32,8 @@ class KeeperSettings:
     renewal: how often leases are renewed: well within the redelivery timeout.
     stall_timeout: loop silence after which the worker is not kept alive any more.
     lifetime (timedelta): of the consumer's own keys without a beat.
+    beat_tenure: how long after its last heartbeat a worker counts as alive, with a margin.
+    lease_tenure: how long after their last renewal leases hold, with a margin.
     """
 
     interval: float
@@ -39,6 +41,8 @@ class KeeperSettings:
     renewal: float
     stall_timeout: float
     lifetime: timedelta
+    beat_tenure: float
+    lease_tenure: float
 
 
 class Keeper:
@@ -54,6 +58,8 @@ class Keeper:
         on_lost: called on the loop with entries that are not ours any more.
         on_cancelled: called on the loop with entries that someone cancelled.
         on_struck_off: called on the loop when the consumer is not registered any more.
+        on_unkept: called on the loop, again and again, while others may take us for dead, or our
+            leases for lost, and we cannot tell.
         on_fault: called on the loop with the error that ended the thread.
     """
 
@@ -69,6 +75,7 @@ class Keeper:
         on_lost: Callable[[list[bytes]], None],
         on_cancelled: Callable[[list[bytes]], None],
         on_struck_off: Callable[[], None],
+        on_unkept: Callable[[], None],
         on_fault: Callable[[BaseException], None],
     ) -> None:
         self._connection = connection
@@ -80,7 +87,10 @@ class Keeper:
         self._on_lost = on_lost
         self._on_cancelled = on_cancelled
         self._on_struck_off = on_struck_off
+        self._on_unkept = on_unkept
         self._on_fault = on_fault
+        #: When the last heartbeat and the last renewal that succeeded were sent.
+        self._beaten_at = self._renewed_at = time.monotonic()
         self._stopping = threading.Event()
         self._ended = asyncio.Event()
         self._thread: threading.Thread | None = None
@@ -92,7 +102,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to tick, and start the thread."""
-        self._ticked_at = time.monotonic()
+        self._ticked_at = self._beaten_at = self._renewed_at = time.monotonic()
         self._schedule_tick()
         self._thread = threading.Thread(target=self._keep, name="docket keeper", daemon=True)
         self._thread.start()
@@ -118,6 +128,12 @@ class Keeper:
         self._ticked_at = time.monotonic()
         self.loop_lag_seconds = max(0.0, self._loop.time() - due)
         self._schedule_tick()
+        # Here and not in the thread, which may be waiting for a server that does not answer.
+        if self._ticked_at > min(
+            self._beaten_at + self._settings.beat_tenure,
+            self._renewed_at + self._settings.lease_tenure,
+        ):
+            self._on_unkept()
 
     # In the thread ------------------------------------------------------------------------
 
@@ -170,17 +186,20 @@ class Keeper:
         return interval
 
     def _beat(self) -> None:
+        sent_at = time.monotonic()
         registered = self._connection.beat(
             self._consumer.name, self._function_names(), self._settings.lifetime
         )
+        self._beaten_at = sent_at
         if not registered:
             self._tell(self._on_struck_off)
 
     def _renew(self) -> None:
-        leases = self._runs.leases()
-        if not leases:
-            return
-        lost, cancelled = self._connection.renew(self._consumer.name, leases)
+        sent_at, leases = time.monotonic(), self._runs.leases()
+        lost, cancelled = list[bytes](), list[bytes]()
+        if leases:
+            lost, cancelled = self._connection.renew(self._consumer.name, leases)
+        self._renewed_at = sent_at
         if lost:
             self._tell(lambda: self._on_lost(lost))
         if cancelled:

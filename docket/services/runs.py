@@ -40,6 +40,7 @@ class Run:
         task: the asyncio task that executes it.
         begun: whether that task has had its first step; one that has not can be cancelled
             without ever reporting, so whoever cancels it reports.
+        holds_slots: whether it may hold slots of a concurrency limit.
         ending: the outcome that a cancellation of `task` by us stands for, None if there is none.
         reported: whether its outcome is known (and perhaps not acknowledged yet).
         sent_again: whether its outcome was sent twice, after a lost reply.
@@ -51,6 +52,7 @@ class Run:
         "begun",
         "claim",
         "ending",
+        "holds_slots",
         "refused",
         "reported",
         "sent_again",
@@ -62,6 +64,7 @@ class Run:
         self.claim = claim
         self.task: asyncio.Task[None] | None = None
         self.begun = False
+        self.holds_slots = False
         self.ending: Outcome | None = None
         self.reported = False
         self.sent_again = False

@@ -205,3 +205,6 @@ class Steward:
         # Again at once as long as there are some: one call moves only so many.
         while moved := await self._records.sweep(self._redelivery_timeout):
             logger.warning("%d tasks are redelivered: their leases were not renewed", moved)
+        mended = await self._records.limits.sweep()
+        if mended:
+            logger.warning("%d slots or waiters of limits had been left behind", mended)

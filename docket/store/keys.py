@@ -88,6 +88,10 @@ class Keys:
         """Channel: the id of a new instruction in `strikes`."""
         return self.key("struck")
 
+    def slots(self, scope: str) -> str:
+        """HASH: entries that hold a slot of a concurrency limit -> key."""
+        return self.key(f"slots:{scope}")
+
     def worker_tasks(self, consumer: str) -> str:
         """SET: names of the functions a consumer can run."""
         return self.key(f"worker-tasks:{consumer}")

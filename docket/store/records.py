@@ -14,6 +14,7 @@ from docket.clock import delay_milliseconds
 from docket.errors import DocketError
 from docket.store import scripts
 from docket.store.keys import Keys
+from docket.store.limits import Limits
 from docket.store.patience import PATIENCE_SECONDS, patiently
 from docket.store.pipeline import Argument, Pipeline
 from docket.store.scheduling import BATCH_LIMIT, Scheduling
@@ -112,6 +113,9 @@ class Records:
         self.scheduling = Scheduling(
             pipeline, keys, keeps_records=execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS
         )
+
+        #: Admits the runs of tasks that have limits.
+        self.limits = Limits(pipeline, keys, self._ttl)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Every field of a record; empty if there is none."""

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _records.lua
+--@include _limits.lua
 -- adopt: strike a consumer off and put what it ran to the front, 256 entries a call, until none is left.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 workers  7 epochs  8 worker-tasks

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _records.lua
+--@include _limits.lua
 -- cancel: remove what waits; tell the worker of what runs.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
@@ -15,6 +16,7 @@ if record.state == 'running' then
 end
 if record.state == 'scheduled' then
   redis.call('ZREM', QUEUE, key)
+  leave(key, redis.call('HGET', KEYS[6], 'limits'))
 elseif record.state == 'queued' then
   drop_entry(record.entry)
 else

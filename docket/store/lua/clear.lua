@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _records.lua
+--@include _limits.lua
 -- clear: cancel up to 256 of the tasks that wait in one place; what runs is left alone.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
@@ -18,6 +19,8 @@ local function cancel(key, state, entry)
   if record.state == state and (not entry or record.entry == entry) then
     if entry then
       drop_entry(entry)
+    else
+      leave(key, redis.call('HGET', RECORDS .. key, 'limits'))
     end
     finish(key, 'cancelled', now, ttl, record)
     cleared = cleared + 1

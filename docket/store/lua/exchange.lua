@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _records.lua
+--@include _limits.lua
 --@include _placing.lua
 --@include _promote.lua
 --@include _claim.lua
@@ -95,6 +96,15 @@ for i = FIRST, #ARGV, WIDTH do
   end
 end
 
+-- After the outcomes, so that those who are woken go to the front before we take from it.
+if #ARGV >= FIRST and redis.call('EXISTS', HOLDS) == 1 then
+  for letter, ids in pairs(ended) do
+    for _, id in ipairs(ids) do
+      release(letter .. id)
+    end
+  end
+end
+
 local promoted = promote(now, 16)
 local took = 0
 if want > 0 then
@@ -109,7 +119,7 @@ if want > 0 then
   took = took + take('s', consumer, want - took, NOW_TEXT)
 end
 -- The baton: whoever got all it asked for, or asked for nothing, leaves the rest to the next idle worker.
-if (want > 0 and took == want) or (promoted > 0 and want == 0) then
+if (want > 0 and took == want) or (promoted + woken > 0 and want == 0) then
   ring()
 end
 local more = want > took and (reads >= READ_LIMIT or taken_bytes >= PAYLOAD_LIMIT)

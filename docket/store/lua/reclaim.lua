@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _records.lua
+--@include _limits.lua
 --@include _claim.lua
 -- reclaim: after a lost reply, take those of our own pending entries that we do not run.
 --

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _records.lua
+--@include _limits.lua
 -- schedule: add or replace many tasks in one call.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6.. the record of each request, in order
@@ -27,9 +28,10 @@ local function is_live(state)
 end
 
 -- What waits leaves its queue. What runs keeps its entry: its worker still owes an outcome for it, or an adopter.
-local function forget(key, record_state, entry)
+local function forget(key, record_state, entry, limits)
   if record_state == 'scheduled' then
     redis.call('ZREM', QUEUE, key)
+    leave(key, limits)
   elseif record_state == 'queued' and entry then
     drop_entry(entry)
   end
@@ -65,7 +67,7 @@ local function write(rk, i, generation)
 end
 
 local function schedule(rk, i)
-  local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry')
+  local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry', 'limits')
   if v.err then
     return answer('error', 0, 0, v.err)
   end
@@ -85,7 +87,7 @@ local function schedule(rk, i)
     return answer('already', generation, tonumber(v[3]), v[1])
   end
   if v[1] then
-    forget(ARGV[i], v[1], v[5])
+    forget(ARGV[i], v[1], v[5], v[6])
     -- A TTL of the previous execution, and its fields, would survive the HSET.
     redis.call('DEL', rk)
   end

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _records.lua
+--@include _limits.lua
 -- sweep: put runs whose lease ended to the front, up to 100 a stream. Nobody is blamed.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 watch

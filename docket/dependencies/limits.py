@@ -1,0 +1,144 @@
+"""What all limits have in common: a place in a signature, and a scope that follows from the call.
+
+Limit                    whether a claimed task may run now
+├── ConcurrencyLimit     so many at once; the others wait for a slot
+├── Cooldown             the first runs, the rest of its window is dropped
+├── Debounce             the last one runs, once it has been quiet
+└── RateLimit            so many in a sliding window; the others come later, or are dropped
+
+Nothing is decided here. A run's limits become wishes, which one script grants all or none of before
+any other dependency of the task is resolved: a task that has to wait costs nobody a connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from docket.annotations import annotated_metadata
+from docket.clock import delay_milliseconds
+from docket.dependencies.arguments import Lookup
+from docket.dependencies.base import ProvidedDependency, TaskRun
+from docket.dependencies.errors import MissingArgument
+from docket.store.limits import Wish
+
+T_co = TypeVar("T_co", covariant=True)
+
+#: Longest text of an argument's value in a key, in characters; a longer one is known by its digest.
+VALUE_LIMIT = 128
+
+
+class Limit(ProvidedDependency[T_co]):
+    """A limit as the default of a parameter counts the task as a whole.
+
+    In `Annotated[T, limit]`, at a parameter that the caller passes, it counts each value of that
+    parameter by itself. The same parameter name and value in another task is the same thing, as
+    is the same scope.
+
+    Args:
+        scope: prefix of what is counted together; by default there is none.
+    """
+
+    def __init__(self, scope: str | None) -> None:
+        self.scope = scope
+
+    @property
+    def argument(self) -> str | None:
+        """The name of the argument it goes by, if it names one itself."""
+        return None
+
+    @abstractmethod
+    def wish(self, target: str) -> Wish | None:
+        """What a run asks for; None if it asks for nothing.
+
+        Args:
+            target: what is counted: the task's name, or an argument with its value; the scope is
+                in it.
+        """
+
+    @abstractmethod
+    def bound(self, run: TaskRun, target: str | None) -> T_co:
+        """The value of its parameter in a run; `target` is None if the run is not limited."""
+
+    def provide(self, run: TaskRun) -> T_co:
+        return self.bound(run, self.scoped(run.execution.function_name))
+
+    def scoped(self, target: str) -> str:
+        """A target with the scope before it."""
+        return target if self.scope is None else f"{self.scope}:{target}"
+
+
+def limits_of(function: Callable[..., Any]) -> list[tuple[str, Limit[Any]]]:
+    """The limits that count a parameter's values, with the parameter."""
+    return [
+        (name, item)
+        for name, metadata in annotated_metadata(function).items()
+        for item in metadata
+        if isinstance(item, Limit)
+    ]
+
+
+class Gate:
+    """A limit at its place in the signature of a task.
+
+    Args:
+        limit: the limit.
+        argument: the argument whose value is counted; None counts the task.
+    """
+
+    __slots__ = ("argument", "limit")
+
+    def __init__(self, limit: Limit[Any], argument: Lookup | None) -> None:
+        self.limit = limit
+        self.argument = argument
+
+    def target(self, run: TaskRun) -> str | None:
+        """What is counted for a run; None if the call lacks the argument."""
+        if self.argument is None:
+            return self.limit.scoped(run.execution.function_name)
+        try:
+            value = self.argument.provide(run)
+        except MissingArgument:
+            return None
+        return self.limit.scoped(f"{self.argument.name}:{text_of(value)}")
+
+    def provide(self, run: TaskRun) -> object:
+        """The value of the limit's parameter in a run."""
+        return self.limit.bound(run, self.target(run))
+
+
+def wishes_of(gates: Iterable[Gate], run: TaskRun) -> list[Wish]:
+    """What a run asks for: of two wishes for the same thing, the stricter one."""
+    wishes: dict[tuple[str, str], Wish] = {}
+    for gate in gates:
+        target = gate.target(run)
+        wish = None if target is None else gate.limit.wish(target)
+        if wish is None:
+            continue
+        other = wishes.get((wish.kind, wish.scope), wish)
+        # Fewer slots and a lower rate are stricter; of windows, the longer one.
+        strictest = max if wish.kind in "CD" else min
+        wishes[wish.kind, wish.scope] = strictest(wish, other, key=lambda w: w.a)
+    return list(wishes.values())
+
+
+def text_of(value: object) -> str:
+    """A value as it stands in a key."""
+    text = str(value).encode(errors="backslashreplace").decode()
+    if len(text) <= VALUE_LIMIT:
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def window_milliseconds(name: str, window: timedelta) -> int:
+    """A window as the scripts take it; one that is not 0 has a millisecond at least.
+
+    Raises:
+        ValueError: it is negative.
+    """
+    if window < timedelta(0):
+        raise ValueError(f"{name} must not be negative, got {window!r}")
+    return max(1, delay_milliseconds(window)) if window else 0

@@ -1,0 +1,49 @@
+"""`RateLimit`: so many in a sliding window; the others come later, or are dropped."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Self
+
+from docket.dependencies.base import TaskRun
+from docket.dependencies.limits import Limit, window_milliseconds
+from docket.store.limits import Wish
+
+
+class RateLimit(Limit[Any]):
+    """Limit how many runs of a task begin within any period of a given length.
+
+    A run over the limit is scheduled for when the window has room for it, behind those who were
+    before it; or dropped, which ends it as cancelled. A retry of a run, or its redelivery, is not
+    counted again.
+
+    Args:
+        limit: how many, at least 1.
+        per: the length of the period.
+        drop: drop what is over the limit.
+        scope: prefix of what is counted together.
+
+    Raises:
+        ValueError: the limit is less than 1, or the period is not positive.
+    """
+
+    def __init__(
+        self, limit: int, *, per: timedelta, drop: bool = False, scope: str | None = None
+    ) -> None:
+        super().__init__(scope)
+        if limit < 1:
+            raise ValueError(f"The limit of a RateLimit must be at least 1, got {limit}")
+        if per <= timedelta(0):
+            raise ValueError(f"The period of a RateLimit must be positive, got {per!r}")
+        self.limit = limit
+        self.per = per
+        self.drop = drop
+        self._milliseconds = window_milliseconds("The period of a RateLimit", per)
+
+    def wish(self, target: str) -> Wish | None:
+        # Two periods are two windows: 10 a second and 100 a minute may stand together.
+        scope = f"{target}/{self._milliseconds}"
+        return Wish("V" if self.drop else "R", scope, self.limit, self._milliseconds)
+
+    def bound(self, run: TaskRun, target: str | None) -> Self:
+        return self

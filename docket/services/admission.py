@@ -1,0 +1,93 @@
+"""Admission: whether a claimed task that has limits may run now."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, cast
+
+from docket.clock import from_milliseconds
+from docket.dependencies.errors import AdmissionBlocked
+from docket.dependencies.resolve import Resolution
+from docket.instrumentation import Counters
+from docket.lifecycle import Again, Cancelled, Outcome
+from docket.services.runs import Run
+from docket.store.limits import Admission, Limits
+
+if TYPE_CHECKING:
+    from docket.worker import Worker
+
+logger = logging.getLogger("docket.worker")
+
+#: When a task that a dependency of the user's turned away comes back, if that does not say.
+BLOCKED_DELAY = timedelta(milliseconds=100)
+
+
+class Withheld:
+    """Stands where an outcome does: the store has written already what became of the task."""
+
+
+class Doorkeeper:
+    """Asks the store to admit runs.
+
+    Args:
+        limits: of the docket.
+        worker: who claims.
+        counters: counts what is dropped.
+    """
+
+    def __init__(self, limits: Limits, worker: Worker, counters: Counters) -> None:
+        self._limits = limits
+        self._worker = worker
+        self._counters = counters
+
+    async def admit(self, run: Run, resolution: Resolution) -> Withheld | None:
+        """None if the run is admitted. Raises what an argument's own `__str__` raises."""
+        wishes = resolution.wishes()
+        if not wishes:
+            return None
+        claim = run.claim
+        # Before the answer: without a word of the server nobody may think it holds nothing.
+        run.holds_slots = any(wish.kind == "S" for wish in wishes)
+        admission = await self._limits.acquire(
+            self._worker.consumer, (claim.key, claim.entry, claim.generation), wishes
+        )
+        if admission.verdict == "granted":
+            return None
+        self._tell(run, admission)
+        return Withheld()
+
+    def _tell(self, run: Run, admission: Admission) -> None:
+        name, key = run.claim.function.decode(), run.claim.key.decode()
+        match admission.verdict:
+            case "waiting":
+                logger.debug("%s{%s} waits for a slot of %s", name, key, admission.scope)
+            case "later":
+                when = from_milliseconds(admission.when).isoformat()
+                logger.debug("%s{%s} comes later, at %s: %s", name, key, when, admission.scope)
+            case "dropped" | "cancelled":
+                self._counters.cancelled += 1
+                logger.info("↩ %s{%s} was %s: %s", name, key, admission.verdict, admission.scope)
+            case _:
+                self._counters.superseded += 1
+                logger.info("↩ %s{%s} is somebody else's by now", name, key)
+
+
+def after_block(error: BaseException, attempt: int) -> Outcome | None:
+    """What follows when a dependency turned its task away; None if that is not what happened."""
+    blocked = _blocked(error)
+    if blocked is None:
+        return None
+    if blocked.handled or not blocked.reschedule:
+        return Cancelled()
+    delay = BLOCKED_DELAY if blocked.retry_delay is None else blocked.retry_delay
+    return Again(delay.total_seconds(), attempt, error=blocked)
+
+
+def _blocked(error: BaseException) -> AdmissionBlocked | None:
+    if isinstance(error, AdmissionBlocked):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return next((b for b in map(_blocked, inner) if b is not None), None)
+    return None

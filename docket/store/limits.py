@@ -1,0 +1,92 @@
+"""Limits on the server: whether a claimed task may run now, and if not, what becomes of it."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from docket.errors import ServerUnavailable
+from docket.store import scripts
+from docket.store.endpoint import backoff_seconds
+from docket.store.keys import Keys
+from docket.store.lease import Lease
+from docket.store.pipeline import Pipeline
+
+#: Kinds of wishes in the order in which acquire.lua has to see them: who drops the task says so
+#: before anything is taken, and slots come last because everything else can refuse them.
+KINDS = "CVDRS"
+
+Verdict = Literal["granted", "waiting", "later", "dropped", "cancelled", "superseded"]
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What one limit of one run asks for; acquire.lua lists the kinds and their numbers."""
+
+    kind: Literal["C", "V", "D", "R", "S"]
+    scope: str
+    a: int
+    b: int = 0
+
+
+class Admission(NamedTuple):
+    """What became of a run: unless it is granted, its record says so already.
+
+    scope: the limit that decided. when: for `later`, server milliseconds; else 0.
+    """
+
+    verdict: Verdict
+    scope: str
+    when: int
+
+
+class Limits:
+    """Admits runs of one docket.
+
+    Args:
+        pipeline: the connection.
+        keys: of the docket.
+        ttl: how long the record of a dropped execution is kept, in milliseconds.
+    """
+
+    def __init__(self, pipeline: Pipeline, keys: Keys, ttl: int) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+        self._ttl = ttl
+        self._streams = (keys.stream, keys.front, keys.suspects, keys.queue, keys.bell)
+
+    async def acquire(self, consumer: str, run: Lease, wishes: Sequence[Wish]) -> Admission:
+        """Take all that a run needs, or none of it.
+
+        Waits for a server that is away as long as that takes: a run that is not admitted cannot
+        go on, and asking again is harmless.
+        """
+        arguments: list[str | bytes | int] = [
+            self._keys.prefix,
+            consumer,
+            *run,
+            self._ttl,
+        ]
+        for wish in sorted(wishes, key=lambda wish: KINDS.index(wish.kind)):
+            arguments += [wish.kind, wish.scope, wish.a, wish.b]
+        record = self._keys.record_prefix.encode() + run[0]
+        failures = 0
+        while True:
+            try:
+                verdict, scope, when = await self._pipeline.call(
+                    scripts.ACQUIRE, [*self._streams, record], arguments
+                )
+                return Admission(verdict.decode(), scope.decode(), when)
+            except ServerUnavailable:
+                failures += 1
+                await asyncio.sleep(backoff_seconds(failures))
+
+    async def sweep(self) -> int:
+        """Free the slots of entries that are gone, and look after all who wait; how many mended."""
+        cursor, seen, mended = b"0", 0, 0
+        while cursor or seen >= 0:
+            cursor, seen, found = await self._pipeline.call(
+                scripts.SWEEP_LIMITS, self._streams, [self._keys.prefix, cursor, seen]
+            )
+            mended += found
+        return mended

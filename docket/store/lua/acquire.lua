@@ -1,0 +1,253 @@
+--@include _streams.lua
+--@include _records.lua
+--@include _limits.lua
+-- acquire: admit a claimed task that has limits, all of them or none; or say what became of it instead.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- ARGV  1 prefix  2 consumer  3 key  4 entry  5 generation  6 execution_ttl (ms)
+--       7.. four values a limit: kind, scope, a, b. In this order of kinds:
+--           C cooldown: a window (ms)          V dropping rate: a limit, b per (ms)
+--           D debounce: a settle (ms)          R rate: a limit, b per (ms)
+--           S slots: a how many
+-- Reply {verdict, scope that decided, when (ms) | 0}. All but `granted` end the run: the record is written already.
+--       granted | waiting: for a slot | later: scheduled for `when` | dropped: cancelled | cancelled: by somebody
+--       superseded: not ours any more (or an earlier sending of this very call has ended it)
+local consumer, key, entry, generation, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local rk, FIRST, WIDTH = KEYS[6], 7, 4
+local record = read_record(key)
+if not owned(record, entry, generation, consumer) then
+  return {'superseded', '', 0}
+end
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local member = key .. '/' .. generation
+
+local stored = redis.call('HMGET', rk, 'attempt', 'limits')
+local limits = stored[2] and cmsgpack.unpack(stored[2]) or {}
+if limits.g ~= generation then
+  limits = {g = generation, t = {}, d = {}, r = {}}
+end
+-- A retry is a new try: with its old place it would be served before those who wait, again and again.
+if limits.a ~= stored[1] then
+  limits.a, limits.o = stored[1], t[1] * 1000000 + t[2]
+end
+limits.w = nil
+
+local function store_limits()
+  redis.call('HSET', rk, 'limits', cmsgpack.pack(limits))
+end
+
+local function drop(verdict, scope)
+  drop_entry(entry)
+  -- The time it had reserved goes to the next one.
+  leave(key, cmsgpack.pack(limits))
+  finish(key, 'cancelled', now, ttl, record)
+  return {verdict, scope, 0}
+end
+
+-- Puts the task back as scheduled. Its place among the holders, if it had one, goes with its entry.
+local function put_back(score, when)
+  redis.call('HDEL', rk, 'entry', unpack(RUN_FIELDS))
+  redis.call('HSET', rk, 'state', 'scheduled', 'when', when)
+  store_limits()
+  local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
+  redis.call('ZADD', QUEUE, score, key)
+  publish(key, 'scheduled', when)
+  if score < NEVER and (not head[2] or score < tonumber(head[2])) then
+    redis.call('PUBLISH', PREFIX .. ':wake', score)
+  end
+  drop_entry(entry)
+end
+
+local function expire_after(name, milliseconds)
+  if redis.call('PTTL', name) < milliseconds then
+    redis.call('PEXPIRE', name, milliseconds)
+  end
+end
+
+-- Debounce: the newest is the last one, and who was it before is not any more.
+local function succeed_last(scope, settle)
+  local name = PREFIX .. ':debounce:' .. scope
+  local before = redis.call('GET', name)
+  -- The margin is for workers that come late; without a marker, whoever comes back is the last.
+  redis.call('SET', name, cmsgpack.pack({key, generation}), 'PX', settle + 86400000)
+  if not before then
+    return
+  end
+  local last = cmsgpack.unpack(before)
+  local v = redis.call('HMGET', RECORDS .. last[1], 'state', 'generation', 'limits')
+  -- One that is claimed or in a stream already finds out by itself.
+  if v[1] == 'scheduled' and v[2] == last[2] and v[3] and last[1] ~= key then
+    redis.call('ZREM', QUEUE, last[1])
+    leave(last[1], v[3])
+    finish(last[1], 'cancelled', now, ttl, read_record(last[1]))
+  end
+end
+
+-- Whether the window has room. Who was told to come back goes before those who come for the first time.
+local function rate_has_room(scope, limit, per)
+  local log, ahead = PREFIX .. ':rate:' .. scope, PREFIX .. ':rate-ahead:' .. scope
+  redis.call('ZREMRANGEBYSCORE', log, '-inf', now - per)
+  redis.call('ZREMRANGEBYSCORE', ahead, '-inf', now - per)
+  redis.call('ZREM', ahead, member)
+  local begun = redis.call('ZCARD', log)
+  return begun < limit and (limits.r[scope] or begun + redis.call('ZCARD', ahead) < limit)
+end
+
+-- When there will be room, behind all who were told a time before: one time each, so that nobody comes in vain.
+local function rate_opens_at(scope, limit, per)
+  local log, ahead = PREFIX .. ':rate:' .. scope, PREFIX .. ':rate-ahead:' .. scope
+  local coming = redis.call('ZCOUNT', ahead, '(' .. now, '+inf')
+  local before
+  if coming >= limit then
+    before = redis.call('ZRANGE', ahead, -limit, -limit, 'WITHSCORES')[2]
+  else
+    before = redis.call('ZRANGE', log, coming - limit, coming - limit, 'WITHSCORES')[2]
+  end
+  return math.max(now + 1, (before and tonumber(before) or now) + per)
+end
+
+local later, decided, slots = 0, '', {}
+-- Not quiet yet: until it is, the task has no claim to a time of a rate.
+local settling = false
+local function not_before(when, scope)
+  if when > later then
+    later, decided = when, scope
+  end
+end
+
+-- The first verdict that ends the run, or nothing. Before it nothing is taken.
+local function judge(kind, scope, a, b)
+  if kind == 'S' then
+    slots[#slots + 1] = {scope, a}
+  elseif limits.t[kind .. scope] then
+    return nil
+  elseif kind == 'C' then
+    return redis.call('EXISTS', PREFIX .. ':cooldown:' .. scope) == 1 and 'dropped' or nil
+  elseif kind == 'V' then
+    return not rate_has_room(scope, a, b) and 'dropped' or nil
+  elseif kind == 'D' then
+    local due = limits.d[scope]
+    if not due then
+      limits.d[scope] = now + a
+      succeed_last(scope, a)
+      due = now + a
+    else
+      local last = redis.call('GET', PREFIX .. ':debounce:' .. scope)
+      if last and last ~= cmsgpack.pack({key, generation}) then
+        return 'dropped'
+      end
+    end
+    if due > now then
+      settling = true
+      not_before(due, scope)
+    end
+  elseif kind == 'R' and not settling and not rate_has_room(scope, a, b) then
+    not_before(rate_opens_at(scope, a, b), scope)
+  end
+  return nil
+end
+
+local function each_limit(visit)
+  for i = FIRST, #ARGV, WIDTH do
+    local verdict = visit(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
+    if verdict then
+      return verdict, ARGV[i + 1]
+    end
+  end
+end
+
+local function reserve(kind, scope, a, b)
+  if kind == 'R' and not limits.t['R' .. scope] then
+    limits.r[scope] = 1
+    redis.call('ZADD', PREFIX .. ':rate-ahead:' .. scope, later, member)
+    expire_after(PREFIX .. ':rate-ahead:' .. scope, later - now + b)
+  end
+end
+
+local function grant(kind, scope, a, b)
+  if kind == 'S' or limits.t[kind .. scope] then
+    return
+  end
+  limits.t[kind .. scope] = 1
+  if kind == 'C' then
+    redis.call('SET', PREFIX .. ':cooldown:' .. scope, member, 'PX',
+      math.max(a, redis.call('PTTL', PREFIX .. ':cooldown:' .. scope)))
+  elseif kind == 'D' then
+    limits.d[scope] = nil
+    redis.call('DEL', PREFIX .. ':debounce:' .. scope)
+  else
+    limits.r[scope] = nil
+    redis.call('ZADD', PREFIX .. ':rate:' .. scope, now, member)
+    expire_after(PREFIX .. ':rate:' .. scope, b)
+  end
+end
+
+-- Whether the slots are ours, by an earlier sending of this call or because we were woken with them.
+local function holds_slots()
+  local packed = redis.call('HGET', HOLDS, entry)
+  if not packed then
+    return false
+  end
+  local held = {}
+  for _, scope in ipairs(cmsgpack.unpack(packed)) do
+    held[scope] = true
+  end
+  local same = true
+  for _, wish in ipairs(slots) do
+    same, held[wish[1]] = same and held[wish[1]], nil
+  end
+  same = same and next(held) == nil
+  if not same then
+    -- Another version of the task wants other slots.
+    release(entry)
+    ring_for_woken()
+  end
+  return same
+end
+
+-- Slots for all, or a place in line for those that are taken.
+local function take_or_wait()
+  local order, blocked = string.format('%d', limits.o), nil
+  for _, wish in ipairs(slots) do
+    if not has_room(wish, order) then
+      redis.call('ZADD', LINE .. wish[1], order, key)
+      blocked = blocked or wish[1]
+    end
+  end
+  if not blocked then
+    take_slots(entry, key, slots)
+  end
+  return blocked
+end
+
+if record.cancel then
+  return drop('cancelled', '')
+end
+local verdict, scope = each_limit(judge)
+if verdict then
+  return drop(verdict, scope)
+end
+if later > 0 then
+  if not settling then
+    each_limit(reserve)
+  end
+  put_back(later, later)
+  return {'later', decided, later}
+end
+if #slots > 0 and not holds_slots() then
+  local blocked = take_or_wait()
+  if blocked then
+    limits.w = slots
+    put_back(NEVER, record.when)
+    -- Blocked by the line alone: those in it wait for other slots, or are there no more.
+    for _, wish in ipairs(slots) do
+      serve(wish[1])
+    end
+    ring_for_woken()
+    return {'waiting', blocked, 0}
+  end
+end
+each_limit(grant)
+store_limits()
+return {'granted', '', 0}

@@ -1,0 +1,38 @@
+--@include _streams.lua
+--@include _records.lua
+--@include _limits.lua
+-- sweep_limits: free slots whose entry is gone, and look after those who wait: 100 of each a call. Repairs what no
+-- script of ours does: a hand that deleted keys, another version that knows less.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
+-- ARGV  1 prefix  2 cursor of the holders, '0' to begin, '' when through  3 waiters seen so far
+-- Reply {cursor | '', waiters seen | -1 when through, how many were mended}
+local mended, cursor, seen = 0, ARGV[2], tonumber(ARGV[3])
+if cursor ~= '' then
+  local page = redis.call('HSCAN', HOLDS, cursor, 'COUNT', 100)
+  cursor = page[1] ~= '0' and page[1] or ''
+  for i = 1, #page[2], 2 do
+    local entry = page[2][i]
+    if not key_of(string.sub(entry, 1, 1), string.sub(entry, 2)) then
+      release(entry)
+      mended = mended + 1
+    end
+  end
+end
+if seen >= 0 then
+  local keys = redis.call('ZRANGEBYSCORE', QUEUE, NEVER, NEVER, 'LIMIT', seen, 100)
+  seen = #keys == 100 and seen + 100 or -1
+  for _, key in ipairs(keys) do
+    local waiter = waiter_of(key)
+    if waiter and not admit(waiter) then
+      for _, wish in ipairs(waiter.wishes) do
+        serve(wish[1])
+      end
+    elseif not waiter then
+      redis.call('ZREM', QUEUE, key)
+      mended = mended + 1
+    end
+  end
+end
+ring_for_woken()
+return {cursor, seen, mended + woken}

@@ -1,0 +1,103 @@
+"""Cooldown, Debounce and RateLimit on real workers."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import pytest
+
+from docket import Cooldown, Debounce, Docket, RateLimit, Retry, Worker
+from tests.support.dockets import at_work, finish, result_of
+from tests.support.limits import Ledger, leftovers, states
+
+pytestmark = pytest.mark.anyio
+
+HOUR = timedelta(hours=1)
+
+
+async def test_a_cooldown_runs_the_first_and_drops_the_rest_of_its_window(docket: Docket) -> None:
+    runs: list[int] = []
+
+    async def task(i: int, cooldown: Cooldown = Cooldown(HOUR)) -> None:
+        runs.append(i)
+
+    for i in range(5):
+        await docket.add(task, key=f"k{i}")(i)
+    worker = await finish(docket, concurrency=1)
+
+    assert runs == [0]
+    assert await states(docket, "k0", "k1", "k4") == ["completed", "cancelled", "cancelled"]
+    assert worker.counters.started == 1
+    assert worker.counters.cancelled == 4
+
+
+async def test_a_task_is_not_dropped_by_the_marker_it_set_itself(docket: Docket) -> None:
+    attempts: list[int] = []
+
+    async def task(
+        cooldown: Cooldown = Cooldown(HOUR),
+        rate: RateLimit = RateLimit(1, per=HOUR, drop=True),
+        retry: Retry = Retry(attempts=3),
+    ) -> None:
+        attempts.append(retry.attempt)
+        if retry.attempt < 3:
+            raise ValueError("again")
+
+    execution = await docket.add(task)()
+    await finish(docket)
+
+    assert await result_of(execution) is None
+    assert attempts == [1, 2, 3]
+
+
+async def test_a_debounce_runs_the_last_one_once_it_is_quiet(docket: Docket) -> None:
+    runs: list[int] = []
+
+    async def task(i: int, debounce: Debounce = Debounce(timedelta(milliseconds=300))) -> None:
+        runs.append(i)
+
+    async with Worker(docket, concurrency=1) as worker, at_work(worker):
+        executions = [await docket.add(task)(i) for i in range(4)]
+        await result_of(executions[-1])
+
+    assert runs == [3]
+    assert await states(docket, *(e.key for e in executions[:3])) == ["cancelled"] * 3
+    assert await leftovers(docket) == set()
+
+
+async def test_a_rate_is_kept_in_every_window_and_loses_nothing(docket: Docket) -> None:
+    ledger = Ledger()
+    window = timedelta(milliseconds=200)
+
+    async def task(i: int, rate: RateLimit = RateLimit(3, per=window)) -> None:
+        ledger.enter("task", i)
+
+    for i in range(10):
+        await docket.add(task)(i)
+    await finish(docket)
+
+    assert sorted(ledger.order(), key=str) == sorted(range(10), key=str)
+    # The task writes down when it began, up to some milliseconds after it was admitted.
+    assert ledger.most_within(window.total_seconds() * 0.8) <= 3
+    assert await leftovers(docket) == set()
+
+
+async def test_each_value_has_windows_of_its_own_and_several_stand_together(
+    docket: Docket,
+) -> None:
+    runs: list[str] = []
+
+    async def task(
+        who: Annotated[
+            str,
+            Cooldown(HOUR),
+            RateLimit(1, per=HOUR, drop=True),
+            RateLimit(5, per=2 * HOUR, drop=True),
+        ],
+    ) -> None:
+        runs.append(who)
+
+    for who in ("ann", "bob", "ann"):
+        await docket.add(task)(who)
+    await finish(docket, concurrency=1)
+
+    assert runs == ["ann", "bob"]
