@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self
 from docket.errors import DocketError
 from docket.registry import Registry
 from docket.store.connection import Connections
-from docket.store.endpoint import validate_url, without_password
 from docket.store.keys import Keys
 from docket.store.records import Records
+from docket.store.urls import validate_url, without_password
 from docket.strikelist import StrikeList
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ class DocketBase(Registry):
     async def __aenter__(self) -> Self:
         if self._connections is not None:
             raise DocketError(f"{self!r} is open already: one `async with` at a time")
-        self._connections = await Connections.acquire(self.url, self._credential_provider)
+        self._connections = await Connections.acquire(
+            self.url, self._credential_provider, keys=self.keys
+        )
         self._records = Records(self._connections.pipeline, self.keys, self.execution_ttl)
         await self.strike_list.follow()
         return self

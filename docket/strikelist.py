@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from docket.errors import ConnectionClosed
 from docket.store.connection import Connections
-from docket.store.endpoint import validate_url
 from docket.store.keys import Keys
 from docket.store.strikes import Fields, StrikeStream
+from docket.store.urls import validate_url
 from docket.strikes import (
     LiteralOperator,
     Operator,
@@ -138,7 +138,9 @@ class StrikeList:
         """As `connect`, without waiting for the server."""
         if self.url is None or self._connections is not None:
             return
-        self._connections = await Connections.acquire(self.url, self._credential_provider)
+        self._connections = await Connections.acquire(
+            self.url, self._credential_provider, keys=self._keys
+        )
         self._stream = StrikeStream(self._connections, self._keys)
         self._follower = asyncio.create_task(self._stream.follow(self._take), name="docket strikes")
         self._follower.add_done_callback(_log_fault)

@@ -19,10 +19,11 @@ from docket.store.keys import Keys
 from docket.store.lease import LeaseConnection
 from docket.store.pipeline import Pipeline
 from docket.store.subscriber import Subscriber
+from docket.store.urls import is_cluster
 
-_Address = tuple[int, asyncio.AbstractEventLoop, str, CredentialProvider | None]
-#: By process, loop, URL and credential provider: a fork or a new loop gets connections of its own.
-#: The loop itself, not its id: ids are used again.
+_Address = tuple[int, asyncio.AbstractEventLoop, str, CredentialProvider | None, int]
+#: By process, loop, URL, credential provider and slot (0 unless it is a cluster): a fork or a new
+#: loop gets connections of its own. The loop itself, not its id: ids are used again.
 _open: dict[_Address, "Connections"] = {}
 
 
@@ -47,11 +48,21 @@ class Connections:
 
     @classmethod
     async def acquire(
-        cls, url: str, credential_provider: CredentialProvider | None = None
+        cls,
+        url: str,
+        credential_provider: CredentialProvider | None = None,
+        *,
+        keys: Keys | None = None,
     ) -> "Connections":
         """The process's connections to a server, opened if they are not; `release` gives them up.
 
         memory:// and embedded:// start their server first, once a process.
+
+        Args:
+            url: of the server.
+            credential_provider: redis-py's, asked at every connect.
+            keys: what they are for. In a cluster they go to the node that serves these keys, so
+                that dockets of different slots have connections of their own.
 
         Raises:
             ValueError: the URL is malformed.
@@ -61,10 +72,11 @@ class Connections:
             # Starting a server takes tens of milliseconds of waiting: not on the loop.
             url = (await asyncio.to_thread(embedded.shared, url)).url
         loop = asyncio.get_running_loop()
-        address = (os.getpid(), loop, url, credential_provider)
+        slot = keys.slot if keys is not None and is_cluster(url) else 0
+        address = (os.getpid(), loop, url, credential_provider, slot)
         found = _open.get(address)
         if found is None:
-            found = _open[address] = cls(address, Endpoint(url, credential_provider))
+            found = _open[address] = cls(address, Endpoint(url, credential_provider, slot=slot))
             found.pipeline.open()
         found._owners += 1
         return found

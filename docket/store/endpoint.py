@@ -1,44 +1,49 @@
-"""Where the server is: a URL turned into connections, and how long to wait between two tries."""
+"""Where the server is: what its URL says turned into connections, and how long to wait between
+two tries."""
 
 import asyncio
 import random
 import re
-from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
 
-from redis import ConnectionPool as SyncConnectionPool
-from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import Connection as BlockingConnection
 from redis.connection import ConnectionInterface
+from redis.connection import SSLConnection as BlockingSSLConnection
+from redis.connection import UnixDomainSocketConnection as BlockingUnixDomainSocketConnection
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
+    AskError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     TryAgainError,
 )
-from redis.retry import Retry as SyncRetry
+from redis.retry import Retry as BlockingRetry
 
 from docket.errors import ServerUnavailable
-from docket.store import embedded
-
-ACCEPTED = (
-    "redis://[[user]:password@]host[:port][/db], rediss://..., unix:///path/to.sock, "
-    "memory://[name], embedded:///folder"
+from docket.store.locating import (
+    BlockingLocated,
+    ClusterLocator,
+    Located,
+    Locator,
+    SentinelLocator,
 )
-# redis-py leaves the types of the keyword arguments open.
-_pool_from_url: Callable[..., ConnectionPool] = cast("Any", ConnectionPool).from_url
-_sync_pool_from_url: Callable[..., SyncConnectionPool] = cast("Any", SyncConnectionPool).from_url
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_SCHEMES = frozenset({"redis", "rediss", "unix", "valkey", "valkeys", "memory", "embedded"})
+from docket.store.urls import ServerUrl, parse, without_password
 
 #: How long connecting may take, greeting included, in seconds.
 CONNECT_SECONDS = 5.0
@@ -56,10 +61,13 @@ _UNAVAILABLE = (
     ClusterDownError,
     TryAgainError,
 )
-#: and the codes of the rest, which is also how 6.2 quotes the error of a call inside a script.
+#: and the codes of the rest, which is also how 6.2 quotes the error of a call inside a script; and
+#: what a script is told while its slot is on the move or its cluster is down.
 _UNAVAILABLE_CODES = re.compile(
     r"(^|-)(LOADING|READONLY|MASTERDOWN|MISCONF|OOM|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|BUSY) "
+    r"|attempted to (access a non local key|execute a (write )?command while the cluster is down)"
 )
+_READONLY_IN_A_SCRIPT = re.compile(r"-READONLY ")
 
 
 def backoff_seconds(failures: int) -> float:
@@ -71,48 +79,6 @@ def backoff_seconds(failures: int) -> float:
     """
     ceiling = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2 ** min(failures - 1, 10))
     return random.uniform(ceiling / 4, ceiling)
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown: `user:***@host`, and no query, which may hold secrets too."""
-    parts = urlsplit(url)
-    netloc = parts.netloc
-    if "@" in netloc:
-        credentials, host = netloc.rsplit("@", 1)
-        user = credentials.split(":", 1)[0]
-        netloc = f"{user}:***@{host}" if ":" in credentials else f"***@{host}"
-    return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
-
-
-def validate_url(url: str) -> None:
-    """Check the form of a URL without connecting.
-
-    Raises:
-        ValueError: the scheme is unknown or the URL malformed; the message shows what is
-            accepted, and never the password.
-    """
-    scheme, separator, _ = url.partition("://")
-    if not separator or not _SCHEME.fullmatch(scheme):
-        # Not quoted: without a scheme, a URL may begin with the password.
-        raise ValueError(f"URL has no scheme. Accepted: {ACCEPTED}")
-    if scheme not in _SCHEMES:
-        raise ValueError(f"URL with scheme {scheme[:20]!r} is not known. Accepted: {ACCEPTED}")
-    if embedded.is_embedded(url):
-        return
-    try:
-        _connection_options(url)
-    except (ValueError, TypeError):
-        # `from None`: redis-py's own message may quote the URL.
-        raise ValueError(f"{scheme}:// URL is malformed. Accepted: {ACCEPTED}") from None
-
-
-def _connection_options(url: str) -> Mapping[str, Any]:
-    return _pool_from_url(_redis_scheme(url)).connection_kwargs
-
-
-def _redis_scheme(url: str) -> str:
-    scheme, rest = url.split("://", 1)
-    return {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme) + "://" + rest
 
 
 def is_unavailable(error: RedisError) -> bool:
@@ -149,62 +115,137 @@ class DirectWrites(AbstractConnection):
             self._writer.transport.abort()
 
 
-@cache
-def _with_direct_writes(connection_class: type[AbstractConnection]) -> type[DirectWrites]:
-    return type(f"Direct{connection_class.__name__}", (DirectWrites, connection_class), {})
-
-
 class Endpoint:
     """One server, as the connections of this process reach it.
 
     redis-py's own retries are off for all of them: it sends again silently, and an INCR whose
     reply was lost ran twice. What is sent again is decided by who made the call.
 
+    With a cluster or sentinels, each connection asks where the server is when it connects.
+
     Args:
-        url: what to connect to; not memory:// or embedded://, which `resolve` turns into unix://.
-        credential_provider: redis-py's, asked at every connect.
+        url: what to connect to; not memory:// or embedded://, whose servers have a unix:// URL.
+        credential_provider: redis-py's, asked at every connect, instead of what the URL says.
+        slot: of the keys that are in use, in a cluster: the connections go to the node that
+            serves it.
     """
 
-    def __init__(self, url: str, credential_provider: CredentialProvider | None = None) -> None:
-        self._url = _redis_scheme(url)
-        self._credential_provider = credential_provider
+    def __init__(
+        self,
+        url: str,
+        credential_provider: CredentialProvider | None = None,
+        *,
+        slot: int = 0,
+    ) -> None:
+        self._url = parse(url)
         self.display_url = without_password(url)
-
-    def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"socket_connect_timeout": CONNECT_SECONDS, "protocol": 2}
-        if self._credential_provider is not None:
-            options["credential_provider"] = self._credential_provider
-        return options
+        #: As the URL says, for the client that users get.
+        self._client_options = {"protocol": 2, **self._url.options}
+        self._client_options.setdefault("socket_connect_timeout", CONNECT_SECONDS)
+        if credential_provider is not None:
+            self._client_options.pop("username", None)
+            self._client_options.pop("password", None)
+            self._client_options["credential_provider"] = credential_provider
+        #: For ours, on what the URL says: how replies are read and calls repeated is not its
+        #: business.
+        self._options = {
+            **self._client_options,
+            "protocol": 2,
+            "decode_responses": False,
+            "encoding": "utf-8",
+            "encoding_errors": "strict",
+            "retry_on_timeout": False,
+            "health_check_interval": 0,
+        }
+        self._options.pop("max_connections", None)
+        locator = _locator_of(self._url, self._options, slot)
+        self._connection_class = _located(_connection_class(self._url), Located, locator)
+        self._direct_class: type[Any] = type("Direct", (DirectWrites, self._connection_class), {})
+        self._blocking_class = _located(_blocking_class(self._url), BlockingLocated, locator)
 
     def connection(self) -> AbstractConnection:
         """A connection that is not connected yet, with no time limit on reads."""
-        pool = _pool_from_url(
-            self._url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **self._options()
-        )
-        return pool.make_connection()
+        return self._connection_class(**self._options_of_ours())
 
     def direct_connection(self) -> DirectWrites:
         """As `connection`, for the pipeline."""
-        pool = _pool_from_url(
-            self._url, socket_timeout=None, retry=Retry(NoBackoff(), 0), **self._options()
-        )
-        return _with_direct_writes(pool.connection_class)(**pool.connection_kwargs)
+        return self._direct_class(**self._options_of_ours())
 
     def client(self) -> Redis:
-        """redis-py's client, for what users do with Redis themselves."""
-        pool = _pool_from_url(self._url, retry=Retry(NoBackoff(), 0), **self._options())
-        return Redis.from_pool(pool)
+        """redis-py's client, for what users do with Redis themselves.
+
+        In a cluster it is a RedisCluster, which has the commands of a Redis without being one.
+        """
+        if self._url.topology == "cluster":
+            nodes = [ClusterNode(host, port) for host, port in self._url.hosts]
+            cluster: Any = RedisCluster
+            options = {**self._client_options, "ssl": self._url.tls, "startup_nodes": nodes}
+            return cast("Redis", cluster(**options))
+        # redis-py leaves the types of the options open.
+        pool: Any = ConnectionPool
+        options = {**self._client_options, "retry": Retry(NoBackoff(), 0)}
+        return Redis.from_pool(pool(self._connection_class, **options))
 
     def blocking_connection(self, timeout_seconds: float) -> ConnectionInterface:
         """A connection for a thread; every read and write is bounded by the timeout."""
-        pool = _sync_pool_from_url(
-            self._url,
-            socket_timeout=timeout_seconds,
-            retry=SyncRetry(NoBackoff(), 0),
-            **self._options(),
+        retry = BlockingRetry(NoBackoff(), 0)
+        options = {**self._options, "socket_timeout": timeout_seconds, "retry": retry}
+        return self._blocking_class(**options)
+
+    def _options_of_ours(self) -> dict[str, Any]:
+        return {**self._options, "socket_timeout": None, "retry": Retry(NoBackoff(), 0)}
+
+    def is_unavailable(self, error: RedisError) -> bool:
+        """Whether an error reply says that the server cannot serve now, not that the call is wrong.
+
+        A redirection says so too: a docket's keys are all in one slot, so whoever is told ASK
+        for one of them tries again until the slot has moved with all of them.
+        """
+        return is_unavailable(error) or (
+            self._url.topology == "cluster" and isinstance(error, AskError)
         )
-        return pool.make_connection()
+
+    def is_elsewhere(self, error: RedisError) -> bool:
+        """Whether an error reply says that another server serves by now: a new connection finds it.
+
+        A node whose cluster is down may be one that is cut off from those that go on.
+        """
+        if isinstance(error, ReadOnlyError) or _READONLY_IN_A_SCRIPT.search(str(error)):
+            return True
+        return self._url.topology == "cluster" and isinstance(error, MovedError | ClusterDownError)
 
     def unavailable(self, operation: str, cause: object) -> ServerUnavailable:
         """The error for an operation that the server's absence prevented."""
         return ServerUnavailable(f"{operation} on {self.display_url}: {cause}")
+
+
+def _connection_class(url: ServerUrl) -> type[AbstractConnection]:
+    if url.unix:
+        return UnixDomainSocketConnection
+    return SSLConnection if url.tls else Connection
+
+
+def _blocking_class(url: ServerUrl) -> type[ConnectionInterface]:
+    if url.unix:
+        return BlockingUnixDomainSocketConnection
+    return BlockingSSLConnection if url.tls else BlockingConnection
+
+
+def _located(one: type[Any], how: type[Any], locator: Locator | None) -> type[Any]:
+    """A class of connections that ask the locator, if there is one."""
+    if locator is None:
+        return one
+    return type(f"Located{one.__name__}", (how, one), {"locator": locator})
+
+
+def _locator_of(url: ServerUrl, options: dict[str, Any], slot: int) -> Locator | None:
+    if url.topology == "cluster":
+        return ClusterLocator(url.hosts, options, tls=url.tls, slot=slot)
+    if url.topology == "one":
+        return None
+    # Sentinels have users and passwords of their own, and no databases.
+    not_theirs = ("username", "password", "credential_provider", "db")
+    theirs = {name: value for name, value in options.items() if name not in not_theirs}
+    return SentinelLocator(
+        url.hosts, {**theirs, **url.sentinel_options}, tls=url.tls, primary=url.primary
+    )

@@ -5,6 +5,8 @@ All carry the hash tag `{name}`, so that a docket lives in one cluster slot.
 
 from functools import cached_property
 
+from redis.crc import key_slot
+
 
 class Keys:
     """The keys of one docket.
@@ -33,6 +35,11 @@ class Keys:
     def record_prefix(self) -> str:
         """What a task's key is appended to."""
         return self.key("task:")
+
+    @cached_property
+    def slot(self) -> int:
+        """The cluster slot that all of these keys are in."""
+        return key_slot(self.prefix.encode())
 
     def record(self, key: str) -> str:
         """HASH: the only record of a task."""

@@ -17,7 +17,6 @@ import hiredis
 from redis.exceptions import (
     BusyLoadingError,
     NoScriptError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -25,11 +24,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from docket.errors import ConnectionClosed, ServerUnavailable
 from docket.store.endpoint import (
+    BACKOFF_CAP_SECONDS,
+    CONNECT_SECONDS,
     DirectWrites,
     Endpoint,
     backoff_seconds,
     connect,
-    is_unavailable,
 )
 from docket.store.scripts import Script
 
@@ -50,6 +50,10 @@ _pack: Callable[[tuple[Argument, ...]], bytes] = cast("Any", hiredis).pack_comma
 
 class LostReply(ServerUnavailable):
     """The connection broke after the call was written: it may have taken effect or not."""
+
+
+class _SentElsewhere(RedisConnectionError):
+    """The server answered that another one serves by now."""
 
 
 class Pipeline:
@@ -191,19 +195,25 @@ class Pipeline:
 
     async def _run(self) -> None:
         failures = 0
+        loop = asyncio.get_running_loop()
         watch = asyncio.create_task(self._watch_silence(), name="docket pipeline silence")
         try:
             while True:
                 connection = self._endpoint.direct_connection()
+                connected_at = math.inf
                 try:
                     await connect(connection)
-                    failures, self._failure = 0, None
+                    connected_at = loop.time()
+                    self._failure = None
                     self._connection = connection
                     self._connected.set()
                     self.flush()
                     await self._read(connection)
                 except (RedisError, OSError) as error:
-                    failures += 1
+                    # Who tells where the server is may not know it yet, and send us to and fro.
+                    least = BACKOFF_CAP_SECONDS if isinstance(error, _SentElsewhere) else 0.0
+                    has_stood = loop.time() - connected_at >= least
+                    failures = 1 if has_stood else failures + 1
                     self._lost(error, failures)
                 finally:
                     self._connection = None
@@ -256,24 +266,36 @@ class Pipeline:
                 future.set_exception(self._endpoint.unavailable("call", cause))
         self._unsent.clear()
 
-    async def _read(self, connection: Any) -> None:
-        while True:
+    async def _read(self, connection: Any, *, until_answered: bool = False) -> None:
+        while self._in_flight or not until_answered:
             try:
                 reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
             except (ResponseError, BusyLoadingError) as error:
                 self._resolve_error(error)
+                if self._endpoint.is_elsewhere(error) and not until_answered:
+                    await self._leave(connection, error)
             else:
                 future = self._in_flight.popleft()
                 if not future.done():
                     future.set_result(reply)
 
+    async def _leave(self, connection: Any, cause: RedisError) -> None:
+        """Another server serves by now, and only a new connection finds it.
+
+        After what was written already has been answered: those calls were refused as this one was,
+        and did nothing, which is more than a connection that breaks would let us know.
+        """
+        self._connection = None
+        self._connected.clear()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await self._read(connection, until_answered=True)
+        raise _SentElsewhere(str(cause)) from cause
+
     def _resolve_error(self, error: RedisError) -> None:
         future = self._in_flight.popleft()
-        unavailable = is_unavailable(error)
         if not future.done():
             future.set_exception(
-                self._endpoint.unavailable("call", error) if unavailable else error
+                self._endpoint.unavailable("call", error)
+                if self._endpoint.is_unavailable(error)
+                else error
             )
-        if isinstance(error, ReadOnlyError):
-            # A replica: the primary is somewhere else by now, and only a new connection finds it.
-            raise RedisConnectionError(str(error)) from error
