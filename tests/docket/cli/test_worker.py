@@ -94,6 +94,16 @@ async def test_it_finds_task_modules_in_the_working_directory(
     assert await execution.get_result(timeout=PATIENCE) == "from here"
 
 
+async def test_dependencies_are_around_every_task(docket: Docket) -> None:
+    execution = await docket.add(cli_tasks.greet)("Ann")
+    around = ("--dependencies", "tests.support.cli_tasks:around")
+
+    code, output, _ = await run_docket("worker", *on(docket), *TASKS, *around, "--until-finished")
+
+    assert (code, output) == (0, "around\n")
+    assert await execution.get_result(timeout=PATIENCE) == "Hello, Ann!"
+
+
 async def test_an_unknown_task_goes_to_the_fallback(docket: Docket) -> None:
     docket.register(cli_tasks.anything, names=["retired"])
     execution = await docket.add("retired")(1, b=2)
@@ -170,6 +180,8 @@ async def test_json_lines_are_json_and_carry_the_task(docket: Docket) -> None:
         (("--tasks", "json:nothing"), r"--tasks: 'json:nothing': AttributeError: "),
         (("--tasks", "json:__name__"), r"--tasks: 'json:__name__': TypeError: "),
         (("--fallback-task", "json"), r"--fallback-task: 'json': ValueError: not of the form"),
+        (("--dependencies", "json"), r"--dependencies: 'json': ValueError: .*module:member"),
+        (("--dependencies", "json:decoder"), r"--dependencies: .*TypeError: .* not a module"),
         (
             ("--fallback-task", "tests.support.cli_tasks:not_a_function"),
             r"--fallback-task: .*TypeError: a str, not a function",
