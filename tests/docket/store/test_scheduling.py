@@ -2,11 +2,12 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from docket.store import scripts
+from docket.errors import ServerUnavailable
+from docket.store import patience, scripts
 from docket.store.pipeline import LostReply
 from tests.support.proxy import Do, calls, proxy_to
 from tests.support.store import Store, outcome, store_at
@@ -219,3 +220,29 @@ async def test_an_earlier_task_wakes_the_steward_and_a_later_one_does_not(store:
         async with store.connections.subscriber.listening("fence", woken.append):
             pass
         assert woken == [str(early.when).encode(), str(earliest.when).encode()]
+
+
+async def test_a_value_that_cannot_be_sent_is_told_to_who_waits(store: Store) -> None:
+    await store.add("before")
+    unsendable: Any = object()
+    with pytest.raises((TypeError, ValueError)):
+        await store.add("k", token=unsendable)
+
+
+async def test_a_refused_call_is_told_to_everybody_in_it(server: str, docket_name: str) -> None:
+    async with proxy_to(server) as proxy, store_at(proxy.url, docket_name) as store:
+        await store.add("before")
+        proxy.intercept(calls(scripts.SCHEDULE), Do.ANSWER, error="NOPERM no permission")
+        refused = await asyncio.gather(store.add("1"), store.add("2"), return_exceptions=True)
+        assert all("permission" in str(error) for error in refused)
+
+
+async def test_a_server_that_stays_away_ends_the_patience_of_an_add(
+    server: str, docket_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.1)
+    async with proxy_to(server) as proxy, store_at(proxy.url, docket_name) as store:
+        await store.add("before")
+        proxy.intercept(calls(scripts.SCHEDULE), Do.ANSWER, times=1000, error="LOADING loading")
+        with pytest.raises(ServerUnavailable, match="loading"):
+            await store.add("k")

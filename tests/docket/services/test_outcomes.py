@@ -1,0 +1,83 @@
+"""Outcomes as rows of the exchange script, and what each counts as."""
+
+import pickle
+
+import pytest
+
+from docket.codec import decode_call, decode_error, decode_result
+from docket.instrumentation import Counters
+from docket.lifecycle import (
+    Again,
+    Cancelled,
+    Completed,
+    Failed,
+    HandedBack,
+    Outcome,
+    Superseded,
+)
+from docket.services.outcomes import count, error_text, row_of, weight
+from tests.docket.services.test_runs import claim
+
+ROW = (b"k", b"sk", b"1")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "counter"),
+    [
+        (Completed(None), "C", "succeeded"),
+        (Failed(ValueError("x")), "F", "failed"),
+        (Again(1.5, 2), "A", "retried"),
+        (Cancelled(), "X", "cancelled"),
+        (HandedBack(), "H", None),
+        (Superseded(), "S", "superseded"),
+    ],
+)
+def test_every_outcome_has_its_kind_and_its_counter(
+    outcome: Outcome, kind: str, counter: str | None
+) -> None:
+    row = row_of(claim("k"), outcome)
+    assert row[:4] == (kind, *ROW)
+    counters = Counters()
+    count(counters, outcome)
+    counted = {name for name in Counters.__slots__ if getattr(counters, name) == 1}
+    assert counted == ({counter} if counter else set())
+
+
+def test_a_result_an_error_and_new_arguments_can_be_read_back() -> None:
+    completed = row_of(claim("k"), Completed({"a": 1}))
+    assert isinstance(completed[4], bytes)
+    assert decode_result(completed[4]) == {"a": 1}
+    failed = row_of(claim("k"), Failed(ValueError("broken")))
+    assert isinstance(failed[4], bytes)
+    assert str(decode_error(failed[4])) == "broken"
+    assert failed[5] == "ValueError: broken"
+    again = row_of(claim("k"), Again(1.5, 2, args=(1,), kwargs={"b": 2}))
+    assert again[4:6] == (1500, 2)
+    assert isinstance(again[6], bytes)
+    assert decode_call(again[6]) == ((1,), {"b": 2})
+    assert row_of(claim("k"), Again(0, 2))[6] == ""
+
+
+def test_the_weight_of_a_row_is_that_of_its_payloads() -> None:
+    big = bytes(1000)
+    assert weight(row_of(claim("k"), Completed(big))) >= 1000
+    assert weight(row_of(claim("k"), Again(0, 2, args=(big,)))) >= 1000
+    assert weight(row_of(claim("k"), Cancelled())) == 0
+
+
+def test_the_text_of_an_error_is_bounded_and_always_there() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    assert error_text(Mute()).startswith("Mute: ")
+    assert len(error_text(ValueError("x" * 10_000))) <= 4096
+
+
+def test_what_cannot_be_pickled_is_raised_for_the_exchanger_to_fail_the_task_with() -> None:
+    class Stubborn:
+        def __reduce__(self) -> tuple[object, ...]:
+            raise pickle.PicklingError("never")
+
+    with pytest.raises(pickle.PicklingError):
+        row_of(claim("k"), Completed(Stubborn()))

@@ -1,0 +1,62 @@
+"""The runs of a worker: slots, suspects, leases, and what is told of them."""
+
+import asyncio
+
+import pytest
+
+from docket.services.runs import Consumer, Run, Runs
+from docket.store.records import Claim
+
+pytestmark = pytest.mark.anyio
+
+
+def claim(key: str, deaths: int = 0) -> Claim:
+    name = key.encode()
+    return Claim(name, b"s" + name, b"1", b"f", b"call", 0, 1, deaths, None, None, 0)
+
+
+def test_a_consumers_name_is_never_used_again() -> None:
+    consumer = Consumer("w")
+    first, consumer.epoch = consumer.name, 7
+    consumer.renew()
+    assert consumer.name != first
+    assert consumer.name.startswith("w.")
+    assert consumer.epoch == 1
+
+
+def test_a_reported_run_frees_its_slot_and_keeps_its_lease_until_it_is_acknowledged() -> None:
+    runs, run = Runs(), Run(claim("k"))
+    runs.add(run)
+    assert (runs.active, len(runs), runs.get(b"sk")) == (1, 1, run)
+    assert [task.key for task in runs.running_tasks()] == ["k"]
+
+    runs.report(run)
+    assert runs.active == 0
+    assert runs.leases() == [(b"k", b"sk", b"1")]
+    assert runs.entries() == [b"sk"]
+    assert runs.running_tasks() == []
+
+    runs.remove(run)
+    runs.remove(run)
+    assert runs.leases() == []
+    assert runs.get(b"sk") is None
+
+
+def test_a_suspect_counts_until_its_outcome_is_known() -> None:
+    runs, suspect = Runs(), Run(claim("k", deaths=1))
+    runs.add(Run(claim("other")))
+    assert not runs.has_suspect
+    runs.add(suspect)
+    assert runs.has_suspect
+    runs.report(suspect)
+    assert not runs.has_suspect
+
+
+async def test_the_key_of_a_run_is_found_by_the_asyncio_task_that_executes_it() -> None:
+    runs, run = Runs(), Run(claim("k"))
+    runs.add(run)
+    task = asyncio.current_task()
+    assert task is not None
+    assert runs.key_of(task) is None
+    run.task = task
+    assert runs.key_of(task) == "k"
