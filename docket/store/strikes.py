@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -74,10 +75,11 @@ class StrikeStream:
             while True:
                 grown.clear()
                 await self._read_patiently(take)
-                try:
-                    await asyncio.wait_for(grown.wait(), RECHECK_SECONDS)
-                except TimeoutError:
-                    continue
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the
+                # event, and a docket that is closed right after a strike never ended.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RECHECK_SECONDS):
+                        await grown.wait()
 
     async def _read_patiently(self, take: Take) -> None:
         failures = 0

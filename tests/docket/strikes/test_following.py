@@ -257,3 +257,27 @@ async def test_a_fault_that_ends_the_following_is_logged(
 
     assert not strikes.is_loaded
     await strikes.close()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_list_that_is_closed_as_a_strike_is_heard_is_closed(
+    docket: Docket, server: str, turns: int
+) -> None:
+    strikes = StrikeList(server, docket.name)
+    closing: list[asyncio.Task[None]] = []
+
+    async def close_after_turns() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await strikes.close()
+
+    def close(_payload: bytes | None) -> None:
+        closing.append(asyncio.create_task(close_after_turns()))
+
+    subscriber = docket.connections.subscriber
+    await strikes.connect()
+    async with subscriber.listening(docket.keys.strikes_channel, close):
+        await docket.strike("task")
+        await until(lambda: bool(closing))
+
+        await soon(closing[0])
