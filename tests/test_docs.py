@@ -29,9 +29,6 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 #: Blocks of these languages are shown, not run.
 SHOWN = {"text"}
 
-#: Named in the code, not used yet.
-KEYS_TO_COME = {"strikes"}
-
 #: Where the README's example keeps its data.
 README_FOLDER = "/tmp/greetings"
 
@@ -158,7 +155,7 @@ def test_every_key_of_the_architecture_is_one_of_the_code_and_its_type_is_said_t
     documented = {name for row in rows for name in re.findall(r"`\{d\}:([a-z-]+)", row)}
     code = set(re.findall(r'self\.key\(f?"([a-z-]+)', _text("docket/store/keys.py")))
     assert documented - code == set()
-    assert code - documented <= KEYS_TO_COME
+    assert code <= documented
 
 
 def test_every_block_is_of_a_language_that_is_checked_or_only_shown() -> None:

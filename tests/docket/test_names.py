@@ -8,6 +8,7 @@ import docket
 
 NAMES = {
     "__version__",
+    "Agenda",
     "CallArgument",
     "CurrentDocket",
     "CurrentExecution",
@@ -23,15 +24,26 @@ NAMES = {
     "Logged",
     "Progress",
     "Retry",
+    "StrikeList",
     "TaskArgument",
+    "TaskCall",
     "TaskKey",
     "TaskLogger",
     "Timeout",
     "Worker",
+    "testing",
 }
 
 MODULES = {
-    "docket.docket": {"Docket"},
+    "docket.docket": {"Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo"},
+    "docket.agenda": {"Agenda"},
+    "docket.strikelist": {"Operator", "Restore", "Strike", "StrikeInstruction", "StrikeList"},
+    "docket.testing": {
+        "assert_no_tasks",
+        "assert_task_count",
+        "assert_task_not_scheduled",
+        "assert_task_scheduled",
+    },
     "docket.execution": {
         "Disposition",
         "Execution",
