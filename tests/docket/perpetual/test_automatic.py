@@ -152,6 +152,18 @@ async def test_one_that_only_failed_is_seeded_again(docket: Docket) -> None:
     assert (execution.state, execution.generation) == (ExecutionState.QUEUED, 2)
 
 
+async def test_a_stricken_one_is_not_seeded(docket: Docket) -> None:
+    ran, other = Ran(), Ran()
+    docket.register(ran.task)
+    docket.register(other.task, names=["other"])
+    await docket.strike("automatic")
+
+    await Seeder(docket).seed()
+
+    assert await docket.get_execution("automatic") is None
+    assert (await found(docket, "other")).state is ExecutionState.QUEUED
+
+
 async def test_a_function_with_several_names_is_one_task(docket: Docket) -> None:
     ran = Ran()
     docket.register(ran.task, names=["other", "automatic", "third"])

@@ -218,10 +218,10 @@ async def test_the_successor_is_a_new_execution_with_fresh_fields(docket: Docket
         execution = perpetual.execution.get()
         await execution.progress.set_message("of the first run")
 
-    execution = await docket.add(task, key="k")()
+    await docket.add(task, key="k")()
     await run_once(docket)
 
-    await execution.sync()
+    execution = await found(docket, "k")
     assert (execution.generation, execution.attempt) == (2, 1)
     assert execution.worker is execution.started_at is execution.completed_at is None
     assert execution.progress.message is None

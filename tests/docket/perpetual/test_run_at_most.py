@@ -92,3 +92,12 @@ def test_an_outcome_is_bound_only_when_nothing_is_left() -> None:
     assert allowance.bound("k", HandedBack()) == HandedBack()
     assert allowance.bound("free", again) is again
     assert not allowance.take("k")
+
+
+def test_a_run_that_its_limits_withheld_is_given_back() -> None:
+    allowance = Allowance({"k": 1})
+    assert allowance.take("k")
+    allowance.give_back("k")
+    allowance.give_back("free")
+    assert allowance.take("k")
+    assert not allowance.take("k")
