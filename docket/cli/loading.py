@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -31,27 +31,6 @@ def load(option: str, path: str, loader: Callable[[str], T]) -> T:
         return loader(path)
     except Exception as error:
         raise click.BadParameter(f"{path!r}: {_in_one_line(error)}", param_hint=option) from error
-
-
-def load_attribute(path: str) -> Any:
-    """The object at `module:attribute`.
-
-    Raises:
-        ValueError: the path is not of that form.
-        ImportError, AttributeError, or what the module raises.
-    """
-    module, colon, attribute = path.partition(":")
-    if not (module and colon and attribute):
-        raise ValueError("not of the form module:attribute")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def load_function(path: str) -> Callable[..., Any]:
-    """The function at `module:attribute`; raises as `load_attribute`, and TypeError."""
-    function = load_attribute(path)
-    if not callable(function):
-        raise TypeError(f"a {type(function).__name__}, not a function")
-    return function
 
 
 def _in_one_line(error: Exception) -> str:

@@ -10,8 +10,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def docket_options(command: Command) -> Command:
     """`--docket` and `--url`: which docket a command is about."""
+    return _docket_options(command)
+
+
+def docket_options_with_letters(command: Command) -> Command:
+    """The same, and `-d` and `-u` for them."""
+    return _docket_options(command, "-d", "-u")
+
+
+def _docket_options(command: Command, *letters: str) -> Command:
     name = click.option(
         "--docket",
+        *letters[:1],
         "docket_name",
         envvar="DOCKET_NAME",
         default="docket",
@@ -22,6 +32,7 @@ def docket_options(command: Command) -> Command:
     )
     url = click.option(
         "--url",
+        *letters[1:],
         envvar="DOCKET_URL",
         default="redis://localhost:6379/0",
         metavar="URL",
@@ -53,3 +64,17 @@ def logging_options(command: Command) -> Command:
         help="Shape of a log line.",
     )
     return level(shape(command))
+
+
+def tasks_option(command: Command) -> Command:
+    """`--tasks`: collections of task functions."""
+    return click.option(
+        "--tasks",
+        envvar="DOCKET_TASKS",
+        multiple=True,
+        default=["docket.tasks:standard_tasks"],
+        metavar="MODULE:COLLECTION",
+        show_default=True,
+        show_envvar=True,
+        help="Collection of task functions to register; may be given more than once.",
+    )(command)

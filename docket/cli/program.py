@@ -2,8 +2,13 @@
 
 import click
 
+from docket.cli.clear import clear
+from docket.cli.snapshot import snapshot
+from docket.cli.strikes import restore, strike
+from docket.cli.tasks import tasks
 from docket.cli.version import version
 from docket.cli.worker import worker
+from docket.cli.workers import workers
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -11,5 +16,5 @@ def main() -> None:
     """Background tasks for asyncio on Redis or Valkey."""
 
 
-main.add_command(version)
-main.add_command(worker)
+for command in (version, worker, strike, restore, clear, snapshot, tasks, workers):
+    main.add_command(command)

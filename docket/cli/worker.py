@@ -12,11 +12,12 @@ import uvloop
 
 from docket.cli import logs
 from docket.cli.durations import DURATION
-from docket.cli.loading import load, load_function, trust_working_directory
-from docket.cli.options import docket_options, logging_options
+from docket.cli.loading import load, trust_working_directory
+from docket.cli.options import docket_options, logging_options, tasks_option
 from docket.dependencies import named_dependencies
 from docket.docket import Docket
 from docket.errors import DocketError
+from docket.loading import load_function
 from docket.worker import Worker
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,14 +43,7 @@ class Assignment:
 
 @click.command()
 @docket_options
-@_option(
-    "--tasks",
-    envvar="DOCKET_TASKS",
-    multiple=True,
-    default=["docket.tasks:standard_tasks"],
-    metavar="MODULE:COLLECTION",
-    help="Collection of task functions to run; may be given more than once.",
-)
+@tasks_option
 @_option("--name", default=None, help="Name of the worker; by default hostname#pid.")
 @_option("--concurrency", type=click.IntRange(min=1), default=10, help="Most tasks at once.")
 @_option(

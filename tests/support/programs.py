@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = 40.0
 
 
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Of a program: ours without what speaks to docket, and `extra`."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("DOCKET_")}
     return {**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **extra}
 
@@ -29,7 +30,7 @@ async def run_docket(
         done = await anyio.run_process(
             [sys.executable, "-m", "docket", *arguments],
             cwd=cwd,
-            env=_environment(env or {}),
+            env=environment(env or {}),
             check=False,
         )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
@@ -74,7 +75,7 @@ class Program:
 async def docket_program(*arguments: str) -> AsyncIterator[Program]:
     """The program while it runs; killed at the end if it still does."""
     process = await anyio.open_process(
-        [sys.executable, "-m", "docket", *arguments], cwd=ROOT, env=_environment({})
+        [sys.executable, "-m", "docket", *arguments], cwd=ROOT, env=environment({})
     )
     async with process:
         try:

@@ -1,9 +1,12 @@
 """Fixtures of the program's tests."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
+
+from docket import Docket
+from tests.support import cli_tasks
 
 
 @pytest.fixture
@@ -12,3 +15,18 @@ def unused_port() -> Iterator[int]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
+
+
+@pytest.fixture
+async def docket(server: str, docket_name: str) -> AsyncGenerator[Docket]:
+    """An open docket that knows the tasks of the programs."""
+    async with Docket(name=docket_name, url=server) as docket:
+        for task in cli_tasks.tasks:
+            docket.register(task)
+        yield docket
+
+
+@pytest.fixture
+def on(docket: Docket) -> tuple[str, ...]:
+    """The options that name this docket."""
+    return ("--docket", docket.name, "--url", docket.url)

@@ -1,0 +1,19 @@
+"""`docket clear`."""
+
+import click
+
+from docket.cli.opening import on_docket
+from docket.cli.options import docket_options
+from docket.docket import Docket
+
+
+@click.command()
+@docket_options
+def clear(docket_name: str, url: str) -> None:
+    """Cancel all queued and scheduled tasks; what runs is left alone."""
+
+    async def act(docket: Docket) -> None:
+        cleared = await docket.clear()
+        click.echo(f"Cleared {cleared} tasks from docket {docket.name!r}")
+
+    on_docket(docket_name, url, act)

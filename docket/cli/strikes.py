@@ -1,0 +1,114 @@
+"""`docket strike` and `docket restore`."""
+
+import ast
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import click
+
+from docket.cli.opening import on_docket
+from docket.cli.options import docket_options
+from docket.docket import Docket
+from docket.strikes import Operator
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_ANY = "*"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is struck: None stands for every function, or every call of it."""
+
+    function: str | None
+    parameter: str | None
+    operator: Operator
+    value: Hashable
+
+    def __str__(self) -> str:
+        shown = self.function or "(all tasks)"
+        if self.parameter is None:
+            return shown
+        return f"{shown} {self.parameter} {self.operator.value} {self.value!r}"
+
+
+def _arguments(command: Command) -> Command:
+    operators = [operator.value for operator in Operator]
+    for argument in (
+        click.argument("value", required=False, default=None),
+        click.argument("operator", default="==", type=click.Choice(operators)),
+        click.argument("parameter", default=_ANY),
+        click.argument("function", default=_ANY),
+    ):
+        command = argument(command)
+    return docket_options(command)
+
+
+@click.command()
+@_arguments
+def strike(docket_name: str, url: str, **arguments: str | None) -> None:
+    """Strike tasks: they are neither scheduled nor run until they are restored.
+
+    FUNCTION is the name of a task and PARAMETER one of its parameters, * for all; VALUE is what its
+    argument is compared with, a Python literal or text. For `between` it is a pair: (1, 5).
+    """
+    condition = _condition(**arguments)
+
+    async def act(docket: Docket) -> None:
+        click.echo(f"Striking {condition}")
+        await docket.strike(
+            condition.function, condition.parameter, condition.operator, condition.value
+        )
+
+    on_docket(docket_name, url, act)
+
+
+@click.command()
+@_arguments
+def restore(docket_name: str, url: str, **arguments: str | None) -> None:
+    """Take back a strike that was issued with the same arguments."""
+    condition = _condition(**arguments)
+
+    async def act(docket: Docket) -> None:
+        click.echo(f"Restoring {condition}")
+        await docket.restore(
+            condition.function, condition.parameter, condition.operator, condition.value
+        )
+
+    on_docket(docket_name, url, act)
+
+
+def _condition(
+    function: str | None, parameter: str | None, operator: str | None, value: str | None
+) -> Condition:
+    function = None if function == _ANY else function
+    parameter = None if parameter == _ANY else parameter
+    if not function and not parameter:
+        raise click.BadParameter("Must provide either a function and/or a parameter")
+    literal = _literal(value)
+    chosen = Operator(operator)
+    if chosen is Operator.BETWEEN and not _is_pair(literal):
+        raise click.BadParameter("between needs a pair of values: (1, 5)", param_hint="VALUE")
+    return Condition(function, parameter, chosen, literal)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(cast("tuple[object, ...]", value)) == 2
+
+
+def _literal(text: str | None) -> Hashable:
+    if text is None:
+        return None
+    try:
+        value = ast.literal_eval(text)
+        hash(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    except TypeError as error:
+        raise click.BadParameter(
+            f"{text} cannot be compared with: a strike's value is a number, text, a date's text, "
+            "or a tuple of those",
+            param_hint="VALUE",
+        ) from error
+    return value

@@ -1,0 +1,112 @@
+"""`docket snapshot`."""
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from docket import Docket, Worker
+from docket.clock import now
+from tests.support import cli_tasks
+from tests.support.dockets import Gate, at_work, soon
+from tests.support.programs import run_docket
+from tests.support.terminals import run_docket_on_terminal
+
+pytestmark = pytest.mark.anyio
+
+MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"
+
+
+async def test_it_shows_what_waits(docket: Docket, on: tuple[str, ...]) -> None:
+    await docket.add(cli_tasks.greet, key="due")("Ann")
+    await docket.add(cli_tasks.greet, now() + timedelta(minutes=30), key="soon")("Ann")
+    await docket.add(cli_tasks.anything, now() + timedelta(days=2), key="much later")()
+
+    code, output, errors = await run_docket("snapshot", *on)
+
+    assert (code, errors) == (0, "")
+    lines = output.splitlines()
+    assert lines[0] == f"Docket: {docket.name!r}"
+    assert re.fullmatch(f"as of {MOMENT}", lines[1])
+    assert lines[2] == "0 workers, 0/3 running"
+    assert lines[3].split() == ["When", "Function", "Key", "Worker", "Started"]
+    assert re.fullmatch(r"0:00:0\d(\.\d+)? ago +greet +due", lines[4])
+    assert re.fullmatch(r"in 0:29:\d\d(\.\d+)? +greet +soon", lines[5])
+    assert re.fullmatch(rf"at {MOMENT} +anything +much later", lines[6])
+    assert len(lines) == 7
+
+
+async def test_it_shows_what_runs_and_counts_by_function(
+    docket: Docket, on: tuple[str, ...]
+) -> None:
+    gate = Gate()
+
+    async def hold() -> None:
+        await gate.pass_through()
+
+    await docket.add(hold, key="held")()
+    async with at_work(Worker(docket, name="busy", concurrency=1)):
+        await soon(gate.reached.wait())
+        await docket.add(hold, key="waits")()
+        await docket.add(cli_tasks.greet, now() + timedelta(days=2))("Ann")
+
+        _, output, _ = await run_docket("snapshot", *on, "--stats")
+
+        gate.opened.set()
+    overview, statistics = output.split("\n\n")
+    assert "1 workers, 1/3 running" in overview
+    assert re.search(r"hold +held +busy +0:00:\d\d(\.\d+)? ago\n", overview)
+    title, headings, *rows = statistics.splitlines()
+    assert title == "Task Count Statistics by Function"
+    assert re.split("  +", headings) == [
+        *("Function", "Total", "Running", "Queued", "Oldest Queued", "Latest Queued"),
+    ]
+    assert re.fullmatch(r"hold +2 +1 +1 +0:00:\d\d(\.\d+)? ago +0:00:\d\d(\.\d+)? ago", rows[0])
+    assert re.fullmatch(rf"greet +1 +0 +1 +at {MOMENT} +at {MOMENT}", rows[1])
+
+
+async def test_a_function_that_only_runs_has_no_queued_times(
+    docket: Docket, on: tuple[str, ...]
+) -> None:
+    gate = Gate()
+
+    async def hold() -> None:
+        await gate.pass_through()
+
+    await docket.add(hold)()
+    async with at_work(Worker(docket)):
+        await soon(gate.reached.wait())
+        _, output, _ = await run_docket("snapshot", *on, "--stats")
+        gate.opened.set()
+
+    assert re.fullmatch(r"hold +1 +1 +0", output.splitlines()[-1])
+
+
+async def test_a_key_of_any_characters_stays_on_its_line(
+    docket: Docket, on: tuple[str, ...]
+) -> None:
+    await docket.add(cli_tasks.greet, key="two\nlines")("Ann")
+
+    _, output, _ = await run_docket("snapshot", *on)
+
+    assert output.splitlines()[-1].endswith(r"'two\nlines'")
+
+
+async def test_task_collections_are_registered_or_refused(on: tuple[str, ...]) -> None:
+    good = await run_docket("snapshot", *on, "--tasks", "tests.support.cli_tasks:tasks")
+    bad = await run_docket("snapshot", *on, "--tasks", "no_such_module:tasks")
+
+    assert good[0] == 0
+    assert bad[0] == 2
+    assert "--tasks: 'no_such_module:tasks': ModuleNotFoundError" in bad[2]
+
+
+async def test_on_a_terminal_it_is_a_table_with_lines(docket: Docket, on: tuple[str, ...]) -> None:
+    await docket.add(cli_tasks.greet, key="[bold]due")("Ann")
+
+    code, output = await run_docket_on_terminal("snapshot", *on, "--stats")
+
+    assert code == 0
+    assert "0 workers, 0/1 running" in output
+    assert "│ [bold]due │" in output
+    assert "Task Count Statistics by Function" in output

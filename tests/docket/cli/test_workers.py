@@ -1,0 +1,65 @@
+"""`docket workers`."""
+
+import re
+
+import pytest
+
+from docket import Docket, Worker
+from tests.support.dockets import at_work
+from tests.support.programs import run_docket
+from tests.support.terminals import run_docket_on_terminal
+
+pytestmark = pytest.mark.anyio
+
+SEEN = r"(0:00:\d\d(\.\d+)? ago|in 0:00:00(\.\d+)?)"
+
+
+async def test_workers_are_listed_with_what_they_can_run(
+    docket: Docket, on: tuple[str, ...]
+) -> None:
+    async with at_work(Worker(docket, name="one")), at_work(Worker(docket, name="two")):
+        code, output, errors = await run_docket("workers", "ls", *on)
+
+    assert (code, errors) == (0, "")
+    title, headings, *rows = output.splitlines()
+    assert title == f"Workers in Docket: {docket.name}"
+    assert headings.split("  ")[0] == "Name"
+    assert len(rows) == 2
+    for row, name in zip(rows, ("one", "two"), strict=True):
+        assert re.fullmatch(rf"{name} +{SEEN} +{', '.join(sorted(docket.tasks))}", row)
+
+
+async def test_workers_for_a_task_are_those_that_know_it(
+    docket: Docket, server: str, on: tuple[str, ...]
+) -> None:
+    async with (
+        Docket(docket.name, server) as other,
+        at_work(Worker(docket, name="knows")),
+        at_work(Worker(other, name="does-not")),
+    ):
+        _, output, _ = await run_docket("workers", "for-task", *on, "greet")
+        _, all_know, _ = await run_docket("workers", "for-task", *on, "trace")
+
+    assert output.startswith("Workers for Task: greet\n")
+    assert "knows" in output
+    assert "does-not" not in output
+    assert "does-not" in all_know
+
+
+async def test_a_docket_without_workers_has_a_table_without_rows(
+    docket: Docket, on: tuple[str, ...]
+) -> None:
+    _, output, _ = await run_docket("workers", "ls", *on)
+
+    assert output == f"Workers in Docket: {docket.name}\nName  Last Seen  Tasks\n"
+
+
+async def test_on_a_terminal_the_table_has_lines_around_it(
+    docket: Docket, on: tuple[str, ...]
+) -> None:
+    async with at_work(Worker(docket, name="[red]one[/red]")):
+        code, output = await run_docket_on_terminal("workers", "ls", *on)
+
+    assert code == 0
+    assert "│ [red]one[/red] │" in output
+    assert "┏━━" in output
