@@ -1,58 +1,101 @@
-"""What a worker counts, as plain numbers that a runtime can carry between processes and sum."""
+"""What can be seen of a process from outside: its metrics, and whether its workers can claim."""
 
-from bisect import bisect_left
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-#: Upper bounds of the histogram buckets, in seconds; one more bucket takes what is above.
-DURATION_BUCKETS: tuple[float, ...] = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    300.0,
-    1800.0,
-)
+from collections.abc import Generator
+from contextlib import contextmanager
+from http import HTTPStatus
 
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client.registry import CollectorRegistry
 
-@dataclass(slots=True)
-class Histogram:
-    """Observations in seconds, counted by bucket (not cumulative)."""
+from docket.counting import DURATION_BUCKETS, Counters, Histogram
+from docket.ledger import LEDGER
+from docket.metrics import Beside, DocketCollector
+from docket.probes import Answer, serving
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BUCKETS) + 1))
-    sum: float = 0.0
+__all__ = [
+    "COLLECTOR",
+    "DURATION_BUCKETS",
+    "Counters",
+    "Histogram",
+    "health",
+    "healthcheck_server",
+    "metrics_server",
+    "metrics_text",
+]
 
-    def observe(self, seconds: float) -> None:
-        """Count one observation."""
-        self.counts[bisect_left(DURATION_BUCKETS, seconds)] += 1
-        self.sum += seconds
+#: On all interfaces, as a probe from outside the container needs it.
+EVERYWHERE = "0.0.0.0"  # noqa: S104
+
+#: The metrics of this process, for whoever has an endpoint of their own:
+#: `prometheus_client.REGISTRY.register(COLLECTOR)`.
+COLLECTOR = DocketCollector(LEDGER)
 
 
-@dataclass(slots=True)
-class Counters:
-    """What happened in one worker since it started; nothing in it ever goes down.
+def health() -> tuple[bool, str]:
+    """Whether the workers of this process can claim tasks at this moment, and what to say of it.
 
-    duration: of runs. punctuality: from the instant a task was due to its claim.
+    Not if one of them cannot (its server is away, its event loop is blocked, it was told to stop),
+    nor if none is running.
     """
+    posts = LEDGER.posts()
+    if not posts:
+        return False, "no worker runs in this process"
+    for post in posts:
+        obstacle = post.standing.obstacle
+        if obstacle is not None:
+            return False, f"worker {post.worker} cannot claim: {obstacle}"
+    return True, "OK"
 
-    started: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    retried: int = 0
-    perpetuated: int = 0
-    redelivered: int = 0
-    superseded: int = 0
-    stricken: int = 0
-    cancelled: int = 0
-    duration: Histogram = field(default_factory=Histogram)
-    punctuality: Histogram = field(default_factory=Histogram)
+
+@contextmanager
+def healthcheck_server(port: int | None = None, host: str = EVERYWHERE) -> Generator[int | None]:
+    """Serve `health` by HTTP while the context lasts: 200 and `OK`, or 503 and the reason.
+
+    Args:
+        port: to listen on, every path is answered; 0 takes a free one; None serves nothing.
+        host: name or address of the interface.
+
+    Returns:
+        A context manager, which gives the port.
+
+    Raises:
+        CannotListen: (an OSError) the port is taken.
+    """
+    if port is None:
+        yield None
+        return
+    with serving("health checks", host, port, _health_answer) as taken:
+        yield taken
+
+
+@contextmanager
+def metrics_server(port: int | None = None, host: str = EVERYWHERE) -> Generator[int | None]:
+    """Serve the metrics of this process by HTTP, in the format of Prometheus, while the context
+    lasts: docket's, and those of prometheus_client's own registry.
+
+    The arguments, and what is raised, are those of `healthcheck_server`.
+    """
+    if port is None:
+        yield None
+        return
+    with serving("metrics", host, port, _metrics_answer) as taken:
+        yield taken
+
+
+def metrics_text() -> bytes:
+    """What `metrics_server` serves."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Beside(COLLECTOR, REGISTRY))
+    return generate_latest(registry)
+
+
+def _health_answer() -> Answer:
+    is_well, words = health()
+    status = HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
+    return Answer(status, words.encode(errors="replace"))
+
+
+def _metrics_answer() -> Answer:
+    return Answer(HTTPStatus.OK, metrics_text(), CONTENT_TYPE_LATEST)

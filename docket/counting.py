@@ -1,0 +1,156 @@
+"""What a worker and a docket count: plain numbers, cheap to raise, made into metrics when asked.
+
+Raised on the event loop only, and read by anyone: a reader on another thread sees each number as
+it was at some instant, never one that goes down.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field, fields
+
+#: Upper bounds of the histogram buckets, in seconds; one more bucket takes what is above.
+DURATION_BUCKETS: tuple[float, ...] = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    1800.0,
+)
+
+#: Most task names that are counted apart; names come with the tasks, so anybody may make up more.
+MAX_NAMES = 500
+#: What all others are counted as.
+OTHERS = "(others)"
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Observations in seconds, counted by bucket (not cumulative)."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BUCKETS) + 1))
+    sum: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(DURATION_BUCKETS, seconds)] += 1
+        self.sum += seconds
+
+    def add(self, other: "Histogram") -> None:
+        """Count what another one has counted."""
+        for index, count in enumerate(other.counts):
+            self.counts[index] += count
+        self.sum += other.sum
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened in one worker since it started; nothing in it ever goes down.
+
+    duration: of runs. punctuality: from the instant a task was due to its claim.
+    """
+
+    started: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    retried: int = 0
+    perpetuated: int = 0
+    redelivered: int = 0
+    superseded: int = 0
+    stricken: int = 0
+    cancelled: int = 0
+    duration: Histogram = field(default_factory=Histogram)
+    punctuality: Histogram = field(default_factory=Histogram)
+
+    def add(self, other: "Counters") -> None:
+        """Count what another one has counted."""
+        for name in PLAIN_COUNTERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.duration.add(other.duration)
+        self.punctuality.add(other.punctuality)
+
+
+#: The plain numbers of `Counters`.
+PLAIN_COUNTERS: tuple[str, ...] = tuple(
+    entry.name for entry in fields(Counters) if entry.type in (int, "int")
+)
+
+
+class Tally:
+    """The counters of one worker, by task: sums are made when they are asked for, not counted."""
+
+    def __init__(self) -> None:
+        self._by_task: dict[bytes, Counters] = {}
+
+    def of(self, function: bytes) -> Counters:
+        """Where to count what happens to a task of this name."""
+        counters = self._by_task.get(function)
+        return self._begin(function) if counters is None else counters
+
+    def _begin(self, function: bytes) -> Counters:
+        if len(self._by_task) >= MAX_NAMES:
+            function = OTHERS.encode()
+        return self._by_task.setdefault(function, Counters())
+
+    def by_task(self) -> list[tuple[str, Counters]]:
+        """The counters of each task, by its name; the very ones that are counted in."""
+        # One copy in one step: the loop may begin to count another task at any moment.
+        return [(name.decode(errors="replace"), at) for name, at in list(self._by_task.items())]
+
+    def add(self, other: "Tally") -> None:
+        """Count what another one has counted."""
+        for name, counters in other.by_task():
+            self.of(name.encode()).add(counters)
+
+    def total(self) -> Counters:
+        """The sum over all tasks, as it is now."""
+        total = Counters()
+        for counters in list(self._by_task.values()):
+            total.add(counters)
+        return total
+
+
+@dataclass(slots=True)
+class Scheduled:
+    """What this process has put on a docket: `scheduled` is the sum of both, and what was put
+    there by hand."""
+
+    added: int = 0
+    replaced: int = 0
+    scheduled: int = 0
+
+
+class Producer:
+    """What this process has asked of one docket.
+
+    Attributes:
+        cancelled: tasks that `Docket.cancel` took off it before they ran.
+        cleared: tasks that `Docket.clear` took off it.
+    """
+
+    def __init__(self) -> None:
+        self._by_task: dict[str, Scheduled] = {}
+        self.cancelled = 0
+        self.cleared = 0
+
+    def of(self, function_name: str) -> Scheduled:
+        """Where to count what is scheduled of a task."""
+        counters = self._by_task.get(function_name)
+        if counters is None:
+            known = len(self._by_task) < MAX_NAMES
+            counters = self._by_task.setdefault(function_name if known else OTHERS, Scheduled())
+        return counters
+
+    def by_task(self) -> list[tuple[str, Scheduled]]:
+        """The counters of each task, by its name."""
+        return list(self._by_task.items())

@@ -1,0 +1,35 @@
+"""How much waits on a docket, by a few commands that cost the server nothing."""
+
+import asyncio
+
+from redis.exceptions import ResponseError
+
+from docket.ledger import Depths
+from docket.store.keys import Keys
+from docket.store.pipeline import Pipeline
+
+
+async def depths(pipeline: Pipeline, keys: Keys, patience_seconds: float) -> Depths:
+    """How many tasks are due and wait for a worker, and how many are for later.
+
+    Raises:
+        ServerUnavailable: the server is away for longer than `patience_seconds`.
+    """
+    streams = (keys.stream, keys.front, keys.suspects)
+    # In one turn of the loop: one round trip.
+    lengths = [pipeline.command("XLEN", s, patience_seconds=patience_seconds) for s in streams]
+    later = pipeline.command("ZCARD", keys.queue, patience_seconds=patience_seconds)
+    claimed = [_claimed(pipeline, stream, patience_seconds) for stream in streams]
+    values: list[int] = await asyncio.gather(*lengths, *claimed, later)
+    return Depths(max(0, sum(values[:3]) - sum(values[3:6])), values[6])
+
+
+async def _claimed(pipeline: Pipeline, stream: str, patience_seconds: float) -> int:
+    """Entries of a stream that a worker has."""
+    try:
+        summary = await pipeline.command(
+            "XPENDING", stream, "workers", patience_seconds=patience_seconds
+        )
+    except ResponseError:
+        return 0  # No stream or no group yet: nobody has claimed from it.
+    return summary[0]
