@@ -5,16 +5,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from docket import Disposition, Docket, Execution, ExecutionState, Worker
+from docket import ConcurrencyLimit, Disposition, Docket, Execution, ExecutionState, Worker
 from docket.errors import ExecutionCancelled
 from tests.support.dockets import Gate, at_work, finish, found, result_of, soon
-from tests.support.store import store_at
+from tests.support.store import store_at, until
 
 pytestmark = pytest.mark.anyio
 
 
 async def echo(value: object = None) -> object:
     return value
+
+
+async def all_wait(docket: Docket, count: int) -> bool:
+    """Whether so many tasks were claimed and wait for a slot: then they stand in the queue."""
+    return await docket.connections.client().zcard(docket.queue_key) == count
 
 
 def in_an_hour() -> datetime:
@@ -118,6 +123,36 @@ async def test_redelivered_and_suspect_tasks_are_cleared_too(server: str, docket
 
         state = await store.state()
         assert (state.places, state.pending, state.faults()) == ({}, {}, [])
+
+
+async def test_tasks_that_wait_for_a_slot_are_cleared_and_leave_their_places(
+    docket: Docket,
+) -> None:
+    gate = Gate()
+
+    async def one_at_a_time(
+        n: int, limit: ConcurrencyLimit = ConcurrencyLimit(max_concurrent=1)
+    ) -> int:
+        await gate.pass_through(n)
+        return n
+
+    async with Worker(docket) as worker, at_work(worker):
+        first = await docket.add(one_at_a_time)(0)
+        await soon(gate.reached.wait())
+        waiting = await docket.add_many([docket.call(one_at_a_time)(n) for n in (1, 2, 3)])
+        await until(lambda: all_wait(docket, 3), "that all wait for the slot")
+
+        assert await docket.clear() == 3
+
+        places = docket.connections.client().scan_iter(f"{docket.prefix}:waiting*")
+        assert [key async for key in places] == []
+        gate.opened.set()
+        assert await result_of(first) == 0
+        for execution in waiting:
+            with pytest.raises(ExecutionCancelled):
+                await result_of(execution)
+        assert await result_of(await docket.add(one_at_a_time)(4)) == 4
+        assert gate.arrivals == [0, 4]
 
 
 async def test_what_a_record_no_longer_names_is_swept_out_and_not_counted(docket: Docket) -> None:
