@@ -15,139 +15,152 @@
 --   d when its debounce is over, by scope                 r rates it was told to come back for
 --
 -- A task that waits for a slot is `scheduled` and stands in the queue with a time that no datetime can name.
-local HOLDS, SLOTS, LINE = PREFIX .. ':holds', PREFIX .. ':slots:', PREFIX .. ':waiting:'
+local HOLDS = PREFIX .. ':holds'
 local NEVER = 253402300800000
 local woken = 0
 
-local function has_room(wish, order)
-  local scope, size = wish[1], wish[2]
-  local held = redis.call('HLEN', SLOTS .. scope)
-  return held < size and held + redis.call('ZCOUNT', LINE .. scope, '-inf', '(' .. order) < size
-end
-
-local function take_slots(entry, key, wishes)
-  local scopes = {}
-  for i, wish in ipairs(wishes) do
-    redis.call('HSET', SLOTS .. wish[1], entry, key)
-    scopes[i] = wish[1]
+-- Made on first use: to make functions anew in each call is what a short script spends its time on, and hardly any call
+-- needs these.
+local made
+local function limiting()
+  if made then
+    return made
   end
-  redis.call('HSET', HOLDS, entry, cmsgpack.pack(scopes))
-end
+  local SLOTS, LINE = PREFIX .. ':slots:', PREFIX .. ':waiting:'
 
--- Who waits under a key, or nil: its record may have been changed by whoever knows nothing of limits.
-local function waiter_of(key)
-  local v = redis.call('HMGET', RECORDS .. key, 'state', 'generation', 'limits', 'when', 'deaths')
-  if v[1] ~= 'scheduled' or not v[3] then
-    return nil
+  local function has_room(wish, order)
+    local scope, size = wish[1], wish[2]
+    local held = redis.call('HLEN', SLOTS .. scope)
+    return held < size and held + redis.call('ZCOUNT', LINE .. scope, '-inf', '(' .. order) < size
   end
-  local limits = cmsgpack.unpack(v[3])
-  if limits.g ~= v[2] or not limits.w then
-    return nil
-  end
-  return {key = key, wishes = limits.w, order = string.format('%d', limits.o), when = v[4], deaths = tonumber(v[5] or 0)}
-end
 
--- All slots at once or none. One that is blocked elsewhere stands in line there too from now on, at its old place:
--- the slots that are free already are kept for it, so that nobody who wants less can overtake it for ever.
-local function admit(waiter)
-  local blocked = false
-  for _, wish in ipairs(waiter.wishes) do
-    if not has_room(wish, waiter.order) then
-      redis.call('ZADD', LINE .. wish[1], waiter.order, waiter.key)
-      blocked = true
+  local function take_slots(entry, key, wishes)
+    local scopes = {}
+    for i, wish in ipairs(wishes) do
+      redis.call('HSET', SLOTS .. wish[1], entry, key)
+      scopes[i] = wish[1]
     end
+    redis.call('HSET', HOLDS, entry, cmsgpack.pack(scopes))
   end
-  if blocked then
-    return false
-  end
-  local entry = append(waiter.deaths > 0 and 'x' or 'f', waiter.key)
-  take_slots(entry, waiter.key, waiter.wishes)
-  for _, wish in ipairs(waiter.wishes) do
-    redis.call('ZREM', LINE .. wish[1], waiter.key)
-  end
-  redis.call('ZREM', QUEUE, waiter.key)
-  redis.call('HSET', RECORDS .. waiter.key, 'state', 'queued', 'entry', entry)
-  publish(waiter.key, 'queued', waiter.when)
-  woken = woken + 1
-  return true
-end
 
--- Gives the free slots of a scope to those who wait for it, in order. Those who are blocked elsewhere are passed over
--- only as far as there is a slot left for each of them.
-local function serve(scope)
-  local passed_over = 0
-  while true do
-    local key = redis.call('ZRANGE', LINE .. scope, passed_over, passed_over)[1]
-    if not key then
-      return
+  -- Who waits under a key, or nil: its record may have been changed by whoever knows nothing of limits.
+  local function waiter_of(key)
+    local v = redis.call('HMGET', RECORDS .. key, 'state', 'generation', 'limits', 'when', 'deaths')
+    if v[1] ~= 'scheduled' or not v[3] then
+      return nil
     end
-    local waiter = waiter_of(key)
-    if not waiter then
-      redis.call('ZREM', LINE .. scope, key)
-    elseif not admit(waiter) then
-      passed_over = passed_over + 1
-      local size = 0
-      for _, wish in ipairs(waiter.wishes) do
-        if wish[1] == scope then
-          size = wish[2]
-        end
+    local limits = cmsgpack.unpack(v[3])
+    if limits.g ~= v[2] or not limits.w then
+      return nil
+    end
+    return {key = key, wishes = limits.w, order = string.format('%d', limits.o), when = v[4], deaths = tonumber(v[5] or 0)}
+  end
+
+  -- All slots at once or none. One that is blocked elsewhere stands in line there too from now on, at its old place:
+  -- the slots that are free already are kept for it, so that nobody who wants less can overtake it for ever.
+  local function admit(waiter)
+    local blocked = false
+    for _, wish in ipairs(waiter.wishes) do
+      if not has_room(wish, waiter.order) then
+        redis.call('ZADD', LINE .. wish[1], waiter.order, waiter.key)
+        blocked = true
       end
-      if redis.call('HLEN', SLOTS .. scope) + passed_over >= size then
+    end
+    if blocked then
+      return false
+    end
+    local entry = append(waiter.deaths > 0 and 'x' or 'f', waiter.key)
+    take_slots(entry, waiter.key, waiter.wishes)
+    for _, wish in ipairs(waiter.wishes) do
+      redis.call('ZREM', LINE .. wish[1], waiter.key)
+    end
+    redis.call('ZREM', QUEUE, waiter.key)
+    redis.call('HSET', RECORDS .. waiter.key, 'state', 'queued', 'entry', entry)
+    publish(waiter.key, 'queued', waiter.when)
+    woken = woken + 1
+    return true
+  end
+
+  -- Gives the free slots of a scope to those who wait for it, in order. Those who are blocked elsewhere are passed over
+  -- only as far as there is a slot left for each of them.
+  local function serve(scope)
+    local passed_over = 0
+    while true do
+      local key = redis.call('ZRANGE', LINE .. scope, passed_over, passed_over)[1]
+      if not key then
         return
       end
+      local waiter = waiter_of(key)
+      if not waiter then
+        redis.call('ZREM', LINE .. scope, key)
+      elseif not admit(waiter) then
+        passed_over = passed_over + 1
+        local size = 0
+        for _, wish in ipairs(waiter.wishes) do
+          if wish[1] == scope then
+            size = wish[2]
+          end
+        end
+        if redis.call('HLEN', SLOTS .. scope) + passed_over >= size then
+          return
+        end
+      end
     end
   end
-end
 
--- The entry is gone: so are its slots, and whoever waits for them has them now. Rings no bell.
-local function release(entry)
-  local packed = redis.call('HGET', HOLDS, entry)
-  if not packed then
-    return
+  -- The entry is gone: so are its slots, and whoever waits for them has them now. Rings no bell.
+  local function release(entry)
+    local packed = redis.call('HGET', HOLDS, entry)
+    if not packed then
+      return
+    end
+    redis.call('HDEL', HOLDS, entry)
+    local scopes = cmsgpack.unpack(packed)
+    for _, scope in ipairs(scopes) do
+      redis.call('HDEL', SLOTS .. scope, entry)
+    end
+    for _, scope in ipairs(scopes) do
+      serve(scope)
+    end
   end
-  redis.call('HDEL', HOLDS, entry)
-  local scopes = cmsgpack.unpack(packed)
-  for _, scope in ipairs(scopes) do
-    redis.call('HDEL', SLOTS .. scope, entry)
-  end
-  for _, scope in ipairs(scopes) do
-    serve(scope)
-  end
-end
 
-local function ring_for_woken()
-  if woken > 0 then
-    ring()
+  local function ring_for_woken()
+    if woken > 0 then
+      ring()
+    end
   end
+
+  -- A scheduled task is taken away (cancelled, replaced): its place in line is free, and the time it had reserved.
+  local function leave(key, packed)
+    local limits = cmsgpack.unpack(packed)
+    for scope, _ in pairs(limits.r or {}) do
+      redis.call('ZREM', PREFIX .. ':rate-ahead:' .. scope, key .. '/' .. limits.g)
+    end
+    for scope, _ in pairs(limits.d or {}) do
+      if redis.call('GET', PREFIX .. ':debounce:' .. scope) == cmsgpack.pack({key, limits.g}) then
+        redis.call('DEL', PREFIX .. ':debounce:' .. scope)
+      end
+    end
+    for _, wish in ipairs(limits.w or {}) do
+      redis.call('ZREM', LINE .. wish[1], key)
+    end
+    for _, wish in ipairs(limits.w or {}) do
+      serve(wish[1])
+    end
+    ring_for_woken()
+  end
+
+  made = {has_room = has_room, take_slots = take_slots, waiter_of = waiter_of, admit = admit, serve = serve,
+    release = release, ring_for_woken = ring_for_woken, leave = leave, line = LINE}
+  return made
 end
 
 -- From here on, whoever drops an entry gives its slots back: there is no other way to end a run, and none can forget.
 local drop_stream_entry = drop_entry
 drop_entry = function(entry)
   drop_stream_entry(entry)
-  release(entry)
-  ring_for_woken()
-end
-
--- A scheduled task is taken away (cancelled, replaced): its place in line is free, and the time it had reserved.
-local function leave(key, packed)
-  if not packed then
-    return
+  if redis.call('EXISTS', HOLDS) == 1 then
+    limiting().release(entry)
+    limiting().ring_for_woken()
   end
-  local limits = cmsgpack.unpack(packed)
-  for scope, _ in pairs(limits.r or {}) do
-    redis.call('ZREM', PREFIX .. ':rate-ahead:' .. scope, key .. '/' .. limits.g)
-  end
-  for scope, _ in pairs(limits.d or {}) do
-    if redis.call('GET', PREFIX .. ':debounce:' .. scope) == cmsgpack.pack({key, limits.g}) then
-      redis.call('DEL', PREFIX .. ':debounce:' .. scope)
-    end
-  end
-  for _, wish in ipairs(limits.w or {}) do
-    redis.call('ZREM', LINE .. wish[1], key)
-  end
-  for _, wish in ipairs(limits.w or {}) do
-    serve(wish[1])
-  end
-  ring_for_woken()
 end

@@ -14,6 +14,7 @@
 --       superseded: not ours any more (or an earlier sending of this very call has ended it)
 local consumer, key, entry, generation, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local rk, FIRST, WIDTH = KEYS[6], 7, 4
+local own = limiting()
 local record = read_record(key)
 if not owned(record, entry, generation, consumer) then
   return {'superseded', '', 0}
@@ -40,7 +41,7 @@ end
 local function drop(verdict, scope)
   drop_entry(entry)
   -- The time it had reserved goes to the next one.
-  leave(key, cmsgpack.pack(limits))
+  own.leave(key, cmsgpack.pack(limits))
   finish(key, 'cancelled', now, ttl, record)
   return {verdict, scope, 0}
 end
@@ -79,7 +80,7 @@ local function succeed_last(scope, settle)
   -- One that is claimed or in a stream already finds out by itself.
   if v[1] == 'scheduled' and v[2] == last[2] and v[3] and last[1] ~= key then
     redis.call('ZREM', QUEUE, last[1])
-    leave(last[1], v[3])
+    own.leave(last[1], v[3])
     finish(last[1], 'cancelled', now, ttl, read_record(last[1]))
   end
 end
@@ -200,8 +201,8 @@ local function holds_slots()
   same = same and next(held) == nil
   if not same then
     -- Another version of the task wants other slots.
-    release(entry)
-    ring_for_woken()
+    own.release(entry)
+    own.ring_for_woken()
   end
   return same
 end
@@ -210,13 +211,13 @@ end
 local function take_or_wait()
   local order, blocked = string.format('%d', limits.o), nil
   for _, wish in ipairs(slots) do
-    if not has_room(wish, order) then
-      redis.call('ZADD', LINE .. wish[1], order, key)
+    if not own.has_room(wish, order) then
+      redis.call('ZADD', own.line .. wish[1], order, key)
       blocked = blocked or wish[1]
     end
   end
   if not blocked then
-    take_slots(entry, key, slots)
+    own.take_slots(entry, key, slots)
   end
   return blocked
 end
@@ -242,9 +243,9 @@ if #slots > 0 and not holds_slots() then
     put_back(NEVER, record.when)
     -- Blocked by the line alone: those in it wait for other slots, or are there no more.
     for _, wish in ipairs(slots) do
-      serve(wish[1])
+      own.serve(wish[1])
     end
-    ring_for_woken()
+    own.ring_for_woken()
     return {'waiting', blocked, 0}
   end
 end

@@ -16,7 +16,10 @@ if record.state == 'running' then
 end
 if record.state == 'scheduled' then
   redis.call('ZREM', QUEUE, key)
-  leave(key, redis.call('HGET', KEYS[6], 'limits'))
+  local limits = redis.call('HGET', KEYS[6], 'limits')
+  if limits then
+    limiting().leave(key, limits)
+  end
 elseif record.state == 'queued' then
   drop_entry(record.entry)
 else

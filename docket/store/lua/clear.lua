@@ -21,7 +21,10 @@ local function cancel(key, state, entry)
     if entry then
       drop_entry(entry)
     else
-      leave(key, redis.call('HGET', RECORDS .. key, 'limits'))
+      local limits = redis.call('HGET', RECORDS .. key, 'limits')
+      if limits then
+        limiting().leave(key, limits)
+      end
     end
     finish(key, 'cancelled', now, ttl, record)
     cleared = cleared + 1

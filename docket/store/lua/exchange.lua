@@ -100,7 +100,7 @@ end
 if #ARGV >= FIRST and redis.call('EXISTS', HOLDS) == 1 then
   for letter, ids in pairs(ended) do
     for _, id in ipairs(ids) do
-      release(letter .. id)
+      limiting().release(letter .. id)
     end
   end
 end

@@ -31,7 +31,9 @@ end
 local function forget(key, record_state, entry, limits)
   if record_state == 'scheduled' then
     redis.call('ZREM', QUEUE, key)
-    leave(key, limits)
+    if limits then
+      limiting().leave(key, limits)
+    end
   elseif record_state == 'queued' and entry then
     drop_entry(entry)
   end

@@ -8,13 +8,14 @@
 -- ARGV  1 prefix  2 cursor of the holders, '0' to begin, '' when through  3 waiters seen so far
 -- Reply {cursor | '', waiters seen | -1 when through, how many were mended}
 local mended, cursor, seen = 0, ARGV[2], tonumber(ARGV[3])
+local own = limiting()
 if cursor ~= '' then
   local page = redis.call('HSCAN', HOLDS, cursor, 'COUNT', 100)
   cursor = page[1] ~= '0' and page[1] or ''
   for i = 1, #page[2], 2 do
     local entry = page[2][i]
     if not key_of(string.sub(entry, 1, 1), string.sub(entry, 2)) then
-      release(entry)
+      own.release(entry)
       mended = mended + 1
     end
   end
@@ -23,10 +24,10 @@ if seen >= 0 then
   local keys = redis.call('ZRANGEBYSCORE', QUEUE, NEVER, NEVER, 'LIMIT', seen, 100)
   seen = #keys == 100 and seen + 100 or -1
   for _, key in ipairs(keys) do
-    local waiter = waiter_of(key)
-    if waiter and not admit(waiter) then
+    local waiter = own.waiter_of(key)
+    if waiter and not own.admit(waiter) then
       for _, wish in ipairs(waiter.wishes) do
-        serve(wish[1])
+        own.serve(wish[1])
       end
     elseif not waiter then
       redis.call('ZREM', QUEUE, key)
@@ -34,5 +35,5 @@ if seen >= 0 then
     end
   end
 end
-ring_for_woken()
+own.ring_for_woken()
 return {cursor, seen, mended + woken}

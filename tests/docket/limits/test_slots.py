@@ -372,4 +372,4 @@ def test_every_script_that_drops_an_entry_gives_its_slots_back() -> None:
         if isinstance(script, scripts.Script) and "drop_entry(" in script.source.split(
             "local function ring", 1
         )[-1].replace("local function drop_entry(", ""):
-            assert "local HOLDS" in script.source, script.name
+            assert "local function limiting()" in script.source, script.name
