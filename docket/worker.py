@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from docket.codec import encode_error
-from docket.dependencies.around import named_dependencies
-from docket.dependencies.shared import SharedContext
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, ServerUnavailable
-from docket.execution import TaskFunction
-from docket.instrumentation import Counters
+from docket.ledger import LEDGER
+from docket.loading import load_function
 from docket.services.allowance import Allowance
+from docket.services.as_program import work_as_program
 from docket.services.crew import BELL_SECONDS, Crew, CrewSettings, consumer_lifetime
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
-from docket.services.runs import Consumer, Runs
-from docket.services.seeder import Seeder
+from docket.standing import Standing
 from docket.store.endpoint import backoff_seconds
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
+from docket.worker_base import WorkerBase
 
 logger = logging.getLogger("docket.worker")
+
+#: The tasks of `Worker.run` if none are named.
+STANDARD_TASKS = ["docket.tasks:standard_tasks"]
 
 #: After how long without a server a worker that starts says that it waits for one, in seconds.
 PATIENCE_SECONDS = 1.0
@@ -38,7 +37,7 @@ PATIENCE_SECONDS = 1.0
 GOODBYE_SECONDS = 5.0
 
 
-class Worker:
+class Worker(WorkerBase):
     """Executes tasks of a docket. As many as one likes may work on one docket.
 
     An async context manager, for the time it is used.
@@ -67,76 +66,6 @@ class Worker:
         ValueError: concurrency or message_batch is less than 1, or a duration is not positive, or
             a name of `dependencies` is reserved. TypeError: one is not a Dependency.
     """
-
-    def __init__(
-        self,
-        docket: Docket,
-        name: str | None = None,
-        concurrency: int = 10,
-        redelivery_timeout: timedelta = timedelta(minutes=5),
-        reconnection_delay: timedelta = timedelta(seconds=5),
-        minimum_check_interval: timedelta = timedelta(milliseconds=250),
-        scheduling_resolution: timedelta = timedelta(milliseconds=250),
-        schedule_automatic_tasks: bool = True,
-        enable_internal_instrumentation: bool = False,
-        fallback_task: TaskFunction | None = None,
-        dependencies: Mapping[str, Any] | Sequence[Any] | str | None = None,
-        message_batch: int = 1000,
-    ) -> None:
-        if concurrency < 1 or message_batch < 1:
-            raise ValueError(
-                "concurrency and message_batch must be at least 1, not "
-                f"{concurrency} and {message_batch}"
-            )
-        if redelivery_timeout <= timedelta(0):
-            raise ValueError(f"redelivery_timeout must be positive, not {redelivery_timeout}")
-        self.docket = docket
-        self.name = name or f"{socket.gethostname()}#{os.getpid()}"
-        self.concurrency = concurrency
-        self.redelivery_timeout = redelivery_timeout
-        self.reconnection_delay = reconnection_delay
-        self.minimum_check_interval = minimum_check_interval
-        self.scheduling_resolution = scheduling_resolution
-        self.schedule_automatic_tasks = schedule_automatic_tasks
-        self.enable_internal_instrumentation = enable_internal_instrumentation
-        self.fallback_task = fallback_task
-        self.dependencies = named_dependencies(dependencies)
-        self.message_batch = message_batch
-        #: What happened since this worker was made.
-        self.counters = Counters()
-        #: What its tasks share; see docket.dependencies.Shared.
-        self.shared = SharedContext()
-        self._is_entered = False
-        self._allowance: Allowance | None = None
-        self._seeder = Seeder(docket)
-        self._consumer = Consumer(self.name)
-        self._runs = Runs()
-        self._supervision: Supervision = Alone()
-        self._exchanger: Exchanger | None = None
-        self._crew: Crew | None = None
-        self._is_steward = False
-        self._deadline: asyncio.TimerHandle | None = None
-
-    def __repr__(self) -> str:
-        return f"<Worker {self.name!r} of {self.docket!r}>"
-
-    async def __aenter__(self) -> Self:
-        self._is_entered = True
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._is_entered = False
-        await self.shared.close()
-
-    @property
-    def consumer(self) -> str:
-        """Its name in the streams: its own and a nonce, never used again."""
-        return self._consumer.name
 
     @property
     def loop_lag_seconds(self) -> float:
@@ -206,7 +135,8 @@ class Worker:
     ) -> None:
         if self._exchanger is not None:
             raise DocketError(f"{self!r} is running already: make another one to run twice at once")
-        self._supervision = supervision
+        pipeline = self.docket.connections.pipeline
+        self._supervision = Standing(supervision, lambda: pipeline.is_connected)
         self._is_steward = self._is_steward or is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
         # Another worker's last run leaves no token behind: who waits for the end looks more often.
@@ -220,9 +150,11 @@ class Worker:
         self._crew = crew = self._make_crew(exchanger, settings)
         crew.steward.appoint(self._is_steward)
         try:
-            await self._work(exchanger, crew)
+            with LEDGER.at_work(self._post(self._supervision)):
+                await self._work(exchanger, crew)
         finally:
             self._exchanger = self._crew = None
+            self._begin_to_count_anew()
             # It was struck off at the end, and a name is never used again.
             self._consumer.renew()
             if self._deadline is not None:
@@ -233,8 +165,8 @@ class Worker:
                 await self.shared.close()
 
     async def _work(self, exchanger: Exchanger, crew: Crew) -> None:
-        runs, counters = self._runs, self.counters
-        executor = Executor(self.docket, self, runs, exchanger, counters, self._supervision)
+        runs, tally = self._runs, self._tally
+        executor = Executor(self.docket, self, runs, exchanger, tally, self._supervision)
         executor.allowance = self._allowance
         if not await self._register_patiently(exchanger):
             return
@@ -279,7 +211,7 @@ class Worker:
             self.docket.connections.pipeline,
             self._consumer,
             self._runs,
-            self.counters,
+            self._tally,
             self._supervision,
             concurrency=self.concurrency,
             until_finished=until_finished,
@@ -321,6 +253,66 @@ class Worker:
                 self.name,
                 error,
             )
+
+    @classmethod
+    async def run(
+        cls,
+        docket_name: str = "docket",
+        url: str = "redis://localhost:6379/0",
+        name: str | None = None,
+        concurrency: int = 10,
+        redelivery_timeout: timedelta = timedelta(minutes=5),
+        reconnection_delay: timedelta = timedelta(seconds=5),
+        minimum_check_interval: timedelta = timedelta(milliseconds=100),
+        scheduling_resolution: timedelta = timedelta(milliseconds=250),
+        schedule_automatic_tasks: bool = True,
+        enable_internal_instrumentation: bool = False,
+        until_finished: bool = False,
+        healthcheck_port: int | None = None,
+        metrics_port: int | None = None,
+        tasks: list[str] = STANDARD_TASKS,
+        fallback_task: str | None = None,
+        message_batch: int = 1000,
+        dependencies: Mapping[str, Any] | Sequence[Any] | str | None = None,
+    ) -> None:
+        """Run a worker as the program: it owns the event loop and its signals.
+
+        The other ways to run one install no signal handlers. Here the first TERM or INT drains,
+        the second hands back what still runs, and the third waits for nothing.
+
+        Args:
+            docket_name, url: of the docket.
+            until_finished: end when the docket has no task left.
+            healthcheck_port, metrics_port: where to serve what docket.instrumentation tells.
+            tasks: collections of tasks, "module:collection" each.
+            fallback_task: "module:function". All others: as of Worker.
+
+        Raises:
+            ValueError, TypeError, ImportError, AttributeError: a setting or a path is wrong.
+            CannotListen: (an OSError) a port is taken.
+        """
+        fallback = None if fallback_task is None else load_function(fallback_task)
+        async with Docket(
+            docket_name, url, enable_internal_instrumentation=enable_internal_instrumentation
+        ) as docket:
+            for path in tasks:
+                docket.register_collection(path)
+            worker = cls(
+                docket,
+                name,
+                concurrency,
+                redelivery_timeout,
+                reconnection_delay,
+                minimum_check_interval,
+                scheduling_resolution,
+                schedule_automatic_tasks,
+                enable_internal_instrumentation,
+                fallback,
+                dependencies,
+                message_batch,
+            )
+            async with worker:
+                await work_as_program(worker, until_finished, healthcheck_port, metrics_port)
 
     # Under a runtime ----------------------------------------------------------------------
 

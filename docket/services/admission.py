@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from docket.clock import from_milliseconds
+from docket.counting import Tally
 from docket.dependencies.errors import AdmissionBlocked
 from docket.dependencies.resolve import Resolution
-from docket.instrumentation import Counters
 from docket.lifecycle import Again, Cancelled, Outcome
 from docket.services.runs import Run
 from docket.store.limits import Admission, Limits
@@ -33,13 +33,13 @@ class Doorkeeper:
     Args:
         limits: of the docket.
         worker: who claims.
-        counters: counts what is dropped.
+        tally: counts what is dropped.
     """
 
-    def __init__(self, limits: Limits, worker: Worker, counters: Counters) -> None:
+    def __init__(self, limits: Limits, worker: Worker, tally: Tally) -> None:
         self._limits = limits
         self._worker = worker
-        self._counters = counters
+        self._tally = tally
 
     async def admit(self, run: Run, resolution: Resolution) -> Withheld | None:
         """None if the run is admitted. Raises what an argument's own `__str__` raises."""
@@ -66,10 +66,10 @@ class Doorkeeper:
                 when = from_milliseconds(admission.when).isoformat()
                 logger.debug("%s{%s} comes later, at %s: %s", name, key, when, admission.scope)
             case "dropped" | "cancelled":
-                self._counters.cancelled += 1
+                self._tally.of(run.claim.function).cancelled += 1
                 logger.info("↩ %s{%s} was %s: %s", name, key, admission.verdict, admission.scope)
             case _:
-                self._counters.superseded += 1
+                self._tally.of(run.claim.function).superseded += 1
                 logger.info("↩ %s{%s} is somebody else's by now", name, key)
 
 

@@ -10,8 +10,8 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from docket.counting import Tally
 from docket.errors import RefusedCall, ServerUnavailable
-from docket.instrumentation import Counters
 from docket.lifecycle import Failed, HandedBack, Outcome, Superseded
 from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.runs import Consumer, Run, Runs
@@ -45,7 +45,7 @@ class Exchanger:
         pipeline: the connection, to wait for it.
         consumer: who we are; replaced here when it was struck off.
         runs: what is claimed.
-        counters: counts outcomes once they are recorded.
+        tally: counts outcomes once they are recorded.
         supervision: told when the server goes away and comes back.
         concurrency: slots.
         until_finished: end when the docket has nothing left.
@@ -58,7 +58,7 @@ class Exchanger:
         pipeline: Pipeline,
         consumer: Consumer,
         runs: Runs,
-        counters: Counters,
+        tally: Tally,
         supervision: Supervision,
         *,
         concurrency: int,
@@ -69,7 +69,7 @@ class Exchanger:
         self._pipeline = pipeline
         self._consumer = consumer
         self._runs = runs
-        self._counters = counters
+        self._tally = tally
         self._supervision = supervision
         self._until_finished = until_finished
         self._message_batch = min(message_batch, BATCH_LIMIT)
@@ -250,7 +250,8 @@ class Exchanger:
             self._runs.remove(run)
             # One that was sent twice may not match any more because its first sending was applied.
             is_lost = index in lost and not run.sent_again
-            count(self._counters, Superseded() if is_lost else outcome)
+            counters = self._tally.of(run.claim.function)
+            count(counters, Superseded() if is_lost else outcome)
 
     def _put_back(self, parcels: list[Parcel], *, may_be_applied: bool) -> None:
         for run, _, _ in parcels:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from docket.annotations import CallFormat
 from docket.clock import format_duration, from_milliseconds
 from docket.codec import Call, decode_call
+from docket.counting import Tally
 from docket.dependencies.errors import UnresolvedDependencies
 from docket.dependencies.handlers import TaskOutcome, end_of
 from docket.dependencies.plan import Plan
 from docket.dependencies.resolve import Resolution
 from docket.execution import Execution, TaskFunction
-from docket.instrumentation import Counters
 from docket.lifecycle import (
     Again,
     Cancelled,
@@ -55,7 +55,7 @@ class Executor:
         worker: on whose behalf; what tasks get as CurrentWorker.
         runs: where runs are kept.
         exchanger: takes the outcomes.
-        counters: counts starts, durations, punctuality.
+        tally: counts starts, durations, punctuality.
         supervision: told of the first task redelivered from each dead consumer.
     """
 
@@ -65,16 +65,16 @@ class Executor:
         worker: Worker,
         runs: Runs,
         exchanger: Exchanger,
-        counters: Counters,
+        tally: Tally,
         supervision: Supervision,
     ) -> None:
         self._docket = docket
         self._worker = worker
         self._runs = runs
         self._exchanger = exchanger
-        self._counters = counters
+        self._tally = tally
         self._supervision = supervision
-        self._doorkeeper = Doorkeeper(docket.records.limits, worker, counters)
+        self._doorkeeper = Doorkeeper(docket.records.limits, worker, tally)
         #: How many runs certain keys still have; None for no limit.
         self.allowance: Allowance | None = None
         self._plans = TaskPlans(docket.plans, worker.dependencies)
@@ -93,11 +93,10 @@ class Executor:
         """Begin a claimed task."""
         run = Run(claim)
         self._runs.add(run)
-        counters = self._counters
         if not self._is_gated(claim.function):
             self._count_start(claim)
         if claim.came_from is not None:
-            counters.redelivered += 1
+            self._tally.of(claim.function).redelivered += 1
             if claim.came_from not in self._seen_dead:
                 self._seen_dead.add(claim.came_from)
                 self._supervision.redelivered(claim.came_from.decode(), run.started_at)
@@ -112,7 +111,7 @@ class Executor:
         return gated
 
     def _count_start(self, claim: Claim) -> None:
-        counters = self._counters
+        counters = self._tally.of(claim.function)
         counters.started += 1
         counters.punctuality.observe(max(0, claim.started_at - claim.when) / 1000)
 
@@ -122,7 +121,8 @@ class Executor:
         if isinstance(outcome, Withheld):
             self._exchanger.withdraw(run)
             return
-        self._counters.duration.observe(time.monotonic() - run.started_at)
+        duration = self._tally.of(run.claim.function).duration
+        duration.observe(time.monotonic() - run.started_at)
         self._exchanger.report(run, outcome)
 
     async def _outcome(self, run: Run) -> Outcome | Withheld:
@@ -180,7 +180,7 @@ class Executor:
         execution = self._execution(claim, name, function, call)
         if not self._strikes.is_stricken(execution):
             return False
-        self._counters.stricken += 1
+        self._tally.of(claim.function).stricken += 1
         logger.warning("🗙 %s", self._describe(execution))
         return True
 

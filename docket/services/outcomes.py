@@ -2,7 +2,7 @@
 
 from docket.clock import delay_milliseconds
 from docket.codec import encode_call, encode_error, encode_result, error_message
-from docket.instrumentation import Counters
+from docket.counting import Counters
 from docket.lifecycle import (
     Again,
     Cancelled,

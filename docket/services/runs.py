@@ -122,6 +122,11 @@ class Runs:
         """All entries that are known here, outcomes under way included."""
         return list(self._by_entry)
 
+    def functions(self) -> list[bytes]:
+        """The function of each active run. Safe from another thread."""
+        runs = list(self._by_entry.values())
+        return [run.claim.function for run in runs if not run.reported]
+
     def leases(self) -> list[Lease]:
         """What has to be renewed. Safe from another thread: one copy, made in one step."""
         runs = list(self._by_entry.values())
