@@ -99,6 +99,31 @@ class Keys:
         """HASH: entries that hold a slot of a concurrency limit -> key."""
         return self.key(f"slots:{scope}")
 
+    @cached_property
+    def holds(self) -> str:
+        """HASH: entries that hold slots -> their scopes."""
+        return self.key("holds")
+
+    def waiting(self, scope: str) -> str:
+        """ZSET: keys that wait for a slot -> their place in the order."""
+        return self.key(f"waiting:{scope}")
+
+    def rate(self, scope: str) -> str:
+        """ZSET: runs under a rate limit -> when they began (ms); expires."""
+        return self.key(f"rate:{scope}")
+
+    def rate_ahead(self, scope: str) -> str:
+        """ZSET: runs over a rate limit -> when they are to begin (ms); expires."""
+        return self.key(f"rate-ahead:{scope}")
+
+    def cooldown(self, scope: str) -> str:
+        """STRING: there for as long as the window of a cooldown lasts."""
+        return self.key(f"cooldown:{scope}")
+
+    def debounce(self, scope: str) -> str:
+        """STRING: the last of those that are debounced, key and generation; expires."""
+        return self.key(f"debounce:{scope}")
+
     def worker_tasks(self, consumer: str) -> str:
         """SET: names of the functions a consumer can run."""
         return self.key(f"worker-tasks:{consumer}")

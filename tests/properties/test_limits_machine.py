@@ -174,9 +174,9 @@ class SlotsMachine(RuleBasedStateMachine):
         for scope in SIZES:
             pipeline.hvals(keys.slots(scope))
         for scope in SIZES:
-            pipeline.zrange(keys.key(f"waiting:{scope}"), 0, -1)
+            pipeline.zrange(keys.waiting(scope), 0, -1)
         pipeline.zrangebyscore(keys.queue, NEVER, NEVER)
-        pipeline.hkeys(keys.key("holds"))
+        pipeline.hkeys(keys.holds)
         for stream in (keys.stream, keys.front, keys.suspects):
             pipeline.xrange(stream)
         found = await pipeline.execute()

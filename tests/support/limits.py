@@ -105,7 +105,7 @@ class LimitedStore:
 
     async def held(self) -> Held:
         client, keys = self.store.client, self.store.keys
-        slots, lines = keys.key("slots:"), keys.key("waiting:")
+        slots, lines = keys.slots(""), keys.waiting("")
         holders = dict[str, list[str]]()
         async for key in client.scan_iter(match=slots + "*"):
             found = await client.hvals(key)
@@ -114,7 +114,7 @@ class LimitedStore:
         async for key in client.scan_iter(match=lines + "*"):
             found = await client.zrange(key, 0, -1)
             waiting[key.decode().removeprefix(lines)] = [k.decode() for k in found]
-        holds = await client.hgetall(keys.key("holds"))
+        holds = await client.hgetall(keys.holds)
         return Held(
             holders,
             waiting,

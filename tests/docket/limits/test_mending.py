@@ -27,12 +27,12 @@ async def test_a_line_that_was_lost_is_mended(limited: LimitedStore) -> None:
     store = limited.store
     holder, _ = await limited.started("k1", ONE)
     await limited.started("k2", ONE)
-    await store.client.delete(store.keys.key("waiting:one"))
+    await store.client.delete(store.keys.waiting("one"))
 
     await store.records.limits.sweep()
     assert (await limited.held()).lines == {"one": ["k2"]}
 
-    await store.client.delete(store.keys.key("waiting:one"))
+    await store.client.delete(store.keys.waiting("one"))
     await store.exchange(outcomes=[outcome("C", holder)])
     assert await store.records.limits.sweep() == 1
     assert (await limited.held()).holders == {"one": ["k2"]}
@@ -40,7 +40,7 @@ async def test_a_line_that_was_lost_is_mended(limited: LimitedStore) -> None:
 
 async def test_who_stands_in_line_and_does_not_wait_holds_nobody_up(limited: LimitedStore) -> None:
     store = limited.store
-    await store.client.zadd(store.keys.key("waiting:one"), {"ghost": 1})
+    await store.client.zadd(store.keys.waiting("one"), {"ghost": 1})
 
     assert (await limited.started("k1", ONE))[1].verdict == "waiting"
 
@@ -57,7 +57,7 @@ async def test_the_sweep_goes_through_more_than_one_page(limited: LimitedStore) 
         await store.add(f"k{i:03}")
     for claim in (await store.exchange(want=250)).claims:
         assert (await limited.acquire(claim, ONE)).verdict == "waiting"
-    await store.client.delete(store.keys.key("waiting:one"))
+    await store.client.delete(store.keys.waiting("one"))
 
     assert await store.records.limits.sweep() == 0
 

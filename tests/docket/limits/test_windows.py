@@ -51,8 +51,8 @@ async def test_a_cooldown_drops_what_follows_the_first(limited: LimitedStore) ->
 async def test_the_window_of_a_cooldown_ends(limited: LimitedStore) -> None:
     store = limited.store
     await limited.started("k1", COOL)
-    assert 0 < await store.client.pttl(store.keys.key("cooldown:t")) <= MINUTE
-    await store.client.delete(store.keys.key("cooldown:t"))
+    assert 0 < await store.client.pttl(store.keys.cooldown("t")) <= MINUTE
+    await store.client.delete(store.keys.cooldown("t"))
 
     assert (await limited.started("k2", COOL))[1].verdict == "granted"
 
@@ -188,7 +188,7 @@ async def test_cancelling_the_last_one_leaves_nobody_behind(limited: LimitedStor
 
     await store.records.cancel("k1")
 
-    assert not await store.client.exists(store.keys.key("debounce:t"))
+    assert not await store.client.exists(store.keys.debounce("t"))
     assert (await store.state()).queue == {}
 
 
@@ -241,7 +241,7 @@ async def test_who_was_told_a_time_runs_then_and_newcomers_come_after_it(
     await limited.started("k1", one)
     await limited.started("k2", one)
     # The window of the first one is over.
-    await store.client.delete(store.keys.key("rate:t"))
+    await store.client.delete(store.keys.rate("t"))
 
     assert (await limited.started("newcomer", one))[1].verdict == "later"
     assert (await limited.acquire(await come_due(limited, "k2"), one)).verdict == "granted"
@@ -253,7 +253,7 @@ async def test_tasks_that_all_come_late_still_keep_the_rate(limited: LimitedStor
     await limited.started("k0", one)
     for i in range(1, 4):
         await limited.started(f"k{i}", one)
-    await limited.store.client.delete(limited.store.keys.key("rate:t"))
+    await limited.store.client.delete(limited.store.keys.rate("t"))
 
     verdicts = []
     for i in range(1, 4):
@@ -310,7 +310,7 @@ async def test_a_quiet_time_comes_before_the_rate(limited: LimitedStore) -> None
     await limited.started("k1", SETTLE, Wish("R", "r", 1, MINUTE))
 
     # Until it is quiet it has no claim to a time.
-    assert not await store.client.exists(store.keys.key("rate-ahead:r"))
+    assert not await store.client.exists(store.keys.rate_ahead("r"))
 
 
 async def test_windows_leave_nothing_without_a_ttl(limited: LimitedStore) -> None:
