@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
@@ -23,22 +22,14 @@ from docket.worker import Worker
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+PORT = click.IntRange(0, 65535)
+
+
 def _option(name: str, **settings: Any) -> Callable[[Command], Command]:
     """An option of this command, which has a variable of its name: [DOCKET_WORKER_NAME]."""
     variable = name.removeprefix("--").partition("/")[0].upper().replace("-", "_")
     settings.setdefault("envvar", f"DOCKET_WORKER_{variable}")
     return click.option(name, show_default=True, show_envvar=True, **settings)
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What the worker is to run, and until when."""
-
-    docket_name: str
-    url: str
-    tasks: tuple[str, ...]
-    fallback_task: str | None
-    until_finished: bool
 
 
 @click.command()
@@ -73,6 +64,8 @@ class Assignment:
     help="Trace internal calls too.",
 )
 @_option("--until-finished", is_flag=True, help="End when the docket has no task left.")
+@_option("--healthcheck-port", type=PORT, default=None, help="Serve health checks here.")
+@_option("--metrics-port", type=PORT, default=None, help="Serve metrics for Prometheus here.")
 @_option(
     "--message-batch", type=click.IntRange(min=1), default=1000, help="Most tasks claimed at once."
 )
@@ -91,13 +84,9 @@ class Assignment:
 )
 @logging_options
 def worker(
-    docket_name: str,
-    url: str,
-    tasks: tuple[str, ...],
-    fallback_task: str | None,
-    until_finished: bool,
     logging_level: str,
     logging_format: str | None,
+    tasks: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Run tasks in this process until told to stop (TERM or INT).
@@ -107,75 +96,40 @@ def worker(
     """
     logs.configure(logging_level, logging_format)
     trust_working_directory()
-    assignment = Assignment(docket_name, url, tasks, fallback_task, until_finished)
+    _check(tasks=tasks, **options)
     try:
         # Cancelled: by the third signal. What ran was handed back, so this is a clean stop.
         with (
             contextlib.suppress(asyncio.CancelledError),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(_work(assignment, options))
+            runner.run(Worker.run(tasks=list(tasks), **options))
     except DocketError as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _work(assignment: Assignment, options: dict[str, Any]) -> None:
-    docket = _docket(assignment)
-    if assignment.fallback_task is not None:
-        options["fallback_task"] = load("--fallback-task", assignment.fallback_task, load_function)
-    if options["dependencies"] is not None:
-        options["dependencies"] = load(
-            "--dependencies", options["dependencies"], named_dependencies
-        )
-    for path in assignment.tasks:
-        load("--tasks", path, docket.register_collection)
-    async with docket, _worker(docket, options) as worker:
-        signals = Signals(worker)
-        signals.listen()
-        if assignment.until_finished:
-            await worker.run_until_finished()
-        else:
-            await worker.run_forever()
+def _check(
+    docket_name: str,
+    url: str,
+    tasks: tuple[str, ...],
+    fallback_task: str | None,
+    dependencies: str | None,
+    redelivery_timeout: timedelta,
+    **_: Any,
+) -> None:
+    """Tell what is wrong as a wrong option, before anything begins.
 
-
-def _docket(assignment: Assignment) -> Docket:
-    try:
-        return Docket(name=assignment.docket_name, url=assignment.url)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
-def _worker(docket: Docket, options: dict[str, Any]) -> Worker:
-    try:
-        return Worker(docket, **options)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
-class Signals:
-    """Tells a worker to stop: each signal more urgently than the one before.
-
-    Args:
-        worker: runs in the current asyncio task, which the third signal cancels.
+    Raises:
+        click.UsageError: an option whose value cannot be used, or names what does not load.
     """
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._running = asyncio.current_task()
-        self._received = 0
-
-    def listen(self) -> None:
-        """Handle TERM and INT on this loop from here on."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-
-    def stop(self) -> None:
-        """One more signal has come."""
-        self._received += 1
-        if self._received == 1:
-            self._worker.drain()
-        elif self._received == 2:
-            self._worker.drain(0.0)
-        elif self._running is not None:
-            self._running.cancel()
+    try:
+        docket = Docket(docket_name, url)
+        Worker(docket, redelivery_timeout=redelivery_timeout)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if fallback_task is not None:
+        load("--fallback-task", fallback_task, load_function)
+    if dependencies is not None:
+        load("--dependencies", dependencies, named_dependencies)
+    for path in tasks:
+        load("--tasks", path, docket.register_collection)
