@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 import inspect
-from collections.abc import Callable, Mapping, Sized
-from typing import Annotated, Any, ForwardRef, Self, cast, get_args, get_origin
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sized
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Annotated, Any, ForwardRef, Self, cast, get_args, get_origin, get_type_hints
 
 
 class _Names(dict[str, Any]):
@@ -51,6 +53,65 @@ def annotated_metadata(function: Callable[..., Any]) -> dict[str, tuple[Any, ...
         if get_origin(annotation) is Annotated:
             found[name] = get_args(annotation)[1:]
     return found
+
+
+@dataclass(frozen=True)
+class ParameterTypes:
+    """What the parameters of a function are annotated with; `Any` where they are not.
+
+    Attributes:
+        positional: names of those that can be passed by position, in order.
+        named: the type of each parameter that has a name to be passed by or a position.
+        rest: name of `*args`, if there is one; `rest_type` is of each of them.
+        rest_by_name_type: of each of `**kwargs`.
+    """
+
+    positional: tuple[str, ...]
+    named: dict[str, Any]
+    rest: str | None
+    rest_type: Any
+    rest_by_name_type: Any
+
+
+def parameter_types(function: Callable[..., Any]) -> ParameterTypes:
+    """The types of a function's parameters, those written as strings evaluated.
+
+    One that cannot be evaluated stays a string, or a part of it a ForwardRef.
+    """
+    names = _globals_of(function)
+    positional: list[str] = []
+    named: dict[str, Any] = {}
+    rest, rest_type, rest_by_name_type = None, Any, Any
+    for name, parameter in signature_of(function).parameters.items():
+        annotation = _type_of(parameter.annotation, names)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            rest, rest_type = name, annotation
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            rest_by_name_type = annotation
+        else:
+            named[name] = annotation
+            if parameter.kind is not parameter.KEYWORD_ONLY:
+                positional.append(name)
+    return ParameterTypes(tuple(positional), named, rest, rest_type, rest_by_name_type)
+
+
+def result_type(function: Callable[..., Any]) -> Any:
+    """What awaiting the call of a function gives, by its annotation; `Any` if it has none."""
+    returned = signature_of(function).return_annotation
+    annotation = _type_of(returned, _globals_of(function))
+    if get_origin(annotation) in (Awaitable, Coroutine):
+        return get_args(annotation)[-1]
+    return annotation
+
+
+def _type_of(annotation: Any, names: Mapping[str, Any]) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return Any
+    holder = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return get_type_hints(holder, dict(names), include_extras=True)["it"]
+    except (AttributeError, NameError, SyntaxError, TypeError):
+        return annotation
 
 
 def _globals_of(function: Callable[..., Any]) -> Mapping[str, Any]:

@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from docket.errors import DocketError
 from docket.registry import Registry
+from docket.results import ResultStorage
+from docket.serializers import Serializer, serializer_named
 from docket.store.connection import Connections
 from docket.store.keys import Keys
 from docket.store.records import Records
@@ -31,8 +33,10 @@ class DocketBase(Registry):
         heartbeat_interval: timedelta = timedelta(seconds=2),
         missed_heartbeats: int = 5,
         execution_ttl: timedelta = timedelta(minutes=15),
+        result_storage: ResultStorage | None = None,
         enable_internal_instrumentation: bool = False,
         credential_provider: CredentialProvider | None = None,
+        serializer: Literal["pickle", "msgpack"] = "pickle",
     ) -> None:
         super().__init__()
         validate_url(url)
@@ -48,13 +52,17 @@ class DocketBase(Registry):
         self.heartbeat_interval = heartbeat_interval
         self.missed_heartbeats = missed_heartbeats
         self.execution_ttl = execution_ttl
+        self.result_storage = result_storage
         self.enable_internal_instrumentation = enable_internal_instrumentation
+        #: How payloads are stored.
+        self.serializer: Serializer = serializer_named(serializer)
         #: Every key of this docket.
         self.keys = Keys(name)
         #: The strikes in effect, followed while the docket is open.
         self.strike_list = StrikeList(
             url, name, enable_internal_instrumentation, credential_provider
         )
+        self.strike_list.reads_pickles = serializer == "pickle"
         self._credential_provider = credential_provider
         self._connections: Connections | None = None
         self._records: Records | None = None

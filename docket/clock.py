@@ -21,6 +21,16 @@ def to_milliseconds(instant: datetime) -> int:
     return min(-(-(instant.astimezone(UTC) - EPOCH) // MILLISECOND), LAST_MILLISECOND)
 
 
+def due_milliseconds(instant: datetime) -> int:
+    """When a task is due that is to run at an instant, in milliseconds since the epoch.
+
+    What is past by this process's clock is so for the server too: rounded up, it might lie ahead.
+    """
+    milliseconds = to_milliseconds(instant)
+    is_past = instant.astimezone(UTC) <= now()
+    return min(milliseconds, to_milliseconds(now()) - 1) if is_past else milliseconds
+
+
 def from_milliseconds(milliseconds: int) -> datetime:
     """The timezone-aware (UTC) instant of a stored number of milliseconds."""
     return EPOCH + min(milliseconds, LAST_MILLISECOND) * MILLISECOND

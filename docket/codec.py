@@ -31,7 +31,8 @@ def _dumps(value: object) -> bytes:
     return cast("Any", cloudpickle).dumps(value, protocol=5)
 
 
-def _checked(payload: bytes, what: str) -> bytes:
+def check_size(payload: bytes, what: str) -> bytes:
+    """The payload. Raises PayloadTooLarge if it has more than MAX_PAYLOAD_BYTES."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(
             f"{what} has {len(payload)} bytes, over the limit of {MAX_PAYLOAD_BYTES}: "
@@ -49,7 +50,7 @@ def encode_call(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
     """
     if not args and not kwargs:
         return _EMPTY_CALL
-    return _checked(_dumps((args, kwargs)), "The call's arguments")
+    return check_size(_dumps((args, kwargs)), "The call's arguments")
 
 
 def decode_call(payload: bytes) -> Call:
@@ -74,7 +75,7 @@ def decode_call(payload: bytes) -> Call:
 
 def encode_result(value: object) -> bytes | None:
     """What a task returned; None is stored as nothing. Raises as `encode_call` does."""
-    return None if value is None else _checked(_dumps(value), "The task's result")
+    return None if value is None else check_size(_dumps(value), "The task's result")
 
 
 def decode_result(payload: bytes | None) -> object:
@@ -111,10 +112,8 @@ def error_message(error: BaseException) -> str:
         return f"<its message cannot be shown: {type(cause).__name__}>"
 
 
-def decode_error(payload: bytes | None) -> BaseException:
+def decode_error(payload: bytes) -> BaseException:
     """The exception that a task failed with, or the DeserializationError that says why not."""
-    if payload is None:
-        return DeserializationError("The task failed, and its exception is not in its record")
     try:
         error = _loads(payload, "exception")
     except DeserializationError as cause:
@@ -129,6 +128,10 @@ def _loads(payload: bytes, what: str) -> Any:
         return pickle.loads(payload)
     except Exception as cause:
         # Unpickling runs constructors and imports: any exception can come out of it.
+        if payload.startswith(b"\xc1"):
+            raise DeserializationError(
+                f"The stored {what} is no pickle: whoever wrote it uses serializer='msgpack'"
+            ) from cause
         raise DeserializationError(
             f"The stored {what} cannot be read back: {type(cause).__name__}: {cause}"
         ) from cause

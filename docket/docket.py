@@ -14,7 +14,6 @@ from docket.base import DocketBase
 from docket.batches import refuse_stricken, schedule_calls
 from docket.calls import TaskCall
 from docket.clock import now
-from docket.errors import UnknownTask
 from docket.execution import Execution, TaskFunction, execution_from_record
 from docket.inspection import (
     DocketSnapshot,
@@ -34,11 +33,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-async def _unregistered(*args: Any, **kwargs: Any) -> None:
-    """Stands for the function of an execution whose task is not registered here."""
-    raise UnknownTask("of this execution")
-
-
 class Docket(DocketBase):
     """A collection of tasks to be run now, later, or again and again.
 
@@ -55,11 +49,18 @@ class Docket(DocketBase):
         heartbeat_interval: how often workers say that they live.
         missed_heartbeats: how many may be missed before a worker counts as dead.
         execution_ttl: how long the record of an ended execution is kept; 0 keeps nothing.
+        result_storage: where results and exceptions are kept: anything with async
+            `put(key, value, *, ttl)` (ttl in seconds) and `get(key)`, as the stores of
+            py-key-value-aio have; by default they are in the task's record.
         enable_internal_instrumentation: whether internal calls are traced too.
         credential_provider: redis-py's, asked at every connect.
+        serializer: "pickle" stores values of any kind; "msgpack" stores nothing executable, and
+            gives tasks their arguments in the types that they are annotated with. All processes
+            of a docket use the same one.
 
     Raises:
-        ValueError: a name or URL that cannot be used, or a duration that is not positive.
+        ValueError: a name, URL or serializer that cannot be used, or a duration that is not
+            positive.
     """
 
     @overload
@@ -301,7 +302,7 @@ class Docket(DocketBase):
 
     def execution_of(self, key: str, record: Mapping[bytes, bytes]) -> Execution:
         """The execution that a record describes. Raises DeserializationError."""
-        function = self.tasks.get(record[b"function"].decode(), _unregistered)
+        function = self.function_of(record[b"function"].decode())
         return execution_from_record(self, function, key, record)
 
     async def _schedule(
@@ -333,7 +334,7 @@ class Docket(DocketBase):
     ) -> None:
         await self.strikes_known()
         if not refuse_stricken(self, execution):
-            await execution.schedule(replace, due=due)
+            await execution.submit(replace, due)
 
 
 def _key_or_new(key: str | None) -> str:

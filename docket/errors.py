@@ -11,6 +11,7 @@
     ├── ResultUnavailable          there is no result to return, and there will be none
     ├── ExecutionCancelled         there is no result, because somebody cancelled the execution
     ├── PayloadTooLarge            (also ValueError) arguments or a result over the size limit
+    ├── UnfitValue                 (also TypeError) an argument or result that msgpack cannot store
     ├── TaskError                  stands for a task's exception that cannot be raised elsewhere
     └── UnknownTask                (also KeyError) a task's name is not registered here
 
@@ -74,6 +75,10 @@ class ResultUnavailable(DocketError):
 
 class PayloadTooLarge(DocketError, ValueError):
     """Arguments or a result are over the size limit; nothing was stored."""
+
+
+class UnfitValue(DocketError, TypeError):
+    """An argument or a result cannot be stored as msgpack so that the same value arrives."""
 
 
 class TaskError(DocketError):

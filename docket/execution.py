@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from enum import Enum
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from docket.clock import from_milliseconds, now, to_milliseconds
-from docket.codec import decode_call, decode_error, decode_result, encode_call
-from docket.errors import ExecutionCancelled, ResultUnavailable
-from docket.lifecycle import TERMINAL, ExecutionState
+from docket import by_hand
+from docket.clock import due_milliseconds, from_milliseconds
+from docket.disposition import BY_NAME, Disposition
+from docket.errors import ExecutionCancelled
+from docket.events import Event, ProgressEvent, StateEvent, watch
+from docket.lifecycle import ExecutionState
+from docket.progress import ExecutionProgress
+from docket.record_fields import instant, text
+from docket.results import wait_for_result
 from docket.store.keys import check_task_key, worker_of
 from docket.store.scheduling import Scheduled, ScheduleRequest
 
@@ -25,103 +28,12 @@ __all__ = [
     "ExecutionCancelled",
     "ExecutionProgress",
     "ExecutionState",
+    "ProgressEvent",
+    "StateEvent",
     "TaskFunction",
 ]
 
 TaskFunction: TypeAlias = Callable[..., Awaitable[Any]]
-
-#: How often someone who waits for a result looks at the record without being told to, in seconds:
-#: pub/sub may lose the message that says it is there.
-RECHECK_SECONDS = 5.0
-
-
-class Disposition(Enum):
-    """What became of an attempt to schedule an execution."""
-
-    LOADED = "loaded"
-    """It was read from the docket, not scheduled by this call."""
-    SCHEDULED = "scheduled"
-    """It is on the docket now."""
-    ALREADY_SCHEDULED = "already_scheduled"
-    """Its key was taken: what was there was kept."""
-    STRUCK = "struck"
-    """It is stricken and was not scheduled."""
-    SUPERSEDED = "superseded"
-    """A newer execution of its key exists."""
-    FAILED = "failed"
-    """It could not be scheduled; `schedule_exception` says why."""
-
-
-#: What the store calls otherwise.
-_DISPOSITIONS = {"already": Disposition.ALREADY_SCHEDULED, "error": Disposition.FAILED}
-
-
-def _instant(value: bytes | None) -> datetime | None:
-    return from_milliseconds(int(value)) if value else None
-
-
-def _text(value: bytes | None) -> str | None:
-    return value.decode(errors="replace") if value is not None else None
-
-
-class ExecutionProgress:
-    """How far an execution is, as its record says.
-
-    Attributes:
-        current: how much is done; None before the first report.
-        total: how much there is to do.
-        message: a status in words, if one was set.
-        updated_at: when something was reported last.
-    """
-
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self.current: int | None = None
-        self.total: int = 100
-        self.message: str | None = None
-        self.updated_at: datetime | None = None
-
-    async def set_total(self, total: int) -> None:
-        """Say how much there is to do. Raises ValueError if it is less than 1."""
-        if total < 1:
-            raise ValueError(f"The total of a progress must be at least 1, not {total}")
-        await self._report("total", total)
-
-    async def increment(self, amount: int = 1) -> None:
-        """Say that so much more is done. Raises ValueError if it is less than 1."""
-        if amount < 1:
-            raise ValueError(f"A progress can only be incremented by 1 or more, not {amount}")
-        await self._report("increment", amount)
-
-    async def set_message(self, message: str | None) -> None:
-        """Say in words what is going on; None removes it."""
-        await self._report("message", message or "")
-
-    async def sync(self) -> None:
-        """Read what the record says."""
-        await self._execution.sync()
-
-    def load(self, record: Mapping[bytes, bytes]) -> None:
-        """Take the values from the fields of a record."""
-        current = record.get(b"progress_current")
-        self.current = int(current) if current is not None else None
-        self.total = int(record.get(b"progress_total", b"100"))
-        self.message = _text(record.get(b"progress_message"))
-        self.updated_at = _instant(record.get(b"progress_updated_at"))
-
-    async def _report(self, operation: str, value: str | int) -> None:
-        execution = self._execution
-        row = await execution.docket.records.report_progress(
-            execution.key,
-            execution.message_id or "",
-            execution.generation,
-            operation,
-            value,
-        )
-        if row is None:
-            return  # A newer execution has the record: this one reports to nobody.
-        self.current, self.total, self.message = row.current, row.total, row.message
-        self.updated_at = from_milliseconds(row.updated_at)
 
 
 class Execution:
@@ -167,6 +79,8 @@ class Execution:
         self._trace_context = trace_context
         self._redelivered = redelivered
         self._progress: ExecutionProgress | None = None
+        #: Whether it stands for one claimed run, whatever is scheduled under its key after it.
+        self._is_run = False
         self.when = when
         self.attempt = attempt
         self.generation = generation
@@ -232,22 +146,43 @@ class Execution:
         return self._progress
 
     async def schedule(
-        self, replace: bool = False, *, due: datetime | None = None, expected_generation: int = 0
+        self,
+        replace: bool = False,
+        reschedule_message: str | bytes | None = None,
+        expected_generation: int = 0,
     ) -> Disposition:
-        """Put this execution on the docket.
+        """Put this execution on the docket, to run at `when`.
+
+        Strikes are not asked: `Docket.schedule` does that.
 
         Args:
             replace: whether it takes the place of what is scheduled, queued or running under its
                 key; if not, what is there is kept.
-            due: when; None for now, by the server's clock.
+            reschedule_message: the `message_id` of a run of this execution, which is given up and
+                waits again, with this `when`, `attempt` and these arguments, in one step; a run
+                that is somebody else's by now stays as it is (SUPERSEDED).
             expected_generation: if the key has a newer generation than this, nothing is done; 0
                 does not look.
 
         Raises:
             ServerUnavailable: the server is away.
             PayloadTooLarge: the arguments are over the limit.
+            UnfitValue: the docket's serializer is msgpack, and an argument does not fit.
+            ExecutionCancelled: the run that is to be given up was cancelled meanwhile, and so
+                it ends.
             TypeError, UnicodeEncodeError: the key is no text, or none that can be stored.
         """
+        if reschedule_message is None:
+            return await self.submit(replace, self.when, expected_generation)
+        message = reschedule_message
+        return await by_hand.reschedule(
+            self, message.decode() if isinstance(message, bytes) else message
+        )
+
+    async def submit(
+        self, replace: bool, due: datetime | None, expected_generation: int = 0
+    ) -> Disposition:
+        """As `schedule`, at `due`; None for now, by the server's clock."""
         request = self.request(replace, due, expected_generation)
         self.take_over(await self._docket.records.scheduling.schedule(request))
         if self.schedule_exception is not None:
@@ -262,8 +197,8 @@ class Execution:
         return ScheduleRequest(
             key=self._key,
             function=self._function_name,
-            call=encode_call(self._args, self._kwargs),
-            when="" if due is None else to_milliseconds(due),
+            call=self.encoded_call(),
+            when="" if due is None else due_milliseconds(due),
             attempt=self.attempt,
             token=self._docket.records.scheduling.token(),
             replace=1 if replace else 0,
@@ -271,45 +206,117 @@ class Execution:
             perpetual=1 if self._docket.is_perpetual(self._function_name) else 0,
         )
 
+    def encoded_call(self) -> bytes:
+        """Its arguments as the docket stores them; raises as `schedule`."""
+        return self._docket.serializer.encode_call(self._function, self._args, self._kwargs)
+
     def take_over(self, scheduled: Scheduled) -> None:
         """Take over what became of the request; a failure is left in `schedule_exception`."""
-        told = scheduled.disposition
-        self.disposition = _DISPOSITIONS.get(told) or Disposition(told)
+        self.disposition = BY_NAME[scheduled.disposition]
         if self.disposition is Disposition.FAILED:
             self.schedule_exception = RuntimeError(
                 f"Task {self._key!r} was not scheduled, its record cannot be read: "
                 f"{scheduled.state}"
             )
             return
+        if self._is_run and self.state is ExecutionState.RUNNING:
+            return  # A run stays what it is, whatever is scheduled after it.
+        if self.disposition is Disposition.SUPERSEDED:
+            return
+        self.await_run()
         self.generation = scheduled.generation
-        if scheduled.when:
-            self.when = from_milliseconds(scheduled.when)
-        self.state = ExecutionState(scheduled.state) if scheduled.state else None
+        self.when = from_milliseconds(scheduled.when)
+        self.state = ExecutionState(scheduled.state)
+
+    # By hand ------------------------------------------------------------------------------
+
+    async def claim(self, worker: str) -> bool:
+        """Mark this execution running, if it waits: nobody else runs it then.
+
+        A run that is claimed by hand is no worker's: nobody renews its lease, so that nobody takes
+        it for lost either. It ends when it is marked, rescheduled or replaced.
+
+        Args:
+            worker: a name for who runs it, shown to others.
+
+        Returns:
+            Whether it is the caller's. If not, it runs elsewhere, has ended, or was replaced.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        return await by_hand.claim(self, worker)
+
+    async def mark_as_completed(self, result_key: str | None = None) -> None:
+        """Record that it was completed, unless somebody else has it by now.
+
+        One that still waits ends at once, and is not run any more.
+
+        Args:
+            result_key: where the docket's result storage has its result.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        await by_hand.mark(self, "completed", result_key=result_key)
+
+    async def mark_as_failed(self, error: str | None = None, result_key: str | None = None) -> None:
+        """Record that it failed; otherwise as `mark_as_completed`.
+
+        Args:
+            error: why, in words.
+            result_key: where the docket's result storage has its exception.
+        """
+        await by_hand.mark(self, "failed", error, result_key)
+
+    async def mark_as_cancelled(self) -> None:
+        """Record that it was cancelled; otherwise as `mark_as_completed`."""
+        await by_hand.mark(self, "cancelled")
+
+    async def is_superseded(self) -> bool:
+        """Whether a newer execution of the key was scheduled; raises as `claim`."""
+        if self.generation == 0:
+            return False
+        return await self._docket.records.by_hand.generation(self._key) > self.generation
+
+    # Its record ---------------------------------------------------------------------------
 
     async def sync(self) -> None:
-        """Read the record: state, worker, instants, error, progress. `state` None: no record."""
+        """Read the record: state, worker, instants, error, progress. `state` None: no record.
+
+        The record is that of the key's newest execution. A run that was replaced shows its state
+        and stays what it is; what is no run becomes that execution.
+        """
         self.load(await self._docket.records.fetch(self._key))
 
     def load(self, record: Mapping[bytes, bytes]) -> None:
         """Take everything that a record says of the execution's state."""
-        state = _text(record.get(b"state"))
+        state = text(record.get(b"state"))
         self.state = ExecutionState(state) if state else None
-        self.worker = worker_of(_text(record.get(b"worker")) or "") or None
-        self.started_at = _instant(record.get(b"started_at"))
-        self.completed_at = _instant(record.get(b"completed_at"))
-        self.error = _text(record.get(b"error"))
-        self.result_key = self._key if b"result" in record else None
+        self.worker = worker_of(text(record.get(b"worker")) or "") or None
+        self.started_at = instant(record.get(b"started_at"))
+        self.completed_at = instant(record.get(b"completed_at"))
+        self.error = text(record.get(b"error"))
+        own_key = self._key if b"result" in record else None
+        self.result_key = text(record.get(b"result_key")) or own_key
         if b"generation" in record:
-            self.generation = int(record[b"generation"])
+            if not self._is_run:
+                self.generation = int(record[b"generation"])
+                self.message_id = text(record.get(b"entry")) or None
             self.attempt = int(record.get(b"attempt", b"1"))
-            self.when = _instant(record.get(b"when")) or self.when
+            self.when = instant(record.get(b"when")) or self.when
         self.progress.load(record)
 
     def mark_running(self, worker_name: str, started_at: int) -> None:
         """Take over what a claim has just written (`started_at` in server milliseconds)."""
+        self._is_run = True
         self.state = ExecutionState.RUNNING
         self.worker = worker_name
         self.started_at = from_milliseconds(started_at)
+
+    def await_run(self) -> None:
+        """It is (again) one that waits, and no run of anybody's."""
+        self._is_run, self.message_id = False, None
 
     async def get_result(
         self, *, timeout: timedelta | None = None, deadline: datetime | None = None
@@ -327,52 +334,22 @@ class Execution:
             ResultUnavailable: it has no record any more, so there will be no result.
             Exception: the task's own, if it failed.
         """
-        if timeout is not None and deadline is not None:
-            raise ValueError("Cannot specify both timeout and deadline: give one of them")
-        if deadline is not None:
-            timeout = deadline.astimezone(UTC) - now()
-        # Looks before it waits: what has ended is returned however short the time.
-        record = await self._docket.records.fetch(self._key)
-        if not self._has_ended(record):
-            try:
-                async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
-                    record = await self._wait_for_end()
-            except TimeoutError:
-                raise TimeoutError(
-                    f"Task {self._key!r} did not end within the time allowed"
-                ) from None
-        return self._result_of(record)
+        return await wait_for_result(self, timeout, deadline)
 
-    async def _wait_for_end(self) -> Mapping[bytes, bytes]:
-        changed = asyncio.Event()
-        channel = self._docket.keys.state_channel(self._key)
-        async with self._docket.connections.subscriber.listening(channel, lambda _: changed.set()):
-            while True:
-                record = await self._docket.records.fetch(self._key)
-                if self._has_ended(record):
-                    return record
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(RECHECK_SECONDS):
-                        await changed.wait()
-                changed.clear()
+    def subscribe(self, *, ready: asyncio.Event | None = None) -> AsyncGenerator[Event]:
+        """Tell what happens to the execution, as it happens: its state, and what it reports.
 
-    def _has_ended(self, record: Mapping[bytes, bytes]) -> bool:
-        self.load(record)
-        return self.state is None or self.state in TERMINAL
+        First comes what is in its record, as one event of each kind. It goes on after the end, for
+        the next execution of the key: leave the loop when you have seen enough. In a race an event
+        may come twice, and after a lost connection some may be missing, but never the last one.
 
-    def _result_of(self, record: Mapping[bytes, bytes]) -> Any:
-        match self.state:
-            case ExecutionState.COMPLETED:
-                return decode_result(record.get(b"result"))
-            case ExecutionState.FAILED:
-                raise decode_error(record.get(b"result"))
-            case ExecutionState.CANCELLED:
-                raise ExecutionCancelled(f"Task {self._key!r} was cancelled: it has no result")
-            case _:
-                raise ResultUnavailable(
-                    f"Task {self._key!r} has no record (execution_ttl has passed, or is 0, or it "
-                    "was never scheduled): its result cannot be returned"
-                )
+        Args:
+            ready: set once everything that happens from then on is told.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        return watch(self, ready)
 
 
 def execution_from_record(
@@ -383,7 +360,7 @@ def execution_from_record(
     Raises:
         DeserializationError: its arguments cannot be read back.
     """
-    args, kwargs = decode_call(record[b"call"])
+    args, kwargs = docket.serializer.decode_call(function, record[b"call"])
     execution = Execution(
         docket,
         function,
@@ -394,7 +371,6 @@ def execution_from_record(
         int(record[b"attempt"]),
         redelivered=b"from" in record,
         function_name=record[b"function"].decode(),
-        message_id=_text(record.get(b"entry")),
     )
     execution.load(record)
     return execution

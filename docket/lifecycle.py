@@ -60,19 +60,25 @@ TRANSITIONS: dict[ExecutionState, frozenset[ExecutionState]] = {
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """The task returned."""
+    """The task returned.
+
+    result_key: where a result storage has the result; None: the record is to have it.
+    """
 
     result: object
+    result_key: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True):
     """The task raised, and nothing retries it.
 
     handled: a handler of the user has taken care of it, so it is no error for the log.
+    result_key: where a result storage has the exception; None: the record is to have it.
     """
 
     error: BaseException
     handled: bool = False
+    result_key: str | None = None
 
 
 class Again(msgspec.Struct, frozen=True):

@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 from docket.dependencies.perpetual import perpetual_of, refuse_required_arguments
 from docket.dependencies.plan import Plan, compile_plan
 from docket.errors import UnknownTask
 from docket.execution import TaskFunction
 from docket.tasks import standard_tasks
+
+
+async def _unregistered(*args: Any, **kwargs: Any) -> Any:
+    """Stands for the function of an execution whose task is not registered here."""
+    raise UnknownTask("of this execution")
 
 
 class Registry:
@@ -44,6 +49,10 @@ class Registry:
         for name in known_as:
             self.tasks[name] = function
             self.plans[name] = plan
+
+    def function_of(self, name: str) -> TaskFunction:
+        """The task of this name, or what stands for one that is not registered here."""
+        return self.tasks.get(name, _unregistered)
 
     def is_perpetual(self, name: str) -> bool:
         """Whether the task of this name, as it is registered here, runs again and again."""

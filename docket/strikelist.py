@@ -66,6 +66,7 @@ class StrikeList:
 
     Attributes:
         is_empty: whether nothing can be stricken. What a hot path asks first.
+        reads_pickles: whether values that only pickle can store are read, and sent.
 
     Raises:
         ValueError: a name or URL that cannot be used.
@@ -92,6 +93,7 @@ class StrikeList:
         self._follower: asyncio.Task[None] | None = None
         self._loaded = asyncio.Event()
         self.is_empty = True
+        self.reads_pickles = True
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -203,6 +205,7 @@ class StrikeList:
         Raises:
             RuntimeError: not connected.
             ServerUnavailable: the server is away.
+            UnfitValue: only pickle could store the value, and `reads_pickles` is off.
         """
         if self._stream is None:
             raise RuntimeError(
@@ -211,7 +214,7 @@ class StrikeList:
             )
         if not instruction.is_storable():
             return
-        await self._stream.append(instruction.as_message())
+        await self._stream.append(instruction.as_message(may_pickle=self.reads_pickles))
         self._apply(instruction, is_shared=True)
 
     def update(self, instruction: StrikeInstruction) -> None:
@@ -246,7 +249,7 @@ class StrikeList:
 
     def _take(self, messages: Sequence[Fields], is_anew: bool) -> None:
         """What the stream brought."""
-        instructions = [i for message in messages if (i := from_message(message)) is not None]
+        instructions = [i for message in messages if (i := self._read(message)) is not None]
         if is_anew:
             self._table.reload(instructions)
             self._note_change()
@@ -254,6 +257,9 @@ class StrikeList:
         else:
             for instruction in instructions:
                 self._apply(instruction, is_shared=True)
+
+    def _read(self, message: Fields) -> StrikeInstruction | None:
+        return from_message(message, may_unpickle=self.reads_pickles)
 
     def _apply(self, instruction: StrikeInstruction, *, is_shared: bool) -> None:
         if self._table.apply(instruction, is_shared=is_shared):

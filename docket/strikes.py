@@ -20,6 +20,7 @@ import cloudpickle
 import msgspec
 
 from docket.annotations import signature_of
+from docket.errors import DeserializationError, UnfitValue
 
 logger = logging.getLogger("docket.strikelist")
 
@@ -109,15 +110,20 @@ class StrikeInstruction:
             return False
         return True
 
-    def as_message(self) -> dict[bytes, bytes]:
-        """The instruction as stored; raises what pickle raises for a value that it cannot store."""
+    def as_message(self, *, may_pickle: bool = True) -> dict[bytes, bytes]:
+        """The instruction as stored.
+
+        Raises:
+            UnfitValue: only pickle could store the value, and it is not to be used.
+            Exception: what pickle raises for a value that it cannot store.
+        """
         rule = self.rule
         message = {b"direction": self.direction.encode(), b"operator": rule.operator.value.encode()}
         if rule.function is not None:
             message[b"function"] = rule.function.encode()
         if rule.parameter is not None:
             message[b"parameter"] = rule.parameter.encode()
-        message[b"value"] = _encode(rule.value)
+        message[b"value"] = _encode(rule.value, may_pickle=may_pickle)
         return message
 
 
@@ -138,7 +144,9 @@ class Restore(StrikeInstruction):
 _DIRECTIONS: dict[bytes, type[StrikeInstruction]] = {b"strike": Strike, b"restore": Restore}
 
 
-def from_message(message: Mapping[bytes, bytes]) -> StrikeInstruction | None:
+def from_message(
+    message: Mapping[bytes, bytes], *, may_unpickle: bool = True
+) -> StrikeInstruction | None:
     """The instruction that a message holds; None, and logged, if this process cannot read it."""
     try:
         function, parameter = message.get(b"function"), message.get(b"parameter")
@@ -146,7 +154,7 @@ def from_message(message: Mapping[bytes, bytes]) -> StrikeInstruction | None:
             None if function is None else function.decode(),
             None if parameter is None else parameter.decode(),
             Operator(message[b"operator"].decode()),
-            _decode(message[b"value"]),
+            _decode(message[b"value"], may_unpickle=may_unpickle),
         )
         return instruction if instruction.is_storable() else None
     except Exception as error:
@@ -163,7 +171,7 @@ def from_message(message: Mapping[bytes, bytes]) -> StrikeInstruction | None:
 _PLAIN, _PICKLED = b"m", b"p"
 
 
-def _encode(value: Hashable) -> bytes:
+def _encode(value: Hashable, *, may_pickle: bool) -> bytes:
     try:
         payload = msgspec.msgpack.encode(value)
         back = _as_hashable(msgspec.msgpack.decode(payload))
@@ -171,12 +179,19 @@ def _encode(value: Hashable) -> bytes:
             return _PLAIN + payload
     except (TypeError, ValueError, OverflowError, NotImplementedError):
         pass  # Nothing that msgpack knows.
+    if not may_pickle:
+        raise UnfitValue(
+            f"A strike cannot hold {value!r}: only pickle could store it, and this docket uses "
+            "msgpack"
+        )
     return _PICKLED + cast("Any", cloudpickle).dumps(value, protocol=5)
 
 
-def _decode(payload: bytes) -> Hashable:
+def _decode(payload: bytes, *, may_unpickle: bool) -> Hashable:
     if payload[:1] == _PLAIN:
         return _as_hashable(msgspec.msgpack.decode(payload[1:]))
+    if not may_unpickle:
+        raise DeserializationError("its value is a pickle, and this docket reads msgpack only")
     return pickle.loads(payload[1:])
 
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from docket.codec import encode_error
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, ServerUnavailable
 from docket.ledger import LEDGER
@@ -20,6 +19,7 @@ from docket.services.crew import BELL_SECONDS, Crew, CrewSettings, consumer_life
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
+from docket.services.payloads import Payloads
 from docket.standing import Standing
 from docket.store.endpoint import backoff_seconds
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
@@ -211,6 +211,7 @@ class Worker(WorkerBase):
             self.docket.connections.pipeline,
             self._consumer,
             self._runs,
+            Payloads(self.docket),
             self._tally,
             self._supervision,
             concurrency=self.concurrency,
@@ -362,8 +363,9 @@ class Worker(WorkerBase):
             f"{max_deliveries} worker processes died while they ran this task: it is not delivered "
             "again. See the logs of those workers; schedule it anew once the cause is mended"
         )
+        payload = self.docket.serializer.encode_error(error)
         moved, poisoned = await self.docket.records.adopt(
-            consumer, blame, max_deliveries, (encode_error(error), error_text(error))
+            consumer, blame, max_deliveries, (payload, error_text(error))
         )
         return Adoption(consumer, moved, tuple(poisoned))
 

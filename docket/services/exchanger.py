@@ -14,6 +14,7 @@ from docket.counting import Tally
 from docket.errors import RefusedCall, ServerUnavailable
 from docket.lifecycle import Failed, HandedBack, Outcome, Superseded
 from docket.services.outcomes import count, row_of, unstorable, weight
+from docket.services.payloads import Payloads
 from docket.services.runs import Consumer, Run, Runs
 from docket.store.endpoint import backoff_seconds
 from docket.store.pipeline import LostReply, Pipeline
@@ -45,6 +46,7 @@ class Exchanger:
         pipeline: the connection, to wait for it.
         consumer: who we are; replaced here when it was struck off.
         runs: what is claimed.
+        payloads: encodes what outcomes carry.
         tally: counts outcomes once they are recorded.
         supervision: told when the server goes away and comes back.
         concurrency: slots.
@@ -58,6 +60,7 @@ class Exchanger:
         pipeline: Pipeline,
         consumer: Consumer,
         runs: Runs,
+        payloads: Payloads,
         tally: Tally,
         supervision: Supervision,
         *,
@@ -69,6 +72,7 @@ class Exchanger:
         self._pipeline = pipeline
         self._consumer = consumer
         self._runs = runs
+        self._payloads = payloads
         self._tally = tally
         self._supervision = supervision
         self._until_finished = until_finished
@@ -127,7 +131,7 @@ class Exchanger:
     def report(self, run: Run, outcome: Outcome) -> None:
         """Take the outcome of a run; never fails, whatever the task returned."""
         try:
-            row = row_of(run.claim, outcome)
+            row = row_of(run.claim, outcome, self._payloads)
         except Exception as error:
             # Pickling runs the user's code: any error can come out of it.
             logger.error(
@@ -136,7 +140,7 @@ class Exchanger:
                 exc_info=error,
             )
             outcome = unstorable(outcome, error)
-            row = row_of(run.claim, outcome)
+            row = row_of(run.claim, outcome, self._payloads)
         self._runs.report(run)
         self._outbox.append((run, outcome, row))
         self._attention.set()
@@ -329,7 +333,7 @@ class Exchanger:
             run = parcels[0][0]
             run.refused = True
             failed = Failed(error)
-            parcel = (run, failed, row_of(run.claim, failed))
+            parcel = (run, failed, row_of(run.claim, failed, self._payloads))
             self._put_back([parcel], may_be_applied=True)
             self._batch = 1
         self.look()

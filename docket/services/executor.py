@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from docket.annotations import CallFormat
 from docket.clock import format_duration, from_milliseconds
-from docket.codec import Call, decode_call
+from docket.codec import Call
 from docket.counting import Tally
 from docket.dependencies.errors import UnresolvedDependencies
 from docket.dependencies.handlers import TaskOutcome, end_of
@@ -34,6 +34,7 @@ from docket.services.admission import Doorkeeper, Withheld, after_block
 from docket.services.allowance import Allowance
 from docket.services.exchanger import Exchanger
 from docket.services.outcomes import error_text
+from docket.services.result_keeper import ResultKeeper
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
 from docket.services.unknown_tasks import UnknownTasks
@@ -80,6 +81,8 @@ class Executor:
         self._plans = TaskPlans(docket.plans, worker.dependencies)
         self._unknown = UnknownTasks(docket)
         self._strikes = docket.strike_list
+        self._serializer = docket.serializer
+        self._result_keeper = _result_keeper(docket)
         self._seen_dead: set[bytes] = set()
         self._gated: dict[bytes, bool] = {}
         self._formats: dict[TaskFunction, CallFormat] = {}
@@ -121,6 +124,8 @@ class Executor:
         if isinstance(outcome, Withheld):
             self._exchanger.withdraw(run)
             return
+        if self._result_keeper is not None:
+            outcome = await self._result_keeper.keep(run, outcome)
         duration = self._tally.of(run.claim.function).duration
         duration.observe(time.monotonic() - run.started_at)
         self._exchanger.report(run, outcome)
@@ -149,7 +154,7 @@ class Executor:
         function = self._docket.tasks.get(name)
         if function is None:
             return await self._fall_back(run, name)
-        call = decode_call(claim.call)
+        call = self._serializer.decode_call(function, claim.call)
         if not self._strikes.is_empty and self._is_stricken(claim, name, function, call):
             return Cancelled()
         try:
@@ -169,7 +174,7 @@ class Executor:
         fallback = self._worker.fallback_task
         if fallback is None:
             return await self._unknown.judge(run.claim)
-        call = decode_call(run.claim.call)
+        call = self._serializer.decode_call(fallback, run.claim.call)
         if not self._strikes.is_empty and self._is_stricken(run.claim, name, fallback, call):
             return Cancelled()
         return await self._execute_call(
@@ -297,6 +302,12 @@ class Executor:
             # An argument's own __repr__ is called here: that it is broken must not fail the task.
             call = f"{name}(<cannot be shown: {type(error).__name__}>)"
         return f"{call}{{{execution.key}}}"
+
+
+def _result_keeper(docket: Docket) -> ResultKeeper | None:
+    storage = docket.result_storage
+    # Where nothing is kept of an ended execution, nobody could find its result either.
+    return ResultKeeper(docket, storage) if storage is not None and docket.execution_ttl else None
 
 
 async def _call(execution: Execution, resolution: Resolution | None) -> object:

@@ -1,7 +1,7 @@
 """Outcomes as the exchange script reads them, and what they count as."""
 
 from docket.clock import delay_milliseconds
-from docket.codec import encode_call, encode_error, encode_result, error_message
+from docket.codec import error_message
 from docket.counting import Counters
 from docket.lifecycle import (
     Again,
@@ -15,6 +15,7 @@ from docket.lifecycle import (
     Successor,
     Superseded,
 )
+from docket.services.payloads import Payloads
 from docket.store.pipeline import Argument
 from docket.store.records import Claim, OutcomeRow
 
@@ -22,28 +23,32 @@ from docket.store.records import Claim, OutcomeRow
 _ERROR_TEXT_LIMIT = 4096
 
 
-def row_of(claim: Claim, outcome: Outcome) -> OutcomeRow:
+def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
     """The row that hands an outcome in.
 
     Raises:
         PayloadTooLarge: the result is over the limit.
+        UnfitValue: it is not what the task says it returns.
         Exception: what pickle raises for a result (or new arguments) that it cannot store.
     """
     a: Argument = ""
     b: Argument = ""
     c: Argument = ""
     match outcome:
-        case Completed(result):
-            kind, a = "C", encode_result(result) or ""
+        case Completed(result, None):
+            kind, a = "C", payloads.result(claim, result) or ""
+        case Completed(_, result_key):
+            kind, b = "C", result_key or ""
         case Failed(error):
-            kind, a, b = "F", encode_error(error), error_text(error)
+            kind, b, c = "F", error_text(error), outcome.result_key or ""
+            a = "" if outcome.result_key else payloads.error(error)
         case Again():
             kind, a, b = "A", delay_milliseconds(outcome.delay_seconds), outcome.attempt
-            c = _new_call(outcome.args, outcome.kwargs)
+            c = _new_call(claim, outcome, payloads)
         case Perpetuated(ended, successor):
             kind, a = "P", f"{successor.due.origin}{successor.due.milliseconds}"
             b = error_text(ended.error) if isinstance(ended, Failed) else ""
-            c = _new_call(successor.args, successor.kwargs)
+            c = _new_call(claim, successor, payloads)
         case Postponed(delay_seconds):
             kind, a, b = "A", delay_milliseconds(delay_seconds), claim.attempt
         case Cancelled():
@@ -55,8 +60,9 @@ def row_of(claim: Claim, outcome: Outcome) -> OutcomeRow:
     return (kind, claim.key, claim.entry, claim.generation, a, b, c)
 
 
-def _new_call(args: tuple[object, ...] | None, kwargs: dict[str, object] | None) -> bytes | str:
-    return "" if args is None and kwargs is None else encode_call(args or (), kwargs or {})
+def _new_call(claim: Claim, called: Again | Successor, payloads: Payloads) -> bytes | str:
+    args, kwargs = called.args, called.kwargs
+    return "" if args is None and kwargs is None else payloads.call(claim, args or (), kwargs or {})
 
 
 def unstorable(outcome: Outcome, error: Exception) -> Outcome:

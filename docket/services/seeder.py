@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from docket.clock import now, to_milliseconds
-from docket.codec import encode_call
 from docket.dependencies.perpetual import Perpetual, automatic_of
 from docket.errors import ServerUnavailable
 from docket.execution import Execution
@@ -73,7 +72,7 @@ class Seeder:
         request = ScheduleRequest(
             key=name,
             function=name,
-            call=encode_call((), {}),
+            call=self._docket.serializer.encode_call(self._docket.tasks[name], (), {}),
             when="" if when is None else to_milliseconds(when),
             attempt=1,
             token=scheduling.token(),

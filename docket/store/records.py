@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 from docket.clock import delay_milliseconds
 from docket.errors import DocketError
 from docket.store import scripts
+from docket.store.by_hand import ByHand
 from docket.store.keys import Keys
 from docket.store.limits import Limits
 from docket.store.patience import PATIENCE_SECONDS, patiently
@@ -113,6 +114,8 @@ class Records:
         self.scheduling = Scheduling(
             pipeline, keys, keeps_records=execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS
         )
+        #: Claims and ends executions without being a consumer.
+        self.by_hand = ByHand(pipeline, keys, execution_ttl)
 
         #: Admits the runs of tasks that have limits.
         self.limits = Limits(pipeline, keys, self._ttl)

@@ -267,17 +267,14 @@ def test_a_message_that_is_no_valid_text_is_shown_as_far_as_it_is() -> None:
     assert codec.error_message(ValueError("\ud800 half a pair")) == "? half a pair"
 
 
-@pytest.mark.parametrize("stored", [None, b"garbage", codec.encode_result("not an exception")])
+@pytest.mark.parametrize("stored", [b"garbage", codec.encode_result("not an exception")])
 async def test_a_stored_exception_that_cannot_be_raised_says_so(
-    docket: Docket, stored: bytes | None
+    docket: Docket, stored: bytes
 ) -> None:
     execution = await docket.add(raise_it, key="key")(ValueError("once"))
     await finish(docket)
     client: Redis = docket.connections.client()
-    if stored is None:
-        await client.hdel(docket.keys.record("key"), "result")
-    else:
-        await client.hset(docket.keys.record("key"), "result", stored)
+    await client.hset(docket.keys.record("key"), "result", stored)
 
     assert isinstance(await failure_of(execution), DeserializationError)
     assert execution.state is ExecutionState.FAILED

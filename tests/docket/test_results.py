@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis.asyncio import Redis
 
-from docket import Docket, ExecutionState, Worker, execution
+from docket import Docket, ExecutionState, Worker
 from docket.errors import ExecutionCancelled, ResultUnavailable
 from docket.execution import Execution
 from tests.support.dockets import (
@@ -236,7 +236,7 @@ async def test_a_record_that_expires_while_somebody_waits_is_told(docket: Docket
 async def test_an_end_that_nobody_published_is_found_by_looking_again(
     docket: Docket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "RECHECK_SECONDS", 0.01)
+    monkeypatch.setattr("docket.results.RECHECK_SECONDS", 0.01)
     waited_for = await docket.add(double, key="key")(1)
     waiting = asyncio.create_task(waited_for.get_result())
     await waited_for.sync()

@@ -10,17 +10,23 @@ local function publish(key, state, when, worker, started_at, completed_at, reaso
 end
 
 -- Ends an execution: writes the terminal state, sets its TTL, tells who listens. ttl 0 keeps nothing.
-local function finish(key, state, now, ttl, record, result, reason)
+-- result_key: where a storage of the user's has the result, if it is not in the record.
+local function finish(key, state, now, ttl, record, result, reason, result_key)
   local rk = RECORDS .. key
   if ttl == 0 then
     redis.call('DEL', rk)
   else
-    if reason then
-      redis.call('HSET', rk, 'state', state, 'completed_at', now, 'result', result or '', 'error', reason)
+    if reason and result then
+      redis.call('HSET', rk, 'state', state, 'completed_at', now, 'result', result, 'error', reason)
+    elseif reason then
+      redis.call('HSET', rk, 'state', state, 'completed_at', now, 'error', reason)
     elseif result then
       redis.call('HSET', rk, 'state', state, 'completed_at', now, 'result', result)
     else
       redis.call('HSET', rk, 'state', state, 'completed_at', now)
+    end
+    if result_key and result_key ~= '' then
+      redis.call('HSET', rk, 'result_key', result_key)
     end
     redis.call('PEXPIRE', rk, ttl)
   end

@@ -10,7 +10,7 @@
 -- ARGV  1 prefix  2 consumer  3 epoch  4 want  5 may take a suspect: 1 | 0  6 execution_ttl (ms)
 --       7 census: 1 counts what is left when fewer than `want` were taken
 --       8.. seven values an outcome: kind, key, entry, generation, a, b, c ('' for none)
---           C completed: a result                  F failed: a error payload, b error text
+--           C completed: a result, b result key     F failed: a error payload, b error text, c result key
 --           X cancelled                            A again: a delay (ms), b attempt, c call payload
 --           P perpetuated: a when the successor is due (see successor_due), b error text if it failed, c call payload
 --           H handed back                          S superseded: removes its entry only, if no record needs it
@@ -44,9 +44,9 @@ end
 local function apply(i, record)
   local kind, key, a = ARGV[i], ARGV[i + 1], ARGV[i + 4]
   if kind == 'C' then
-    finish(key, 'completed', NOW_TEXT, ttl, record, a ~= '' and a)
+    finish(key, 'completed', NOW_TEXT, ttl, record, a ~= '' and a, nil, ARGV[i + 5])
   elseif kind == 'F' then
-    finish(key, 'failed', NOW_TEXT, ttl, record, a, ARGV[i + 5])
+    finish(key, 'failed', NOW_TEXT, ttl, record, a ~= '' and a, ARGV[i + 5], ARGV[i + 6])
   elseif kind == 'X' or record.cancel then
     finish(key, 'cancelled', NOW_TEXT, ttl, record)
   elseif kind == 'A' then

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from docket import Docket
 from docket.codec import decode_call, decode_error, decode_result
 from docket.instrumentation import Counters
 from docket.lifecycle import (
@@ -16,9 +17,15 @@ from docket.lifecycle import (
     Superseded,
 )
 from docket.services.outcomes import count, error_text, row_of, weight
+from docket.services.payloads import Payloads
+from docket.store.records import OutcomeRow
 from tests.docket.services.test_runs import claim
 
 ROW = (b"k", b"sk", b"1")
+
+
+def row(outcome: Outcome) -> OutcomeRow:
+    return row_of(claim("k"), outcome, Payloads(Docket()))
 
 
 @pytest.mark.parametrize(
@@ -35,8 +42,8 @@ ROW = (b"k", b"sk", b"1")
 def test_every_outcome_has_its_kind_and_its_counter(
     outcome: Outcome, kind: str, counter: str | None
 ) -> None:
-    row = row_of(claim("k"), outcome)
-    assert row[:4] == (kind, *ROW)
+    found = row(outcome)
+    assert found[:4] == (kind, *ROW)
     counters = Counters()
     count(counters, outcome)
     counted = {name for name in Counters.__slots__ if getattr(counters, name) == 1}
@@ -44,25 +51,25 @@ def test_every_outcome_has_its_kind_and_its_counter(
 
 
 def test_a_result_an_error_and_new_arguments_can_be_read_back() -> None:
-    completed = row_of(claim("k"), Completed({"a": 1}))
+    completed = row(Completed({"a": 1}))
     assert isinstance(completed[4], bytes)
     assert decode_result(completed[4]) == {"a": 1}
-    failed = row_of(claim("k"), Failed(ValueError("broken")))
+    failed = row(Failed(ValueError("broken")))
     assert isinstance(failed[4], bytes)
     assert str(decode_error(failed[4])) == "broken"
     assert failed[5] == "ValueError: broken"
-    again = row_of(claim("k"), Again(1.5, 2, args=(1,), kwargs={"b": 2}))
+    again = row(Again(1.5, 2, args=(1,), kwargs={"b": 2}))
     assert again[4:6] == (1500, 2)
     assert isinstance(again[6], bytes)
     assert decode_call(again[6]) == ((1,), {"b": 2})
-    assert row_of(claim("k"), Again(0, 2))[6] == ""
+    assert row(Again(0, 2))[6] == ""
 
 
 def test_the_weight_of_a_row_is_that_of_its_payloads() -> None:
     big = bytes(1000)
-    assert weight(row_of(claim("k"), Completed(big))) >= 1000
-    assert weight(row_of(claim("k"), Again(0, 2, args=(big,)))) >= 1000
-    assert weight(row_of(claim("k"), Cancelled())) == 0
+    assert weight(row(Completed(big))) >= 1000
+    assert weight(row(Again(0, 2, args=(big,)))) >= 1000
+    assert weight(row(Cancelled())) == 0
 
 
 def test_the_text_of_an_error_is_bounded_and_always_there() -> None:
@@ -80,4 +87,4 @@ def test_what_cannot_be_pickled_is_raised_for_the_exchanger_to_fail_the_task_wit
             raise pickle.PicklingError("never")
 
     with pytest.raises(pickle.PicklingError):
-        row_of(claim("k"), Completed(Stubborn()))
+        row(Completed(Stubborn()))

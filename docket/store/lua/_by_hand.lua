@@ -1,0 +1,46 @@
+-- Shared by scripts for who runs executions by hand, without being a consumer of the streams. An
+-- entry that begins with h names a run that was claimed by hand: it is in no stream, so nobody renews
+-- it and nobody redelivers it.
+
+local function is_live(state)
+  return state == 'scheduled' or state == 'queued' or state == 'running'
+end
+
+-- A consumer is called after its worker, with a part of its own after the last dot.
+local function worker_of(consumer)
+  return string.match(consumer, '^(.*)%.[^.]*$') or consumer
+end
+
+-- The record under `key` if it is of this generation (0: of any) and, if an entry is known, of that very run.
+local function find(key, generation, entry)
+  local record = read_record(key)
+  if generation ~= '0' and record.generation ~= generation then
+    return nil
+  end
+  if entry ~= '' and record.entry ~= entry then
+    return nil
+  end
+  return record
+end
+
+-- An execution that was never scheduled gets its record here. `call` is {function, call, when (ms), attempt}.
+local function write_new(key, record, call)
+  redis.call('DEL', RECORDS .. key)
+  record.generation = tostring(tonumber(record.generation or 0) + 1)
+  record.when, record.started_at, record.worker, record.cancel, record.deaths = call[3], false, false, false, 0
+  redis.call('HSET', RECORDS .. key, 'generation', record.generation, 'function', call[1], 'call', call[2],
+    'when', call[3], 'attempt', call[4], 'state', 'queued', 'entry', '')
+end
+
+-- Takes a live execution away from where it waits, or from whoever runs it.
+local function take_away(key, record)
+  if record.state == 'scheduled' then
+    redis.call('ZREM', QUEUE, key)
+    local limits = redis.call('HGET', RECORDS .. key, 'limits')
+    if limits then
+      limiting().leave(key, limits)
+    end
+  elseif record.entry and STREAMS[string.sub(record.entry, 1, 1)] then
+    drop_entry(record.entry)
+  end
+end

@@ -1,0 +1,37 @@
+--@include _streams.lua
+--@include _records.lua
+--@include _limits.lua
+--@include _by_hand.lua
+-- claim: mark one execution running, by hand.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- ARGV  1 prefix  2 key  3 generation | 0 for whatever waits, or nothing  4 the entry of the run it belongs to | ''
+--       5 worker, as a consumer is called  6 the entry that this claim is to have  7.. function, call, when (ms), attempt: for generation 0
+-- Reply {generation, attempt, when (ms), started at (ms), entry}, or {} if it is not there to be claimed
+local key, generation, worker, entry = ARGV[2], ARGV[3], ARGV[5], ARGV[6]
+local now = string.format('%d', server_now())
+local record = read_record(key)
+
+local function reply()
+  local v = redis.call('HMGET', RECORDS .. key, 'generation', 'attempt', 'when', 'started_at', 'entry')
+  return {tonumber(v[1]), tonumber(v[2]), tonumber(v[3]), tonumber(v[4]), v[5]}
+end
+
+if generation ~= '0' and record.generation ~= generation then
+  return {}
+end
+if record.state == 'running' then
+  -- Claimed by this very call (its reply was lost), or it is the caller's already.
+  local is_ours = record.entry == entry or (record.entry == ARGV[4] and worker_of(record.worker) == worker_of(worker))
+  return is_ours and reply() or {}
+end
+if is_live(record.state) then
+  take_away(key, record)
+elseif generation == '0' then
+  write_new(key, record, {ARGV[7], ARGV[8], ARGV[9], ARGV[10]})
+else
+  return {}
+end
+redis.call('HSET', RECORDS .. key, 'state', 'running', 'worker', worker, 'started_at', now, 'entry', entry)
+publish(key, 'running', record.when, worker, now)
+return reply()

@@ -1,0 +1,28 @@
+--@include _streams.lua
+--@include _records.lua
+--@include _limits.lua
+--@include _by_hand.lua
+-- mark: end one execution, by hand. One that still waits is taken away first, so that nobody runs it any more.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- ARGV  1 prefix  2 key  3 generation | 0 for whatever is there, or nothing  4 the entry of the run | ''
+--       5 completed | failed | cancelled  6 execution_ttl (ms)  7 error text | ''
+--       8 where the result is stored | ''  9.. function, call, when (ms), attempt: for generation 0
+-- Reply {generation, completed at (ms)}, or {} if it is not the caller's to end
+local key, state, now = ARGV[2], ARGV[5], string.format('%d', server_now())
+local record = find(key, ARGV[3], ARGV[4])
+if not record then
+  return {}
+end
+if not is_live(record.state) and ARGV[3] ~= '0' then
+  -- Sent again because its reply was lost: it is told what it was told the first time.
+  local completed_at = redis.call('HGET', KEYS[6], 'completed_at')
+  return record.state == state and {tonumber(record.generation), tonumber(completed_at)} or {}
+end
+if is_live(record.state) then
+  take_away(key, record)
+else
+  write_new(key, record, {ARGV[9], ARGV[10], ARGV[11], ARGV[12]})
+end
+finish(key, state, now, tonumber(ARGV[6]), record, nil, ARGV[7] ~= '' and ARGV[7] or nil, ARGV[8])
+return {tonumber(record.generation), tonumber(now)}

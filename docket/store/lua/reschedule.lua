@@ -1,0 +1,36 @@
+--@include _streams.lua
+--@include _records.lua
+--@include _limits.lua
+--@include _placing.lua
+--@include _by_hand.lua
+-- reschedule: give up a run and let the same execution wait again, in one step, so that it is neither lost nor run twice.
+--
+-- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- ARGV  1 prefix  2 key  3 generation | 0  4 the entry of the run, with or without the letter of its stream
+--       5 when (ms)  6 attempt  7 call  8 token  9 execution_ttl (ms)
+-- Reply {scheduled | superseded | cancelled, generation, when (ms), state}
+local key, message, now = ARGV[2], ARGV[4], server_now()
+local record = find(key, ARGV[3], '')
+
+local function answer(disposition)
+  local v = redis.call('HMGET', KEYS[6], 'generation', 'when', 'state')
+  return {disposition, tonumber(v[1] or 0), tonumber(v[2] or 0), v[3] or ''}
+end
+
+if record and redis.call('HGET', KEYS[6], 'token') == ARGV[8] then
+  return answer('scheduled')
+end
+local is_ours = record and record.entry and record.entry ~= ''
+  and (record.entry == message or string.sub(record.entry, 2) == message)
+if not is_ours or (record.state ~= 'running' and record.state ~= 'queued') then
+  return answer('superseded')
+end
+take_away(key, record)
+if record.cancel then
+  finish(key, 'cancelled', string.format('%d', now), tonumber(ARGV[9]), record)
+  return answer('cancelled')
+end
+redis.call('HDEL', KEYS[6], 'entry', 'from', unpack(RUN_FIELDS))
+redis.call('HSET', KEYS[6], 'attempt', ARGV[6], 'call', ARGV[7], 'token', ARGV[8])
+place(key, now, tonumber(ARGV[5]), record.deaths)
+return answer('scheduled')
