@@ -1,0 +1,188 @@
+"""The public interface as the documents have it, written down for tests to compare with.
+
+A line is a signature, and goes on in those that are indented; `async` stands before what is
+awaited. Durations are written as `seconds(2)`; `...` is a default that the documents leave open.
+"""
+
+from docket.instrumentation import EVERYWHERE
+
+SIGNATURES = {
+    "docket.docket": """
+Docket(name="docket", url="redis://localhost:6379/0", heartbeat_interval=seconds(2),
+    missed_heartbeats=5, execution_ttl=minutes(15), result_storage=None,
+    enable_internal_instrumentation=False, credential_provider=None)
+Docket.register(function, names=None)
+Docket.register_collection(collection_path)
+Docket.add(function, when=None, key=None)
+Docket.replace(function, when, key)
+async Docket.schedule(execution)
+async Docket.cancel(key)
+async Docket.get_execution(key)
+async Docket.clear()
+Docket.call(function, when=None, key=None)
+async Docket.add_many(calls, *, chunk_size=1000)
+async Docket.replace_many(calls, *, chunk_size=1000)
+async Docket.strike(function=None, parameter=None, operator="==", value=None)
+async Docket.restore(function=None, parameter=None, operator="==", value=None)
+async Docket.wait_for_strikes_loaded()
+async Docket.snapshot()
+async Docket.workers()
+async Docket.task_workers(task_name)
+Docket.redis()
+Docket.key(suffix)
+Docket.runs_key(key)
+""",
+    "docket.worker": """
+Worker(docket, name=None, concurrency=10, redelivery_timeout=minutes(5),
+    reconnection_delay=seconds(5), minimum_check_interval=milliseconds(250),
+    scheduling_resolution=milliseconds(250), schedule_automatic_tasks=True,
+    enable_internal_instrumentation=False, fallback_task=None, dependencies=None,
+    message_batch=1000)
+async Worker.run_until_finished()
+async Worker.run_forever()
+async Worker.run_at_most(iterations_by_key)
+async Worker.run(docket_name="docket", url="redis://localhost:6379/0", name=None, concurrency=10,
+    redelivery_timeout=minutes(5), reconnection_delay=seconds(5),
+    minimum_check_interval=milliseconds(100), scheduling_resolution=milliseconds(250),
+    schedule_automatic_tasks=True, enable_internal_instrumentation=False, until_finished=False,
+    healthcheck_port=None, metrics_port=None, tasks=["docket.tasks:standard_tasks"],
+    fallback_task=None, message_batch=1000, dependencies=None)
+""",
+    "docket.execution": """
+Execution(docket, function, args, kwargs, key, when, attempt, trace_context=None,
+    redelivered=False, function_name=None, generation=0, message_id=None)
+async Execution.schedule(replace=False, reschedule_message=None, expected_generation=0)
+async Execution.claim(worker)
+async Execution.mark_as_completed(result_key=None)
+async Execution.mark_as_failed(error=None, result_key=None)
+async Execution.mark_as_cancelled()
+async Execution.is_superseded()
+async Execution.sync()
+async Execution.get_result(*, timeout=None, deadline=None)
+Execution.subscribe(*, ready=None)
+async ExecutionProgress.set_total(total)
+async ExecutionProgress.increment(amount=1)
+async ExecutionProgress.set_message(message)
+async ExecutionProgress.sync()
+""",
+    "docket.agenda": """
+Agenda()
+Agenda.__iter__()
+Agenda.__len__()
+Agenda.add(function, key=None)
+Agenda.clear()
+async Agenda.scatter(docket, over, start=None, jitter=None)
+""",
+    "docket.annotations": """
+Logged(length_only=False)
+""",
+    "docket.strikelist": """
+StrikeList(url=None, name="strikelist", enable_internal_instrumentation=False,
+    credential_provider=None)
+async StrikeList.__aenter__()
+async StrikeList.__aexit__(exc_type, exc_value, traceback)
+async StrikeList.connect()
+async StrikeList.close()
+async StrikeList.strike(function=None, parameter=None, operator="==", value=None)
+async StrikeList.restore(function=None, parameter=None, operator="==", value=None)
+async StrikeList.send_instruction(instruction)
+async StrikeList.wait_for_strikes_loaded()
+StrikeList.is_stricken(target)
+StrikeList.update(instruction)
+StrikeList.add_condition(condition)
+StrikeList.remove_condition(condition)
+Strike(function, parameter, operator, value)
+Restore(function, parameter, operator, value)
+""",
+    "docket.dependencies": """
+CallArgument(parameter=None, optional=False, *, default=...)
+ConcurrencyLimit(argument_name=None, max_concurrent=1, scope=None)
+Cooldown(window, *, scope=None)
+Cron(expression, automatic=True, tz=UTC)
+CurrentDocket()
+CurrentExecution()
+CurrentWorker()
+Debounce(settle, *, scope=None)
+Depends(dependency, **bindings)
+ExponentialRetry(attempts=1, minimum_delay=seconds(1), maximum_delay=seconds(64))
+ExponentialRetry.forever(delay=seconds(1), maximum_delay=seconds(64))
+Perpetual(every=seconds(0), automatic=False)
+Perpetual.after(delay)
+Perpetual.at(when)
+Perpetual.cancel()
+Perpetual.perpetuate(*args, **kwargs)
+Progress()
+async Progress.increment(amount=1)
+async Progress.set_message(message)
+async Progress.set_total(total)
+RateLimit(limit, *, per, drop=False, scope=None)
+Retry(attempts=1, delay=seconds(0))
+Retry.after(delay)
+Retry.at(when)
+Retry.forever(delay=seconds(0))
+Retry.in_(delay)
+Shared(factory)
+TaskArgument(parameter=None, optional=False)
+TaskKey()
+TaskLogger()
+Timeout(base)
+Timeout.expired()
+Timeout.extend(by=None)
+Timeout.remaining()
+Timeout.start()
+async Runtime.run(execution, function, args, kwargs)
+async FailureHandler.handle_failure(execution, outcome)
+async CompletionHandler.on_complete(execution, outcome)
+""",
+    "docket.calls": """
+TaskCall(function, args, kwargs, key, when, function_name=None)
+""",
+    "docket.testing": """
+async assert_task_scheduled(docket, function, *, args=None, kwargs=None, key=None)
+async assert_task_not_scheduled(docket, function, *, args=None, kwargs=None, key=None)
+async assert_task_count(docket, function=None, *, count)
+async assert_no_tasks(docket)
+""",
+    "docket.tasks": """
+async trace(message)
+async fail(message)
+async sleep(seconds)
+""",
+    "docket.instrumentation": """
+healthcheck_server(port=...)
+metrics_server(port=...)
+""",
+}
+
+#: What ours has beyond the documents, by signature: arguments, and their defaults.
+ADDED: dict[str, dict[str, object]] = {
+    "docket.docket.Docket": {"serializer": "pickle"},
+    "docket.instrumentation.healthcheck_server": {"host": EVERYWHERE},
+    "docket.instrumentation.metrics_server": {"host": EVERYWHERE},
+}
+
+#: Attributes and properties that users read, by class.
+ATTRIBUTES = {
+    "Docket": """
+        name url tasks heartbeat_interval missed_heartbeats execution_ttl
+        prefix stream_key queue_key workers_set
+    """,
+    "Worker": """
+        docket name concurrency redelivery_timeout reconnection_delay minimum_check_interval
+        scheduling_resolution schedule_automatic_tasks enable_internal_instrumentation
+        fallback_task dependencies message_batch
+    """,
+    "Execution": """
+        docket function function_name args kwargs key trace_context redelivered
+        when attempt state worker started_at completed_at error result_key progress
+        disposition schedule_exception generation
+    """,
+    "ExecutionProgress": "current total message updated_at",
+    "RunningExecution": "worker started",
+    "StrikeList": "strike_key",
+    "ConcurrencyLimit": "concurrency_key is_bypassed",
+    "Progress": "current total message",
+    "Retry": "attempts delay attempt",
+    "Perpetual": "every automatic",
+    "TaskOutcome": "duration result exception",
+}
