@@ -45,11 +45,7 @@ class Locator(ABC):
         self, addresses: tuple[Address, ...], options: Mapping[str, Any], *, tls: bool
     ) -> None:
         self._addresses = addresses
-        self._options = {
-            **options,
-            "socket_timeout": ASK_SECONDS,
-            "socket_connect_timeout": ASK_SECONDS,
-        }
+        self._options = options
         self._connection_class = SSLConnection if tls else Connection
         self._blocking_class = BlockingSSLConnection if tls else BlockingConnection
         self._found: Address | None = None
@@ -74,7 +70,10 @@ class Locator(ABC):
         """
         cause: Exception | None = None
         for address in self._shuffled():
-            connection: Any = self._connection_class(**self._options_for(address))
+            # No time limit of redis-py's own: before Python 3.12 its way of keeping it (wait_for)
+            # swallows a cancellation, and the task that connects would go on for ever.
+            options = self._options_for(address, None)
+            connection: Any = self._connection_class(**options)
             try:
                 async with asyncio.timeout(ASK_SECONDS):
                     await connection.connect()
@@ -90,7 +89,7 @@ class Locator(ABC):
         """As `locate`, for a thread."""
         cause: Exception | None = None
         for address in self._shuffled():
-            connection: Any = self._blocking_class(**self._options_for(address))
+            connection: Any = self._blocking_class(**self._options_for(address, ASK_SECONDS))
             try:
                 connection.connect()
                 connection.send_command(*self.question, check_health=False)
@@ -104,8 +103,9 @@ class Locator(ABC):
     def _shuffled(self) -> list[Address]:
         return random.sample(self._addresses, len(self._addresses))
 
-    def _options_for(self, address: Address) -> dict[str, Any]:
-        return {**self._options, "host": address.host, "port": address.port}
+    def _options_for(self, address: Address, limit_seconds: float | None) -> dict[str, Any]:
+        limits = {"socket_timeout": limit_seconds, "socket_connect_timeout": ASK_SECONDS}
+        return {**self._options, **limits, "host": address.host, "port": address.port}
 
     def _note(self, found: Address) -> Address:
         if self._found not in (None, found):

