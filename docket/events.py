@@ -89,6 +89,8 @@ class _Feed:
         if event is None:
             self._must_look = True  # Messages were lost.
         else:
+            # Where the oldest are dropped, one that nothing repeats may be among them.
+            self._must_look |= len(self._heard) == self._heard.maxlen
             self._heard.append(event)
         self._changed.set()
 
