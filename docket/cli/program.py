@@ -7,6 +7,7 @@ from docket.cli.snapshot import snapshot
 from docket.cli.strikes import restore, strike
 from docket.cli.tasks import tasks
 from docket.cli.version import version
+from docket.cli.watch import watch
 from docket.cli.worker import worker
 from docket.cli.workers import workers
 
@@ -16,5 +17,5 @@ def main() -> None:
     """Background tasks for asyncio on Redis or Valkey."""
 
 
-for command in (version, worker, strike, restore, clear, snapshot, tasks, workers):
+for command in (version, worker, strike, restore, clear, snapshot, watch, tasks, workers):
     main.add_command(command)

@@ -12,6 +12,7 @@ COMMANDS = [
     ("restore", "greet"),
     ("clear",),
     ("snapshot",),
+    ("watch", "a-key"),
     ("tasks", "trace"),
     ("tasks", "fail"),
     ("tasks", "sleep"),
