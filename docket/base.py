@@ -9,12 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from docket.errors import DocketError
+from docket.ledger import LEDGER
 from docket.registry import Registry
 from docket.results import ResultStorage
 from docket.serializers import Serializer, serializer_named
 from docket.store.connection import Connections
 from docket.store.keys import Keys
 from docket.store.records import Records
+from docket.store.traced_records import TracedRecords
 from docket.store.urls import validate_url, without_password
 from docket.strikelist import StrikeList
 
@@ -58,6 +60,8 @@ class DocketBase(Registry):
         self.serializer: Serializer = serializer_named(serializer)
         #: Every key of this docket.
         self.keys = Keys(name)
+        #: What this process asks of the docket, counted.
+        self.producer = LEDGER.producer(name)
         #: The strikes in effect, followed while the docket is open.
         self.strike_list = StrikeList(
             url, name, enable_internal_instrumentation, credential_provider
@@ -76,7 +80,8 @@ class DocketBase(Registry):
         self._connections = await Connections.acquire(
             self.url, self._credential_provider, keys=self.keys
         )
-        self._records = Records(self._connections.pipeline, self.keys, self.execution_ttl)
+        records = TracedRecords if self.enable_internal_instrumentation else Records
+        self._records = records(self._connections.pipeline, self.keys, self.execution_ttl)
         await self.strike_list.follow()
         return self
 
@@ -104,6 +109,10 @@ class DocketBase(Registry):
         if self._records is None:
             raise DocketError(f"{self!r} is not open: use it inside `async with`")
         return self._records
+
+    def seen_records(self) -> TracedRecords:
+        """The transitions, with a span around each internal call."""
+        return TracedRecords(self.connections.pipeline, self.keys, self.execution_ttl)
 
     @property
     def prefix(self) -> str:

@@ -43,7 +43,7 @@ async def _schedule_chunk(
     ]
     replies = await schedule_many(docket.records.scheduling, [request for _, request in batch])
     for (execution, _), reply in zip(batch, replies, strict=True):
-        execution.take_over(reply)
+        execution.take_over(reply, replace)
     return executions
 
 

@@ -122,12 +122,15 @@ class Tally:
 
 @dataclass(slots=True)
 class Scheduled:
-    """What this process has put on a docket: `scheduled` is the sum of both, and what was put
-    there by hand."""
+    """What this process has put on a docket of one task: by adding it, and by replacing."""
 
     added: int = 0
     replaced: int = 0
-    scheduled: int = 0
+
+    @property
+    def scheduled(self) -> int:
+        """Both."""
+        return self.added + self.replaced
 
 
 class Producer:
@@ -150,6 +153,14 @@ class Producer:
             known = len(self._by_task) < MAX_NAMES
             counters = self._by_task.setdefault(function_name if known else OTHERS, Scheduled())
         return counters
+
+    def count(self, function_name: str, *, replace: bool) -> None:
+        """One execution was put on the docket."""
+        counters = self.of(function_name)
+        if replace:
+            counters.replaced += 1
+        else:
+            counters.added += 1
 
     def by_task(self) -> list[tuple[str, Scheduled]]:
         """The counters of each task, by its name."""

@@ -23,9 +23,11 @@ from docket.inspection import (
     take_snapshot,
 )
 from docket.registry import name_of
+from docket.spans import span_of_scheduling
 from docket.store.patience import PATIENCE_SECONDS
 from docket.store.survey import clear
 from docket.strikes import LiteralOperator, Operator
+from docket.telemetry import is_on
 
 __all__ = ["Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo"]
 
@@ -142,7 +144,8 @@ class Docket(DocketBase):
         What waits is removed, and its key is free at once. What runs has its coroutine cancelled;
         if it ends before the worker hears of it, the cancellation has no effect.
         """
-        await self.records.cancel(key)
+        if await self.records.cancel(key) == "removed":
+            self.producer.cancelled += 1
 
     async def get_execution(self, key: str) -> Execution | None:
         """The execution of a key as it is now, or None if there is no record of it.
@@ -230,7 +233,9 @@ class Docket(DocketBase):
         Returns:
             How many tasks that were.
         """
-        return await clear(self.connections.pipeline, self.keys, self.execution_ttl)
+        cleared = await clear(self.connections.pipeline, self.keys, self.execution_ttl)
+        self.producer.cleared += cleared
+        return cleared
 
     # Strikes ------------------------------------------------------------------------------
 
@@ -330,6 +335,15 @@ class Docket(DocketBase):
         return execution
 
     async def _schedule_unless_stricken(
+        self, execution: Execution, due: datetime | None, *, replace: bool
+    ) -> None:
+        if is_on():
+            with span_of_scheduling(execution, replace=replace):
+                await self._schedule_now(execution, due, replace=replace)
+        else:
+            await self._schedule_now(execution, due, replace=replace)
+
+    async def _schedule_now(
         self, execution: Execution, due: datetime | None, *, replace: bool
     ) -> None:
         await self.strikes_known()

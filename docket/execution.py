@@ -18,6 +18,7 @@ from docket.record_fields import instant, text
 from docket.results import wait_for_result
 from docket.store.keys import check_task_key, worker_of
 from docket.store.scheduling import Scheduled, ScheduleRequest
+from docket.telemetry import carried, context_of
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -184,7 +185,7 @@ class Execution:
     ) -> Disposition:
         """As `schedule`, at `due`; None for now, by the server's clock."""
         request = self.request(replace, due, expected_generation)
-        self.take_over(await self._docket.records.scheduling.schedule(request))
+        self.take_over(await self._docket.records.scheduling.schedule(request), replace)
         if self.schedule_exception is not None:
             raise self.schedule_exception
         return self.disposition
@@ -203,6 +204,7 @@ class Execution:
             token=self._docket.records.scheduling.token(),
             replace=1 if replace else 0,
             expected_generation=expected_generation,
+            trace=carried(self._trace_context),
             perpetual=1 if self._docket.is_perpetual(self._function_name) else 0,
         )
 
@@ -210,9 +212,11 @@ class Execution:
         """Its arguments as the docket stores them; raises as `schedule`."""
         return self._docket.serializer.encode_call(self._function, self._args, self._kwargs)
 
-    def take_over(self, scheduled: Scheduled) -> None:
+    def take_over(self, scheduled: Scheduled, replace: bool) -> None:
         """Take over what became of the request; a failure is left in `schedule_exception`."""
         self.disposition = BY_NAME[scheduled.disposition]
+        if self.disposition is Disposition.SCHEDULED:
+            self._docket.producer.count(self._function_name, replace=replace)
         if self.disposition is Disposition.FAILED:
             self.schedule_exception = RuntimeError(
                 f"Task {self._key!r} was not scheduled, its record cannot be read: "
@@ -369,6 +373,7 @@ def execution_from_record(
         key,
         from_milliseconds(int(record[b"when"])),
         int(record[b"attempt"]),
+        context_of(record.get(b"trace")),
         redelivered=b"from" in record,
         function_name=record[b"function"].decode(),
     )

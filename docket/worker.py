@@ -206,8 +206,9 @@ class Worker(WorkerBase):
         )
 
     def _make_exchanger(self, until_finished: bool) -> Exchanger:
+        docket, is_seen = self.docket, self.enable_internal_instrumentation
         return Exchanger(
-            self.docket.records,
+            docket.seen_records() if is_seen else docket.records,
             self.docket.connections.pipeline,
             self._consumer,
             self._runs,

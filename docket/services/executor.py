@@ -35,11 +35,13 @@ from docket.services.allowance import Allowance
 from docket.services.exchanger import Exchanger
 from docket.services.outcomes import error_text
 from docket.services.result_keeper import ResultKeeper
+from docket.services.run_spans import in_span
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
 from docket.services.unknown_tasks import UnknownTasks
 from docket.store.records import Claim
 from docket.supervision import Supervision
+from docket.telemetry import context_of, tracer
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -81,6 +83,7 @@ class Executor:
         self._plans = TaskPlans(docket.plans, worker.dependencies)
         self._unknown = UnknownTasks(docket)
         self._strikes = docket.strike_list
+        self._tracer = tracer()
         self._serializer = docket.serializer
         self._result_keeper = _result_keeper(docket)
         self._seen_dead: set[bytes] = set()
@@ -120,7 +123,10 @@ class Executor:
 
     async def _run(self, run: Run) -> None:
         run.begun = True
-        outcome = await self._outcome(run)
+        if self._tracer is None:
+            outcome = await self._outcome(run)
+        else:
+            outcome = await in_span(self._tracer, self._worker, run, self._outcome)
         if isinstance(outcome, Withheld):
             self._exchanger.withdraw(run)
             return
@@ -273,6 +279,7 @@ class Executor:
             claim.key.decode(),
             from_milliseconds(claim.when),
             claim.attempt,
+            None if claim.trace is None else context_of(claim.trace),
             redelivered=claim.came_from is not None,
             function_name=name,
             generation=int(claim.generation),

@@ -1,0 +1,123 @@
+"""OpenTelemetry: who scheduled a task, and what became of it, as spans.
+
+Only where opentelemetry-api is installed (the extra `otel`) and a tracer provider is set up. Else
+nothing is made, carried or imported, and no task pays for it.
+
+A run's span is a root of its own, linked to the span that scheduled the task: a task runs long
+after its caller has ended, and often on another machine.
+"""
+
+# What the extra brings is bound wherever _is_installed was asked first, which pyright cannot see.
+# pyright: reportPossiblyUnboundVariable=false
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import msgspec
+
+from docket.lifecycle import Again, Completed, Failed, Perpetuated
+
+try:
+    from opentelemetry import propagate, trace
+    from opentelemetry.context import Context
+except ImportError:
+    _is_installed = False
+else:
+    _is_installed = True
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.util.types import AttributeValue
+
+Attributes: TypeAlias = "Mapping[str, AttributeValue]"
+
+
+def is_on() -> bool:
+    """Whether anybody would see a span. What a hot path asks first."""
+    if not _is_installed:
+        return False
+    provider = trace.get_tracer_provider()
+    return not isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
+
+
+def tracer() -> Tracer | None:
+    """What makes docket's spans; None if nobody would see them."""
+    return trace.get_tracer("docket") if is_on() else None
+
+
+def carried(context: object = None) -> bytes:
+    """What a task's record carries, so that its run can be linked: nothing if there is no span.
+
+    Args:
+        context: OpenTelemetry's; None for the current one.
+    """
+    if not _is_installed or (context is None and not is_on()):
+        return b""
+    carrier: dict[str, str] = {}
+    # Somebody may pass anything as an execution's trace_context: what is none is not carried.
+    given = cast("Context", context) if isinstance(context, Context) else None
+    propagate.inject(carrier, context=given)
+    return msgspec.json.encode(carrier) if carrier else b""
+
+
+def context_of(record_field: bytes | None) -> Context | None:
+    """The context that a record carries; None for none, or one that cannot be read."""
+    if not _is_installed or not record_field:
+        return None
+    try:
+        carrier = msgspec.json.decode(record_field, type=dict[str, str])
+    except msgspec.DecodeError:
+        return None  # Written by something else than `carried`: a task runs all the same.
+    return propagate.extract(carrier)
+
+
+@contextmanager
+def span_of_call(name: str, attributes: Attributes) -> Generator[Span | None]:
+    """A span for something asked of a docket while the context lasts; None if nobody sees it."""
+    makes = tracer()
+    if makes is None:
+        yield None
+        return
+    with makes.start_as_current_span(name, attributes=attributes) as span:
+        yield span
+
+
+@contextmanager
+def span_of_run(
+    makes: Tracer, function_name: str, carried_context: Context | None, attributes: Attributes
+) -> Generator[Span]:
+    """The span of a run while the context lasts, `docket.task.NAME`.
+
+    Args:
+        makes: the tracer.
+        function_name: of the task.
+        carried_context: of whoever scheduled it; its baggage is the run's as well.
+        attributes: of the span.
+    """
+    scheduled_by = trace.get_current_span(carried_context).get_span_context()
+    with makes.start_as_current_span(
+        f"docket.task.{function_name}",
+        # Not whatever span the worker itself was started in.
+        context=trace.set_span_in_context(trace.INVALID_SPAN, carried_context),
+        kind=trace.SpanKind.CONSUMER,
+        attributes=attributes,
+        links=[trace.Link(scheduled_by)] if scheduled_by.is_valid else [],
+    ) as span:
+        yield span
+
+
+def end_with(span: Span, outcome: object) -> None:
+    """Tell a run's span how it ended."""
+    match outcome:
+        case Perpetuated(ended):
+            end_with(span, ended)
+        case Completed():
+            span.set_status(trace.StatusCode.OK)
+        case Failed(error) | Again(error=BaseException() as error):
+            span.record_exception(error)
+            span.set_status(trace.StatusCode.ERROR, str(error))
+        case _:
+            pass  # Neither well nor ill: it was cancelled, handed back, or is somebody else's.
