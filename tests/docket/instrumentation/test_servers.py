@@ -1,0 +1,76 @@
+"""The ports for probes and scrapers."""
+
+import socket
+from http import HTTPStatus
+
+import pytest
+
+from docket.errors import DocketError
+from docket.instrumentation import healthcheck_server, metrics_server
+from docket.probes import Answer, CannotListen, serving
+from tests.support.scrapes import fetch
+
+
+def answer() -> Answer:
+    return Answer(HTTPStatus.OK, b"fine")
+
+
+def test_without_a_port_nothing_is_served() -> None:
+    with healthcheck_server() as health, metrics_server() as metrics:
+        assert (health, metrics) == (None, None)
+
+
+def test_a_process_without_a_worker_is_not_healthy() -> None:
+    with healthcheck_server(0, host="127.0.0.1") as port:
+        assert port is not None
+        assert fetch(port) == (503, "no worker runs in this process")
+
+
+def test_every_path_is_answered_while_the_context_lasts() -> None:
+    with serving("tests", "127.0.0.1", 0, answer) as port:
+        assert fetch(port) == (200, "fine")
+        assert fetch(port, "/healthz?verbose") == (200, "fine")
+        assert fetch(port, "/", "HEAD") == (200, "")
+        assert fetch(port, "/", "POST")[0] == 501
+
+    with pytest.raises(OSError, match="refused"):
+        fetch(port)
+
+
+def test_an_answer_that_cannot_be_made_is_an_error_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken() -> Answer:
+        raise RuntimeError("no answer")
+
+    with serving("tests", "127.0.0.1", 0, broken) as port:
+        assert fetch(port) == (500, "see the log\n")
+
+    assert "no answer" in caplog.text
+
+
+def test_a_client_that_says_nothing_keeps_nobody_else_waiting() -> None:
+    with (
+        serving("tests", "127.0.0.1", 0, answer) as port,
+        socket.create_connection(("127.0.0.1", port)),
+    ):
+        assert fetch(port) == (200, "fine")
+
+
+@pytest.mark.parametrize("server", [healthcheck_server, metrics_server])
+def test_a_port_that_is_taken_is_told(server: type) -> None:
+    with (
+        serving("tests", "127.0.0.1", 0, answer) as port,
+        pytest.raises(CannotListen) as raised,
+        server(port, host="127.0.0.1"),
+    ):
+        pass
+
+    assert isinstance(raised.value, OSError)
+    assert isinstance(raised.value, DocketError)
+    assert f"on 127.0.0.1:{port}: " in str(raised.value)
+
+
+def test_a_port_that_cannot_be_is_told() -> None:
+    with pytest.raises(CannotListen, match="70000"), metrics_server(70000):
+        pass

@@ -1,0 +1,97 @@
+"""Whether a worker can claim, as probes are told."""
+
+from docket.standing import SILENCE_SECONDS, Standing
+from docket.supervision import Alone
+
+
+class Heard(Alone):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def ready(self) -> None:
+        self.calls.append("ready")
+
+    def waiting(self, reason: str) -> None:
+        self.calls.append(f"waiting {reason}")
+
+    def redelivered(self, consumer: str, started_at: float) -> None:
+        self.calls.append(f"redelivered {consumer} {started_at}")
+
+    def draining(self) -> None:
+        self.calls.append("draining")
+
+    def beat(self, lag_seconds: float, culprit: str | None) -> None:
+        self.calls.append(f"beat {lag_seconds} {culprit}")
+
+
+def connected() -> bool:
+    return True
+
+
+def test_a_worker_cannot_claim_before_it_is_ready() -> None:
+    standing = Standing(Alone(), connected)
+    assert standing.obstacle == "it has not registered yet"
+
+    standing.ready()
+
+    assert standing.obstacle is None
+
+
+def test_a_worker_that_waits_for_its_server_cannot_claim_until_it_is_back() -> None:
+    standing = Standing(Alone(), connected)
+    standing.ready()
+
+    standing.waiting("connection refused")
+    assert standing.obstacle == "it waits for the server: connection refused"
+
+    standing.ready()
+    assert standing.obstacle is None
+
+
+def test_a_worker_without_a_connection_cannot_claim_even_if_it_has_not_noticed() -> None:
+    standing = Standing(Alone(), lambda: False)
+    standing.ready()
+
+    assert standing.obstacle == "it has no connection to the server"
+
+
+def test_a_worker_whose_loop_is_blocked_cannot_claim_until_it_turns_again() -> None:
+    standing = Standing(Alone(), connected)
+    standing.ready()
+
+    standing.beat(SILENCE_SECONDS + 1, "a-key")
+    assert standing.obstacle == "its event loop has been blocked for 11 seconds"
+
+    standing.beat(0.1, None)
+    assert standing.obstacle is None
+
+
+def test_a_worker_that_was_told_to_stop_claims_no_more() -> None:
+    standing = Standing(Alone(), connected)
+    standing.ready()
+
+    standing.draining()
+    standing.ready()
+
+    assert standing.obstacle == "it claims no more: it was told to stop"
+
+
+def test_everything_is_passed_on_to_the_supervision() -> None:
+    heard = Heard()
+    standing = Standing(heard, connected)
+
+    standing.ready()
+    standing.waiting("gone")
+    standing.redelivered("w.1", 2.0)
+    standing.draining()
+    standing.beat(0.5, "key")
+
+    assert heard.calls == [
+        "ready",
+        "waiting gone",
+        "redelivered w.1 2.0",
+        "draining",
+        "beat 0.5 key",
+    ]
