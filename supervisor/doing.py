@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 from ipc.messages import (
@@ -40,6 +41,13 @@ from supervisor.reaper import Reaper
 LAST_WORDS_SECONDS = 0.05
 
 
+@dataclass(slots=True)
+class _HeldExit:
+    pid: int
+    status: int | None
+    timer: asyncio.TimerHandle
+
+
 class Doer:
     """Implements `Edge`. Owns every link, from the start of a child to its release.
 
@@ -72,7 +80,8 @@ class Doer:
         self._spawning: dict[tuple[int, int], Incarnation] = {}
         #: Told to die before their pidfd came.
         self._condemned: set[int] = set()
-        self._exits: dict[int, tuple[int | None, asyncio.TimerHandle]] = {}
+        #: Exits that are told of after the last words, by incarnation.
+        self._exits: dict[int, _HeldExit] = {}
 
     # Nurseries.
 
@@ -120,6 +129,7 @@ class Doer:
             self._spawned(generation, message, fds[0] if fds else None)
         elif isinstance(message, Exited):
             self._reaper.tell(message.pid, message.status)
+            self._explain_exit(message.pid, message.status)
         self._inbox.put(NurserySaid(generation, message))
 
     def _nursery_exited(self, generation: int, status: int | None) -> None:
@@ -201,8 +211,8 @@ class Doer:
         """Close every link that is left."""
         for link in [*self._nurseries.values(), *self._workers.values()]:
             link.close()
-        for _, timer in self._exits.values():
-            timer.cancel()
+        for held in self._exits.values():
+            held.timer.cancel()
 
     def _signal(self, incarnation: Incarnation, number: int) -> None:
         if incarnation.pid is None or self._reaper.signal(incarnation.pid, number):
@@ -223,24 +233,30 @@ class Doer:
     def _watch(self, incarnation: Incarnation, pid: int, pidfd: int | None) -> None:
         number = incarnation.number
         self._reaper.watch(
-            pid, pidfd, lambda status: self._exit_seen(number, status), leads_group=True
+            pid, pidfd, lambda status: self._exit_seen(number, pid, status), leads_group=True
         )
         incarnation.pid = pid
         if number in self._condemned:
             self._signal(incarnation, signal.SIGKILL)
 
-    def _exit_seen(self, number: int, status: int | None) -> None:
+    def _exit_seen(self, number: int, pid: int, status: int | None) -> None:
         link = self._workers.get(number)
         if link is None or link.channel_ended:
             self._inbox.put(WorkerExited(number, status))
             return
         timer = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._report_exit, number)
-        self._exits[number] = (status, timer)
+        self._exits[number] = _HeldExit(pid, status, timer)
+
+    def _explain_exit(self, pid: int, status: int) -> None:
+        """The nursery may have reaped it before its last words are read, and says so only once."""
+        for held in self._exits.values():
+            if held.pid == pid and held.status is None:
+                held.status = status
 
     def _report_exit(self, number: int) -> None:
-        status, timer = self._exits.pop(number)
-        timer.cancel()
-        self._inbox.put(WorkerExited(number, status))
+        held = self._exits.pop(number)
+        held.timer.cancel()
+        self._inbox.put(WorkerExited(number, held.status))
 
     def _channel_closed(self, number: int, fault: Exception | None) -> None:
         self._inbox.put(WorkerLost(number, fault))

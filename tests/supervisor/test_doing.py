@@ -5,16 +5,17 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import pytest
 
-from ipc.messages import Hello, Loaded, Spawned, WorkerSettings
+from ipc.messages import Exited, Hello, Loaded, Spawned, WorkerSettings
 from supervisor import doing
 from supervisor.children import Incarnation
 from supervisor.doing import Doer
 from supervisor.inbox import Event, Inbox, NurseryExited, NurserySaid, WorkerExited, WorkerSaid
+from supervisor.links import WorkerLink
 from supervisor.reaper import Reaper
 from tests.support.processes import fork
 from tests.support.supervised import ROOT, TASKS
@@ -88,6 +89,29 @@ async def test_a_worker_is_forked_with_a_channel_of_its_own_and_its_exit_is_seen
         assert exited.number == worker.number
         made.doer.release(worker)
         made.doer.release(worker)
+
+
+async def test_a_status_that_comes_before_the_last_words_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[int] = []
+
+    class HeldOpen(WorkerLink):
+        def __init__(self, *listeners: Any) -> None:
+            super().__init__(*listeners)
+            held.append(os.dup(self.for_worker[0]))
+
+    monkeypatch.setattr(doing, "WorkerLink", HeldOpen)
+    monkeypatch.setattr(doing, "LAST_WORDS_SECONDS", 30.0)
+    async with edge() as made:
+        worker = incarnation()
+        made.doer.spawn(worker)
+        await made.nursery_says(Spawned)
+        worker.spawned_at = 1.0
+        made.doer.kill(worker)
+        await made.nursery_says(Exited)
+        os.close(held.pop())
+        assert await made.next(WorkerExited) == WorkerExited(1, signal.SIGKILL)
 
 
 async def test_who_is_condemned_before_its_fork_dies_right_after_it() -> None:
