@@ -125,7 +125,9 @@ def _locked(fd: int) -> Generator[None]:
     try:
         yield
     finally:
-        fcntl.lockf(fd, fcntl.LOCK_UN)
+        # Closed while the write waited: the lock went with it.
+        with contextlib.suppress(OSError):
+            fcntl.lockf(fd, fcntl.LOCK_UN)
 
 
 class QueuedWriter(logging.Handler):

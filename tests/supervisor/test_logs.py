@@ -120,6 +120,21 @@ def test_a_descriptor_that_is_closed_raises_nothing(pipe: Pipe) -> None:
     writer.write("nobody reads this")
 
 
+def test_a_descriptor_that_is_closed_during_the_write_raises_nothing(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def write_and_close(fd: int, data: bytes) -> int:
+        written = write(fd, data)
+        pipe.close_write()
+        return written
+
+    monkeypatch.setattr(os, "write", write_and_close)
+    LineWriter(pipe.write).write("the last line")
+    assert os.read(pipe.read, 100) == b"the last line\n"
+
+
 def test_a_reader_that_stopped_costs_lines_and_stalls_nobody(pipe: Pipe) -> None:
     fcntl.fcntl(pipe.write, fcntl.F_SETPIPE_SZ, 4096)
     queued = QueuedWriter(LineWriter(pipe.write), capacity=10)
