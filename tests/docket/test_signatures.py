@@ -7,8 +7,10 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_type_hints
 
+import click
 import pytest
 
+from docket.cli.program import main
 from docket.dependencies import (
     ConcurrencyLimit,
     Dependency,
@@ -22,7 +24,7 @@ from docket.execution import Disposition, Execution, ExecutionState, ProgressEve
 from docket.strikelist import Operator, StrikeList
 from docket.tasks import fail
 from docket.worker import Worker
-from tests.support.documented import ADDED, ATTRIBUTES, SIGNATURES
+from tests.support.documented import ADDED, ATTRIBUTES, COMMANDS, NAMES, SIGNATURES
 
 #: What the signatures are written with.
 WORDS: dict[str, Any] = {
@@ -59,6 +61,13 @@ TABLE = [
     for module, text in SIGNATURES.items()
     for line in text.strip().replace("\n    ", " ").splitlines()
 ]
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_a_module_has_the_documented_names(module: str) -> None:
+    there = vars(importlib.import_module(module))
+
+    assert set(NAMES[module].split()) - set(there) == set()
 
 
 @pytest.mark.parametrize("written", TABLE, ids=str)
@@ -133,6 +142,26 @@ def test_events_hold_what_is_documented() -> None:
     )
 
 
+@pytest.mark.parametrize("path", COMMANDS)
+def test_a_command_has_the_documented_options_variables_and_arguments(path: str) -> None:
+    command: click.Command = main
+    for step in path.split():
+        assert isinstance(command, click.Group)
+        command = command.commands[step]
+
+    assert sorted(_shown(p) for p in command.params) == sorted(COMMANDS[path].split())
+
+
+def test_there_are_no_other_commands_than_the_documented_ones() -> None:
+    found = {
+        f"{name} {inner}".strip()
+        for name, command in main.commands.items()
+        for inner in (command.commands if isinstance(command, click.Group) else [""])
+    }
+
+    assert found == set(COMMANDS)
+
+
 def _parameters(written: Written) -> list[inspect.Parameter]:
     """Those that a caller gives: without `self`, and without what a dependency fills in."""
     parameters = list(inspect.signature(written.target).parameters.values())
@@ -166,3 +195,11 @@ def _owner(name: str) -> object:
         "TaskOutcome": TaskOutcome(timedelta(0)),
     }
     return owners[name]
+
+
+def _shown(parameter: click.Parameter) -> str:
+    """As the table has it: `--url/-u[DOCKET_URL]`; `[message]` if it may be left out."""
+    if isinstance(parameter, click.Argument):
+        return str(parameter.name) if parameter.required else f"[{parameter.name}]"
+    names = "/".join(sorted(parameter.opts, key=len, reverse=True))
+    return f"{names}[{parameter.envvar}]" if parameter.envvar else names

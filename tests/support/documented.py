@@ -6,6 +6,39 @@ awaited. Durations are written as `seconds(2)`; `...` is a default that the docu
 
 from docket.instrumentation import EVERYWHERE
 
+#: What users import, by the module that they import it from.
+NAMES = {
+    "docket": """
+        __version__ Agenda CallArgument ConcurrencyLimit Cooldown Cron CurrentDocket
+        CurrentExecution CurrentWorker CycleError Debounce Depends Disposition Docket Execution
+        ExecutionCancelled ExecutionState ExponentialRetry Logged Perpetual Progress RateLimit Retry
+        Shared StrikeList TaskArgument TaskCall TaskKey TaskLogger Timeout Worker testing tasks
+    """,
+    "docket.docket": "Docket DocketSnapshot RunningExecution WorkerInfo",
+    "docket.execution": """
+        Execution ExecutionState ExecutionProgress ExecutionCancelled Disposition TaskFunction
+        StateEvent ProgressEvent
+    """,
+    "docket.worker": "Worker",
+    "docket.agenda": "Agenda",
+    "docket.annotations": "Logged",
+    "docket.strikelist": "StrikeList Strike Restore Operator StrikeInstruction",
+    "docket.dependencies": """
+        AdmissionBlocked CallArgument CompletionHandler ConcurrencyBlocked ConcurrencyLimit Cooldown
+        Cron CurrentDocket CurrentExecution CurrentWorker CycleError Debounce Dependency Depends
+        ExponentialRetry FailedDependency FailureHandler ForcedRetry Perpetual Progress RateLimit
+        Retry Runtime Shared SharedContext TaskArgument TaskKey TaskLogger TaskOutcome Timeout
+        current_docket current_execution current_worker format_duration get_annotation_dependencies
+        get_dependency_parameters get_single_dependency_of_type
+        get_single_dependency_parameter_of_type resolved_dependencies validate_dependencies
+    """,
+    "docket.testing": """
+        assert_task_scheduled assert_task_not_scheduled assert_task_count assert_no_tasks
+    """,
+    "docket.tasks": "trace fail sleep standard_tasks",
+    "docket.instrumentation": "healthcheck_server metrics_server",
+}
+
 SIGNATURES = {
     "docket.docket": """
 Docket(name="docket", url="redis://localhost:6379/0", heartbeat_interval=seconds(2),
@@ -185,4 +218,34 @@ ATTRIBUTES = {
     "Retry": "attempts delay attempt",
     "Perpetual": "every automatic",
     "TaskOutcome": "duration result exception",
+}
+
+#: Commands with their options (and the variables that stand for them) and arguments.
+COMMANDS = {
+    "version": "",
+    "worker": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --name[DOCKET_WORKER_NAME]
+        --concurrency[DOCKET_WORKER_CONCURRENCY]
+        --redelivery-timeout[DOCKET_WORKER_REDELIVERY_TIMEOUT]
+        --reconnection-delay[DOCKET_WORKER_RECONNECTION_DELAY]
+        --minimum-check-interval[DOCKET_WORKER_MINIMUM_CHECK_INTERVAL]
+        --scheduling-resolution[DOCKET_WORKER_SCHEDULING_RESOLUTION]
+        --schedule-automatic-tasks[DOCKET_WORKER_SCHEDULE_AUTOMATIC_TASKS]
+        --enable-internal-instrumentation[DOCKET_WORKER_ENABLE_INTERNAL_INSTRUMENTATION]
+        --until-finished[DOCKET_WORKER_UNTIL_FINISHED]
+        --healthcheck-port[DOCKET_WORKER_HEALTHCHECK_PORT]
+        --metrics-port[DOCKET_WORKER_METRICS_PORT] --message-batch[DOCKET_WORKER_MESSAGE_BATCH]
+        --dependencies[DOCKET_WORKER_DEPENDENCIES] --fallback-task[DOCKET_FALLBACK_TASK]
+        --logging-level[DOCKET_LOGGING_LEVEL] --logging-format[DOCKET_LOGGING_FORMAT]
+    """,
+    "strike": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
+    "restore": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
+    "clear": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
+    "snapshot": "--docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --stats",
+    "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_URL] key",
+    "tasks trace": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
+    "tasks fail": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
+    "tasks sleep": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [seconds]",
+    "workers ls": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
+    "workers for-task": "--docket[DOCKET_NAME] --url[DOCKET_URL] task",
 }
