@@ -21,7 +21,7 @@ import msgspec
 from docket.lifecycle import Again, Completed, Failed, Perpetuated
 
 try:
-    from opentelemetry import propagate, trace
+    from opentelemetry import context, propagate, trace
     from opentelemetry.context import Context
 except ImportError:
     _is_installed = False
@@ -48,18 +48,18 @@ def tracer() -> Tracer | None:
     return trace.get_tracer("docket") if is_on() else None
 
 
-def carried(context: object = None) -> bytes:
+def carried(given: object = None) -> bytes:
     """What a task's record carries, so that its run can be linked: nothing if there is no span.
 
     Args:
-        context: OpenTelemetry's; None for the current one.
+        given: OpenTelemetry's context; None for the current one.
     """
-    if not _is_installed or (context is None and not is_on()):
+    if not _is_installed or (given is None and not is_on()):
         return b""
     carrier: dict[str, str] = {}
     # Somebody may pass anything as an execution's trace_context: what is none is not carried.
-    given = cast("Context", context) if isinstance(context, Context) else None
-    propagate.inject(carrier, context=given)
+    carries = cast("Context", given) if isinstance(given, Context) else None
+    propagate.inject(carrier, context=carries)
     return msgspec.json.encode(carrier) if carrier else b""
 
 
@@ -98,15 +98,18 @@ def span_of_run(
         attributes: of the span.
     """
     scheduled_by = trace.get_current_span(carried_context).get_span_context()
-    with makes.start_as_current_span(
-        f"docket.task.{function_name}",
-        # Not whatever span the worker itself was started in.
-        context=trace.set_span_in_context(trace.INVALID_SPAN, carried_context),
-        kind=trace.SpanKind.CONSUMER,
-        attributes=attributes,
-        links=[trace.Link(scheduled_by)] if scheduled_by.is_valid else [],
-    ) as span:
-        yield span
+    # Not inside whatever span the worker itself was started in.
+    token = context.attach(trace.set_span_in_context(trace.INVALID_SPAN, carried_context))
+    try:
+        with makes.start_as_current_span(
+            f"docket.task.{function_name}",
+            kind=trace.SpanKind.CONSUMER,
+            attributes=attributes,
+            links=[trace.Link(scheduled_by)] if scheduled_by.is_valid else [],
+        ) as span:
+            yield span
+    finally:
+        context.detach(token)
 
 
 def end_with(span: Span, outcome: object) -> None:

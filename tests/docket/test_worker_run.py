@@ -70,7 +70,7 @@ async def test_a_signal_drains_it_and_the_other_ways_to_run_have_no_handler(
     running = asyncio.create_task(Worker.run(docket.name, server, name="w"))
     docket.register(cli_tasks.greet)
     while not await docket.workers():
-        await asyncio.sleep(0)
+        pass
 
     os.kill(os.getpid(), signal.SIGTERM)
 
