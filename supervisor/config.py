@@ -29,6 +29,8 @@ LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING_FORMATS = ("rich", "plain", "json")
 #: More processes than this is a slip of the hand, not a pool.
 MOST_PROCESSES = 1024
+#: The same for any other count; far below what a frame or a Redis integer can carry.
+MOST_OF_ANYTHING = 1_000_000
 #: --max-restarts for each process, unless told otherwise.
 RESTARTS_PER_PROCESS = 10
 
@@ -143,8 +145,7 @@ class SupervisorConfig:
             ("--max-deliveries", self.max_deliveries, 1),
             ("--max-restarts", self.restarts_allowed, 0),
         ):
-            if given < least:
-                raise InvalidOption(option, given, f"a whole number of at least {least}")
+            _require_between(option, given, least, MOST_OF_ANYTHING)
 
     def _check_durations(self) -> None:
         for each in fields(self):
