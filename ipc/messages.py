@@ -311,6 +311,8 @@ class Fault(Message, frozen=True):
     #: One line, fit to be the last one that the operator reads.
     reason: str
     traceback: str = ""
+    #: What it was to run cannot be loaded: another worker of this code would fail alike.
+    cannot_load: bool = False
 
 
 # -- keeper pipe -------------------------------------------------------------------------------

@@ -134,9 +134,8 @@ class Pool:
                 self._adopting.finished(message, now)
             case Redelivered(consumer, started_at):
                 self._adopting.redelivered(consumer, started_at)
-            case Fault(reason, traceback):
-                worker.fault = self._ground.last_error = reason
-                log.error("%s cannot go on: %s\n%s", describe(worker), reason, traceback)
+            case Fault():
+                self._faulty(worker, message, now)
 
     def _hello(self, worker: Incarnation, protocol: int, pid: int) -> None:
         if worker.pid is None:
@@ -173,10 +172,20 @@ class Pool:
         self._adopting.hedge(worker)
 
     def _waiting(self, worker: Incarnation, reason: str) -> None:
+        # One that boots says so every second, and an outage may last for hours.
+        if worker.waiting != reason:
+            log.warning("%s waits for the server: %s", describe(worker), reason)
         worker.waiting = reason
         self._ground.last_error = f"the server cannot be reached: {reason}"
         self._ground.adoptions.adopter_gone(worker.number)
-        log.warning("%s waits for the server: %s", describe(worker), reason)
+
+    def _faulty(self, worker: Incarnation, fault: Fault, now: float) -> None:
+        worker.fault = self._ground.last_error = fault.reason
+        log.error("%s cannot go on: %s\n%s", describe(worker), fault.reason, fault.traceback)
+        nothing_ran = self._ground.ready_at is None and not self._registry.consuming()
+        if fault.cannot_load and nothing_ran:
+            # As where the nursery cannot load: whoever came next would run the same code.
+            self._ending.boot_failed(fault.reason, now)
 
     def _heartbeat(self, worker: Incarnation, beat: Heartbeat, now: float) -> None:
         worker.heartbeat, worker.heartbeat_at = beat, now

@@ -61,7 +61,7 @@ def _import_tasks(berth: Berth) -> Fault | None:
     try:
         loading.load(loading.paths_of(berth.settings))
     except CannotLoad as error:
-        return _fault(str(error), error.details)
+        return _fault(str(error), error.details, cannot_load=True)
     quiet_signals.stand_by()
     newborn.listen_for_dumps(berth.dump)
     return None
@@ -75,7 +75,8 @@ async def _serve(berth: Berth, fault: Fault | None) -> int:
     try:
         docket, worker = _build(berth)
     except Exception as error:
-        return await _give_up(sock, _fault(loading.describe(error), loading.details(error)))
+        fault = _fault(loading.describe(error), loading.details(error), cannot_load=True)
+        return await _give_up(sock, fault)
     link = Link(worker, settings, sock, KeeperPipe(berth.keeper), berth.dump)
     try:
         async with docket:
@@ -132,5 +133,9 @@ def _ignore(*_: object) -> None:
     """Nothing that the supervisor says, nor its end, changes what is about to happen."""
 
 
-def _fault(reason: str, details: str) -> Fault:
-    return Fault(excerpts.head(reason, excerpts.REASON), excerpts.tail(details, excerpts.TRACEBACK))
+def _fault(reason: str, details: str, *, cannot_load: bool = False) -> Fault:
+    return Fault(
+        excerpts.head(reason, excerpts.REASON),
+        excerpts.tail(details, excerpts.TRACEBACK),
+        cannot_load,
+    )

@@ -95,6 +95,16 @@ def test_a_collection_that_is_not_there_is_3(tmp_path: Path, preload: str) -> No
     assert "missing" in last_line(program)
 
 
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
+def test_a_collection_that_is_none_is_3_at_once(tmp_path: Path, preload: str) -> None:
+    environment = write(tmp_path, "odd_shop", "tasks = 5\n")
+    arguments = ("--tasks", "odd_shop:tasks", "--url", "memory://", "--processes", "1")
+    with Program((*arguments, preload), environment) as program:
+        assert program.code() == 3
+        assert program.log.count("Traceback") <= 1
+    assert "not iterable" in last_line(program)
+
+
 def test_a_server_that_cannot_be_reached_at_the_start_is_3() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -263,6 +263,35 @@ def test_a_fault_is_the_reason_of_the_death() -> None:
     assert rig.saw(WorkerDied)[0].reason == "the codec is broken"
 
 
+def test_a_boot_whose_code_cannot_be_loaded_is_not_tried_again() -> None:
+    rig = Rig(2)
+    rig.load()
+    rig.fork(rig.first)
+    rig.say(rig.first, Fault("cannot import 'shop'", "Traceback", cannot_load=True))
+    assert rig.ground.drain is not None
+    assert (rig.ground.drain.code, rig.ground.drain.reason) == (
+        ExitCode.BOOT_FAILED,
+        "cannot import 'shop'",
+    )
+
+
+def test_a_boot_goes_on_when_others_could_load_the_code() -> None:
+    rig = Rig(2)
+    rig.load()
+    rig.ready(rig.first)
+    rig.say(rig.second, Fault("cannot import 'shop'", "Traceback", cannot_load=True))
+    assert rig.ground.drain is None
+
+
+def test_a_pool_that_was_ready_goes_on_when_a_replacement_cannot_load_its_code() -> None:
+    rig = Rig(2).boot()
+    rig.exit(rig.first)
+    rig.fork(rig.first)
+    rig.say(rig.first, Fault("cannot import 'shop'", "Traceback", cannot_load=True))
+    rig.exit(rig.first, 256)
+    assert rig.ground.drain is None
+
+
 def test_another_protocol_is_no_worker_of_ours() -> None:
     rig = Rig(1)
     rig.load()
@@ -310,6 +339,17 @@ def test_readiness_says_why_it_is_lost() -> None:
     assert rig.ground.not_ready_because == "server away"
     rig.exit(rig.first)
     assert rig.ground.not_ready_because == "no worker is ready"
+
+
+def test_an_outage_is_told_once_for_each_worker_and_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1).boot()
+    for _ in range(3):
+        rig.say(rig.first, Waiting("connection refused"))
+    rig.say(rig.first, Waiting("LOADING"))
+    told = [record for record in caplog.records if "waits for the server" in record.message]
+    assert len(told) == 2
 
 
 def test_a_signal_that_means_nothing_yet_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -87,6 +87,7 @@ def test_a_worker_that_breaks_while_it_runs_says_how(
     fault = worker.next(Fault)
 
     assert fault.reason == "RuntimeError: a bug of ours"
+    assert not fault.cannot_load
     assert "in broken" in fault.traceback
     assert ended(nursery) == 1
 
@@ -102,6 +103,7 @@ def test_an_import_that_fails_in_the_worker_is_its_fault(
 
     assert fault.reason.endswith("ModuleNotFoundError: No module named 'nothing_there'")
     assert str(module) in fault.traceback
+    assert fault.cannot_load
     assert ended(nursery) == 1
 
 
@@ -113,7 +115,9 @@ def test_tasks_that_are_no_functions_are_the_workers_fault(
     worker = nursery.spawn()
 
     assert worker.next(Hello).pid == worker.pid
-    assert "'worker_tasks:tasks' is a int, not iterable" in worker.next(Fault).reason
+    fault = worker.next(Fault)
+    assert "'worker_tasks:tasks' is a int, not iterable" in fault.reason
+    assert fault.cannot_load
     assert ended(nursery) == 1
 
 
