@@ -37,6 +37,36 @@ def test_a_command_of_the_table_is_run_by_its_test(name: str, path: str) -> None
     assert all(f'"{word}"' in text for word in name.split()[1:])
 
 
+def test_the_reference_shows_every_documented_name() -> None:
+    shown = set[str]()
+    for page in sorted((ROOT / "docs/reference").glob("*.md")):
+        for name, members in _directives(page.read_text("utf-8")):
+            shown |= {name} | {f"{name}.{member}" for member in members}
+    # What a class has as attributes stands in its own docstring.
+    attributes = {f"{owner}.{name}" for owner, text in ATTRIBUTES.items() for name in text.split()}
+
+    missing = {
+        name
+        for name in _documented() - shown
+        if not any(name.endswith(f".{attribute}") for attribute in attributes)
+        and not _is_of_a_module_that_is_shown(name, shown)
+    }
+    assert missing == {"docket.__version__"}  # A string has no docstring.
+
+
+def _directives(page: str) -> list[tuple[str, list[str]]]:
+    found: list[tuple[str, list[str]]] = []
+    for block in re.split(r"^::: ", page, flags=re.MULTILINE)[1:]:
+        members = re.search(r"members: \[([^]]*)\]", block)
+        words = re.findall(r"\w+", members[1]) if members else []
+        found.append((block.split()[0], words))
+    return found
+
+
+def _is_of_a_module_that_is_shown(name: str, shown: set[str]) -> bool:
+    return name.rpartition(".")[0] in shown & {"docket.testing", "docket.tasks"}
+
+
 def _documented() -> set[str]:
     found = {_full(module, name) for module, names in NAMES.items() for name in names.split()}
     for module, lines in SIGNATURES.items():
