@@ -84,7 +84,7 @@ class Executor:
         self._unknown = UnknownTasks(docket)
         self._strikes = docket.strike_list
         self._tracer = tracer()
-        self._serializer = docket.serializer
+        self._decode_call = docket.serializer.decode_call
         self._result_keeper = _result_keeper(docket)
         self._seen_dead: set[bytes] = set()
         self._gated: dict[bytes, bool] = {}
@@ -160,7 +160,7 @@ class Executor:
         function = self._docket.tasks.get(name)
         if function is None:
             return await self._fall_back(run, name)
-        call = self._serializer.decode_call(function, claim.call)
+        call = self._decode_call(function, claim.call)
         if not self._strikes.is_empty and self._is_stricken(claim, name, function, call):
             return Cancelled()
         try:
@@ -180,7 +180,7 @@ class Executor:
         fallback = self._worker.fallback_task
         if fallback is None:
             return await self._unknown.judge(run.claim)
-        call = self._serializer.decode_call(fallback, run.claim.call)
+        call = self._decode_call(fallback, run.claim.call)
         if not self._strikes.is_empty and self._is_stricken(run.claim, name, fallback, call):
             return Cancelled()
         return await self._execute_call(

@@ -35,8 +35,10 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
     b: Argument = ""
     c: Argument = ""
     match outcome:
+        case Completed(None):
+            kind = "C"
         case Completed(result, None):
-            kind, a = "C", payloads.result(claim, result) or ""
+            kind, a = "C", payloads.result(claim, result)
         case Completed(_, result_key):
             kind, b = "C", result_key or ""
         case Failed(error):

@@ -21,18 +21,16 @@ class Payloads:
         self._docket = docket
         self._serializer = docket.serializer
 
-    def result(self, claim: Claim, value: object) -> bytes | None:
-        """What a task returned; None is stored as nothing.
+    def result(self, claim: Claim, value: object) -> bytes:
+        """What a task returned; for None, which is stored as nothing, it is not asked.
 
         Raises:
             PayloadTooLarge: it is over the limit.
             UnfitValue: it is not what the task says it returns.
             Exception: what pickle raises for a value that it cannot store.
         """
-        if value is None:
-            return None
         function = self._docket.function_of(claim.function.decode())
-        return self._serializer.encode_result(function, value)
+        return self._serializer.encode_result(function, value) or b""
 
     def error(self, error: BaseException) -> bytes:
         """The exception that a task failed with; never fails."""

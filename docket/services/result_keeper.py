@@ -61,7 +61,6 @@ class ResultKeeper:
                 payload = self._payloads.error(error)
             case _:
                 return outcome
-        assert payload is not None
         result_key = f"{claim.key.decode()}:{claim.generation.decode()}"
         await self._storage.put(result_key, storable(payload), ttl=self._ttl_seconds)
         return replace(outcome, result_key=result_key)
