@@ -87,7 +87,7 @@ class WorkerSettings(Struct, frozen=True):
     logging_level: str = "INFO"
     #: "rich", "plain" or "json".
     logging_format: str = "plain"
-    #: How long a worker may take to drain when its supervisor is gone.
+    #: After this long without its supervisor a worker hands back what it still runs.
     drain_timeout_seconds: float = 30.0
 
 

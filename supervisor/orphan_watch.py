@@ -13,8 +13,11 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-#: Seconds that a process may take to end once its drain is over (threads of tasks, atexit).
-END_SECONDS: Final = 5.0
+from supervisor.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
+
+#: Seconds that a process may take to end once its drain is over: those that a supervisor would
+#: give it for the cleanup of what was cancelled, and for its end (threads of tasks, atexit).
+END_SECONDS: Final = HAND_BACK_GRACE_SECONDS + END_GRACE_SECONDS
 
 #: The exit status of a worker that was ended here.
 ORPHAN_STATUS: Final = 1

@@ -25,7 +25,6 @@ from supervisor import logs, observer, signals, standing
 from supervisor.answers import handlers_of
 from supervisor.config import SupervisorConfig
 from supervisor.doing import Doer
-from supervisor.drain import HAND_BACK_GRACE_SECONDS
 from supervisor.endpoints import Endpoints
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
@@ -299,5 +298,5 @@ def worker_settings(config: SupervisorConfig, url: str) -> WorkerSettings:
         max_deliveries=config.max_deliveries,
         logging_level=config.logging_level,
         logging_format=logs.chosen_format(config.logging_format),
-        drain_timeout_seconds=config.drain_timeout.total_seconds() + HAND_BACK_GRACE_SECONDS,
+        drain_timeout_seconds=config.drain_timeout.total_seconds(),
     )

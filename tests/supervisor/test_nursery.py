@@ -17,6 +17,7 @@ from ipc.messages import (
     SpawnFailed,
 )
 from supervisor.newborn import OOM_SCORE_RAISED
+from supervisor.orphan_watch import END_SECONDS
 from tests.support.nursery import is_running, puppets, settings, wait_for_end
 
 
@@ -345,7 +346,7 @@ def test_the_nursery_outlives_neither_its_supervisor_nor_workers_that_drain(
 
 def test_workers_of_a_supervisor_that_is_gone_are_killed_after_the_drain(module: Path) -> None:
     with puppets({"PUPPETS_OUTLIVE": "1"}) as nursery:
-        nursery.load(settings(module.parent, tasks=THEIRS, drain_timeout_seconds=-4.8))
+        nursery.load(settings(module.parent, tasks=THEIRS, drain_timeout_seconds=0.2 - END_SECONDS))
         worker = nursery.spawn()
         worker.facts()
 

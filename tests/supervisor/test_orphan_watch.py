@@ -3,10 +3,14 @@
 import os
 import queue
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
-from supervisor.orphan_watch import ORPHAN_STATUS, OrphanWatch
+from supervisor.config import SupervisorConfig
+from supervisor.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
+from supervisor.orphan_watch import END_SECONDS, ORPHAN_STATUS, OrphanWatch
+from supervisor.supervisor import worker_settings
 
 Pipe = tuple[int, int]
 
@@ -50,3 +54,10 @@ def test_a_stopped_watch_ends_nothing(pipe: Pipe) -> None:
 
     watch.join()
     assert ended.empty()
+
+
+def test_a_drain_without_a_supervisor_is_as_long_as_one_with_it() -> None:
+    config = SupervisorConfig(drain_timeout=timedelta(seconds=7))
+
+    assert worker_settings(config, config.url).drain_timeout_seconds == 7.0
+    assert END_SECONDS == HAND_BACK_GRACE_SECONDS + END_GRACE_SECONDS
