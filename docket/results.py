@@ -50,12 +50,13 @@ async def wait_for_result(
         raise ValueError("Cannot specify both timeout and deadline: give one of them")
     if deadline is not None:
         timeout = deadline.astimezone(UTC) - now()
+    waited_for = execution.generation
     # Looks before it waits: what has ended is returned however short the time.
     record = await execution.docket.records.fetch(execution.key)
-    if not _has_ended(execution, record):
+    if not _has_ended(execution, record, waited_for):
         try:
             async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
-                record = await _wait_for_end(execution)
+                record = await _wait_for_end(execution, waited_for)
         except TimeoutError:
             raise TimeoutError(
                 f"Task {execution.key!r} did not end within the time allowed"
@@ -63,13 +64,13 @@ async def wait_for_result(
     return await _result_of(execution, record)
 
 
-async def _wait_for_end(execution: Execution) -> Record:
+async def _wait_for_end(execution: Execution, waited_for: int) -> Record:
     changed, docket = asyncio.Event(), execution.docket
     channel = docket.keys.state_channel(execution.key)
     async with docket.connections.subscriber.listening(channel, lambda _: changed.set()):
         while True:
             record = await docket.records.fetch(execution.key)
-            if _has_ended(execution, record):
+            if _has_ended(execution, record, waited_for):
                 return record
             with suppress(TimeoutError):
                 async with asyncio.timeout(RECHECK_SECONDS):
@@ -77,9 +78,18 @@ async def _wait_for_end(execution: Execution) -> Record:
             changed.clear()
 
 
-def _has_ended(execution: Execution, record: Record) -> bool:
+def _has_ended(execution: Execution, record: Record, waited_for: int) -> bool:
     execution.load(record)
-    return execution.state is None or execution.state in TERMINAL
+    if execution.state is None or execution.state in TERMINAL:
+        return True
+    if b"perpetual" in record and 0 < waited_for < int(record[b"generation"]):
+        # Its successor has the record, and another one will have it after that: without this a
+        # caller would wait for as long as the task goes on.
+        raise ResultUnavailable(
+            f"The run of perpetual task {execution.key!r} has ended, and its successor is on the "
+            "docket: only the last run of a perpetual task leaves a result"
+        )
+    return False
 
 
 async def _result_of(execution: Execution, record: Record) -> Any:
