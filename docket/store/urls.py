@@ -118,6 +118,7 @@ def parse(url: str) -> ServerUrl:
 
 def _read_one(rest: str, *, tls: bool) -> ServerUrl:
     authority, path, query = _split(rest)
+    tls, query = _encryption(tls, query)
     if not _DATABASE.fullmatch(path):
         raise ValueError("the path is the number of a database")
     return ServerUrl("one", tls, unix=False, options=_options(tls, authority, path, query))
@@ -135,6 +136,7 @@ def _read_unix(rest: str) -> ServerUrl:
 
 def _read_cluster(rest: str, *, tls: bool) -> ServerUrl:
     authority, path, query = _split(rest)
+    tls, query = _encryption(tls, query)
     credentials, hosts = _several(authority, REDIS_PORT)
     options = _options(tls, credentials + str(hosts[0]), path, query)
     if path.strip("/") not in ("", "0") or options.get("db", 0):
@@ -144,6 +146,7 @@ def _read_cluster(rest: str, *, tls: bool) -> ServerUrl:
 
 def _read_sentinel(rest: str, *, tls: bool) -> ServerUrl:
     authority, path, query = _split(rest)
+    tls, query = _encryption(tls, query)
     credentials, hosts = _several(authority, SENTINEL_PORT)
     names = _PRIMARY.fullmatch(path)
     if names is None:
@@ -182,6 +185,21 @@ def _split(rest: str) -> tuple[str, str, str]:
     before_query, _, query = rest.partition("#")[0].partition("?")
     authority, slash, path = before_query.partition("/")
     return authority, slash + path, query
+
+
+def _encryption(tls: bool, query: str) -> tuple[bool, str]:
+    """Whether connections are encrypted, and the query without the `ssl` that says so.
+
+    redis-py goes by the scheme alone and knows no such option.
+    """
+    pairs = query.split("&")
+    others = [pair for pair in pairs if pair.partition("=")[0] != "ssl"]
+    wishes = {pair.partition("=")[2].lower() for pair in pairs if pair not in others}
+    if not wishes:
+        return tls, query
+    if wishes != {"true"} and (wishes != {"false"} or tls):
+        raise ValueError("ssl is true or false, and never false where the scheme says rediss")
+    return wishes == {"true"}, "&".join(others)
 
 
 def _several(authority: str, default_port: int) -> tuple[str, tuple[Address, ...]]:

@@ -67,7 +67,16 @@ def test_a_url_that_cannot_be_used_is_refused_without_telling_the_password(url: 
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "rediss://u:p@h:1/2", "unix:///a.sock?db=1", "valkey://h", "memory://"]
+    "url",
+    [
+        "redis://localhost:6379/0",
+        "redis://user:password@localhost:6379/0",
+        "redis://user:password@localhost:6379/0?ssl=true",
+        "rediss://u:p@h:1/2",
+        "unix:///a.sock?db=1",
+        "valkey://h",
+        "memory://",
+    ],
 )
 def test_the_urls_of_the_documents_are_accepted(url: str) -> None:
     assert Docket(url=url).url == url

@@ -29,6 +29,7 @@ from docket.store.locating import ClusterLocator, SentinelLocator
 from docket.store.urls import Address, is_cluster, parse, validate_url, without_password
 
 FULL = {"host": "::1", "port": 7, "username": "ann", "password": "pw"}
+UNCHECKED = {"ssl_cert_reqs": "none"}
 SENTINELS = (
     "redis+sentinel://ann:pw@one:1,[::1]:2,three/main/4?sentinel_username=s&sentinel_password=t"
 )
@@ -48,6 +49,10 @@ SENTINELS = (
         ("rediss://h?ssl_cert_reqs=none", True, {"host": "h", "ssl_cert_reqs": "none"}),
         ("valkeys://h", True, {"host": "h"}),
         ("redis://h?client_name=me&db=2", False, {"host": "h", "client_name": "me", "db": 2}),
+        ("redis://ann:pw@[::1]:7?ssl=true", True, FULL),
+        ("redis://h/3?ssl=True&ssl_cert_reqs=none", True, {"host": "h", "db": 3, **UNCHECKED}),
+        ("redis://h?ssl=false", False, {"host": "h"}),
+        ("rediss://h?ssl=true", True, {"host": "h"}),
     ],
 )
 def test_one_server_is_named_with_its_options(url: str, tls: bool, options: dict[str, Any]) -> None:
@@ -75,6 +80,7 @@ def test_a_cluster_is_named_by_some_of_its_nodes(path: str) -> None:
     assert read.options["password"] == "pw"
     assert read.options["socket_keepalive"] is True
     assert parse("rediss+cluster://one").tls
+    assert parse("redis+cluster://one?ssl=true").tls
     assert is_cluster("rediss+cluster://one")
 
 
@@ -86,6 +92,7 @@ def test_sentinels_are_named_with_what_they_call_the_primary() -> None:
     assert read.options["db"] == 4
     assert read.sentinel_options == {"username": "s", "password": "t"}
     assert "db" not in parse("rediss+sentinel://one/main").options
+    assert parse("redis+sentinel://one/main?ssl=true").tls
     assert parse("redis+sentinel://one/my%2Fmain/").primary == "my/main"
 
 
@@ -105,6 +112,9 @@ def test_sentinels_are_named_with_what_they_call_the_primary() -> None:
         "redis://:secret@h?no_such_option=secret",
         "redis://:secret@h?db=secret",
         "redis://:secret@h?ssl_cert_reqs=none",
+        "redis://:secret@h?ssl=secret",
+        "rediss://:secret@h?ssl=false",
+        "redis://:secret@h?ssl=true&ssl=false",
         "rediss://:secret@h?ssl_cert_reqs=secret",
         "unix://",
         "unix://:secret@",
