@@ -61,22 +61,17 @@ class ConcurrencyLimit(Limit[Any]):
         Raises:
             RuntimeError: this is not the limit of a run, but the one in the signature.
         """
-        self._refuse_uninitialized()
+        if not self._is_initialized:
+            raise RuntimeError("ConcurrencyLimit not initialized - use within task context")
         return self._concurrency_key
 
     @property
     def is_bypassed(self) -> bool:
         """Whether the run is not limited, because the call does not pass the argument.
 
-        Raises:
-            RuntimeError: this is not the limit of a run, but the one in the signature.
+        False in a signature: there is no run that could go unlimited.
         """
-        self._refuse_uninitialized()
-        return self._concurrency_key is None
-
-    def _refuse_uninitialized(self) -> None:
-        if not self._is_initialized:
-            raise RuntimeError("ConcurrencyLimit not initialized - use within task context")
+        return self._is_initialized and self._concurrency_key is None
 
     def wish(self, target: str) -> Wish | None:
         return Wish("S", target, self.max_concurrent)
