@@ -221,3 +221,29 @@ async def test_a_worker_gives_up_what_was_ended_by_hand_under_it(docket: Docket)
     assert (stored.state, stored.error) == (ExecutionState.FAILED, "by hand")
     async with docket.redis() as redis:
         assert await redis.xlen(docket.stream_key) == 0
+
+
+async def test_an_execution_whose_record_is_gone_shows_nothing_of_it_any_more(
+    docket: Docket,
+) -> None:
+    execution = await docket.add(name, key="k")("gone")
+    await execution.claim("w")
+    await execution.progress.increment()
+    await execution.mark_as_failed("the reason", "somewhere")
+    await execution.sync()
+    assert execution.state is ExecutionState.FAILED
+    assert None not in (execution.worker, execution.error, execution.completed_at)
+
+    async with docket.redis() as redis:
+        await redis.delete(docket.runs_key("k"))
+    await execution.sync()
+
+    assert execution.state is None
+    assert execution.worker is None
+    assert execution.started_at is None
+    assert execution.completed_at is None
+    assert execution.error is None
+    assert execution.result_key is None
+    assert execution.progress.current is None
+    assert execution.progress.message is None
+    assert execution.progress.updated_at is None

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from docket import Docket, ExecutionState, Retry, Worker
+from docket import Docket, ExecutionState, Perpetual, Retry, Worker
 from docket.clock import now
 from docket.instrumentation import (
     COLLECTOR,
@@ -21,6 +21,7 @@ from docket.ledger import LEDGER
 from docket.standing import SILENCE_SECONDS
 from tests.support.dockets import PATIENCE, Gate, Told, at_work, finish, soon
 from tests.support.scrapes import Scrape, fetch, probe
+from tests.support.store import until
 
 pytestmark = pytest.mark.anyio
 
@@ -152,6 +153,49 @@ async def test_a_cancelled_run_and_a_stricken_one_are_counted_where_they_end(
 
     assert (value("cancelled", "hold"), value("stricken", "hold")) == (1, 0)
     assert (value("cancelled", "greet"), value("stricken", "greet")) == (1, 1)
+
+
+async def test_runs_that_are_followed_replaced_or_given_back_are_counted_as_such(
+    docket: Docket, port: int
+) -> None:
+    gate = Gate()
+
+    async def again(perpetual: Perpetual = Perpetual()) -> None:
+        pass
+
+    async def replaced() -> None:
+        await gate.pass_through()
+
+    async def handed_back() -> None:
+        gate.reached.set()
+        await gate.opened.wait()
+
+    await docket.add(again, key="again")()
+    async with Worker(docket, name="w") as worker:
+        await soon(worker.run_at_most({"again": 3}))
+    old = await docket.add(replaced, key="replaced")()
+    async with at_work(Worker(docket, name="w")) as worker:
+        await soon(gate.reached.wait())
+        await docket.replace(greet, now(), old.key)("Ann")
+        gate.opened.set()
+        await until(lambda: worker.counters.superseded == 1)
+        gate.reached.clear()
+        gate.opened.clear()
+        await docket.add(handed_back)()
+        await soon(gate.reached.wait())
+    gate.opened.set()
+    await finish(docket, name="w")
+
+    scraped = await scrape(port)
+
+    def value(name: str, task: str) -> float | None:
+        labels = {"docket": docket.name, "worker": "w", "task": task}
+        return scraped.value(f"docket_tasks_{name}_total", labels)
+
+    followed = ("perpetuated", "superseded", "redelivered")
+    assert [value(name, "again") for name in followed] == [2, 0, 0]
+    assert [value(name, "replaced") for name in followed] == [0, 1, 0]
+    assert [value(name, "handed_back") for name in followed] == [0, 0, 1]
 
 
 async def ended(docket: Docket, key: str) -> None:

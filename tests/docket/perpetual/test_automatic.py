@@ -74,6 +74,10 @@ async def test_one_that_went_missing_is_found_and_seeded_again(
         await until(lambda: ran.count == 2, "a run of the one seeded again")
 
 
+def test_a_worker_looks_for_those_that_went_missing_about_once_a_minute() -> None:
+    assert 45 <= steward_module.RESEED_SECONDS <= 75
+
+
 async def test_a_worker_that_is_not_the_steward_does_not_seed_again(
     docket: Docket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
