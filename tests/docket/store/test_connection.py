@@ -7,9 +7,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.credentials import UsernamePasswordCredentialProvider
 
-from docket import Docket, Worker
+from docket import Docket, StrikeList, Worker
 from docket.store.connection import Connections
-from tests.support.dockets import Gate, at_work, soon
+from tests.support.dockets import Gate, at_work, finish, result_of, soon
 from tests.support.proxy import proxy_to
 from tests.support.store import until
 
@@ -102,3 +102,36 @@ async def test_a_client_of_redis_py_is_there_for_what_users_do_themselves(server
     connections = await Connections.acquire(server)
     assert isinstance(connections.client(), Redis)
     await connections.release()
+
+
+async def test_whoever_has_a_credential_provider_is_known_to_the_server_by_it(
+    server: str, docket_name: str
+) -> None:
+    async def nothing() -> None: ...
+
+    worker, listener = f"{docket_name}-worker", f"{docket_name}-listener"
+    async with Docket(docket_name, server) as anybody, anybody.redis() as redis:
+        for user in (worker, listener):
+            await redis.execute_command(
+                *("ACL", "SETUSER", user, "on", ">secret", "~*", "&*", "+@all")
+            )
+        try:
+            async with (
+                Docket(docket_name, server, credential_provider=provider_of(worker)) as docket,
+                StrikeList(server, docket_name, credential_provider=provider_of(listener)),
+            ):
+                execution = await docket.add(nothing)()
+                await finish(docket)
+                assert await result_of(execution) is None
+
+                users = [client["user"] for client in await redis.client_list()]
+                assert users.count(worker) >= 2, "for commands, and to hear of what happens"
+                assert listener in users
+                async with docket.redis() as theirs:
+                    assert await theirs.execute_command("ACL", "WHOAMI") == worker.encode()
+        finally:
+            await redis.execute_command("ACL", "DELUSER", worker, listener)
+
+
+def provider_of(user: str) -> UsernamePasswordCredentialProvider:
+    return UsernamePasswordCredentialProvider(user, "secret")
