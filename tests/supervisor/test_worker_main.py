@@ -173,12 +173,12 @@ def test_a_blocked_loop_beats_with_its_culprit_and_shows_its_stack(
 
 
 def test_an_adoption_moves_the_tasks_of_a_dead_worker_and_its_start_is_told(
-    nursery: NurseryProcess, pool: Settings
+    nursery: NurseryProcess, pool: Settings, tmp_path: Path
 ) -> None:
     nursery.load(pool)
     victim = nursery.spawn(1)
     consumer = victim.next(Ready).consumer
-    key = add(pool, "wait", 0.2)
+    key = add(pool, "hang_once", str(tmp_path / "mark"))
     heartbeat(victim, in_flight_total=1)
     heir = nursery.spawn(2)
     heir.next(Ready)

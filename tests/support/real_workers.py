@@ -24,10 +24,15 @@ async def wait(seconds):
 async def block(seconds):
     time.sleep(seconds)
 
+async def hang_once(mark):
+    if not os.path.exists(mark):
+        open(mark, "x").close()
+        await asyncio.sleep(1000)
+
 async def anything():
     return "the fallback"
 
-tasks = [double, wait, block]
+tasks = [double, wait, block, hang_once]
 """
 
 
