@@ -156,11 +156,10 @@ def start(url: str, *, lock_timeout_seconds: float = 5.0) -> EmbeddedServer:
         if home.durable:
             fds.append(_keep(open_private(url, home.folder), guards))
         arguments = _guard_arguments(home, fds, lock_timeout_seconds)
-        launched = _launch(url, [*arguments, *command], fds)
+        _launch(url, [*arguments, *command], fds)
         guards.close()  # or we should never see the end of its reports
         reports = _Reports(status)
-        with launched:  # it ends as soon as it has forked the guard
-            pids = _await_ready(url, home, reports)
+        pids = _await_ready(url, home, reports)
         ours.pop_all()
     return EmbeddedServer(home, pids, lifeline, reports)
 
@@ -174,14 +173,19 @@ def _guard_arguments(home: Home, fds: list[int], lock_timeout_seconds: float) ->
     return [*numbers, str(home.scratch or ""), str(home.socket), owner, str(lock_timeout_seconds)]
 
 
-def _launch(url: str, arguments: list[str], fds: list[int]) -> subprocess.Popen[bytes]:
-    """Executes the guard; `fds` and nothing else of ours stays open in it."""
+def _launch(url: str, arguments: list[str], fds: list[int]) -> None:
+    """Executes the guard; `fds` and nothing else of ours stays open in it.
+
+    What is executed ends as soon as it has forked the guard, and is waited for here: an
+    interruption in between would leave a child that nobody reaps.
+    """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
     }
     try:
-        with _signals_blocked():
-            return subprocess.Popen(
+        with (
+            _signals_blocked(),
+            subprocess.Popen(
                 [sys.executable, *INTERPRETER_FLAGS, guard.__file__, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -190,7 +194,9 @@ def _launch(url: str, arguments: list[str], fds: list[int]) -> subprocess.Popen[
                 env=environment,
                 cwd="/",
                 start_new_session=True,
-            )
+            ),
+        ):
+            pass
     except OSError as error:
         raise EmbeddedServerError(
             f"cannot start {url}: its guard could not be executed: {error}"
@@ -199,8 +205,8 @@ def _launch(url: str, arguments: list[str], fds: list[int]) -> subprocess.Popen[
 
 @contextlib.contextmanager
 def _signals_blocked() -> Generator[None]:
-    """The guard is born with these blocked: one sent to all our processes must not end it early."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, guard.BLOCKED)
+    """None may end the guard before it has settled which it wants, nor us before we know it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield
     finally:
