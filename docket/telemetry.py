@@ -12,6 +12,7 @@ after its caller has ended, and often on another machine.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -35,12 +36,22 @@ if TYPE_CHECKING:
 Attributes: TypeAlias = "Mapping[str, AttributeValue]"
 
 
+#: How long it is taken as known that no provider is set up, in seconds. Without one, OpenTelemetry
+#: looks at the environment each time it is asked, which a burst of adds would pay for.
+_OFF_SECONDS = 0.001
+_off_until = 0.0
+
+
 def is_on() -> bool:
     """Whether anybody would see a span. What a hot path asks first."""
-    if not _is_installed:
+    global _off_until
+    if not _is_installed or time.monotonic() < _off_until:
         return False
     provider = trace.get_tracer_provider()
-    return not isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
+    if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
+        _off_until = time.monotonic() + _OFF_SECONDS
+        return False
+    return True
 
 
 def tracer() -> Tracer | None:
