@@ -340,8 +340,11 @@ class Docket(DocketBase):
         if is_on():
             with span_of_scheduling(execution, replace=replace):
                 await self._schedule_now(execution, due, replace=replace)
-        else:
+        elif not self.strike_list.is_loaded:
             await self._schedule_now(execution, due, replace=replace)
+        elif not refuse_stricken(self, execution):
+            # As `_schedule_now` does once strikes are known: an add in a burst counts every await.
+            await execution.submit(replace, due)
 
     async def _schedule_now(
         self, execution: Execution, due: datetime | None, *, replace: bool

@@ -99,7 +99,8 @@ class Scheduling:
             TypeError, ValueError: the key cannot be written (a lone surrogate, say).
         """
         # Here, where it is the caller's alone: in the batch it would fail the others as well.
-        self._keys.record(request.key).encode()
+        if not request.key.isascii():
+            request.key.encode()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Scheduled] = loop.create_future()
         if not self._batch:
