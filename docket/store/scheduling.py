@@ -99,8 +99,9 @@ class Scheduling:
             TypeError, ValueError: the key cannot be written (a lone surrogate, say).
         """
         # Here, where it is the caller's alone: in the batch it would fail the others as well.
-        if not request.key.isascii():
-            request.key.encode()
+        key = request.key
+        if type(key) is not str or not key.isascii():
+            self._keys.record(key).encode()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Scheduled] = loop.create_future()
         if not self._batch:
