@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from docket.calls import TaskCall
 from docket.execution import Disposition, Execution
@@ -58,7 +58,12 @@ async def stricken_names(docket: Docket, calls: Sequence[TaskCall]) -> list[str]
 
 
 def execution_of(docket: Docket, call: TaskCall) -> Execution:
-    """The execution of a call, not scheduled yet."""
+    """The execution of a call, not scheduled yet. Raises TypeError for what is no TaskCall."""
+    if not isinstance(cast("object", call), TaskCall):
+        raise TypeError(
+            f"add_many and replace_many take TaskCalls, not {call!r}: "
+            "write docket.call(function)(...), with the arguments"
+        )
     name = call.function_name or docket.resolve(call.function)[0]
     return Execution(
         docket, call.function, call.args, call.kwargs, call.key, call.when, 1, function_name=name

@@ -1,6 +1,7 @@
 """Instants as the store keeps them: whole milliseconds since the epoch, by the server."""
 
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -25,7 +26,12 @@ def due_milliseconds(instant: datetime) -> int:
     """When a task is due that is to run at an instant, in milliseconds since the epoch.
 
     What is past by this process's clock is so for the server too: rounded up, it might lie ahead.
+
+    Raises:
+        TypeError: it is no datetime.
     """
+    if not isinstance(cast("object", instant), datetime):
+        raise TypeError(f"`when` is a datetime, not {instant!r}: nothing was scheduled")
     milliseconds = to_milliseconds(instant)
     is_past = instant.astimezone(UTC) <= now()
     return min(milliseconds, to_milliseconds(now()) - 1) if is_past else milliseconds

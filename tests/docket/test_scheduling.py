@@ -383,3 +383,10 @@ async def test_concurrent_adds_cost_few_round_trips(docket: Docket, count: int) 
     assert docket.connections.pipeline.round_trips - before <= 10
     assert {execution.disposition for execution in executions} == {Disposition.SCHEDULED}
     assert len({execution.key for execution in executions}) == count
+
+
+async def test_a_time_that_is_no_datetime_is_refused_in_the_caller(docket: Docket) -> None:
+    with pytest.raises(TypeError, match="`when` is a datetime, not 'soon': nothing was scheduled"):
+        await docket.add(echo, when="soon", key="k")(1)  # type: ignore[arg-type]
+
+    assert await docket.get_execution("k") is None

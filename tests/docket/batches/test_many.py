@@ -224,3 +224,12 @@ async def test_without_a_server_the_batch_is_refused(
         async with Docket(docket_name, proxy.url) as docket:
             with pytest.raises(ServerUnavailable):
                 await docket.add_many([docket.call(echo)(1)])
+
+
+async def test_what_is_no_call_is_refused_before_anything_is_scheduled(docket: Docket) -> None:
+    calls = [docket.call(echo, key="k")(1), docket.call(echo)]
+
+    with pytest.raises(TypeError, match=r"write docket\.call"):
+        await docket.add_many(calls)  # type: ignore[list-item]
+
+    assert await docket.get_execution("k") is None
