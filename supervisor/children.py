@@ -139,11 +139,6 @@ class Incarnation:
         """Tasks it runs, as it said last."""
         return 0 if self.heartbeat is None else self.heartbeat.in_flight_total
 
-    @property
-    def was_told_to_end(self) -> bool:
-        """Its exit is what the supervisor wants."""
-        return self.state in (State.DRAINING, State.DRAINED)
-
     def healthy_seconds(self, now: float) -> float:
         """How long it has been ready."""
         return 0.0 if self.ready_at is None else now - self.ready_at

@@ -21,7 +21,6 @@ TASK_COUNTERS = (
     "cancelled",
     "perpetuated",
 )
-HISTOGRAMS = ("duration", "punctuality")
 
 
 @dataclass(slots=True)

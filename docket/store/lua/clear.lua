@@ -1,7 +1,6 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
---@include _limits.lua
 -- clear: cancel up to 256 of the tasks that wait in one place; what runs is left alone.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
