@@ -6,12 +6,16 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import IO, Any
 
 from stress.bench.tree import ROOT, environment
+
+#: The real program.
+PROGRAM = (sys.executable, "-m", "supervisor.cli")
 
 STARTED_SECONDS = 30.0
 STOPPED_SECONDS = 40.0
@@ -29,9 +33,16 @@ class PoolFailed(RuntimeError):
 class Pool:
     """One run of docket-supervisor. Made by `pool`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, port: int, log: IO[bytes]) -> None:
         self._process = process
+        self._log = log
+        self.port = port
         self._status_url = f"http://127.0.0.1:{port}/status"
+
+    @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        return self._process.pid
 
     async def status(self) -> Status | None:
         """What /status says; None while nobody answers there."""
@@ -61,8 +72,10 @@ class Pool:
 
     async def printed(self) -> str:
         """Everything the runtime logged, once it has ended."""
-        _, err = await self._process.communicate()
-        return f"the runtime ended with {self._process.returncode}:\n{err.decode()}"
+        await self._process.wait()
+        self._log.seek(0)
+        log = self._log.read().decode()
+        return f"the runtime ended with {self._process.returncode}:\n{log}"
 
 
 def ready_pids(status: Status) -> list[int]:
@@ -72,12 +85,27 @@ def ready_pids(status: Status) -> list[int]:
 
 @contextlib.asynccontextmanager
 async def pool(
-    url: str, name: str, *, processes: int, tasks: str, concurrency: int = 10
+    url: str,
+    name: str,
+    *,
+    processes: int,
+    tasks: str,
+    concurrency: int = 10,
+    options: Mapping[str, str] | None = None,
+    program: tuple[str, ...] = PROGRAM,
+    pass_fds: tuple[int, ...] = (),
 ) -> AsyncIterator[Pool]:
-    """A pool whose workers are all ready; drained and ended after the block."""
+    """A pool whose workers are all ready; drained and ended after the block.
+
+    Args:
+        options: words of the command line beside those that follow from the other arguments; a
+            switch (--no-preload) has the value "".
+        program: what takes these words.
+        pass_fds: descriptors for the program.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    options = {
+    given = {
         "--url": url,
         "--docket": name,
         "--tasks": tasks,
@@ -85,19 +113,30 @@ async def pool(
         "--concurrency": str(concurrency),
         "--http": f"127.0.0.1:{port}",
         "--logging-level": "WARNING",
+        **(options or {}),
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "supervisor.cli"),
-        *(word for option in options.items() for word in option),
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    running = Pool(process, port)
+    # The log goes to a file: nobody reads a pipe in time, and one that is full costs lines.
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *program,
+            *(word for option in given.items() for word in option if word),
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            pass_fds=pass_fds,
+        )
+        async with _drained_after(process, Pool(process, port, log)) as running:
+            await running.until(
+                lambda status: len(ready_pids(status)) == processes, STARTED_SECONDS
+            )
+            yield running
+
+
+@contextlib.asynccontextmanager
+async def _drained_after(process: asyncio.subprocess.Process, running: Pool) -> AsyncIterator[Pool]:
     try:
-        await running.until(lambda status: len(ready_pids(status)) == processes, STARTED_SECONDS)
         yield running
         process.terminate()
         async with asyncio.timeout(STOPPED_SECONDS):
