@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from supervisor import sizes
 from supervisor.errors import InvalidOption
 
 #: The schemes a docket may live at; the first two start the embedded server.
@@ -31,6 +32,10 @@ LOGGING_FORMATS = ("rich", "plain", "json")
 MOST_PROCESSES = 1024
 #: The same for any other count; far below what a frame or a Redis integer can carry.
 MOST_OF_ANYTHING = 1_000_000
+#: A --max-tasks above this is none.
+MOST_TASKS = 1_000_000_000_000
+#: A --max-rss below this would recycle every worker as soon as it is ready.
+LEAST_RSS = 1_000_000
 #: --max-restarts for each process, unless told otherwise.
 RESTARTS_PER_PROCESS = 10
 
@@ -91,10 +96,14 @@ class SupervisorConfig:
 
     #: Where /metrics /livez /readyz /status are served; None: nowhere.
     http: Address | None = None
+    #: Path of the control socket; None: one named after docket and pid, in the runtime folder.
+    control: str | None = None
     #: From a worker's fork to its readiness; later it is killed and counts as a crash.
     boot_timeout: timedelta = timedelta(seconds=30)
     #: From TERM or INT to handing back what still runs.
     drain_timeout: timedelta = timedelta(seconds=30)
+    #: The same for a worker that a successor replaces; None: it finishes what it runs.
+    retire_timeout: timedelta | None = None
     #: An event loop silent for this long has its stack logged.
     stall_warning: timedelta = timedelta(seconds=5)
     #: An event loop silent for this long has its process killed and its tasks redelivered.
@@ -107,6 +116,12 @@ class SupervisorConfig:
     backoff_max: timedelta = timedelta(seconds=30)
     #: Deaths of workers that a task may be running in before it is failed as poison.
     max_deliveries: int = 3
+    #: A worker that has started this many tasks is replaced, successor first; None: never.
+    max_tasks: int | None = None
+    #: A worker whose resident memory is above this many bytes is replaced; None: never.
+    max_rss: int | None = None
+    #: By up to this share less is max_tasks, and max_rss, for each worker: they do not go in step.
+    recycle_jitter: float = 0.1
     #: Import the task modules once, in the nursery, rather than in each worker.
     preload: bool = True
 
@@ -146,6 +161,14 @@ class SupervisorConfig:
             ("--max-restarts", self.restarts_allowed, 0),
         ):
             _require_between(option, given, least, MOST_OF_ANYTHING)
+        if self.max_tasks is not None:
+            _require_between("--max-tasks", self.max_tasks, 1, MOST_TASKS)
+        if self.max_rss is not None and self.max_rss < LEAST_RSS:
+            accepted = f"off, or at least {sizes.brief(LEAST_RSS)}: less than that is no worker"
+            raise InvalidOption("--max-rss", sizes.brief(self.max_rss), accepted)
+        if not 0.0 <= self.recycle_jitter < 1.0:
+            accepted = "a share from 0% to 99%"
+            raise InvalidOption("--recycle-jitter", f"{self.recycle_jitter:.0%}", accepted)
 
     def _check_durations(self) -> None:
         for each in fields(self):
@@ -175,6 +198,8 @@ class SupervisorConfig:
         for option, member in members:
             if member is not None and not _is_member(member):
                 raise InvalidOption(option, member, "module:attribute")
+        if self.control == "":
+            raise InvalidOption("--control", self.control, "the path of a socket")
         if self.logging_level not in LOGGING_LEVELS:
             raise InvalidOption("--logging-level", self.logging_level, _one_of(LOGGING_LEVELS))
         if self.logging_format is not None and self.logging_format not in LOGGING_FORMATS:
@@ -185,6 +210,7 @@ _ATOM = timedelta(milliseconds=1)
 #: A drain or a backoff of nothing makes sense; a stall shorter than two heartbeats does not.
 _LEAST_DURATION = {
     "drain_timeout": timedelta(0),
+    "retire_timeout": timedelta(0),
     "backoff_max": timedelta(0),
     "stall_warning": timedelta(seconds=1),
     "stall_timeout": timedelta(seconds=1),

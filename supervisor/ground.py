@@ -45,6 +45,10 @@ class Ground:
     #: What went wrong last, in the words of whoever it went wrong for.
     last_error: str | None = None
     drain: Drain | None = None
+    #: Since when a reload is under way.
+    reloading_since: float | None = None
+    #: Why the last reload failed; None if it went well, or there was none.
+    reload_error: str | None = None
 
     def observe(self, event: PoolEvent) -> None:
         """Tell the observer; its errors are its own and stop nothing here."""
@@ -90,7 +94,9 @@ class Ground:
         """The word for /status."""
         if self.drain is not None:
             return "draining"
-        return "starting" if self.ready_at is None else "running"
+        if self.ready_at is None:
+            return "starting"
+        return "running" if self.reloading_since is None else "reloading"
 
     @property
     def not_ready_because(self) -> str | None:

@@ -6,10 +6,11 @@ stamped with its time, and waits for its turn in the pool's one match.
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from ipc.messages import Beat, FromNursery, FromWorker
+from supervisor.orders import Order, Outcome, nobody
 from supervisor.signals import Caught
 
 
@@ -88,18 +89,16 @@ class Tick:
     regular: bool = False
 
 
-class Order(StrEnum):
-    """What a program (and later the control socket) may ask for."""
-
-    DRAIN = "drain"
-    HAND_BACK = "hand back"
-
-
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An order from inside this process or from its owner."""
+    """An order from inside this process or from its owner.
+
+    Arguments:
+        answer: called exactly once, on the loop: see supervisor.orders for when.
+    """
 
     order: Order
+    answer: Callable[[Outcome], None] = nobody
 
 
 Event = (

@@ -104,6 +104,32 @@ class NurseryDied:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadStarted:
+    """The code is being imported anew, as `generation`."""
+
+    generation: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFinished:
+    """Every slot has a worker of `generation`; or `error` says why some or all have not."""
+
+    generation: int
+    error: str | None
+    seconds: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """The pool is to have `target` workers from now on."""
+
+    target: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class DrainStarted:
     """The pool claims no more; `reason` is None for a plain stop."""
 
@@ -130,6 +156,9 @@ PoolEvent = (
     | AdoptionFinished
     | FirstRedelivered
     | NurseryDied
+    | ReloadStarted
+    | ReloadFinished
+    | Scaled
     | DrainStarted
     | Stopped
 )

@@ -11,13 +11,16 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from supervisor import durations
+from supervisor import durations, sizes
 from supervisor.config import LOGGING_FORMATS, Address, SupervisorConfig
 from supervisor.errors import ConfigurationError, InvalidOption
 
 ENVIRONMENT_PREFIX = "DOCKET_SUPERVISOR_"
+
+#: What "off" and "none" are read as: a None that somebody gave, unlike that of an absent value.
+NEVER: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,34 @@ def _duration(text: str) -> Any:
         return durations.parse(text)
     except ValueError:
         raise ValueError(durations.ACCEPTED) from None
+
+
+def _size(text: str) -> int:
+    try:
+        return sizes.parse(text)
+    except ValueError:
+        raise ValueError(sizes.ACCEPTED) from None
+
+
+def _share(text: str) -> float:
+    try:
+        return sizes.parse_share(text)
+    except ValueError:
+        raise ValueError("a share such as 10% or 0.1") from None
+
+
+def _or_never(parse: Callable[[str], Any], never: str) -> Callable[[str], Any]:
+    """Reads the word `never` as NEVER, which says None louder than leaving the option out."""
+
+    def read(text: str) -> Any:
+        if text.strip().lower() == never:
+            return NEVER
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or {never}") from None
+
+    return read
 
 
 def _yes_or_no(text: str) -> bool:
@@ -130,11 +161,18 @@ OPTIONS = (
     Option("dependencies", str, "Dependencies that wrap every task.", "MODULE:MEMBER"),
     Option("message-batch", _whole_number, "Most tasks that one exchange takes.", "N"),
     Option("http", _address, "Serve /metrics /livez /readyz /status here.", "HOST:PORT"),
+    Option("control", str, "Path of the control socket, for `ctl`.", "PATH"),
     Option("boot-timeout", _duration, "From a worker's fork to its readiness.", "DURATION"),
     Option(
         "drain-timeout",
         _duration,
         "From TERM or INT to handing back what still runs.",
+        "DURATION",
+    ),
+    Option(
+        "retire-timeout",
+        _or_never(_duration, "none"),
+        "The same for a worker that a successor replaces; none: it finishes.",
         "DURATION",
     ),
     Option("stall-warning", _duration, "Log the stack of a loop silent this long.", "DURATION"),
@@ -148,6 +186,19 @@ OPTIONS = (
         "Worker deaths a task may be running in before it is failed as poison.",
         "N",
     ),
+    Option(
+        "max-tasks",
+        _or_never(_whole_number, "off"),
+        "Replace a worker that has started this many tasks, successor first.",
+        "N",
+    ),
+    Option(
+        "max-rss",
+        _or_never(_size, "off"),
+        "Replace a worker that has more resident memory than this.",
+        "SIZE",
+    ),
+    Option("recycle-jitter", _share, "By how much less at most, so as not to go in step.", "SHARE"),
     Option("preload", _yes_or_no, "Import the task modules once, before forking.", switch=True),
     Option("logging-level", _level, "Least level that is logged.", "LEVEL"),
     Option("logging-format", str, "|".join(LOGGING_FORMATS) + "; by default by tty.", "FORMAT"),
@@ -177,7 +228,8 @@ def build(
         if given is not None:
             source, value = given
             told_as[f"--{option.name}"] = source
-            values[option.field] = _read(option, source, value)
+            read = _read(option, source, value)
+            values[option.field] = None if read is NEVER else read
     try:
         return SupervisorConfig(**values)
     except InvalidOption as error:

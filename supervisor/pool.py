@@ -38,7 +38,6 @@ from supervisor.inbox import (
     NurseryExited,
     NurseryLost,
     NurserySaid,
-    Order,
     ServerEnded,
     Signalled,
     Tick,
@@ -49,6 +48,7 @@ from supervisor.inbox import (
 from supervisor.nursing import Nursing
 from supervisor.obituaries import Obituaries
 from supervisor.observer import WorkerDied, WorkerReady
+from supervisor.orders import Done, Drain, DumpAll, HandBack, Order, Outcome, Refused
 from supervisor.signals import Caught, Repeats
 from supervisor.watch import Watch
 
@@ -101,8 +101,8 @@ class Pool:
                 self._nursing.exited(generation, status, now)
             case Signalled(caught):
                 self._signalled(caught, now)
-            case Command(order):
-                self._ordered(order, now)
+            case Command(order, answer):
+                answer(self._ordered(order, now))
             case ServerEnded():
                 self._ending.server_ended(now)
             case Tick(regular):
@@ -275,12 +275,19 @@ class Pool:
 
     # Orders and signals.
 
-    def _ordered(self, order: Order, now: float) -> None:
+    def _ordered(self, order: Order, now: float) -> Outcome:
         match order:
-            case Order.DRAIN:
+            case Drain():
                 self._ending.begin(ExitCode.STOPPED, None, now)
-            case Order.HAND_BACK:
+                return Done("draining")
+            case HandBack():
                 self._ending.hand_back(now)
+                return Done("handing back what runs")
+            case DumpAll():
+                self._watch.dump_all()
+                return Done("the stacks and tasks of every worker go to the log")
+            case _:
+                return Refused(f"{type(order).__name__} is not understood")
 
     def _signalled(self, caught: Caught, now: float) -> None:
         if caught.number == signal.SIGCHLD or not self._repeats.counts(caught):

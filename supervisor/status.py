@@ -25,6 +25,7 @@ def report(ground: Ground, now: float) -> dict[str, Any]:
             "target": ground.registry.target,
             "docket": ground.config.docket,
             "url": ground.config.display_url,
+            "reload_error": ground.reload_error,
         },
         "workers": [
             _worker(slot, each, now) for slot in ground.registry.slots() for each in _of(slot)

@@ -29,8 +29,9 @@ from supervisor.endpoints import Endpoints
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.ground import HEARTBEAT_SECONDS, Ground, prepare
-from supervisor.inbox import Command, Inbox, Order, ServerEnded, Signalled, Tick
+from supervisor.inbox import Command, Inbox, ServerEnded, Signalled, Tick
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
+from supervisor.orders import Drain, HandBack
 from supervisor.pool import Pool
 from supervisor.reaper import Reaper, become_subreaper
 from supervisor.watch import TICK_SECONDS
@@ -74,7 +75,7 @@ class Supervisor:
         self._inlet = inlet
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told_to_stop: Order | None = None
+        self._told_to_stop: Drain | HandBack | None = None
         #: Why the run ended, if not by a plain stop.
         self.reason: str | None = None
 
@@ -126,7 +127,7 @@ class Supervisor:
         Arguments:
             hand_back: cancel what runs and put it back, rather than wait for it.
         """
-        order = Order.HAND_BACK if hand_back else Order.DRAIN
+        order = HandBack() if hand_back else Drain()
         self._told_to_stop = order
         loop, inbox = self._loop, self._inbox
         if loop is not None and inbox is not None:

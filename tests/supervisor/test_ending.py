@@ -5,11 +5,12 @@ import signal
 import pytest
 
 from ipc.messages import Adopt, Adopted, Drain, Waiting
+from supervisor import orders
 from supervisor.adopter import SLOT as ADOPTER_SLOT
 from supervisor.children import State
 from supervisor.drain import ADOPTION_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
 from supervisor.exit_codes import ExitCode
-from supervisor.inbox import Command, Order, ServerEnded, Signalled, Tick
+from supervisor.inbox import Command, ServerEnded, Signalled, Tick
 from supervisor.observer import DrainStarted, Stopped
 from supervisor.signals import Caught
 from tests.support.recording_edge import Rig
@@ -210,11 +211,11 @@ def test_a_worker_that_never_had_a_server_is_not_waited_for() -> None:
 
 def test_a_program_may_drain_and_hand_back() -> None:
     rig = Rig(1).boot()
-    rig.feed(Command(Order.HAND_BACK))
+    rig.feed(Command(orders.HandBack()))
     assert rig.edge.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
-    rig.feed(Command(Order.HAND_BACK))
+    rig.feed(Command(orders.HandBack()))
     assert rig.edge.killed == []
-    rig.feed(Command(Order.DRAIN))
+    rig.feed(Command(orders.Drain()))
     finish(rig)
     assert rig.pool.outcome is ExitCode.STOPPED
 

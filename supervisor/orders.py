@@ -1,0 +1,66 @@
+"""What may be asked of a running pool, and what is answered (pure).
+
+An order comes from the control socket, from a signal that means the same, or from the program that
+runs the Supervisor. Each is answered exactly once: Drain, HandBack, Scale and DumpAll at once,
+Reload and Restart when they have ended, well or badly.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Claim no more, finish what runs within --drain-timeout, end."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """End without waiting: what runs is cancelled and put back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Import the code anew and replace every worker, successor first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Be a pool of so many processes."""
+
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Replace the worker of this slot, successor first."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class DumpAll:
+    """The stacks and tasks of every worker to the log."""
+
+
+Order = Drain | HandBack | Reload | Scale | Restart | DumpAll
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It was done, or has begun where it is not waited for; one line for a person."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It was not done, and why; one line for a person."""
+
+    text: str
+
+
+Outcome = Done | Refused
+
+
+def nobody(_outcome: Outcome) -> None:
+    """The answer of an order that nobody waits for."""
