@@ -7,6 +7,7 @@ from supervisor import durations
 from supervisor.children import Incarnation
 from supervisor.ground import Ground, log
 from supervisor.observer import AdoptionFinished, FirstRedelivered
+from supervisor.plurals import counted
 
 #: Dead consumers of which the first redelivery may still be reported.
 REMEMBERED_DEATHS = 256
@@ -55,15 +56,15 @@ class Adopting:
         seconds = now - adoption.died_at
         if message.moved or poisoned:
             log.info(
-                "%d tasks of worker %d go round again, %s after its death",
-                message.moved,
+                "put back %s of worker %d, %s after its death",
+                counted(message.moved, "task"),
                 adoption.slot,
                 durations.brief(seconds),
             )
         if poisoned:
             log.error(
-                "%d tasks failed as poison, their workers died under them: %s",
-                poisoned,
+                "%s failed as poison, because workers died under each: %s",
+                counted(poisoned, "task"),
                 ", ".join(message.poisoned),
             )
         event = AdoptionFinished(

@@ -4,6 +4,7 @@ from supervisor import durations
 from supervisor.ending import Ending
 from supervisor.ground import Ground, log
 from supervisor.observer import PoolReady
+from supervisor.plurals import counted
 
 
 class Booting:
@@ -37,9 +38,9 @@ class Booting:
         ground = self._ground
         ground.ready_at = now
         log.info(
-            "pool ready: %d of %d workers, %s after the start",
+            "pool ready: %d of %s, %s after the start",
             workers,
-            ground.registry.target,
+            counted(ground.registry.target, "worker"),
             durations.brief(now - ground.started_at),
         )
         ground.observe(PoolReady(workers, now))

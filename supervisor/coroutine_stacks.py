@@ -16,6 +16,7 @@ from types import CodeType
 from typing import Any, Final
 
 from docket.supervision import RunningTask
+from supervisor.plurals import counted
 
 #: Frames shown of one coroutine, the innermost.
 FRAMES: Final = 20
@@ -36,7 +37,7 @@ def write_to(pipe: int, running: Sequence[RunningTask], now: float) -> bool:
 def text(running: Sequence[RunningTask], now: float) -> str:
     """The running tasks, then the stack of each coroutine of the running loop."""
     out = io.StringIO()
-    out.write(f"Worker {os.getpid()}: {len(running)} tasks running\n")
+    out.write(f"Worker {os.getpid()}: {counted(len(running), 'task')} running\n")
     for task in running:
         out.write(f"  {task.function} {task.key} for {now - task.started_at:.3f}s\n")
     for each in sorted(asyncio.all_tasks(), key=lambda each: each.get_name()):

@@ -8,6 +8,7 @@ from supervisor.exit_codes import ExitCode
 from supervisor.generations import Nursery, Phase
 from supervisor.ground import Ground, describe, log
 from supervisor.observer import DrainStarted, Stopped
+from supervisor.plurals import counted
 from supervisor.restart import Backoff
 
 
@@ -78,13 +79,14 @@ class Ending:
         ground.drain = Drain(code, reason, now + seconds, step)
         workers = list(ground.registry.alive())
         running = sum(each.heartbeat.in_flight_total for each in workers if each.heartbeat)
-        log.info(
-            "draining %d workers with about %d tasks running, at most %s%s",
-            len(workers),
-            running,
-            durations.brief(seconds),
-            f": {reason}" if reason else "",
-        )
+        if workers:
+            log.info(
+                "draining %s with about %s running, at most %s%s",
+                counted(len(workers), "worker"),
+                counted(running, "task"),
+                durations.brief(seconds),
+                f": {reason}" if reason else "",
+            )
         ground.observe(DrainStarted(reason, now))
         self._tell_all(now)
 

@@ -32,6 +32,7 @@ from supervisor.ground import HEARTBEAT_SECONDS, Ground, prepare
 from supervisor.inbox import Command, Inbox, ServerEnded, Signalled, Tick
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.orders import Drain, HandBack
+from supervisor.plurals import counted
 from supervisor.pool import Pool
 from supervisor.reaper import Reaper, become_subreaper
 from supervisor.watch import TICK_SECONDS
@@ -233,8 +234,8 @@ class Supervisor:
             where = f"http://{address}"
             ground.observe(EndpointsListening(address.host, address.port, time.monotonic()))
         log.info(
-            "starting %d workers on docket %r at %s, pid %d, http %s",
-            config.processes,
+            "starting %s on docket %r at %s, pid %d, http %s",
+            counted(config.processes, "worker"),
             config.docket,
             config.display_url,
             os.getpid(),

@@ -153,7 +153,7 @@ async def test_at_the_deadline_what_still_runs_is_handed_back(task: str, tmp_pat
         assert time.monotonic() - begun < 20
         if task != "nap":
             program.wait_for("ignored its drain; killed")
-            program.wait_for("1 tasks of worker 1 go round again")
+            program.wait_for("put back 1 task of worker 1")
     # Another pool on the same data finds it ready to run, with no death on its record.
     with ready_pool("--drain-timeout", "0s", url=url, processes=1) as program:
         program.wait_for("↬ .*long")
@@ -167,7 +167,7 @@ async def test_a_second_signal_ends_the_wait() -> None:
             await docket.add(nap)(60)
             program.until(lambda: program.status()["totals"]["started"] == 1, "never started")
             program.send(signal.SIGTERM)
-            program.wait_for("draining 1 workers")
+            program.wait_for("draining 1 worker ")
             program.send(signal.SIGINT)
             program.wait_for("SIGINT again: what still runs is handed back now")
             assert program.code() == 0
@@ -181,7 +181,7 @@ async def test_a_task_that_kills_its_process_three_times_is_failed_and_no_other(
             with pytest.raises(Exception, match="3 worker processes died"):
                 await poison.get_result()
             assert len(await results(naps)) == 30
-        program.wait_for("1 tasks failed as poison")
+        program.wait_for("1 task failed as poison")
         totals = program.status()["totals"]
         assert (totals["poisoned"], totals["crashes"]) == (1, 3)
         assert program.end() == 0

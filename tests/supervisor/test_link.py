@@ -283,5 +283,5 @@ async def test_a_dump_goes_to_its_pipe_as_far_as_it_fits(running: Pair) -> None:
 
     assert await running.said() == ("nudge",)
     text = os.read(running.dump, 1 << 16).decode()
-    assert "1 tasks running" in text
+    assert "1 task running" in text
     assert "f k for" in text

@@ -153,7 +153,7 @@ def test_a_dump_shows_coroutines_even_while_they_only_wait(worker: Child, pool: 
     worker.channel.send(Dump())
 
     text = read(worker.dump, b"worker_tasks.py")
-    assert "1 tasks running" in text
+    assert "1 task running" in text
     assert f"wait {key}" in text
     assert "await asyncio.sleep(seconds)" in text
 
