@@ -32,12 +32,13 @@ class Program:
     arguments: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
+    command: tuple[str, ...] = (sys.executable, "-m", "supervisor.cli")
     lines: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("DOCKET_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.cli", *self.arguments],
+            [*self.command, *self.arguments],
             cwd=self.cwd,
             env=inherited | {"PYTHONPATH": str(ROOT)} | self.environment,
             stdin=subprocess.DEVNULL,
