@@ -30,6 +30,7 @@ from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.ground import HEARTBEAT_SECONDS, Ground, prepare
 from supervisor.inbox import Command, Inbox, ServerEnded, Signalled, Tick
+from supervisor.notify import Notifier
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.orders import Drain, HandBack
 from supervisor.plurals import counted
@@ -154,20 +155,24 @@ class Supervisor:
                 ground.observe(ServerStarted(server.url, time.monotonic()))
             if self._inlet is not None:
                 self._read_signals(self._inlet, reaper, stack)
+            # As a guest the host does the talking: its service is more than this pool.
+            manager = Notifier(ground, os.environ if own_process else {}, os.getpid())
+            stack.callback(manager.close)
             async with self._endpoints(ground):
-                code = await self._feed(Pool(ground), inbox, reaper)
+                code = await self._feed(Pool(ground), inbox, reaper, manager)
             self.reason = ground.drain.reason if ground.drain is not None else None
             log.info("stopped: exit code %d", code)
             return code
 
-    async def _feed(self, pool: Pool, inbox: Inbox, reaper: Reaper) -> ExitCode:
+    async def _feed(self, pool: Pool, inbox: Inbox, reaper: Reaper, manager: Notifier) -> ExitCode:
         """Hand every event to the pool, in order, until it has nothing left to wait for."""
         ticker = _Ticker(inbox, reaper)
         try:
             while pool.outcome is None:
                 event, at = await inbox.take()
                 pool.handle(event, at)
-                ticker.wake_at(pool.next_due(at))
+                manager.look(event, at)
+                ticker.wake_at(manager.next_due(pool.next_due(at)))
             return pool.outcome
         finally:
             ticker.close()

@@ -1,0 +1,264 @@
+"""What the service manager is told, and when: systemd's notify protocol as decisions (pure).
+
+`standing` sums up the state of a run; `Conversation` compares that with what it said last and
+gives the datagrams that are due. So whatever happens between two looks, what is said is true at
+the moment when it is said, and a look too many says nothing.
+
+            nothing ──READY=1──► ready ──RELOADING=1──► reloading
+               │                   │  ◄────READY=1─────    │
+               └───────────────────┴──────STOPPING=1───────┴──► stopping
+
+Source of the rules: sd_notify(3), systemd.service(5). The last of READY=1, RELOADING=1 and
+STOPPING=1 in a datagram is the only one that counts, so each has a datagram of its own.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from supervisor.drain import ADOPTION_GRACE_SECONDS, END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
+from supervisor.generations import Phase
+from supervisor.ground import HEARTBEAT_SECONDS, Ground
+
+#: A STATUS= that only changed its words waits for this long after the one before: a pool in
+#: trouble changes them at every event.
+STATUS_SECONDS = 1.0
+#: What a boot, a reload or a drain asks for at a time, and how often: a supervisor that hangs in
+#: one is ended that much later, and two lost datagrams cost nothing.
+EXTENSION_SECONDS = 20.0
+EXTEND_EVERY_SECONDS = 5.0
+#: A worker's loop that was silent for this long does not speak for the pool: six heartbeats,
+#: which a machine under load may delay but hardly for every worker at once.
+LATE_SECONDS = 6 * HEARTBEAT_SECONDS
+#: What may still follow the deadline of a drain, step by step: cancelled tasks clean up, their
+#: processes end, what the killed ones ran is adopted, the nurseries end.
+OVERTIME_SECONDS = HAND_BACK_GRACE_SECONDS + 2 * END_GRACE_SECONDS + ADOPTION_GRACE_SECONDS
+#: Of a STATUS= line, in characters; a datagram of more than 4096 bytes is dropped unread.
+MOST_STATUS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What concerns the service manager about a run, at one instant.
+
+    Arguments:
+        state: the word of /status: starting, running, reloading or draining.
+        status: the line for a person.
+        needs_time: it is in the middle of something that takes as long as it takes, or is
+            within the time it has.
+        lives: nobody who could help would do better than to leave it alone.
+    """
+
+    state: str
+    status: str
+    needs_time: bool
+    lives: bool
+
+
+def standing(ground: Ground, now: float) -> Standing:
+    """Sum up a run at `now`, in seconds of the monotonic clock."""
+    return Standing(ground.state, _status(ground), _needs_time(ground, now), _lives(ground, now))
+
+
+def ready_slots(ground: Ground) -> int:
+    """How many places of the pool have a worker that can claim tasks.
+
+    In a reload a place has two workers for a moment; it counts once.
+    """
+    target = ground.registry.target
+    return len({each.slot for each in ground.registry.consuming() if each.slot <= target})
+
+
+# The line for a person.
+
+
+def _status(ground: Ground) -> str:
+    parts = [_headline(ground)]
+    if ground.drain is not None:
+        parts += [ground.drain.reason] if ground.drain.reason else []
+    else:
+        parts += [f"the server is away: {reason}" for reason in _waiting_for(ground)[:1]]
+        if ground.reload_error is not None:
+            parts.append(f"the last reload failed: {ground.reload_error}")
+    return _one_line("; ".join(parts))
+
+
+def _headline(ground: Ground) -> str:
+    ready = f"{ready_slots(ground)} of {ground.registry.target} workers ready"
+    match ground.state:
+        case "draining":
+            workers = list(ground.registry.alive())
+            tasks = _count(sum(each.in_flight for each in workers), "task")
+            return f"draining: {tasks} left in {_count(len(workers), 'worker')}"
+        case "running":
+            return ready
+        case state if _is_loading(ground):
+            return f"{state}: importing the task modules, {ready}"
+        case state:
+            return f"{state}: {ready}"
+
+
+def _waiting_for(ground: Ground) -> list[str]:
+    return [each.waiting for each in ground.registry.alive() if each.waiting is not None]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _one_line(text: str) -> str:
+    """A newline would end the line of the protocol and begin another one."""
+    line = " ".join(text.split())
+    printable = "".join(each if each.isprintable() else "?" for each in line)
+    return printable if len(printable) <= MOST_STATUS else printable[: MOST_STATUS - 1] + "…"
+
+
+# Whether more time is asked for, and whether the watchdog is fed.
+
+
+def _is_loading(ground: Ground) -> bool:
+    return any(each.phase is Phase.LOADING for each in ground.generations.alive())
+
+
+def _needs_time(ground: Ground, now: float) -> bool:
+    match ground.state:
+        case "draining":
+            return _drains_in_time(ground, now)
+        case "starting":
+            return _boots_in_time(ground, now)
+        case "reloading":
+            # One that waits for a server that is away may last for ever: `systemctl reload`
+            # is to say so in time, and the reload goes on without it.
+            return _is_loading(ground) or not ground.server_is_away
+        case _:
+            return False
+
+
+def _drains_in_time(ground: Ground, now: float) -> bool:
+    return ground.drain is not None and now <= ground.drain.deadline + OVERTIME_SECONDS
+
+
+def _boots_in_time(ground: Ground, now: float) -> bool:
+    """Something is loading or forked, and not for longer than that may take.
+
+    An import may take as long as it takes: its process is alive, or its end would be known.
+    """
+    if _is_loading(ground):
+        return True
+    timeout = ground.config.boot_timeout.total_seconds()
+    if ground.ready_at is None:
+        loaded_at = ground.generations.first_loaded_at
+        return now <= (ground.started_at if loaded_at is None else loaded_at) + timeout
+    return any(
+        now <= (each.requested_at + timeout if each.deadline is None else each.deadline)
+        for each in ground.registry.starting()
+    )
+
+
+def _backs_off(ground: Ground, now: float) -> bool:
+    """A place, or the nursery, is empty on purpose, and until when is known."""
+    if any(s.wanted and s.is_empty and now < s.due_at for s in ground.registry.slots()):
+        return True
+    return ground.generations.current is None and now < ground.generations.due_at
+
+
+def _beats(ground: Ground, now: float) -> bool:
+    """Some worker's loop turns. It says so whether its server is there or not."""
+    return any(
+        each.heartbeat_at is not None and now - each.heartbeat_at <= LATE_SECONDS
+        for each in ground.registry.alive()
+    )
+
+
+def _lives(ground: Ground, now: float) -> bool:
+    if ground.drain is not None:
+        return _drains_in_time(ground, now)
+    return _beats(ground, now) or _boots_in_time(ground, now) or _backs_off(ground, now)
+
+
+# What is said.
+
+
+class Told(Enum):
+    """What the service manager takes this run for."""
+
+    NOTHING = auto()
+    READY = auto()
+    RELOADING = auto()
+    STOPPING = auto()
+
+
+class Conversation:
+    """What was said, and what is to be said next.
+
+    Arguments:
+        watchdog_seconds: the service manager wants a sign of life within this time, always; None:
+            it wants none. One is given at half of it.
+    """
+
+    def __init__(self, watchdog_seconds: float | None) -> None:
+        self._beat_every = math.inf if watchdog_seconds is None else watchdog_seconds / 2
+        self._told = Told.NOTHING
+        self._status: str | None = None
+        self._status_at = self._extended_at = self._beaten_at = -math.inf
+        self._lives = False
+
+    def say(self, standing: Standing, now: float, *, reload_asked: bool = False) -> list[str]:
+        """The datagrams that are due at `now`, in order.
+
+        Arguments:
+            reload_asked: SIGHUP came. It may be from the service manager, which then waits for a
+                RELOADING=1 that is newer than its signal and for READY=1 after it, even if the
+                signal was one too many or the reload had no chance.
+        """
+        news = self._news(standing.state, now, reload_asked=reload_asked)
+        last = news.pop() if news else []
+        last += self._remarks(standing, now, at_once=bool(last))
+        return ["\n".join(lines) for lines in (*news, last) if lines]
+
+    def next_due(self) -> float | None:
+        """When the next sign of life is due; None if there is none to give."""
+        if self._beat_every == math.inf or not self._lives:
+            return None
+        return self._beaten_at + self._beat_every
+
+    def _news(self, state: str, now: float, *, reload_asked: bool) -> list[list[str]]:
+        if self._told is Told.STOPPING:
+            return []
+        ready, reloading = ["READY=1"], ["RELOADING=1", f"MONOTONIC_USEC={_microseconds(now)}"]
+        news: list[list[str]] = []
+        match state:
+            case "draining":
+                self._told, news = Told.STOPPING, [["STOPPING=1"]]
+            case "running" | "reloading":
+                if self._told is Told.NOTHING:
+                    news.append(ready)
+                    self._told = Told.READY
+                if reload_asked or (state == "reloading" and self._told is not Told.RELOADING):
+                    news.append(reloading)
+                    self._told = Told.RELOADING
+                if state == "running" and self._told is Told.RELOADING:
+                    news.append(ready)
+                    self._told = Told.READY
+            case _:
+                pass
+        return news
+
+    def _remarks(self, standing: Standing, now: float, *, at_once: bool) -> list[str]:
+        lines: list[str] = []
+        is_due = at_once or now >= self._status_at + STATUS_SECONDS
+        if standing.status != self._status and is_due:
+            lines.append(f"STATUS={standing.status}")
+            self._status, self._status_at = standing.status, now
+        if standing.needs_time and (at_once or now >= self._extended_at + EXTEND_EVERY_SECONDS):
+            lines.append(f"EXTEND_TIMEOUT_USEC={_microseconds(EXTENSION_SECONDS)}")
+            self._extended_at = now
+        self._lives = standing.lives
+        if standing.lives and now >= self._beaten_at + self._beat_every:
+            lines.append("WATCHDOG=1")
+            self._beaten_at = now
+        return lines
+
+
+def _microseconds(seconds: float) -> int:
+    return int(seconds * 1_000_000)
