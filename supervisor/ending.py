@@ -33,6 +33,14 @@ class Ending:
         else:
             self._escalate(f"{name} again", now)
 
+    def quit(self, now: float) -> None:
+        """QUIT, or Ctrl-\\: hand back rather than wait; each further one is a step harder."""
+        if self._ground.drain is None or self._ground.drain.step is Step.FINISH:
+            log.info("SIGQUIT: ending without waiting for what runs")
+            self.hand_back(now)
+        else:
+            self._escalate("SIGQUIT again", now)
+
     def hand_back(self, now: float) -> None:
         """End without waiting for what runs: it is cancelled and put back."""
         if self._ground.drain is None:

@@ -295,6 +295,8 @@ class Pool:
         match caught.number:
             case signal.SIGTERM | signal.SIGINT:
                 self._ending.signalled(signal.Signals(caught.number).name, now)
+            case signal.SIGQUIT:
+                self._ending.quit(now)
             case signal.SIGUSR1:
                 self._watch.dump_all()
             case _:

@@ -14,16 +14,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-#: What the supervisor listens to. Its workers and its nursery leave all of these to it.
+#: What the supervisor listens to. Its workers and its nursery leave all of these to it. USR2 means
+#: nothing, and is here because its default action would end the supervisor without a drain.
 HANDLED = (
     signal.SIGTERM,
     signal.SIGINT,
     signal.SIGHUP,
+    signal.SIGQUIT,
     signal.SIGUSR1,
+    signal.SIGUSR2,
     signal.SIGTTIN,
     signal.SIGTTOU,
     signal.SIGCHLD,
 )
+
+#: Left alone where they are ignored at the start: by nohup, and by a shell that puts a program into
+#: the background without job control, whose terminal is not the program's any more.
+MAY_BE_IGNORED = (signal.SIGHUP, signal.SIGQUIT)
 
 #: The same signal twice within this time is one: a terminal and a wrapper both send Ctrl-C.
 SAME_SIGNAL_SECONDS = 1.0
@@ -57,8 +64,8 @@ class Inlet:
             return
         for number in HANDLED:
             previous = signal.getsignal(number)
-            if number == signal.SIGHUP and previous is signal.SIG_IGN:
-                continue  # nohup: its user asked that a lost terminal changes nothing
+            if number in MAY_BE_IGNORED and previous is signal.SIG_IGN:
+                continue
             self._previous[number] = previous
             signal.signal(number, self._note)
         # The handler runs only when Python does: the C level writes here, so that a loop which

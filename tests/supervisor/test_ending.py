@@ -67,6 +67,37 @@ def test_the_same_signal_within_a_second_is_one() -> None:
     assert rig.edge.told_to(1, Drain) == [Drain(30.0)]
 
 
+def test_a_quit_hands_back_at_once_and_a_second_one_kills(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    rig = Rig(1).boot()
+    worker = rig.first
+    term(rig, signal.SIGQUIT)
+    assert rig.edge.told_to(1, Drain)[-1] == Drain(0.0)
+    assert rig.edge.killed == []
+    rig.now += 1.5
+    term(rig, signal.SIGQUIT)
+    assert rig.edge.killed == [worker.number]
+    assert "SIGQUIT again: killing the workers" in caplog.text
+    rig.exit(worker)
+    rig.nursery_exit(1)
+    assert rig.pool.outcome is ExitCode.STOPPED
+
+
+def test_a_quit_shortens_a_drain_that_has_begun() -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    term(rig, signal.SIGQUIT)
+    assert rig.edge.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    assert rig.edge.killed == []
+
+
+def test_a_user_signal_that_means_nothing_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(1).boot()
+    term(rig, signal.SIGUSR2)
+    assert rig.ground.drain is None
+    assert "SIGUSR2" in caplog.text
+
+
 def test_a_second_signal_hands_back_now_and_a_third_kills() -> None:
     rig = Rig(1).boot()
     term(rig)

@@ -49,14 +49,15 @@ def test_handlers_are_given_back_and_both_ends_may_come_twice(inlet: Inlet) -> N
     assert [signal.getsignal(number) for number in HANDLED] == before
 
 
-def test_a_hangup_that_nohup_ignores_stays_ignored(inlet: Inlet) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+def test_what_nohup_or_a_shell_ignores_stays_ignored(inlet: Inlet, number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         inlet.install()
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         inlet.remove()
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
 
 
 def test_only_the_main_thread_may_install() -> None:
