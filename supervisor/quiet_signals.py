@@ -3,13 +3,15 @@
 A signal to the whole group (Ctrl-C, a service manager) must act once, through the supervisor. The
 handlers are Python functions that do nothing, for the two other ways harm users: what is ignored,
 or blocked, stays so over exec, and a task's `subprocess.run(["pg_dump", ...])` could not be
-stopped any more. A handler is reset by exec, and by a hook of ours in a task's plain forks.
+stopped any more. A handler is reset by exec, and by a hook of ours in a task's plain forks; until
+that hook has run the signals wait, or a `terminate()` right after the start would be swallowed.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -26,6 +28,9 @@ QUIET: Final = (
     signal.SIGTTIN,
     signal.SIGTTOU,
 )
+
+#: What the thread that forks had blocked before.
+_held = threading.local()
 
 
 def stand_by() -> None:
@@ -47,7 +52,8 @@ def reset_in_forks() -> None:
 
     A worker calls `stand_by` again; a process that a task forked is on its own. Call it once.
     """
-    os.register_at_fork(after_in_child=_reset)
+    # Registered first, so `before` runs last and the others first: no hook of a user's in between.
+    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_reset)
 
 
 @contextmanager
@@ -67,7 +73,16 @@ def _nothing(number: int, frame: FrameType | None) -> None:
     """A handler, so that the signal does neither its default action nor anything else."""
 
 
+def _hold() -> None:
+    _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, QUIET)
+
+
+def _release() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _held.mask)
+
+
 def _reset() -> None:
     for number in QUIET:
         if signal.getsignal(number) is _nothing:
             signal.signal(number, signal.SIG_DFL)
+    _release()

@@ -1,7 +1,9 @@
 """What a forked child undoes; that it does so is seen in test_nursery."""
 
 import sys
+from importlib.machinery import ModuleSpec
 from io import StringIO
+from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +22,22 @@ def test_generators_that_were_loaded_are_reseeded(monkeypatch: pytest.MonkeyPatc
     newborn.reseed()
 
     assert reseeded == ["numpy"]
+
+
+@pytest.mark.parametrize("file", [None, "/of/our/program.py"])
+def test_a_spawned_process_is_told_of_no_program_to_import(
+    monkeypatch: pytest.MonkeyPatch, file: str | None
+) -> None:
+    program = ModuleType("__main__")
+    program.__spec__ = ModuleSpec("supervisor.nursery_program", None)
+    if file is not None:
+        program.__file__ = file
+    monkeypatch.setitem(sys.modules, "__main__", program)
+
+    newborn.hide_program()
+
+    told = get_preparation_data("child")
+    assert not [key for key in told if key.startswith("init_main")]
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 250), (-1000, -750), (900, 1000)])

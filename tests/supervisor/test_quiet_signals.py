@@ -58,6 +58,22 @@ def test_a_fork_has_the_defaults_back_but_what_others_handle() -> None:
     assert shown == "True\nFalse\n"
 
 
+def test_a_signal_before_a_fork_has_its_defaults_back_waits_and_is_not_swallowed() -> None:
+    shown = in_a_process(
+        "kill = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "os.register_at_fork(after_in_child=kill)\n"  # before ours
+        "quiet_signals.reset_in_forks()\n"
+        "quiet_signals.stand_by()\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    os._exit(1)\n"
+        "print(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+        "print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+    )
+
+    assert shown == "-15\nset()\n"
+
+
 def test_blocked_signals_arrive_when_the_block_ends() -> None:
     shown = in_a_process(
         "arrived = []\n"
