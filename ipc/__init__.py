@@ -1,26 +1,5 @@
-"""The channel between a supervisor, its nursery and its workers: messages, framing, descriptors."""
+"""Between the processes of a pool, and between a pool and its operator: messages and framing.
 
-from ipc.blocking import BlockingChannel
-from ipc.channel import Channel
-from ipc.errors import (
-    ChannelOverflow,
-    DescriptorError,
-    FrameError,
-    FrameTooLarge,
-    IpcError,
-    MalformedFrame,
-)
-from ipc.framing import Decoder, encode
-
-__all__ = [
-    "BlockingChannel",
-    "Channel",
-    "ChannelOverflow",
-    "Decoder",
-    "DescriptorError",
-    "FrameError",
-    "FrameTooLarge",
-    "IpcError",
-    "MalformedFrame",
-    "encode",
-]
+Nothing is imported here: who only speaks to a control socket (`ipc.control`, `ipc.framing`) is not
+to load the event loop that `ipc.channel` needs.
+"""

@@ -3,7 +3,9 @@
 SupervisorError
 ├── ConfigurationError      an option, a key or an address that cannot be used; exit 2
 │   ├── InvalidOption       what was given is not what is accepted
-│   └── AddressInUse        another process listens there
+│   ├── AddressInUse        another process listens there
+│   ├── ControlInUse        a live supervisor has that control socket
+│   └── NoPlace             there is no folder in which the control socket may be made
 ├── BootFailure             the pool cannot become ready; exit 3
 └── InvalidTransition       a child was told to enter a state it cannot reach: a bug of ours
 """
@@ -45,6 +47,14 @@ class InvalidOption(ConfigurationError):
 
 class AddressInUse(ConfigurationError):
     """The address of --http cannot be bound."""
+
+
+class ControlInUse(ConfigurationError):
+    """The path of --control is the control socket of a live supervisor."""
+
+
+class NoPlace(ConfigurationError):
+    """There is no folder in which the control socket may be made."""
 
 
 class BootFailure(SupervisorError):

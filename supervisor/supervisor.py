@@ -5,8 +5,8 @@
 
     code = Supervisor(SupervisorConfig(processes=4, tasks=("shop.tasks:all",))).run()
 
-Started in this order, stopped in the reverse one: signals, log, HTTP, embedded server, loop of
-the pool. The server ends last, because what the workers hand back goes to it.
+Started in this order, stopped in the reverse one: signals, log, embedded server, HTTP, control
+socket, loop of the pool. The server ends last: what the workers hand back goes to it.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ import signal
 import socket
 import time
 from collections.abc import AsyncGenerator, Generator
-from typing import Protocol
+from typing import Any, Protocol
 
 from ipc.messages import WorkerSettings
-from supervisor import logs, observer, signals, standing
+from supervisor import control, logs, observer, signals, standing, status
 from supervisor.answers import handlers_of
 from supervisor.config import SupervisorConfig
 from supervisor.doing import Doer
@@ -158,7 +158,7 @@ class Supervisor:
             # As a guest the host does the talking: its service is more than this pool.
             manager = Notifier(ground, os.environ if own_process else {}, os.getpid())
             stack.callback(manager.close)
-            async with self._endpoints(ground):
+            async with self._endpoints(ground), self._control(ground, inbox, guest=not own_process):
                 code = await self._feed(Pool(ground), inbox, reaper, manager)
             self.reason = ground.drain.reason if ground.drain is not None else None
             log.info("stopped: exit code %d", code)
@@ -228,6 +228,14 @@ class Supervisor:
             standing.logical_directory(),
             None if server is None else server.lifeline,
         )
+
+    def _control(
+        self, ground: Ground, inbox: Inbox, *, guest: bool
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        def report() -> dict[str, Any]:
+            return status.report(ground, time.monotonic())
+
+        return control.serving(self._config, inbox, report, guest=guest)
 
     @contextlib.asynccontextmanager
     async def _endpoints(self, ground: Ground) -> AsyncGenerator[None]:

@@ -1,0 +1,203 @@
+"""The control socket: what `docket-supervisor ctl` speaks to, on the supervisor's own loop.
+
+It decides nothing. An order goes into the pool's one inbox like a signal does, and is answered
+when the pool answers it; only the report is made here. Whatever a client does wrong costs that
+client its connection, and nobody anything else.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Self
+
+from ipc import control
+from ipc.control import PROTOCOL, Answer, Hello, Refused, Report, Request
+from supervisor import orders
+from supervisor.config import SupervisorConfig
+from supervisor.control_credentials import Credentials
+from supervisor.control_peer import Peer
+from supervisor.control_place import Place, claim_default, claim_given
+from supervisor.errors import NoPlace
+from supervisor.inbox import Command, Inbox
+from supervisor.orders import Order, Outcome, nobody
+
+log = logging.getLogger("supervisor.control")
+
+MAX_CLIENTS = 32
+#: Faults of one kind are logged this often at most: a broken script may try again all day.
+FAULT_LOG_SECONDS = 60.0
+#: How long the end of the pool waits for clients to have their last answers.
+GOODBYE_SECONDS = 1.0
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    config: SupervisorConfig, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
+) -> AsyncGenerator[None]:
+    """Serve the control socket of this config for as long as the block runs.
+
+    A pool that was told no path, on a system where nothing can be written, runs without one.
+
+    Arguments: those of `Control`.
+
+    Raises:
+        ConfigurationError: its place cannot be used; ControlInUse: a live supervisor has it.
+    """
+    try:
+        place = await _claim(config)
+    except NoPlace as error:
+        log.warning("no control socket, so `ctl` cannot reach this pool: %s", error)
+        yield
+        return
+    served = await Control(place, inbox, report, guest=guest).start()
+    try:
+        yield
+    finally:
+        await served.stop()
+
+
+async def _claim(config: SupervisorConfig) -> Place:
+    if config.control is not None:
+        return await claim_given(config.control)
+    return await claim_default(config.docket, os.environ)
+
+
+class Control:
+    """Serves one place from `start` until `stop`.
+
+    Arguments:
+        place: ours; left at `stop`.
+        inbox: of the pool.
+        report: makes what /status says.
+        guest: whether this process goes on after the pool.
+    """
+
+    def __init__(
+        self, place: Place, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
+    ) -> None:
+        self._place = place
+        self._inbox = inbox
+        self._report = report
+        self._hello = Hello(PROTOCOL, os.getpid(), guest)
+        self._server: asyncio.AbstractServer | None = None
+        self._peers: set[Peer] = set()
+        self._none_left = asyncio.Event()
+        self._none_left.set()
+        self._faults = Seldom(FAULT_LOG_SECONDS)
+
+    async def start(self) -> Self:
+        """Listen."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(
+            lambda: Peer(self, self._hello), sock=self._place.socket
+        )
+        log.info("control socket: %s", self._place.path)
+        return self
+
+    async def stop(self) -> None:
+        """Take no more clients, end the others after what they were told, leave. Twice is fine."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for peer in list(self._peers):
+            peer.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await self._none_left.wait()
+        for peer in list(self._peers):
+            peer.abort()
+        await self._none_left.wait()
+        await server.wait_closed()
+        self._place.leave()
+
+    # What clients tell (supervisor.control_peer.Host).
+
+    def objection_to(self, who: Credentials) -> str | None:
+        """Why this user is not served; None: it is."""
+        return None if who.is_trusted else "only the user of the supervisor and root are served"
+
+    def admit(self, peer: Peer) -> bool:
+        """Count it among the clients, unless there are too many."""
+        if self._server is None or len(self._peers) >= MAX_CLIENTS:
+            return False
+        self._peers.add(peer)
+        self._none_left.clear()
+        return True
+
+    def gone(self, peer: Peer) -> None:
+        """It is a client no more."""
+        self._peers.discard(peer)
+        if not self._peers:
+            self._none_left.set()
+
+    def asked(self, peer: Peer, request: Request) -> None:
+        """Answer at once, or hand the order on and answer when the pool does."""
+        match request:
+            case control.Status():
+                peer.answer(self._make_report())
+            case control.Scale(processes):
+                self._order(peer, orders.Scale(processes))
+            case control.Restart(slot):
+                self._order(peer, orders.Restart(slot))
+            case control.Dump():
+                self._order(peer, orders.DumpAll())
+            case control.Drain(wait):
+                self._order(peer, orders.Drain(), stay=wait)
+            case control.Reload(wait=True):
+                self._order(peer, orders.Reload())
+            case control.Reload():
+                self._inbox.put(Command(orders.Reload(), nobody))
+                peer.answer(control.Done("the reload has been asked for; see the status"))
+
+    def dropped(self, kind: str, why: str) -> None:
+        """Log it, but not every one of a flood."""
+        before = self._faults.unsaid(kind, time.monotonic())
+        if before is None:
+            return
+        more = f" (and {before} before, like this one)" if before else ""
+        log.warning("control socket: %s%s", why, more)
+
+    def _order(self, peer: Peer, order: Order, *, stay: bool = False) -> None:
+        def answer(outcome: Outcome) -> None:
+            done = isinstance(outcome, orders.Done)
+            peer.answer(_told(outcome), stay=stay and done)
+
+        self._inbox.put(Command(order, answer))
+
+    def _make_report(self) -> Answer:
+        try:
+            return Report(json.dumps(self._report()))
+        except Exception:
+            log.exception("the status could not be told")
+            return Refused("a bug of the supervisor; see its log")
+
+
+def _told(outcome: Outcome) -> Answer:
+    match outcome:
+        case orders.Done(text):
+            return control.Done(text)
+        case orders.Refused(text):
+            return Refused(text)
+
+
+class Seldom:
+    """Decides which of many like events are worth a line (pure: the caller brings the times)."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._said: dict[str, float] = {}
+        self._unsaid: dict[str, int] = {}
+
+    def unsaid(self, kind: str, now: float) -> int | None:
+        """None: say nothing of this one. Else say it, and how many of its kind were not said."""
+        said = self._said.get(kind)
+        if said is not None and now - said < self._seconds:
+            self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
+            return None
+        self._said[kind] = now
+        return self._unsaid.pop(kind, 0)

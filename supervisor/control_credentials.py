@@ -1,0 +1,61 @@
+"""Who is at the other end of a Unix socket, as the kernel says."""
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+#: struct ucred: pid, uid, gid.
+_UCRED: Final = struct.Struct("iII")
+#: macOS: the level and the option for a struct xucred, which begins with its version and the uid.
+_SOL_LOCAL: Final = 0
+_LOCAL_PEERCRED: Final = 1
+_XUCRED: Final = struct.Struct("II")
+_XUCRED_BYTES: Final = 76
+
+
+class Askable(Protocol):
+    """A connected socket, or what an event loop shows of one."""
+
+    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
+        """As of socket.socket."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A process and its user when it connected; None for what the system does not tell."""
+
+    pid: int | None = None
+    uid: int | None = None
+
+    def __str__(self) -> str:
+        known = [f"{name} {value}" for name, value in (("pid", self.pid), ("uid", self.uid))]
+        return f"a client ({', '.join(known)})"
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it may command this process: its own user, or root."""
+        return self.uid in (os.geteuid(), 0)
+
+
+def of_linux(connected: Askable) -> Credentials:
+    """By SO_PEERCRED."""
+    option: int = getattr(socket, "SO_PEERCRED", 17)
+    pid, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, option, _UCRED.size))
+    return Credentials(pid, uid)
+
+
+def of_macos(connected: Askable) -> Credentials:
+    """By LOCAL_PEERCRED, which knows no pid."""
+    found = connected.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED_BYTES)
+    _, uid = _XUCRED.unpack_from(found)
+    return Credentials(None, uid)
+
+
+#: What this system understands.
+credentials_of: Callable[[Askable], Credentials] = (
+    of_linux if hasattr(socket, "SO_PEERCRED") else of_macos
+)

@@ -1,0 +1,153 @@
+"""The lock beside each control socket: it tells the socket of a live supervisor from a stale one.
+
+`PATH.lock` is held by flock for as long as its supervisor lives. The kernel lets go of it however
+that process ends, and no other process of the pool has it: neither a nursery nor a server inherits
+the descriptor. Who only looks takes a shared lock for a moment, so two who look are not in each
+other's way; whoever wants to own the path must not take such a moment for a live supervisor.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from supervisor.control_places import SUFFIX
+from supervisor.errors import ConfigurationError
+
+#: In every lock file of ours, so that others in a shared folder are left alone.
+MARK = b"docket-supervisor "
+
+_OWN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Lock:
+    """The lock of the control socket at `path`, held until `release`."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path = path
+        self._fd = fd
+
+    def release(self) -> None:
+        """Remove the lock file and let go of it. Twice is fine."""
+        if self._fd < 0:
+            return
+        # While it is still held: whoever waits for it then sees that its file is gone.
+        with contextlib.suppress(FileNotFoundError):
+            _file_of(self._path).unlink()
+        os.close(self._fd)
+        self._fd = -1
+
+
+def take(path: Path) -> Lock | None:
+    """The lock of the control socket at `path`, or None while another holds it.
+
+    Raises:
+        ConfigurationError: its file cannot be made, or is not ours.
+    """
+    while True:
+        fd = _open(path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(fd, path):
+                os.ftruncate(fd, 0)
+                os.write(fd, MARK + f"{os.getpid()}\n".encode())
+                return Lock(path, fd)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # its last owner removed it between our open and our lock
+
+
+def is_live(path: Path) -> bool:
+    """Whether a supervisor holds the lock of the control socket at `path`."""
+    return _look(path) is True
+
+
+def live_sockets(folder: Path) -> list[Path]:
+    """The control sockets of live supervisors in a folder, by name; ours and root's only."""
+    return [path for path in _sockets(folder) if is_live(path) and _is_trusted(path)]
+
+
+def sweep(folder: Path) -> None:
+    """Remove what supervisors that were killed left in a folder."""
+    for path in _sockets(folder):
+        if _look(path) is False:
+            with contextlib.suppress(ConfigurationError, OSError):
+                lock = take(path)
+                if lock is not None:
+                    path.unlink(missing_ok=True)
+                    lock.release()
+
+
+def _file_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _sockets(folder: Path) -> Iterator[Path]:
+    try:
+        found = sorted(folder.iterdir())
+    except OSError:
+        return
+    yield from (path for path in found if path.name.endswith(SUFFIX))
+
+
+def _is_trusted(path: Path) -> bool:
+    """Whether it is a socket that no third user can have put there."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISSOCK(found.st_mode) and found.st_uid in (os.geteuid(), 0)
+
+
+def _look(path: Path) -> bool | None:
+    """True: its supervisor lives; False: it has died; None: there is no lock file of ours."""
+    try:
+        fd = os.open(_file_of(path), _LOOK)
+    except OSError:
+        return None
+    try:
+        if os.pread(fd, len(MARK), 0) != MARK:
+            return None
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return False
+
+
+def _open(path: Path) -> int:
+    file = _file_of(path)
+    try:
+        fd = os.open(file, _OWN, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--control: cannot make the lock file {file}: {error.strerror};"
+            " give the path of a socket in a folder that can be written to"
+        ) from None
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(fd)
+        raise ConfigurationError(
+            f"--control: {file} is not a file of ours, so it cannot be the lock; remove it,"
+            " or give the path of a socket elsewhere"
+        )
+    return fd
+
+
+def _is_still(fd: int, path: Path) -> bool:
+    """Whether the file that was opened is the one that stands there now."""
+    try:
+        there = _file_of(path).lstat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(fd), there)

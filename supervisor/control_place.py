@@ -1,0 +1,128 @@
+"""The place of one control socket: its lock, and the socket itself, from the start to the end.
+
+Taken in this order, given back in the reverse one: the lock, the socket. A socket that is found
+there belongs to a supervisor that died, as soon as its lock is ours; it is replaced.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from supervisor import control_lock, control_places
+from supervisor.control_lock import Lock
+from supervisor.errors import ConfigurationError, ControlInUse
+
+#: How long a lock that is held is asked for again while nobody listens: its holder is a supervisor
+#: that is about to, or only looks whether it is held.
+PATIENCE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.02
+#: Pools of one process, or of one pid in several containers, that may share a folder.
+MOST_NAMESAKES = 100
+
+
+class Place:
+    """A path that is ours, and the socket bound there: not yet listening, mode 0600."""
+
+    def __init__(self, path: Path, lock: Lock) -> None:
+        self.path = path
+        self._lock = lock
+        try:
+            self.socket = _bind(path)
+        except BaseException:
+            lock.release()
+            raise
+
+    def leave(self) -> None:
+        """Remove the socket, then the lock. Twice is fine."""
+        self.socket.close()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        self._lock.release()
+
+
+async def claim_given(path: str) -> Place:
+    """The place at the path of `--control`.
+
+    Raises:
+        ConfigurationError: it cannot be used; ControlInUse: a live supervisor has it.
+    """
+    absolute = control_places.given_path(path)
+    lock = await _lock(absolute)
+    if lock is None:
+        raise ControlInUse(
+            f"--control: another supervisor is running at {absolute};"
+            " end it first, or give the path of another socket"
+        )
+    return Place(absolute, lock)
+
+
+async def claim_default(docket: str, environment: Mapping[str, str]) -> Place:
+    """The place that a pool of this docket has by default.
+
+    Raises:
+        ConfigurationError: there is no folder that can be used.
+    """
+    first = control_places.default_path(docket, os.getpid(), environment)
+    control_lock.sweep(first.parent)
+    for number in range(1, MOST_NAMESAKES + 1):
+        path = first if number == 1 else first.with_stem(f"{first.stem}-{number}")
+        lock = await _lock(path)
+        if lock is not None:
+            return Place(path, lock)
+    raise ControlInUse(f"--control: {first} and all names after it are taken; give another path")
+
+
+async def _lock(path: Path) -> Lock | None:
+    """Its lock, or None if a live supervisor has the path."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not _listens(path):
+        lock = control_lock.take(path)
+        if lock is not None:
+            return lock
+        if time.monotonic() > deadline:
+            return None
+        # A file lock tells nobody that it is free: there is no event to wait for.
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return None
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody answers there; asked too because a lock file can be removed by hand."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except BlockingIOError:
+            return True  # its backlog is full
+        except OSError:
+            return False
+    return True
+
+
+def _bind(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        # Linux gives the file the socket's own mode, so it is closed to others from its first
+        # moment; elsewhere it is so before anybody can connect, since nothing listens yet.
+        with contextlib.suppress(OSError):
+            os.fchmod(listener.fileno(), 0o600)
+        listener.bind(os.fspath(path))
+        path.chmod(0o600)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"--control: cannot listen at {path}: {error.strerror}") from None
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "there is something that is no socket")
+        path.unlink()
