@@ -19,6 +19,7 @@ from enum import Enum, auto
 from supervisor.drain import ADOPTION_GRACE_SECONDS, END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
 from supervisor.generations import Phase
 from supervisor.ground import HEARTBEAT_SECONDS, Ground
+from supervisor.plurals import counted
 
 #: A STATUS= that only changed its words waits for this long after the one before: a pool in
 #: trouble changes them at every event.
@@ -84,12 +85,12 @@ def _status(ground: Ground) -> str:
 
 
 def _headline(ground: Ground) -> str:
-    ready = f"{ready_slots(ground)} of {ground.registry.target} workers ready"
+    ready = f"{ready_slots(ground)} of {counted(ground.registry.target, 'worker')} ready"
     match ground.state:
         case "draining":
             workers = list(ground.registry.alive())
-            tasks = _count(sum(each.in_flight for each in workers), "task")
-            return f"draining: {tasks} left in {_count(len(workers), 'worker')}"
+            tasks = counted(sum(each.in_flight for each in workers), "task")
+            return f"draining: {tasks} left in {counted(len(workers), 'worker')}"
         case "running":
             return ready
         case state if _is_loading(ground):
@@ -100,10 +101,6 @@ def _headline(ground: Ground) -> str:
 
 def _waiting_for(ground: Ground) -> list[str]:
     return [each.waiting for each in ground.registry.alive() if each.waiting is not None]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _one_line(text: str) -> str:
@@ -157,17 +154,18 @@ def _boots_in_time(ground: Ground, now: float) -> bool:
 
 def _backs_off(ground: Ground, now: float) -> bool:
     """A place, or the nursery, is empty on purpose, and until when is known."""
-    if any(s.wanted and s.is_empty and now < s.due_at for s in ground.registry.slots()):
+    if any(s.is_empty and now < s.due_at for s in ground.registry.slots()):
         return True
     return ground.generations.current is None and now < ground.generations.due_at
 
 
 def _beats(ground: Ground, now: float) -> bool:
     """Some worker's loop turns. It says so whether its server is there or not."""
-    return any(
-        each.heartbeat_at is not None and now - each.heartbeat_at <= LATE_SECONDS
+    heard = (
+        each.ready_at if each.heartbeat_at is None else each.heartbeat_at
         for each in ground.registry.alive()
     )
+    return any(at is not None and now - at <= LATE_SECONDS for at in heard)
 
 
 def _lives(ground: Ground, now: float) -> bool:

@@ -1,0 +1,332 @@
+"""What the service manager is told of a run: a pool without processes, and a clock of its own."""
+
+from datetime import timedelta
+
+import pytest
+
+from ipc.messages import LoadFailed, Waiting
+from supervisor.generations import Phase
+from supervisor.inbox import Command, NurserySaid, Tick
+from supervisor.notifications import (
+    LATE_SECONDS,
+    MOST_STATUS,
+    OVERTIME_SECONDS,
+    Conversation,
+    Standing,
+    ready_slots,
+    standing,
+)
+from supervisor.orders import Drain
+from tests.support.recording_edge import Rig
+
+
+def look(rig: Rig) -> Standing:
+    return standing(rig.ground, rig.now)
+
+
+def status_of(rig: Rig) -> str:
+    return look(rig).status
+
+
+def beat_all(rig: Rig) -> None:
+    for worker in list(rig.ground.registry.alive()):
+        rig.beat(worker)
+
+
+def drain(rig: Rig) -> None:
+    rig.feed(Command(Drain()))
+
+
+# The line for a person.
+
+
+def test_a_boot_says_that_it_imports_then_how_many_are_ready() -> None:
+    rig = Rig(processes=3)
+    rig.feed(Tick())
+    assert status_of(rig) == "starting: importing the task modules, 0 of 3 workers ready"
+
+    rig.load()
+    assert status_of(rig) == "starting: 0 of 3 workers ready"
+
+    first = rig.edge.spawned[0]
+    rig.fork(first)
+    rig.ready(first)
+    assert status_of(rig) == "starting: 1 of 3 workers ready"
+
+
+def test_one_worker_is_one_worker() -> None:
+    assert status_of(Rig(processes=1).boot()) == "1 of 1 worker ready"
+
+
+def test_a_pool_that_lost_a_worker_says_how_many_are_left_until_it_is_replaced() -> None:
+    rig = Rig(processes=8).boot()
+    assert status_of(rig) == "8 of 8 workers ready"
+
+    rig.exit(rig.first)
+    assert status_of(rig) == "7 of 8 workers ready"
+
+    rig.fork(rig.first)
+    rig.ready(rig.first)
+    assert status_of(rig) == "8 of 8 workers ready"
+
+
+def test_a_server_that_is_away_is_said_with_the_reason_once() -> None:
+    rig = Rig().boot()
+    for worker in (rig.first, rig.second):
+        rig.say(worker, Waiting("connection refused"))
+    assert status_of(rig) == "0 of 2 workers ready; the server is away: connection refused"
+
+    rig.ready(rig.first)
+    rig.ready(rig.second)
+    assert status_of(rig) == "2 of 2 workers ready"
+
+
+def test_a_reload_that_failed_is_said_until_one_goes_well() -> None:
+    rig = Rig().boot()
+    rig.ground.reload_error = "SyntaxError: invalid syntax\n  in line 3"
+    told = "2 of 2 workers ready; the last reload failed: SyntaxError: invalid syntax in line 3"
+    assert status_of(rig) == told
+
+    rig.ground.reload_error = None
+    assert status_of(rig) == "2 of 2 workers ready"
+
+
+def test_a_drain_says_how_much_is_left_and_why_it_began() -> None:
+    rig = Rig().boot()
+    rig.beat(rig.first, "a", "b")
+    rig.beat(rig.second, "c")
+    rig.feed(Command(Drain()))
+    assert rig.ground.drain is not None
+    rig.ground.drain.reason = "more than 3 restarts in 1m00s"
+    reason = "; more than 3 restarts in 1m00s"
+    assert status_of(rig) == "draining: 3 tasks left in 2 workers" + reason
+
+    rig.beat(rig.first, "b")
+    rig.beat(rig.second)
+    rig.drain_and_exit(rig.second)
+    assert status_of(rig) == "draining: 1 task left in 1 worker" + reason
+
+
+def test_a_place_with_two_workers_counts_once_and_one_beyond_the_target_not_at_all() -> None:
+    rig = Rig(processes=3).boot()
+    registry = rig.ground.registry
+    successor = registry.add(registry.slots()[0], 1, rig.now)
+    rig.ready(successor)
+    assert len(registry.consuming()) == 4
+    assert ready_slots(rig.ground) == 3
+
+    registry.set_target(2)
+    assert ready_slots(rig.ground) == 2
+
+
+def test_a_reason_of_many_lines_and_control_characters_is_one_line_of_bounded_length() -> None:
+    rig = Rig().boot()
+    rig.ground.reload_error = "READY=1\nSTOPPING=1\r\x1b[31m" + "x" * 5000
+    told = status_of(rig)
+    assert told.isprintable()
+    assert len(told) == MOST_STATUS
+    assert "READY=1 STOPPING=1 ?[31m" in told
+
+
+# More time, and signs of life.
+
+
+def test_an_import_takes_as_long_as_it_takes() -> None:
+    rig = Rig()
+    rig.feed(Tick())
+    rig.pass_seconds(3600)
+    assert (look(rig).needs_time, look(rig).lives) == (True, True)
+
+
+def test_a_boot_that_is_over_time_gets_no_more_of_it() -> None:
+    rig = Rig(boot_timeout=timedelta(seconds=30))
+    rig.load()
+    rig.now += 30
+    assert (look(rig).needs_time, look(rig).lives) == (True, True)
+    rig.now += 1  # and no tick has ended it: the pool's own clock stands
+    assert (look(rig).needs_time, look(rig).lives) == (False, False)
+
+
+def test_a_pool_that_runs_needs_no_more_time() -> None:
+    assert not look(Rig().boot()).needs_time
+
+
+def test_one_loop_that_beats_is_enough() -> None:
+    rig = Rig().boot()
+    beat_all(rig)
+    assert look(rig).lives
+    rig.now += LATE_SECONDS + 0.1
+    assert not look(rig).lives
+    rig.beat(rig.second)
+    assert look(rig).lives
+
+
+def test_a_server_that_is_away_for_hours_takes_no_life_away() -> None:
+    rig = Rig().boot()
+    beat_all(rig)
+
+    def waits() -> None:
+        for worker in (rig.first, rig.second):
+            rig.say(worker, Waiting("connection refused"))
+        beat_all(rig)
+
+    rig.pass_seconds(7200, waits)
+    assert (look(rig).lives, look(rig).needs_time) == (True, False)
+
+
+def test_workers_that_all_hang_are_no_life_until_they_are_replaced() -> None:
+    rig = Rig(stall_timeout=timedelta(seconds=20)).boot()
+    beat_all(rig)
+    rig.pass_seconds(LATE_SECONDS + 1)
+    assert not look(rig).lives
+    rig.pass_seconds(20)
+    assert len(rig.edge.killed) == 2
+    for worker in (rig.first, rig.second):
+        rig.exit(worker)
+    assert look(rig).lives
+
+
+def test_a_successor_that_boots_is_life_until_its_time_is_over() -> None:
+    rig = Rig(boot_timeout=timedelta(seconds=30)).boot()
+    beat_all(rig)
+    for worker in (rig.first, rig.second):
+        rig.exit(worker)
+    rig.fork(rig.first)
+    rig.now += 29
+    assert look(rig).lives
+    rig.now += 2
+    assert not look(rig).lives
+
+
+def test_a_place_in_its_backoff_is_life_until_its_pause_is_over() -> None:
+    rig = Rig(processes=1, max_restarts=100).boot()
+    rig.now += 3600
+    (slot,) = rig.ground.registry.slots()
+    rig.exit(rig.first)
+    while slot.due_at <= rig.now:  # the first pause is none, the others are random
+        rig.exit(rig.first)
+    assert look(rig).lives
+    rig.now = slot.due_at + 0.001
+    assert not look(rig).lives
+
+
+def test_a_nursery_in_its_backoff_is_life_until_its_pause_is_over() -> None:
+    rig = Rig(processes=1).boot()
+    rig.now += 3600
+    rig.nursery_exit(1, 9)
+    assert rig.ground.generations.find(2) is not None
+    assert look(rig).lives  # it loads
+    while rig.ground.generations.due_at <= rig.now:
+        generation = rig.edge.nurseries[-1][0]
+        rig.feed(NurserySaid(generation, LoadFailed(generation, "SyntaxError", "")))
+        rig.nursery_exit(generation, 256)
+    assert look(rig).lives
+    rig.now = rig.ground.generations.due_at + 0.001
+    assert not look(rig).lives
+
+
+def test_a_drain_has_its_time_and_what_may_follow_its_deadline() -> None:
+    rig = Rig(drain_timeout=timedelta(seconds=600)).boot()
+    drain(rig)
+    for elapsed in (0, 599, OVERTIME_SECONDS):
+        rig.now += elapsed
+        assert (look(rig).needs_time, look(rig).lives) == (True, True)
+    rig.now += 2
+    assert (look(rig).needs_time, look(rig).lives) == (False, False)
+
+
+def test_a_reload_needs_time_while_it_imports_or_the_server_is_there() -> None:
+    rig = Rig().boot()
+    beat_all(rig)
+    rig.ground.reloading_since = rig.now
+    assert look(rig).state == "reloading"
+    assert (look(rig).needs_time, status_of(rig)) == (True, "reloading: 2 of 2 workers ready")
+
+    rig.say(rig.first, Waiting("connection refused"))
+    assert (look(rig).needs_time, look(rig).lives) == (False, True)
+
+    nursery = rig.ground.generations.add(77, rig.now)
+    assert nursery.phase is Phase.LOADING
+    assert look(rig).needs_time
+    assert status_of(rig).startswith("reloading: importing the task modules, 1 of 2 workers ready")
+
+
+# What is said.
+
+STARTING = Standing("starting", "starting: 0 of 2 workers ready", True, True)
+RUNNING = Standing("running", "2 of 2 workers ready", False, True)
+RELOADING = Standing("reloading", "reloading: 2 of 2 workers ready", True, True)
+DRAINING = Standing("draining", "draining: 1 task left in 1 worker", True, True)
+
+
+def test_a_run_from_its_start_to_its_end() -> None:
+    talk = Conversation(None)
+    more = "EXTEND_TIMEOUT_USEC=20000000"
+    assert talk.say(STARTING, 1.0) == [f"STATUS={STARTING.status}\n{more}"]
+    assert talk.say(STARTING, 2.0) == []
+    assert talk.say(RUNNING, 3.0) == [f"READY=1\nSTATUS={RUNNING.status}"]
+    assert talk.say(RELOADING, 4.5) == [
+        f"RELOADING=1\nMONOTONIC_USEC=4500000\nSTATUS={RELOADING.status}\n{more}"
+    ]
+    assert talk.say(RELOADING, 5.0) == []
+    assert talk.say(RUNNING, 6.0) == [f"READY=1\nSTATUS={RUNNING.status}"]
+    assert talk.say(DRAINING, 7.0) == [f"STOPPING=1\nSTATUS={DRAINING.status}\n{more}"]
+    assert talk.say(DRAINING, 8.0) == []
+
+
+def test_more_time_is_asked_for_again_and_again() -> None:
+    talk = Conversation(None)
+    asked = [now for now in range(31) if talk.say(DRAINING, float(now))]
+    assert asked == [0, 5, 10, 15, 20, 25, 30]
+
+
+def test_a_status_waits_its_second_and_is_then_the_latest() -> None:
+    talk = Conversation(None)
+    talk.say(RUNNING, 1.0)
+    for ready, now in ((1, 1.1), (0, 1.5), (1, 1.9)):
+        assert talk.say(Standing("running", f"{ready} of 2", False, True), now) == []
+    assert talk.say(Standing("running", "1 of 2", False, True), 2.0) == ["STATUS=1 of 2"]
+    assert talk.say(Standing("running", "1 of 2", False, True), 9.0) == []
+
+
+@pytest.mark.parametrize("standing", [RUNNING, RELOADING], ids=lambda each: each.state)
+def test_a_hangup_is_always_answered_by_a_reload_newer_than_itself(standing: Standing) -> None:
+    talk = Conversation(None)
+    talk.say(RUNNING, 1.0)
+    talk.say(standing, 2.0)
+    answered = talk.say(standing, 3.0, reload_asked=True)
+    assert answered[0].startswith("RELOADING=1\nMONOTONIC_USEC=3000000")
+    assert [each.startswith("READY=1") for each in answered[1:]] == [True] * (standing is RUNNING)
+
+
+@pytest.mark.parametrize("standing", [STARTING, DRAINING], ids=lambda each: each.state)
+def test_a_hangup_during_the_start_or_the_end_reloads_nothing(standing: Standing) -> None:
+    talk = Conversation(None)
+    said = talk.say(standing, 1.0) + talk.say(standing, 2.0, reload_asked=True)
+    assert not any("RELOADING" in each for each in said)
+
+
+def test_a_pool_that_is_drained_before_it_was_ready_never_says_that_it_is() -> None:
+    talk = Conversation(None)
+    said = talk.say(STARTING, 1.0) + talk.say(DRAINING, 2.0)
+    assert "READY=1" not in "\n".join(said)
+    assert said[-1].startswith("STOPPING=1\n")
+
+
+def test_a_sign_of_life_comes_at_half_of_what_is_wanted_and_only_of_the_living() -> None:
+    talk = Conversation(2.0)
+    dead = Standing("running", RUNNING.status, False, False)
+    assert talk.next_due() is None
+    assert talk.say(RUNNING, 1.0)[-1].endswith("WATCHDOG=1")
+    assert talk.next_due() == 2.0
+    assert talk.say(RUNNING, 1.9) == []
+    assert talk.say(RUNNING, 2.0) == ["WATCHDOG=1"]
+    assert talk.say(dead, 3.0) == []
+    assert talk.next_due() is None
+    assert talk.say(RUNNING, 3.3) == ["WATCHDOG=1"]
+
+
+def test_without_a_watchdog_there_are_no_signs_of_life() -> None:
+    talk = Conversation(None)
+    assert "WATCHDOG" not in "".join(talk.say(RUNNING, 1.0) + talk.say(RUNNING, 1000.0))
+    assert talk.next_due() is None
