@@ -140,6 +140,25 @@ class Channel(Generic[T]):
 
     # -- reading
 
+    def rest(self) -> None:
+        """Read only when `read` is called: for a peer of whom nothing is expected.
+
+        What it sends waits in the kernel, the end of the stream too. To be woken for each frame
+        costs more than to take it in: many peers that rest are read in one go.
+        """
+        if not self._closed:
+            self._loop.remove_reader(self._sock)
+
+    def listen(self) -> None:
+        """Read whatever comes as soon as it does, as from the start."""
+        if not self._closed:
+            self._loop.add_reader(self._sock, self._readable)
+
+    def read(self) -> None:
+        """Take in what has come."""
+        if not self._closed:
+            self._readable()
+
     def _readable(self) -> None:
         # One chunk a turn: a peer that never stops talking must not keep the loop from the others.
         try:

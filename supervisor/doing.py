@@ -207,6 +207,11 @@ class Doer:
         except (OSError, IndexError, ValueError):
             return None
 
+    def catch_up(self) -> None:
+        """Take in what workers said that may wait for a regular tick: beats, above all."""
+        for link in list(self._workers.values()):
+            link.catch_up()
+
     def close(self) -> None:
         """Close every link that is left."""
         for link in [*self._nurseries.values(), *self._workers.values()]:
@@ -244,6 +249,7 @@ class Doer:
         if link is None or link.channel_ended:
             self._inbox.put(WorkerExited(number, status))
             return
+        link.listen()
         timer = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._report_exit, number)
         self._exits[number] = _HeldExit(pid, status, timer)
 

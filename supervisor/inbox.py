@@ -126,6 +126,11 @@ class Inbox:
         """Add an event that happened at `at` seconds of the monotonic clock, or now."""
         self._events.put_nowait((event, time.monotonic() if at is None else at))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether `take` would wait."""
+        return self._events.empty()
+
     async def take(self) -> tuple[Event, float]:
         """The oldest event and its time, as soon as there is one."""
         return await self._events.get()

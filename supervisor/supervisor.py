@@ -110,7 +110,7 @@ class Supervisor:
             if inlet is not None:
                 inlet.close()
         if self.reason is not None:
-            logs.last_line(f"docket-supervisor: {' '.join(self.reason.split())}")
+            written.last_line(f"docket-supervisor: {' '.join(self.reason.split())}")
         return int(code)
 
     async def serve(self) -> int:
@@ -159,20 +159,23 @@ class Supervisor:
             manager = Notifier(ground, os.environ if own_process else {}, os.getpid())
             stack.callback(manager.close)
             async with self._endpoints(ground), self._control(ground, inbox, guest=not own_process):
-                code = await self._feed(Pool(ground), inbox, reaper, manager)
+                ticker = _Ticker(inbox, reaper, doer)
+                code = await self._feed(Pool(ground), inbox, ticker, manager)
             self.reason = ground.drain.reason if ground.drain is not None else None
             log.info("stopped: exit code %d", code)
             return code
 
-    async def _feed(self, pool: Pool, inbox: Inbox, reaper: Reaper, manager: Notifier) -> ExitCode:
+    async def _feed(
+        self, pool: Pool, inbox: Inbox, ticker: "_Ticker", manager: Notifier
+    ) -> ExitCode:
         """Hand every event to the pool, in order, until it has nothing left to wait for."""
-        ticker = _Ticker(inbox, reaper)
         try:
             while pool.outcome is None:
                 event, at = await inbox.take()
                 pool.handle(event, at)
                 manager.look(event, at)
-                ticker.wake_at(manager.next_due(pool.next_due(at)))
+                if inbox.is_empty:  # else the next event asks again before anything else can run
+                    ticker.wake_at(manager.next_due(pool.next_due(at)))
             return pool.outcome
         finally:
             ticker.close()
@@ -264,10 +267,11 @@ class Supervisor:
 class _Ticker:
     """Puts ticks into the inbox: regular ones, and one for whatever is due before the next."""
 
-    def __init__(self, inbox: Inbox, reaper: Reaper) -> None:
+    def __init__(self, inbox: Inbox, reaper: Reaper, doer: Doer) -> None:
         self._loop = asyncio.get_running_loop()
         self._inbox = inbox
         self._reaper = reaper
+        self._doer = doer
         self._wake: asyncio.TimerHandle | None = None
         self._regular = self._loop.call_soon(self._tick)
 
@@ -289,6 +293,8 @@ class _Ticker:
     def _tick(self) -> None:
         # Where exits send no SIGCHLD to us (as a guest, or without pidfds), this finds them.
         self._reaper.sweep()
+        # Before the tick, which counts as silent whoever was not heard until it.
+        self._doer.catch_up()
         self._inbox.put(Tick(regular=True))
         self._regular = self._loop.call_later(TICK_SECONDS, self._tick)
 

@@ -360,3 +360,24 @@ async def test_no_message_is_delivered_after_the_owner_closed_the_channel() -> N
         channel.close()
         await channel.flushed()
         assert received == [Draining()]
+
+
+async def test_a_channel_that_rests_reads_when_it_is_told_to() -> None:
+    with pair() as (ours, theirs):
+        peer = Peer(ours, FromWorker)
+        peer.channel.rest()
+        theirs.sendall(encode(Draining()))
+        for _ in range(3):  # the turns in which it would have been polled and read
+            await asyncio.sleep(0)
+        assert peer.received.empty()
+
+        peer.channel.read()
+        assert await peer.messages(1) == [Draining()]
+        theirs.sendall(encode(Drained()))
+        peer.channel.listen()
+        assert await peer.messages(1) == [Drained()]
+
+        peer.channel.close()
+        for do in (peer.channel.rest, peer.channel.listen, peer.channel.read):
+            do()
+        assert peer.channel.closed

@@ -10,9 +10,19 @@ from pathlib import Path
 import pytest
 
 from ipc.framing import encode
-from ipc.messages import Beat, Drain, Drained, FromWorker
+from ipc.messages import (
+    Beat,
+    Drain,
+    Drained,
+    FromWorker,
+    Heartbeat,
+    Message,
+    Ready,
+    Waiting,
+    WorkerCounters,
+)
 from supervisor import links
-from supervisor.links import NurseryLink, WorkerLink, clean_environment
+from supervisor.links import CALM_AFTER, NurseryLink, WorkerLink, clean_environment
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +67,7 @@ async def test_frames_beats_and_dumps_arrive() -> None:
         made.channel.sendall(encode(Drained()))
         assert await made.next() == Drained()
         os.write(made.keeper, encode(Beat(1, 0.5, "order-1")))
+        made.link.catch_up()
         assert await made.next() == Beat(1, 0.5, "order-1")
         os.write(made.dump, b"Thread 0x1:\n")
         assert await made.next() == "Thread 0x1:\n"
@@ -72,6 +83,71 @@ async def test_the_end_of_the_channel_is_told_once() -> None:
         assert made.link.channel_ended
         made.link.send(Drain(1.0))
         made.link.read_rest()
+
+
+HEARTBEAT = Heartbeat(1, 0.0, [], 0, WorkerCounters(), 1)
+READY = Ready("host#1.1", "host#1", 1)
+
+
+async def calm_after(made: Both, *messages: Message) -> None:
+    """Say these, then nothing for as long as it takes to be calm."""
+    for message in messages:
+        made.channel.sendall(encode(message))
+        assert await made.next() == message
+    for _ in range(CALM_AFTER + 1):
+        made.link.catch_up()
+
+
+async def is_heard_at_once(made: Both, message: Message) -> bool:
+    """Whether the loop reads what comes without being told to."""
+    made.channel.sendall(encode(message))
+    # A turn that polls, a turn that runs what was readable, and one more.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return not made.said.empty()
+
+
+async def test_a_calm_worker_is_heard_when_there_is_time_for_it() -> None:
+    async with both() as made:
+        await calm_after(made, READY, HEARTBEAT)
+        assert not await is_heard_at_once(made, HEARTBEAT)
+        made.link.catch_up()
+        assert await made.next() == HEARTBEAT
+        assert not await is_heard_at_once(made, HEARTBEAT)
+
+
+async def test_a_worker_that_is_not_ready_is_heard_at_once() -> None:
+    async with both() as made:
+        await calm_after(made, Waiting("the server is away"), HEARTBEAT)
+        assert await is_heard_at_once(made, READY)
+
+
+async def test_a_worker_that_was_told_something_is_heard_at_once_again() -> None:
+    async with both() as made:
+        await calm_after(made, READY)
+        made.link.send(Drain(1.0))
+        assert await is_heard_at_once(made, Drained())
+
+
+async def test_a_calm_worker_that_says_more_than_heartbeats_is_heard_at_once_again() -> None:
+    async with both() as made:
+        await calm_after(made, READY)
+        assert not await is_heard_at_once(made, Waiting("the server is away"))
+        made.link.catch_up()
+        assert await made.next() == Waiting("the server is away")
+        assert await is_heard_at_once(made, READY)
+
+
+async def test_the_end_of_a_calm_worker_is_heard_when_it_is_listened_for() -> None:
+    async with both() as made:
+        await calm_after(made, READY)
+        made.channel.sendall(encode(HEARTBEAT))
+        made.close()
+        made.link.listen()
+        assert await made.next() == HEARTBEAT
+        assert await made.next() is None
+        made.link.catch_up()
+        assert made.link.channel_ended
 
 
 async def test_what_a_dead_workers_pipes_still_hold_is_read() -> None:
