@@ -46,11 +46,19 @@ def main(berth: Berth) -> int:
     # Before the import of the tasks: that may hang as well as a loop may.
     OrphanWatch(berth.keeper, allowed_seconds).start()
     fault = None if berth.settings.preload else _import_tasks(berth)
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(berth, fault))
-    finally:
+        status = runner.run(_serve(berth, fault))
+        runner.close()
+    except BaseException:
+        # Not closed: that waits for what ignores its cancellation, and hands back nothing, while
+        # the adoption of what ran here begins at our exit. Nor are threads waited for.
+        log.critical("The event loop was ended by what ran in it: the worker ends", exc_info=True)
         logging_to_stderr.stop()
+        newborn.flush()
+        os._exit(FAULTY)
+    logging_to_stderr.stop()
+    return status
 
 
 def _import_tasks(berth: Berth) -> Fault | None:
