@@ -15,27 +15,16 @@ import uvloop
 from docket.docket import Docket
 from docket.worker import Worker
 from ipc.channel import Channel
-from ipc.messages import (
-    MAX_TASKS_LISTED,
-    PROTOCOL,
-    Adopt,
-    Adopted,
-    Drain,
-    Drained,
-    Hello,
-    Ready,
-    ToWorker,
-)
-from supervisor import excerpts, logs
+from ipc.messages import PROTOCOL, Adopt, Drain, Drained, Hello, Ready, ToWorker
+from supervisor import logs
+from supervisor.adoptions import Adoptions
 from supervisor.heartbeats import rss_bytes
+from supervisor.log_formats import Speaker
 from supervisor.newborn import Berth
 from supervisor.orphan_watch import END_SECONDS, OrphanWatch
 
 #: The slot of an adopter; those of workers begin at 1.
 SLOT = 0
-
-#: Pause before an adoption that failed is tried again: the server is away, as a rule.
-RETRY_SECONDS = 0.5
 
 log = logging.getLogger("supervisor.adopter")
 
@@ -43,7 +32,12 @@ log = logging.getLogger("supervisor.adopter")
 def main(berth: Berth) -> int:
     """Adopt what is asked until told to drain; the exit status."""
     settings = berth.settings.worker
-    written = logs.configure(settings.logging_level, settings.logging_format, threaded=True)
+    written = logs.configure(
+        settings.logging_level,
+        settings.logging_format,
+        threaded=True,
+        speaker=Speaker("adopter", SLOT),
+    )
     OrphanWatch(berth.keeper, END_SECONDS).start()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -73,18 +67,16 @@ class Adopter:
 
     def __init__(self, worker: Worker, max_deliveries: int, sock: socket.socket) -> None:
         self._worker = worker
-        self._max_deliveries = max_deliveries
         self._drained = asyncio.Event()
-        self._adoptions: set[asyncio.Task[None]] = set()
         self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._obey, self._closed)
+        self._adoptions = Adoptions(worker, max_deliveries, self._channel.send)
 
     async def run(self) -> None:
         """Say that it is ready, adopt, and end when told to."""
         self._channel.send(Hello(PROTOCOL, os.getpid()))
         self._channel.send(Ready(self._worker.consumer, self._worker.name, rss_bytes()))
         await self._drained.wait()
-        for adoption in self._adoptions:
-            adoption.cancel()  # the supervisor would not have told it to end for these
+        await self._adoptions.close()  # the supervisor would not have told it to end for these
         self._channel.send(Drained())
         await self._channel.flushed()
         self._channel.close()
@@ -92,9 +84,7 @@ class Adopter:
     def _obey(self, message: ToWorker, _fds: list[int]) -> None:
         match message:
             case Adopt():
-                adoption = asyncio.create_task(self._adopt(message))
-                self._adoptions.add(adoption)
-                adoption.add_done_callback(self._adoptions.discard)
+                self._adoptions.begin(message)
             case Drain():
                 self._drained.set()
             case _:
@@ -103,19 +93,3 @@ class Adopter:
     def _closed(self, error: Exception | None) -> None:
         log.warning("the supervisor is gone (%s)", error or "its channel has ended")
         self._drained.set()
-
-    async def _adopt(self, message: Adopt) -> None:
-        while True:
-            try:
-                adoption = await self._worker.adopt(
-                    message.consumer, blame=message.blame, max_deliveries=self._max_deliveries
-                )
-            except Exception:
-                log.exception("adopting the tasks of %s is tried again", message.consumer)
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                break
-        poisoned = [excerpts.head(key, excerpts.NAME) for key in adoption.poisoned]
-        self._channel.send(
-            Adopted(message.consumer, adoption.moved, poisoned[:MAX_TASKS_LISTED], len(poisoned))
-        )

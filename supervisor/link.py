@@ -16,10 +16,8 @@ from typing import Final
 from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import (
-    MAX_TASKS_LISTED,
     PROTOCOL,
     Adopt,
-    Adopted,
     Drain,
     Drained,
     Draining,
@@ -36,13 +34,11 @@ from ipc.messages import (
     WorkerSettings,
 )
 from supervisor import coroutine_stacks, excerpts
+from supervisor.adoptions import Adoptions
 from supervisor.heartbeats import heartbeat, rss_bytes
 from supervisor.keeper_pipe import KeeperPipe
 
 log = logging.getLogger("docket.supervisor.worker")
-
-#: Seconds until an adoption that failed is tried again: the server is away, as a rule.
-ADOPTION_RETRY_SECONDS: Final = 1.0
 
 #: Seconds between two beats of the keeper's thread.
 KEEPER_SECONDS: Final = 0.5
@@ -66,12 +62,11 @@ class Link:
         self._settings = settings
         self._keeper = keeper
         self._dump = dump
-        self._adoptions: set[asyncio.Task[None]] = set()
         self._sequence = 0
         self._running: asyncio.Task[None] | None = None
         self._was_ready = self._is_draining = False
         self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._obey, self._closed)
-
+        self._adoptions = Adoptions(worker, settings.max_deliveries, self._channel.send)
         self._heart: TimerHandle | None = None
         self._channel.send(Hello(PROTOCOL, os.getpid()))
 
@@ -133,10 +128,7 @@ class Link:
         """Adoptions under way are dropped: the supervisor gives them to another worker."""
         if self._heart is not None:
             self._heart.cancel()
-        for adoption in self._adoptions:
-            adoption.cancel()
-        if self._adoptions:
-            await asyncio.wait(self._adoptions)
+        await self._adoptions.close()
         await self._channel.flushed()
         self._channel.close()
 
@@ -146,8 +138,8 @@ class Link:
         match message:
             case Drain(deadline_seconds=deadline):
                 self._drain(deadline)
-            case Adopt(consumer=consumer, blame=blame):
-                self._start_adoption(consumer, blame)
+            case Adopt():
+                self._adoptions.begin(message)
             case Steward(on=on):
                 self._worker.appoint_steward(on)
             case Nudge():
@@ -175,25 +167,6 @@ class Link:
         self.draining()
         if self._running is not None:
             self._running.cancel()
-
-    def _start_adoption(self, consumer: str, blame: str) -> None:
-        adoption = asyncio.create_task(self._adopt(consumer, blame), name=f"adopt {consumer}")
-        self._adoptions.add(adoption)
-        adoption.add_done_callback(self._adoptions.discard)
-
-    async def _adopt(self, consumer: str, blame: str) -> None:
-        """Until it is done: the supervisor holds the adoption open until Adopted."""
-        most = self._settings.max_deliveries
-        while True:
-            try:
-                adoption = await self._worker.adopt(consumer, blame=blame, max_deliveries=most)
-            except Exception:
-                log.exception("Adopting the tasks of %s failed and is tried again", consumer)
-                await asyncio.sleep(ADOPTION_RETRY_SECONDS)
-            else:
-                break
-        listed = [excerpts.head(key, excerpts.NAME) for key in adoption.poisoned[:MAX_TASKS_LISTED]]
-        self._channel.send(Adopted(consumer, adoption.moved, listed, len(adoption.poisoned)))
 
     # -- heartbeats
 

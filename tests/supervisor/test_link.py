@@ -12,7 +12,6 @@ from docket.instrumentation import Counters
 from docket.supervision import Adoption, RunningTask
 from ipc.channel import Channel
 from ipc.messages import (
-    MAX_TASKS_LISTED,
     Adopt,
     Adopted,
     Drain,
@@ -32,7 +31,6 @@ from ipc.messages import (
     Waiting,
     WorkerSettings,
 )
-from supervisor import link as link_module
 from supervisor.keeper_pipe import KeeperPipe
 from supervisor.link import Link
 
@@ -231,21 +229,13 @@ async def test_a_supervisor_that_is_gone_means_drain_within_the_timeout(running:
     assert await running.said() == ("drain", 9.0)
 
 
-async def test_an_adoption_is_tried_until_it_succeeds(
-    running: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(link_module, "ADOPTION_RETRY_SECONDS", 0)
-    keys = tuple(f"key-{number}" for number in range(MAX_TASKS_LISTED + 5))
-    running.worker.adoptions = [OSError("away"), Adoption("dead.1", 7, keys)]
+async def test_an_adoption_is_answered_when_it_is_done(running: Pair) -> None:
+    running.worker.adoptions = [Adoption("dead.1", 7, ("p",))]
 
     running.tell(Adopt("dead.1", "key:k"))
 
-    adopted = await running.next(Adopted)
-    assert (adopted.consumer, adopted.moved, adopted.poisoned_total) == ("dead.1", 7, len(keys))
-    assert adopted.poisoned == list(keys[:MAX_TASKS_LISTED])
+    assert await running.next(Adopted) == Adopted("dead.1", 7, ["p"], 1)
     assert await running.said() == ("adopt", "dead.1", "key:k", 4)
-    assert await running.said() == ("adopt", "dead.1", "key:k", 4)
-    assert "Adopting the tasks of dead.1 failed" in caplog.text
 
 
 async def test_an_adoption_under_way_is_dropped_when_the_worker_ends(running: Pair) -> None:
