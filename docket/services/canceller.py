@@ -2,9 +2,7 @@
 
 import asyncio
 
-from docket.lifecycle import Cancelled
-from docket.services.exchanger import Exchanger, stop
-from docket.services.runs import Runs
+from docket.services.exchanger import Exchanger
 from docket.store.keys import Keys
 from docket.store.subscriber import Subscriber
 
@@ -18,16 +16,12 @@ class Canceller:
     Args:
         subscriber: the process's.
         keys: of the docket.
-        runs: what runs here.
-        exchanger: takes the outcome of a run that never began.
+        exchanger: stops the runs.
     """
 
-    def __init__(
-        self, subscriber: Subscriber, keys: Keys, runs: Runs, exchanger: Exchanger
-    ) -> None:
+    def __init__(self, subscriber: Subscriber, keys: Keys, exchanger: Exchanger) -> None:
         self._subscriber = subscriber
         self._channel = keys.cancel_channel
-        self._runs = runs
         self._exchanger = exchanger
         self._ended = asyncio.Event()
 
@@ -36,12 +30,6 @@ class Canceller:
         async with self._subscriber.listening(self._channel, self._hear):
             await self._ended.wait()
 
-    def cancel(self, entry: bytes) -> None:
-        """Stop the run of an entry, if it is here."""
-        run = self._runs.get(entry)
-        if run is not None:
-            stop(run, Cancelled(), self._exchanger)
-
     def _hear(self, payload: bytes | None) -> None:
         if payload is not None:
-            self.cancel(payload.split(b"\x1f", 1)[0])
+            self._exchanger.cancelled(payload.split(b"\x1f", 1)[0])

@@ -81,7 +81,7 @@ class Crew:
         self._runs = runs
         self._exchanger = exchanger
         connections = docket.connections
-        self._canceller = Canceller(connections.subscriber, docket.keys, runs, exchanger)
+        self._canceller = Canceller(connections.subscriber, docket.keys, exchanger)
         self._listener = BellListener(
             connections.bell(docket.keys), exchanger, settings.bell_seconds
         )
@@ -167,7 +167,7 @@ class Crew:
 
     def _cancel(self, entries: list[bytes]) -> None:
         for entry in entries:
-            self._canceller.cancel(entry)
+            self._exchanger.cancelled(entry)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from docket.counting import Tally
 from docket.errors import RefusedCall, ServerUnavailable
-from docket.lifecycle import Failed, HandedBack, Outcome, Superseded
+from docket.lifecycle import Cancelled, Failed, HandedBack, Outcome, Superseded
 from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.payloads import Payloads
 from docket.services.runs import Consumer, Run, Runs
@@ -33,6 +33,11 @@ logger = logging.getLogger("docket.worker")
 
 #: After how long without a connection the runtime hears that we wait for one, in seconds.
 PATIENCE_SECONDS = 1.0
+
+#: How long a worker that took a suspect claims nothing beside it, in seconds. What blocked its last
+#: process mostly does so at once, or after one answer from elsewhere; an innocent that was claimed
+#: before that would wait for the stall timeout with it.
+PROBATION_SECONDS = 0.25
 
 #: An outcome on its way: whose, what, and as the script reads it.
 Parcel = tuple[Run, Outcome, OutcomeRow]
@@ -85,6 +90,10 @@ class Exchanger:
         self._draining = False
         self._handing_back = False
         self._nothing_left = False
+        self._is_claiming = False
+        #: Entries that were cancelled while their claim may have been on its way to us.
+        self._cancelled_early: set[bytes] = set()
+        self._probation: asyncio.TimerHandle | None = None
         self._fault: BaseException | None = None
         self.concurrency = concurrency
         #: Set while slots are free and the streams were found empty: the bell listener waits then.
@@ -117,6 +126,17 @@ class Exchanger:
         self._handing_back = True
         for run in self._runs:
             stop(run, HandedBack(), self)
+
+    def cancelled(self, entry: bytes) -> None:
+        """Somebody cancelled the run of an entry: stop it, if it is ours.
+
+        The message may overtake the reply that brings us the claim.
+        """
+        run = self._runs.get(entry)
+        if run is not None:
+            stop(run, Cancelled(), self)
+        elif self._is_claiming:
+            self._cancelled_early.add(entry)
 
     @property
     def draining(self) -> bool:
@@ -175,7 +195,7 @@ class Exchanger:
         return settled and (self._draining or self._nothing_left)
 
     def _want(self) -> int:
-        if self._draining:
+        if self._draining or (self._probation is not None and self._runs.has_suspect):
             return 0
         return min(max(0, self.concurrency - self._runs.active), self._message_batch)
 
@@ -193,6 +213,7 @@ class Exchanger:
             want = 0 if is_searching else self._want()
             if parcels or want or self._doubted:
                 self._doubted = False
+                self._is_claiming = want > 0
                 self._absorb(parcels, want, await self._exchange(parcels, want))
         except (ServerUnavailable, StaleEpoch) as error:
             self._put_back(parcels, may_be_applied=isinstance(error, LostReply))
@@ -206,6 +227,9 @@ class Exchanger:
             raise
         except RefusedCall as error:
             self._isolate(parcels, error)
+        finally:
+            self._is_claiming = False
+            self._cancelled_early.clear()
 
     def _take_parcels(self) -> list[Parcel]:
         parcels: list[Parcel] = []
@@ -244,9 +268,22 @@ class Exchanger:
     def _begin(self, claims: list[Claim]) -> None:
         for claim in claims:
             self._start(claim)
-            run = self._runs.get(claim.entry)
-            if self._handing_back and run is not None:
-                stop(run, HandedBack(), self)
+            if claim.deaths:
+                self._keep_to_the_suspect()
+            if self._handing_back or claim.entry in self._cancelled_early:
+                run = self._runs.get(claim.entry)
+                if run is not None:
+                    stop(run, HandedBack() if self._handing_back else Cancelled(), self)
+
+    def _keep_to_the_suspect(self) -> None:
+        if self._probation is not None:
+            self._probation.cancel()
+        loop = asyncio.get_running_loop()
+        self._probation = loop.call_later(PROBATION_SECONDS, self._end_probation)
+
+    def _end_probation(self) -> None:
+        self._probation = None
+        self.look()
 
     def _acknowledge(self, parcels: list[Parcel], superseded: list[int]) -> None:
         lost = frozenset(superseded)

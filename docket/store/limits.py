@@ -8,6 +8,7 @@ import msgspec
 
 from docket.errors import ServerUnavailable
 from docket.store import scripts
+from docket.store.broken import tell_broken
 from docket.store.endpoint import backoff_seconds
 from docket.store.keys import Keys
 from docket.store.lease import Lease
@@ -73,9 +74,10 @@ class Limits:
         failures = 0
         while True:
             try:
-                verdict, scope, when = await self._pipeline.call(
+                verdict, scope, when, broken = await self._pipeline.call(
                     scripts.ACQUIRE, [*self._streams, record], arguments
                 )
+                tell_broken(broken)
                 return Admission(verdict.decode(), scope.decode(), when)
             except ServerUnavailable:
                 failures += 1
@@ -85,8 +87,9 @@ class Limits:
         """Free the slots of entries that are gone, and look after all who wait; how many mended."""
         cursor, seen, mended = b"0", 0, 0
         while cursor or seen >= 0:
-            cursor, seen, found = await self._pipeline.call(
+            cursor, seen, found, broken = await self._pipeline.call(
                 scripts.SWEEP_LIMITS, self._streams, [self._keys.prefix, cursor, seen]
             )
+            tell_broken(broken)
             mended += found
         return mended

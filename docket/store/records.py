@@ -1,5 +1,6 @@
 """Each transition as a typed call: what goes into its script, and what its reply means."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from redis.exceptions import ResponseError
 from docket.clock import delay_milliseconds
 from docket.errors import DocketError
 from docket.store import scripts
+from docket.store.broken import tell_broken
 from docket.store.by_hand import ByHand
 from docket.store.keys import Keys
 from docket.store.limits import Limits
@@ -131,7 +133,7 @@ class Records:
 
     async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
         """Cancel what is scheduled, queued or running under a key."""
-        reply: bytes = await patiently(
+        verdict, broken = await patiently(
             lambda: self._pipeline.call(
                 scripts.CANCEL,
                 [*self._streams, self._keys.record(key)],
@@ -139,7 +141,8 @@ class Records:
                 patience_seconds=PATIENCE_SECONDS,
             )
         )
-        return cast("Literal['nothing', 'removed', 'signalled']", reply.decode())
+        tell_broken(broken)
+        return cast("Literal['nothing', 'removed', 'signalled']", verdict.decode())
 
     async def report_progress(
         self, key: str, entry: str, generation: int, operation: str, value: str | int
@@ -198,7 +201,9 @@ class Records:
             ),
         )
         _raise_refusal(reply[0])
-        _, now, more, left, superseded, taken = reply
+        _, now, more, left, superseded, taken, broken = reply
+        if broken:
+            tell_broken(broken)
         return Exchanged(_claims(taken, now), superseded, more == 1, left)
 
     async def register(
@@ -236,7 +241,8 @@ class Records:
                     [self._keys.prefix, consumer, epoch, letter, start, self._ttl, *running],
                 )
                 _raise_refusal(reply[0])
-                _, now, start, taken = reply
+                _, now, start, taken, broken = reply
+                tell_broken(broken)
                 claims.extend(_claims(taken, now))
         return claims
 
@@ -269,13 +275,15 @@ class Records:
             moved += reply[0]
             more = reply[1] == 1
             poisoned.extend(key.decode() for key in reply[2])
+            tell_broken(reply[3])
         return moved, poisoned
 
     async def promote(self) -> tuple[int, int, int | None]:
         """Move due tasks to the stream: server now (ms), how many moved, next due (ms) if any."""
-        now, promoted, due = await self._pipeline.call(
+        now, promoted, due, broken = await self._pipeline.call(
             scripts.PROMOTE, self._streams, [self._keys.prefix, BATCH_LIMIT]
         )
+        tell_broken(broken)
         return now, promoted, None if due < 0 else due
 
     async def sweep(self, redelivery_timeout: timedelta) -> int:
@@ -283,11 +291,13 @@ class Records:
 
         Nothing at first: it judges only what it has watched for half the timeout without a gap.
         """
-        return await self._pipeline.call(
+        moved, broken = await self._pipeline.call(
             scripts.SWEEP,
             [*self._streams, self._keys.watch],
             [self._keys.prefix, delay_milliseconds(redelivery_timeout), self._ttl],
         )
+        tell_broken(broken)
+        return moved
 
     async def is_known(self, function_name: str) -> bool:
         """Whether any registered worker can run a function."""
@@ -306,6 +316,13 @@ class Records:
             "ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"
         )
         return {name: int(float(beat)) for name, beat in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def beats_at(self) -> tuple[int, dict[bytes, int]]:
+        """The server's time (ms) and `beats`, in one round trip."""
+        beats, (seconds, microseconds) = await asyncio.gather(
+            self.beats(), self._pipeline.command("TIME")
+        )
+        return int(seconds) * 1000 + int(microseconds) // 1000, beats
 
     async def group_consumers(self) -> dict[bytes, int]:
         """Pending entries of each consumer known to any of the streams' groups."""

@@ -11,9 +11,18 @@ local function worker_of(consumer)
   return string.match(consumer, '^(.*)%.[^.]*$') or consumer
 end
 
+-- Whoever names one record is told that it was overwritten; nothing is written over what is there.
+local function read_sound(key)
+  local record = read_record(key)
+  if broken[1] then
+    return error('WRONGTYPE the record of task ' .. key .. ' was overwritten by a ' .. broken[2], 0)
+  end
+  return record
+end
+
 -- The record under `key` if it is of this generation (0: of any) and, if an entry is known, of that very run.
 local function find(key, generation, entry)
-  local record = read_record(key)
+  local record = read_sound(key)
   if generation ~= '0' and record.generation ~= generation then
     return nil
   end

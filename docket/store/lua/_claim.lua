@@ -8,8 +8,11 @@ local taken, taken_bytes, reads = {}, 0, 0
 
 -- Marks one entry running if the record still names it; otherwise removes the entry, and nothing else.
 local function claim(consumer, key, entry, now, accepts)
-  local v = redis.call('HMGET', RECORDS .. key,
+  local v = redis.pcall('HMGET', RECORDS .. key,
     'state', 'entry', 'generation', 'function', 'call', 'when', 'attempt', 'deaths', 'from', 'trace')
+  if v.err then
+    v = foreign(RECORDS .. key, v)
+  end
   if v[2] ~= entry or not accepts(v[1]) then
     drop_entry(entry)
     return false

@@ -28,10 +28,25 @@ local function limiting()
   end
   local SLOTS, LINE = PREFIX .. ':slots:', PREFIX .. ':waiting:'
 
+  -- The reply, or nil for a key that somebody overwrote: it is noted, and what it knew is unknown.
+  local function ask(command, name, ...)
+    local reply = redis.pcall(command, name, ...)
+    if type(reply) == 'table' and reply.err then
+      foreign(name, reply)
+      return nil
+    end
+    return reply
+  end
+
+  -- Where it is not known who holds a slot there is none to give: who waits goes on once the key is removed.
   local function has_room(wish, order)
     local scope, size = wish[1], wish[2]
-    local held = redis.call('HLEN', SLOTS .. scope)
-    return held < size and held + redis.call('ZCOUNT', LINE .. scope, '-inf', '(' .. order) < size
+    local held, holds = ask('HLEN', SLOTS .. scope), ask('HLEN', HOLDS)
+    if not held or not holds or held >= size then
+      return false
+    end
+    local before = ask('ZCOUNT', LINE .. scope, '-inf', '(' .. order)
+    return before and held + before < size
   end
 
   local function take_slots(entry, key, wishes)
@@ -45,8 +60,8 @@ local function limiting()
 
   -- Who waits under a key, or nil: its record may have been changed by whoever knows nothing of limits.
   local function waiter_of(key)
-    local v = redis.call('HMGET', RECORDS .. key, 'state', 'generation', 'limits', 'when', 'deaths')
-    if v[1] ~= 'scheduled' or not v[3] then
+    local v = ask('HMGET', RECORDS .. key, 'state', 'generation', 'limits', 'when', 'deaths')
+    if not v or v[1] ~= 'scheduled' or not v[3] then
       return nil
     end
     local limits = cmsgpack.unpack(v[3])
@@ -62,7 +77,7 @@ local function limiting()
     local blocked = false
     for _, wish in ipairs(waiter.wishes) do
       if not has_room(wish, waiter.order) then
-        redis.call('ZADD', LINE .. wish[1], waiter.order, waiter.key)
+        ask('ZADD', LINE .. wish[1], waiter.order, waiter.key)
         blocked = true
       end
     end
@@ -72,7 +87,7 @@ local function limiting()
     local entry = append(waiter.deaths > 0 and 'x' or 'f', waiter.key)
     take_slots(entry, waiter.key, waiter.wishes)
     for _, wish in ipairs(waiter.wishes) do
-      redis.call('ZREM', LINE .. wish[1], waiter.key)
+      ask('ZREM', LINE .. wish[1], waiter.key)
     end
     redis.call('ZREM', QUEUE, waiter.key)
     redis.call('HSET', RECORDS .. waiter.key, 'state', 'queued', 'entry', entry)
@@ -86,7 +101,8 @@ local function limiting()
   local function serve(scope)
     local passed_over = 0
     while true do
-      local key = redis.call('ZRANGE', LINE .. scope, passed_over, passed_over)[1]
+      local page = ask('ZRANGE', LINE .. scope, passed_over, passed_over)
+      local key = page and page[1]
       if not key then
         return
       end
@@ -101,7 +117,8 @@ local function limiting()
             size = wish[2]
           end
         end
-        if redis.call('HLEN', SLOTS .. scope) + passed_over >= size then
+        local held = ask('HLEN', SLOTS .. scope)
+        if not held or held + passed_over >= size then
           return
         end
       end
@@ -110,14 +127,14 @@ local function limiting()
 
   -- The entry is gone: so are its slots, and whoever waits for them has them now. Rings no bell.
   local function release(entry)
-    local packed = redis.call('HGET', HOLDS, entry)
+    local packed = ask('HGET', HOLDS, entry)
     if not packed then
       return
     end
     redis.call('HDEL', HOLDS, entry)
     local scopes = cmsgpack.unpack(packed)
     for _, scope in ipairs(scopes) do
-      redis.call('HDEL', SLOTS .. scope, entry)
+      ask('HDEL', SLOTS .. scope, entry)
     end
     for _, scope in ipairs(scopes) do
       serve(scope)
@@ -134,15 +151,15 @@ local function limiting()
   local function leave(key, packed)
     local limits = cmsgpack.unpack(packed)
     for scope, _ in pairs(limits.r or {}) do
-      redis.call('ZREM', PREFIX .. ':rate-ahead:' .. scope, key .. '/' .. limits.g)
+      ask('ZREM', PREFIX .. ':rate-ahead:' .. scope, key .. '/' .. limits.g)
     end
     for scope, _ in pairs(limits.d or {}) do
-      if redis.call('GET', PREFIX .. ':debounce:' .. scope) == cmsgpack.pack({key, limits.g}) then
+      if ask('GET', PREFIX .. ':debounce:' .. scope) == cmsgpack.pack({key, limits.g}) then
         redis.call('DEL', PREFIX .. ':debounce:' .. scope)
       end
     end
     for _, wish in ipairs(limits.w or {}) do
-      redis.call('ZREM', LINE .. wish[1], key)
+      ask('ZREM', LINE .. wish[1], key)
     end
     for _, wish in ipairs(limits.w or {}) do
       serve(wish[1])
@@ -150,8 +167,9 @@ local function limiting()
     ring_for_woken()
   end
 
-  made = {has_room = has_room, take_slots = take_slots, waiter_of = waiter_of, admit = admit, serve = serve,
-    release = release, ring_for_woken = ring_for_woken, leave = leave, line = LINE}
+  made = {ask = ask, has_room = has_room, take_slots = take_slots, waiter_of = waiter_of, admit = admit, serve = serve,
+    release = release, ring_for_woken = ring_for_woken, leave = leave, line = LINE,
+    slots = SLOTS}
   return made
 end
 

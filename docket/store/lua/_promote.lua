@@ -3,9 +3,13 @@ local function promote(now, limit)
   local due = redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, limit)
   local promoted = 0
   for _, key in ipairs(due) do
-    local v = redis.call('HMGET', RECORDS .. key, 'state', 'deaths', 'when')
+    local v = redis.pcall('HMGET', RECORDS .. key, 'state', 'deaths', 'when')
+    if v.err then
+      v = foreign(RECORDS .. key, v)
+    end
     redis.call('ZREM', QUEUE, key)
-    -- Anything else left the queue by another way (an expired record, a rolled back write): nothing to run.
+    -- Anything else left the queue by another way (a record that expired or was overwritten, a rolled back write):
+    -- nothing to run.
     if v[1] == 'scheduled' then
       local suspect = tonumber(v[2] or 0) > 0
       local entry = append(suspect and 'x' or 's', key)

@@ -3,6 +3,20 @@ local PREFIX = ARGV[1]
 local RECORDS = PREFIX .. ':task:'
 local RUN_FIELDS = {'worker', 'started_at', 'progress_current', 'progress_total', 'progress_message', 'progress_updated_at'}
 
+-- What somebody overwrote with a value of another type: name and type of each, flat, for the caller to log. It must not
+-- bring down the call: what hangs on it is dropped or skipped, and all the rest goes on.
+local broken = {}
+
+-- What stands for the reply to a read that failed. Raises what is not about the type.
+local function foreign(name, failed)
+  if not string.find(failed.err, 'WRONGTYPE', 1, true) then
+    return error(failed.err)
+  end
+  local n = #broken
+  broken[n + 1], broken[n + 2] = name, redis.call('TYPE', name).ok
+  return {}
+end
+
 local function publish(key, state, when, worker, started_at, completed_at, reason)
   redis.call('PUBLISH', PREFIX .. ':state:' .. key,
     state .. '\31' .. (when or '') .. '\31' .. (worker or '') .. '\31' .. (started_at or '') .. '\31'
@@ -43,10 +57,14 @@ local function requeue(key, now, record, from, deaths)
   publish(key, 'queued', record.when)
 end
 
--- What every check of ownership reads, as a table of strings (false where absent).
+-- What every check of ownership reads, as a table of strings (false where absent). A record that was overwritten has
+-- nothing in it, so it is nobody's.
 local function read_record(key)
-  local v = redis.call('HMGET', RECORDS .. key,
+  local v = redis.pcall('HMGET', RECORDS .. key,
     'state', 'entry', 'generation', 'worker', 'when', 'started_at', 'deaths', 'cancel')
+  if v.err then
+    v = foreign(RECORDS .. key, v)
+  end
   return {state = v[1], entry = v[2], generation = v[3], worker = v[4], when = v[5], started_at = v[6],
     deaths = tonumber(v[7] or 0), cancel = v[8]}
 end

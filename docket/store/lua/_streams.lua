@@ -2,6 +2,8 @@
 -- An entry is named by the letter of its stream and its id, since ids of two streams may be equal.
 local GROUP = 'workers'
 local STREAMS = {s = KEYS[1], f = KEYS[2], x = KEYS[3]}
+-- The order to go through them in: who has waited longest comes first, and what follows is the same on every server.
+local LETTERS = {'x', 'f', 's'}
 local QUEUE, BELL = KEYS[4], KEYS[5]
 
 local function server_now()

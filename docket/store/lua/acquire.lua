@@ -9,7 +9,7 @@
 --           C cooldown: a window (ms)          V dropping rate: a limit, b per (ms)
 --           D debounce: a settle (ms)          R rate: a limit, b per (ms)
 --           S slots: a how many
--- Reply {verdict, scope that decided, when (ms) | 0}. All but `granted` end the run: the record is written already.
+-- Reply {verdict, scope that decided, when (ms) | 0, broken: see _records.lua}. All but `granted` end the run: the record is written already.
 --       granted | waiting: for a slot | later: scheduled for `when` | dropped: cancelled | cancelled: by somebody
 --       superseded: not ours any more (or an earlier sending of this very call has ended it)
 local consumer, key, entry, generation, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -17,7 +17,7 @@ local rk, FIRST, WIDTH = KEYS[6], 7, 4
 local own = limiting()
 local record = read_record(key)
 if not owned(record, entry, generation, consumer) then
-  return {'superseded', '', 0}
+  return {'superseded', '', 0, broken}
 end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -43,7 +43,7 @@ local function drop(verdict, scope)
   -- The time it had reserved goes to the next one.
   own.leave(key, cmsgpack.pack(limits))
   finish(key, 'cancelled', now, ttl, record)
-  return {verdict, scope, 0}
+  return {verdict, scope, 0, broken}
 end
 
 -- Puts the task back as scheduled. Its place among the holders, if it had one, goes with its entry.
@@ -69,14 +69,14 @@ end
 -- Debounce: the newest is the last one, and who was it before is not any more.
 local function succeed_last(scope, settle)
   local name = PREFIX .. ':debounce:' .. scope
-  local before = redis.call('GET', name)
+  local before = own.ask('GET', name)
   -- The margin is for workers that come late; without a marker, whoever comes back is the last.
   redis.call('SET', name, cmsgpack.pack({key, generation}), 'PX', settle + 86400000)
   if not before then
     return
   end
   local last = cmsgpack.unpack(before)
-  local v = redis.call('HMGET', RECORDS .. last[1], 'state', 'generation', 'limits')
+  local v = own.ask('HMGET', RECORDS .. last[1], 'state', 'generation', 'limits') or {}
   -- One that is claimed or in a stream already finds out by itself.
   if v[1] == 'scheduled' and v[2] == last[2] and v[3] and last[1] ~= key then
     redis.call('ZREM', QUEUE, last[1])
@@ -134,7 +134,7 @@ local function judge(kind, scope, a, b)
       succeed_last(scope, a)
       due = now + a
     else
-      local last = redis.call('GET', PREFIX .. ':debounce:' .. scope)
+      local last = own.ask('GET', PREFIX .. ':debounce:' .. scope)
       if last and last ~= cmsgpack.pack({key, generation}) then
         return 'dropped'
       end
@@ -186,7 +186,7 @@ end
 
 -- Whether the slots are ours, by an earlier sending of this call or because we were woken with them.
 local function holds_slots()
-  local packed = redis.call('HGET', HOLDS, entry)
+  local packed = own.ask('HGET', HOLDS, entry)
   if not packed then
     return false
   end
@@ -212,7 +212,7 @@ local function take_or_wait()
   local order, blocked = string.format('%d', limits.o), nil
   for _, wish in ipairs(slots) do
     if not own.has_room(wish, order) then
-      redis.call('ZADD', own.line .. wish[1], order, key)
+      own.ask('ZADD', own.line .. wish[1], order, key)
       blocked = blocked or wish[1]
     end
   end
@@ -234,7 +234,7 @@ if later > 0 then
     each_limit(reserve)
   end
   put_back(later, later)
-  return {'later', decided, later}
+  return {'later', decided, later, broken}
 end
 if #slots > 0 and not holds_slots() then
   local blocked = take_or_wait()
@@ -246,9 +246,9 @@ if #slots > 0 and not holds_slots() then
       own.serve(wish[1])
     end
     own.ring_for_woken()
-    return {'waiting', blocked, 0}
+    return {'waiting', blocked, 0, broken}
   end
 end
 each_limit(grant)
 store_limits()
-return {'granted', '', 0}
+return {'granted', '', 0, broken}

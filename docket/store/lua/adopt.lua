@@ -6,7 +6,7 @@
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 workers  7 epochs  8 worker-tasks
 -- ARGV  1 prefix  2 the consumer that is gone  3 blame: everyone | nobody | key:KEY  4 max deliveries
 --       5 execution_ttl (ms)  6 error payload and  7 error text of a task that is poison
--- Reply {moved, more: 1 if entries are left, keys failed as poison}
+-- Reply {moved, more: 1 if entries are left, keys failed as poison, broken: see _records.lua}
 local gone, blame, ttl = ARGV[2], ARGV[3], tonumber(ARGV[5])
 local now = server_now()
 redis.call('ZREM', KEYS[6], gone)
@@ -44,9 +44,9 @@ local function move(key, entry)
 end
 
 local room = 256
-for letter, stream in pairs(STREAMS) do
+for _, letter in ipairs(LETTERS) do
   if room > 0 then
-    local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', room, gone)
+    local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, '-', '+', room, gone)
     for _, p in ipairs(pending.err and {} or pending) do
       room = room - 1
       local key = key_of(letter, p[1])
@@ -67,4 +67,4 @@ end
 if moved > 0 then
   ring()
 end
-return {moved, room > 0 and 0 or 1, poisoned}
+return {moved, room > 0 and 0 or 1, poisoned, broken}

@@ -5,14 +5,14 @@
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
 -- ARGV  1 prefix  2 key  3 execution_ttl (ms)
--- Reply nothing | removed | signalled
+-- Reply {nothing | removed | signalled, broken: see _records.lua}
 local key, ttl = ARGV[2], tonumber(ARGV[3])
 local record = read_record(key)
 if record.state == 'running' then
   -- Kept in the record as well: a worker that misses the message sees it when it renews, an adopter when it adopts.
   redis.call('HSET', KEYS[6], 'cancel', '1')
   redis.call('PUBLISH', PREFIX .. ':cancel', record.entry .. '\31' .. key)
-  return 'signalled'
+  return {'signalled', broken}
 end
 if record.state == 'scheduled' then
   redis.call('ZREM', QUEUE, key)
@@ -23,7 +23,11 @@ if record.state == 'scheduled' then
 elseif record.state == 'queued' then
   drop_entry(record.entry)
 else
-  return 'nothing'
+  -- Of a record that was overwritten nobody knows where it waits; a queue would go on counting it.
+  if broken[1] then
+    redis.call('ZREM', QUEUE, key)
+  end
+  return {'nothing', broken}
 end
 finish(key, 'cancelled', server_now(), ttl, record)
-return 'removed'
+return {'removed', broken}

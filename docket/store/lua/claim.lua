@@ -10,7 +10,7 @@
 -- Reply {generation, attempt, when (ms), started at (ms), entry}, or {} if it is not there to be claimed
 local key, generation, worker, entry = ARGV[2], ARGV[3], ARGV[5], ARGV[6]
 local now = string.format('%d', server_now())
-local record = read_record(key)
+local record = read_sound(key)
 
 local function reply()
   local v = redis.call('HMGET', RECORDS .. key, 'generation', 'attempt', 'when', 'started_at', 'entry')

@@ -17,7 +17,8 @@
 -- Reply {'refused'}  the consumer is not registered (it was struck off): take a new name
 --       {'stale'}    an older epoch: this call came late and did nothing
 --       {'ok', now (ms), more: 1 if another call may find ready tasks, left: tasks left or -1,
---        superseded: indexes (from 0) of outcomes that were not ours any more, taken: see _claim.lua}
+--        superseded: indexes (from 0) of outcomes that were not ours any more, taken: see _claim.lua,
+--        broken: see _records.lua}
 local consumer, want, ttl = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[6])
 local epoch = redis.call('HGET', KEYS[6], consumer)
 if not epoch then
@@ -98,34 +99,34 @@ end
 
 -- After the outcomes, so that those who are woken go to the front before we take from it.
 if #ARGV >= FIRST and redis.call('EXISTS', HOLDS) == 1 then
-  for letter, ids in pairs(ended) do
-    for _, id in ipairs(ids) do
+  for _, letter in ipairs(LETTERS) do
+    for _, id in ipairs(ended[letter]) do
       limiting().release(letter .. id)
     end
   end
 end
 
 local promoted = promote(now, 16)
-local took = 0
+local took, is_suspect = 0, false
 if want > 0 then
   if ARGV[5] == '1' and redis.call('XLEN', KEYS[3]) > 0 then
     took = take('x', consumer, 1, NOW_TEXT)
-    -- We take one and no more: the others are for the next idle worker now, not for us later.
-    if took == 1 and redis.call('XLEN', KEYS[3]) > 1 then
-      ring()
-    end
+    is_suspect = took == 1
   end
-  took = took + take('f', consumer, want - took, NOW_TEXT)
-  took = took + take('s', consumer, want - took, NOW_TEXT)
+  -- A suspect comes alone: what blocked its last process would hold up whatever came with it.
+  if not is_suspect then
+    took = take('f', consumer, want, NOW_TEXT)
+    took = took + take('s', consumer, want - took, NOW_TEXT)
+  end
 end
--- The baton: whoever got all it asked for, or asked for nothing, leaves the rest to the next idle worker.
-if (want > 0 and took == want) or (promoted + woken > 0 and want == 0) then
+-- The baton: whoever got all it asked for, or a suspect, or asked for nothing, leaves the rest to the next idle worker.
+if (want > 0 and took == want) or is_suspect or (promoted + woken > 0 and want == 0) then
   ring()
 end
-local more = want > took and (reads >= READ_LIMIT or taken_bytes >= PAYLOAD_LIMIT)
+local more = want > took and (is_suspect or reads >= READ_LIMIT or taken_bytes >= PAYLOAD_LIMIT)
 local left = -1
 if ARGV[7] == '1' and took < want then
   left = redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + redis.call('XLEN', KEYS[3])
     + redis.call('ZCARD', QUEUE)
 end
-return {'ok', now, more and 1 or 0, left, superseded, taken}
+return {'ok', now, more and 1 or 0, left, superseded, taken, broken}

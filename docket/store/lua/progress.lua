@@ -3,8 +3,12 @@
 -- KEYS  1 record
 -- ARGV  1 progress channel  2 entry  3 generation  4 operation: total | increment | message  5 value ('' clears a message)
 -- Reply {current, total, message | false, updated at (ms)}, or {} if the run was superseded
-local v = redis.call('HMGET', KEYS[1], 'state', 'entry', 'generation', 'progress_current', 'progress_total',
+local v = redis.pcall('HMGET', KEYS[1], 'state', 'entry', 'generation', 'progress_current', 'progress_total',
   'progress_message')
+if v.err and not string.find(v.err, 'WRONGTYPE', 1, true) then
+  return v
+end
+-- A record that was overwritten is nobody's run any more.
 if v[1] ~= 'running' or v[2] ~= ARGV[2] or v[3] ~= ARGV[3] then
   return {}
 end

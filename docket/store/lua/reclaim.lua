@@ -7,7 +7,8 @@
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 epochs
 -- ARGV  1 prefix  2 consumer  3 epoch  4 letter of the stream  5 id to go on from, '-' to begin
 --       6 execution_ttl (ms)  7.. entries we run
--- Reply {'refused'} | {'stale'} | {'ok', now (ms), id to go on from | '', taken: see _claim.lua}
+-- Reply {'refused'} | {'stale'} | {'ok', now (ms), id to go on from | '', taken: see _claim.lua,
+--        broken: see _records.lua}
 local consumer = ARGV[2]
 local epoch = redis.call('HGET', KEYS[6], consumer)
 if not epoch then
@@ -23,7 +24,7 @@ for i = 7, #ARGV do
 end
 local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, ARGV[5], '+', READ_LIMIT, consumer)
 if pending.err then
-  return {'ok', now, '', taken}
+  return {'ok', now, '', taken, broken}
 end
 
 local function take_back(key, entry)
@@ -58,4 +59,4 @@ for i, p in ipairs(pending) do
     cursor = '(' .. id
   end
 end
-return {'ok', now, cursor, taken}
+return {'ok', now, cursor, taken, broken}

@@ -5,7 +5,7 @@
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 watch
 -- ARGV  1 prefix  2 redelivery timeout (ms)  3 execution_ttl (ms)
--- Reply how many were moved
+-- Reply {how many were moved, broken: see _records.lua}
 local now, timeout, ttl, moved = server_now(), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 
 -- Since when sweeps follow each other without a gap. After an outage, or a server that stood still, every lease looks
@@ -13,7 +13,7 @@ local now, timeout, ttl, moved = server_now(), tonumber(ARGV[2]), tonumber(ARGV[
 local since = tonumber(redis.call('GET', KEYS[6]) or now)
 redis.call('SET', KEYS[6], since, 'PX', math.max(1000, math.ceil(timeout / 2)))
 if now - since < timeout / 2 then
-  return 0
+  return {0, broken}
 end
 
 local function move(key, entry, consumer)
@@ -31,8 +31,8 @@ local function move(key, entry, consumer)
   moved = moved + 1
 end
 
-for letter, stream in pairs(STREAMS) do
-  local pending = redis.pcall('XPENDING', stream, GROUP, 'IDLE', timeout, '-', '+', 100)
+for _, letter in ipairs(LETTERS) do
+  local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, 'IDLE', timeout, '-', '+', 100)
   for _, p in ipairs(pending.err and {} or pending) do
     local key = key_of(letter, p[1])
     if key then
@@ -45,4 +45,4 @@ end
 if moved > 0 then
   ring()
 end
-return moved
+return {moved, broken}

@@ -6,11 +6,11 @@
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
 -- ARGV  1 prefix  2 cursor of the holders, '0' to begin, '' when through  3 waiters seen so far
--- Reply {cursor | '', waiters seen | -1 when through, how many were mended}
+-- Reply {cursor | '', waiters seen | -1 when through, how many were mended, broken: see _records.lua}
 local mended, cursor, seen = 0, ARGV[2], tonumber(ARGV[3])
 local own = limiting()
 if cursor ~= '' then
-  local page = redis.call('HSCAN', HOLDS, cursor, 'COUNT', 100)
+  local page = own.ask('HSCAN', HOLDS, cursor, 'COUNT', 100) or {'0', {}}
   cursor = page[1] ~= '0' and page[1] or ''
   for i = 1, #page[2], 2 do
     local entry = page[2][i]
@@ -20,11 +20,30 @@ if cursor ~= '' then
     end
   end
 end
+
+-- Slots of which the list of holders was lost: nobody would give them back.
+local checked = {}
+local function free_forgotten(scope)
+  if checked[scope] then
+    return
+  end
+  checked[scope] = true
+  for _, entry in ipairs(own.ask('HKEYS', own.slots .. scope) or {}) do
+    if not key_of(string.sub(entry, 1, 1), string.sub(entry, 2)) then
+      redis.call('HDEL', own.slots .. scope, entry)
+      mended = mended + 1
+    end
+  end
+end
+
 if seen >= 0 then
   local keys = redis.call('ZRANGEBYSCORE', QUEUE, NEVER, NEVER, 'LIMIT', seen, 100)
   seen = #keys == 100 and seen + 100 or -1
   for _, key in ipairs(keys) do
     local waiter = own.waiter_of(key)
+    for _, wish in ipairs(waiter and waiter.wishes or {}) do
+      free_forgotten(wish[1])
+    end
     if waiter and not own.admit(waiter) then
       for _, wish in ipairs(waiter.wishes) do
         own.serve(wish[1])
@@ -36,4 +55,4 @@ if seen >= 0 then
   end
 end
 own.ring_for_woken()
-return {cursor, seen, mended + woken}
+return {cursor, seen, mended + woken, broken}

@@ -158,3 +158,38 @@ async def test_a_result_whose_message_was_lost_is_found_all_the_same(
             await proxy.open()
             assert await waiting == "there"
         assert await result_of(execution) == "there"
+
+
+async def test_a_cancellation_that_overtakes_the_reply_of_the_claim_stops_the_run_at_once(
+    server: str, docket_name: str
+) -> None:
+    """The default lease: the next renewal, which would tell it too, is 15 seconds away."""
+    began = asyncio.Event()
+
+    async def run() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async with (
+        proxy_to(server) as proxy,
+        Docket(docket_name, server) as producer,
+        Docket(docket_name, proxy.url) as docket,
+    ):
+        docket.register(run)
+        async with at_work(Worker(docket)) as worker:
+            # Everybody who listens has heard a message that follows the cancellation.
+            claim = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY, times=1)
+            execution = await producer.add(run, key="k")()
+            await soon(claim.happened.wait())
+            heard = asyncio.Event()
+            async with docket.connections.subscriber.listening(
+                docket.keys.cancel_channel, lambda _: heard.set()
+            ):
+                await producer.cancel("k")
+                await soon(heard.wait())
+            assert not began.is_set()
+            claim.let_go.set()
+            async with asyncio.timeout(5):
+                assert isinstance(await failure_of(execution), ExecutionCancelled)
+            assert worker.counters.cancelled == 1
+        assert not began.is_set()
