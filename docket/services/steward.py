@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from docket.errors import ServerUnavailable
+from docket.errors import RefusedCall, ServerUnavailable
 from docket.store.endpoint import backoff_seconds
 from docket.store.keys import Keys
 from docket.store.pipeline import Pipeline
@@ -28,6 +28,8 @@ RECHECK_SECONDS = 5.0
 RESEED_SECONDS = 60.0
 #: Beats are looked at once a heartbeat interval; looks further apart than so many saw nothing.
 LONGEST_GAP_HEARTBEATS = 3
+#: And when somebody's patience ends, at most so many times a heartbeat interval.
+LOOKS_A_HEARTBEAT = 20
 
 
 class Watch:
@@ -36,6 +38,10 @@ class Watch:
     A beat is compared with itself as seen from here, never with the clock of its writer. After an
     interruption of our own view nobody is dead yet: a lost connection, or a server that stood still
     for longer than the patience, and with it every beat.
+
+    When a beat that is new since the last look was written is told by its age by the server's
+    clock, which both times are of: else every death would be noticed up to a look later. It is
+    believed only as far as back to the last look, for that clock may be set, too.
 
     Args:
         patience_seconds: how long a beat may stand still.
@@ -49,23 +55,34 @@ class Watch:
         self._seen: dict[bytes, tuple[int, float]] = {}
         self._view = -1
 
-    def dead(self, beats: dict[bytes, int], now: float, view: int) -> list[bytes]:
+    def dead(self, beats: dict[bytes, int], server_now: int, now: float, view: int) -> list[bytes]:
         """The consumers whose beat stood still for longer than the patience.
 
         Args:
-            beats: the last beat of each, in any unit.
-            now: a monotonic clock, in seconds.
+            beats: the last beat of each, in server milliseconds.
+            server_now: when they were read, in server milliseconds.
+            now: a monotonic clock of ours, in seconds.
             view: changes when the view was interrupted (connections lost so far).
         """
+        earliest = self._looked_at
         if view != self._view or now - self._looked_at > self._longest_gap_seconds:
-            self._seen = {}
+            self._seen, earliest = {}, now
         self._view, self._looked_at = view, now
         seen: dict[bytes, tuple[int, float]] = {}
         for name, beat in beats.items():
             before = self._seen.get(name)
-            seen[name] = before if before is not None and before[0] == beat else (beat, now)
+            if before is not None and before[0] == beat:
+                seen[name] = before
+            else:
+                written = now - max(0, server_now - beat) / 1000
+                seen[name] = (beat, max(earliest, written))
         self._seen = seen
         return [name for name, (_, since) in seen.items() if now - since > self._patience_seconds]
+
+    def next_end_of_patience(self) -> float:
+        """When the next one is dead that does not beat, by the clock of `now`; inf for nobody."""
+        earliest = min((since for _, since in self._seen.values()), default=math.inf)
+        return earliest + self._patience_seconds
 
 
 class Steward:
@@ -166,13 +183,16 @@ class Steward:
         self._earlier.set()
 
     async def _bury_dead(self) -> None:
-        beats = await self._records.beats()
+        server_now, beats = await self._records.beats_at()
         own = self._own_name().encode()
         beats.pop(own, None)
         now = time.monotonic()
-        for name in self._watch.dead(beats, now, self._pipeline.disruptions):
-            await self._adopt_logged(name, "its heartbeat stood still")
-        await asyncio.sleep(self._heartbeat_seconds)
+        pause = self._heartbeat_seconds / LOOKS_A_HEARTBEAT
+        for name in self._watch.dead(beats, server_now, now, self._pipeline.disruptions):
+            if not await self._adopt_logged(name, "its heartbeat stood still"):
+                pause = self._heartbeat_seconds
+        until_next = self._watch.next_end_of_patience() - time.monotonic()
+        await asyncio.sleep(min(self._heartbeat_seconds, max(pause, until_next)))
 
     async def _bury_unregistered(self) -> None:
         """Consumers that hold entries and are not registered: nobody else will ever come for them.
@@ -188,11 +208,18 @@ class Steward:
             await self._adopt_logged(name, "it is not registered")
         self._strangers = strangers
 
-    async def _adopt_logged(self, name: bytes, reason: str) -> None:
+    async def _adopt_logged(self, name: bytes, reason: str) -> bool:
+        """Whether it is done."""
         logger.warning(
             "Worker %s counts as dead (%s): its tasks go to others", name.decode(), reason
         )
-        await self._adopt(name.decode())
+        try:
+            await self._adopt(name.decode())
+        except RefusedCall as error:
+            # What the server refuses of one consumer is no reason to look after nothing else.
+            logger.error("The tasks of worker %s cannot be adopted: %s", name.decode(), error)
+            return False
+        return True
 
     async def _reseed(self) -> None:
         """After a pause: every worker seeds at its start."""
