@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 #: How often someone who waits for a result looks at the record without being told to, in seconds:
 #: pub/sub may lose the message that says it is there.
 RECHECK_SECONDS = 5.0
+
+#: The least that the first look at the record has for its round trip, in seconds, however short the
+#: time that the caller allows.
+FIRST_LOOK_SECONDS = 1.0
 
 Record = Mapping[bytes, bytes]
 
@@ -51,17 +56,22 @@ async def wait_for_result(
     if deadline is not None:
         timeout = deadline.astimezone(UTC) - now()
     waited_for = execution.generation
-    # Looks before it waits: what has ended is returned however short the time.
-    record = await execution.docket.records.fetch(execution.key)
-    if not _has_ended(execution, record, waited_for):
-        try:
-            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
+    allowed = math.inf if timeout is None else timeout.total_seconds()
+    ends_at = asyncio.get_running_loop().time() + allowed
+    try:
+        # Looks before it waits: what has ended is returned however short the time.
+        async with asyncio.timeout(_unless_endless(max(allowed, FIRST_LOOK_SECONDS))):
+            record = await execution.docket.records.fetch(execution.key)
+        if not _has_ended(execution, record, waited_for):
+            async with asyncio.timeout_at(_unless_endless(ends_at)):
                 record = await _wait_for_end(execution, waited_for)
-        except TimeoutError:
-            raise TimeoutError(
-                f"Task {execution.key!r} did not end within the time allowed"
-            ) from None
+    except TimeoutError:
+        raise TimeoutError(f"Task {execution.key!r} did not end within the time allowed") from None
     return await _result_of(execution, record)
+
+
+def _unless_endless(seconds: float) -> float | None:
+    return None if seconds == math.inf else seconds
 
 
 async def _wait_for_end(execution: Execution, waited_for: int) -> Record:

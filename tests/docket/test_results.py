@@ -22,6 +22,7 @@ from tests.support.dockets import (
     result_of,
     soon,
 )
+from tests.support.proxy import Do, proxy_to, word
 
 pytestmark = pytest.mark.anyio
 
@@ -259,3 +260,25 @@ async def test_the_record_of_an_ended_execution_expires_and_that_of_a_live_one_d
 
     await docket.add(double, key="key", when=datetime.now(UTC) + PATIENCE)(1)
     assert await client.pttl(docket.keys.record("key")) == -1
+
+
+@pytest.mark.parametrize("has_looked", [False, True], ids=["before", "while it waits"])
+async def test_a_timeout_is_kept_when_the_server_goes_away(
+    server: str, docket_name: str, has_looked: bool
+) -> None:
+    """Without it the first look alone would wait as long as a producer's patience, and longer."""
+    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+        execution = await docket.add(double)(1)
+        looked = proxy.intercept(word(b"HGETALL"), Do.HOLD_REPLY, times=2)
+        if has_looked:
+            looked.let_go.set()
+        else:
+            proxy.half_open()
+        began = time.monotonic()
+        waiting = asyncio.create_task(execution.get_result(timeout=timedelta(seconds=1.5)))
+        if has_looked:
+            await soon(looked.happened.wait())
+            proxy.half_open()
+        with pytest.raises(TimeoutError, match="did not end within the time allowed"):
+            await soon(waiting)
+        assert 1.4 < time.monotonic() - began < 4
