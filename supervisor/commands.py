@@ -14,12 +14,14 @@ from supervisor.config import SupervisorConfig
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import Inlet
-from supervisor.supervisor import Supervisor
 
 PROGRAM = "docket-supervisor"
 
 #: Commands that live in modules of their own and are imported only when they are asked for.
-ELSEWHERE = {"demo": ("supervisor.demo", "demo", "The main job on real input, in one minute.")}
+ELSEWHERE = {
+    "ctl": ("supervisor.ctl", "ctl", "Look at a running supervisor, and tell it what to do."),
+    "demo": ("supervisor.demo", "demo", "The main job on real input, in one minute."),
+}
 
 
 def main(inlet: Inlet, arguments: list[str] | None = None) -> NoReturn:
@@ -121,7 +123,10 @@ def configure(values: Mapping[str, Any], environment: Mapping[str, str]) -> Supe
 def _run(context: click.Context, **values: Any) -> int:
     """Run a pool of workers until told to stop."""
     config = configure(values, os.environ)
-    return Supervisor(config, inlet=context.find_object(Inlet)).run()
+    # Not at the top: `ctl` is to answer at once, and has no use for a runtime.
+    runtime = importlib.import_module("supervisor.supervisor").Supervisor
+    code: int = runtime(config, inlet=context.find_object(Inlet)).run()
+    return code
 
 
 docket_supervisor.add_command(

@@ -5,7 +5,10 @@ SupervisorError
 │   ├── InvalidOption       what was given is not what is accepted
 │   ├── AddressInUse        another process listens there
 │   ├── ControlInUse        a live supervisor has that control socket
-│   └── NoPlace             there is no folder in which the control socket may be made
+│   ├── NoPlace             there is no folder in which the control socket may be made
+│   └── NoSupervisor        `ctl` finds no supervisor, or more than one
+├── OrderFailed             what `ctl` asked for was refused, or not answered; exit 1
+│   └── SupervisorGone      the connection ended before the answer
 ├── BootFailure             the pool cannot become ready; exit 3
 └── InvalidTransition       a child was told to enter a state it cannot reach: a bug of ours
 """
@@ -55,6 +58,20 @@ class ControlInUse(ConfigurationError):
 
 class NoPlace(ConfigurationError):
     """There is no folder in which the control socket may be made."""
+
+
+class NoSupervisor(ConfigurationError):
+    """There is no live supervisor where `ctl` was to look for one, or there are several."""
+
+
+class OrderFailed(SupervisorError):
+    """What `ctl` asked for was refused, or not answered. One line, exit 1."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class SupervisorGone(OrderFailed):
+    """The connection to the supervisor ended before its answer."""
 
 
 class BootFailure(SupervisorError):

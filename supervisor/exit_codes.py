@@ -10,6 +10,8 @@ class ExitCode(IntEnum):
     STOPPED = 0
     #: A bug of ours, told with its traceback.
     BUG = 1
+    #: Of `ctl`: the supervisor did not do what was asked; the same number.
+    REFUSED = 1
     #: Wrong usage or configuration: another start with the same words fails the same way.
     USAGE = 2
     #: The pool never became ready: no import, no server, or no worker within the boot timeout.

@@ -32,7 +32,7 @@ class FakeRun:
 
 @pytest.fixture(autouse=True)
 def fake_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "Supervisor", FakeRun)
+    monkeypatch.setattr("supervisor.supervisor.Supervisor", FakeRun)
     monkeypatch.setattr(FakeRun, "asked", None)
     for name in ("DOCKET_NAME", "DOCKET_URL", "DOCKET_TASKS"):
         monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,205 @@
+"""`docket-supervisor ctl`: look at a running pool, and tell it what to do.
+
+Imported only when it is asked for, and imports little itself: no event loop, no Redis, no docket.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from ipc.control import Drain, Dump, Reload, Request, Restart, Scale
+from supervisor import control_places, ctl_client, ctl_report, ctl_status
+from supervisor.config import MOST_PROCESSES
+from supervisor.ctl_client import Client, SeveralSupervisors
+from supervisor.ctl_screen import Screen
+from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
+from supervisor.signals import Inlet
+
+#: Between two pictures of --watch.
+WATCH_SECONDS = 1.0
+
+_CONTROL = click.option(
+    "--control",
+    metavar="SOCK",
+    envvar="DOCKET_SUPERVISOR_CONTROL",
+    help="The supervisor's control socket, if there are several, or it is not in the usual place.",
+)
+
+
+@click.group("ctl", context_settings={"help_option_names": ["-h", "--help"]})
+@_CONTROL
+@click.pass_context
+def ctl(context: click.Context, control: str | None) -> None:
+    """Look at a running supervisor, and tell it what to do.
+
+    Without --control it is the only one of this user that runs. Ends with 0 if it was done, with 1
+    if it was refused or failed, with 2 if there is no such supervisor.
+    """
+    inlet = context.find_object(Inlet)
+    if inlet is not None:
+        _give_back_signals(inlet)
+
+
+@ctl.command("status")
+@_CONTROL
+@click.option("--json", "as_json", is_flag=True, help="The JSON of /status instead of a table.")
+@click.option("--watch", is_flag=True, help="Again each second, until Ctrl-C.")
+@click.pass_context
+def status(context: click.Context, control: str | None, *, as_json: bool, watch: bool) -> None:
+    """Show the pool: its workers, what they run, what they have done."""
+    screen = Screen(sys.stdout)
+    path = _path(context, control)
+    if watch:
+        _watch(path, screen, as_json=as_json)
+        return
+    with Client(path) as client:
+        report = client.status()
+    if as_json:
+        screen.say(report)
+    else:
+        screen.print(ctl_status.picture(ctl_report.read(report), screen.width))
+
+
+@ctl.command("scale")
+@_CONTROL
+@click.argument("processes", metavar="N", type=click.IntRange(1, MOST_PROCESSES))
+@click.pass_context
+def scale(context: click.Context, control: str | None, processes: int) -> None:
+    """Make it a pool of N processes, from now on."""
+    _order(_path(context, control), Scale(processes))
+
+
+@ctl.command("reload")
+@_CONTROL
+@click.option("--no-wait", is_flag=True, help="Return at once; `status` tells how it goes.")
+@click.pass_context
+def reload(context: click.Context, control: str | None, *, no_wait: bool) -> None:
+    """Import the code anew and replace every worker, each after its successor is ready.
+
+    Waits until that has ended. Code that does not import changes nothing: the workers that run
+    stay, and the reason is told with exit code 1.
+    """
+    path = _path(context, control)
+    if no_wait:
+        _order(path, Reload(wait=False))
+    else:
+        _order_and_wait(path, Reload(), "the reload")
+
+
+@ctl.command("drain")
+@_CONTROL
+@click.option("--wait", is_flag=True, help="Return when the supervisor has ended.")
+@click.pass_context
+def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
+    """Claim no more tasks, finish what runs, and end: the same as TERM."""
+    path = _path(context, control)
+    if not wait:
+        _order(path, Drain())
+        return
+    with Client(path) as client, _Patience("the drain"):
+        click.echo(client.ask(Drain(wait=True)).text)
+        client.wait_for_end()
+    click.echo("the supervisor has ended")
+
+
+@ctl.command("restart")
+@_CONTROL
+@click.argument("slot", type=click.IntRange(1))
+@click.pass_context
+def restart(context: click.Context, control: str | None, slot: int) -> None:
+    """Replace the worker in SLOT, after its successor is ready; waits until that has ended."""
+    _order_and_wait(_path(context, control), Restart(slot), "the restart")
+
+
+@ctl.command("dump")
+@_CONTROL
+@click.pass_context
+def dump(context: click.Context, control: str | None) -> None:
+    """Write the stacks and tasks of every worker to the supervisor's log."""
+    _order(_path(context, control), Dump())
+
+
+def _give_back_signals(inlet: Inlet) -> None:
+    """A person waits in front of this program: Ctrl-C ends it at once, as everywhere."""
+    inlet.remove()
+    told = [caught.number for caught in inlet.take()]
+    inlet.close()
+    if signal.SIGINT in told or signal.SIGTERM in told:
+        raise click.Abort
+
+
+def _path(context: click.Context, control: str | None) -> Path:
+    """Where the supervisor is: --control of the command, or of ctl, or the only one there is."""
+    given = control or (context.parent.params.get("control") if context.parent else None)
+    if given:
+        return control_places.given_path(given)
+    try:
+        return ctl_client.find(os.environ)
+    except SeveralSupervisors as error:
+        for path in error.paths:
+            click.echo(f"  {path}", err=True)
+        raise
+
+
+def _order(path: Path, request: Request) -> None:
+    with Client(path) as client:
+        click.echo(client.ask(request).text)
+
+
+def _order_and_wait(path: Path, request: Request, what: str) -> None:
+    with Client(path) as client, _Patience(what):
+        click.echo(client.ask(request, timeout_seconds=None).text)
+
+
+class _Patience:
+    """Waiting for `what`, which goes on if the person in front of the terminal does not."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"waiting; Ctrl-C ends the waiting, and {self._what} goes on", err=True)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            raise OrderFailed(f"interrupted; {self._what} goes on") from None
+
+
+def _watch(path: Path, screen: Screen, *, as_json: bool) -> None:
+    client: Client | None = Client(path)
+    try:
+        while client is not None:
+            with client, contextlib.suppress(SupervisorGone):
+                _show_until_over(client, screen, as_json=as_json)
+            # Who asks nothing for a while is dropped, and this program may have been suspended:
+            # only if nobody is there now has it ended.
+            client = _connect_again(path)
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            click.echo(err=True)  # the terminal has written ^C below the picture
+        return
+    click.echo("the supervisor has ended", err=True)
+
+
+def _connect_again(path: Path) -> Client | None:
+    try:
+        return Client(path)
+    except NoSupervisor:
+        return None
+
+
+def _show_until_over(client: Client, screen: Screen, *, as_json: bool) -> None:
+    over = False
+    while not over:
+        report = client.status()
+        if as_json:
+            screen.say(report)
+        else:
+            read = ctl_report.read(report)
+            screen.redraw(ctl_status.picture(read, screen.width, screen.height))
+        over = client.is_over_within(WATCH_SECONDS)

@@ -1,0 +1,249 @@
+"""The other end of the control socket, for a program without an event loop: `ctl`.
+
+Blocking, one question at a time. A supervisor that does not answer, answers nonsense or goes away
+is told as what it is; nothing here waits for ever unless it is told to.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ipc.control import (
+    MAX_ANSWER,
+    PROTOCOL,
+    Answer,
+    Done,
+    Hello,
+    Refused,
+    Report,
+    Request,
+    Status,
+    ToClient,
+)
+from ipc.errors import FrameError
+from ipc.framing import Decoder, encode
+from supervisor import control_lock, control_places
+from supervisor.control_credentials import credentials_of
+from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
+
+#: How long a supervisor may take for what it answers at once; longer only if it is stopped or hung.
+ANSWER_SECONDS = 10.0
+
+_CHUNK = 1 << 16
+_NOBODY = {
+    errno.ENOENT: "there is no such socket",
+    errno.ENOTDIR: "there is no such socket",
+    errno.ECONNREFUSED: "nobody listens there any more",
+    errno.EACCES: "it is another user's",
+}
+
+
+class Client:
+    """A connection to the supervisor whose control socket is at `path`; closed with its block.
+
+    Raises:
+        NoSupervisor: nobody is there.
+        OrderFailed: whoever is there is no supervisor, or not one for us.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._decoder: Decoder[ToClient] = Decoder(ToClient, MAX_ANSWER)
+        self._unread: list[ToClient] = []
+        self._socket = _connected(path)
+        self._process = -1
+        try:
+            self._peer_pid = credentials_of(self._socket).pid
+            self._send(Hello(PROTOCOL, os.getpid()))
+            self.hello = self._greeted()
+            self._process = self._open_process()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, request: Request, timeout_seconds: float | None = ANSWER_SECONDS) -> Done:
+        """Ask for something to be done, and wait until it is.
+
+        Arguments:
+            timeout_seconds: at most so long; None: as long as it takes.
+
+        Raises:
+            OrderFailed: it was refused, or not answered.
+        """
+        match self._answer(request, timeout_seconds):
+            case Done() as done:
+                return done
+            case Refused(text):
+                raise OrderFailed(text)
+            case _:
+                raise OrderFailed(f"{self._name} answered what was not asked")
+
+    def status(self) -> str:
+        """The JSON of /status.
+
+        Raises:
+            OrderFailed: it was refused, or not answered.
+        """
+        match self._answer(Status(), ANSWER_SECONDS):
+            case Report(json):
+                return json
+            case Refused(text):
+                raise OrderFailed(text)
+            case _:
+                raise OrderFailed(f"{self._name} answered what was not asked")
+
+    def is_over_within(self, seconds: float | None) -> bool:
+        """Wait, at most so long, for the supervisor to close the connection; whether it did."""
+        if not _readable(self._socket.fileno(), seconds):
+            return False
+        try:
+            return not self._socket.recv(_CHUNK)
+        except ConnectionError:
+            return True
+
+    def wait_for_end(self) -> None:
+        """Wait until its pool has ended, and its process too if that is all it is for."""
+        while not self.is_over_within(None):
+            pass
+        if self._process >= 0 and not self.hello.guest:
+            _readable(self._process, None)
+
+    def close(self) -> None:
+        """Close the connection. Twice is fine."""
+        self._socket.close()
+        if self._process >= 0:
+            os.close(self._process)
+            self._process = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _name(self) -> str:
+        return f"the supervisor at {self._path}"
+
+    def _answer(self, request: Request, timeout_seconds: float | None) -> Answer:
+        self._send(request)
+        match self._next(timeout_seconds):
+            case Hello():
+                raise OrderFailed(f"{self._name} said Hello twice")
+            case answer:
+                return answer
+
+    def _greeted(self) -> Hello:
+        match self._next(ANSWER_SECONDS):
+            case Hello(protocol) as hello if protocol == PROTOCOL:
+                return hello
+            case Hello(protocol):
+                raise OrderFailed(
+                    f"{self._name} speaks protocol {protocol}, this program {PROTOCOL};"
+                    " use the program that it was started by, or restart it"
+                )
+            case _:
+                raise OrderFailed(f"{self._name} did not say Hello")
+
+    def _send(self, message: Hello | Request) -> None:
+        # One that is about to drop us may have said why; that is read next.
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(encode(message))
+
+    def _next(self, timeout_seconds: float | None) -> ToClient:
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while not self._unread:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not _readable(self._socket.fileno(), left):
+                raise OrderFailed(
+                    f"{self._name} did not answer within {timeout_seconds:g} s:"
+                    " it is stopped, or it hangs"
+                )
+            self._unread += self._received()
+        return self._unread.pop(0)
+
+    def _received(self) -> list[ToClient]:
+        try:
+            data = self._socket.recv(_CHUNK)
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise SupervisorGone(
+                f"{self._name} closed the connection without an answer: it has ended,"
+                " or is another user's"
+            )
+        try:
+            return self._decoder.feed(data)
+        except FrameError as error:
+            raise OrderFailed(f"{self._path} is no control socket of ours: {error}") from None
+
+    def _open_process(self) -> int:
+        """A pidfd of the supervisor, where there are any; not if its pid is another's here."""
+        if self._peer_pid is None or self._peer_pid != self.hello.pid:
+            return -1
+        try:
+            return os.pidfd_open(self._peer_pid)
+        except (AttributeError, OSError):
+            return -1
+
+
+def find(environment: Mapping[str, str]) -> Path:
+    """The control socket of the only live supervisor of this user.
+
+    Raises:
+        NoSupervisor: there is none, or there are several; the message names them.
+    """
+    places = control_places.folders(environment)
+    found = [path for place in places for path in control_lock.live_sockets(place)]
+    if not found:
+        looked = " and ".join(map(str, places)) or str(control_places.own_folder())
+        raise NoSupervisor(
+            f"no supervisor of this user is running (looked in {looked});"
+            " if its socket is elsewhere, name it with --control"
+        )
+    if len(found) > 1:
+        raise SeveralSupervisors(found)
+    return found[0]
+
+
+class SeveralSupervisors(NoSupervisor):
+    """`paths` are their control sockets."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        super().__init__(f"{len(paths)} supervisors are running; name one with --control")
+        self.paths = paths
+
+
+def _connected(path: Path) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(ANSWER_SECONDS)
+        connected.connect(os.fspath(path))
+    except TimeoutError:
+        connected.close()
+        raise OrderFailed(
+            f"{path} takes no connection: its supervisor is stopped, or it hangs"
+        ) from None
+    except OSError as error:
+        connected.close()
+        why = _NOBODY.get(error.errno or 0, error.strerror)
+        raise NoSupervisor(f"no supervisor is running at {path}: {why}") from None
+    return connected
+
+
+def _readable(fd: int, timeout_seconds: float | None) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(None if timeout_seconds is None else timeout_seconds * 1000))

@@ -1,0 +1,89 @@
+"""What /status says, read back into values.
+
+Every field has a default: a supervisor that is older than this program leaves some out, a newer one
+adds some, and both are shown as far as they are understood.
+"""
+
+from __future__ import annotations
+
+from msgspec import DecodeError, Struct, field, json
+
+from supervisor.errors import OrderFailed
+
+
+class Task(Struct, frozen=True):
+    """One that is running."""
+
+    key: str = ""
+    function: str = ""
+    seconds: float = 0.0
+
+
+class Counts(Struct, frozen=True):
+    """What tasks came to."""
+
+    started: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    retried: int = 0
+    redelivered: int = 0
+
+
+class Worker(Counts, frozen=True):
+    """One worker process, or the last one of a slot that waits for its next."""
+
+    slot: int = 0
+    pid: int | None = None
+    generation: int = 0
+    state: str = ""
+    uptime_seconds: float = 0.0
+    restarts: int = 0
+    in_flight: int = 0
+    tasks: list[Task] = []
+    loop_lag_seconds: float | None = None
+    heartbeat_age_seconds: float | None = None
+    rss_bytes: int | None = None
+
+
+class Totals(Counts, frozen=True):
+    """Of all workers, those that are gone included."""
+
+    poisoned: int = 0
+    crashes: int = 0
+    restarts: int = 0
+    stalls: int = 0
+
+
+class Pool(Struct, frozen=True):
+    """The supervisor itself."""
+
+    pid: int = 0
+    state: str = ""
+    uptime_seconds: float = 0.0
+    generation: int = 0
+    target: int = 0
+    docket: str = ""
+    url: str = ""
+    reload_error: str | None = None
+
+
+class PoolReport(Struct, frozen=True):
+    """All of it."""
+
+    supervisor: Pool = field(default_factory=Pool)
+    workers: list[Worker] = []
+    totals: Totals = field(default_factory=Totals)
+
+
+def read(text: str) -> PoolReport:
+    """The report in the JSON of /status.
+
+    Raises:
+        OrderFailed: it is not one that this program understands.
+    """
+    try:
+        return json.decode(text, type=PoolReport)
+    except DecodeError as error:
+        raise OrderFailed(
+            f"the status is not one that this program understands ({error}); --json shows it"
+        ) from None
