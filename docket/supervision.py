@@ -4,6 +4,7 @@ docket knows no runtime: whoever keeps worker processes alive hands `Worker.run_
 object of this shape, and calls the worker's own methods (drain, adopt, appoint_steward...).
 """
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,28 @@ from typing import Protocol
 EVERYONE = "everyone"
 #: Blame of an adoption: the death was no task's fault (a host was lost, the supervisor killed it).
 NOBODY = "nobody"
+
+
+class Claimed(Protocol):
+    """What is known of a task by its claim."""
+
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def function(self) -> bytes: ...
+
+
+#: The task that runs here. Set in the context of each run, which the asyncio tasks and the threads
+#: (`asyncio.to_thread`) that it starts inherit.
+claim_here: ContextVar[Claimed] = ContextVar("docket.claim_here")
+
+
+def task_here() -> tuple[str, str] | None:
+    """Key and function of the task that the caller is a part of; None outside of tasks."""
+    claim = claim_here.get(None)
+    if claim is None:
+        return None
+    return claim.key.decode(errors="replace"), claim.function.decode(errors="replace")
 
 
 def blame_for(key: str) -> str:

@@ -1,76 +1,29 @@
-"""Log lines of all processes on one stderr: whole, in order, and never in anyone's way.
+"""The logging of a process: one handler on the root logger, one stream for all of our processes.
 
-A write of more than PIPE_BUF bytes to a pipe may be torn by another process's, so each line is
-written under an fcntl lock on stderr itself. (flock would not do: it belongs to the open file,
-which all our processes share; an fcntl lock belongs to a process.) Writing happens in a thread
-behind a bounded queue: a reader that stopped reading costs lines, which are counted and told of
-when it goes on, and stalls no loop. The nursery, which may have no threads, writes by itself.
+The lines of supervisor, nursery and workers go to one stderr, through the outlet of each process.
+Where user code runs, its own logging configuration is respected as far as it says more than where
+lines go: levels of loggers, handlers to files and services. Handlers to stdout or stderr on the
+root logger are taken off, since each of their lines would come twice. What a dictConfig disabled
+of our loggers (`disable_existing_loggers` is its default) is enabled again.
 """
 
-import contextlib
 import fcntl
-import json
 import logging
 import os
-import queue
+import sys
 import threading
-import time
-import traceback
-from collections.abc import Generator
-from datetime import UTC, datetime
+from collections.abc import Callable
 
-#: Lines that may wait for a slow reader.
-QUEUE_LINES = 10_000
-#: How long the end of a process waits for its last lines to be read.
-FLUSH_SECONDS = 2.0
+from supervisor.log_formats import Speaker, formatter, is_json_object, line_of
+from supervisor.outlet import FLUSH_SECONDS, Outlet, OutletHandler, encoded, write
+from supervisor.plurals import counted
+from supervisor.printed import Change, Printed
 
+STDOUT = 1
 STDERR = 2
 
-_COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
-
-
-class PlainFormatter(logging.Formatter):
-    """`2026-01-02 03:04:05.678 INFO docket.worker: message`, local time."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s")
-        self.datefmt = "%Y-%m-%d %H:%M:%S"
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, pid, message, and exception if any."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "pid": record.process,
-            "message": record.getMessage(),
-        }
-        if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-        return json.dumps(line, ensure_ascii=False, default=str)
-
-
-class RichFormatter(logging.Formatter):
-    """Colours for a terminal, by hand: the library of this name costs every worker 10 MB."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
-        at = time.strftime("%H:%M:%S", time.localtime(record.created))
-        color = _COLORS.get(record.levelname, "0")
-        head = f"\x1b[2m{at}\x1b[0m \x1b[{color}m{record.levelname:<8}\x1b[0m"
-        line = f"{head} {record.getMessage()} \x1b[2m{record.name}\x1b[0m"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
-
-
-def formatter(logging_format: str) -> logging.Formatter:
-    """The formatter of this name: rich, plain or json."""
-    return {"rich": RichFormatter, "json": JsonFormatter}.get(logging_format, PlainFormatter)()
+#: Loggers of ours, by the beginning of their names.
+_OURS = ("docket", "supervisor")
 
 
 def chosen_format(asked: str | None) -> str:
@@ -78,154 +31,189 @@ def chosen_format(asked: str | None) -> str:
     return asked or ("rich" if os.isatty(STDERR) else "plain")
 
 
-class LineWriter(logging.Handler):
-    """Writes each record as one whole piece to a file descriptor that processes share.
+class Logs:
+    """The logging of one process, from `start` to `stop`.
 
     Arguments:
-        fd: usually that of stderr; not closed.
+        level: least level that is logged.
+        logging_format: rich, plain or json.
+        threaded: write from a thread (supervisor, workers) or at once (the nursery, which forks).
+        speaker: who writes.
+        runs_user_code: whether what is printed is taken too.
+        fd: usually that of stderr.
     """
 
-    def __init__(self, fd: int = STDERR) -> None:
-        super().__init__()
-        self._fd = fd
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write now, in this thread."""
-        try:
-            self.write(self.format(record))
-        except Exception:
-            self.handleError(record)
-
-    def write(self, text: str) -> None:
-        """One line (with its traceback, if any), whole."""
-        data = memoryview((text + "\n").encode("utf-8", "backslashreplace"))
-        with _locked(self._fd):
-            while data:
-                data = data[self._write_some(data) :]
-
-    def _write_some(self, data: memoryview) -> int:
-        try:
-            return os.write(self._fd, data)
-        except BlockingIOError:
-            # Whoever made stderr non-blocking (a shell, a parent with a loop) gave it to us so.
-            os.set_blocking(self._fd, True)
-            return 0
-        except OSError:
-            return len(data)  # the reader is gone; there is nobody left to tell
-
-
-@contextlib.contextmanager
-def _locked(fd: int) -> Generator[None]:
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX)
-    except OSError:
-        # stderr is closed, or on a file system without locks: a torn line is better than none.
-        yield
-        return
-    try:
-        yield
-    finally:
-        # Closed while the write waited: the lock went with it.
-        with contextlib.suppress(OSError):
-            fcntl.lockf(fd, fcntl.LOCK_UN)
-
-
-class QueuedWriter(logging.Handler):
-    """Hands records to a thread that writes them; when too many wait, drops and counts them.
-
-    Owns its thread from `start` to `stop`. Formatting is done by the caller: a record's arguments
-    may change after the call.
-    """
-
-    def __init__(self, writer: LineWriter, capacity: int = QUEUE_LINES) -> None:
-        super().__init__()
-        self._writer = writer
-        self._lines: queue.Queue[str | None] = queue.Queue(capacity)
-        self._thread: threading.Thread | None = None
-        self.dropped = 0
-        self._told = 0
-
-    def start(self) -> None:
-        """Begin to write. Twice is fine."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-            self._thread.start()
-
-    def stop(self, timeout_seconds: float = FLUSH_SECONDS) -> None:
-        """Write what waits, for so long at most. Twice is fine."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        with contextlib.suppress(queue.Full):
-            self._lines.put(None, timeout=timeout_seconds)
-            thread.join(timeout_seconds)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue the line, or count it as dropped."""
-        try:
-            self._lines.put_nowait(self.format(record))
-        except queue.Full:
-            self.dropped += 1
-        except Exception:
-            self.handleError(record)
-
-    def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            self._writer.write(line)
-            if self.dropped > self._told:
-                lost, self._told = self.dropped - self._told, self.dropped
-                self._writer.write(f"({lost} log lines were dropped: stderr was not read)")
-
-
-class Logs:
-    """The logging of one process: installed on the root logger, in place of what was there."""
-
-    def __init__(self, level: str, logging_format: str, *, threaded: bool, fd: int = STDERR):
-        self._writer = LineWriter(fd)
-        self._queued = QueuedWriter(self._writer) if threaded else None
-        self._handler: logging.Handler = self._queued or self._writer
-        self._handler.setFormatter(formatter(logging_format))
+    def __init__(
+        self,
+        level: str,
+        logging_format: str,
+        *,
+        threaded: bool,
+        speaker: Speaker | None = None,
+        runs_user_code: bool = False,
+        fd: int = STDERR,
+    ) -> None:
+        form = formatter(logging_format, speaker or Speaker())
+        self._form = form
+        into = _own_descriptors() if runs_user_code and threaded else {STDOUT: STDOUT, STDERR: fd}
+        fd = into[STDERR]
+        self._outlet = Outlet(lambda lost: encoded(_lost(form, lost)), fd)
+        self._threaded = threaded
+        self._handler = OutletHandler(self._outlet, fd)
+        self._handler.setFormatter(form)
         self._level = level
+        self._fd = fd
+        self._is_json = logging_format == "json"
+        changes = {STDERR: _as_records(form)} if self._is_json else {}
+        self._printed = Printed(self._outlet, into, changes) if runs_user_code else None
         self._before: tuple[list[logging.Handler], int] | None = None
+        self._hook_before: Callable[[threading.ExceptHookArgs], object] | None = None
 
     @property
     def dropped(self) -> int:
         """Lines that were not written because nobody read the earlier ones."""
-        return self._queued.dropped if self._queued else 0
+        return self._outlet.dropped
 
     def start(self) -> None:
-        """Take over the root logger."""
+        """Take over the root logger and, where user code runs, what it prints."""
+        global _current
+        _current = self
         root = logging.getLogger()
         self._before = (root.handlers[:], root.level)
-        root.handlers[:] = [self._handler]
+        if self._threaded:
+            self._outlet.start()
+        if self._printed is not None:
+            self._printed.start()
+            logging.captureWarnings(True)
+            self._hook_before, threading.excepthook = threading.excepthook, _thread_failed
+        self.reclaim()
+
+    def reclaim(self) -> None:
+        """After user code was imported: see to it that our lines go on, and come once."""
+        root = logging.getLogger()
+        kept = [each for each in root.handlers if not _is_for_the_streams(each)]
+        root.handlers[:] = [self._handler, *kept]
         root.setLevel(self._level)
-        if self._queued:
-            self._queued.start()
+        for name in list(root.manager.loggerDict):
+            if name.partition(".")[0] in _OURS:
+                logging.getLogger(name).disabled = False
 
     def stop(self) -> None:
-        """Write what waits, and give the root logger back. Twice is fine."""
-        if self._queued:
-            self._queued.stop()
-        if self._before is not None:
-            root = logging.getLogger()
-            root.handlers[:], level = self._before
-            root.setLevel(level)
-            self._before = None
+        """Write what waits, and give back what `start` took. Twice is fine."""
+        if self._printed is not None:
+            self._printed.stop()
+        self._outlet.stop()
+        if self._before is None:
+            return
+        root = logging.getLogger()
+        root.handlers[:], level = self._before
+        root.setLevel(level)
+        self._before = None
+        if self._hook_before is not None:
+            logging.captureWarnings(False)
+            threading.excepthook, self._hook_before = self._hook_before, None
+
+    def last_line(self, reason: str) -> None:
+        """Write the reason of an end, after everything else; in JSON as a record like any other.
+
+        In a thread that is not waited for long: that nobody reads must not keep a program from
+        its end.
+        """
+        line = reason
+        if self._is_json:
+            line = line_of(self._form, "supervisor", logging.CRITICAL, reason)
+        writing = threading.Thread(target=write, args=(self._fd, encoded(line)), daemon=True)
+        writing.start()
+        writing.join(FLUSH_SECONDS)
 
 
-def configure(level: str, logging_format: str | None, *, threaded: bool) -> Logs:
-    """Set up and start the logging of this process.
+def configure(
+    level: str,
+    logging_format: str | None,
+    *,
+    threaded: bool,
+    speaker: Speaker | None = None,
+    runs_user_code: bool = False,
+) -> Logs:
+    """Set up and start the logging of this process; the arguments are those of `Logs`.
 
-    Arguments:
-        level: least level that is logged.
-        logging_format: rich, plain, json, or None for what suits stderr.
-        threaded: write from a thread (supervisor, workers) or at once (the nursery, which forks).
+    A format of None is what suits stderr.
     """
-    logs = Logs(level, chosen_format(logging_format), threaded=threaded)
+    logs = Logs(
+        level,
+        chosen_format(logging_format),
+        threaded=threaded,
+        speaker=speaker,
+        runs_user_code=runs_user_code,
+    )
     logs.start()
     return logs
 
 
-def last_line(text: str, fd: int = STDERR) -> None:
-    """Write the reason of an end, after everything else and past any queue."""
-    LineWriter(fd).write(text)
+def dropped_lines() -> int:
+    """Lines that this process has not written because nobody read the earlier ones."""
+    return 0 if _current is None else _current.dropped
+
+
+#: The last that was started: logging is a matter of the process, and so is this.
+_current: Logs | None = None
+
+
+def _lost(form: logging.Formatter, lines: int) -> str:
+    told = f"{counted(lines, 'log line')} dropped: stderr was not read"
+    return line_of(form, "supervisor.logs", logging.WARNING, told)
+
+
+def _own_descriptors() -> dict[int, int]:
+    """By descriptor of a standard stream, another one for the same, which user code does not know.
+
+    What is opened after a task has closed stderr gets its number, and log lines written into a
+    connection would be taken for commands.
+    """
+    return {fd: _duplicate(fd) for fd in (STDOUT, STDERR)}
+
+
+def _duplicate(fd: int) -> int:
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STDERR + 1)
+    except OSError:
+        return fd  # an import closed it: there is nobody to tell
+
+
+def _as_records(form: logging.Formatter) -> Change:
+    """What is printed to a stream of JSON becomes JSON, unless it is so already."""
+
+    def change(line: bytes) -> bytes:
+        text = line.decode("utf-8", "backslashreplace")
+        if is_json_object(text):
+            return line
+        return encoded(line_of(form, "stderr", logging.WARNING, text)).removesuffix(b"\n")
+
+    return change
+
+
+def _is_for_the_streams(handler: logging.Handler) -> bool:
+    """Whether it writes to stdout or stderr: ours (inherited by fork too), a StreamHandler, or a
+    handler of rich, which has its stream in a console."""
+    if isinstance(handler, OutletHandler):
+        return True
+    stream = getattr(handler, "stream", None) or getattr(
+        getattr(handler, "console", None), "file", None
+    )
+    if stream is None:
+        return False
+    if stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        return True
+    try:
+        return stream.fileno() in (1, STDERR)
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """One record, rather than the lines of a traceback one by one."""
+    if failed.exc_type is SystemExit:
+        return
+    name = failed.thread.name if failed.thread is not None else "(unknown)"
+    error = failed.exc_value
+    logging.getLogger("threading").error("Thread %r ended by an exception", name, exc_info=error)

@@ -44,6 +44,7 @@ from supervisor import excerpts, fork_safety, loading, logs, newborn, quiet_sign
 from supervisor.brood import Brood
 from supervisor.fork_safety import Verdict
 from supervisor.loading import CannotLoad
+from supervisor.log_formats import Speaker
 from supervisor.newborn import Berth, Newborn
 from supervisor.orphan_watch import END_SECONDS
 
@@ -269,12 +270,19 @@ def _enter_and_import(settings: Settings) -> Verdict:
     if settings.lifeline is not None:
         # Workers hold it too, by fork; the subprocesses of tasks must not.
         os.set_inheritable(settings.lifeline, False)
-    logs.configure(settings.worker.logging_level, settings.worker.logging_format, threaded=False)
+    written = logs.configure(
+        settings.worker.logging_level,
+        settings.worker.logging_format,
+        threaded=False,
+        speaker=Speaker("nursery"),
+        runs_user_code=True,
+    )
     loading.enter(settings.cwd, settings.tasks)
     if not settings.preload:
         return Verdict()
     before = fork_safety.look()
     loading.load(loading.paths_of(settings))
+    written.reclaim()
     return fork_safety.judge(before, fork_safety.look())
 
 

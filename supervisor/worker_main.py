@@ -16,6 +16,7 @@ from typing import Any, Final
 import uvloop
 
 from docket.docket import Docket
+from docket.supervision import task_here
 from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Fault, Hello, ToWorker
@@ -23,6 +24,7 @@ from supervisor import excerpts, loading, logs, newborn, quiet_signals
 from supervisor.keeper_pipe import KeeperPipe
 from supervisor.link import Link
 from supervisor.loading import CannotLoad
+from supervisor.log_formats import Speaker
 from supervisor.newborn import Berth
 from supervisor.orphan_watch import END_SECONDS, OrphanWatch
 
@@ -40,12 +42,17 @@ def main(berth: Berth) -> int:
     """
     settings = berth.settings.worker
     logging_to_stderr = logs.configure(
-        settings.logging_level, settings.logging_format, threaded=True
+        settings.logging_level,
+        settings.logging_format,
+        threaded=True,
+        speaker=Speaker(f"worker {berth.slot}", berth.slot, task_here),
+        runs_user_code=True,
     )
     allowed_seconds = settings.drain_timeout_seconds + END_SECONDS
     # Before the import of the tasks: that may hang as well as a loop may.
     OrphanWatch(berth.keeper, allowed_seconds).start()
     fault = None if berth.settings.preload else _import_tasks(berth)
+    logging_to_stderr.reclaim()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
         status = runner.run(_serve(berth, fault))

@@ -40,7 +40,7 @@ from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
 from docket.services.unknown_tasks import UnknownTasks
 from docket.store.records import Claim
-from docket.supervision import Supervision
+from docket.supervision import Supervision, claim_here
 from docket.telemetry import context_of, tracer
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ class Executor:
 
     async def _run(self, run: Run) -> None:
         run.begun = True
+        claim_here.set(run.claim)  # in a context of its own: every asyncio task has one
         if self._tracer is None:
             outcome = await self._outcome(run)
         else:

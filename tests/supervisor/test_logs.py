@@ -1,28 +1,30 @@
-"""Log lines: whole, never in anyone's way, and in the format that was asked for."""
+"""The logging of a process: what it takes over, what it leaves, and what it gives back."""
+# ruff: noqa: T201 - to print is what is tested
 
+import contextlib
 import fcntl
+import io
 import json
 import logging
+import logging.config
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.logging import RichHandler
 
-from supervisor.logs import (
-    JsonFormatter,
-    LineWriter,
-    Logs,
-    PlainFormatter,
-    QueuedWriter,
-    RichFormatter,
-    chosen_format,
-    configure,
-    formatter,
-    last_line,
-)
+from supervisor import logs
+from supervisor.log_formats import Speaker
+from supervisor.logs import Logs, chosen_format, configure
 from tests.support.processes import Pipe, fork
+
+WORKER = Speaker("worker 3", 3)
 
 
 @pytest.fixture
@@ -32,37 +34,52 @@ def pipe() -> Iterator[Pipe]:
     made.close()
 
 
-def record(message: str = "hello %s", *, error: bool = False) -> logging.LogRecord:
-    exc_info = None
-    if error:
-        try:
-            raise ValueError("wrong")
-        except ValueError:
-            exc_info = sys.exc_info()
-    args = ("you",) if "%s" in message else ()
-    return logging.LogRecord("docket.worker", logging.INFO, "f", 1, message, args, exc_info)
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, whose handlers and level are what they were afterwards."""
+    found = logging.getLogger()
+    handlers, level = found.handlers[:], found.level
+    yield found
+    found.handlers[:] = handlers
+    found.setLevel(level)
 
 
-def test_a_plain_line_has_time_level_logger_and_message() -> None:
-    line = PlainFormatter().format(record())
-    assert line.endswith(" INFO docket.worker: hello you")
-
-
-def test_a_json_line_is_one_object() -> None:
-    told = json.loads(JsonFormatter().format(record(error=True)))
-    assert (told["level"], told["logger"], told["message"]) == (
+@contextlib.contextmanager
+def logging_to(
+    pipe: Pipe, logging_format: str = "plain", *, threaded: bool = True, printed: bool = False
+) -> Iterator[Logs]:
+    made = Logs(
         "INFO",
-        "docket.worker",
-        "hello you",
+        logging_format,
+        threaded=threaded,
+        speaker=WORKER,
+        runs_user_code=printed,
+        fd=pipe.write,
     )
-    assert told["exception"].endswith("ValueError: wrong")
-    assert told["time"].endswith("+00:00")
-    assert "exception" not in json.loads(JsonFormatter().format(record()))
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
 
 
-def test_a_rich_line_is_coloured_and_has_its_traceback() -> None:
-    assert "\x1b[34mINFO" in RichFormatter().format(record())
-    assert "ValueError: wrong" in RichFormatter().format(record(error=True))
+def as_worker(pipe: Pipe, work: Callable[[], None], logging_format: str = "plain") -> str:
+    """What a process writes to stdout and stderr that logs as a worker does while it works."""
+    if (pid := fork()) == 0:
+        os.dup2(pipe.write, 1)
+        os.dup2(pipe.write, 2)
+        made = Logs("INFO", logging_format, threaded=True, speaker=WORKER, runs_user_code=True)
+        made.start()
+        try:
+            work()
+        finally:
+            made.stop()
+            os._exit(0)
+    pipe.close_write()
+    with os.fdopen(os.dup(pipe.read), "rb") as stream:
+        said = stream.read().decode()
+    os.waitpid(pid, 0)
+    return said
 
 
 def test_the_format_follows_stderr_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,121 +88,213 @@ def test_the_format_follows_stderr_unless_it_is_asked_for(monkeypatch: pytest.Mo
     assert chosen_format("json") == "json"
     monkeypatch.setattr(os, "isatty", lambda fd: False)
     assert chosen_format(None) == "plain"
-    assert isinstance(formatter("json"), JsonFormatter)
-    assert isinstance(formatter("plain"), PlainFormatter)
-
-
-def test_lines_of_many_processes_are_not_torn(pipe: Pipe) -> None:
-    children = 4
-    for number in range(children):
-        if (pid := fork()) == 0:
-            writer = LineWriter(pipe.write)
-            for _ in range(20):
-                writer.write(str(number) * 8000)
-            os._exit(0)
-        assert pid
-    pipe.close_write()
-    with os.fdopen(os.dup(pipe.read), "rb") as stream:
-        lines = stream.read().splitlines()
-    for _ in range(children):
-        os.wait()
-    assert len(lines) == children * 20
-    assert all(len(set(line)) == 1 and len(line) == 8000 for line in lines)
-
-
-def test_a_descriptor_that_does_not_block_is_written_whole(pipe: Pipe) -> None:
-    os.set_blocking(pipe.write, False)
-    text = "x" * 200_000
-    got: list[bytes] = []
-
-    def read_all() -> None:
-        while sum(map(len, got)) < len(text) + 1:
-            got.append(os.read(pipe.read, 65536))
-
-    reader = threading.Thread(target=read_all)
-    reader.start()
-    LineWriter(pipe.write).write(text)
-    reader.join(10)
-    assert b"".join(got) == text.encode() + b"\n"
-
-
-def test_a_reader_that_is_gone_raises_nothing(pipe: Pipe) -> None:
-    pipe.close_read()
-    LineWriter(pipe.write).write("nobody reads this")
-
-
-def test_a_descriptor_that_is_closed_raises_nothing(pipe: Pipe) -> None:
-    writer = LineWriter(pipe.write)
-    pipe.close_write()
-    writer.write("nobody reads this")
-
-
-def test_a_descriptor_that_is_closed_during_the_write_raises_nothing(
-    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = os.write
-
-    def write_and_close(fd: int, data: bytes) -> int:
-        written = write(fd, data)
-        pipe.close_write()
-        return written
-
-    monkeypatch.setattr(os, "write", write_and_close)
-    LineWriter(pipe.write).write("the last line")
-    assert os.read(pipe.read, 100) == b"the last line\n"
-
-
-def test_a_reader_that_stopped_costs_lines_and_stalls_nobody(pipe: Pipe) -> None:
-    fcntl.fcntl(pipe.write, fcntl.F_SETPIPE_SZ, 4096)
-    queued = QueuedWriter(LineWriter(pipe.write), capacity=10)
-    queued.start()
-    queued.start()
-    for _ in range(200):
-        queued.handle(record("x" * 1000))
-    assert queued.dropped > 100
-    queued.stop(timeout_seconds=0.05)
-    got = b""
-    while b"lines were dropped" not in got:
-        got += os.read(pipe.read, 65536)
-    assert b"log lines were dropped: stderr was not read" in got
 
 
 def test_what_waits_is_written_before_the_end(pipe: Pipe) -> None:
-    logs = Logs("INFO", "plain", threaded=True, fd=pipe.write)
     before = logging.getLogger().handlers[:]
-    logs.start()
-    for number in range(100):
-        logging.getLogger("docket.test").info("line %d", number)
-    logs.stop()
-    logs.stop()
+    with logging_to(pipe) as made:
+        for number in range(100):
+            logging.getLogger("docket.test").info("line %d", number)
+    made.stop()
     assert logging.getLogger().handlers == before
-    assert logs.dropped == 0
-    assert os.read(pipe.read, 1 << 20).count(b"\n") == 100
+    assert made.dropped == 0
+    said = os.read(pipe.read, 1 << 20).decode()
+    assert said.count("\n") == 100
+    assert "[worker 3] docket.test: line 99\n" in said
 
 
 def test_the_nursery_writes_without_a_thread(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
     before = threading.active_count()
-    logs = configure("WARNING", "plain", threaded=False)
+    made = configure("WARNING", "plain", threaded=False)
     logging.getLogger("docket.test").warning("from the nursery")
     logging.getLogger("docket.test").info("below the level")
     assert threading.active_count() == before
-    logs.stop()
-    assert logs.dropped == 0
-    last_line("the reason")
+    made.stop()
+    assert logs.dropped_lines() == 0
+    made.last_line("the reason")
     err = capfd.readouterr().err
     assert "from the nursery" in err
     assert "below the level" not in err
-    assert err.endswith("the reason\n")
+    assert err.endswith("\nthe reason\n")
 
 
-@pytest.mark.parametrize("threaded", [True, False])
-def test_a_message_that_cannot_be_formatted_is_reported_and_passed_over(
-    pipe: Pipe, threaded: bool, capsys: pytest.CaptureFixture[str]
+def test_the_last_line_is_a_record_where_lines_are_json(pipe: Pipe) -> None:
+    with logging_to(pipe, "json") as made:
+        pass
+    made.last_line("docket-supervisor: it gave up")
+    told = json.loads(os.read(pipe.read, 1000))
+    assert (told["level"], told["message"]) == ("CRITICAL", "docket-supervisor: it gave up")
+
+
+def test_a_last_line_that_nobody_reads_delays_the_end_for_a_moment_only(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logs = Logs("INFO", "plain", threaded=threaded, fd=pipe.write)
-    logs.start()
-    try:
-        logging.getLogger("docket.test").info("%d apples", "many")
-    finally:
-        logs.stop()
-    assert "Logging error" in capsys.readouterr().err
+    fcntl.fcntl(pipe.write, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(pipe.write, b"x" * 4096)
+    monkeypatch.setattr(logs, "FLUSH_SECONDS", 0.05)
+    with logging_to(pipe) as made:
+        pass
+    made.last_line("the reason")
+    os.read(pipe.read, 4096)
+    assert os.read(pipe.read, 100) == b"the reason\n"
+
+
+def test_lost_lines_are_told_in_the_format_of_the_others_and_counted_for_the_process(
+    pipe: Pipe,
+) -> None:
+    fcntl.fcntl(pipe.write, fcntl.F_SETPIPE_SZ, 4096)
+    read: list[dict[str, Any]] = []
+
+    def read_all() -> None:
+        with os.fdopen(os.dup(pipe.read), "rb") as stream:
+            read.extend(json.loads(line) for line in stream)
+
+    with logging_to(pipe, "json") as made:
+        for _ in range(11_000):
+            logging.getLogger("docket.test").info("x" * 1000)
+        assert logs.dropped_lines() == made.dropped > 0
+        reader = threading.Thread(target=read_all)
+        reader.start()
+    pipe.close_write()
+    reader.join(10)
+    notices = [line for line in read if line["message"].endswith("stderr was not read")]
+    assert [line["message"].split()[0] for line in notices] == [str(made.dropped)]
+    assert len(read) == 11_000 - made.dropped + 1
+    assert {line["worker"] for line in read} == {3}
+
+
+def test_handlers_to_files_and_services_stay_beside_ours(
+    pipe: Pipe, root: logging.Logger, tmp_path: Path
+) -> None:
+    to_file = logging.FileHandler(tmp_path / "log")
+    to_service = logging.NullHandler()
+    root.handlers[:] = [to_file, to_service]
+    with logging_to(pipe):
+        logging.getLogger("orders").info("shipped")
+    to_file.close()
+    assert os.read(pipe.read, 1000).endswith(b"orders: shipped\n")
+    assert (tmp_path / "log").read_text() == "shipped\n"
+    assert root.handlers == [to_file, to_service]
+
+
+def test_handlers_to_stdout_and_stderr_are_taken_off_since_lines_would_come_twice(
+    pipe: Pipe, root: logging.Logger
+) -> None:
+    with os.fdopen(os.dup(2), "w") as other, Path(os.devnull).open("w") as elsewhere:
+        on_two = io.TextIOWrapper(io.FileIO(2, "w", closefd=False))
+        root.handlers[:] = [
+            logging.StreamHandler(),
+            logging.StreamHandler(sys.stdout),
+            logging.StreamHandler(on_two),
+            RichHandler(console=Console(stderr=True)),
+            logging.StreamHandler(io.StringIO()),
+            logging.StreamHandler(elsewhere),
+            logging.StreamHandler(other),
+        ]
+        last_three = root.handlers[-3:]
+        with logging_to(pipe):
+            assert root.handlers[1:] == last_three
+
+
+def test_what_a_module_configures_at_its_import_is_put_right_by_a_reclaim(
+    pipe: Pipe, root: logging.Logger, tmp_path: Path
+) -> None:
+    ours = logging.getLogger("docket.test")
+    with logging_to(pipe) as made:
+        logging.config.dictConfig(
+            {
+                "version": 1,
+                "handlers": {
+                    "screen": {"class": "logging.StreamHandler"},
+                    "file": {"class": "logging.FileHandler", "filename": str(tmp_path / "log")},
+                },
+                "loggers": {"orders": {"level": "ERROR"}},
+                "root": {"level": "ERROR", "handlers": ["screen", "file"]},
+            }
+        )
+        assert ours.disabled
+        made.reclaim()
+        ours.info("ours")
+        logging.getLogger("orders").info("below the level of its own")
+        logging.getLogger("orders").error("theirs")
+        logging.getLogger("basket").info("any other")
+        root.handlers[1].close()
+    lines = os.read(pipe.read, 1 << 16).decode().splitlines()
+    assert [line.partition("] ")[2] for line in lines] == [
+        "docket.test: ours",
+        "orders: theirs",
+        "basket: any other",
+    ]
+    assert (tmp_path / "log").read_text().splitlines() == ["ours", "theirs", "any other"]
+
+
+def test_prints_and_warnings_and_failed_threads_are_whole_lines_of_the_process(pipe: Pipe) -> None:
+    def work() -> None:
+        print("on stdout")
+        print("on", "stderr", file=sys.stderr)
+        print("without an end", end="", file=sys.stderr)
+        warnings.warn("be careful", stacklevel=1)
+        thread = threading.Thread(target=lambda: 1 / 0, name="t-1")
+        thread.start()
+        thread.join()
+        ends = threading.Thread(target=sys.exit)
+        ends.start()
+        ends.join()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        said = as_worker(pipe, work)
+    lines = said.splitlines()
+    assert lines[:2] == ["on stdout", "on stderr"]
+    assert "UserWarning: be careful" in said
+    assert "WARNING [worker 3] py.warnings: " in said
+    assert "ERROR [worker 3] threading: Thread 't-1' ended by an exception" in said
+    assert "ZeroDivisionError" in said
+    assert "SystemExit" not in said
+    assert lines[-1] == "without an end"
+
+
+def test_what_is_printed_to_a_stderr_of_json_is_json_and_stdout_stays_as_it_is(pipe: Pipe) -> None:
+    def work() -> None:
+        print("on stderr", file=sys.stderr)
+        print('{"structured": true}', file=sys.stderr)
+        print("on stdout")
+
+    lines = as_worker(pipe, work, "json").splitlines()
+    told = json.loads(lines[0])
+    assert (told["logger"], told["message"], told["worker"]) == ("stderr", "on stderr", 3)
+    assert lines[1:] == ['{"structured": true}', "on stdout"]
+
+
+def test_a_process_whose_user_code_closes_its_streams_goes_on_to_log(pipe: Pipe) -> None:
+    def work() -> None:
+        os.close(1)
+        os.close(2)
+        print("printed")
+        logging.getLogger("docket.test").info("logged")
+
+    lines = as_worker(pipe, work).splitlines()
+    assert lines[0] == "printed"
+    assert lines[1].endswith("docket.test: logged")
+
+
+def test_a_process_that_has_no_streams_logs_to_nobody(pipe: Pipe) -> None:
+    if (pid := fork()) == 0:
+        os.close(1)
+        os.close(2)
+        made = Logs("INFO", "plain", threaded=True, runs_user_code=True)
+        made.start()
+        logging.getLogger("docket.test").info("logged")
+        made.stop()
+        os._exit(made.dropped)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+def test_the_streams_are_given_back(pipe: Pipe) -> None:
+    before = (sys.stdout, sys.stderr, threading.excepthook)
+    with logging_to(pipe, threaded=False, printed=True):
+        assert sys.stderr is not before[1]
+        assert sys.stderr.fileno() == 2
+        print("printed by the test", file=sys.stderr)
+    assert (sys.stdout, sys.stderr, threading.excepthook) == before
+    assert os.read(pipe.read, 100) == b"printed by the test\n"

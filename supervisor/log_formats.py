@@ -1,0 +1,156 @@
+"""How a log record becomes a line: rich, plain or json, and who says it (pure, but for the clock).
+
+A line of a worker names the worker and, inside a task, the task. That is asked for while a line is
+formatted, so a record below the enabled level costs nothing for it.
+"""
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+_COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+
+#: Characters of a key in a line that people read; in JSON it is whole.
+KEY_SHOWN = 80
+
+#: What every record has; anything else was given by the caller as `extra`.
+_OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def nowhere() -> tuple[str, str] | None:
+    """The whereabouts of a process that runs no tasks."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Which process writes, and how to ask it what it is in.
+
+    Arguments:
+        name: for people: `worker 3`; empty for the supervisor, whose lines name nobody.
+        worker: the slot, for programs; None in a process that is not a worker.
+        task: key and function of the task that the caller is in, None outside of tasks.
+    """
+
+    name: str = ""
+    worker: int | None = None
+    task: Callable[[], tuple[str, str] | None] = nowhere
+
+    def shown(self) -> str:
+        """`[worker 3 order-17] `, or nothing, to stand in a line."""
+        where = self.task()
+        words = [self.name] if self.name else []
+        if where is not None:
+            # A key may hold anything; a line end in it would make two lines of one.
+            words.append(" ".join(where[0].split())[:KEY_SHOWN])
+        return f"[{' '.join(words)}] " if words else ""
+
+
+class PlainFormatter(logging.Formatter):
+    """`2026-01-02 03:04:05.678 INFO [worker 3 order-17] docket.worker: message`, local time."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        super().__init__("%(asctime)s", "%Y-%m-%d %H:%M:%S")
+        self._speaker = speaker
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line without a traceback."""
+        at = f"{record.asctime}.{int(record.msecs):03d}"
+        who = self._speaker.shown()
+        return f"{at} {record.levelname} {who}{record.name}: {record.message}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, pid, worker, task (its key), function,
+    message, exception, stack, and what the caller gave as `extra`; what is not known is left out.
+    """
+
+    def __init__(self, speaker: Speaker) -> None:
+        super().__init__()
+        self._speaker = speaker
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "pid": record.process,
+        }
+        if self._speaker.worker is not None:
+            line["worker"] = self._speaker.worker
+        where = self._speaker.task()
+        if where is not None:
+            line["task"], line["function"] = where
+        line["message"] = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        elif record.exc_text:
+            line["exception"] = record.exc_text
+        if record.stack_info:
+            line["stack"] = record.stack_info
+        for name, value in vars(record).items():
+            if name not in _OF_EVERY_RECORD:
+                # What we know of the worker and the task is not overwritten.
+                line.setdefault(name, _as_json(value))
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _as_json(value: object) -> object:
+    """The value, or its text where JSON cannot have it: NaN, keys that are no names, a cycle."""
+    try:
+        json.dumps(value, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+    return value
+
+
+class RichFormatter(logging.Formatter):
+    """Colours for a terminal, by hand: the library of this name costs every worker 10 MB."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        super().__init__()
+        self._speaker = speaker
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        color = _COLORS.get(record.levelname, "0")
+        head = f"\x1b[2m{at}\x1b[0m \x1b[{color}m{record.levelname:<8}\x1b[0m"
+        who = self._speaker.shown()
+        if who:
+            head += f" \x1b[36m{who.rstrip()}\x1b[0m"
+        line = f"{head} {record.getMessage()} \x1b[2m{record.name}\x1b[0m"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        if record.stack_info:
+            line += "\n" + self.formatStack(record.stack_info)
+        return line
+
+
+def formatter(logging_format: str, speaker: Speaker) -> logging.Formatter:
+    """The formatter of this name: rich, plain or json."""
+    if logging_format == "json":
+        return JsonFormatter(speaker)
+    return RichFormatter(speaker) if logging_format == "rich" else PlainFormatter(speaker)
+
+
+def line_of(form: logging.Formatter, logger: str, level: int, message: str) -> str:
+    """A line that no logger was asked for."""
+    record = logging.LogRecord(logger, level, "", 0, "%s", (message,), None)
+    return form.format(record)
+
+
+def is_json_object(text: str) -> bool:
+    """Whether a line is one JSON object already, as structured loggers of users print it."""
+    if not text.startswith("{"):
+        return False
+    try:
+        return isinstance(cast(object, json.loads(text)), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,259 @@
+"""The way out of a process for its lines: whole, in order, and never in anyone's way.
+
+A write of more than PIPE_BUF bytes to a pipe may be torn by another process's, so each piece is
+written under an fcntl lock on the descriptor itself. (flock would not do: it belongs to the open
+file, which all our processes share; an fcntl lock belongs to a process.) Writing happens in a
+thread behind a bounded queue: a reader that stopped reading costs lines, which are counted and told
+of when it goes on, and stalls no loop. A process that may have no threads (the nursery, a fork that
+a task made) writes by itself and waits a moment at most.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import select
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+#: What may wait for a slow reader, in each process: lines, and bytes of them.
+QUEUE_LINES = 10_000
+QUEUE_BYTES = 8 << 20
+#: How long the end of a process waits for its last lines to be read.
+FLUSH_SECONDS = 2.0
+#: How long a process without a writing thread waits for its reader, until it takes that one for
+#: gone; from then on, not at all until the reader reads again.
+PATIENCE_SECONDS = 1.0
+#: Bytes written at once, of as many lines as there are: one lock and one call for all of them.
+BATCH_BYTES = 64 * 1024
+
+#: fcntl has no lock that waits for a limited time, so a limited wait has to ask again.
+_LOCK_RETRY_SECONDS = 0.005
+
+
+def write(fd: int, data: bytes, patience_seconds: float | None = None) -> bool:
+    """Write all of `data` in one piece; whether that was possible.
+
+    Arguments:
+        fd: may be blocking or not, closed, or without a reader.
+        data: whole lines.
+        patience_seconds: how long to wait for the reader; None: for ever. If it is over in the
+            middle of a long piece, the rest is lost.
+    """
+    deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
+    with _locked(fd, deadline) as free:
+        return free and _write_all(fd, memoryview(data), deadline)
+
+
+def _write_all(fd: int, data: memoryview, deadline: float | None) -> bool:
+    # What poll has said to have room for takes this much without blocking.
+    most = len(data) if deadline is None else select.PIPE_BUF
+    poller = select.poll()
+    while data:
+        try:
+            poller.register(fd, select.POLLOUT)
+            if not poller.poll(_milliseconds_until(deadline)):
+                return False
+            data = data[os.write(fd, data[:most]) :]
+        except BlockingIOError:
+            continue  # stderr was given to us non-blocking, and another process was faster
+        except (OSError, ValueError):
+            return False  # closed, or the reader is gone
+    return True
+
+
+def _milliseconds_until(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+
+
+@contextlib.contextmanager
+def _locked(fd: int, deadline: float | None) -> Generator[bool]:
+    try:
+        held = _lock(fd, deadline)
+    except (OSError, ValueError):
+        # Closed, or on a file system without locks: a torn line is better than none.
+        yield True
+        return
+    try:
+        yield held
+    finally:
+        # Closed while the write waited: the lock went with it.
+        with contextlib.suppress(OSError):
+            fcntl.lockf(fd, fcntl.LOCK_UN)
+
+
+def _lock(fd: int, deadline: float | None) -> bool:
+    if deadline is None:
+        fcntl.lockf(fd, fcntl.LOCK_EX)
+        return True
+    while True:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOCK_RETRY_SECONDS)
+        else:
+            return True
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What is not written yet, and who writes it."""
+
+    pieces: deque[tuple[int, bytes]] = field(default_factory=deque[tuple[int, bytes]])
+    bytes: int = 0
+    #: Reentrant: a signal handler, or a destructor, may print in the middle of a print.
+    changed: threading.Condition = field(
+        default_factory=lambda: threading.Condition(threading.RLock())
+    )
+    thread: threading.Thread | None = None
+
+
+class Outlet:
+    """What all of a process's lines go through. Owns its thread from `start` to `stop`.
+
+    Arguments:
+        notice: makes the line that tells how many lines were lost, as bytes with its end.
+        fd: where that line goes.
+        capacity: lines that may wait.
+        capacity_bytes: bytes that may wait; a single longer line is let through.
+    """
+
+    def __init__(
+        self,
+        notice: Callable[[int], bytes],
+        fd: int,
+        capacity: int = QUEUE_LINES,
+        capacity_bytes: int = QUEUE_BYTES,
+    ) -> None:
+        self._notice = notice
+        self._fd = fd
+        self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
+        self._waiting = _Waiting()
+        self._patience_seconds = PATIENCE_SECONDS
+        #: Lines that were not written, because nobody read the earlier ones or the reader is gone.
+        self.dropped = 0
+        self._told = 0
+        _outlets.add(self)
+
+    @property
+    def queues(self) -> bool:
+        """Whether a thread writes what is put here."""
+        return self._waiting.thread is not None
+
+    def start(self) -> None:
+        """Write in a thread from now on. Twice is fine."""
+        if self._waiting.thread is None:
+            thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+            self._waiting.thread = thread
+            thread.start()
+
+    def stop(self, timeout_seconds: float = FLUSH_SECONDS) -> None:
+        """Write what waits, for so long at most; what comes later is written at once.
+
+        Twice is fine.
+        """
+        waiting = self._waiting
+        with waiting.changed:
+            thread, waiting.thread = waiting.thread, None
+            waiting.changed.notify_all()
+        if thread is not None:
+            thread.join(timeout_seconds)
+
+    def put(self, fd: int, data: bytes) -> None:
+        """Have `data`, whole lines, written to `fd`; or count it as dropped."""
+        waiting = self._waiting
+        with waiting.changed:
+            if waiting.thread is not None:
+                self._queue(waiting, fd, data)
+                return
+        if not write(fd, data, self._patience_seconds):
+            self.dropped += 1
+            self._patience_seconds = 0.0
+        else:
+            self._patience_seconds = PATIENCE_SECONDS
+
+    def _queue(self, waiting: _Waiting, fd: int, data: bytes) -> None:
+        full = waiting.bytes + len(data) > self._capacity_bytes and waiting.pieces
+        if full or len(waiting.pieces) >= self._capacity:
+            self.dropped += 1
+            return
+        waiting.pieces.append((fd, data))
+        waiting.bytes += len(data)
+        waiting.changed.notify()
+
+    def _run(self) -> None:
+        waiting = self._waiting
+        while (batch := self._next(waiting)) is not None:
+            fd, lines = batch
+            if not write(fd, b"".join(lines)):
+                with waiting.changed:
+                    self.dropped += len(lines)
+            elif self.dropped > self._told:
+                lost, self._told = self.dropped - self._told, self.dropped
+                write(self._fd, self._notice(lost))
+
+    def _next(self, waiting: _Waiting) -> tuple[int, list[bytes]] | None:
+        """The oldest lines for one descriptor; None when all is written and none will come."""
+        with waiting.changed:
+            while not waiting.pieces:
+                if waiting.thread is None:
+                    return None
+                waiting.changed.wait()
+            fd, first = waiting.pieces.popleft()
+            batch, size = [first], len(first)
+            while waiting.pieces and waiting.pieces[0][0] == fd and size < BATCH_BYTES:
+                batch.append(waiting.pieces.popleft()[1])
+                size += len(batch[-1])
+            waiting.bytes -= size
+            return fd, batch
+
+    def forked(self) -> None:
+        """In a fork: the thread is not here, and what waits is the parent's to write."""
+        self._waiting = _Waiting()
+
+
+_outlets: weakref.WeakSet[Outlet] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for each in list(_outlets):
+        each.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+class OutletHandler(logging.Handler):
+    """Puts each record as one line into an outlet.
+
+    Formatting is done by the caller: a record's arguments may change after the call, and where it
+    is called from is told in the line.
+
+    Arguments:
+        outlet: takes the lines.
+        fd: usually that of stderr.
+    """
+
+    def __init__(self, outlet: Outlet, fd: int) -> None:
+        super().__init__()
+        self._outlet = outlet
+        self._fd = fd
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the line, or write it where there is no thread."""
+        try:
+            self._outlet.put(self._fd, encoded(self.format(record)))
+        except Exception:
+            self.handleError(record)
+
+
+def encoded(line: str) -> bytes:
+    """The line with its end, as it is written; what has no UTF-8 is escaped."""
+    return (line + "\n").encode("utf-8", "backslashreplace")

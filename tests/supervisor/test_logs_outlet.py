@@ -1,0 +1,240 @@
+"""Lines leave a process whole and in order, and whoever does not read them stops nobody."""
+
+import fcntl
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from supervisor import outlet
+from supervisor.outlet import Outlet, OutletHandler, encoded, write
+from tests.support.processes import Pipe, fork
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe(*os.pipe())
+    yield made
+    made.close()
+
+
+def small(pipe: Pipe) -> None:
+    fcntl.fcntl(pipe.write, fcntl.F_SETPIPE_SZ, 4096)
+
+
+def fill(pipe: Pipe) -> None:
+    """So that not a byte more fits."""
+    small(pipe)
+    os.write(pipe.write, b"x" * 4095 + b"\n")
+
+
+def notice(lost: int) -> bytes:
+    return b"lost %d\n" % lost
+
+
+def read_until(pipe: Pipe, pattern: bytes) -> bytes:
+    got = b""
+    while not re.search(pattern, got):
+        got += os.read(pipe.read, 65536)
+    return got
+
+
+def test_lines_of_many_processes_are_not_torn(pipe: Pipe) -> None:
+    children = 4
+    for number in range(children):
+        if (pid := fork()) == 0:
+            for _ in range(20):
+                write(pipe.write, encoded(str(number) * 8000))
+            os._exit(0)
+        assert pid
+    pipe.close_write()
+    with os.fdopen(os.dup(pipe.read), "rb") as stream:
+        lines = stream.read().splitlines()
+    for _ in range(children):
+        os.wait()
+    assert len(lines) == children * 20
+    assert all(len(set(line)) == 1 and len(line) == 8000 for line in lines)
+
+
+@pytest.mark.parametrize("patience_seconds", [None, 30.0])
+def test_a_descriptor_that_does_not_block_is_written_whole_and_left_so(
+    pipe: Pipe, patience_seconds: float | None
+) -> None:
+    os.set_blocking(pipe.write, False)
+    data = b"x" * 200_000
+    got: list[bytes] = []
+
+    def read_all() -> None:
+        while sum(map(len, got)) < len(data):
+            got.append(os.read(pipe.read, 65536))
+
+    reader = threading.Thread(target=read_all)
+    reader.start()
+    assert write(pipe.write, data, patience_seconds)
+    reader.join(10)
+    assert b"".join(got) == data
+    assert not os.get_blocking(pipe.write)
+
+
+def test_another_writer_that_was_faster_is_waited_for(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refused = os.write, [True]
+
+    def write_later(fd: int, data: bytes) -> int:
+        if refused.pop() if refused else False:
+            raise BlockingIOError
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", write_later)
+    assert write(pipe.write, b"line\n")
+    assert os.read(pipe.read, 100) == b"line\n"
+
+
+def test_a_reader_that_is_gone_raises_nothing(pipe: Pipe) -> None:
+    pipe.close_read()
+    assert not write(pipe.write, b"nobody reads this\n")
+
+
+def test_a_descriptor_that_is_closed_raises_nothing(pipe: Pipe) -> None:
+    fd = pipe.write
+    pipe.close_write()
+    assert not write(fd, b"nobody reads this\n")
+    assert not write(-1, b"nor this\n", 0.0)
+
+
+def test_a_descriptor_that_is_closed_during_the_write_raises_nothing(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+
+    def write_and_close(fd: int, data: bytes) -> int:
+        written = real(fd, data)
+        pipe.close_write()
+        return written
+
+    monkeypatch.setattr(os, "write", write_and_close)
+    assert write(pipe.write, b"the last line\n")
+    assert os.read(pipe.read, 100) == b"the last line\n"
+
+
+def test_a_reader_that_stopped_is_waited_for_no_longer_than_told(pipe: Pipe) -> None:
+    fill(pipe)
+    assert not write(pipe.write, b"too much\n", 0.0)
+    assert not write(pipe.write, b"too much\n", 0.05)
+    os.read(pipe.read, 4096)
+    assert write(pipe.write, b"now\n", 0.0)
+
+
+def test_a_lock_that_another_process_holds_is_waited_for_no_longer_than_told(pipe: Pipe) -> None:
+    told, tell = os.pipe()
+    if (pid := fork()) == 0:
+        fcntl.lockf(pipe.write, fcntl.LOCK_EX)
+        os.write(tell, b"!")
+        signal.pause()
+    try:
+        assert os.read(told, 1) == b"!"
+        assert not write(pipe.write, b"not now\n", 0.05)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(told)
+        os.close(tell)
+    assert write(pipe.write, b"now\n", 5.0)
+
+
+def test_a_reader_that_stopped_costs_lines_which_are_counted_and_told(pipe: Pipe) -> None:
+    small(pipe)
+    way = Outlet(notice, pipe.write, capacity=10)
+    way.start()
+    way.start()
+    for number in range(200):
+        way.put(pipe.write, b"%03d" % number + b"x" * 1000 + b"\n")
+    assert way.dropped > 100
+    way.stop(timeout_seconds=0.05)
+    got = read_until(pipe, rb"lost \d+\n")
+    lost = re.search(rb"lost (\d+)\n", got)
+    assert lost is not None
+    assert int(lost[1]) == way.dropped
+    assert got.count(b"x\n") == 200 - way.dropped
+
+
+def test_what_waits_is_bounded_in_bytes_too_and_a_single_long_line_is_not_lost(pipe: Pipe) -> None:
+    fill(pipe)
+    way = Outlet(notice, pipe.write, capacity_bytes=10_000)
+    way.start()
+    way.put(pipe.write, b"first\n")  # taken by the thread, or waiting alone
+    os.read(pipe.read, 4096)
+    assert read_until(pipe, rb"\n") == b"first\n"
+    os.write(pipe.write, b"x" * 4095 + b"\n")
+    way.put(pipe.write, b"y" * 50_000 + b"\n")
+    for _ in range(3):
+        way.put(pipe.write, b"z" * 6000 + b"\n")
+    assert 1 <= way.dropped <= 3  # by whether the thread has taken the long one by now
+    got = read_until(pipe, rb"lost \d\n")
+    assert got.count(b"y") == 50_000
+    assert got.count(b"z" * 6000 + b"\n") == 3 - way.dropped
+    way.stop()
+
+
+def test_lines_that_could_not_be_written_are_counted(pipe: Pipe) -> None:
+    pipe.close_read()
+    way = Outlet(notice, pipe.write)
+    way.start()
+    way.put(pipe.write, b"nobody reads this\n")
+    way.stop()
+    way.put(pipe.write, b"nor this\n")
+    assert way.dropped == 2
+
+
+def test_without_a_thread_a_reader_that_stopped_is_waited_for_once(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+
+    def note(fd: int, data: bytes, patience_seconds: float | None = None) -> bool:
+        asked.append(patience_seconds)
+        return write(fd, data, 0.0)
+
+    fill(pipe)
+    way = Outlet(notice, pipe.write)
+    monkeypatch.setattr(outlet, "write", note)
+    for _ in range(3):
+        way.put(pipe.write, b"lost\n")
+    for _ in range(2):
+        os.read(pipe.read, 4096)
+        way.put(pipe.write, b"read\n")
+    most = outlet.PATIENCE_SECONDS
+    assert asked == [most, 0.0, 0.0, 0.0, most]
+    assert way.dropped == 3
+
+
+def test_a_fork_of_a_process_with_a_thread_writes_by_itself(pipe: Pipe) -> None:
+    way = Outlet(notice, pipe.write)
+    way.start()
+    if fork() == 0:
+        way.put(pipe.write, b"from the child\n")
+        os._exit(0 if not way.queues else 1)
+    _, status = os.wait()
+    assert status == 0
+    way.put(pipe.write, b"from the parent\n")
+    way.stop()
+    assert os.read(pipe.read, 1000) == b"from the child\nfrom the parent\n"
+
+
+def test_a_handler_writes_what_has_no_utf_8_escaped(pipe: Pipe) -> None:
+    handler = OutletHandler(Outlet(notice, pipe.write), pipe.write)
+    handler.handle(logging.makeLogRecord({"msg": "a file \udc80"}))
+    assert os.read(pipe.read, 100) == b"a file \\udc80\n"
+
+
+def test_a_message_that_cannot_be_formatted_is_reported_and_passed_over(
+    pipe: Pipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = OutletHandler(Outlet(notice, pipe.write), pipe.write)
+    handler.handle(logging.makeLogRecord({"msg": "%d apples", "args": ("many",)}))
+    assert "Logging error" in capsys.readouterr().err
