@@ -1,9 +1,10 @@
 """Is it safe to fork after the user's modules were imported?
 
-A connection made at import would be shared by all workers, their requests and replies mixed; a
-thread does not survive a fork, but whatever lock it held does. Both are found by looking at the
-process before and after the import. Threads that are not Python's (BLAS, gRPC) are only noted:
-the libraries that start them know forks, and refusing them would refuse numpy.
+A connection made at import would be shared by all workers, their requests and replies mixed, and so
+would the epoll of an event loop; a thread does not survive a fork, but whatever lock it held does.
+All are found by looking at the process before and after the import. Threads that are not Python's
+(BLAS, gRPC) are only noted: the libraries that start them know forks, and refusing them would
+refuse numpy.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 _TASKS = Path("/proc/self/task")
+_DESCRIPTORS = Path("/proc/self/fd")
+_EPOLL = "anon_inode:[eventpoll]"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Snapshot:
     """What of a process would be shared with, or missing in, a fork of it."""
 
     connections: frozenset[Connection] = frozenset()
+    #: Descriptors of epoll: each belongs to an event loop.
+    pollers: frozenset[int] = frozenset()
     #: Python threads other than the main one: identity and name.
     threads: frozenset[tuple[int, str]] = frozenset()
     #: Threads that are not Python's: id and name.
@@ -53,9 +58,11 @@ def judge(before: Snapshot, after: Snapshot) -> Verdict:
     connections = sorted(
         after.connections - before.connections, key=lambda connection: connection.descriptor
     )
+    pollers = sorted(after.pollers - before.pollers)
     threads = sorted(name for _, name in after.threads - before.threads)
     return Verdict(
         [f"an open connection (descriptor {c.descriptor}) to {c.peer}" for c in connections]
+        + [f"an event loop made at import (descriptor {each} is its epoll)" for each in pollers]
         + [f"a running thread, {name!r}" for name in threads],
         sorted({name for _, name in after.native - before.native}),
     )
@@ -64,21 +71,18 @@ def judge(before: Snapshot, after: Snapshot) -> Verdict:
 def look() -> Snapshot:
     """This process as it is now. Off Linux, native threads cannot be seen and are left out."""
     threads = _python_threads()
+    descriptors = _descriptors()
     return Snapshot(
-        frozenset(_connections()),
+        frozenset(c for c in map(_connection, descriptors) if c is not None),
+        frozenset(each for each in descriptors if _is_poller(each)),
         frozenset((ident, name) for ident, name, _ in threads),
         frozenset(_native_threads({native for *_, native in threads})),
     )
 
 
-def _connections() -> list[Connection]:
+def _descriptors() -> list[int]:
     # /dev/fd is /proc/self/fd on Linux, and is there on macOS too.
-    found: list[Connection] = []
-    for descriptor in sorted(int(entry.name) for entry in Path("/dev/fd").iterdir()):
-        connection = _connection(descriptor)
-        if connection is not None:
-            found.append(connection)
-    return found
+    return sorted(int(entry.name) for entry in Path("/dev/fd").iterdir())
 
 
 def _connection(descriptor: int) -> Connection | None:
@@ -95,6 +99,13 @@ def _connection(descriptor: int) -> Connection | None:
             sock.detach()  # it stays the property of whoever opened it
     except OSError:
         return None
+
+
+def _is_poller(descriptor: int) -> bool:
+    try:
+        return str((_DESCRIPTORS / str(descriptor)).readlink()) == _EPOLL
+    except OSError:
+        return False  # closed meanwhile, or not Linux
 
 
 def _peer(address: Any) -> str:

@@ -1,9 +1,14 @@
 """What an import leaves behind that must not be forked."""
 
 import _thread
+import asyncio
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+import uvloop
 
 from supervisor.fork_safety import Connection, Snapshot, Verdict, judge, look
 
@@ -11,16 +16,20 @@ REDIS = Connection(5, 77, "10.0.0.1:6379")
 
 
 def test_an_import_that_leaves_nothing_behind_is_safe() -> None:
-    same = Snapshot(frozenset({REDIS}), frozenset({(1, "old")}), frozenset({(2, "blas")}))
+    same = Snapshot(
+        frozenset({REDIS}), frozenset({6}), frozenset({(1, "old")}), frozenset({(2, "blas")})
+    )
 
     assert judge(same, same) == Verdict([], [])
 
 
 def test_a_connection_and_a_thread_are_reasons_with_their_names() -> None:
-    after = Snapshot(frozenset({REDIS}), frozenset({(8, "sender"), (9, "exporter")}))
+    threads = frozenset({(8, "sender"), (9, "exporter")})
+    after = Snapshot(frozenset({REDIS}), frozenset({6}), threads)
 
     assert judge(Snapshot(), after).reasons == [
         "an open connection (descriptor 5) to 10.0.0.1:6379",
+        "an event loop made at import (descriptor 6 is its epoll)",
         "a running thread, 'exporter'",
         "a running thread, 'sender'",
     ]
@@ -82,6 +91,19 @@ def test_a_socket_pair_is_said_to_be_that_of_a_loop() -> None:
         assert set(new_connections(before)) == {
             "a socket pair (an event loop made at import has one)"
         }
+
+
+@pytest.mark.parametrize("make", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_is_seen_by_its_epoll_until_it_is_closed(
+    make: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    before = look()
+    loop = make()
+    try:
+        assert len(look().pollers - before.pollers) == 1
+    finally:
+        loop.close()
+    assert look().pollers == before.pollers
 
 
 def test_looking_leaves_no_descriptor_open() -> None:
