@@ -20,7 +20,7 @@ class Booting:
         if ground.ready_at is not None or ground.drain is not None:
             return
         consuming = len(ground.registry.consuming())
-        if consuming == ground.registry.target or (consuming and self._is_over(now)):
+        if consuming >= ground.registry.target or (consuming and self._is_over(now)):
             self._declare_ready(consuming, now)
         elif self._is_over(now):
             within = durations.brief(ground.config.boot_timeout.total_seconds())

@@ -1,8 +1,9 @@
 """The registry of the pool: slots, and the incarnations of workers that fill them (pure).
 
-A slot is a place in the pool, numbered from 1, that is to be filled as long as it is wanted. An
-incarnation is one worker process in it, from the request to fork it until it is dead. A slot has
-one current incarnation; one that a successor replaced stays in the registry until it has died.
+A slot is a place in the pool, numbered from 1, that is to be filled. An incarnation is one worker
+process in it, from the request to fork it until it is dead. A slot has one current incarnation, and
+a successor beside it while that one is being replaced; one that was replaced, or whose slot was
+given up, stays in the registry until it has died.
 
             requested ──► starting ──► ready ──► draining ──► drained
                 │             │          │           │            │
@@ -14,12 +15,14 @@ it is ready come over two channels, in any order.
 The registry knows no process and no clock: times are handed in, and pids are only carried.
 """
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ipc.messages import Heartbeat
 from supervisor.errors import InvalidTransition
+from supervisor.replacement import Replacement
 from supervisor.restart import Backoff
 
 
@@ -99,6 +102,10 @@ class Incarnation:
     fault: str | None = None
     #: Started only to adopt for a pool that drains: it never claims.
     adopts_only: bool = False
+    #: From 0 to 1, drawn once: where in a jittered range its own limits lie.
+    whim: float = field(default_factory=random.random)
+    #: It was over --max-rss when it got ready.
+    exempt_from_rss: bool = False
 
     def enter(self, state: State) -> None:
         """Go to `state`.
@@ -153,14 +160,17 @@ class Slot:
     #: When it may be filled again, if its incarnation is dead.
     due_at: float = 0.0
     current: Incarnation | None = None
+    #: Restarts that nobody had asked for.
     restarts: int = 0
-    #: Wanted by the target; an unwanted slot is forgotten when its last incarnation has died.
-    wanted: bool = True
+    #: Why its worker is to be replaced although it lives, while it is.
+    replacement: Replacement | None = None
+    #: Asked for, not yet ready; then it becomes the current one.
+    successor: Incarnation | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Nothing alive is in it."""
-        return self.current is None or not self.current.alive
+        """Nothing alive is in it, and nothing on its way."""
+        return self.successor is None and (self.current is None or not self.current.alive)
 
 
 class Registry:
@@ -179,49 +189,49 @@ class Registry:
         self._last_number = 0
         self.target = 0
 
-    def set_target(self, target: int) -> list[Slot]:
-        """Want `target` slots; the highest are given up first. Returns those given up."""
+    def set_target(self, target: int) -> list[Incarnation]:
+        """Have `target` slots; the highest are given up first. Returns what lived in those."""
         self.target = target
         for number in range(1, target + 1):
-            slot = self._slots.setdefault(number, Slot(number, self._new_backoff()))
-            slot.wanted = True
-        excess = [slot for slot in self._slots.values() if slot.number > target]
-        for slot in excess:
-            slot.wanted = False
-        return excess
+            self._slots.setdefault(number, Slot(number, self._new_backoff()))
+        given_up = [self._slots.pop(number) for number in list(self._slots) if number > target]
+        inside = [each for slot in given_up for each in (slot.current, slot.successor)]
+        return [each for each in inside if each is not None and each.alive]
 
     def add(self, slot: Slot, generation: int, now: float) -> Incarnation:
         """A new incarnation for `slot`, which becomes its current one."""
-        self._last_number += 1
-        name = f"{self._host}#{slot.number}"
-        incarnation = Incarnation(self._last_number, slot.number, name, generation, now)
-        self._incarnations[incarnation.number] = incarnation
-        slot.current = incarnation
-        return incarnation
+        slot.current = self._new(slot.number, generation, now)
+        return slot.current
+
+    def add_successor(self, slot: Slot, generation: int, now: float) -> Incarnation:
+        """A new incarnation for `slot`, beside its current one."""
+        slot.successor = self._new(slot.number, generation, now)
+        return slot.successor
 
     def add_adopter(self, generation: int, now: float) -> Incarnation:
         """An incarnation in no slot (number 0), which adopts for a pool that drains."""
+        adopter = self._new(0, generation, now)
+        adopter.adopts_only = True
+        return adopter
+
+    def _new(self, slot: int, generation: int, now: float) -> Incarnation:
         self._last_number += 1
-        incarnation = Incarnation(
-            self._last_number, 0, f"{self._host}#0", generation, now, adopts_only=True
-        )
-        self._incarnations[incarnation.number] = incarnation
-        return incarnation
+        new = Incarnation(self._last_number, slot, f"{self._host}#{slot}", generation, now)
+        self._incarnations[new.number] = new
+        return new
+
+    def promote(self, slot: Slot) -> Incarnation | None:
+        """Make the successor the current one; the one that was."""
+        former, slot.current, slot.successor = slot.current, slot.successor, None
+        return former
 
     def forget(self, incarnation: Incarnation) -> None:
         """Drop a dead incarnation; its slot keeps it until the next one for /status to show."""
         self._incarnations.pop(incarnation.number, None)
-        slot = self._slots.get(incarnation.slot)
-        if slot is not None and not slot.wanted and slot.is_empty:
-            del self._slots[slot.number]
 
     def find(self, number: int) -> Incarnation | None:
         """The incarnation of this number, unless forgotten."""
         return self._incarnations.get(number)
-
-    def by_pid(self, pid: int) -> Incarnation | None:
-        """The live incarnation of this pid."""
-        return next((each for each in self.alive() if each.pid == pid), None)
 
     def requested_in(self, slot: int, generation: int) -> Incarnation | None:
         """The incarnation that the nursery of `generation` was asked to fork for `slot`."""
@@ -234,6 +244,15 @@ class Registry:
         """Its slot, if it is the current one there."""
         slot = self._slots.get(incarnation.slot)
         return slot if slot is not None and slot.current is incarnation else None
+
+    def slot_awaiting(self, incarnation: Incarnation) -> Slot | None:
+        """Its slot, if it is the successor there."""
+        slot = self._slots.get(incarnation.slot)
+        return slot if slot is not None and slot.successor is incarnation else None
+
+    def slot(self, number: int) -> Slot | None:
+        """The slot of this number, if the pool has it."""
+        return self._slots.get(number)
 
     def slots(self) -> list[Slot]:
         """In the order of their numbers."""
@@ -252,9 +271,15 @@ class Registry:
         return [each for each in self.alive() if each.is_starting]
 
     def to_fill(self, now: float) -> list[Slot]:
-        """Wanted slots that are empty and whose pause is over, in order."""
-        return [s for s in self.slots() if s.wanted and s.is_empty and s.due_at <= now]
+        """Slots that are empty and whose pause is over, in order."""
+        return [slot for slot in self.slots() if slot.is_empty and slot.due_at <= now]
 
     def next_due(self) -> float | None:
-        """When the next pause of an empty slot ends."""
-        return min((s.due_at for s in self.slots() if s.wanted and s.is_empty), default=None)
+        """When the next pause of an empty slot, or of a replacement, ends."""
+        empty = [slot.due_at for slot in self._slots.values() if slot.is_empty]
+        replaced = [
+            slot.replacement.due_at
+            for slot in self._slots.values()
+            if slot.replacement is not None and slot.successor is None
+        ]
+        return min(empty + replaced, default=None)

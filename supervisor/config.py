@@ -140,7 +140,11 @@ class SupervisorConfig:
         """Restarts in one window before the supervisor gives up."""
         if self.max_restarts is not None:
             return self.max_restarts
-        return RESTARTS_PER_PROCESS * self.processes
+        return self.restarts_for(self.processes)
+
+    def restarts_for(self, processes: int) -> int:
+        """The same if --max-restarts is not given, for a pool that was scaled."""
+        return RESTARTS_PER_PROCESS * processes
 
     @property
     def is_embedded(self) -> bool:

@@ -5,7 +5,6 @@ from supervisor import durations
 from supervisor.children import Cause, Incarnation, State
 from supervisor.drain import END_GRACE_SECONDS, Drain, Step
 from supervisor.exit_codes import ExitCode
-from supervisor.generations import Nursery, Phase
 from supervisor.ground import Ground, describe, log
 from supervisor.observer import DrainStarted, Stopped
 from supervisor.plurals import counted
@@ -193,13 +192,7 @@ class Ending:
         if self._nursery_deadline is None:
             self._nursery_deadline = now + END_GRACE_SECONDS
         for nursery in nurseries:
-            self._let_go(nursery, now >= self._nursery_deadline)
+            if now >= self._nursery_deadline:
+                self._ground.kill_nursery(nursery)
+            self._ground.let_go(nursery)
         return bool(nurseries)
-
-    def _let_go(self, nursery: Nursery, overdue: bool) -> None:
-        if overdue or nursery.phase is Phase.LOADING:
-            # An import cannot hear that it should end, and has nothing to lose.
-            self._ground.kill_nursery(nursery)
-        elif nursery.phase is Phase.LOADED:
-            self._ground.edge.retire_nursery(nursery.generation)
-        nursery.phase = Phase.ENDING

@@ -2,7 +2,8 @@
 
 A generation is loading until its code is imported, then workers come from it. The newest loaded
 one is current; an older one retires. A dead one is replaced by a new generation, because what is
-on disk may have changed meanwhile.
+on disk may have changed meanwhile. A candidate is the generation of a reload: until one worker of
+it got ready it is forked from for that one only.
 """
 
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Nursery:
     unsafe: bool = False
     #: It was killed by us; its exit follows.
     condemned: bool = False
+    #: Of a reload, and not yet proven by a worker that got ready.
+    candidate: bool = False
 
 
 class Generations:
@@ -57,10 +60,10 @@ class Generations:
         """The number of a generation that is started now."""
         return self._last + 1
 
-    def add(self, pid: int, now: float) -> Nursery:
+    def add(self, pid: int, now: float, *, preload: bool, candidate: bool = False) -> Nursery:
         """The nursery that was just started."""
         self._last += 1
-        nursery = Nursery(self._last, pid, self.preload, now)
+        nursery = Nursery(self._last, pid, preload, now, candidate=candidate)
         self._nurseries[nursery.generation] = nursery
         return nursery
 
@@ -74,9 +77,24 @@ class Generations:
 
     @property
     def current(self) -> Nursery | None:
-        """The newest one that workers can be forked from."""
+        """The newest one that workers can be forked from: a candidate only if there is no other."""
         loaded = [each for each in self._nurseries.values() if each.phase is Phase.LOADED]
-        return loaded[-1] if loaded else None
+        proven = [each for each in loaded if not each.candidate]
+        return (proven or loaded or [None])[-1]
+
+    def to_fork_from(self, generation: int | None) -> Nursery | None:
+        """That generation's nursery (None: the current one), if it is loaded."""
+        nursery = self.current if generation is None else self.find(generation)
+        return nursery if nursery is not None and nursery.phase is Phase.LOADED else None
+
+    def trust(self, generation: int) -> list[Nursery]:
+        """A worker of this candidate got ready: the older ones are needed no more; which."""
+        for nursery in self.alive():
+            if nursery.generation == generation:
+                nursery.candidate = False
+                self.preload = nursery.preload
+        useful = (Phase.LOADING, Phase.LOADED)
+        return [n for n in self.alive() if n.generation < generation and n.phase in useful]
 
     def is_needed(self, now: float) -> bool:
         """Whether a nursery is to be started: none is there or coming, and the pause is over."""

@@ -1,6 +1,7 @@
 """What the parts of the pool stand on together: one value, made once, passed to each part."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ipc.messages import ToWorker
@@ -10,7 +11,7 @@ from supervisor.config import SupervisorConfig, usable_cpus
 from supervisor.deaths import tell_status
 from supervisor.drain import Drain
 from supervisor.edge import Edge
-from supervisor.generations import Generations, Nursery
+from supervisor.generations import Generations, Nursery, Phase
 from supervisor.observer import Observer, PoolEvent
 from supervisor.restart import Backoff, RestartWindow
 from supervisor.totals import Totals
@@ -34,6 +35,7 @@ class Ground:
     started_at: float
     #: Most workers that may be starting at once.
     starting_at_once: int
+    new_backoff: Callable[[], Backoff]
     totals: Totals = field(default_factory=Totals)
     adoptions: AdoptionQueue = field(default_factory=AdoptionQueue)
     #: Number of the incarnation that is steward.
@@ -76,6 +78,15 @@ class Ground:
             nursery.condemned = True
             self.edge.kill_nursery(nursery.generation)
 
+    def let_go(self, nursery: Nursery) -> None:
+        """It is to fork no more: it ends after its last worker, or now if it has none."""
+        if nursery.phase is Phase.LOADING:
+            # An import cannot hear that it should end, and has nothing to lose.
+            self.kill_nursery(nursery)
+        elif nursery.phase is Phase.LOADED:
+            self.edge.retire_nursery(nursery.generation)
+        nursery.phase = Phase.ENDING
+
     def explain(self, pid: int, reason: str) -> None:
         """How that process died is known now: say so where it was said that it just did."""
         before, after = unexplained(pid), f"(pid {pid}): {reason}"
@@ -83,6 +94,11 @@ class Ground:
             self.last_error = self.last_error.replace(before, after)
         if self.drain is not None and self.drain.reason is not None:
             self.drain.reason = self.drain.reason.replace(before, after)
+
+    @property
+    def has_room_to_start(self) -> bool:
+        """Whether one more worker may be starting."""
+        return len(self.registry.starting()) < self.starting_at_once
 
     @property
     def server_is_away(self) -> bool:
@@ -131,6 +147,7 @@ def prepare(
         window=RestartWindow(config.restarts_allowed, window_seconds),
         started_at=now,
         starting_at_once=max(2, usable_cpus()),
+        new_backoff=new_backoff,
     )
 
 

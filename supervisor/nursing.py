@@ -24,33 +24,46 @@ from supervisor.observer import NurseryDied, NurseryLoaded
 
 #: What ends an incarnation that was asked for and never forked.
 NotSpawned = Callable[[Incarnation, Cause, str, float], None]
+#: What hears that the nursery of a reload is gone, and why, before it was proven.
+CandidateEnded = Callable[[Nursery, str, float], None]
 
 
 class Nursing:
     """The service side of the generations."""
 
     def __init__(
-        self, ground: Ground, ending: Ending, obituaries: Obituaries, not_spawned: NotSpawned
+        self,
+        ground: Ground,
+        ending: Ending,
+        obituaries: Obituaries,
+        not_spawned: NotSpawned,
+        candidate_ended: CandidateEnded,
     ) -> None:
         self._ground = ground
         self._generations = ground.generations
         self._ending = ending
         self._obituaries = obituaries
         self._tell_not_spawned = not_spawned
+        self._candidate_ended = candidate_ended
 
     def settle(self, now: float) -> None:
         """Start a nursery if there is none."""
-        generations = self._generations
-        if not generations.is_needed(now):
+        if not self._generations.is_needed(now):
             return
         try:
-            pid = self._ground.edge.start_nursery(
-                generations.next_number, preload=generations.preload
-            )
+            self.start(now, preload=self._generations.preload)
         except OSError as error:
             self._could_not_start(error, now)
-            return
-        generations.add(pid, now)
+
+    def start(self, now: float, *, preload: bool, candidate: bool = False) -> None:
+        """Start the nursery of the next generation.
+
+        Raises:
+            OSError: the system has no room for it.
+        """
+        generation = self._generations.next_number
+        pid = self._ground.edge.start_nursery(generation, preload=preload)
+        self._generations.add(pid, now, preload=preload, candidate=candidate)
 
     def _could_not_start(self, error: OSError, now: float) -> None:
         reason = f"cannot start the nursery: {error}"
@@ -115,7 +128,8 @@ class Nursing:
         )
         nursery.phase = Phase.FAILED
         nursery.unsafe = True
-        self._generations.preload = False
+        if not nursery.candidate:
+            self._generations.preload = False
 
     def _spawned(self, nursery: Nursery, slot: int, pid: int, now: float) -> None:
         worker = self._ground.registry.requested_in(slot, nursery.generation)
@@ -162,7 +176,9 @@ class Nursing:
             return
         phase = nursery.phase
         self._generations.ended(nursery)
-        if self._ground.drain is None:
+        if phase is Phase.ENDING:
+            log.debug("the nursery of generation %d has ended", generation)
+        elif self._ground.drain is None:
             self._died(nursery, phase, status, now)
         for worker in list(self._ground.registry.alive()):
             if worker.generation != generation or worker.spawned_at is not None:
@@ -174,13 +190,16 @@ class Nursing:
                 self._ground.edge.follow(worker)
 
     def _died(self, nursery: Nursery, phase: Phase, status: int | None, now: float) -> None:
-        if nursery.unsafe:
-            return  # `settle` starts a bare one now
         reason = f"the nursery ended: {tell_status(status)}"
         if phase is Phase.FAILED:
             reason = self._ground.last_error or reason
         elif phase is Phase.LOADING:
             reason += " while it imported the task modules"
+        if nursery.candidate:
+            self._candidate_ended(nursery, reason, now)
+            return
+        if nursery.unsafe:
+            return  # `settle` starts a bare one now
         self._ground.last_error = reason
         if self._generations.first_loaded_at is None:
             self._ending.boot_failed(reason, now)

@@ -7,6 +7,7 @@ event that is lost, or comes twice or late, costs a moment and never a slot.
 
 import signal
 from collections import Counter
+from collections.abc import Callable
 
 from ipc.messages import (
     PROTOCOL,
@@ -30,6 +31,7 @@ from supervisor.deaths import Death, judge, tell_status
 from supervisor.drain import END_GRACE_SECONDS
 from supervisor.ending import Ending
 from supervisor.exit_codes import ExitCode
+from supervisor.generations import Nursery
 from supervisor.ground import HEARTBEAT_SECONDS, Ground, describe, log
 from supervisor.inbox import (
     Command,
@@ -48,9 +50,28 @@ from supervisor.inbox import (
 from supervisor.nursing import Nursing
 from supervisor.obituaries import Obituaries
 from supervisor.observer import WorkerDied, WorkerReady
-from supervisor.orders import Done, Drain, DumpAll, HandBack, Order, Outcome, Refused
+from supervisor.orders import (
+    Done,
+    Drain,
+    DumpAll,
+    HandBack,
+    Order,
+    Outcome,
+    Reload,
+    Restart,
+    Scale,
+    nobody,
+)
+from supervisor.recycling import Recycling
+from supervisor.reloading import Reloading
+from supervisor.scaling import Scaling
 from supervisor.signals import Caught, Repeats
+from supervisor.succession import Succession
+from supervisor.vacancies import Vacancies
 from supervisor.watch import Watch
+
+#: Whoever sends two of these means two; of the others the second may be an echo of the first.
+STEPS = (signal.SIGTTIN, signal.SIGTTOU)
 
 
 class Pool:
@@ -66,7 +87,14 @@ class Pool:
         self._ending = Ending(ground)
         self._adopting = Adopting(ground)
         self._obituaries = Obituaries()
-        self._nursing = Nursing(ground, self._ending, self._obituaries, self._not_spawned)
+        self._nursing = Nursing(
+            ground, self._ending, self._obituaries, self._not_spawned, self._candidate_ended
+        )
+        self._succession = Succession(ground)
+        self._vacancies = Vacancies(ground, self._ending, self._succession)
+        self._reloading = Reloading(ground, self._nursing, self._succession)
+        self._recycling = Recycling(ground)
+        self._scaling = Scaling(ground, self._succession)
         self._watch = Watch(ground, self._ending)
         self._booting = Booting(ground, self._ending)
         self._repeats = Repeats()
@@ -85,10 +113,10 @@ class Pool:
     def handle(self, event: Event, now: float) -> None:
         """Take in one event that happened at `now`, and make what should be so."""
         match event:
-            case WorkerSaid(number, message):
-                self._worker_said(number, message, now)
             case KeeperSaid(number, beat):
                 self._watch.keeper_spoke(number, beat)
+            case WorkerSaid(number, message):
+                self._worker_said(number, message, now)
             case WorkerExited(number, status):
                 self._worker_exited(number, status, now)
             case WorkerLost(number, fault):
@@ -102,12 +130,13 @@ class Pool:
             case Signalled(caught):
                 self._signalled(caught, now)
             case Command(order, answer):
-                answer(self._ordered(order, now))
+                self._ordered(order, answer, now)
             case ServerEnded():
                 self._ending.server_ended(now)
             case Tick(regular):
                 self._tick(now, regular=regular)
-        self._settle(now)
+        if not _is_beat(event):
+            self._settle(now)
 
     # What is known of a worker.
 
@@ -170,6 +199,8 @@ class Pool:
         )
         self._ground.observe(WorkerReady(worker.slot, pid, worker.name, worker.generation, now))
         self._adopting.hedge(worker)
+        self._recycling.ready(worker)
+        self._succession.ready(worker, now)
 
     def _waiting(self, worker: Incarnation, reason: str) -> None:
         # One that boots says so every second, and an outage may last for hours.
@@ -228,34 +259,9 @@ class Pool:
         self._watch.forget(number)
         if death.adopt:
             self._adopting.died(worker, death.blame, now)
-        following = self._after(worker, death, healthy_for, now)
+        following = self._vacancies.died(worker, death, healthy_for, now)
         self._tell_death(worker, death, following, now)
         self._registry.forget(worker)
-
-    def _after(self, worker: Incarnation, death: Death, healthy_for: float, now: float) -> str:
-        """Decide about its slot; what follows, for the log line."""
-        slot = self._registry.slot_of(worker)
-        if slot is None or not slot.wanted or self._ground.drain is not None:
-            return "not replaced"
-        if death.expected:
-            return "replaced"
-        if death.cause is Cause.NURSERY:
-            return "asked of the next nursery"
-        self._ground.last_error = f"{describe(worker)}: {death.reason}"
-        self._count(worker, death)
-        slot.restarts += 1
-        pause = slot.backoff.pause_after(healthy_for)
-        slot.due_at = now + pause
-        if self._ground.window.record(now):
-            self._ending.give_up_restarting(self._ground.last_error, now)
-            return "not replaced"
-        return f"replaced in {durations.brief(pause)}" if pause else "replaced at once"
-
-    def _count(self, worker: Incarnation, death: Death) -> None:
-        totals = self._ground.totals
-        totals.restarted(death.cause)
-        totals.stalls += death.cause is Cause.STALL
-        totals.crashes += death.cause in (Cause.CRASH, Cause.BOOT)
 
     def _tell_death(self, worker: Incarnation, death: Death, following: str, now: float) -> None:
         # A crash whose status is not known yet: its line waits for that, nothing else does.
@@ -275,22 +281,28 @@ class Pool:
 
     # Orders and signals.
 
-    def _ordered(self, order: Order, now: float) -> Outcome:
+    def _ordered(self, order: Order, answer: Callable[[Outcome], None], now: float) -> None:
         match order:
             case Drain():
                 self._ending.begin(ExitCode.STOPPED, None, now)
-                return Done("draining")
+                answer(Done("draining"))
             case HandBack():
                 self._ending.hand_back(now)
-                return Done("handing back what runs")
+                answer(Done("handing back what runs"))
             case DumpAll():
                 self._watch.dump_all()
-                return Done("the stacks and tasks of every worker go to the log")
-            case _:
-                return Refused(f"{type(order).__name__} is not understood")
+                answer(Done("the stacks and tasks of every worker go to the log"))
+            case Scale(processes):
+                answer(self._scaling.order(processes, now))
+            case Restart(slot):
+                self._succession.order(slot, answer)
+            case Reload():
+                self._reloading.order(answer, now)
 
     def _signalled(self, caught: Caught, now: float) -> None:
-        if caught.number == signal.SIGCHLD or not self._repeats.counts(caught):
+        if caught.number == signal.SIGCHLD:
+            return
+        if caught.number not in STEPS and not self._repeats.counts(caught):
             return
         match caught.number:
             case signal.SIGTERM | signal.SIGINT:
@@ -299,30 +311,34 @@ class Pool:
                 self._ending.quit(now)
             case signal.SIGUSR1:
                 self._watch.dump_all()
+            case signal.SIGHUP:
+                self._reloading.order(nobody, now)
+            case signal.SIGTTIN:
+                self._scaling.step(1, now)
+            case signal.SIGTTOU:
+                self._scaling.step(-1, now)
             case _:
                 name = signal.Signals(caught.number).name
                 log.warning("%s is not understood by this version; ignored", name)
+
+    def _candidate_ended(self, nursery: Nursery, reason: str, now: float) -> None:
+        self._reloading.candidate_ended(nursery, reason, now)
 
     # Making it so.
 
     def _settle(self, now: float) -> None:
         if self._ground.drain is None:
             self._nursing.settle(now)
-            self._fill(now)
             self._booting.settle(now)
+        self._reloading.settle(now)
+        if self._ground.drain is None:
+            self._recycling.settle()
+            self._succession.settle(now)
+            self._vacancies.settle(now)
         self._adopting.settle()
         self._appoint(now)
         if self._ground.drain is not None:
             self._ending.settle(now)
-
-    def _fill(self, now: float) -> None:
-        nursery = self._ground.generations.current
-        if nursery is None:
-            return
-        room = self._ground.starting_at_once - len(self._registry.starting())
-        for slot in self._registry.to_fill(now)[: max(0, room)]:
-            worker = self._registry.add(slot, nursery.generation, now)
-            self._ground.edge.spawn(worker)
 
     def _appoint(self, now: float) -> None:
         ground = self._ground
@@ -340,3 +356,15 @@ class Pool:
     def _unexpected(self, what: str, number: int) -> None:
         self._ignored[what] += 1
         log.warning("unexpected %s of worker incarnation %d was ignored", what, number)
+
+
+def _is_beat(event: Event) -> bool:
+    """Beats come four a second from each worker and change nothing that cannot wait for a tick.
+
+    In a large pool the main cost would be to compare everything with what is wanted at each.
+    """
+    match event:
+        case KeeperSaid() | WorkerSaid(_, Heartbeat()):
+            return True
+        case _:
+            return False

@@ -27,6 +27,10 @@ class RestartWindow:
         self._period_seconds = period_seconds
         self._restarts: deque[float] = deque()
 
+    def allow(self, intensity: int) -> None:
+        """From now on so many restarts are still fine: the pool has another size."""
+        self._intensity = intensity
+
     def record(self, now: float) -> bool:
         """Note a restart at `now` (never earlier than the last); whether it is one too many."""
         self._restarts.append(now)

@@ -27,40 +27,43 @@ def report(ground: Ground, now: float) -> dict[str, Any]:
             "url": ground.config.display_url,
             "reload_error": ground.reload_error,
         },
-        "workers": [
-            _worker(slot, each, now) for slot in ground.registry.slots() for each in _of(slot)
-        ],
+        "workers": [_worker(slot, each, now) for slot, each in _rows(ground)],
         "totals": _totals(ground),
     }
 
 
 def worker_states(ground: Ground) -> Counter[str]:
-    """How many slots are starting, ready, draining, dead."""
+    """How many workers are starting, ready, draining; and slots whose worker is dead."""
     counted: Counter[str] = Counter(dict.fromkeys(("starting", "ready", "draining", "dead"), 0))
-    for slot in ground.registry.slots():
-        state = State.DEAD if slot.current is None else slot.current.state
-        counted[state.shown] += 1
+    counted.update(worker.state.shown for _, worker in _rows(ground))
+    unfilled = sum(each.current is None and each.is_empty for each in ground.registry.slots())
+    counted[State.DEAD.shown] += unfilled
     return counted
 
 
-def _of(slot: Slot) -> list[Incarnation]:
-    return [slot.current] if slot.current is not None else []
+def _rows(ground: Ground) -> list[tuple[Slot | None, Incarnation]]:
+    """Every worker that lives, and the last one of each slot that is empty, in order of slots."""
+    registry = ground.registry
+    dead = [s.current for s in registry.slots() if s.current is not None and not s.current.alive]
+    workers = [each for each in (*registry.alive(), *dead) if not each.adopts_only]
+    workers.sort(key=lambda worker: (worker.slot, worker.number))
+    return [(registry.slot(worker.slot), worker) for worker in workers]
 
 
-def _worker(slot: Slot, worker: Incarnation, now: float) -> dict[str, Any]:
+def _worker(slot: Slot | None, worker: Incarnation, now: float) -> dict[str, Any]:
     beat = worker.heartbeat
     alive = worker.alive
     until = now if worker.died_at is None else worker.died_at
     counters = beat.counters if beat else WorkerCounters()
     tasks = beat.in_flight if beat and alive else []
     return {
-        "slot": slot.number,
+        "slot": worker.slot,
         "pid": worker.pid,
         "name": worker.consumers[-1] if worker.consumers else worker.name,
         "generation": worker.generation,
         "state": worker.state.shown,
         "uptime_seconds": until - (worker.spawned_at or worker.requested_at),
-        "restarts": slot.restarts,
+        "restarts": 0 if slot is None else slot.restarts,
         "in_flight": beat.in_flight_total if beat and alive else 0,
         "tasks": [
             {"key": each.key, "function": each.function, "seconds": each.seconds} for each in tasks

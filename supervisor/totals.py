@@ -49,6 +49,10 @@ class Totals:
         self.duration = Buckets()
         self.punctuality = Buckets()
         self.restarts: Counter[str] = Counter()
+        #: Workers replaced although they lived, by reason; no restarts in the sense of /status.
+        self.replacements: Counter[str] = Counter()
+        #: Reloads that ended, by outcome: succeeded or failed.
+        self.reloads: Counter[str] = Counter()
         self.redelivery_seconds: list[int] = [0] * (len(REDELIVERY_BUCKETS) + 1)
         self.redelivery_sum = 0.0
         self.poisoned = self.crashes = self.stalls = 0
@@ -70,6 +74,14 @@ class Totals:
     def restarted(self, reason: str) -> None:
         """A slot (or the nursery) is filled anew because of `reason`, one of a few words."""
         self.restarts[reason] += 1
+
+    def replaced(self, reason: str) -> None:
+        """A living worker has a ready successor because of `reason`, one of a few words."""
+        self.replacements[reason] += 1
+
+    def reloaded(self, *, failed: bool) -> None:
+        """A reload ended."""
+        self.reloads["failed" if failed else "succeeded"] += 1
 
     def redelivered_after(self, seconds: float) -> None:
         """The first task of a dead worker was claimed so long after the death was seen."""

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from supervisor.children import TRANSITIONS, Registry, State
 from supervisor.errors import InvalidTransition
+from supervisor.replacement import Replacement, Why
 from supervisor.restart import Backoff
 
 
@@ -66,15 +67,52 @@ def test_a_successor_becomes_current_and_the_former_stays_until_forgotten() -> N
     assert registry.slot_of(successor) is slot
 
 
-def test_a_slot_that_is_given_up_goes_with_its_last_worker() -> None:
+def test_a_slot_that_is_given_up_goes_at_once_and_its_workers_when_they_have_died() -> None:
     registry = make(2)
-    worker = registry.add(registry.slots()[1], 1, 0.0)
-    (excess,) = registry.set_target(1)
-    assert excess.number == 2
-    assert len(registry.slots()) == 2
+    slot = registry.slots()[1]
+    worker, successor = registry.add(slot, 1, 0.0), registry.add_successor(slot, 1, 1.0)
+    assert registry.set_target(1) == [worker, successor]
+    assert [slot.number for slot in registry.slots()] == [1]
+    assert list(registry.alive()) == [worker, successor]
+    assert registry.slot_of(worker) is None
+    assert registry.slot_awaiting(successor) is None
     worker.enter(State.DEAD)
     registry.forget(worker)
-    assert [slot.number for slot in registry.slots()] == [1]
+    assert list(registry.alive()) == [successor]
+
+
+def test_a_successor_stands_beside_the_current_one_until_it_takes_its_place() -> None:
+    registry = make(1)
+    (slot,) = registry.slots()
+    former = registry.add(slot, 1, 0.0)
+    successor = registry.add_successor(slot, 2, 1.0)
+    assert registry.slot_of(former) is slot
+    assert registry.slot_awaiting(successor) is slot
+    assert registry.promote(slot) is former
+    assert registry.slot_of(successor) is slot
+    assert registry.slot_of(former) is registry.slot_awaiting(successor) is None
+
+
+def test_a_slot_whose_worker_died_is_not_empty_while_a_successor_comes() -> None:
+    registry = make(1)
+    (slot,) = registry.slots()
+    worker = registry.add(slot, 1, 0.0)
+    registry.add_successor(slot, 2, 1.0)
+    worker.enter(State.DEAD)
+    assert not slot.is_empty
+    assert registry.to_fill(2.0) == []
+
+
+def test_a_pause_of_a_replacement_is_due_like_that_of_an_empty_slot() -> None:
+    registry = make(2)
+    first, second = registry.slots()
+    for slot in (first, second):
+        registry.add(slot, 1, 0.0)
+    assert registry.next_due() is None
+    second.replacement = Replacement(Why.RELOAD, Backoff(1.0, 1.0), due_at=7.0)
+    assert registry.next_due() == 7.0
+    registry.add_successor(second, 1, 0.0)
+    assert registry.next_due() is None
 
 
 def test_a_request_is_found_by_slot_and_generation_until_it_was_forked() -> None:
@@ -84,8 +122,6 @@ def test_a_request_is_found_by_slot_and_generation_until_it_was_forked() -> None
     assert registry.requested_in(1, 6) is None
     worker.spawned_at, worker.pid = 1.0, 42
     assert registry.requested_in(1, 7) is None
-    assert registry.by_pid(42) is worker
-    assert registry.by_pid(43) is None
 
 
 def test_an_adopter_fills_no_slot_and_claims_nothing() -> None:
@@ -105,5 +141,4 @@ def test_whatever_the_targets_are_the_wanted_slots_are_those_up_to_the_last(
     registry = make(1)
     for target in targets:
         registry.set_target(target)
-        wanted = [slot.number for slot in registry.slots() if slot.wanted]
-        assert wanted == list(range(1, target + 1))
+        assert [slot.number for slot in registry.slots()] == list(range(1, target + 1))

@@ -245,7 +245,7 @@ def test_a_reload_needs_time_while_it_imports_or_the_server_is_there() -> None:
     rig.say(rig.first, Waiting("connection refused"))
     assert (look(rig).needs_time, look(rig).lives) == (False, True)
 
-    nursery = rig.ground.generations.add(77, rig.now)
+    nursery = rig.ground.generations.add(77, rig.now, preload=True)
     assert nursery.phase is Phase.LOADING
     assert look(rig).needs_time
     assert status_of(rig).startswith("reloading: importing the task modules, 1 of 2 workers ready")
