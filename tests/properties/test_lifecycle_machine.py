@@ -1,320 +1,296 @@
-"""The lifecycle against a small model: whatever happens in whatever order, the store agrees.
+"""The lifecycle against the model: whatever happens in whatever order, the store agrees.
 
-The model knows nothing of Redis: a key has a generation, a state and, when it runs, a run. Runs
-that were replaced or swept are kept by the machine, so that their outcomes can come late.
+Everything that can be observed is compared after every step; see tests/support/lifecycle_pair.py.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
-from uuid import uuid4
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
-    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from docket.lifecycle import LIVE, TRANSITIONS, ExecutionState
-from docket.store.records import Claim
-from tests.support.store import State, Store, outcome, store_at
+from stress.model.values import Claimed, Ending, Request
+from tests.support.lifecycle_pair import WISHES, Pair
+from tests.support.machine_settings import machine_settings
+from tests.support.stricken_calls import StrickenCalls
 
-Value = TypeVar("Value")
-
-NAMES = ("k1", "k2")
-KEYS = st.sampled_from(NAMES)
-#: Of the runs that have not been handed in, counted round.
-WHICH = st.integers(min_value=0, max_value=5)
-CONSUMERS = st.sampled_from(["a", "b"])
-MAX_DEATHS = 3
-
-S = ExecutionState
-
-
-@dataclass
-class Key:
-    """What the model holds of a key."""
-
-    generation: int = 0
-    state: ExecutionState | None = None
-    worker: str = ""
-    attempt: int = 1
-    deaths: int = 0
-    cancelled: bool = False
-    #: In which of the three streams it waits.
-    letter: str = ""
-    history: list[ExecutionState] = field(default_factory=list)
-
-    def to(self, state: ExecutionState) -> None:
-        if self.state is not None and self.state in LIVE:
-            assert state in TRANSITIONS[self.state], f"{self.state} -> {state}"
-        self.state = state
-
-
-@dataclass(frozen=True)
-class Run:
-    """A claim, and the generation it belongs to by the model."""
-
-    consumer: str
-    claim: Claim
-    generation: int
+KEYS = st.sampled_from(list(WISHES))
+#: Of the runs whose outcome is not handed in, counted round.
+WHICH = st.integers(min_value=0, max_value=7)
+CONSUMERS = st.sampled_from(["a", "b", "c"])
+TICKS = st.sampled_from([-1, 0, 1, 2, 5])
+VALUES = st.integers(0, 2)
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """Drives one docket's store by every transition there is."""
+    """Several producers and workers on one docket.
+
+    Attributes:
+        names: of each worker, under which it is registered now.
+        runs: consumer and claim of what was claimed and has no outcome yet, known to its worker.
+        sent: the last request of each key.
+    """
 
     url = ""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.opened = store_at(self.url, f"machine-{uuid4().hex}")
-        self.store: Store = self.do(self.opened.__aenter__())
-        self.names = {"a": "a.0", "b": "b.0"}
-        self.do(self.store.register(*self.names.values()))
-        self.keys = {key: Key() for key in NAMES}
-        self.runs: list[Run] = []
+        self.pair = Pair(self.url)
+        self.stricken = StrickenCalls(self.pair.store, self.pair.client, self.pair.do)
+        self.names: dict[str, str] = {}
+        for worker in ("a", "b", "c"):
+            self._join(worker)
+        self.runs: list[tuple[str, Claimed]] = []
+        self.sent: dict[str, Request] = {}
 
-    def do(self, coroutine: Coroutine[Any, Any, Value]) -> Value:
-        return self.runner.run(coroutine)
+    def _join(self, worker: str) -> None:
+        self.names[worker] = f"{worker}.{self.pair.number()}"
+        self.pair.register(self.names[worker])
 
     def teardown(self) -> None:
-        self.do(self.opened.__aexit__(None, None, None))
-        self.runner.close()
+        self.pair.close()
 
-    # What happens ---------------------------------------------------------------------------
+    # Producers ----------------------------------------------------------------------------------
 
-    @rule(key=KEYS, later=st.booleans(), replace=st.booleans())
-    def schedule(self, key: str, later: bool, replace: bool) -> None:
-        known = self.keys[key]
-        reply = self.do(
-            self.store.add(key, delay_seconds=3600 if later else None, replace=1 if replace else 0)
+    @rule(
+        key=KEYS,
+        function=st.sampled_from("fg"),
+        value=VALUES,
+        when=st.none() | TICKS,
+        replace=st.booleans(),
+        perpetual=st.sampled_from([0, 0, 1, 2]),
+    )
+    def add(
+        self, key: str, function: str, value: int, when: int | None, replace: bool, perpetual: Any
+    ) -> None:
+        if not self.stricken.is_stricken(function, value):
+            self.pair.schedule(self._request(key, function, value, when, replace, perpetual))
+
+    @rule(keys=st.lists(KEYS, min_size=2, max_size=5), when=st.none() | TICKS)
+    def add_many(self, keys: list[str], when: int | None) -> None:
+        self.pair.schedule(
+            *(self._request(key, "f", n, when, n % 2 == 1, 0) for n, key in enumerate(keys))
         )
-        if known.state in LIVE and not replace:
-            assert reply.disposition == "already"
-            return
-        assert reply.disposition == "scheduled"
-        self.keys[key] = Key(
-            known.generation + 1,
-            S.SCHEDULED if later else S.QUEUED,
-            letter="" if later else "s",
+
+    def _request(
+        self, key: str, function: str, value: int, when: int | None, replace: bool, perpetual: Any
+    ) -> Request:
+        now = self.pair.world.now
+        request = self.sent[key] = Request(
+            key,
+            function,
+            str(value),
+            None if when is None else now + when,
+            token=str(self.pair.number()),
+            replace=replace,
+            perpetual=perpetual,
         )
+        return request
 
-    @rule(key=KEYS, consumer=CONSUMERS)
-    def start(self, key: str, consumer: str) -> None:
-        """What most rules need before they can do anything."""
-        self.schedule(key, later=False, replace=False)
-        self.claim(consumer, want=len(NAMES), may=True)
-
-    @rule()
-    def promote(self) -> None:
-        self.do(self.store.rewind_queue())
-        self.do(self.store.records.promote())
-        self._promoted()
-
-    def _promoted(self) -> None:
-        for known in self.keys.values():
-            if known.state is S.SCHEDULED:
-                known.to(S.QUEUED)
-                known.letter = "x" if known.deaths else "s"
-
-    @rule(consumer=CONSUMERS, want=st.integers(1, 2), may=st.sampled_from([True, True, False]))
-    def claim(self, consumer: str, want: int, may: bool) -> None:
-        name = self.names[consumer]
-        reply = self.do(self.store.exchange(name, want=want, may_take_suspect=may))
-        waiting = {k: v for k, v in self.keys.items() if v.state is S.QUEUED}
-        suspects = sum(v.letter == "x" for v in waiting.values())
-        innocents = len(waiting) - suspects
-        expected_suspects = min(suspects, 1) if may else 0
-        assert sum(c.deaths > 0 for c in reply.claims) == expected_suspects
-        assert len(reply.claims) == min(want, innocents + expected_suspects)
-        letters = [c.entry[:1] for c in reply.claims]
-        assert letters == sorted(letters, key=b"xfs".index)
-        for claim in reply.claims:
-            known = self.keys[claim.key.decode()]
-            assert int(claim.generation) == known.generation
-            assert (claim.attempt, claim.deaths) == (known.attempt, known.deaths)
-            known.to(S.RUNNING)
-            known.worker = name
-            self.runs.append(Run(name, claim, known.generation))
-
-    @precondition(lambda self: self.runs)
-    @rule(which=WHICH, kind=st.sampled_from("CFX"))
-    def end(self, which: int, kind: str) -> None:
-        self._hand_in(which, kind, 0)
-
-    @precondition(lambda self: self.runs)
-    @rule(which=WHICH, delay=st.sampled_from([0, 3_600_000]))
-    def retry(self, which: int, delay: int) -> None:
-        self._hand_in(which, "A", delay)
-
-    @precondition(lambda self: self.runs)
+    @precondition(lambda self: self.sent)
     @rule(which=WHICH)
-    def hand_back(self, which: int) -> None:
-        self._hand_in(which, "H", 0)
+    def add_again_after_a_lost_reply(self, which: int) -> None:
+        self.pair.schedule(list(self.sent.values())[which % len(self.sent)])
 
-    @precondition(lambda self: self.runs)
-    @rule(which=WHICH)
-    def give_up(self, which: int) -> None:
-        self._hand_in(which, "S", 0)
-
-    def _hand_in(self, which: int, kind: str, delay: int) -> None:
-        run = self.runs[which % len(self.runs)]
-        key = run.claim.key.decode()
-        known = self.keys[key]
-        payload: tuple[Any, Any] = (delay, known.attempt + 1) if kind == "A" else (b"r", "text")
-        if run.consumer not in self.names.values():
-            return  # Struck off: it may not even say so; see test_ownership.
-        is_ours = self._is_current(run) and kind != "S"
-        reply = self.do(self.store.exchange(run.consumer, [outcome(kind, run.claim, *payload)]))
-        assert reply.superseded == ([] if is_ours else [0])
-        if kind == "S" and self._is_current(run):
-            return  # Its entry is how the run is found again.
-        self.runs.remove(run)
-        if is_ours:
-            self._ended(known, kind, delay)
-
-    def _is_current(self, run: Run) -> bool:
-        known = self.keys[run.claim.key.decode()]
-        record = self.do(self.store.record(run.claim.key.decode()))
-        return (
-            known.state is S.RUNNING
-            and known.generation == run.generation
-            and known.worker == run.consumer
-            and record["entry"].encode() == run.claim.entry
+    @rule(key=KEYS, expected=st.integers(1, 4))
+    def replace_an_expected_generation(self, key: str, expected: int) -> None:
+        token = str(self.pair.number())
+        self.pair.schedule(
+            Request(key, "f", "0", None, token, replace=True, expected_generation=expected)
         )
-
-    def _ended(self, known: Key, kind: str, delay: int) -> None:
-        match kind:
-            case "C":
-                known.to(S.COMPLETED)
-            case "F":
-                known.to(S.FAILED)
-            case "X":
-                known.to(S.CANCELLED)
-            case _ if known.cancelled:
-                known.to(S.CANCELLED)
-            case "A" if delay:
-                known.attempt += 1
-                known.to(S.SCHEDULED)
-            case "A":
-                known.attempt += 1
-                known.letter = "x" if known.deaths else "s"
-                known.to(S.QUEUED)
-            case _:
-                known.letter = "x" if known.deaths else "f"
-                known.to(S.QUEUED)
 
     @rule(key=KEYS)
     def cancel(self, key: str) -> None:
-        known = self.keys[key]
-        reply = self.do(self.store.records.cancel(key))
-        if known.state is S.RUNNING:
-            assert reply == "signalled"
-            known.cancelled = True
-        elif known.state in LIVE:
-            assert reply == "removed"
-            known.to(S.CANCELLED)
-        else:
-            assert reply == "nothing"
-
-    @rule(consumer=CONSUMERS, blame=st.sampled_from(["everyone", "nobody", "key:k1"]))
-    def die_and_be_adopted(self, consumer: str, blame: str) -> None:
-        name = self.names[consumer]
-        moved, poisoned = self.do(self.store.adopt(name, blame, MAX_DEATHS))
-        expected_moved, expected_poisoned = 0, []
-        for key, known in self.keys.items():
-            if known.state is S.RUNNING and known.worker == name:
-                outcome_ = self._redelivered(known, blame in {"everyone", f"key:{key}"})
-                expected_moved += outcome_ == "moved"
-                expected_poisoned += [key] if outcome_ == "poison" else []
-        assert (moved, sorted(poisoned)) == (expected_moved, sorted(expected_poisoned))
-        self.runs = [run for run in self.runs if run.consumer != name]
-        base, _, number = name.partition(".")
-        self.names[consumer] = f"{base}.{int(number) + 1}"
-        self.do(self.store.register(self.names[consumer]))
-
-    def _redelivered(self, known: Key, is_blamed: bool) -> str:
-        if known.cancelled:
-            known.to(S.CANCELLED)
-            return "cancelled"
-        known.deaths += is_blamed
-        if known.deaths >= MAX_DEATHS:
-            known.to(S.FAILED)
-            return "poison"
-        known.letter = "x" if known.deaths else "f"
-        known.to(S.QUEUED)
-        return "moved"
+        self.pair.cancel(key)
 
     @rule()
-    def lose_all_leases(self) -> None:
-        moved = self.do(self.store.sweep_now())
-        running = [known for known in self.keys.values() if known.state is S.RUNNING]
-        assert moved == sum(self._redelivered(known, False) == "moved" for known in running)
+    def clear(self) -> None:
+        self.pair.clear()
 
-    @rule(consumer=CONSUMERS, knows=st.booleans())
-    def reclaim(self, consumer: str, knows: bool) -> None:
-        name = self.names[consumer]
-        mine = [run for run in self.runs if run.consumer == name]
-        current = [run for run in mine if self._is_current(run)]
-        known_entries = [run.claim.entry for run in mine] if knows else []
-        claims = self.do(self.store.records.reclaim(name, 1, known_entries))
-        if knows:
-            assert claims == []
-            return
-        expected = [r for r in current if not self.keys[r.claim.key.decode()].cancelled]
-        assert {c.entry for c in claims} == {run.claim.entry for run in expected}
-        for run in current:
-            if run not in expected:
-                self.keys[run.claim.key.decode()].to(S.CANCELLED)
+    @rule(function=st.sampled_from("fg"), value=st.none() | VALUES, on=st.booleans())
+    def strike_or_restore(self, function: str, value: int | None, on: bool) -> None:
+        self.stricken.issue(function, value, on)
+        self.pair.check()
 
-    # What holds, always ---------------------------------------------------------------------
+    @rule(ticks=st.integers(1, 3))
+    def time_passes(self, ticks: int) -> None:
+        self.pair.pass_time(ticks)
 
-    @invariant()
-    def the_store_is_what_the_model_says(self) -> None:
-        state: State = self.do(self.store.state(*NAMES))
-        assert state.faults() == []
-        for key, known in self.keys.items():
-            record = state.records.get(key)
-            if known.state is None:
-                assert record is None
-                continue
-            assert record is not None
-            assert record["state"] == known.state.value
-            assert int(record["generation"]) == known.generation
-            assert int(record["attempt"]) == known.attempt
-            assert int(record.get("deaths", "0")) == known.deaths
-            if known.state is S.RUNNING:
-                assert record["worker"] == known.worker
-            if known.state is S.QUEUED:
-                assert record["entry"][0] == known.letter
-        assert set(state.queue) == {k for k, v in self.keys.items() if v.state is S.SCHEDULED}
-        # Nothing is in a stream but what waits and what is run, or was and has not been handed in.
-        waits = sum(known.state is S.QUEUED for known in self.keys.values())
-        assert len(state.places) - len(state.pending) == waits
-        entries = {run.claim.entry.decode() for run in self.runs}
-        assert set(state.pending) <= entries
+    # Workers ------------------------------------------------------------------------------------
 
+    @rule(worker=CONSUMERS, want=st.integers(1, 3), admit=st.sampled_from([True, True, False]))
+    def claim(self, worker: str, want: int, admit: bool) -> None:
+        self._exchange(self.names[worker], want, admit=admit)
 
-def run_machine(machine: Callable[[], RuleBasedStateMachine], examples: int) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+    @rule(key=KEYS, worker=CONSUMERS)
+    def add_and_claim(self, key: str, worker: str) -> None:
+        """What most rules need before they can do anything."""
+        self.pair.schedule(self._request(key, "f", 0, None, False, 0))
+        self._exchange(self.names[worker], 3, admit=True)
+
+    def _exchange(self, consumer: str, want: int, *endings: Ending, admit: bool = True) -> None:
+        has_suspect = any(c == consumer and claim.deaths for c, claim in self.runs)
+        reply = self.pair.exchange(
+            consumer, want, *endings, may_take_suspect=want > 0 and not has_suspect
+        )
+        self._take(consumer, reply.claims, admit=admit)
+
+    def _take(self, consumer: str, claims: list[Claimed], *, admit: bool) -> None:
+        self.runs += [(consumer, claim) for claim in claims]
+        for claim in claims:
+            if admit and WISHES[claim.key] and self.pair.acquire(consumer, claim) != "granted":
+                self.runs.remove((consumer, claim))
+
+    @precondition(lambda self: self.runs)
+    @rule(which=WHICH)
+    def ask_for_slots_perhaps_again(self, which: int) -> None:
+        run = self.runs[which % len(self.runs)]
+        if WISHES[run[1].key] and self.pair.acquire(*run) != "granted":
+            self.runs.remove(run)
+
+    @precondition(lambda self: self.runs)
+    @rule(
+        which=st.lists(WHICH, min_size=1, max_size=3),
+        kinds=st.lists(st.sampled_from("CCFXAAPPHS"), min_size=3, max_size=3),
+        delay=st.sampled_from([0, 0, 1, 3]),
+        origin=st.sampled_from("nse"),
+        detail=st.booleans(),
+        want=st.integers(0, 2),
     )
+    def end(
+        self,
+        which: list[int],
+        kinds: list[str],
+        delay: int,
+        origin: Any,
+        detail: bool,
+        want: int,
+    ) -> None:
+        chosen = list({id(r): r for n in which if (r := self.runs[n % len(self.runs)])}.values())
+        consumer = chosen[0][0]
+        mine = [run for run in chosen if run[0] == consumer]
+        endings = [
+            self._ending(kind, run[1], delay, origin, detail)
+            for kind, run in zip(kinds, mine, strict=False)
+        ]
+        for run in mine:
+            self.runs.remove(run)
+        # One that was struck off goes on under its new name.
+        worker = consumer.partition(".")[0]
+        self._exchange(self.names[worker], want, *endings)
+
+    def _ending(self, kind: str, claim: Claimed, delay: int, origin: Any, detail: bool) -> Ending:
+        if self.stricken.is_stricken(claim.function, int(claim.call)):
+            kind = "X"
+        match kind:
+            case "C":
+                return Ending("C", claim, payload="result" if detail else "")
+            case "F":
+                stored = {"payload": "exception"} if detail else {"result_key": "elsewhere"}
+                return Ending("F", claim, text="Error: no", **stored)
+            case "A":
+                return Ending("A", claim, delay, attempt=claim.attempt + detail, call="1")
+            case "P":
+                since = self.pair.world.now if origin == "e" else 0
+                text = "Error: no" if detail else ""
+                return Ending("P", claim, since + delay, origin, text=text)
+            case _:
+                return Ending(kind, claim)
+
+    @precondition(lambda self: self.runs)
+    @rule(which=WHICH, want=st.integers(0, 2))
+    def end_with_a_reply_that_is_lost(self, which: int, want: int) -> None:
+        """What the lost call did is settled: epoch, reclaim, the outcome once more."""
+        consumer, claim = run = self.runs[which % len(self.runs)]
+        ending = Ending("C", claim, payload="result")
+        reply = self.pair.exchange(consumer, want, ending)
+        if reply.status != "ok":
+            return
+        late = self.pair.world.epochs[consumer]
+        self._settle(consumer)
+        self.pair.exchange(consumer, want, ending, epoch=late)
+        self._exchange(consumer, 0, ending)
+        self.runs.remove(run)
+
+    @rule(worker=CONSUMERS)
+    def settle_after_a_broken_connection(self, worker: str) -> None:
+        self._settle(self.names[worker])
+
+    def _settle(self, consumer: str) -> None:
+        self.pair.raise_epoch(consumer)
+        known = [claim.entry for c, claim in self.runs if c == consumer]
+        reply = self.pair.reclaim(consumer, known)
+        self._take(consumer, reply.claims, admit=True)
+
+    @precondition(lambda self: self.runs)
+    @rule(which=WHICH)
+    def a_late_call_of_one_that_was_struck_off_or_of_an_older_epoch(self, which: int) -> None:
+        consumer, claim = self.runs[which % len(self.runs)]
+        older = self.pair.world.epochs.get(consumer, 1) - 1
+        reply = self.pair.exchange(consumer, 2, Ending("C", claim), epoch=older)
+        assert reply.status in {"stale", "refused"}
+
+    @rule(worker=CONSUMERS, strays=st.booleans())
+    def renew(self, worker: str, strays: bool) -> None:
+        name = self.names[worker]
+        mine = [claim for consumer, claim in self.runs if strays or consumer == name]
+        self.pair.renew(name, mine)
+
+    @precondition(lambda self: self.runs)
+    @rule(
+        which=WHICH,
+        operation=st.sampled_from(["total", "increment", "message"]),
+        value=st.integers(1, 9),
+    )
+    def report_progress(self, which: int, operation: str, value: int) -> None:
+        self.pair.report(self.runs[which % len(self.runs)][1], operation, value)
+
+    @rule(worker=CONSUMERS)
+    def answer_the_bell(self, worker: str) -> None:
+        if self.names[worker] in self.pair.idle:
+            self.pair.answer_the_bell(self.names[worker])
+
+    @rule(worker=CONSUMERS, blame=st.sampled_from(["everyone", "everyone", "nobody", "key:k1"]))
+    def die(self, worker: str, blame: str) -> None:
+        name = self.names[worker]
+        self.pair.adopt(name, blame)
+        self.runs = [run for run in self.runs if run[0] != name]
+        self._join(worker)
+
+    @rule(worker=CONSUMERS)
+    def be_taken_for_dead(self, worker: str) -> None:
+        """Its runs go to others and it does not know: what they end with comes too late."""
+        self.pair.adopt(self.names[worker], "nobody")
+        self._join(worker)
+
+    @rule(worker=CONSUMERS)
+    def drain(self, worker: str) -> None:
+        name = self.names[worker]
+        mine = [claim for consumer, claim in self.runs if consumer == name]
+        self.runs = [run for run in self.runs if run[0] != name]
+        self.pair.exchange(name, 0, *(Ending("H", claim) for claim in mine))
+        self.pair.adopt(name, "nobody")
+        self._join(worker)
+
+    @rule()
+    def promote(self) -> None:
+        self.pair.promote()
+
+    @rule(first=st.integers(0, 3), second=st.integers(0, 2))
+    def look_after_leases(self, first: int, second: int) -> None:
+        self.pair.sweep()
+        for ticks in (first, second):
+            if ticks:
+                self.pair.pass_time(ticks)
+            self.pair.sweep()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(7200)
 def test_whatever_happens_in_whatever_order_the_store_agrees_with_the_model(server: str) -> None:
     machine = type("LifecycleOnThisServer", (Lifecycle,), {"url": server})
-    run_machine(machine, 100)
+    run_state_machine_as_test(machine, settings=machine_settings())

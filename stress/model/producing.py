@@ -1,0 +1,87 @@
+"""What producers do: schedule, cancel, clear."""
+
+from collections.abc import Sequence
+
+from stress.model.values import Record, Request, Scheduled
+from stress.model.world import World
+
+
+def schedule(world: World, requests: Sequence[Request]) -> list[Scheduled]:
+    """Add or replace tasks, one after the other."""
+    return [_schedule(world, request) for request in requests]
+
+
+def _schedule(world: World, request: Request) -> Scheduled:
+    found = world.records.get(request.key)
+    if found is not None and (kept := _kept(found, request)):
+        return Scheduled(kept, found.generation, found.when, found.state)
+    if found is not None:
+        _make_way(world, request.key, found)
+    is_future = request.when is not None and request.when > world.now
+    record = world.records[request.key] = Record(
+        generation=1 + (found.generation if found else 0),
+        function=request.function,
+        call=request.call,
+        state="scheduled" if is_future else "queued",
+        when=world.now if request.when is None else request.when,
+        token=request.token,
+        perpetual=request.perpetual != 0,
+    )
+    if is_future:
+        world.queue[request.key] = record.when
+    else:
+        record.entry = world.append("s", request.key)
+    world.publish(request.key, record.state, record.when)
+    return Scheduled("scheduled", record.generation, record.when, record.state)
+
+
+def _kept(found: Record, request: Request) -> str | None:
+    """The disposition if what is there is kept."""
+    if found.token == request.token:
+        return "scheduled"  # Sent again: told what it was told the first time.
+    if found.is_live and not request.replace:
+        return "already"
+    if 0 < request.expected_generation < found.generation:
+        return "superseded"
+    if request.perpetual == 2 and found.state == "failed" and found.poison:
+        return "already"
+    return None
+
+
+def _make_way(world: World, key: str, found: Record) -> None:
+    """What waits leaves its place. What runs keeps its entry, which its worker owes an outcome."""
+    if found.state == "scheduled":
+        world.leave_queue(key)
+    elif found.state == "queued" and found.entry is not None:
+        world.drop(found.entry)
+
+
+def cancel(world: World, key: str) -> str:
+    """nothing | removed | signalled."""
+    record = world.records.get(key)
+    if record is None or not record.is_live:
+        return "nothing"
+    if record.state == "running":
+        record.cancelled = True
+        world.events.append(("cancel", record.entry, key))
+        return "signalled"
+    _make_way(world, key, record)
+    world.finish(key, "cancelled")
+    return "removed"
+
+
+def clear(world: World) -> int:
+    """Cancel all that waits at this moment, the queue first; how many."""
+    cleared = 0
+    for key in list(world.queue):
+        if key in world.queue:
+            world.leave_queue(key)
+            world.finish(key, "cancelled")
+            cleared += 1
+    for letter in ("s", "f", "x"):
+        for entry in world.waiting(letter):
+            if entry in world.streams[letter]:
+                world.drop(entry)
+                world.finish(entry.key, "cancelled")
+                cleared += 1
+    return cleared

@@ -1,0 +1,381 @@
+"""A docket's store on a real server and the model of it, driven by the same calls.
+
+Each call is made of both; what they answer, and after it all that can be looked at, has to agree.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import redis
+
+from docket.errors import DocketError
+from docket.store.limits import Wish
+from docket.store.records import Claim, StaleEpoch, StruckOff
+from docket.store.scheduling import ScheduleRequest
+from docket.store.survey import clear
+from stress.model import producing, slots, working
+from stress.model.values import Claimed, Ending, Entry, Event, Exchanged, Request, Scheduled
+from stress.model.world import World
+from tests.support import observed
+from tests.support.observed import TICK, Clock, Observed
+from tests.support.passing_time import NEVER, pass_time
+from tests.support.store import POISON, store_at
+
+Value = TypeVar("Value")
+
+#: Keys, and the slots that their tasks want: scope -> how many may hold one.
+WISHES: dict[str, dict[str, int]] = {
+    "k1": {},
+    "k2": {"one": 1},
+    "k3": {"one": 1, "two": 2},
+    "k4": {"two": 2},
+}
+SCOPES = ("one", "two")
+LEASE_TICKS = 4
+MAX_DEATHS = 2
+
+
+class Pair:
+    """The two of them.
+
+    Args:
+        url: of the server.
+        ttl: how long records of ended executions are kept (ticks).
+
+    Attributes:
+        world: the model.
+        idle: consumers that wait at the bell: their last exchange brought less than they wanted.
+        looking: consumers that are to exchange before they wait.
+    """
+
+    def __init__(self, url: str, ttl: int = 3) -> None:
+        self._runner = asyncio.Runner()
+        self._opened = store_at(url, f"machine-{uuid4().hex}", timedelta(hours=ttl))
+        self.store = self.do(self._opened.__aenter__())
+        self.keys = self.store.keys
+        self.client: Any = redis.Redis.from_url(
+            url, decode_responses=True, encoding="latin-1", protocol=2
+        )
+        self._heard: Any = self.client.pubsub()
+        self._heard.psubscribe(self.keys.prefix + ":*")
+        self._heard.get_message(timeout=5)
+        self.world = World(ttl, LEASE_TICKS, MAX_DEATHS, (POISON[0].decode(), POISON[1]))
+        self._clock = Clock(self._now())
+        self.idle = set[str]()
+        self.looking = set[str]()
+        self._due: int | None = None
+        self._calls = 0
+
+    def _now(self) -> int:
+        seconds, microseconds = self.client.time()
+        return seconds * 1000 + microseconds // 1000
+
+    def do(self, coroutine: Coroutine[Any, Any, Value]) -> Value:
+        return self._runner.run(coroutine)
+
+    def close(self) -> None:
+        self._heard.close()
+        for key in self.client.keys(self.keys.prefix + ":*"):
+            self.client.unlink(key)
+        self.client.close()
+        self.do(self._opened.__aexit__(None, None, None))
+        self._runner.close()
+
+    def number(self) -> int:
+        """One that was not given before."""
+        self._calls += 1
+        return self._calls
+
+    # Producers ----------------------------------------------------------------------------------
+
+    def schedule(self, *requests: Request) -> list[Scheduled]:
+        replies = self.do(
+            self.store.records.scheduling.schedule_batch([self._asked(r) for r in requests])
+        )
+        expected = producing.schedule(self.world, requests)
+        for reply, should in zip(replies, expected, strict=True):
+            has = Scheduled(
+                reply.disposition,
+                reply.generation,
+                self._clock.tick(reply.when) or 0,
+                reply.state,
+            )
+            assert has == should, (requests, reply)
+        self.check()
+        return expected
+
+    def _asked(self, request: Request) -> ScheduleRequest:
+        return ScheduleRequest(
+            key=request.key,
+            function=request.function,
+            call=request.call.encode(),
+            when="" if request.when is None else self._clock.milliseconds(request.when),
+            attempt=1,
+            token=request.token,
+            replace=1 if request.replace else 0,
+            expected_generation=request.expected_generation,
+            perpetual=request.perpetual,
+        )
+
+    def cancel(self, key: str) -> None:
+        reply = self.do(self.store.records.cancel(key))
+        assert reply == producing.cancel(self.world, key)
+        self.check()
+
+    def clear(self) -> None:
+        ttl = timedelta(hours=self.world.ttl)
+        reply = self.do(clear(self.store.connections.pipeline, self.keys, ttl))
+        assert reply == producing.clear(self.world)
+        self.check()
+
+    def pass_time(self, ticks: int) -> None:
+        pass_time(self.client, self.keys.prefix, ticks * TICK)
+        self._clock = Clock(self._clock.started - ticks * TICK)
+        self.world.pass_time(ticks)
+        self._due = None if self._due is None else self._due - ticks * TICK
+        self.check()
+
+    # Workers ------------------------------------------------------------------------------------
+
+    def register(self, consumer: str) -> None:
+        self.do(self.store.register(consumer))
+        working.register(self.world, consumer)
+        self.looking.add(consumer)
+        self.check()
+
+    def exchange(
+        self,
+        consumer: str,
+        want: int = 0,
+        *endings: Ending,
+        epoch: int | None = None,
+        may_take_suspect: bool = True,
+    ) -> Exchanged:
+        epoch = self.world.epochs.get(consumer, 1) if epoch is None else epoch
+        rows = [self._row(ending) for ending in endings]
+        expected = working.exchange(
+            self.world,
+            consumer,
+            epoch,
+            want,
+            endings,
+            may_take_suspect=may_take_suspect,
+            census=True,
+        )
+        try:
+            reply = self.do(
+                self.store.exchange(
+                    consumer,
+                    rows,
+                    want=want,
+                    epoch=epoch,
+                    may_take_suspect=may_take_suspect,
+                    census=True,
+                )
+            )
+        except DocketError as error:
+            self._expect_refusal(expected, error)
+        else:
+            assert expected.status == "ok"
+            assert reply.superseded == expected.superseded
+            assert reply.more == expected.more
+            assert reply.left == expected.left
+            self._compare_claims(reply.claims, expected.claims)
+            self.looking.discard(consumer)
+            self.idle.discard(consumer)
+            if len(expected.claims) < want and not expected.more:
+                self.idle.add(consumer)
+            elif expected.more or want == 0:
+                self.looking.add(consumer)
+        self.check()
+        return expected
+
+    def _expect_refusal(self, expected: Exchanged, error: DocketError) -> None:
+        kinds = {"refused": StruckOff, "stale": StaleEpoch}
+        assert isinstance(error, kinds.get(expected.status, ())), (expected, error)
+
+    def _compare_claims(self, claims: Sequence[Claim], expected: Sequence[Claimed]) -> None:
+        assert len(claims) == len(expected), (claims, expected)
+        for claim, should in zip(claims, expected, strict=True):
+            entry = claim.entry.decode()
+            assert should.entry.name in {"", entry}
+            should.entry.name = entry
+            has = Claimed(
+                claim.key.decode(),
+                should.entry,
+                int(claim.generation),
+                claim.function.decode(),
+                claim.call.decode(),
+                self._clock.tick(claim.when) or 0,
+                claim.attempt,
+                claim.deaths,
+                claim.came_from.decode() if claim.came_from is not None else None,
+            )
+            assert has == should
+
+    def _row(self, ending: Ending) -> Any:
+        claim = ending.claim
+        a: Any = ending.payload
+        b: Any = ending.text
+        c: Any = ending.call
+        match ending.kind:
+            case "C":
+                b = ending.result_key
+            case "F":
+                c = ending.result_key
+            case "A":
+                a, b = ending.delay * TICK, ending.attempt
+            case "P" if ending.origin == "e":
+                a = f"e{self._clock.milliseconds(ending.delay)}"
+            case "P":
+                a = f"{ending.origin}{ending.delay * TICK}"
+            case _:
+                pass
+        return (ending.kind, *self._run(claim), a, b, c)
+
+    def _run(self, claim: Claimed) -> tuple[bytes, bytes, bytes]:
+        return claim.key.encode(), claim.entry.name.encode(), str(claim.generation).encode()
+
+    def acquire(self, consumer: str, claim: Claimed) -> str:
+        wishes = WISHES[claim.key]
+        reply = self.do(
+            self.store.records.limits.acquire(
+                consumer, self._run(claim), [Wish("S", scope, n) for scope, n in wishes.items()]
+            )
+        )
+        assert reply.verdict == slots.acquire(self.world, consumer, claim, wishes)
+        self.check()
+        return reply.verdict
+
+    def raise_epoch(self, consumer: str) -> None:
+        expected = working.raise_epoch(self.world, consumer)
+        try:
+            assert self.do(self.store.records.raise_epoch(consumer)) == expected
+        except StruckOff:
+            assert expected == 0
+        self.check()
+
+    def reclaim(self, consumer: str, known: Sequence[Entry]) -> Exchanged:
+        epoch = self.world.epochs.get(consumer, 1)
+        expected = working.reclaim(self.world, consumer, epoch, known)
+        names = [entry.name.encode() for entry in known]
+        try:
+            claims = self.do(self.store.records.reclaim(consumer, epoch, names))
+        except DocketError as error:
+            self._expect_refusal(expected, error)
+        else:
+            self._compare_claims(claims, expected.claims)
+        self.check()
+        return expected
+
+    def renew(self, consumer: str, runs: Sequence[Claimed]) -> tuple[list[Entry], list[Entry]]:
+        lease = self.store.connections.lease_connection(self.keys)
+        lost, cancelled = lease.renew(consumer, [self._run(claim) for claim in runs])
+        lease.close()
+        expected = working.renew(self.world, consumer, runs)
+        has = [[entry.decode() for entry in entries] for entries in (lost, cancelled)]
+        assert has == [observed.named(entries) for entries in expected]
+        self.check()
+        return expected
+
+    def adopt(self, consumer: str, blame: str) -> None:
+        self.idle.discard(consumer)
+        self.looking.discard(consumer)
+        reply = self.do(self.store.adopt(consumer, blame, MAX_DEATHS))
+        assert reply == working.adopt(self.world, consumer, blame)
+        self.check()
+
+    def promote(self) -> None:
+        reply = self.do(self.store.records.promote())
+        assert reply[1] == self.world.promote(working.PROMOTED)
+        self.check()
+
+    def sweep(self) -> None:
+        reply = self.do(self.store.records.sweep(timedelta(hours=LEASE_TICKS)))
+        assert reply == working.sweep(self.world)
+        assert self.do(self.store.records.limits.sweep()) == 0
+        slots.look_after(self.world)
+        self.check()
+
+    def report(self, claim: Claimed, operation: str, value: int | str) -> None:
+        reply = self.do(
+            self.store.records.report_progress(
+                claim.key, claim.entry.name, claim.generation, operation, value
+            )
+        )
+        expected = working.report(self.world, claim, operation, value)
+        assert (reply is None) == (expected is None)
+        if reply is not None and expected is not None:
+            assert reply[:3] == (expected.current, expected.total, expected.message)
+        self.check()
+
+    def answer_the_bell(self, consumer: str) -> None:
+        """An idle worker takes the token, if there is one, and is to look now."""
+        if self.client.lpop(self.keys.bell) is not None:
+            self.idle.discard(consumer)
+            self.looking.add(consumer)
+
+    # What is looked at --------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Everything that can be observed is what the model says."""
+        seen = observed.observe(self.client, self.keys, tuple(WISHES), SCOPES)
+        found = observed.differences(self.world, seen, self._clock)
+        assert not found, found
+        # Of the same tick, the server's milliseconds say who is first.
+        self.world.queue = {key: self.world.queue[key] for key in seen.queue}
+        self._check_events(seen)
+        assert seen.tokens <= 1
+        self._check_somebody_looks(seen)
+        forgotten = slots.forgotten(self.world)
+        assert not forgotten, forgotten
+
+    def _check_somebody_looks(self, seen: Observed) -> None:
+        """Nobody waits at the bell while there is work and nobody else who will come for it."""
+        ready = [*self.world.waiting("f"), *self.world.waiting("s")]
+        assert not (self.idle and ready) or seen.tokens or self.looking, (self.idle, ready)
+
+    def _check_events(self, seen: Observed) -> None:
+        events, wakes = list[Event](), list[int]()
+        for channel, text in self._messages():
+            name, _, rest = channel.removeprefix(self.keys.prefix + ":").partition(":")
+            if name == "wake":
+                wakes.append(int(text))
+            elif name in {"state", "progress", "cancel"}:
+                events.append(self._event(name, rest, text.split("\x1f")))
+        expected = [
+            (kind, first.name if isinstance(first, Entry) else first, *others)
+            for kind, first, *others in self.world.take_events()
+        ]
+        assert events == expected, (events, expected)
+        due = min((at for at in seen.queue.values() if at < NEVER), default=None)
+        # Who waits until it is due has to hear of what is due earlier.
+        if due is not None and (self._due is None or due < self._due):
+            assert due in wakes, (due, self._due, wakes)
+        self._due = due
+
+    def _event(self, name: str, key: str, fields: list[str]) -> Event:
+        tick = self._clock.tick
+        match name:
+            case "state":
+                state, when, worker, started, completed, reason = fields
+                return (
+                    *(name, key, state, tick(when), worker or None, tick(started)),
+                    *(tick(completed), reason or None),
+                )
+            case "progress":
+                current, total, at, message = fields
+                return (name, key, int(current), int(total), tick(at), message or None)
+            case _:
+                return (name, *fields)
+
+    def _messages(self) -> list[tuple[str, str]]:
+        # Its answer comes behind everything that was published before it was asked.
+        self._heard.ping("seen")
+        messages: list[tuple[str, str]] = []
+        while (message := self._heard.get_message(timeout=5))["type"] != "pong":
+            messages.append((message["channel"], message["data"]))
+        return messages

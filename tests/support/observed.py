@@ -1,0 +1,203 @@
+"""All that can be looked at in a docket, and how it differs from what the model says."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from docket.store.keys import Keys
+from stress.model.slots import line
+from stress.model.values import Entry, Record
+from stress.model.world import LETTERS, World
+from tests.support.passing_time import NEVER
+
+#: One tick of the model, in milliseconds: far more than any example takes.
+TICK = 3_600_000
+#: What a record may hold besides what is compared.
+_UNCOMPARED = {"token", "trace", "limits", "progress_updated_at"}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the server has. Entries by the letter of their stream and their id.
+
+    ttls: of the records, milliseconds. streams: letter -> (id, key), oldest first. pending: letter
+    -> id -> consumer. queue: key -> score, in order. tokens: in the bell.
+    """
+
+    records: dict[str, dict[str, str]]
+    ttls: dict[str, int]
+    streams: dict[str, list[tuple[str, str]]]
+    pending: dict[str, dict[str, str]]
+    queue: dict[str, int]
+    tokens: int
+    workers: set[str]
+    epochs: dict[str, int]
+    holds: dict[str, list[str]]
+    slots: dict[str, dict[str, str]]
+    lines: dict[str, list[str]]
+
+
+def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]) -> Observed:
+    """Everything, in one transaction; `client` is redis-py's, blocking and decoding."""
+    streams = dict(zip(LETTERS, (keys.suspects, keys.front, keys.stream), strict=True))
+    look = client.pipeline()
+    for stream in streams.values():
+        look.xrange(stream)
+        look.xpending_range(stream, "workers", "-", "+", 1000)
+    for name in names:
+        look.hgetall(keys.record(name))
+        look.pttl(keys.record(name))
+    for scope in scopes:
+        look.hgetall(keys.slots(scope))
+        look.zrange(keys.waiting(scope), 0, -1)
+    look.zrange(keys.queue, 0, -1, withscores=True)
+    look.llen(keys.bell)
+    look.zrange(keys.workers, 0, -1)
+    look.hgetall(keys.epochs)
+    look.hgetall(keys.holds)
+    seen = iter(look.execute(raise_on_error=False))
+    entries, pending = dict[str, Any](), dict[str, Any]()
+    for letter in streams:
+        entries[letter] = [(i, fields["k"]) for i, fields in next(seen)]
+        pending[letter] = {row["message_id"]: row["consumer"] for row in next(seen)}
+    records = {name: (next(seen), next(seen)) for name in names}
+    limits = {scope: (next(seen), next(seen)) for scope in scopes}
+    queue, tokens, workers, epochs, holds = seen
+    return Observed(
+        {name: record for name, (record, _) in records.items() if record},
+        {name: ttl for name, (_, ttl) in records.items()},
+        entries,
+        pending,
+        {key: int(score) for key, score in queue},
+        tokens,
+        set(workers),
+        {name: int(epoch) for name, epoch in epochs.items()},
+        {e: msgspec.msgpack.decode(s.encode("latin-1")) for e, s in holds.items()},
+        {scope: slots for scope, (slots, _) in limits.items()},
+        {scope: waiting for scope, (_, waiting) in limits.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How the server's milliseconds and the model's ticks belong together.
+
+    started: the server's time when the model's was 0, less all that was made to pass since.
+    """
+
+    started: int
+
+    def tick(self, milliseconds: int | str | None) -> int | None:
+        """The tick of an instant, none for none."""
+        return None if milliseconds in {None, ""} else (int(milliseconds) - self.started) // TICK
+
+    def milliseconds(self, tick: int) -> int:
+        """The first instant of a tick."""
+        return self.started + tick * TICK
+
+
+def name_entries(world: World, seen: Observed) -> Iterator[str]:
+    """The model learns what the server calls its entries; yields what does not fit."""
+    for letter in LETTERS:
+        expected, found = world.streams[letter], seen.streams[letter]
+        if [entry.key for entry in expected] != [key for _, key in found]:
+            yield f"stream {letter}: {found} instead of {[e.key for e in expected]}"
+            return
+        for entry, (identity, _) in zip(expected, found, strict=True):
+            name = letter + identity
+            if entry.name not in {"", name}:
+                yield f"{entry.key} is at {name} and not at {entry.name}"
+            entry.name = name
+
+
+def differences(world: World, seen: Observed, clock: Clock) -> list[str]:
+    """What the server has and the model has not, or the other way round; empty if they agree."""
+    found = list(name_entries(world, seen))
+    found += [
+        f"{what}: {has} instead of {should}"
+        for what, should, has in _pairs(world, seen, clock)
+        if should != has
+    ]
+    for key, record in world.records.items():
+        if key in seen.records:
+            found += _of_record(key, record, seen, clock, world.now)
+    return found
+
+
+def _pairs(world: World, seen: Observed, clock: Clock) -> Iterator[tuple[str, object, object]]:
+    yield "keys with a record", set(world.records), set(seen.records)
+    for letter in LETTERS:
+        owned = {e.name[1:]: e.owner for e in world.streams[letter] if e.owner is not None}
+        yield f"pending of {letter}", owned, seen.pending[letter]
+    ticks = {k: None if s == NEVER else clock.tick(s) for k, s in seen.queue.items()}
+    never = {k: None if w >= NEVER_TICKS else w for k, w in world.queue.items()}
+    yield "queue", never, ticks
+    yield "registered", set(world.epochs), seen.workers
+    yield "epochs", world.epochs, seen.epochs
+    holds = {entry.name: sorted(scopes) for entry, scopes in world.holds.items()}
+    yield "holds", holds, {entry: sorted(scopes) for entry, scopes in seen.holds.items()}
+    for scope, slots in seen.slots.items():
+        holders = {e.name: e.key for e, scopes in world.holds.items() if scope in scopes}
+        yield f"slots of {scope}", holders, slots
+        yield f"line of {scope}", line(world, scope), seen.lines[scope]
+
+
+#: Later than any tick that is reached.
+NEVER_TICKS = 1 << 39
+
+
+def _of_record(key: str, record: Record, seen: Observed, clock: Clock, now: int) -> Iterator[str]:
+    fields = dict(seen.records[key])
+    expected = _fields(record)
+    for name in ("when", "started_at", "completed_at"):
+        if name in fields:
+            fields[name] = str(clock.tick(fields[name]))
+    fields.setdefault("deaths", "0")
+    if not fields.get("entry"):
+        fields.pop("entry", None)
+    for uncompared in _UNCOMPARED:
+        fields.pop(uncompared, None)
+    for name in sorted(fields.keys() | expected.keys()):
+        if fields.get(name) != expected.get(name):
+            yield f"{key}.{name}: {fields.get(name)!r} instead of {expected.get(name)!r}"
+    ttl = seen.ttls[key]
+    if record.expires is None:
+        if ttl != -1:
+            yield f"{key} lives and expires in {ttl} ms"
+    elif not (record.expires - now - 1) * TICK < ttl <= (record.expires - now) * TICK:
+        yield f"{key} expires in {ttl} ms instead of {record.expires - now} ticks"
+
+
+def _fields(record: Record) -> dict[str, str]:
+    progress = record.progress
+    values: dict[str, object | None] = {
+        "state": record.state,
+        "generation": record.generation,
+        "function": record.function,
+        "call": record.call,
+        "when": record.when,
+        "attempt": record.attempt,
+        "deaths": record.deaths,
+        "entry": record.entry.name if record.entry is not None else None,
+        "worker": record.worker,
+        "from": record.came_from,
+        "started_at": record.started,
+        "completed_at": record.completed,
+        "result": record.result,
+        "error": record.error,
+        "result_key": record.result_key,
+        "cancel": 1 if record.cancelled else None,
+        "poison": 1 if record.poison else None,
+        "perpetual": 1 if record.perpetual else None,
+        "progress_current": progress.current if progress else None,
+        "progress_total": progress.total if progress else None,
+        "progress_message": progress.message if progress else None,
+    }
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def named(entries: Sequence[Entry]) -> list[str]:
+    """What the server calls them."""
+    return [entry.name for entry in entries]
