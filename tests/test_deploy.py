@@ -1,0 +1,367 @@
+"""The deployment files: what systemd and Kubernetes say of them, and what our own limits say."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+import kubernetes_validate
+import pytest
+
+from supervisor import sizes
+from supervisor.answers import handlers_of
+from supervisor.commands import configure, docket_supervisor
+from supervisor.config import Address, SupervisorConfig
+from supervisor.errors import InvalidOption
+from supervisor.exit_codes import ExitCode
+from supervisor.notifications import OVERTIME_SECONDS
+from tests.support.deploy import (
+    FOLDER,
+    Directives,
+    Instruction,
+    dockerfile,
+    manifests,
+    seconds,
+    unit,
+)
+from tests.support.recording_edge import Rig
+
+RELOADING = FOLDER / "docket-supervisor.service"
+PLAIN = FOLDER / "docket-supervisor-notify.service"
+UNITS = pytest.mark.parametrize("path", [RELOADING, PLAIN], ids=lambda path: path.stem)
+#: Where the units have the program; it stands in for nothing there on the machine of a test.
+PROGRAM = "/opt/app/current/venv/bin/docket-supervisor"
+#: The first that knows Type=notify-reload.
+NOTIFY_RELOAD = 253
+#: The first that looks at the security of a file rather than of a loaded unit.
+OFFLINE = 250
+#: The Kubernetes that is supported and oldest here, and the latest whose schemas are known.
+RELEASES = ("1.29", kubernetes_validate.latest_version())
+DEFAULTS = SupervisorConfig()
+
+
+def config_of(words: list[str]) -> SupervisorConfig:
+    """What the program would run with; it objects to a word or a value that it does not know."""
+    run = docket_supervisor.get_command(click.Context(docket_supervisor), "run")
+    assert run is not None
+    return configure(run.make_context("run", list(words)).params, {})
+
+
+# systemd.
+
+
+def systemd_version() -> int:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("there is no systemd-analyze here")
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    found = re.match(r"systemd (\d+)", told.stdout)
+    assert found is not None, told.stdout
+    return int(found[1])
+
+
+def installed(path: Path, folder: Path) -> Path:
+    """A copy of the unit whose program is there."""
+    program = folder / "docket-supervisor"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    copy = folder / path.name
+    copy.write_text(path.read_text("utf-8").replace(PROGRAM, str(program)), "utf-8")
+    return copy
+
+
+def analyze(*arguments: str) -> tuple[int, set[str]]:
+    """Exit code, and what it complains of (it says some things twice)."""
+    done = subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=50, check=False
+    )
+    return done.returncode, {line for line in done.stderr.splitlines() if line}
+
+
+def verify(path: Path) -> tuple[int, set[str]]:
+    return analyze("verify", "--man=no", "--recursive-errors=no", str(path))
+
+
+@UNITS
+def test_systemd_has_nothing_to_say_about_a_unit(path: Path, tmp_path: Path) -> None:
+    version = systemd_version()
+    copy = installed(path, tmp_path)
+    code, complaints = verify(copy)
+    if path == RELOADING and version < NOTIFY_RELOAD:
+        # It says so of the one line that the other unit is there for, and of no other.
+        (complaint,) = complaints
+        assert complaint.endswith("Failed to parse service type, ignoring: notify-reload")
+        copy.write_text(copy.read_text("utf-8").replace("Type=notify-reload", "Type=notify"))
+        code, complaints = verify(copy)
+    assert (code, complaints) == (0, set())
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [("KillMode=mixed", "KillMode=gently"), ("OOMPolicy=continue", "OomPolicy=continue")],
+)
+def test_systemd_would_object_to_a_line_that_is_wrong(
+    line: str, wrong: str, tmp_path: Path
+) -> None:
+    systemd_version()
+    copy = installed(PLAIN, tmp_path)
+    text = copy.read_text("utf-8")
+    assert line in text
+    copy.write_text(text.replace(line, wrong), "utf-8")
+    assert verify(copy)[1] != set()
+
+
+def test_what_a_unit_leaves_to_the_program_is_little(tmp_path: Path) -> None:
+    if systemd_version() < OFFLINE:
+        pytest.skip("this systemd-analyze judges no file")
+    copy = installed(PLAIN, tmp_path)
+    judge = ("security", "--offline=yes", "--no-pager")
+    # 20 is "OK"; a unit without any hardening is judged 95.
+    assert analyze(*judge, "--threshold=20", str(copy))[0] == 0
+    hardened = ("NoNewPriv", "Capab", "Ambient", "Protect", "Private", "Restrict", "SystemCall")
+    kept = [each for each in copy.read_text().splitlines() if not each.startswith(hardened)]
+    copy.write_text("\n".join(kept))
+    assert analyze(*judge, "--threshold=20", str(copy))[0] != 0
+
+
+def test_the_units_differ_in_how_they_reload_and_in_nothing_else() -> None:
+    with_signal, with_command = unit(RELOADING), unit(PLAIN)
+    assert with_signal.pop(("Service", "Type")) == ["notify-reload"]
+    assert with_command.pop(("Service", "Type")) == ["notify"]
+    assert len(with_command.pop(("Service", "ExecReload"))) == 1
+    assert with_signal == with_command
+
+
+def value(directives: Directives, name: str) -> str:
+    (only,) = directives["Service", name]
+    return only
+
+
+@UNITS
+def test_a_unit_keeps_what_operators_were_promised(path: Path) -> None:
+    given = unit(path)
+    assert value(given, "KillMode") == "mixed"
+    assert value(given, "Restart") == "always"
+    assert value(given, "RestartPreventExitStatus") == str(int(ExitCode.USAGE))
+    assert value(given, "OOMPolicy") == "continue"
+    # Else a service that cannot boot would be given up by systemd: five starts in ten seconds.
+    assert seconds(value(given, "RestartSec")) > 10 / 5
+
+
+@UNITS
+def test_the_times_of_a_unit_fit_those_of_the_program(path: Path) -> None:
+    given = unit(path)
+    drain = DEFAULTS.drain_timeout.total_seconds() + OVERTIME_SECONDS
+    assert seconds(value(given, "TimeoutStopSec")) > drain
+    assert seconds(value(given, "TimeoutStartSec")) > DEFAULTS.boot_timeout.total_seconds()
+    # Its last sign of life may be half of this old when the workers hang; then they are killed
+    # after the stall timeout, and their successors are a sign of life.
+    stalled = DEFAULTS.stall_timeout.total_seconds() + 5
+    assert seconds(value(given, "WatchdogSec")) / 2 > stalled
+
+
+@UNITS
+def test_the_commands_of_a_unit_exist_and_agree_on_the_control_socket(path: Path) -> None:
+    given = unit(path)
+    start = value(given, "ExecStart").split()
+    assert start[0] == PROGRAM
+    socket = config_of(start[1:]).control
+    assert socket == f"%t/{value(given, 'RuntimeDirectory')}/control.sock"
+    for command in given.get(("Service", "ExecReload"), []):
+        program, *words = command.split()
+        assert program == PROGRAM
+        assert words == ["ctl", "--control", socket, "reload"]
+        assert docket_supervisor.main([*words, "--help"], standalone_mode=False) == 0
+
+
+@UNITS
+def test_a_reload_finds_the_directory_by_the_name_that_a_deploy_moves(path: Path) -> None:
+    given = unit(path)
+    assert f"PWD={value(given, 'WorkingDirectory')}" in given["Service", "Environment"]
+
+
+# Kubernetes.
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("name", ["deployment.yaml", "poddisruptionbudget.yaml"])
+def test_a_manifest_is_of_the_schema(name: str, release: str) -> None:
+    for manifest in manifests(name):
+        assert kubernetes_validate.validate(manifest, release, strict=True) in release
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_field_that_does_not_exist_would_be_found(release: str) -> None:
+    (manifest,) = manifests("deployment.yaml")
+    pod(manifest)["terminationGraceSeconds"] = 90
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(manifest, release, strict=True)
+
+
+def pod(deployment: dict[str, Any]) -> dict[str, Any]:
+    return deployment["spec"]["template"]["spec"]
+
+
+@pytest.fixture
+def deployment() -> dict[str, Any]:
+    (only,) = manifests("deployment.yaml")
+    return only
+
+
+@pytest.fixture
+def container(deployment: dict[str, Any]) -> dict[str, Any]:
+    (only,) = pod(deployment)["containers"]
+    return only
+
+
+@pytest.fixture
+def config(container: dict[str, Any]) -> SupervisorConfig:
+    return config_of(container["args"])
+
+
+def test_the_pod_has_longer_than_its_drain_may_take(
+    deployment: dict[str, Any], container: dict[str, Any], config: SupervisorConfig
+) -> None:
+    drain = config.drain_timeout.total_seconds() + OVERTIME_SECONDS
+    assert pod(deployment)["terminationGracePeriodSeconds"] > drain
+    assert "lifecycle" not in container
+
+
+def test_an_argument_that_is_no_option_or_has_no_value_would_be_found(
+    container: dict[str, Any],
+) -> None:
+    with pytest.raises(click.NoSuchOption):
+        config_of([*container["args"], "--proceses=4"])
+    with pytest.raises(InvalidOption):
+        config_of([*container["args"], "--max-rss=plenty"])
+
+
+def test_the_size_of_the_pool_is_said_and_not_taken_from_the_node(
+    container: dict[str, Any],
+) -> None:
+    assert any(each.startswith("--processes=") for each in container["args"])
+
+
+def test_the_probes_ask_what_is_answered_on_the_port_that_is_open(
+    container: dict[str, Any], config: SupervisorConfig
+) -> None:
+    answered = handlers_of(Rig().ground).keys()
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert config.http == Address("0.0.0.0", ports["http"])
+    asked = {
+        kind: container[kind]["httpGet"]
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    assert {each["path"] for each in asked.values()} <= answered
+    assert {each["port"] for each in asked.values()} == {"http"}
+    assert asked["livenessProbe"]["path"] == "/livez"
+    assert asked["readinessProbe"]["path"] == "/readyz"
+
+
+def test_the_start_may_take_as_long_as_the_program_gives_itself(
+    container: dict[str, Any], config: SupervisorConfig
+) -> None:
+    probe = container["startupProbe"]
+    allowed = probe["periodSeconds"] * probe["failureThreshold"]
+    assert allowed > 2 * config.boot_timeout.total_seconds()
+
+
+def test_the_memory_is_enough_for_every_worker_at_its_most_and_a_successor(
+    container: dict[str, Any], config: SupervisorConfig
+) -> None:
+    assert config.max_rss is not None
+    most = config.max_rss * (config.processes + 1)
+    assert sizes.parse(container["resources"]["limits"]["memory"]) > most
+    assert sizes.parse(container["resources"]["requests"]["memory"]) >= most
+    assert "cpu" not in container["resources"]["limits"]
+
+
+def test_the_container_may_write_to_tmp_and_nowhere_else(
+    deployment: dict[str, Any], container: dict[str, Any]
+) -> None:
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod(deployment)["securityContext"]["runAsNonRoot"] is True
+    (mount,) = container["volumeMounts"]
+    (volume,) = pod(deployment)["volumes"]
+    assert (mount["mountPath"], mount["name"]) == ("/tmp", volume["name"])
+    assert "emptyDir" in volume
+
+
+@pytest.mark.parametrize("name", ["deployment.yaml", "poddisruptionbudget.yaml", "podmonitor.yaml"])
+def test_every_manifest_selects_the_pods_of_the_deployment(
+    name: str, deployment: dict[str, Any]
+) -> None:
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    for manifest in manifests(name):
+        selected = manifest["spec"]["selector"]["matchLabels"]
+        assert selected
+        assert selected.items() <= labels.items()
+
+
+def test_the_monitor_scrapes_a_path_that_is_answered(container: dict[str, Any]) -> None:
+    (monitor,) = manifests("podmonitor.yaml")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] in {each["name"] for each in container["ports"]}
+    assert endpoint["path"] in handlers_of(Rig().ground)
+
+
+# The Dockerfile. There is nothing here that builds it: this reads it.
+
+
+@pytest.fixture
+def stages() -> list[list[Instruction]]:
+    return dockerfile((FOLDER / "Dockerfile").read_text("utf-8"))
+
+
+def the(name: str, stage: list[Instruction]) -> Instruction:
+    (only,) = [each for each in stage if each.name == name]
+    return only
+
+
+def test_the_image_starts_the_program_itself(stages: list[list[Instruction]]) -> None:
+    final = stages[-1]
+    assert the("ENTRYPOINT", final).words == ["docket-supervisor"]
+    assert config_of(the("CMD", final).words).http is not None
+    assert the("STOPSIGNAL", final).given == "SIGTERM"
+
+
+def test_the_image_runs_as_the_user_of_the_pod_who_is_not_root(
+    stages: list[list[Instruction]], deployment: dict[str, Any]
+) -> None:
+    user, _, group = the("USER", stages[-1]).given.partition(":")
+    assert int(user) > 0
+    security = pod(deployment)["securityContext"]
+    assert (int(user), int(group)) == (security["runAsUser"], security["runAsGroup"])
+    last_words = [each.name for each in stages[-1]]
+    assert last_words.index("USER") > last_words.index("RUN"), "it could not make its user"
+
+
+def test_the_image_has_what_a_stage_that_exists_built_and_nothing_of_the_build(
+    stages: list[list[Instruction]],
+) -> None:
+    names = [stage[0].given.partition(" AS ")[2] for stage in stages[1:]]
+    bases = {stage[0].given.partition(" AS ")[0] for stage in stages[1:]}
+    copies = [each.given for each in stages[-1] if each.name == "COPY"]
+    assert names == ["build", ""]
+    assert len(bases) == 1, "a virtual environment works with the Python that made it"
+    assert copies == ["--from=build /opt/venv /opt/venv"]
+    assert not any("pip" in each.given for each in stages[-1])
+
+
+def test_the_port_of_the_image_is_that_of_its_command(stages: list[list[Instruction]]) -> None:
+    http = config_of(the("CMD", stages[-1]).words).http
+    assert http == Address("0.0.0.0", int(the("EXPOSE", stages[-1]).given))
+
+
+def test_a_shell_form_and_a_misspelt_instruction_would_be_found() -> None:
+    (shell,) = dockerfile("ENTRYPOINT docket-supervisor")[0]
+    with pytest.raises(ValueError, match="Expecting value"):
+        _ = shell.words
+    with pytest.raises(ValueError, match="'ENTRYPIONT' is no instruction"):
+        dockerfile('ENTRYPIONT ["docket-supervisor"]')
