@@ -96,7 +96,7 @@ class Program:
     @property
     def url(self) -> str:
         """Where producers find the embedded server."""
-        return self.wait_for(r"producers connect to (\S+)")[1]
+        return self.wait_for(r"producers connect to ([^\s\"]+)")[1]
 
     @property
     def nursery_pid(self) -> int:
@@ -104,7 +104,7 @@ class Program:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP endpoint."""
-        base = self.wait_for(r"http (http://\S+)")[1]
+        base = self.wait_for(r"http (http://[^\s\",]+)")[1]
         try:
             with urllib.request.urlopen(base + path, timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -119,6 +119,10 @@ class Program:
         """Slot -> pid, of those that are ready."""
         ready = [each for each in self.status()["workers"] if each["state"] == "ready"]
         return {each["slot"]: each["pid"] for each in ready}
+
+    def workers_ready(self) -> list[int]:
+        """The pid of every worker that is ready, those of one slot all of them."""
+        return [each["pid"] for each in self.status()["workers"] if each["state"] == "ready"]
 
     def family(self) -> list[psutil.Process]:
         """Every process it has started, server and guard aside (they have left the family)."""
