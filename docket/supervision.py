@@ -13,6 +13,10 @@ EVERYONE = "everyone"
 #: Blame of an adoption: the death was no task's fault (a host was lost, the supervisor killed it).
 NOBODY = "nobody"
 
+#: Begins the blame of an adoption for the only task that was running of the functions that follow,
+#: separated by spaces, or that was running at all; for nobody if there were several.
+FUNCTIONS = "functions:"
+
 
 class Claimed(Protocol):
     """What is known of a task by its claim."""

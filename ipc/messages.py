@@ -192,7 +192,8 @@ class Drain(Message, frozen=True):
 class Adopt(Message, frozen=True):
     """Take over what the dead `consumer` was running.
 
-    `blame` says whose death it counts as: "everyone", "nobody" or "key:KEY".
+    `blame` says whose death it counts as: "everyone", "nobody", "key:KEY", or
+    "functions:NAME NAME": the only task that was running of these functions, or at all.
     """
 
     consumer: str

@@ -14,11 +14,20 @@ from supervisor.children import Incarnation
 BLAME_EVERYONE = "everyone"
 BLAME_NOBODY = "nobody"
 _BLAME_KEY = "key:"
+_BLAME_FUNCTIONS = "functions:"
 
 
 def blame_key(culprit: str | None) -> str:
     """The blame for one task, or for nobody if it is not known which."""
     return BLAME_NOBODY if culprit is None else _BLAME_KEY + culprit
+
+
+def blame_functions(names: Iterable[str]) -> str:
+    """The blame for the one task that was running of these functions, or that was running at all.
+
+    It counts for nobody if there were several: which one it was cannot be told.
+    """
+    return _BLAME_FUNCTIONS + " ".join(name for name in names if " " not in name)
 
 
 @dataclass(slots=True, eq=False)

@@ -29,6 +29,7 @@ from supervisor.inbox import (
     NurseryExited,
     NurseryLost,
     NurserySaid,
+    WorkerDumped,
     WorkerExited,
     WorkerLost,
     WorkerSaid,
@@ -100,6 +101,7 @@ class Doer:
             settings,
             self._lifeline,
             lambda message, fds: self._nursery_said(generation, message, fds),
+            lambda text: _log_dump(generation, text),
             lambda fault: self._inbox.put(NurseryLost(generation, fault)),
         )
         self._nurseries[generation] = link
@@ -124,6 +126,11 @@ class Doer:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)  # our child, unreaped: the pid is its own
 
+    def dump_nursery(self, generation: int) -> None:
+        """Have a nursery that has said Hello write its stack, for the log."""
+        if generation in self._nurseries:
+            self._reaper.signal(self._nurseries[generation].pid, newborn.dump_signal())
+
     def _nursery_said(self, generation: int, message: FromNursery, fds: list[int]) -> None:
         if isinstance(message, Spawned):
             self._spawned(generation, message, fds[0] if fds else None)
@@ -143,7 +150,9 @@ class Doer:
     def spawn(self, incarnation: Incarnation) -> None:
         """Have the nursery of its generation fork it, with a channel of its own."""
         number = incarnation.number
-        dumps = DumpCollector(lambda text: _log_dump(incarnation, text))
+        dumps = DumpCollector(
+            lambda text: self._inbox.put(WorkerDumped(number, describe(incarnation), text))
+        )
         try:
             link = WorkerLink(
                 lambda message: self._inbox.put(WorkerSaid(number, message)),
@@ -184,7 +193,8 @@ class Doer:
 
     def dump(self, incarnation: Incarnation) -> None:
         """Have it write the stacks of its threads, at C level, for the log."""
-        if incarnation.ready_at is not None:
+        # From its fork on: the handler stands before the child is open to any signal.
+        if incarnation.spawned_at is not None:
             self._signal(incarnation, newborn.dump_signal())
 
     def release(self, incarnation: Incarnation) -> None:
@@ -285,5 +295,5 @@ def _parent_of(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[1])
 
 
-def _log_dump(incarnation: Incarnation, text: str) -> None:
-    log.warning("%s, where it is:\n%s", describe(incarnation), text.rstrip())
+def _log_dump(generation: int, text: str) -> None:
+    log.warning("the nursery of generation %d, where it is:\n%s", generation, text.rstrip())

@@ -54,6 +54,12 @@ class Drain:
             self.deadline = min(self.deadline, now)
         return self.step
 
+    def put_off(self, seconds: float) -> None:
+        """For so long nobody could do anything: this process did not run."""
+        self.deadline += seconds
+        if self.emptied_at is not None:
+            self.emptied_at += seconds
+
     def seconds_left(self, now: float) -> float:
         """Until what still runs is handed back."""
         return max(0.0, self.deadline - now)

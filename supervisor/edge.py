@@ -41,6 +41,10 @@ class Edge(Protocol):
         """Have it write the stacks of its threads, at C level, for the log."""
         ...
 
+    def dump_nursery(self, generation: int) -> None:
+        """Have a nursery that has said Hello write its stack, for the log."""
+        ...
+
     def release(self, incarnation: Incarnation) -> None:
         """It is dead: close what was held for it."""
         ...

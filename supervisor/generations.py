@@ -40,6 +40,8 @@ class Nursery:
     condemned: bool = False
     #: Of a reload, and not yet proven by a worker that got ready.
     candidate: bool = False
+    #: It runs code of ours, and can be asked for its stack.
+    said_hello: bool = False
 
 
 class Generations:

@@ -62,6 +62,16 @@ class KeeperSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerDumped:
+    """That worker wrote the stacks of its threads, or of its coroutines."""
+
+    number: int
+    #: Who that was, for the log: a dead one's last words come after it was forgotten.
+    who: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerLost:
     """The channel of a worker ended. A hint: the exit is the fact."""
 
@@ -108,6 +118,7 @@ Event = (
     | NurseryExited
     | WorkerSaid
     | KeeperSaid
+    | WorkerDumped
     | WorkerLost
     | WorkerExited
     | ServerEnded

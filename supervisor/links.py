@@ -21,6 +21,7 @@ from ipc.messages import (
     Settings,
     ToWorker,
 )
+from supervisor.dumps import DumpCollector
 
 #: What a service manager told us about us; it is not meant for whoever we start.
 NOT_INHERITED = (
@@ -53,20 +54,31 @@ class NurseryLink:
         settings: Settings,
         lifeline: int | None,
         on_message: Callable[[FromNursery, list[int]], None],
+        on_dump: Callable[[str], None],
         on_closed: Callable[[Exception | None], None],
     ) -> None:
-        """Start it and send its settings.
+        """Start it and send its settings; `on_dump` is called with each stack that it writes.
 
         Raises:
             OSError: the system has no room for another process, socket or descriptor.
         """
         ours, theirs = socket.socketpair()
+        dump = -1
         try:
             with theirs:
-                self._process = _execute(theirs.fileno(), lifeline)
+                dump, write = os.pipe()
+                try:
+                    self._process = _execute(theirs.fileno(), write, lifeline)
+                finally:
+                    os.close(write)
         except OSError:
             ours.close()
+            _close_pipe(dump)
             raise
+        os.set_blocking(dump, False)
+        self._dump = dump
+        self._dumps = DumpCollector(on_dump)
+        asyncio.get_running_loop().add_reader(dump, self._dump_readable)
         self._channel = Channel[FromNursery](
             ours,
             FromNursery,
@@ -89,14 +101,23 @@ class NurseryLink:
         self._process.returncode = 0
 
     def close(self) -> None:
-        """Close the channel. Twice is fine."""
+        """Close the channel and the pipe. Twice is fine."""
         self._channel.close()
+        self._dump = _close_pipe(self._dump)
+        self._dumps.flush()
+
+    def _dump_readable(self) -> None:
+        data = _read(self._dump)
+        if data:
+            self._dumps.add(data.decode(errors="replace"))
+        elif data is not None:
+            self._dump = _close_pipe(self._dump)
 
 
-def _execute(channel: int, lifeline: int | None) -> subprocess.Popen[bytes]:
-    inherited = (channel,) if lifeline is None else (channel, lifeline)
+def _execute(channel: int, dump: int, lifeline: int | None) -> subprocess.Popen[bytes]:
+    inherited = (channel, dump) if lifeline is None else (channel, dump, lifeline)
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "supervisor.nursery_program", str(channel)],
+        [sys.executable, "-P", "-m", "supervisor.nursery_program", str(channel), str(dump)],
         stdin=subprocess.DEVNULL,
         pass_fds=inherited,
         env=clean_environment(),

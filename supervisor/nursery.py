@@ -62,10 +62,14 @@ log = logging.getLogger("docket.supervisor.nursery")
 
 
 class Nursery:
-    """Loads, forks and reaps. `run` returns in the nursery, and also in each forked child."""
+    """Loads, forks and reaps. `run` returns in the nursery, and also in each forked child.
 
-    def __init__(self, channel: BlockingChannel[ToNursery]) -> None:
+    `dump`: a pipe to which faulthandler writes the nursery's own stacks; owned from now on.
+    """
+
+    def __init__(self, channel: BlockingChannel[ToNursery], dump: int | None = None) -> None:
         self._channel = channel
+        self._dump = () if dump is None else (dump,)
         self._brood = Brood()
         self._early: Arrivals = []
         self._retired = False
@@ -210,7 +214,9 @@ class Nursery:
     def _leave_to_parent(self, fds_of_others: Sequence[int]) -> None:
         """In the child: close what is the nursery's, or its ends would never be seen."""
         signal.set_wakeup_fd(-1)
-        _close((*fds_of_others, self._wake_read, self._wake_write))
+        # faulthandler has the dump pipe's number still; the child gives it another before it is
+        # open to signals.
+        _close((*fds_of_others, self._wake_read, self._wake_write, *self._dump))
         self._channel.close()
         self._brood.forget()
 
@@ -307,16 +313,22 @@ def _empty(pipe: int) -> None:
 
 
 def main(arguments: Sequence[str], work: Callable[[Berth], int] = worker_main.main) -> int:
-    """Run a nursery on the channel whose descriptor is the only argument.
+    """Run a nursery: the arguments are the descriptors of its channel and of its dump pipe.
 
-    `work` is what each forked child does; its result is the child's exit status.
+    Without the latter nobody can ask for its stack. `work` is what each forked child does; its
+    result is the child's exit status.
     """
     quiet_signals.stand_by()
     quiet_signals.reset_in_forks()
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
     channel: BlockingChannel[ToNursery] = BlockingChannel(sock, ToNursery)
-    outcome = Nursery(channel).run()
+    dump = int(arguments[1]) if len(arguments) > 1 else None
+    if dump is not None:
+        # Before the import, which may hang, and before Hello, after which the stack may be asked.
+        os.set_inheritable(dump, False)
+        newborn.listen_for_dumps(dump)
+    outcome = Nursery(channel, dump).run()
     if isinstance(outcome, int):
         return outcome
     return outcome.ending.with_status(work(outcome.berth))

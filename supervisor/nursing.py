@@ -82,6 +82,7 @@ class Nursing:
             return
         match message:
             case Hello(protocol):
+                nursery.said_hello = True
                 if protocol != PROTOCOL:
                     self._load_failed(nursery, "the code on disk is newer; restart the supervisor")
                     self._ground.kill_nursery(nursery)

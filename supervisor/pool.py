@@ -43,6 +43,7 @@ from supervisor.inbox import (
     ServerEnded,
     Signalled,
     Tick,
+    WorkerDumped,
     WorkerExited,
     WorkerLost,
     WorkerSaid,
@@ -112,11 +113,14 @@ class Pool:
 
     def handle(self, event: Event, now: float) -> None:
         """Take in one event that happened at `now`, and make what should be so."""
+        self._watch.notice(now)
         match event:
             case KeeperSaid(number, beat):
                 self._watch.keeper_spoke(number, beat)
             case WorkerSaid(number, message):
                 self._worker_said(number, message, now)
+            case WorkerDumped(number, who, text):
+                self._watch.dumped(number, who, text)
             case WorkerExited(number, status):
                 self._worker_exited(number, status, now)
             case WorkerLost(number, fault):

@@ -3,6 +3,15 @@
 Silence is summed over ticks of the supervisor that were themselves on time, each after every
 readable channel was read: a machine that was suspended, or a supervisor that was starved, has not
 listened, and kills nobody for what it did not hear.
+
+Three kinds are told apart by two witnesses. The keeper is a thread of the worker that beats as
+long as the process runs Python; the dump is written by a signal handler in C, as long as the
+process runs at all.
+
+                        the loop      the keeper    a dump
+    blocked             silent        beats         comes
+    C holds the GIL     silent        silent        comes
+    frozen              silent        silent        does not come
 """
 
 from dataclasses import dataclass
@@ -12,15 +21,25 @@ from enum import StrEnum
 LATE_TICK_INTERVALS = 3.0
 #: A worker that waited for a CPU for more than this part of its silence was starved, not stuck.
 STARVED_PART = 0.5
+#: A keeper that was heard this many beats after the loop was last heard runs beside a blocked loop.
+BEATS_BESIDE = 2.0
+#: A keeper that has missed this many beats is silent too.
+BEATS_MISSED = 4.0
+#: A process that was asked for its stack and has not written it for so long does not run.
+ANSWER_SECONDS = 2.0
 
 
 class Kind(StrEnum):
-    """Why a loop is silent, as far as the keeper's beats tell."""
+    """Why a loop is silent, in the words of the log."""
 
-    #: The keeper beats: a task blocks the loop.
+    #: A task runs Python, or waits, without giving the loop its turn.
     BLOCKED = "the event loop is blocked"
-    #: It does not: C code holds the GIL, or the process is stopped.
-    FROZEN = "the whole process is silent: C code holds the GIL, or it is stopped"
+    #: Nothing in the process gets to run Python.
+    HELD = "C code holds the GIL"
+    #: Stopped by a signal, or in a wait that the kernel does not interrupt.
+    FROZEN = "the process is frozen"
+    #: Not stuck: it wants a CPU and does not get one.
+    STARVED = "it waits for a CPU"
 
 
 class TickClock:
@@ -30,12 +49,22 @@ class TickClock:
         self._interval_seconds = interval_seconds
         self._last: float | None = None
 
+    def lost_seconds(self, now: float) -> float:
+        """Since the last tick, if the next one is overdue by now; they count for nobody."""
+        last = self._last
+        if last is None or now - last <= LATE_TICK_INTERVALS * self._interval_seconds:
+            return 0.0
+        self._last = now
+        return now - last
+
     def listened_seconds(self, now: float) -> float:
         """Since the last tick, or 0 if this one is too late to say."""
-        last, self._last = self._last, now
-        if last is None or now - last > LATE_TICK_INTERVALS * self._interval_seconds:
+        last = self._last
+        if last is None or self.lost_seconds(now):
+            self._last = now
             return 0.0
-        return now - last
+        self._last = max(last, now)
+        return max(0.0, now - last)
 
 
 @dataclass(slots=True)
@@ -50,11 +79,17 @@ class Silence:
     warned: bool = False
     #: Seconds of waiting for a CPU when the silence began, as the kernel counts them.
     waited_before: float | None = None
+    #: `loop_seconds` when its stack was asked for last; None: not in this silence.
+    asked_at: float | None = None
+    #: What came in answer to that, None: nothing yet.
+    dump: str | None = None
+    #: `loop_seconds` when it had lasted too long.
+    doomed_at: float | None = None
 
     def loop_spoke(self) -> None:
         """A heartbeat: the silence is over."""
         self.loop_seconds = self.keeper_seconds = 0.0
-        self.culprit = self.waited_before = None
+        self.culprit = self.waited_before = self.asked_at = self.dump = self.doomed_at = None
         self.warned = False
 
     def keeper_spoke(self, culprit: str | None) -> None:
@@ -67,9 +102,28 @@ class Silence:
         self.loop_seconds += seconds
         self.keeper_seconds += seconds
 
-    def kind(self, beat_seconds: float) -> Kind:
-        """What kind of silence it is, given how often the keeper should beat."""
-        return Kind.BLOCKED if self.keeper_seconds < 4 * beat_seconds else Kind.FROZEN
+    def asked(self) -> None:
+        """It was sent the signal that makes it write its stack."""
+        self.asked_at, self.dump = self.loop_seconds, None
+
+    def answered(self, dump: str) -> None:
+        """It wrote its stack. What nobody asked for in this silence is no witness."""
+        if self.asked_at is not None:
+            self.dump = dump
+
+    def kind(self, beat_seconds: float) -> Kind | None:
+        """What kind of silence it is, given how often the keeper should beat; None: too early.
+
+        STARVED is not told from here: see `was_starved`.
+        """
+        if self.keeper_seconds < BEATS_MISSED * beat_seconds:
+            heard_beside = self.loop_seconds - self.keeper_seconds >= BEATS_BESIDE * beat_seconds
+            return Kind.BLOCKED if heard_beside else None
+        if self.dump is not None:
+            return Kind.HELD
+        if self.asked_at is None or self.loop_seconds - self.asked_at < ANSWER_SECONDS:
+            return None
+        return Kind.FROZEN
 
     def was_starved(self, waited_now: float | None) -> bool:
         """Whether more than half of the silence was waiting for a CPU."""

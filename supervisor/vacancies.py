@@ -19,12 +19,14 @@ class Vacancies:
     def died(self, worker: Incarnation, death: Death, healthy_for: float, now: float) -> str:
         """Decide about the slot of `worker`; what follows, for the log line."""
         registry = self._ground.registry
+        unforeseen = not death.expected and death.cause is not Cause.NURSERY
         if self._ground.drain is not None:
+            if unforeseen:
+                self._count(death)
             return "not replaced"
         awaiting = registry.slot_awaiting(worker)
         if awaiting is not None:
             return self._succession.failed(awaiting, death.reason, now)
-        unforeseen = not death.expected and death.cause is not Cause.NURSERY
         if unforeseen:
             self._count(death)
         slot = registry.slot_of(worker)

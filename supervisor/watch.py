@@ -1,20 +1,21 @@
 """Watches time: boots and ends that take too long, loops that are silent, a pool without workers.
 
-It decides nothing that an event could have told; everything here is what did not happen.
+It decides nothing that an event could have told; everything here is what did not happen. Time in
+which this process did not run, with the whole machine or alone, is nobody's delay: every deadline
+is put off by it.
 """
 
-from ipc.messages import Beat
+from ipc.messages import Beat, Dump
 from supervisor import durations
-from supervisor.adoption import BLAME_NOBODY, blame_key
 from supervisor.children import Cause, Incarnation, State
 from supervisor.ending import Ending
-from supervisor.ground import HEARTBEAT_SECONDS, Ground, describe, log
-from supervisor.silence import Kind, Silence, TickClock
+from supervisor.generations import Nursery, Phase
+from supervisor.ground import Ground, log
+from supervisor.silence import TickClock
+from supervisor.stalls import Stalls
 
 #: The regular tick: often enough to move the steward in time, rare enough to cost nothing.
 TICK_SECONDS = 0.25
-#: From the last dump of a stalled worker to its kill: what the dump needs to arrive.
-DUMP_SECONDS = 1.0
 
 
 class Watch:
@@ -24,43 +25,72 @@ class Watch:
         self._ground = ground
         self._ending = ending
         self._clock = TickClock(TICK_SECONDS)
-        self._silences: dict[int, Silence] = {}
-        self._doomed: dict[int, float] = {}
+        self._stalls = Stalls(ground)
+        #: generation -> when to say that its import is still under way.
+        self._imports: dict[int, float] = {}
 
     # What is heard.
 
     def loop_spoke(self, number: int) -> None:
         """A worker's loop is alive."""
-        if number in self._silences:
-            self._silences[number].loop_spoke()
-            self._doomed.pop(number, None)
+        self._stalls.loop_spoke(number)
 
     def keeper_spoke(self, number: int, beat: Beat) -> None:
         """A worker's keeper thread is alive, and says where its loop is."""
-        if number in self._silences:
-            self._silences[number].keeper_spoke(beat.culprit)
+        self._stalls.keeper_spoke(number, beat.culprit)
+
+    def dumped(self, number: int, who: str, text: str) -> None:
+        """A worker wrote its stacks; maybe as the last thing it did."""
+        worker = self._ground.registry.find(number)
+        if worker is not None:
+            self._stalls.dumped(worker, text)
+        log.warning("%s, where it is:\n%s", who, text.rstrip())
 
     def forget(self, number: int) -> None:
         """A worker is dead."""
-        self._silences.pop(number, None)
-        self._doomed.pop(number, None)
+        self._stalls.forget(number)
 
     def dump_all(self) -> None:
-        """Every worker's stacks to the log."""
+        """Every worker's stacks to the log: of its threads, and by its loop of its coroutines."""
         for worker in self._ground.registry.alive():
-            if worker.ready_at is not None:
-                self._ground.edge.dump(worker)
+            self._ground.edge.dump(worker)
+            self._ground.tell(worker, Dump())
+        for nursery in self._ground.generations.alive():
+            if nursery.phase is Phase.LOADING and nursery.said_hello:
+                self._ground.edge.dump_nursery(nursery.generation)
 
     # What is not.
+
+    def notice(self, now: float) -> None:
+        """Called first with each event: a gap in the ticks shows before the next of them comes."""
+        lost = self._clock.lost_seconds(now)
+        if lost:
+            log.debug("this process did not run for %s", durations.brief(lost))
+            self._put_off(lost)
 
     def tick(self, now: float, *, regular: bool) -> None:
         """Look at everything that should have happened by now."""
         listened = self._clock.listened_seconds(now) if regular else 0.0
         for worker in list(self._ground.registry.alive()):
             self._check_deadline(worker, now)
-            if listened and worker.ready_at is not None and worker.state is not State.DRAINED:
-                self._check_silence(worker, listened, now)
+            if listened:
+                self._check_silence(worker, listened)
+        for nursery in self._ground.generations.alive():
+            self._check_import(nursery, now)
         self._check_service(now)
+
+    def _put_off(self, seconds: float) -> None:
+        ground = self._ground
+        for worker in ground.registry.alive():
+            worker.requested_at += seconds
+            if worker.deadline is not None:
+                worker.deadline += seconds
+        if ground.served_at is not None:
+            ground.served_at += seconds
+        if ground.generations.first_loaded_at is not None:
+            ground.generations.first_loaded_at += seconds
+        if ground.drain is not None:
+            ground.drain.put_off(seconds)
 
     def _check_deadline(self, worker: Incarnation, now: float) -> None:
         timeout = self._ground.config.boot_timeout.total_seconds()
@@ -73,11 +103,16 @@ class Watch:
         if worker.is_starting:
             if worker.waiting is None or self._ground.ready_at is None:
                 within = durations.brief(timeout)
-                because = worker.waiting or worker.fault or "it did not say why"
+                because = worker.waiting or worker.fault or self._unsaid(worker)
                 reason = f"not ready within {within}: {because}"
                 self._ground.kill(worker, Cause.BOOT, reason)
         else:
             self._ground.kill(worker, Cause.RETIRED, "it did not end after its drain")
+
+    def _unsaid(self, worker: Incarnation) -> str:
+        if self._stalls.boot_hangs(worker.number):
+            return "where it hangs was logged"
+        return "it did not say why"
 
     def _kill_stuck_nursery(self, generation: int) -> None:
         """It forks nothing: what is stuck is not the worker, which does not exist yet."""
@@ -86,51 +121,32 @@ class Watch:
             log.error("the nursery of generation %d does not fork; it is killed", generation)
             self._ground.kill_nursery(nursery)
 
-    def _check_silence(self, worker: Incarnation, listened: float, now: float) -> None:
-        silence = self._silences.setdefault(worker.number, Silence())
-        silence.listened(listened)
-        config = self._ground.config
-        if silence.loop_seconds < 2 * HEARTBEAT_SECONDS:
-            return
-        if silence.waited_before is None and worker.pid is not None:
-            silence.waited_before = self._ground.edge.cpu_wait_seconds(worker.pid)
-        if silence.loop_seconds >= config.stall_warning.total_seconds() and not silence.warned:
-            silence.warned = True
-            self._warn(worker, silence)
-        if silence.loop_seconds >= config.stall_timeout.total_seconds():
-            self._doom(worker, silence, now)
+    def _check_silence(self, worker: Incarnation, listened: float) -> None:
+        if worker.ready_at is not None:
+            if worker.state is not State.DRAINED:
+                self._stalls.serving(worker, listened)
+        elif worker.spawned_at is not None and worker.waiting is None:
+            self._stalls.starting(worker, listened)
 
-    def _warn(self, worker: Incarnation, silence: Silence) -> None:
-        culprit = _culprit(worker, silence)
+    def _check_import(self, nursery: Nursery, now: float) -> None:
+        """An import may take as long as it takes; but one that hangs must not hang in silence."""
+        if nursery.phase is not Phase.LOADING:
+            self._imports.pop(nursery.generation, None)
+            return
+        first = nursery.started_at + self._ground.config.stall_warning.total_seconds()
+        if now < self._imports.setdefault(nursery.generation, first):
+            return
+        lasted = now - nursery.started_at
+        # Rarely: each time it has taken twice as long as the last time.
+        self._imports[nursery.generation] = now + lasted
         log.warning(
-            "%s has been silent for %s: %s%s",
-            describe(worker),
-            durations.brief(silence.loop_seconds),
-            silence.kind(HEARTBEAT_SECONDS).value,
-            f", in task {culprit!r}" if culprit else "",
+            "the nursery of generation %d (pid %d) is still importing the task modules after %s",
+            nursery.generation,
+            nursery.pid,
+            durations.brief(lasted),
         )
-        self._ground.edge.dump(worker)
-
-    def _doom(self, worker: Incarnation, silence: Silence, now: float) -> None:
-        """Dump, then a second later kill; unless it only waits for a CPU."""
-        waited = None
-        if worker.pid is not None:
-            waited = self._ground.edge.cpu_wait_seconds(worker.pid)
-        if silence.was_starved(waited):
-            log.warning("%s is starved of CPU, not stuck; it is left alone", describe(worker))
-            silence.loop_spoke()
-            return
-        doomed_at = self._doomed.get(worker.number)
-        if doomed_at is None:
-            self._doomed[worker.number] = now
-            self._ground.edge.dump(worker)
-        elif now - doomed_at >= DUMP_SECONDS:
-            culprit = _culprit(worker, silence)
-            reason = f"its loop was silent for {durations.brief(silence.loop_seconds)}"
-            if culprit is not None:
-                reason += f", in task {culprit!r}"
-            blame = BLAME_NOBODY if culprit is None else blame_key(culprit)
-            self._ground.kill(worker, Cause.STALL, reason, blame)
+        if nursery.said_hello:
+            self._ground.edge.dump_nursery(nursery.generation)
 
     def _check_service(self, now: float) -> None:
         ground = self._ground
@@ -140,17 +156,3 @@ class Watch:
             ground.served_at = now
         elif now - ground.served_at > ground.config.restart_window.total_seconds():
             self._ending.give_up_serving(now)
-
-
-def _culprit(worker: Incarnation, silence: Silence) -> str | None:
-    """The task that the silence counts for, if it is known.
-
-    While the keeper beats, it says so. A process that is silent altogether said something before,
-    but that may be a task in passing: only a single task in flight is surely the one.
-    """
-    if silence.kind(HEARTBEAT_SECONDS) is Kind.BLOCKED:
-        return silence.culprit
-    beat = worker.heartbeat
-    if beat is not None and beat.in_flight_total == 1 and len(beat.in_flight) == 1:
-        return beat.in_flight[0].key
-    return None

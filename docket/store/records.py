@@ -21,6 +21,7 @@ from docket.store.limits import Limits
 from docket.store.patience import PATIENCE_SECONDS, patiently
 from docket.store.pipeline import Argument, Pipeline
 from docket.store.scheduling import BATCH_LIMIT, Scheduling
+from docket.supervision import FUNCTIONS, NOBODY
 
 logger = logging.getLogger("docket.store")
 
@@ -276,6 +277,8 @@ class Records:
             more = reply[1] == 1
             poisoned.extend(key.decode() for key in reply[2])
             tell_broken(reply[3])
+            if blame.startswith(FUNCTIONS):
+                blame = NOBODY  # judged in the first call, which saw all that there were
         return moved, poisoned
 
     async def promote(self) -> tuple[int, int, int | None]:

@@ -180,7 +180,7 @@ async def test_a_nursery_that_cannot_be_executed_leaves_no_descriptor(
     monkeypatch.setattr(links.sys, "executable", "/nowhere/python")
     before = open_descriptors()
     with pytest.raises(FileNotFoundError):
-        NurseryLink(None, None, print, print)  # type: ignore[arg-type]
+        NurseryLink(None, None, print, print, print)  # type: ignore[arg-type]
     assert open_descriptors() == before
 
 

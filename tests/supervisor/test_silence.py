@@ -1,7 +1,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.silence import LATE_TICK_INTERVALS, Kind, Silence, TickClock
+from supervisor.silence import (
+    ANSWER_SECONDS,
+    LATE_TICK_INTERVALS,
+    Kind,
+    Silence,
+    TickClock,
+)
 
 
 def test_the_first_tick_has_listened_to_nothing() -> None:
@@ -25,6 +31,17 @@ def test_a_suspended_machine_has_listened_to_nothing_meanwhile(gaps: list[float]
     assert silence.loop_seconds <= sum(on_time) + 1e-6
 
 
+def test_what_is_lost_is_lost_once_and_counts_as_listened_to_for_nobody() -> None:
+    clock = TickClock(0.25)
+    assert clock.lost_seconds(100.0) == 0.0
+    clock.listened_seconds(100.0)
+    assert clock.lost_seconds(100.5) == 0.0
+    assert clock.lost_seconds(160.0) == 60.0
+    assert clock.lost_seconds(160.0) == 0.0
+    assert clock.listened_seconds(160.25) == 0.25
+    assert clock.listened_seconds(160.0) == 0.0
+
+
 def test_a_keeper_that_beats_means_that_the_loop_is_blocked_by_the_task_it_names() -> None:
     silence = Silence()
     for _ in range(8):
@@ -35,10 +52,41 @@ def test_a_keeper_that_beats_means_that_the_loop_is_blocked_by_the_task_it_names
     assert silence.loop_seconds == 4.0
 
 
-def test_no_beat_either_means_that_the_whole_process_is_silent() -> None:
+def test_no_beat_but_a_stack_means_that_c_code_holds_the_gil() -> None:
     silence = Silence()
     silence.listened(5.0)
+    silence.asked()
+    assert silence.kind(0.5) is None
+    silence.answered("Current thread 0x1")
+    assert silence.kind(0.5) is Kind.HELD
+
+
+def test_neither_beat_nor_stack_means_that_the_process_is_frozen() -> None:
+    silence = Silence()
+    silence.listened(5.0)
+    assert silence.kind(0.5) is None
+    silence.asked()
+    silence.listened(ANSWER_SECONDS - 0.5)
+    assert silence.kind(0.5) is None
+    silence.listened(0.5)
     assert silence.kind(0.5) is Kind.FROZEN
+
+
+def test_a_stack_that_nobody_asked_for_is_no_evidence() -> None:
+    silence = Silence()
+    silence.answered("Current thread 0x1")
+    silence.listened(5.0)
+    silence.asked()
+    silence.listened(ANSWER_SECONDS)
+    assert silence.kind(0.5) is Kind.FROZEN
+
+
+def test_a_keeper_heard_just_after_the_loop_is_no_evidence_yet() -> None:
+    silence = Silence()
+    silence.listened(0.5)
+    silence.keeper_spoke(None)
+    silence.listened(1.0)
+    assert silence.kind(0.5) is None
 
 
 def test_a_heartbeat_ends_the_silence() -> None:

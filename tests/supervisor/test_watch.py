@@ -1,12 +1,16 @@
 """What did not happen in time: boots, silences, a pool without workers."""
 
+import signal
+
 import pytest
 
-from ipc.messages import Adopt, Fault, Waiting
+from ipc.messages import PROTOCOL, Dump, Fault, Hello, Loaded, Waiting
+from supervisor import orders
 from supervisor.children import Cause
 from supervisor.exit_codes import ExitCode
-from supervisor.inbox import Tick
+from supervisor.inbox import Command, NurserySaid, Signalled, Tick
 from supervisor.observer import PoolReady
+from supervisor.signals import Caught
 from tests.support.recording_edge import Rig
 
 
@@ -74,75 +78,96 @@ def test_crashes_before_the_first_readiness_are_a_failed_boot() -> None:
     assert (rig.ground.drain.reason or "").endswith("bad dependencies")
 
 
-def test_a_blocked_loop_is_dumped_then_killed_and_only_its_task_is_blamed(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    rig = Rig(2).boot()
-    stuck, other = rig.first, rig.second
-
-    def meanwhile() -> None:
-        rig.beat(other)
-        rig.keeper(stuck, "order-1")
-
-    rig.pass_seconds(5.5, meanwhile)
-    assert rig.edge.dumped == [stuck.number]
-    assert "the event loop is blocked, in task 'order-1'" in caplog.text
-    rig.pass_seconds(55.0, meanwhile)
-    assert rig.edge.dumped == [stuck.number, stuck.number]
-    assert rig.edge.killed == []
-    rig.pass_seconds(1.0, meanwhile)
-    assert rig.edge.killed == [stuck.number]
-    rig.exit(stuck)
-    (adopt,) = rig.edge.told_to(other.number, Adopt)
-    assert adopt.blame == "key:order-1"
-    assert rig.ground.totals.sums()["stalls"] == 1
-
-
-def test_a_frozen_process_blames_its_only_task(caplog: pytest.LogCaptureFixture) -> None:
-    rig = Rig(2).boot()
-    frozen = rig.first
-    rig.beat(frozen, "order-1")
-    rig.pass_seconds(62.0, lambda: rig.beat(rig.second))
-    assert "the whole process is silent" in caplog.text
-    assert frozen.blame == "key:order-1"
-
-
-def test_a_frozen_process_with_many_tasks_blames_nobody() -> None:
-    rig = Rig(2).boot()
-    frozen = rig.first
-    rig.beat(frozen, "order-1", "order-2")
-    rig.pass_seconds(62.0, lambda: rig.beat(rig.second))
-    assert rig.edge.killed == [frozen.number]
-    assert frozen.blame == "nobody"
-
-
-def test_a_loop_that_speaks_again_is_not_killed() -> None:
-    rig = Rig(2).boot()
-    rig.pass_seconds(60.25, lambda: rig.beat(rig.second))
-    rig.beat(rig.first)
-    rig.pass_seconds(30.0, lambda: rig.beat(rig.second))
-    assert rig.edge.killed == []
-
-
-def test_a_starved_worker_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    rig = Rig(2).boot()
-    rig.edge.waited = 0.0
-
-    def meanwhile() -> None:
-        rig.beat(rig.second)
-        rig.edge.waited = (rig.edge.waited or 0.0) + 0.2
-
-    rig.pass_seconds(70.0, meanwhile)
-    assert rig.edge.killed == []
-    assert "starved of CPU" in caplog.text
-
-
 def test_a_machine_that_was_suspended_kills_nobody() -> None:
     rig = Rig(2).boot()
     rig.feed(Tick(regular=True))
     rig.now += 3600.0
     rig.feed(Tick(regular=True))
     assert rig.edge.killed == []
+
+
+def test_a_machine_that_was_suspended_while_it_booted_has_lost_no_time() -> None:
+    rig = Rig(2)
+    rig.feed(Tick(regular=True))
+    rig.load()
+    rig.fork(rig.first)
+    rig.pass_seconds(20.0)
+    rig.now += 3600.0
+    rig.fork(rig.second)  # whatever comes first, no tick
+    rig.pass_seconds(9.0)
+    assert (rig.edge.killed, rig.edge.killed_nurseries, rig.ground.drain) == ([], [], None)
+    rig.pass_seconds(2.0)
+    assert rig.ground.drain is not None
+    assert rig.ground.drain.code is ExitCode.BOOT_FAILED
+
+
+def test_a_machine_that_was_suspended_while_it_drained_has_lost_no_time() -> None:
+    rig = Rig(1).boot()
+    rig.feed(Tick(regular=True))
+    rig.feed(Command(orders.Drain()))
+    rig.now += 3600.0
+    rig.pass_seconds(34.0, lambda: rig.beat(rig.first))
+    assert rig.edge.killed == []
+    rig.pass_seconds(2.0, lambda: rig.beat(rig.first))
+    assert rig.edge.killed == [rig.first.number]
+
+
+def test_a_pool_that_was_suspended_without_a_ready_worker_does_not_give_up_for_it() -> None:
+    rig = Rig(1, max_restarts=1000).boot()
+    rig.pass_seconds(1.0, lambda: rig.beat(rig.first))
+    rig.exit(rig.first)
+    rig.now += 3600.0
+    rig.pass_seconds(20.0)
+    assert rig.ground.drain is None
+
+
+def test_an_import_that_hangs_is_told_of_with_its_stack_ever_more_rarely(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1)
+    rig.feed(Tick())
+    rig.feed(NurserySaid(1, Hello(PROTOCOL, 1001)))
+    rig.pass_seconds(85.0)
+    assert caplog.text.count("still importing the task modules") == 5  # after 5, 10, 20, 40, 80 s
+    assert rig.edge.dumped_nurseries == [1] * 5
+    rig.feed(NurserySaid(1, Loaded(1, 85.0)))
+    caplog.clear()
+    rig.pass_seconds(20.0)
+    assert "importing" not in caplog.text
+
+
+def test_a_nursery_that_has_said_nothing_yet_cannot_be_asked_for_its_stack() -> None:
+    rig = Rig(1)
+    rig.feed(Tick())
+    rig.pass_seconds(6.0)
+    assert rig.edge.dumped_nurseries == []
+
+
+def test_a_dump_of_all_includes_coroutines_and_a_nursery_that_imports() -> None:
+    rig = Rig(2).boot()
+    rig.nursery_exit(1)
+    rig.feed(Tick())
+    rig.feed(NurserySaid(2, Hello(PROTOCOL, 1002)))
+    rig.feed(Signalled(Caught(signal.SIGUSR1, rig.now)))
+    assert rig.edge.dumped == [1, 2]
+    assert [rig.edge.told_to(number, Dump) for number in (1, 2)] == [[Dump()], [Dump()]]
+    assert rig.edge.dumped_nurseries == [2]
+
+
+def test_a_worker_that_hangs_while_it_starts_is_told_of_with_its_stack(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(2)
+    rig.load()
+    rig.ready(rig.first)
+    hung = rig.second
+    rig.fork(hung)
+    rig.pass_seconds(6.0, lambda: rig.beat(rig.first))
+    assert "worker 2 (pid 5002) is still starting after 5.0 s" in caplog.text
+    assert rig.edge.dumped == [hung.number]
+    assert rig.edge.told_to(hung.number, Dump) == [Dump()]
+    rig.pass_seconds(26.0, lambda: rig.beat(rig.first))
+    assert hung.killed_for == "not ready within 30.0 s: where it hangs was logged"
 
 
 def test_a_pool_without_workers_while_the_server_answers_gives_up() -> None:

@@ -27,6 +27,7 @@ from supervisor.inbox import (
     NurseryExited,
     NurserySaid,
     Tick,
+    WorkerDumped,
     WorkerExited,
     WorkerSaid,
 )
@@ -49,6 +50,7 @@ class RecordingEdge:
     killed: list[int] = field(default_factory=list)
     followed: list[int] = field(default_factory=list)
     dumped: list[int] = field(default_factory=list)
+    dumped_nurseries: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     #: Raised instead of starting a nursery.
     no_room: OSError | None = None
@@ -81,6 +83,9 @@ class RecordingEdge:
 
     def dump(self, incarnation: Incarnation) -> None:
         self.dumped.append(incarnation.number)
+
+    def dump_nursery(self, generation: int) -> None:
+        self.dumped_nurseries.append(generation)
 
     def release(self, incarnation: Incarnation) -> None:
         self.released.append(incarnation.number)
@@ -152,6 +157,10 @@ class Rig:
 
     def keeper(self, worker: Incarnation, culprit: str | None = None) -> None:
         self.feed(KeeperSaid(worker.number, Beat(1, 0.0, culprit)))
+
+    def dump(self, worker: Incarnation, text: str = "Current thread 0x1\n") -> None:
+        """It writes its stack."""
+        self.feed(WorkerDumped(worker.number, f"worker {worker.slot}", text))
 
     def exit(self, worker: Incarnation, status: int | None = KILLED) -> None:
         self.feed(WorkerExited(worker.number, status))

@@ -95,11 +95,12 @@ class Store:
         token: str = "",
         call: bytes = b"call",
         expected: int = 0,
+        function: str = "f",
     ) -> Scheduled:
         when = "" if delay_seconds is None else await self.now() + round(delay_seconds * 1000)
         request = ScheduleRequest(
             key=key,
-            function="f",
+            function=function,
             call=call,
             when=when,
             attempt=1,

@@ -4,11 +4,44 @@
 -- adopt: strike a consumer off and put what it ran to the front, 256 entries a call, until none is left.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 workers  7 epochs  8 worker-tasks
--- ARGV  1 prefix  2 the consumer that is gone  3 blame: everyone | nobody | key:KEY  4 max deliveries
+-- ARGV  1 prefix  2 the consumer that is gone  3 blame, see below  4 max deliveries
 --       5 execution_ttl (ms)  6 error payload and  7 error text of a task that is poison
 -- Reply {moved, more: 1 if entries are left, keys failed as poison, broken: see _records.lua}
 local gone, blame, ttl = ARGV[2], ARGV[3], tonumber(ARGV[5])
 local now = server_now()
+
+-- Blame: everyone | nobody | key:KEY | functions:NAME NAME..., which is for the only task that ran of these
+-- functions, or at all, and for nobody if there were several or too many to look at in one call.
+local function only_one_of(names)
+  local wanted, matching, all = {}, {}, {}
+  for name in string.gmatch(names, '%S+') do
+    wanted[name] = true
+  end
+  for letter, stream in pairs(STREAMS) do
+    local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', 256, gone)
+    pending = pending.err and {} or pending
+    if #pending == 256 then
+      return 'nobody'
+    end
+    for _, p in ipairs(pending) do
+      local key = key_of(letter, p[1])
+      local v = key and redis.call('HMGET', RECORDS .. key, 'state', 'entry', 'worker', 'function') or {}
+      if v[1] == 'running' and v[2] == letter .. p[1] and v[3] == gone then
+        all[#all + 1] = key
+        if wanted[v[4]] then
+          matching[#matching + 1] = key
+        end
+      end
+    end
+  end
+  local found = #matching > 0 and matching or all
+  return #found == 1 and 'key:' .. found[1] or 'nobody'
+end
+local names = string.match(blame, '^functions:(.*)$')
+if names then
+  blame = only_one_of(names)
+end
+
 redis.call('ZREM', KEYS[6], gone)
 redis.call('HDEL', KEYS[7], gone)
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[8])) do

@@ -86,6 +86,39 @@ async def test_deaths_count_for_whoever_is_blamed(
     assert letters == {key: "x" if deaths[key] == "1" else "f" for key in deaths}
 
 
+@pytest.mark.parametrize(
+    ("functions", "blame", "blamed"),
+    [
+        ({"1": "sum", "2": "hang"}, "functions:match hang", "2"),
+        ({"1": "hang", "2": "hang"}, "functions:hang", None),
+        ({"1": "sum", "2": "hang"}, "functions:sum hang", None),
+        ({"1": "sum", "2": "hang"}, "functions:other", None),
+        ({"1": "sum", "2": "hang"}, "functions:", None),
+        ({"1": "hang"}, "functions:other", "1"),
+        ({"1": "hang"}, "functions:", "1"),
+        ({}, "functions:hang", None),
+    ],
+)
+async def test_by_its_function_only_the_one_that_it_must_have_been_is_blamed(
+    store: Store, functions: dict[str, str], blame: str, blamed: str | None
+) -> None:
+    await store.register("a")
+    for key, function in functions.items():
+        await store.add(key, function=function)
+    await store.exchange("a", want=10)
+    assert await store.adopt("a", blame) == (len(functions), [])
+    records = (await store.state()).records
+    assert {key: record["deaths"] for key, record in records.items()} == {
+        key: "1" if key == blamed else "0" for key in functions
+    }
+
+
+async def test_of_more_runs_than_one_call_sees_none_is_blamed_by_its_function(store: Store) -> None:
+    await run_of(store, "a", *[f"k{n}" for n in range(257)])
+    assert await store.adopt("a", "functions:f") == (257, [])
+    assert {record["deaths"] for record in (await store.state()).records.values()} == {"0"}
+
+
 async def test_a_task_is_poison_at_its_third_death_and_an_innocent_is_not(store: Store) -> None:
     await store.add("poison")
     for n, expected in enumerate([(1, []), (1, []), (0, ["poison"])]):
