@@ -21,6 +21,9 @@ from pathlib import Path
 from supervisor.errors import ConfigurationError, InvalidOption, NoPlace
 
 SUFFIX = ".sock"
+#: Where the folder of last resort stands: where every user may make one, and $TMPDIR, which may
+#: differ between a service and the shell that asks for it, has no say.
+TEMPORARY = Path("/tmp")
 #: What sun_path holds, less the zero at its end.
 MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103
 #: Of a docket's name in the name of its socket, at most.
@@ -30,15 +33,12 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def default_path(
-    docket: str, pid: int, environment: Mapping[str, str], temporary: Path = Path("/tmp")
-) -> Path:
+def default_path(docket: str, pid: int, environment: Mapping[str, str]) -> Path:
     """Where the control socket of this pool is to be; makes the folder if it is the one in /tmp.
 
     Arguments:
         docket: its name; what a file name should not have becomes an underscore.
         environment: usually os.environ.
-        temporary: where the folder of last resort stands.
 
     Raises:
         NoPlace: the folder in /tmp cannot be made.
@@ -49,20 +49,20 @@ def default_path(
     for folder in _given(environment):
         if _is_usable(folder) and _fits(folder / file):
             return folder / file
-    folder = own_folder(temporary)
+    folder = own_folder()
     _make_private(folder)
     return folder / file
 
 
-def folders(environment: Mapping[str, str], temporary: Path = Path("/tmp")) -> list[Path]:
+def folders(environment: Mapping[str, str]) -> list[Path]:
     """Every folder in which the control sockets of this user may be."""
-    ours = own_folder(temporary)
+    ours = own_folder()
     return [*_given(environment), *([ours] if _fault_of(ours) is None else [])]
 
 
-def own_folder(temporary: Path = Path("/tmp")) -> Path:
+def own_folder() -> Path:
     """The folder of last resort, /tmp/docket-supervisor-UID."""
-    return temporary / f"docket-supervisor-{os.geteuid()}"
+    return TEMPORARY / f"docket-supervisor-{os.geteuid()}"
 
 
 def given_path(path: str) -> Path:

@@ -1,0 +1,181 @@
+"""The lock beside a control socket: held, stale, removed, and files that are none of ours."""
+
+import fcntl
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from supervisor import control_lock
+from supervisor.control_lock import is_live, live_sockets, sweep, take
+from supervisor.errors import ConfigurationError
+from tests.support.control import held_elsewhere, lock_file, names_in
+
+NOBODY = 65534
+
+
+def bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+def test_a_lock_that_is_held_is_live_and_is_not_given_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    assert not is_live(path)
+    lock = take(path)
+    assert lock is not None
+    assert is_live(path)
+    assert lock_file(path).stat().st_mode & 0o777 == 0o600
+    assert take(path) is None
+    lock.release()
+    assert not is_live(path)
+    assert names_in(tmp_path) == set()
+
+
+def test_a_lock_is_released_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    first = take(path)
+    assert first is not None
+    first.release()
+    second = take(path)
+    first.release()
+    assert second is not None
+    assert is_live(path)
+    second.release()
+
+
+def test_the_lock_of_a_killed_process_is_stale_although_its_children_live(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    with held_elsewhere(path) as process:
+        assert is_live(path)
+        assert take(path) is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not is_live(path)
+        assert lock_file(path).exists()
+        lock = take(path)
+    assert lock is not None
+    assert lock_file(path).read_text() == f"docket-supervisor {os.getpid()}\n"
+    lock.release()
+
+
+def test_a_lock_whose_file_was_removed_while_it_was_opened_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.sock"
+    opened: list[int] = []
+    real = fcntl.flock
+
+    def leave_meanwhile(fd: int, operation: int) -> None:
+        opened.append(fd)
+        if len(opened) == 1:
+            lock_file(path).unlink()
+        real(fd, operation)
+
+    monkeypatch.setattr(control_lock.fcntl, "flock", leave_meanwhile)
+    lock = take(path)
+    assert lock is not None
+    assert len(opened) == 2
+    assert lock_file(path).exists()
+    lock.release()
+
+
+def test_a_lock_that_replaced_the_one_that_was_opened_is_the_one_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.sock"
+    real = fcntl.flock
+    heirs: list[control_lock.Lock | None] = []
+
+    def be_replaced(fd: int, operation: int) -> None:
+        monkeypatch.setattr(control_lock.fcntl, "flock", real)
+        lock_file(path).unlink()
+        heirs.append(take(path))
+        real(fd, operation)
+
+    monkeypatch.setattr(control_lock.fcntl, "flock", be_replaced)
+    assert take(path) is None
+    (heir,) = heirs
+    assert heir is not None
+    assert is_live(path)
+    heir.release()
+
+
+def test_who_looks_whether_a_lock_is_held_is_not_in_the_way_of_another_who_looks(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.sock"
+    lock_file(path).write_bytes(control_lock.MARK)
+    with lock_file(path).open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not is_live(path)
+
+
+def test_a_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> None:
+    path, target = tmp_path / "a.sock", tmp_path / "precious"
+    target.write_text("precious")
+    lock_file(path).symlink_to(target)
+    with pytest.raises(ConfigurationError, match="cannot make the lock file"):
+        take(path)
+    assert target.read_text() == "precious"
+    assert not is_live(path)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"No such file or directory; give the path"):
+        take(tmp_path / "missing" / "a.sock")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file away")
+def test_the_lock_file_of_another_user_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    lock_file(path).touch()
+    os.chown(lock_file(path), NOBODY, NOBODY)
+    with pytest.raises(ConfigurationError, match="not a file of ours"):
+        take(path)
+
+
+def test_live_sockets_are_found_and_stale_ones_and_those_of_others_are_not(tmp_path: Path) -> None:
+    for name in ("live.sock", "bare.sock", "foreign.sock"):
+        bind(tmp_path / name)
+    (tmp_path / "file.sock").touch()
+    lock_file(tmp_path / "foreign.sock").write_text("of another program")
+    locks = [take(tmp_path / name) for name in ("live.sock", "file.sock", "unbound.sock")]
+    with lock_file(tmp_path / "foreign.sock").open() as foreign:
+        fcntl.flock(foreign, fcntl.LOCK_EX)
+        assert live_sockets(tmp_path) == [tmp_path / "live.sock"]
+    assert live_sockets(tmp_path / "missing") == []
+    for lock in locks:
+        assert lock is not None
+        lock.release()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a socket away")
+def test_the_socket_of_a_third_user_is_not_taken_for_a_supervisor_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    bind(path)
+    lock = take(path)
+    assert lock is not None
+    assert live_sockets(tmp_path) == [path]
+    os.chown(path, NOBODY, NOBODY)
+    assert live_sockets(tmp_path) == []
+    lock.release()
+
+
+def test_what_a_killed_supervisor_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    stale, live, foreign = (tmp_path / name for name in ("stale.sock", "live.sock", "other.sock"))
+    for path in (live, foreign):
+        bind(path)
+    lock_file(foreign).write_text("of another program")
+    with held_elsewhere(stale) as process:
+        sweep(tmp_path)
+        assert stale.exists()
+        process.kill()
+        process.wait()
+    lock = take(live)
+    sweep(tmp_path)
+    assert lock is not None
+    assert names_in(tmp_path) == {"live.sock", "live.sock.lock", "other.sock", "other.sock.lock"}
+    lock.release()

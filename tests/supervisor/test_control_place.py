@@ -1,0 +1,195 @@
+"""Taking the place of a control socket: modes, stale sockets, live ones, namesakes."""
+
+import asyncio
+import fcntl
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from supervisor import control_lock, control_place, control_places
+from supervisor.control_place import Place, claim_default, claim_given
+from supervisor.errors import ConfigurationError, ControlInUse
+from tests.support.control import held_elsewhere, lock_file, names_in
+
+pytestmark = pytest.mark.anyio
+
+
+def stale_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+async def test_the_socket_is_its_owners_only_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        place = await claim_given(str(tmp_path / "a.sock"))
+    finally:
+        os.umask(before)
+    mode = place.path.lstat().st_mode
+    assert stat.S_ISSOCK(mode)
+    assert stat.S_IMODE(mode) == 0o600
+    place.leave()
+    place.leave()
+    assert names_in(tmp_path) == set()
+
+
+async def test_the_socket_is_never_open_to_others_not_even_before_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    real = Path.chmod
+
+    def look(path: Path, mode: int) -> None:
+        seen.append(stat.S_IMODE(path.lstat().st_mode))
+        real(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", look)
+    before = os.umask(0)
+    try:
+        place = await claim_given(str(tmp_path / "a.sock"))
+    finally:
+        os.umask(before)
+    assert seen == [0o600]
+    place.leave()
+
+
+async def test_the_socket_of_a_supervisor_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    with held_elsewhere(path) as process:
+        process.kill()
+        process.wait()
+        place = await claim_given(str(path))
+    assert control_lock.is_live(path)
+    place.leave()
+
+
+async def test_the_place_of_a_supervisor_that_lives_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    place = await claim_given(str(path))
+    place.socket.listen()
+    with pytest.raises(ControlInUse, match=f"another supervisor is running at {path}; end it"):
+        await claim_given(str(path))
+    place.leave()
+
+
+async def test_a_lock_that_is_held_is_enough_for_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_place, "PATIENCE_SECONDS", 0.1)
+    path = tmp_path / "a.sock"
+    with held_elsewhere(path):
+        with pytest.raises(ControlInUse):
+            await claim_given(str(path))
+        assert path.exists()
+
+
+async def test_a_socket_that_answers_is_not_stolen_though_its_lock_file_was_removed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.sock"
+    place = await claim_given(str(path))
+    place.socket.listen()
+    lock_file(path).unlink()
+    with pytest.raises(ControlInUse):
+        await claim_given(str(path))
+    place.leave()
+
+
+async def test_a_socket_whose_backlog_is_full_answers_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    callers = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        for _ in range(3):
+            caller = socket.socket(socket.AF_UNIX)
+            caller.setblocking(False)
+            callers.append(caller)
+            try:
+                caller.connect(str(path))
+            except BlockingIOError:
+                break
+        with pytest.raises(ControlInUse):
+            await claim_given(str(path))
+    for caller in callers:
+        caller.close()
+
+
+async def test_who_only_looks_is_not_taken_for_a_live_supervisor(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    lock_file(path).write_bytes(control_lock.MARK)
+    with lock_file(path).open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        claiming = asyncio.create_task(claim_given(str(path)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not claiming.done()
+        fcntl.flock(looking, fcntl.LOCK_UN)
+        place = await claiming
+    place.leave()
+
+
+async def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("precious")
+    with pytest.raises(ConfigurationError, match=r"cannot listen at .*: there is something"):
+        await claim_given(str(path))
+    assert path.read_text() == "precious"
+    assert not lock_file(path).exists()
+
+
+async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot make the lock file .* No such file"):
+        await claim_given(str(tmp_path / "missing" / "a.sock"))
+
+
+async def test_a_place_is_left_although_its_socket_was_removed(tmp_path: Path) -> None:
+    place = await claim_given(str(tmp_path / "a.sock"))
+    place.path.unlink()
+    place.leave()
+    assert names_in(tmp_path) == set()
+
+
+async def test_pools_of_one_process_have_places_of_their_own(tmp_path: Path) -> None:
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    places = [await claim_default("orders", environment)]
+    places[0].socket.listen()
+    places.append(await claim_default("orders", environment))
+    pid = os.getpid()
+    assert [place.path.name for place in places] == [f"orders-{pid}.sock", f"orders-{pid}-2.sock"]
+    for place in places:
+        place.leave()
+
+
+async def test_when_every_name_is_taken_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_place, "MOST_NAMESAKES", 1)
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    place = await claim_default("orders", environment)
+    place.socket.listen()
+    with pytest.raises(ControlInUse, match="all names after it are taken"):
+        await claim_default("orders", environment)
+    place.leave()
+
+
+async def test_a_start_sweeps_what_killed_supervisors_left_in_its_folder(tmp_path: Path) -> None:
+    with held_elsewhere(tmp_path / "orders-1.sock") as process:
+        process.kill()
+        process.wait()
+        place: Place = await claim_default("orders", {"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert names_in(tmp_path) == {place.path.name, lock_file(place.path).name}
+    place.leave()
+
+
+async def test_without_any_variable_the_place_is_in_tmp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_places, "TEMPORARY", tmp_path)
+    place = await claim_default("orders", {})
+    assert place.path.parent == tmp_path / f"docket-supervisor-{os.geteuid()}"
+    place.leave()

@@ -1,0 +1,163 @@
+"""Control sockets for tests: one that is served for nobody's pool, and who calls there."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from ipc.control import MAX_ANSWER, PROTOCOL, FromClient, Hello, ToClient
+from ipc.framing import Decoder, encode
+from supervisor import control_place
+from supervisor.control import Control
+from supervisor.inbox import Command, Inbox
+from supervisor.orders import Order, Outcome
+from tests.support.supervised import ROOT
+
+#: Whatever takes this long on a loaded machine is a failure, not a pace.
+PATIENCE_SECONDS = 20.0
+
+#: A status with some of everything, small.
+REPORT: dict[str, Any] = {
+    "supervisor": {"pid": 1, "state": "running", "docket": "orders"},
+    "workers": [],
+    "totals": {},
+}
+
+
+class Caller:
+    """The client's end of a control socket, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._decoder: Decoder[ToClient] = Decoder(ToClient, MAX_ANSWER)
+        self._unread: list[ToClient] = []
+
+    @classmethod
+    async def connect(cls, path: Path) -> Self:
+        return cls(*await asyncio.open_unix_connection(path))
+
+    def say(self, *messages: FromClient) -> None:
+        self.writer.write(b"".join(map(encode, messages)))
+
+    async def hear(self) -> ToClient | None:
+        """The next message; None at the end of the connection."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not self._unread:
+                try:
+                    data = await self.reader.read(1 << 16)
+                except ConnectionResetError:
+                    return None
+                if not data:
+                    return None
+                self._unread += self._decoder.feed(data)
+        return self._unread.pop(0)
+
+    async def rest(self) -> list[ToClient]:
+        """Everything until the end of the connection."""
+        heard: list[ToClient] = []
+        while (message := await self.hear()) is not None:
+            heard.append(message)
+        return heard
+
+    async def ask(self, request: FromClient) -> ToClient | None:
+        self.say(request)
+        return await self.hear()
+
+    async def close(self) -> None:
+        self.writer.close()
+        try:
+            await self.writer.wait_closed()
+        except ConnectionError:
+            return
+
+
+@dataclass
+class Served:
+    """A control socket that is served, and what a pool would find in its inbox."""
+
+    path: Path
+    control: Control
+    inbox: Inbox = field(default_factory=Inbox)
+
+    async def caller(self) -> Caller:
+        """Connected, greeted."""
+        caller = await Caller.connect(self.path)
+        caller.say(Hello(PROTOCOL, os.getpid()))
+        greeting = await caller.hear()
+        assert isinstance(greeting, Hello)
+        return caller
+
+    async def ordered(self) -> Command:
+        """The next order."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            event, _ = await self.inbox.take()
+        assert isinstance(event, Command)
+        return event
+
+    async def answer_next(self, outcome: Outcome) -> Order:
+        """Take the next order, answer it, and return it."""
+        command = await self.ordered()
+        command.answer(outcome)
+        return command.order
+
+
+@asynccontextmanager
+async def served(
+    path: Path, report: dict[str, Any] | None = None, *, guest: bool = False
+) -> AsyncGenerator[Served]:
+    """A control socket at `path` that nobody's pool is behind."""
+    inbox = Inbox()
+    place = await control_place.claim_given(str(path))
+    control = Control(place, inbox, lambda: REPORT if report is None else report, guest=guest)
+    await control.start()
+    try:
+        yield Served(path, control, inbox)
+    finally:
+        await control.stop()
+        await control.stop()
+
+
+#: Leaves a child behind that was given every descriptor that can be inherited.
+HOLDER = """
+import pathlib, socket, subprocess, sys
+from supervisor import control_lock
+path = pathlib.Path(sys.argv[1])
+lock = control_lock.take(path)
+bound = socket.socket(socket.AF_UNIX)
+bound.bind(str(path))
+subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], close_fds=False)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_elsewhere(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process has the lock and a socket during the block, unless it is killed in it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def lock_file(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def names_in(folder: Path) -> set[str]:
+    """What stands in a folder."""
+    return {each.name for each in folder.iterdir()}
