@@ -17,13 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+import docket
 import ipc
 import supervisor
 from ipc.messages import Settings
 from supervisor.errors import SupervisorError
 
 #: Our top-level packages with names that a user's directory may well have too.
-OURS: Final = {"ipc": ipc, "supervisor": supervisor}
+OURS: Final = {"docket": docket, "ipc": ipc, "supervisor": supervisor}
 
 
 class CannotLoad(SupervisorError):

@@ -10,13 +10,15 @@ import asyncio
 import atexit
 import faulthandler
 import gc
+import logging
 import os
 import signal
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ipc.messages import Settings
 from supervisor import quiet_signals
@@ -27,9 +29,10 @@ OOM_SCORE_RAISED: Final = 250
 _OOM_SCORE_MOST = 1000
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 
-#: Modules with random generators of their own that a fork would share, and how each is reseeded.
-#: (Python's own `random` does it by itself.) Keys of tasks are UUIDs: twins would lose tasks.
-RESEEDERS: Final = (("numpy.random", "seed"), ("uuid_utils", "reseed_rng"))
+#: Modules with random generators of their own that workers would share, by a fork or by a seed
+#: that the user's import gives them, and how each is reseeded. Keys of tasks are UUIDs: twins
+#: would lose tasks.
+RESEEDERS: Final = (("random", "seed"), ("numpy.random", "seed"), ("uuid_utils", "reseed_rng"))
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ class Ending:
 
     def _end(self) -> None:
         if os.getpid() == self._pid:  # not in what a task forked
+            # Inherited like the others, but what these two see to is each process's own.
+            finalize()
+            logging.shutdown()
             flush()
             os._exit(self._status)
 
@@ -87,6 +93,7 @@ def settle(berth: Berth) -> Newborn:
     # The user's import may have made a loop; its selector and its self-pipe are shared.
     asyncio.set_event_loop(None)
     reseed()
+    disown_finalizers()
     hide_program()
     raise_oom_score()
     listen_for_dumps(berth.dump)
@@ -109,13 +116,37 @@ def listen_for_dumps(dump: int) -> None:
 
 
 def reseed() -> None:
-    """Give random generators that were loaded before the fork a seed of their own."""
+    """Give random generators that are loaded a seed of this process; again after an import."""
     for module_name, function in RESEEDERS:
         reseeder: Callable[[], object] | None = getattr(
             sys.modules.get(module_name), function, None
         )
         if reseeder is not None:
             reseeder()
+
+
+def disown_finalizers() -> None:
+    """Leave to the nursery what its import would clean up at exit, such as temporary folders."""
+    for each in _finalizers():
+        each.atexit = False
+
+
+def finalize() -> None:
+    """Clean up what this process made itself, last in, first out.
+
+    All finalizers of a process share one exit handler. If the import has registered it, it is
+    among the inherited ones that do not run.
+    """
+    for each in reversed(_finalizers()):
+        if each.atexit:
+            try:
+                each()
+            except Exception as error:  # told of as by weakref's own handler
+                sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _finalizers() -> list[weakref.finalize[..., Any]]:
+    return list(getattr(weakref.finalize, "_registry", {}))
 
 
 def hide_program() -> None:

@@ -78,6 +78,7 @@ def _import_tasks(berth: Berth) -> Fault | None:
     except CannotLoad as error:
         return _fault(str(error), error.details, cannot_load=True)
     quiet_signals.stand_by()
+    newborn.reseed()
     newborn.listen_for_dumps(berth.dump)
     return None
 

@@ -91,7 +91,7 @@ def test_all_that_a_worker_resolves_is_loaded() -> None:
     assert loading.paths_of(settings("/", tasks=["e:f"], worker=worker)) == ["e:f", "a:b", "c:d"]
 
 
-@pytest.mark.parametrize("name", ["ipc", "supervisor"])
+@pytest.mark.parametrize("name", ["docket", "ipc", "supervisor"])
 @pytest.mark.parametrize("file", ["{}.py", "{}/__init__.py"])
 def test_a_module_with_a_name_of_ours_is_refused(tmp_path: Path, name: str, file: str) -> None:
     theirs = tmp_path / file.format(name)

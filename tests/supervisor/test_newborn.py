@@ -1,6 +1,8 @@
 """What a forked child undoes; that it does so is seen in test_nursery."""
 
+import random
 import sys
+import weakref
 from importlib.machinery import ModuleSpec
 from io import StringIO
 from multiprocessing.spawn import get_preparation_data
@@ -18,10 +20,35 @@ def test_generators_that_were_loaded_are_reseeded(monkeypatch: pytest.MonkeyPatc
     numpy.seed = lambda: reseeded.append("numpy")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "numpy.random", numpy)
     monkeypatch.delitem(sys.modules, "uuid_utils", raising=False)
+    before = random.getstate()
 
     newborn.reseed()
 
     assert reseeded == ["numpy"]
+    assert random.getstate() != before
+
+
+class Thing:
+    """May be referred to weakly."""
+
+
+def test_only_what_the_process_made_itself_is_finalized_last_in_first_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    thing, failures = Thing(), list[str]()
+    monkeypatch.setattr(sys, "excepthook", lambda kind, *_: failures.append(kind.__name__))
+    monkeypatch.setattr(weakref.finalize, "_registry", {})  # others' are not ours to run here
+    weakref.finalize(thing, told.append, "inherited")
+    newborn.disown_finalizers()
+    weakref.finalize(thing, told.append, "first")
+    weakref.finalize(thing, lambda: 1 // 0)
+    weakref.finalize(thing, told.append, "last")
+
+    newborn.finalize()
+
+    assert told == ["last", "first"]
+    assert failures == ["ZeroDivisionError"]
 
 
 @pytest.mark.parametrize("file", [None, "/of/our/program.py"])
