@@ -54,6 +54,21 @@ def test_a_boot_says_that_it_imports_then_how_many_are_ready() -> None:
     assert status_of(rig) == "starting: 1 of 3 workers ready"
 
 
+def test_when_the_time_to_boot_is_over_those_that_are_ready_make_it_ready() -> None:
+    rig = Rig(processes=8, boot_timeout=timedelta(seconds=30))
+    talk = Conversation(None)
+    rig.load()
+    for worker in rig.edge.spawned[:7]:
+        rig.fork(worker)
+        rig.ready(worker)
+    said = "".join(talk.say(look(rig), rig.now))
+    assert "READY=1" not in said
+    assert "STATUS=starting: 7 of 8 workers ready" in said
+
+    rig.pass_seconds(30, lambda: beat_all(rig))
+    assert talk.say(look(rig), rig.now) == ["READY=1\nSTATUS=7 of 8 workers ready"]
+
+
 def test_one_worker_is_one_worker() -> None:
     assert status_of(Rig(processes=1).boot()) == "1 of 1 worker ready"
 
