@@ -1,8 +1,9 @@
-"""`python -m stress bench ...`: the same as `python -m stress.bench ...`."""
+"""`python -m stress bench ...` and `python -m stress runtime ...`."""
 
 import click
 
 from stress.bench.cli import bench
+from stress.runtime.cli import runtime
 
 
 @click.group()
@@ -11,6 +12,7 @@ def stress() -> None:
 
 
 stress.add_command(bench)
+stress.add_command(runtime)
 
 if __name__ == "__main__":
     stress()
