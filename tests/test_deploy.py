@@ -32,7 +32,7 @@ RELOADING = FOLDER / "docket-supervisor.service"
 PLAIN = FOLDER / "docket-supervisor-notify.service"
 UNITS = pytest.mark.parametrize("path", [RELOADING, PLAIN], ids=lambda path: path.stem)
 #: Where the units have the program; it stands in for nothing there on the machine of a test.
-PROGRAM = "/opt/app/current/venv/bin/docket-supervisor"
+PROGRAM = "/opt/app/venv/bin/docket-supervisor"
 #: The first that knows Type=notify-reload.
 NOTIFY_RELOAD = 253
 #: The first that looks at the security of a file rather than of a loaded unit.
