@@ -264,6 +264,8 @@ class WorkerCounters(Struct, frozen=True):
     perpetuated: int = 0
     duration: Histogram = field(default_factory=Histogram)
     punctuality: Histogram = field(default_factory=Histogram)
+    #: Log lines that were not written because nobody read the earlier ones.
+    log_lines_dropped: int = 0
 
 
 class Heartbeat(Message, frozen=True):

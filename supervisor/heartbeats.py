@@ -26,6 +26,7 @@ def heartbeat(
     running: Sequence[RunningTask],
     counters: Counters,
     rss: int,
+    log_lines_dropped: int = 0,
 ) -> Heartbeat:
     """`now` and the starts of the running tasks are time.monotonic(); `rss` is in bytes."""
     return Heartbeat(
@@ -33,7 +34,7 @@ def heartbeat(
         loop_lag_seconds=loop_lag_seconds,
         in_flight=in_flight(running, now),
         in_flight_total=len(running),
-        counters=totals(counters),
+        counters=totals(counters, log_lines_dropped),
         rss_bytes=rss,
     )
 
@@ -51,7 +52,7 @@ def in_flight(running: Sequence[RunningTask], now: float) -> list[Task]:
     ]
 
 
-def totals(counters: Counters) -> WorkerCounters:
+def totals(counters: Counters, log_lines_dropped: int = 0) -> WorkerCounters:
     """The counters as they are sent: a copy, since the worker counts on."""
     return WorkerCounters(
         started=counters.started,
@@ -65,6 +66,7 @@ def totals(counters: Counters) -> WorkerCounters:
         perpetuated=counters.perpetuated,
         duration=_histogram(counters.duration),
         punctuality=_histogram(counters.punctuality),
+        log_lines_dropped=log_lines_dropped,
     )
 
 

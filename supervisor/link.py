@@ -33,7 +33,7 @@ from ipc.messages import (
     Waiting,
     WorkerSettings,
 )
-from supervisor import coroutine_stacks, excerpts
+from supervisor import coroutine_stacks, excerpts, logs
 from supervisor.adoptions import Adoptions
 from supervisor.heartbeats import heartbeat, rss_bytes
 from supervisor.keeper_pipe import KeeperPipe
@@ -187,6 +187,7 @@ class Link:
             self._worker.running_tasks(),
             self._worker.counters,
             rss_bytes(),
+            logs.dropped_lines(),
         )
         if droppable:
             self._channel.send_droppable(message)

@@ -1,20 +1,28 @@
 """What /metrics says: the pool's counters in the format of Prometheus.
 
 Collected when asked, from the totals that the pool keeps: there is no second set of counters that
-could disagree. Labels are bounded by the size of the pool: slots and states, never pids.
+could disagree. Labels are bounded by the size of the pool and by words of ours: slots, states,
+reasons; never pids, keys or functions. A counter's series is there from the start, at 0, and stays
+when its slot is given up: rates see the first event, and no sum falls.
 """
 
-from collections.abc import Iterable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from supervisor import logs
+from supervisor.children import Cause, Incarnation
 from supervisor.ground import Ground
+from supervisor.replacement import Why
 from supervisor.status import worker_states
-from supervisor.totals import REDELIVERY_BUCKETS, TASK_COUNTERS, Buckets
+from supervisor.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, TASK_COUNTERS, Buckets
 
 #: What the text of `render` is, for the header of the answer.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,6 +33,9 @@ TASK_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
 )
+
+#: The words of docket_supervisor_state.
+STATES = ("starting", "running", "reloading", "draining")
 
 _TASK_HELP = {
     "started": "Runs of tasks that were started.",
@@ -38,27 +49,78 @@ _TASK_HELP = {
     "perpetuated": "Runs whose successor was scheduled in the same step.",
 }
 
+_PREFIX = "docket_supervisor_"
+
+#: By slot: name, what it says, and how it is read of the live workers of one slot. During a
+#: replacement there are two: what they use is added, what they lack is the worse of both.
+_OF_SLOTS: tuple[tuple[str, str, Callable[[list[Incarnation], float], float]], ...] = (
+    (
+        "loop_lag_seconds",
+        "Lag of a worker's event loop.",
+        lambda workers, now: max(
+            each.heartbeat.loop_lag_seconds for each in workers if each.heartbeat is not None
+        ),
+    ),
+    (
+        "heartbeat_age_seconds",
+        "Time since the last heartbeat of a worker's event loop.",
+        lambda workers, now: max(
+            now - each.heartbeat_at for each in workers if each.heartbeat_at is not None
+        ),
+    ),
+    (
+        "worker_rss_bytes",
+        "Resident memory of a worker, pages that it shares with others included.",
+        lambda workers, now: sum(each.rss_bytes for each in workers),
+    ),
+    (
+        "worker_tasks_running",
+        "Tasks that a worker runs now.",
+        lambda workers, now: sum(each.in_flight for each in workers),
+    ),
+)
+
 
 class PoolCollector(Collector):
-    """Reads one pool. Asked on the supervisor's loop only, where the totals are changed."""
+    """Reads one pool. Asked on the supervisor's loop only, where the totals are changed.
 
-    def __init__(self, ground: Ground) -> None:
+    Arguments:
+        ground: the pool.
+        now: seconds of the monotonic clock, as `ground` has them.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._ground = ground
+        self._now = now
+        #: Slots whose counters were told once, and are told for ever: one may be given up at 0.
+        self._slots_told: set[int] = set()
+        # Once: a start that moved with every correction of the clock would look like a restart.
+        self._started_at = wall() - (now() - ground.started_at)
 
     def collect(self) -> Iterable[Metric]:
         """Every family, read now."""
         yield from self._tasks()
-        yield from self._workers()
         yield from self._pool()
+        yield from self._of_slots()
+        yield from self._events()
 
     def _tasks(self) -> Iterator[Metric]:
         totals, docket = self._ground.totals, self._ground.config.docket
+        self._slots_told |= {slot.number for slot in self._ground.registry.slots()}
+        slots = self._slots_told | totals.by_slot.keys()
+        none = Counter[str]()
         for name in TASK_COUNTERS:
             family = CounterMetricFamily(
                 f"docket_tasks_{name}", _TASK_HELP[name], labels=["docket", "worker"]
             )
-            for slot, counters in sorted(totals.by_slot.items()):
-                family.add_metric([docket, str(slot)], counters[name])
+            for slot in sorted(slots):
+                family.add_metric([docket, str(slot)], totals.by_slot.get(slot, none)[name])
             yield family
         for name, buckets, help_text in (
             ("docket_task_duration", totals.duration, "Seconds that runs took."),
@@ -68,45 +130,71 @@ class PoolCollector(Collector):
             family.add_metric([docket], _cumulative(TASK_BUCKETS, buckets), buckets.sum)
             yield family
 
-    def _workers(self) -> Iterator[Metric]:
-        states = GaugeMetricFamily(
-            "docket_supervisor_workers", "Worker slots by state.", labels=["state"]
-        )
-        for state, count in worker_states(self._ground).items():
-            states.add_metric([state], count)
-        yield states
-        lag = GaugeMetricFamily(
-            "docket_supervisor_loop_lag_seconds", "Lag of a worker's event loop.", labels=["slot"]
-        )
-        rss = GaugeMetricFamily(
-            "docket_supervisor_worker_rss_bytes", "Resident memory of a worker.", labels=["slot"]
-        )
-        for slot in self._ground.registry.slots():
-            worker = slot.current
-            if worker is not None and worker.alive and worker.heartbeat is not None:
-                lag.add_metric([str(slot.number)], worker.heartbeat.loop_lag_seconds)
-                rss.add_metric([str(slot.number)], worker.rss_bytes)
-        yield lag
-        yield rss
-
     def _pool(self) -> Iterator[Metric]:
-        totals = self._ground.totals
-        restarts = CounterMetricFamily(
-            "docket_supervisor_worker_restarts", "Restarts by reason.", labels=["reason"]
-        )
-        for reason, count in sorted(totals.restarts.items()):
-            restarts.add_metric([reason], count)
-        yield restarts
-        sums = totals.sums()
-        for name, help_text in (
-            ("poisoned", "Tasks failed because too many workers died under them."),
-            ("crashes", "Workers that died unasked."),
-            ("stalls", "Workers killed because their loop was silent."),
+        ground = self._ground
+        info = {"docket": ground.config.docket, "version": VERSION}
+        yield _gauge("info", "What runs here; always 1.", labels=info, value=1)
+        states = {state: float(state == ground.state) for state in STATES}
+        yield _by("state", "1 for the state the pool is in.", "state", states)
+        yield _by("workers", "Workers by state.", "state", worker_states(ground))
+        current = ground.generations.current
+        for name, help_text, value in (
+            ("target_workers", "Worker slots that are to be filled.", ground.registry.target),
+            ("ready", "1 while /readyz is 200.", ground.not_ready_because is None),
+            ("generation", "Generation of the code.", current.generation if current else 0),
+            ("start_time_seconds", "When the pool was started (epoch).", self._started_at),
+            ("server_away", "1 while a worker waits for the server.", ground.server_is_away),
+            (
+                "adoptions_held",
+                "Dead workers whose tasks are not put back yet.",
+                len(ground.adoptions),
+            ),
+            (
+                "last_reload_successful",
+                "0 after a reload that failed, until one succeeds.",
+                ground.reload_error is None,
+            ),
         ):
-            yield CounterMetricFamily(f"docket_supervisor_{name}", help_text, value=sums[name])
+            yield _gauge(name, help_text, value=value)
+
+    def _of_slots(self) -> Iterator[Metric]:
+        workers: dict[int, list[Incarnation]] = {}
+        for each in self._ground.registry.alive():
+            if each.heartbeat is not None and not each.adopts_only:
+                workers.setdefault(each.slot, []).append(each)
+        now = self._now()
+        for name, help_text, read in _OF_SLOTS:
+            values = {str(slot): read(found, now) for slot, found in sorted(workers.items())}
+            yield _by(name, help_text, "slot", values)
+
+    def _events(self) -> Iterator[Metric]:
+        totals = self._ground.totals
+        for name, help_text, label, words, counts in (
+            ("worker_restarts", "Slots filled anew, by reason.", "reason", Cause, totals.restarts),
+            (
+                "worker_replacements",
+                "Living workers that a successor replaced, by reason.",
+                "reason",
+                Why,
+                totals.replacements,
+            ),
+            ("reloads", "Reloads that ended.", "outcome", RELOAD_OUTCOMES, totals.reloads),
+        ):
+            family = CounterMetricFamily(_PREFIX + name, help_text, labels=[label])
+            for word in sorted({str(each) for each in words} | counts.keys()):
+                family.add_metric([word], counts[word])
+            yield family
+        dropped = totals.log_lines_dropped + logs.dropped_lines()
+        for name, help_text, count in (
+            ("poisoned", "Tasks failed because workers died under them.", totals.poisoned),
+            ("crashes", "Workers that died unasked.", totals.crashes),
+            ("stalls", "Workers killed because their loop was silent.", totals.stalls),
+            ("log_lines_dropped", "Log lines lost because stderr was not read.", dropped),
+        ):
+            yield CounterMetricFamily(_PREFIX + name, help_text, value=count)
         seconds = Buckets(totals.redelivery_seconds, totals.redelivery_sum)
         yield HistogramMetricFamily(
-            "docket_supervisor_redelivery_seconds",
+            _PREFIX + "redelivery_seconds",
             "From a death seen to the first of its tasks claimed.",
             buckets=_cumulative(REDELIVERY_BUCKETS, seconds),
             sum_value=seconds.sum,
@@ -118,11 +206,28 @@ def render(registry: CollectorRegistry) -> bytes:
     return generate_latest(registry)
 
 
-def registry_of(ground: Ground) -> CollectorRegistry:
-    """A registry with this pool and nothing else in it."""
+def registry_of(ground: Ground, now: Callable[[], float] = time.monotonic) -> CollectorRegistry:
+    """A registry with this pool and the supervisor's own process (`process_*`, on Linux) in it."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(PoolCollector(ground))
+    registry.register(PoolCollector(ground, now))
+    ProcessCollector(registry=registry)
     return registry
+
+
+def _gauge(
+    name: str, help_text: str, *, value: float, labels: Mapping[str, str] | None = None
+) -> Metric:
+    labels = labels or {}
+    family = GaugeMetricFamily(_PREFIX + name, help_text, labels=list(labels))
+    family.add_metric(list(labels.values()), float(value))
+    return family
+
+
+def _by(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(_PREFIX + name, help_text, labels=[label])
+    for word, value in values.items():
+        family.add_metric([word], value)
+    return family
 
 
 def _cumulative(bounds: tuple[float, ...], buckets: Buckets) -> list[tuple[str, float]]:
@@ -130,3 +235,15 @@ def _cumulative(bounds: tuple[float, ...], buckets: Buckets) -> list[tuple[str, 
     counts = [*buckets.counts, *[0] * (len(bounds) + 1 - len(buckets.counts))]
     names = [*(str(bound) for bound in bounds), "+Inf"]
     return list(zip(names, accumulate(counts), strict=False))
+
+
+def installed_version() -> str:
+    """Of this package, for people and for the info metric."""
+    try:
+        return version("docket-supervisor")
+    except PackageNotFoundError:
+        return "unknown"  # run from a source tree that is not installed
+
+
+#: Looked up once: it reads the installed metadata.
+VERSION = installed_version()

@@ -22,6 +22,9 @@ TASK_COUNTERS = (
     "perpetuated",
 )
 
+#: How a reload may end.
+RELOAD_OUTCOMES = ("succeeded", "failed")
+
 
 @dataclass(slots=True)
 class Buckets:
@@ -56,6 +59,8 @@ class Totals:
         self.redelivery_seconds: list[int] = [0] * (len(REDELIVERY_BUCKETS) + 1)
         self.redelivery_sum = 0.0
         self.poisoned = self.crashes = self.stalls = 0
+        #: Of workers only; the supervisor counts its own.
+        self.log_lines_dropped = 0
 
     def counted(self, incarnation: int, slot: int, now: WorkerCounters) -> None:
         """A worker's counters, as its latest heartbeat has them."""
@@ -63,6 +68,7 @@ class Totals:
         counters = self.by_slot.setdefault(slot, Counter())
         for name in TASK_COUNTERS:
             counters[name] += max(0, getattr(now, name) - getattr(before, name))
+        self.log_lines_dropped += max(0, now.log_lines_dropped - before.log_lines_dropped)
         self.duration.add(now.duration, before.duration)
         self.punctuality.add(now.punctuality, before.punctuality)
         self._before[incarnation] = now
@@ -81,7 +87,7 @@ class Totals:
 
     def reloaded(self, *, failed: bool) -> None:
         """A reload ended."""
-        self.reloads["failed" if failed else "succeeded"] += 1
+        self.reloads[RELOAD_OUTCOMES[failed]] += 1
 
     def redelivered_after(self, seconds: float) -> None:
         """The first task of a dead worker was claimed so long after the death was seen."""

@@ -3,9 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docket.instrumentation import DURATION_BUCKETS
 from ipc.messages import Histogram, WorkerCounters
-from supervisor.metrics import TASK_BUCKETS
 from supervisor.totals import REDELIVERY_BUCKETS, Totals
 
 NUMBERS = st.integers(0, 1000)
@@ -60,5 +58,18 @@ def test_a_redelivery_falls_into_the_bucket_of_its_time() -> None:
     assert totals.redelivery_seconds[-1] == 1
 
 
-def test_the_bounds_of_the_buckets_are_those_that_workers_count_by() -> None:
-    assert TASK_BUCKETS == DURATION_BUCKETS
+def test_log_lines_that_workers_lost_are_summed_and_kept() -> None:
+    totals = Totals()
+    totals.counted(1, 1, WorkerCounters(log_lines_dropped=3))
+    totals.counted(1, 1, WorkerCounters(log_lines_dropped=5))
+    totals.forget(1)
+    totals.counted(2, 1, WorkerCounters(log_lines_dropped=2))
+    assert totals.log_lines_dropped == 7
+
+
+def test_reloads_are_counted_by_their_outcome() -> None:
+    totals = Totals()
+    totals.reloaded(failed=True)
+    totals.reloaded(failed=False)
+    totals.reloaded(failed=False)
+    assert totals.reloads == {"failed": 1, "succeeded": 2}

@@ -1,0 +1,310 @@
+"""/metrics: well-formed, bounded, complete, and with counters that never fall."""
+
+from importlib.metadata import PackageNotFoundError
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from docket.instrumentation import DURATION_BUCKETS
+from ipc.messages import Heartbeat, Histogram, Waiting, WorkerCounters
+from supervisor import logs, metrics
+from supervisor.children import Cause
+from supervisor.inbox import Command
+from supervisor.metrics import PoolCollector, registry_of, render
+from supervisor.orders import Drain, Reload, Scale
+from supervisor.replacement import Why
+from tests.support.exposition import faults, labels_by_name, series
+from tests.support.recording_edge import Rig
+
+
+def scrape_text(rig: Rig) -> str:
+    return render(registry_of(rig.ground, lambda: rig.now)).decode()
+
+
+class Read:
+    """The samples of one scrape of a rig, by name without its prefix."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._series = series(scrape_text(rig))
+
+    def __getitem__(self, name: str) -> float:
+        """Of the only series of a name, the value."""
+        (value,) = self.by_labels(name).values()
+        return value
+
+    def by_labels(self, name: str) -> dict[tuple[str, ...], float]:
+        """By the values of its labels, in the order of their names."""
+        return {
+            tuple(value for _, value in labels): number
+            for (found, labels), number in self._series.items()
+            if found in (f"docket_supervisor_{name}", name)
+        }
+
+
+def busy_rig() -> Rig:
+    """A pool to which about everything has happened."""
+    rig = Rig(2).boot()
+    duration = Histogram([1, 2, *[0] * 15, 4], 9.5)
+    said = WorkerCounters(started=7, succeeded=6, duration=duration, log_lines_dropped=3)
+    rig.say(rig.first, Heartbeat(1, 0.001, [], 2, said, 2_000_000))
+    rig.beat(rig.second)
+    rig.exit(rig.first)
+    rig.ground.totals.redelivered_after(0.06)
+    return rig
+
+
+def test_the_text_is_well_formed_before_anything_runs_and_after_much_has_happened() -> None:
+    assert faults(scrape_text(Rig(2))) == []
+    assert faults(scrape_text(busy_rig())) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("# HELP docket_x x\n# TYPE docket_x counter\ndocket_x 1\n", "_total is missing"),
+        (
+            "# HELP docket_x_total x\n# TYPE docket_x_total gauge\ndocket_x_total 1\n",
+            "is for counters",
+        ),
+        ("# HELP docket_x x\n# TYPE docket_x gauge\ndocket_x 1", "no end"),
+        ("# TYPE docket_x gauge\ndocket_x 1\n", "no HELP"),
+        ("# HELP docket_x x\n# TYPE docket_x untyped\ndocket_x 1\n", "of type"),
+        ("# HELP docket_x x\n# TYPE docket_x gauge\ndocket_x NaN\n", "has the value"),
+        ("# HELP docket_x_ms x\n# TYPE docket_x_ms gauge\ndocket_x_ms 1\n", "no base unit"),
+        ("# HELP x x\n# TYPE x gauge\nx 1\n", "another style"),
+        ('# HELP docket_x x\n# TYPE docket_x gauge\ndocket_x{le="1"} 1\n', "label le"),
+        ("# HELP docket_x x\n# HELP docket_x x\n# TYPE docket_x gauge\ndocket_x 1\n", "HELP twice"),
+        ("# HELP docket_x x\n# TYPE docket_x gauge\ndocket_x 1\ndocket_x 1\n", "docket_x: twice"),
+    ],
+)
+def test_a_text_that_is_not_well_formed_is_objected_to(text: str, fault: str) -> None:
+    assert any(fault in found for found in faults(text))
+
+
+@pytest.mark.parametrize(
+    ("buckets", "fault"),
+    [
+        ('{le="2.0"} 1,{le="1.0"} 1,{le="+Inf"} 1', "not in order"),
+        ('{le="1.0"} 1', "not in order"),
+        ('{le="1.0"} 2,{le="+Inf"} 1', "not cumulative"),
+        ('{le="1.0"} 1,{le="+Inf"} 2', "not the count"),
+    ],
+)
+def test_buckets_that_are_wrong_are_objected_to(buckets: str, fault: str) -> None:
+    lines = "\n".join(f"docket_x_seconds_bucket{each}" for each in buckets.split(","))
+    head = "# HELP docket_x_seconds x\n# TYPE docket_x_seconds histogram\n"
+    text = f"{head}{lines}\ndocket_x_seconds_count 1\ndocket_x_seconds_sum 1\n"
+    assert any(fault in found for found in faults(text))
+    untyped = text.replace("x_seconds", "x")
+    assert any("unit is not in the name" in found for found in faults(untyped))
+
+
+def test_labels_are_words_and_slots_that_the_pool_bounds() -> None:
+    names = {
+        label for labels in labels_by_name(scrape_text(busy_rig())).values() for label in labels
+    }
+    bounded = {"docket", "version", "worker", "slot", "state", "reason", "outcome", "le"}
+    assert names == bounded
+
+
+def test_the_bounds_of_the_buckets_are_those_that_workers_count_by() -> None:
+    assert metrics.TASK_BUCKETS == DURATION_BUCKETS
+
+
+def test_every_counter_is_there_from_the_start_so_that_rates_see_the_first_event() -> None:
+    read = Read(Rig(2))
+    assert read.by_labels("docket_tasks_failed_total") == {("docket", "1"): 0, ("docket", "2"): 0}
+    assert read.by_labels("worker_restarts_total") == {(cause.value,): 0 for cause in Cause}
+    assert read.by_labels("worker_replacements_total") == {(why.value,): 0 for why in Why}
+    assert read.by_labels("reloads_total") == {("failed",): 0, ("succeeded",): 0}
+    assert read["redelivery_seconds_count"] == 0
+
+
+def test_counters_and_histograms_keep_what_the_dead_have_done() -> None:
+    read = Read(busy_rig())
+    assert read.by_labels("docket_tasks_started_total")["docket", "1"] == 7
+    assert read.by_labels("docket_task_duration_bucket")["docket", "0.001"] == 1
+    assert read.by_labels("docket_task_duration_bucket")["docket", "0.0025"] == 3
+    assert read.by_labels("docket_task_duration_bucket")["docket", "+Inf"] == 7
+    assert read["docket_task_duration_sum"] == 9.5
+    assert read.by_labels("redelivery_seconds_bucket")[("0.05",)] == 0
+    assert read.by_labels("redelivery_seconds_bucket")[("0.075",)] == 1
+    assert read.by_labels("worker_restarts_total")[("crash",)] == 1
+    assert read["crashes_total"] == 1
+
+
+def test_lost_log_lines_of_workers_and_of_the_supervisor_are_added(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logs, "dropped_lines", lambda: 5)
+    assert Read(busy_rig())["log_lines_dropped_total"] == 3 + 5
+
+
+def test_gauges_tell_how_the_pool_is() -> None:
+    rig = Rig(2, docket="orders")
+    read = Read(rig)
+    assert read["ready"] == 0
+    assert read["generation"] == 0
+    assert read.by_labels("state")[("starting",)] == 1
+    rig.boot()
+    read = Read(rig)
+    assert read["ready"] == 1
+    assert read["generation"] == 1
+    assert read["target_workers"] == 2
+    assert read["server_away"] == 0
+    assert read["last_reload_successful"] == 1
+    assert read.by_labels("info") == {("orders", metrics.VERSION): 1}
+    assert read.by_labels("workers") == {
+        ("starting",): 0,
+        ("ready",): 2,
+        ("draining",): 0,
+        ("dead",): 0,
+    }
+    rig.say(rig.first, Waiting("gone"))
+    assert Read(rig)["server_away"] == 1
+    rig.exit(rig.first)
+    assert Read(rig)["adoptions_held"] == 1
+    rig.ground.reload_error = "it does not import"
+    assert Read(rig)["last_reload_successful"] == 0
+    rig.feed(Command(Drain()))
+    read = Read(rig)
+    assert read.by_labels("state") == {
+        ("starting",): 0,
+        ("running",): 0,
+        ("reloading",): 0,
+        ("draining",): 1,
+    }
+    assert read["ready"] == 0
+
+
+def test_a_slot_is_told_of_by_its_last_heartbeat_and_no_more_once_nobody_lives_in_it() -> None:
+    rig = Rig(2).boot()
+    rig.beat(rig.first, "a", "b")
+    rig.now += 0.75
+    read = Read(rig)
+    assert read.by_labels("heartbeat_age_seconds") == {("1",): 0.75}
+    assert read.by_labels("loop_lag_seconds") == {("1",): 0.001}
+    assert read.by_labels("worker_rss_bytes") == {("1",): 2_000_000}
+    assert read.by_labels("worker_tasks_running") == {("1",): 2}
+    rig.exit(rig.first)
+    assert Read(rig).by_labels("worker_rss_bytes") == {}
+
+
+def test_while_a_worker_is_replaced_its_slot_has_the_memory_of_both() -> None:
+    rig = Rig(1).boot()
+    rig.beat(rig.first, "a")
+    rig.feed(Command(Reload()))
+    rig.load()
+    successor = rig.edge.spawned[-1]
+    rig.fork(successor)
+    rig.ready(successor)
+    rig.now += 0.5
+    rig.beat(successor)
+    read = Read(rig)
+    assert read.by_labels("worker_rss_bytes") == {("1",): 4_000_000}
+    assert read.by_labels("worker_tasks_running") == {("1",): 1}
+    assert read.by_labels("heartbeat_age_seconds") == {("1",): 0.5}
+    assert read.by_labels("worker_replacements_total")[("reload",)] == 1
+
+
+def test_the_time_of_the_start_does_not_move_with_the_clock() -> None:
+    rig, wall = Rig(1), [1_000_000.0]
+    collector = PoolCollector(rig.ground, lambda: rig.now, lambda: wall[0])
+
+    def started_at() -> float:
+        found: dict[str, Any] = {family.name: family for family in collector.collect()}
+        return found["docket_supervisor_start_time_seconds"].samples[0].value
+
+    assert started_at() == 1_000_000.0
+    rig.now += 50
+    wall[0] += 3000
+    assert started_at() == 1_000_000.0
+
+
+def test_a_source_tree_that_is_not_installed_has_no_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_such(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(metrics, "version", no_such)
+    assert metrics.installed_version() == "unknown"
+
+
+def counters_of(collector: PoolCollector) -> dict[Any, float]:
+    """The series that may only rise, read without the text: it is parsed often enough above."""
+    return {
+        (sample.name, *sample.labels.items()): sample.value
+        for family in collector.collect()
+        if family.type != "gauge"
+        for sample in family.samples
+    }
+
+
+EVENTS = st.one_of(
+    st.tuples(st.just("beat"), st.integers(0, 5), st.integers(0, 50)),
+    st.tuples(st.just("kill"), st.integers(0, 5), st.just(0)),
+    st.tuples(st.just("scale"), st.integers(1, 5), st.just(0)),
+    st.tuples(st.just("reload"), st.booleans(), st.just(0)),
+    st.tuples(st.just("settle"), st.just(0), st.just(0)),
+)
+
+
+def happens(rig: Rig, event: tuple[str, Any, int], counted: dict[int, int]) -> None:
+    kind, which, more = event
+    alive = list(rig.ground.registry.alive())
+    match kind:
+        case "beat" | "kill" if not alive or which >= len(alive):
+            return
+        case "beat":
+            worker = alive[which]
+            counted[worker.number] = now = counted.get(worker.number, 0) + more
+            said = WorkerCounters(
+                started=now, failed=now // 2, duration=Histogram([now, 0, now], now / 10)
+            )
+            rig.say(worker, Heartbeat(1, 0.0, [], 0, said, 1))
+        case "kill":
+            rig.exit(alive[which])
+        case "scale":
+            rig.feed(Command(Scale(which)))
+        case "reload":
+            rig.feed(Command(Reload()))
+        case _:
+            settle(rig)
+
+
+def settle(rig: Rig) -> None:
+    """Whoever was asked for comes, and whoever was told to drain does."""
+    rig.pass_seconds(1.0)
+    if rig.ground.generations.alive()[-1].loaded_at is None:
+        rig.load()
+    for worker in list(rig.ground.registry.alive()):
+        if worker.spawned_at is None:
+            rig.fork(worker)
+        if worker.is_starting:
+            rig.ready(worker)
+    for worker in list(rig.ground.registry.alive()):
+        if worker.state.shown == "draining":
+            rig.drain_and_exit(worker)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(EVENTS, min_size=5, max_size=25))
+def test_no_series_of_a_counter_falls_or_vanishes_whatever_happens(
+    events: list[tuple[str, Any, int]],
+) -> None:
+    rig = Rig(3, max_restarts=1000).boot()
+    counted: dict[int, int] = {}
+    collector = PoolCollector(rig.ground, lambda: rig.now)
+    before = counters_of(collector)
+    for event in events:
+        happens(rig, event, counted)
+        now = counters_of(collector)
+        assert before.keys() <= now.keys()
+        fallen = {key: (was, now[key]) for key, was in before.items() if now[key] < was}
+        assert fallen == {}
+        before = now
+    started = [value for key, value in before.items() if key[0] == "docket_tasks_started_total"]
+    assert sum(started) == sum(counted.values())
