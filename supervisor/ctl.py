@@ -189,7 +189,7 @@ def _watch(path: Path, screen: Screen, *, as_json: bool) -> None:
 def _connect_again(path: Path) -> Client | None:
     try:
         return Client(path)
-    except NoSupervisor:
+    except (NoSupervisor, SupervisorGone):
         return None
 
 

@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
 ANSWER_SECONDS = 10.0
 
 _CHUNK = 1 << 16
+_TIMEVAL = struct.Struct("ll")
 _NOBODY = {
     errno.ENOENT: "there is no such socket",
     errno.ENOTDIR: "there is no such socket",
@@ -229,9 +231,12 @@ class SeveralSupervisors(NoSupervisor):
 def _connected(path: Path) -> socket.socket:
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connected.settimeout(ANSWER_SECONDS)
+        # Not settimeout: without blocking the kernel refuses at once where the backlog is full.
+        seconds, rest = divmod(ANSWER_SECONDS, 1)
+        limit = _TIMEVAL.pack(int(seconds), int(rest * 1_000_000))
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         connected.connect(os.fspath(path))
-    except TimeoutError:
+    except BlockingIOError:
         connected.close()
         raise OrderFailed(
             f"{path} takes no connection: its supervisor is stopped, or it hangs"

@@ -43,8 +43,8 @@ def picture(report: PoolReport, width: int | None = None, height: int | None = N
         height: lines of the terminal; None: any. Of too many workers the last are only counted.
     """
     head, foot = _head(report), [*_troubles(report), *_longest(report)]
-    # Beside the rows: two blank lines, the titles, the sums, and one that counts what is left out.
-    room = None if height is None else max(_LEAST_ROWS, height - len(head) - len(foot) - 5)
+    # Beside the rows: two blank lines, titles, sums, what there is no room for, in both directions.
+    room = None if height is None else max(_LEAST_ROWS, height - len(head) - len(foot) - 6)
     lines, hidden = table(_columns(report, room), width)
     left_out = 0 if room is None else max(0, len(report.workers) - room)
     if left_out:

@@ -1,0 +1,303 @@
+"""The commands of ctl: words in, an order out, one line and an exit code back."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ipc.control import PROTOCOL, Hello, Refused, Report
+from ipc.framing import encode
+from supervisor import commands, control_places, ctl, orders
+from supervisor.ctl_client import Client
+from supervisor.signals import Inlet
+from tests.support.control import REPORT, served
+from tests.support.fake_supervisor import scripted
+
+pytestmark = pytest.mark.anyio
+
+HELLO = encode(Hello(PROTOCOL, 1))
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it said."""
+
+    code: int | str | None
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*words: str, inlet: Inlet | None = None) -> Ran:
+        with pytest.raises(SystemExit) as end:
+            commands.main(inlet or Inlet(), ["ctl", *words])
+        said = capsys.readouterr()
+        return Ran(end.value.code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where --control is to lead; nothing is to be found elsewhere."""
+    monkeypatch.setattr(control_places, "TEMPORARY", tmp_path / "nowhere")
+    for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "DOCKET_SUPERVISOR_CONTROL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "orders-1.sock"
+
+
+async def asked(run: Run, *words: str) -> Ran:
+    return await asyncio.to_thread(run, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        (["scale", "3"], orders.Scale(3)),
+        (["reload"], orders.Reload()),
+        (["restart", "2"], orders.Restart(2)),
+        (["dump"], orders.DumpAll()),
+        (["drain"], orders.Drain()),
+    ],
+)
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (orders.Done("it is done"), Ran(0, "it is done\n", "")),
+        (orders.Refused("why not"), Ran(1, "", "docket-supervisor: why not\n")),
+    ],
+)
+async def test_an_order_is_asked_for_and_its_outcome_is_told(
+    words: list[str],
+    order: orders.Order,
+    outcome: orders.Outcome,
+    expected: Ran,
+    path: Path,
+    run: Run,
+) -> None:
+    async with served(path) as pool:
+        asking = asyncio.create_task(asked(run, "--control", str(path), *words))
+        assert await pool.answer_next(outcome) == order
+        assert await asking == expected
+
+
+async def test_a_reload_that_is_not_waited_for_returns_at_once(path: Path, run: Run) -> None:
+    async with served(path) as pool:
+        ran = await asked(run, "reload", "--no-wait", "--control", str(path))
+        assert (await pool.ordered()).order == orders.Reload()
+    assert ran == Ran(0, "the reload has been asked for; see the status\n", "")
+
+
+async def test_a_drain_that_is_waited_for_returns_when_the_pool_has_ended(
+    path: Path, run: Run
+) -> None:
+    async with served(path, guest=True) as pool:
+        asking = asyncio.create_task(asked(run, "--control", str(path), "drain", "--wait"))
+        await pool.answer_next(orders.Done("draining"))
+    assert await asking == Ran(0, "draining\nthe supervisor has ended\n", "")
+
+
+# Looking.
+
+
+async def test_the_status_is_a_table_for_people_and_json_for_programs(path: Path, run: Run) -> None:
+    async with served(path):
+        table = await asked(run, "--control", str(path), "status")
+        as_json = await asked(run, "--control", str(path), "status", "--json")
+    assert table.out.startswith("docket orders at\nrunning, 0 of 0 workers ready, ")
+    assert as_json == Ran(0, json.dumps(REPORT) + "\n", "")
+
+
+@pytest.mark.parametrize("place", ["before", "after", "environment", "found"])
+async def test_the_socket_may_be_named_before_or_after_the_command_or_not_at_all(
+    place: str, path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["status", "--json"]
+    match place:
+        case "before":
+            words = ["--control", str(path), *words]
+        case "after":
+            words += ["--control", str(path)]
+        case "environment":
+            monkeypatch.setenv("DOCKET_SUPERVISOR_CONTROL", str(path))
+        case _:
+            monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
+    async with served(path):
+        assert (await asked(run, *words)).code == 0
+
+
+async def test_of_several_supervisors_all_are_listed_and_none_is_asked(
+    path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
+    other = path.with_name("mails-2.sock")
+    async with served(path), served(other):
+        ran = await asked(run, "status")
+    assert ran == Ran(
+        2,
+        "",
+        f"  {other}\n  {path}\n"
+        "docket-supervisor: 2 supervisors are running; name one with --control\n",
+    )
+
+
+def test_without_a_supervisor_it_ends_with_2_and_one_line(path: Path, run: Run) -> None:
+    nowhere = run("status")
+    assert nowhere.code == 2
+    assert nowhere.err.startswith("docket-supervisor: no supervisor of this user is running (loo")
+    assert nowhere.err.count("\n") == 1
+    assert run("--control", str(path), "status") == Ran(
+        2,
+        "",
+        f"docket-supervisor: no supervisor is running at {path}: there is no such socket\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["scale", "0"], "0 is not in the range 1<=x<=1024"),
+        (["scale", "many"], "'many' is not a valid integer"),
+        (["restart", "0"], "0 is not in the range x>=1"),
+        (["restart"], "Missing argument 'SLOT'"),
+        (["stop"], "No such command 'stop'"),
+        (["status", "--jsn"], "No such option"),
+        (["--control", "x" * 200, "status"], "expected a path of at most"),
+    ],
+)
+def test_wrong_words_end_with_2_and_one_line(
+    words: list[str], why: str, path: Path, run: Run
+) -> None:
+    ran = run(*words)
+    assert ran.code == 2
+    assert why in ran.err
+    assert ran.err.count("\n") == 1
+
+
+# Watching.
+
+
+async def test_watching_appends_where_there_is_no_terminal_and_ends_with_the_supervisor(
+    path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctl, "WATCH_SECONDS", 0.01)
+    shown = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    real = ctl.ctl_status.picture
+    count = 0
+
+    def picture(*arguments: object) -> object:
+        nonlocal count
+        count += 1
+        if count == 3:
+            loop.call_soon_threadsafe(shown.set)
+        return real(*arguments)
+
+    monkeypatch.setattr(ctl.ctl_status, "picture", picture)
+    async with served(path):
+        watching = asyncio.create_task(asked(run, "--control", str(path), "status", "--watch"))
+        await asyncio.wait_for(shown.wait(), 20)
+    ran = await watching
+    assert (ran.code, ran.err) == (0, "the supervisor has ended\n")
+    assert ran.out.count("docket orders at") == count
+    assert ran.out.endswith("nothing is running\n\n")
+    assert "\x1b" not in ran.out
+
+
+def test_watching_as_json_is_one_object_a_line(path: Path, run: Run) -> None:
+    with scripted(path, HELLO + encode(Report('{"one": 1}'))):
+        ran = run("--control", str(path), "status", "--watch", "--json")
+    assert ran.out.splitlines()[0] == '{"one": 1}'
+
+
+def test_watching_connects_again_if_it_was_dropped_for_its_silence(path: Path, run: Run) -> None:
+    first, second = (HELLO + encode(Report(f'{{"n": {n}}}')) for n in (1, 2))
+    with scripted(path, first, second):
+        ran = run("--control", str(path), "status", "--watch", "--json")
+    assert ran == Ran(0, '{"n": 1}\n{"n": 2}\n', "the supervisor has ended\n")
+
+
+def test_watching_ends_with_a_supervisor_that_dies_while_it_is_connected_to_again(
+    path: Path, run: Run
+) -> None:
+    with scripted(path, HELLO + encode(Report("{}")), b""):
+        ran = run("--control", str(path), "status", "--watch", "--json")
+    assert ran == Ran(0, "{}\n", "the supervisor has ended\n")
+
+
+def test_watching_what_is_not_there_ends_with_2(path: Path, run: Run) -> None:
+    assert run("--control", str(path), "status", "--watch").code == 2
+
+
+def test_watching_what_refuses_ends_with_1(path: Path, run: Run) -> None:
+    with scripted(path, HELLO + encode(Refused("too many"))):
+        ran = run("--control", str(path), "status", "--watch")
+    assert ran == Ran(1, "", "docket-supervisor: too many\n")
+
+
+# Ctrl-C.
+
+
+def interrupt(*_arguments: object, **_named: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+async def test_ctrl_c_ends_watching_with_0(
+    on_terminal: bool, path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "is_over_within", interrupt)
+    async with served(path):
+        patch_isatty(monkeypatch, on_terminal)
+        ran = await asked(run, "--control", str(path), "status", "--watch")
+    assert (ran.code, ran.err) == (0, "\n" if on_terminal else "")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["reload"], "the reload"),
+        (["restart", "1"], "the restart"),
+        (["drain", "--wait"], "the drain"),
+    ],
+)
+async def test_ctrl_c_ends_waiting_with_1_and_says_that_the_order_stands(
+    words: list[str], what: str, path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "ask", interrupt)
+    async with served(path):
+        patch_isatty(monkeypatch, True)
+        ran = await asked(run, "--control", str(path), *words)
+    assert ran == Ran(
+        1,
+        "",
+        f"waiting; Ctrl-C ends the waiting, and {what} goes on\n"
+        f"docket-supervisor: interrupted; {what} goes on\n",
+    )
+
+
+def patch_isatty(monkeypatch: pytest.MonkeyPatch, value: bool) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: value, raising=False)
+
+
+@pytest.mark.parametrize(("number", "ends"), [(signal.SIGINT, True), (signal.SIGUSR1, False)])
+def test_a_signal_that_came_while_it_was_loaded_is_not_lost(
+    number: int, ends: bool, path: Path, run: Run
+) -> None:
+    before = signal.getsignal(number)
+    inlet = Inlet()
+    inlet.install()
+    os.kill(os.getpid(), number)
+    ran = run("--control", str(path), "status", inlet=inlet)
+    assert ("interrupted" in ran.err) is ends
+    assert signal.getsignal(number) == before

@@ -1,0 +1,229 @@
+"""The client of the control socket: what it is answered, and every way in which it is not."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ipc.control import PROTOCOL, Done, Drain, Dump, Hello, Refused, Reload, Report, Scale
+from ipc.framing import encode
+from supervisor import control_lock, control_places, ctl_client, orders
+from supervisor.ctl_client import Client, SeveralSupervisors, find
+from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
+from tests.support.control import served
+from tests.support.fake_supervisor import scripted
+
+pytestmark = pytest.mark.anyio
+
+HELLO = encode(Hello(PROTOCOL, 1))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "pool.sock"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctl_client, "ANSWER_SECONDS", 0.1)
+
+
+async def test_the_status_comes_as_it_was_sent(path: Path) -> None:
+    def ask() -> str:
+        with Client(path) as client:
+            assert client.status() == client.status()
+            return client.status()
+
+    async with served(path):
+        assert (await asyncio.to_thread(ask)).startswith('{"supervisor": {"pid": 1, ')
+
+
+async def test_an_order_is_answered_when_the_pool_answers_it(path: Path) -> None:
+    def ask() -> str:
+        with Client(path) as client:
+            return client.ask(Reload(), None).text
+
+    async with served(path) as pool:
+        asking = asyncio.create_task(asyncio.to_thread(ask))
+        assert await pool.answer_next(orders.Done("reloaded")) == orders.Reload()
+        assert await asking == "reloaded"
+
+
+async def test_an_order_that_is_refused_fails_with_its_reason(path: Path) -> None:
+    def ask() -> None:
+        with Client(path) as client, pytest.raises(OrderFailed, match=r"^too many$"):
+            client.ask(Scale(1000))
+
+    async with served(path) as pool:
+        asking = asyncio.create_task(asyncio.to_thread(ask))
+        await pool.answer_next(orders.Refused("too many"))
+        await asking
+
+
+async def test_the_end_of_a_pool_is_waited_for_and_of_a_guest_not_that_of_its_host(
+    path: Path,
+) -> None:
+    def wait() -> str:
+        with Client(path) as client:
+            said = client.ask(Drain(wait=True)).text
+            client.wait_for_end()
+            return said
+
+    async with served(path, guest=True) as pool:
+        waiting = asyncio.create_task(asyncio.to_thread(wait))
+        await pool.answer_next(orders.Done("draining"))
+    assert await waiting == "draining"
+
+
+def test_without_a_socket_there_is_no_supervisor(path: Path) -> None:
+    with pytest.raises(
+        NoSupervisor, match=r"no supervisor is running at .*: there is no such sock"
+    ):
+        Client(path)
+    with pytest.raises(NoSupervisor, match="there is no such socket"):
+        Client(Path(__file__) / "pool.sock")
+
+
+def test_a_socket_that_nobody_listens_at_is_a_dead_supervisors(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+    with pytest.raises(NoSupervisor, match="nobody listens there any more"):
+        Client(path)
+
+
+def test_a_supervisor_that_takes_no_connection_is_stopped_or_hangs(
+    path: Path, impatient: None
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(str(path))
+        listener.listen(0)
+        first.connect(str(path))
+        with pytest.raises(OrderFailed, match="takes no connection: its supervisor is stopped"):
+            Client(path)
+
+
+def test_a_supervisor_that_says_nothing_is_stopped_or_hangs(path: Path, impatient: None) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(OrderFailed, match=r"did not answer within 0\.1 s: it is stopped, or"):
+            Client(path)
+
+
+def ask_for_done(client: Client) -> object:
+    return client.ask(Dump())
+
+
+def ask_for_status(client: Client) -> object:
+    return client.status()
+
+
+@pytest.mark.parametrize("ask", [ask_for_done, ask_for_status])
+@pytest.mark.parametrize(
+    ("reply", "kind", "why"),
+    [
+        (b"", SupervisorGone, "closed the connection without an answer"),
+        (HELLO, SupervisorGone, "closed the connection without an answer"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", OrderFailed, "is no control socket of ours"),
+        (encode(Hello(PROTOCOL + 1)), OrderFailed, "speaks protocol 2, this program 1"),
+        (encode(Done("")), OrderFailed, "did not say Hello"),
+        (HELLO + HELLO, OrderFailed, "said Hello twice"),
+        (HELLO + encode(Refused("why not")), OrderFailed, "^why not$"),
+    ],
+)
+def test_every_other_answer_is_told_as_what_it_is(
+    ask: Callable[[Client], object], reply: bytes, kind: type[OrderFailed], why: str, path: Path
+) -> None:
+    with scripted(path, reply), pytest.raises(kind, match=why), Client(path) as client:
+        ask(client)
+
+
+@pytest.mark.parametrize(
+    ("ask", "reply"), [(ask_for_done, Report("{}")), (ask_for_status, Done("done"))]
+)
+def test_an_answer_to_another_question_is_told(
+    ask: Callable[[Client], object], reply: Report | Done, path: Path
+) -> None:
+    with (
+        scripted(path, HELLO + encode(reply)),
+        pytest.raises(OrderFailed, match="answered what was not asked"),
+        Client(path) as client,
+    ):
+        ask(client)
+
+
+def test_a_client_leaves_no_descriptor_open(path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with scripted(path, encode(Hello(PROTOCOL, os.getpid())), b""):
+        client = Client(path)
+        client.close()
+        client.close()
+        with pytest.raises(SupervisorGone):
+            Client(path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# Finding the only one.
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(control_places, "TEMPORARY", tmp_path / "nowhere")
+    return tmp_path
+
+
+@pytest.fixture
+def live(folder: Path) -> Iterator[Callable[[str], Path]]:
+    """Makes live control sockets by name."""
+    locks: list[control_lock.Lock] = []
+
+    def make(name: str) -> Path:
+        path = folder / name
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+        lock = control_lock.take(path)
+        assert lock is not None
+        locks.append(lock)
+        return path
+
+    yield make
+    for lock in locks:
+        lock.release()
+
+
+def test_the_only_live_supervisor_is_found(folder: Path, live: Callable[[str], Path]) -> None:
+    path = live("orders-1.sock")
+    (folder / "dead-2.sock").touch()
+    (folder / "dead-2.sock.lock").write_bytes(control_lock.MARK)
+    assert find({"XDG_RUNTIME_DIR": str(folder)}) == path
+
+
+def test_of_several_none_is_chosen(folder: Path, live: Callable[[str], Path]) -> None:
+    paths = [live("mails-2.sock"), live("orders-1.sock")]
+    with pytest.raises(SeveralSupervisors, match="2 supervisors are running; name one") as several:
+        find({"XDG_RUNTIME_DIR": str(folder)})
+    assert several.value.paths == paths
+
+
+def test_where_there_is_none_it_is_told_where_was_looked(folder: Path) -> None:
+    with pytest.raises(NoSupervisor, match=rf"\(looked in {folder}\); if its socket is elsewhere"):
+        find({"XDG_RUNTIME_DIR": str(folder)})
+    with pytest.raises(NoSupervisor, match=r"looked in .*/nowhere/docket-supervisor-\d+\)"):
+        find({})
+
+
+def test_ctl_loads_neither_an_event_loop_nor_redis_nor_docket() -> None:
+    program = (
+        "import sys, supervisor.cli, supervisor.commands, supervisor.ctl;"
+        "heavy = {'asyncio', 'redis', 'docket', 'rich', 'prometheus_client', 'psutil'};"
+        "print(sorted(heavy & {*sys.modules}))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert said.stdout == "[]\n"

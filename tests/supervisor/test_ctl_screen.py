@@ -1,0 +1,108 @@
+"""Where pictures go: over each other on a terminal, below each other elsewhere."""
+
+import io
+
+import pytest
+
+from supervisor.ctl_screen import Screen
+from supervisor.ctl_table import Line, Piece
+
+GREEN: Line = (Piece("ready", "green"),)
+PLAIN: Line = (Piece("two"),)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal, of a size that may change."""
+
+    columns, lines = 80, 24
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+    def size(self) -> tuple[int, int]:
+        return self.columns, self.lines
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    return Terminal()
+
+
+def on(terminal: Terminal, **environment: str) -> Screen:
+    return Screen(terminal, {"TERM": "xterm"} | environment, terminal.size)
+
+
+def test_on_a_terminal_there_are_colours_and_a_size(terminal: Terminal) -> None:
+    screen = on(terminal)
+    screen.print([GREEN])
+    assert terminal.getvalue() == "\x1b[32mready\x1b[0m\n"
+    assert (screen.width, screen.height) == (80, 23)
+
+
+def test_in_a_file_there_are_neither() -> None:
+    file = io.StringIO()
+    screen = Screen(file, {"TERM": "xterm"}, lambda: (80, 24))
+    screen.print([GREEN])
+    assert file.getvalue() == "ready\n"
+    assert (screen.width, screen.height) == (None, None)
+
+
+@pytest.mark.parametrize("value", ["1", "yes"])
+def test_who_wants_no_colours_has_none(terminal: Terminal, value: str) -> None:
+    on(terminal, NO_COLOR=value).print([GREEN])
+    assert terminal.getvalue() == "ready\n"
+
+
+def test_an_empty_no_color_asks_for_nothing(terminal: Terminal) -> None:
+    on(terminal, NO_COLOR="").print([GREEN])
+    assert "\x1b[32m" in terminal.getvalue()
+
+
+def test_a_dumb_terminal_is_written_to_like_a_file(terminal: Terminal) -> None:
+    screen = on(terminal, TERM="dumb")
+    screen.redraw([GREEN])
+    screen.redraw([PLAIN])
+    assert terminal.getvalue() == "ready\n\ntwo\n\n"
+    assert (screen.width, screen.height) == (None, None)
+
+
+def test_a_picture_is_drawn_over_the_last_one(terminal: Terminal) -> None:
+    screen = on(terminal)
+    screen.redraw([PLAIN, PLAIN])
+    assert terminal.getvalue() == "two\x1b[K\ntwo\x1b[K\n\x1b[J"
+    terminal.truncate(0)
+    terminal.seek(0)
+    screen.redraw([PLAIN])
+    assert terminal.getvalue() == "\x1b[2A\rtwo\x1b[K\n\x1b[J"
+    terminal.truncate(0)
+    terminal.seek(0)
+    screen.redraw([PLAIN])
+    assert terminal.getvalue() == "\x1b[1A\rtwo\x1b[K\n\x1b[J"
+
+
+def test_after_a_change_of_its_size_the_terminal_is_cleared(terminal: Terminal) -> None:
+    screen = on(terminal)
+    screen.redraw([PLAIN])
+    terminal.columns = 40
+    terminal.truncate(0)
+    terminal.seek(0)
+    screen.redraw([PLAIN])
+    assert terminal.getvalue() == "\x1b[H\x1b[2Jtwo\x1b[K\n\x1b[J"
+
+
+def test_a_picture_that_is_too_high_is_drawn_as_far_as_it_fits(terminal: Terminal) -> None:
+    screen = on(terminal)
+    terminal.lines = 4
+    screen.redraw([PLAIN] * 9)
+    assert terminal.getvalue().count("two") == 3
+    terminal.lines = 0
+    screen.redraw([PLAIN] * 9)
+    assert terminal.getvalue().count("two") == 3 + 1
+
+
+def test_what_the_encoding_of_a_stream_has_not_is_spelled_out() -> None:
+    bytes_ = io.BytesIO()
+    file = io.TextIOWrapper(bytes_, encoding="ascii")
+    Screen(file, {}, lambda: (80, 24)).say("größe")
+    assert bytes_.getvalue() == b"gr\\xf6\\xdfe\n"

@@ -1,0 +1,256 @@
+"""The picture of a pool, as exact text."""
+
+import json
+from typing import Any
+
+import pytest
+
+from supervisor import ctl_report
+from supervisor.ctl_report import Pool, PoolReport, Task, Totals, Worker
+from supervisor.ctl_status import picture
+from supervisor.ctl_table import Line, paint
+from supervisor.errors import OrderFailed
+from supervisor.status import report
+from tests.support.recording_edge import Rig
+
+POOL = Pool(4711, "running", 11_523.4, 1, 2, "orders", "redis://localhost:6379/0")
+CALM = Worker(
+    slot=1,
+    pid=4712,
+    generation=1,
+    state="ready",
+    uptime_seconds=11_522.0,
+    started=100,
+    succeeded=100,
+    loop_lag_seconds=0.0004,
+    heartbeat_age_seconds=0.3,
+    rss_bytes=28_000_000,
+)
+BUSY = Worker(
+    slot=2,
+    pid=4713,
+    generation=2,
+    state="draining",
+    uptime_seconds=75.0,
+    restarts=1,
+    in_flight=2,
+    tasks=[Task("order-1", "shop.send", 61.5), Task("order-2", "shop.send", 3.2)],
+    started=12_345,
+    succeeded=12_000,
+    failed=3,
+    retried=4,
+    redelivered=5,
+    loop_lag_seconds=0.25,
+    heartbeat_age_seconds=0.1,
+    rss_bytes=1_234_000_000,
+)
+SUMS = Totals(12_445, 12_100, 3, 4, 5, poisoned=1, crashes=2, restarts=2, stalls=1)
+EVENTFUL = PoolReport(POOL, [CALM, BUSY], SUMS)
+QUIET = PoolReport(POOL, [CALM], Totals(100, 100))
+
+
+def drawn(report: PoolReport, width: int | None = None, height: int | None = None) -> str:
+    return "\n".join(paint(line, colours=False) for line in picture(report, width, height))
+
+
+def styles(lines: list[Line], text: str) -> set[str]:
+    """Of every piece with this text."""
+    return {piece.style for line in lines for piece in line if piece.text == text}
+
+
+def test_a_quiet_pool_at_a_glance() -> None:
+    assert drawn(QUIET) == (
+        "docket orders at redis://localhost:6379/0\n"
+        "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
+        "\n"
+        "slot   pid  state  gen     up  restarts  running  started   ok  failed"
+        "  retried  redelivered   lag   memory\n"
+        "   1  4712  ready    1  3h12m         0        0      100  100       0"
+        "        0            0  0 ms  28.0 MB\n"
+        " all                                  0        0      100  100       0"
+        "        0            0        28.0 MB\n"
+        "\n"
+        "nothing is running"
+    )
+
+
+def test_an_eventful_pool_at_a_glance() -> None:
+    assert drawn(EVENTFUL) == (
+        "docket orders at redis://localhost:6379/0\n"
+        "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
+        "\n"
+        "slot   pid  state     gen     up  restarts  running  started      ok  failed"
+        "  retried  redelivered     lag   memory\n"
+        "   1  4712  ready       1  3h12m         0        0      100     100       0"
+        "        0            0    0 ms  28.0 MB\n"
+        "   2  4713  draining    2  1m15s         1        2   12,345  12,000       3"
+        "        4            5  250 ms   1.2 GB\n"
+        " all                                     2        2   12,445  12,100       3"
+        "        4            5           1.3 GB\n"
+        "\n"
+        "so far: 2 crashes, 1 stall, 1 task failed as poison\n"
+        "longest running  task       key      slot\n"
+        "          1m01s  shop.send  order-1     2\n"
+        "             3s  shop.send  order-2     2"
+    )
+
+
+def test_on_a_narrow_terminal_what_says_nothing_goes_first() -> None:
+    assert drawn(QUIET, 64) == (
+        "docket orders at redis://localhost:6379/0\n"
+        "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
+        "\n"
+        "slot   pid  state     up  running  started   ok   lag   memory\n"
+        "   1  4712  ready  3h12m        0      100  100  0 ms  28.0 MB\n"
+        " all                            0      100  100        28.0 MB\n"
+        "\n"
+        "nothing is running\n"
+        "no room for: gen, restarts, failed, retried, redelivered"
+    )
+
+
+def test_on_a_narrow_terminal_what_went_wrong_stays_longest() -> None:
+    assert drawn(EVENTFUL, 44) == (
+        "docket orders at redis://localhost:6379/0\n"
+        "running, 1 of 2 workers ready, up 3h12m, ...\n"
+        "\n"
+        "slot  state     restarts  running  failed\n"
+        "   1  ready            0        0       0\n"
+        "   2  draining         1        2       3\n"
+        " all                   2        2       3\n"
+        "\n"
+        "so far: 2 crashes, 1 stall, 1 task failed...\n"
+        "longest running  task       key      slot\n"
+        "          1m01s  shop.send  order-1     2\n"
+        "             3s  shop.send  order-2     2\n"
+        "no room for: pid, gen, up, started, ok, r..."
+    )
+
+
+def test_on_a_low_terminal_the_last_workers_are_only_counted() -> None:
+    many = PoolReport(POOL, [CALM] * 20, Totals(100, 100))
+    lines = drawn(many, None, 14).splitlines()
+    assert len(lines) <= 14
+    assert lines[4:10] == [lines[4]] * 5 + ["and 15 workers more"]
+    assert lines[10].startswith(" all")
+    assert drawn(many, None, 5).count("ready ") == 3
+
+
+def test_a_failed_reload_is_told_in_one_line_below_the_state() -> None:
+    pool = Pool(reload_error="ImportError: no module\n  named shop\x1b[2J")
+    lines = picture(PoolReport(pool))
+    assert paint(lines[2], colours=False) == (
+        "the last reload failed: ImportError: no module named shop\\x1b[2J"
+    )
+    assert {piece.style for piece in lines[2]} == {"red"}
+
+
+def test_a_worker_whose_loop_is_silent_says_so_instead_of_its_last_lag() -> None:
+    silent = Worker(state="ready", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9)
+    dead = Worker(state="dead", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9)
+    lines = picture(PoolReport(POOL, [silent, dead]))
+    assert styles(lines, "silent 7s") == {"red"}
+    assert styles(lines, "1 ms") == {""}
+
+
+@pytest.mark.parametrize(
+    ("lag", "shown", "style"),
+    [
+        (None, "-", ""),
+        (0.0, "0 ms", ""),
+        (0.099, "99 ms", ""),
+        (0.1, "100 ms", "yellow"),
+        (1.0, "1.0 s", "red"),
+    ],
+)
+def test_a_late_loop_stands_out(lag: float | None, shown: str, style: str) -> None:
+    lines = picture(PoolReport(POOL, [Worker(loop_lag_seconds=lag, pid=1, rss_bytes=1)]))
+    assert styles(lines, shown) == {style}
+
+
+@pytest.mark.parametrize(
+    ("state", "style"),
+    [
+        ("ready", "green"),
+        ("starting", "yellow"),
+        ("draining", "yellow"),
+        ("dead", "red"),
+        ("unheard of", ""),
+    ],
+)
+def test_a_state_has_its_colour(state: str, style: str) -> None:
+    assert styles(picture(PoolReport(POOL, [Worker(state=state)])), state) == {style}
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (0, "0"),
+        (999_999, "999,999"),
+        (1_000_000, "1.00M"),
+        (12_345_678, "12.35M"),
+        (2_500_000_000, "2.50G"),
+    ],
+)
+def test_a_number_is_exact_until_it_is_too_long_for_a_column(number: int, shown: str) -> None:
+    lines = picture(PoolReport(POOL, [Worker(started=number)]))
+    assert styles(lines, shown) <= {"", "dim"}
+    assert styles(lines, shown) != set()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.9, "0s"), (59.9, "59s"), (60, "1m00s"), (3600, "1h00m"), (86_400 * 5 + 3 * 3600, "5d03h")],
+)
+def test_an_age_has_the_precision_that_a_reader_wants(seconds: float, shown: str) -> None:
+    assert f", up {shown}, " in drawn(PoolReport(Pool(uptime_seconds=seconds)))
+
+
+def test_a_worker_that_never_lived_has_dashes() -> None:
+    line = drawn(PoolReport(POOL, [Worker(slot=3, state="starting")])).splitlines()[4]
+    assert line.split() == ["3", "-", "starting", "0", "0s", *"000000", "0", "-", "-"]
+
+
+def test_of_the_running_tasks_the_five_longest_are_listed_with_names_that_fit() -> None:
+    tasks = [Task(f"\x1b[31mkey-{n}" + "x" * 50, "f", float(n)) for n in range(9)]
+    lines = drawn(PoolReport(POOL, [Worker(slot=4, tasks=tasks)])).splitlines()[-5:]
+    assert [line.split()[0] for line in lines] == ["8s", "7s", "6s", "5s", "4s"]
+    assert lines[0].split()[2] == "\\x1b[31mkey-8" + "x" * 24 + "..."
+
+
+def test_the_report_of_a_real_pool_is_understood() -> None:
+    rig = Rig(2).boot()
+    rig.beat(rig.first, "order-1", started=3, succeeded=2)
+    text = json.dumps(report(rig.ground, rig.now + 2.0))
+    read = ctl_report.read(text)
+    assert [each.state for each in read.workers] == ["ready", "ready"]
+    assert (read.supervisor.state, read.supervisor.target) == ("running", 2)
+    assert read.workers[0].tasks == [Task("order-1", "f", 0.1)]
+    assert read.totals.started == 3
+    assert "order-1" in drawn(read)
+
+
+def test_every_field_that_is_shown_is_one_that_a_pool_tells() -> None:
+    rig = Rig(1).boot()
+    rig.beat(rig.first, "order-1")
+    told: dict[str, Any] = report(rig.ground, rig.now)
+    fields = [
+        (Pool, told["supervisor"]),
+        (Worker, told["workers"][0]),
+        (Task, told["workers"][0]["tasks"][0]),
+        (Totals, told["totals"]),
+    ]
+    for kind, values in fields:
+        assert set(kind.__struct_fields__) <= set(values), kind
+
+
+def test_an_older_pool_that_tells_less_and_a_newer_one_that_tells_more_are_shown() -> None:
+    assert "nothing is running" in drawn(ctl_report.read("{}"))
+    newer = '{"supervisor": {"docket": "d", "mood": "fine"}, "weather": {}}'
+    assert ctl_report.read(newer).supervisor.docket == "d"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"workers": 3}', '{"workers": [{"slot": "one"}]}'])
+def test_what_is_no_report_is_told_as_such(text: str) -> None:
+    with pytest.raises(OrderFailed, match=r"not one that this program understands .*--json shows"):
+        ctl_report.read(text)
