@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from docket.docket import Docket
-from docket.errors import ConnectionClosed, DocketError, PoisonTask, ServerUnavailable
+from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
 from docket.ledger import LEDGER
 from docket.loading import load_function
 from docket.services.allowance import Allowance
@@ -137,7 +137,7 @@ class Worker(WorkerBase):
             raise DocketError(f"{self!r} is running already: make another one to run twice at once")
         pipeline = self.docket.connections.pipeline
         self._supervision = Standing(supervision, lambda: pipeline.is_connected)
-        self._is_steward = self._is_steward or is_steward
+        self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
         # Another worker's last run leaves no token behind: who waits for the end looks more often.
         bell = self.minimum_check_interval.total_seconds() if until_finished else BELL_SECONDS
@@ -189,6 +189,7 @@ class Worker(WorkerBase):
                 except Exception:
                     # Others will run what runs here: it must not go on beside them.
                     exchanger.hand_back()
+                    await self._runs.ended(GOODBYE_SECONDS)
                     raise
         finally:
             await self._unregister()
@@ -243,12 +244,17 @@ class Worker(WorkerBase):
         return False
 
     async def _unregister(self) -> None:
-        """Strike ourselves off; a run that would not end, if there is one, goes to others."""
+        """Strike ourselves off; a run that would not end, if there is one, goes to others.
+
+        But not before this process has ended, if there is somebody who sees to that.
+        """
+        if self._runs.active and self._is_supervised:
+            return
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await self.docket.records.ring()
                 await self.adopt(self._consumer.name, blame=NOBODY)
-        except (DocketError, TimeoutError) as error:
+        except (DocketError, RefusedCall, TimeoutError) as error:
             logger.warning(
                 "Worker %s ends without signing off (%r): what it has not recorded is redelivered "
                 "when others notice that its heartbeat stopped",

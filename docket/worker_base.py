@@ -79,7 +79,7 @@ class WorkerBase:
         self._supervision: Supervision = Alone()
         self._exchanger: Exchanger | None = None
         self._crew: Crew | None = None
-        self._is_steward = False
+        self._is_steward = self._is_supervised = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:

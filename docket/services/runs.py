@@ -114,6 +114,12 @@ class Runs:
         """Its outcome is acknowledged, or somebody else has it."""
         self._by_entry.pop(run.claim.entry, None)
 
+    async def ended(self, patience_seconds: float) -> None:
+        """Wait until none is at work any more, or for as long as the patience lasts."""
+        tasks = [run.task for run in self if run.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience_seconds)
+
     def get(self, entry: bytes) -> Run | None:
         """The run of an entry."""
         return self._by_entry.get(entry)
