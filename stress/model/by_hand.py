@@ -1,6 +1,6 @@
 """What somebody does with one execution without being a worker: claim, mark, reschedule."""
 
-from stress.model import working
+from stress.model import producing, working
 from stress.model.values import Entry, Record
 from stress.model.world import World
 
@@ -43,7 +43,9 @@ def mark(world: World, key: str, generation: int, entry: Entry | None, state: st
     return True
 
 
-def reschedule(world: World, key: str, generation: int, entry: Entry, when: int) -> str:
+def reschedule(
+    world: World, key: str, generation: int, entry: Entry, when: int, attempt: int, call: str
+) -> str:
     """Give a run up for a later attempt: scheduled | superseded | cancelled."""
     record = world.records.get(key)
     if record is None or record.generation != generation or record.entry is not entry:
@@ -54,7 +56,8 @@ def reschedule(world: World, key: str, generation: int, entry: Entry, when: int)
     if record.cancelled:
         world.finish(key, "cancelled")
         return "cancelled"
-    working.again(world, key, record.attempt + 1, "", when)
+    record.earlier, record.token = producing.remembered(world, record), "by hand"
+    working.again(world, key, attempt, call, when)
     return "scheduled"
 
 
@@ -67,4 +70,4 @@ def _take_away(world: World, key: str, record: Record) -> None:
 
 def _write(world: World, key: str, before: Record | None) -> None:
     generation = 1 + (before.generation if before else 0)
-    world.records[key] = Record(generation, "f", "by hand", "queued", world.now)
+    world.records[key] = Record(generation, "f", "0", "queued", world.now)

@@ -25,6 +25,7 @@ def _schedule(world: World, request: Request) -> Scheduled:
         state="scheduled" if is_future else "queued",
         when=world.now if request.when is None else request.when,
         token=request.token,
+        earlier=remembered(world, found),
         perpetual=request.perpetual != 0,
     )
     if is_future:
@@ -37,8 +38,9 @@ def _schedule(world: World, request: Request) -> Scheduled:
 
 def _kept(found: Record, request: Request) -> str | None:
     """The disposition if what is there is kept."""
-    if found.token == request.token:
-        return "scheduled"  # Sent again: told what it was told the first time.
+    if request.token in {found.token, *found.earlier}:
+        # Sent again, or held up on its way: told what it was told the first time.
+        return "scheduled"
     if found.is_live and not request.replace:
         return "already"
     if 0 < request.expected_generation < found.generation:
@@ -46,6 +48,13 @@ def _kept(found: Record, request: Request) -> str | None:
     if request.perpetual == 2 and found.state == "failed" and found.poison:
         return "already"
     return None
+
+
+def remembered(world: World, record: Record | None) -> list[str]:
+    """The tokens that are remembered of a record when another request takes its place."""
+    if record is None or not record.token:
+        return []
+    return [record.token, *record.earlier][: world.remembered]
 
 
 def _make_way(world: World, key: str, found: Record) -> None:

@@ -51,6 +51,8 @@ class Record:
     attempt: int = 1
     deaths: int = 0
     token: str = ""
+    #: Of requests that were answered under this key before, the newest first.
+    earlier: list[str] = field(default_factory=list[str])
     entry: Entry | None = None
     worker: str | None = None
     came_from: str | None = None

@@ -85,7 +85,9 @@ def _end(world: World, consumer: str, ending: Ending) -> None:
     key, record = ending.claim.key, world.records[ending.claim.key]
     match ending.kind:
         case "C":
-            world.finish(key, "completed", result=ending.payload or None, result_key=ending.result_key)
+            world.finish(
+                key, "completed", result=ending.payload or None, result_key=ending.result_key
+            )
         case "F":
             world.finish(
                 key,

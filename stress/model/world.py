@@ -19,6 +19,7 @@ class World:
         lease: after how many ticks without renewal a run counts as lost.
         max_deaths: with how many deaths a task is poison.
         poison: payload and text of its error.
+        remembered: how many requests before the last a record knows.
         watched_since, watched_until: leases are judged by who has watched them without a gap.
         streams: letter -> entries, those that were delivered included, oldest first.
         queue: key -> due; in the order in which those of the same tick are due.
@@ -32,6 +33,7 @@ class World:
     lease: int
     max_deaths: int
     poison: tuple[str, str]
+    remembered: int
     now: int = 0
     watched_since: int = 0
     watched_until: int = 0

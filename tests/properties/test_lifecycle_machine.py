@@ -9,22 +9,26 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from stress.model.values import Claimed, Ending, Request
+from stress.model.values import Claimed, Ending, Entry, Request
 from tests.support.lifecycle_pair import WISHES, Pair
 from tests.support.machine_settings import machine_settings
 from tests.support.stricken_calls import StrickenCalls
 
-KEYS = st.sampled_from(list(WISHES))
+#: Of the keys: the first numbers are those that were claimed lately.
+KEYS = st.integers(min_value=0, max_value=5)
 #: Of the runs whose outcome is not handed in, counted round.
 WHICH = st.integers(min_value=0, max_value=7)
-CONSUMERS = st.sampled_from(["a", "b", "c"])
+#: Of the workers: the first numbers are those that ran something lately.
+WORKERS = st.integers(min_value=0, max_value=4)
 TICKS = st.sampled_from([-1, 0, 1, 2, 5])
 VALUES = st.integers(0, 2)
+ENDS = st.sampled_from(["completed", "failed", "cancelled"])
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -33,7 +37,8 @@ class Lifecycle(RuleBasedStateMachine):
     Attributes:
         names: of each worker, under which it is registered now.
         runs: consumer and claim of what was claimed and has no outcome yet, known to its worker.
-        sent: the last request of each key.
+        sent: the requests so far.
+        by_hand: key, generation and entry of what was claimed by hand.
     """
 
     url = ""
@@ -43,17 +48,35 @@ class Lifecycle(RuleBasedStateMachine):
         self.pair = Pair(self.url)
         self.stricken = StrickenCalls(self.pair.store, self.pair.client, self.pair.do)
         self.names: dict[str, str] = {}
-        for worker in ("a", "b", "c"):
-            self._join(worker)
         self.runs: list[tuple[str, Claimed]] = []
-        self.sent: dict[str, Request] = {}
+        for worker in ("a", "b"):
+            self._join(worker)
+        self.sent: list[Request] = []
+        self.by_hand: list[tuple[str, int, Entry]] = []
 
     def _join(self, worker: str) -> None:
         self.names[worker] = f"{worker}.{self.pair.number()}"
         self.pair.register(self.names[worker])
 
+    def _name(self, number: int) -> str:
+        lately = [self.names[consumer[0]] for consumer, _ in reversed(self.runs)]
+        return [*dict.fromkeys(lately[:2]), *self.names.values()][number % len(self.names)]
+
+    def _key(self, number: int) -> str:
+        lately = [claim.key for _, claim in reversed(self.runs)]
+        names = [*dict.fromkeys([*lately[:2], *WISHES])]
+        return names[number % len(names)]
+
     def teardown(self) -> None:
         self.pair.close()
+
+    @initialize(keys=st.lists(KEYS, max_size=4), worker=WORKERS, want=st.integers(0, 3))
+    def begin(self, keys: list[int], worker: int, want: int) -> None:
+        """With something that waits, and something that runs."""
+        for key in keys:
+            self.add(key, "f", 0, None, False, 0)
+        if want:
+            self.claim(worker, want, True)
 
     # Producers ----------------------------------------------------------------------------------
 
@@ -66,12 +89,16 @@ class Lifecycle(RuleBasedStateMachine):
         perpetual=st.sampled_from([0, 0, 1, 2]),
     )
     def add(
-        self, key: str, function: str, value: int, when: int | None, replace: bool, perpetual: Any
+        self, key: int, function: str, value: int, when: int | None, replace: bool, perpetual: Any
     ) -> None:
         if not self.stricken.is_stricken(function, value):
-            self.pair.schedule(self._request(key, function, value, when, replace, perpetual))
+            self.pair.schedule(
+                self._request(self._key(key), function, value, when, replace, perpetual)
+            )
 
-    @rule(keys=st.lists(KEYS, min_size=2, max_size=5), when=st.none() | TICKS)
+    @rule(
+        keys=st.lists(st.sampled_from(list(WISHES)), min_size=2, max_size=5), when=st.none() | TICKS
+    )
     def add_many(self, keys: list[str], when: int | None) -> None:
         self.pair.schedule(
             *(self._request(key, "f", n, when, n % 2 == 1, 0) for n, key in enumerate(keys))
@@ -81,32 +108,36 @@ class Lifecycle(RuleBasedStateMachine):
         self, key: str, function: str, value: int, when: int | None, replace: bool, perpetual: Any
     ) -> Request:
         now = self.pair.world.now
-        request = self.sent[key] = Request(
+        request = Request(
             key,
             function,
             str(value),
             None if when is None else now + when,
-            token=str(self.pair.number()),
+            token=self.pair.token(),
             replace=replace,
             perpetual=perpetual,
         )
+        self.sent.append(request)
         return request
 
     @precondition(lambda self: self.sent)
-    @rule(which=WHICH)
-    def add_again_after_a_lost_reply(self, which: int) -> None:
-        self.pair.schedule(list(self.sent.values())[which % len(self.sent)])
+    @rule(which=st.integers(0, 9))
+    def a_request_arrives_again(self, which: int) -> None:
+        """Its reply was lost; or its first sending was held up on its way."""
+        self.pair.schedule(self.sent[-1 - which % len(self.sent)])
 
     @rule(key=KEYS, expected=st.integers(1, 4))
-    def replace_an_expected_generation(self, key: str, expected: int) -> None:
-        token = str(self.pair.number())
+    def replace_an_expected_generation(self, key: int, expected: int) -> None:
+        token = self.pair.token()
         self.pair.schedule(
-            Request(key, "f", "0", None, token, replace=True, expected_generation=expected)
+            Request(
+                self._key(key), "f", "0", None, token, replace=True, expected_generation=expected
+            )
         )
 
     @rule(key=KEYS)
-    def cancel(self, key: str) -> None:
-        self.pair.cancel(key)
+    def cancel(self, key: int) -> None:
+        self.pair.cancel(self._key(key))
 
     @rule()
     def clear(self) -> None:
@@ -123,15 +154,15 @@ class Lifecycle(RuleBasedStateMachine):
 
     # Workers ------------------------------------------------------------------------------------
 
-    @rule(worker=CONSUMERS, want=st.integers(1, 3), admit=st.sampled_from([True, True, False]))
-    def claim(self, worker: str, want: int, admit: bool) -> None:
-        self._exchange(self.names[worker], want, admit=admit)
+    @rule(worker=WORKERS, want=st.integers(1, 3), admit=st.sampled_from([True, True, False]))
+    def claim(self, worker: int, want: int, admit: bool) -> None:
+        self._exchange(self._name(worker), want, admit=admit)
 
-    @rule(key=KEYS, worker=CONSUMERS)
-    def add_and_claim(self, key: str, worker: str) -> None:
+    @rule(key=KEYS, worker=WORKERS)
+    def add_and_claim(self, key: int, worker: int) -> None:
         """What most rules need before they can do anything."""
-        self.pair.schedule(self._request(key, "f", 0, None, False, 0))
-        self._exchange(self.names[worker], 3, admit=True)
+        self.pair.schedule(self._request(self._key(key), "f", 0, None, False, 0))
+        self._exchange(self._name(worker), 3, admit=True)
 
     def _exchange(self, consumer: str, want: int, *endings: Ending, admit: bool = True) -> None:
         has_suspect = any(c == consumer and claim.deaths for c, claim in self.runs)
@@ -181,8 +212,7 @@ class Lifecycle(RuleBasedStateMachine):
         for run in mine:
             self.runs.remove(run)
         # One that was struck off goes on under its new name.
-        worker = consumer.partition(".")[0]
-        self._exchange(self.names[worker], want, *endings)
+        self._exchange(self.names[consumer[0]], want, *endings)
 
     def _ending(self, kind: str, claim: Claimed, delay: int, origin: Any, detail: bool) -> Ending:
         if self.stricken.is_stricken(claim.function, int(claim.call)):
@@ -217,9 +247,9 @@ class Lifecycle(RuleBasedStateMachine):
         self._exchange(consumer, 0, ending)
         self.runs.remove(run)
 
-    @rule(worker=CONSUMERS)
-    def settle_after_a_broken_connection(self, worker: str) -> None:
-        self._settle(self.names[worker])
+    @rule(worker=WORKERS)
+    def settle_after_a_broken_connection(self, worker: int) -> None:
+        self._settle(self._name(worker))
 
     def _settle(self, consumer: str) -> None:
         self.pair.raise_epoch(consumer)
@@ -235,9 +265,9 @@ class Lifecycle(RuleBasedStateMachine):
         reply = self.pair.exchange(consumer, 2, Ending("C", claim), epoch=older)
         assert reply.status in {"stale", "refused"}
 
-    @rule(worker=CONSUMERS, strays=st.booleans())
-    def renew(self, worker: str, strays: bool) -> None:
-        name = self.names[worker]
+    @rule(worker=WORKERS, strays=st.booleans())
+    def renew(self, worker: int, strays: bool) -> None:
+        name = self._name(worker)
         mine = [claim for consumer, claim in self.runs if strays or consumer == name]
         self.pair.renew(name, mine)
 
@@ -250,43 +280,88 @@ class Lifecycle(RuleBasedStateMachine):
     def report_progress(self, which: int, operation: str, value: int) -> None:
         self.pair.report(self.runs[which % len(self.runs)][1], operation, value)
 
-    @rule(worker=CONSUMERS)
-    def answer_the_bell(self, worker: str) -> None:
-        if self.names[worker] in self.pair.idle:
-            self.pair.answer_the_bell(self.names[worker])
+    @rule(worker=WORKERS)
+    def answer_the_bell(self, worker: int) -> None:
+        if self._name(worker) in self.pair.idle:
+            self.pair.answer_the_bell(self._name(worker))
 
-    @rule(worker=CONSUMERS, blame=st.sampled_from(["everyone", "everyone", "nobody", "key:k1"]))
-    def die(self, worker: str, blame: str) -> None:
-        name = self.names[worker]
+    @rule(
+        worker=WORKERS,
+        blame=st.sampled_from(["everyone", "everyone", "nobody", "key:k1"]),
+        is_replaced=st.booleans(),
+    )
+    def die(self, worker: int, blame: str, is_replaced: bool) -> None:
+        name = self._name(worker)
         self.pair.adopt(name, blame)
         self.runs = [run for run in self.runs if run[0] != name]
-        self._join(worker)
+        if is_replaced:
+            self._join(name[0])
 
-    @rule(worker=CONSUMERS)
-    def be_taken_for_dead(self, worker: str) -> None:
+    @rule()
+    def start_what_is_missing(self) -> None:
+        for worker, name in list(self.names.items()):
+            if name not in self.pair.world.epochs:
+                self._join(worker)
+
+    @rule(worker=WORKERS)
+    def be_taken_for_dead(self, worker: int) -> None:
         """Its runs go to others and it does not know: what they end with comes too late."""
-        self.pair.adopt(self.names[worker], "nobody")
-        self._join(worker)
+        name = self._name(worker)
+        self.pair.adopt(name, "nobody")
+        self._join(name[0])
 
-    @rule(worker=CONSUMERS)
-    def drain(self, worker: str) -> None:
-        name = self.names[worker]
+    @rule(worker=WORKERS)
+    def drain(self, worker: int) -> None:
+        name = self._name(worker)
         mine = [claim for consumer, claim in self.runs if consumer == name]
         self.runs = [run for run in self.runs if run[0] != name]
         self.pair.exchange(name, 0, *(Ending("H", claim) for claim in mine))
         self.pair.adopt(name, "nobody")
-        self._join(worker)
+        self._join(name[0])
+
+    # By hand ------------------------------------------------------------------------------------
+
+    @rule(key=KEYS, generation=st.integers(0, 3), exact=st.booleans())
+    def claim_by_hand(self, key: int, generation: int, exact: bool) -> None:
+        name = self._key(key)
+        record = self.pair.world.records.get(name)
+        if exact and record is not None:
+            generation = record.generation
+        entry = self.pair.claim_by_hand(name, generation)
+        if entry is not None:
+            self.by_hand.append((name, self.pair.world.records[name].generation, entry))
+
+    @rule(key=KEYS, generation=st.integers(0, 3), state=ENDS)
+    def mark_whatever_is_there(self, key: int, generation: int, state: Any) -> None:
+        self.pair.mark(self._key(key), generation, None, state)
+
+    @precondition(lambda self: self.by_hand)
+    @rule(which=WHICH, state=ENDS)
+    def mark_what_was_claimed_by_hand(self, which: int, state: Any) -> None:
+        key, generation, entry = self.by_hand[which % len(self.by_hand)]
+        self.pair.mark(key, generation, entry, state)
+
+    @precondition(lambda self: self.by_hand or self.runs)
+    @rule(which=WHICH, ticks=TICKS)
+    def reschedule_a_run(self, which: int, ticks: int) -> None:
+        claimed = [(c.key, c.generation, c.entry) for _, c in self.runs]
+        known = [*self.by_hand, *claimed]
+        self.pair.reschedule(*known[which % len(known)], ticks)
+
+    # The steward --------------------------------------------------------------------------------
 
     @rule()
     def promote(self) -> None:
         self.pair.promote()
 
-    @rule(first=st.integers(0, 3), second=st.integers(0, 2))
-    def look_after_leases(self, first: int, second: int) -> None:
+    @rule(looks=st.integers(1, 6), worker=WORKERS, renews=st.booleans())
+    def look_after_leases(self, looks: int, worker: int, renews: bool) -> None:
+        """As often as it takes for leases to be lost; perhaps one worker keeps its own."""
         self.pair.sweep()
-        for ticks in (first, second):
-            if ticks:
-                self.pair.pass_time(ticks)
+        for _ in range(looks):
+            self.pair.pass_time(1)
+            if renews:
+                self.renew(worker, strays=False)
             self.pair.sweep()
 
 

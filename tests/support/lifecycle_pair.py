@@ -12,14 +12,16 @@ from uuid import uuid4
 import redis
 
 from docket.errors import DocketError
+from docket.store.by_hand import Content, Identity, Mark
 from docket.store.limits import Wish
 from docket.store.records import Claim, StaleEpoch, StruckOff
 from docket.store.scheduling import ScheduleRequest
 from docket.store.survey import clear
-from stress.model import producing, slots, working
-from stress.model.values import Claimed, Ending, Entry, Event, Exchanged, Request, Scheduled
+from stress.model import by_hand, producing, slots, working
+from stress.model.values import Claimed, Ending, Entry, Exchanged, Request, Scheduled
 from stress.model.world import World
 from tests.support import observed
+from tests.support.heard import Heard
 from tests.support.observed import TICK, Clock, Observed
 from tests.support.passing_time import NEVER, pass_time
 from tests.support.store import POISON, store_at
@@ -59,10 +61,8 @@ class Pair:
         self.client: Any = redis.Redis.from_url(
             url, decode_responses=True, encoding="latin-1", protocol=2
         )
-        self._heard: Any = self.client.pubsub()
-        self._heard.psubscribe(self.keys.prefix + ":*")
-        self._heard.get_message(timeout=5)
-        self.world = World(ttl, LEASE_TICKS, MAX_DEATHS, (POISON[0].decode(), POISON[1]))
+        self._heard = Heard(self.client, self.keys.prefix)
+        self.world = World(ttl, LEASE_TICKS, MAX_DEATHS, (POISON[0].decode(), POISON[1]), 7)
         self._clock = Clock(self._now())
         self.idle = set[str]()
         self.looking = set[str]()
@@ -88,6 +88,10 @@ class Pair:
         """One that was not given before."""
         self._calls += 1
         return self._calls
+
+    def token(self) -> str:
+        """One that was not given before, of such a length that a record remembers seven."""
+        return f"{self.number():024}"
 
     # Producers ----------------------------------------------------------------------------------
 
@@ -318,6 +322,43 @@ class Pair:
             self.idle.discard(consumer)
             self.looking.add(consumer)
 
+    # By hand ------------------------------------------------------------------------------------
+
+    def claim_by_hand(self, key: str, generation: int) -> Entry | None:
+        held = self.do(
+            self.store.records.by_hand.claim(Identity(key, generation, ""), "hand", self._content)
+        )
+        entry = by_hand.claim(self.world, key, generation, "hand.hand")
+        assert (held is None) == (entry is None)
+        if held is not None and entry is not None:
+            entry.name = held.entry
+            record = self.world.records[key]
+            assert (held.generation, held.attempt) == (record.generation, record.attempt)
+        self.check()
+        return entry
+
+    def mark(self, key: str, generation: int, entry: Entry | None, state: Mark) -> None:
+        identity = Identity(key, generation, entry.name if entry is not None else "")
+        marked = self.do(self.store.records.by_hand.mark(identity, state, "", "", self._content))
+        assert (marked is not None) == by_hand.mark(self.world, key, generation, entry, state)
+        self.check()
+
+    def reschedule(self, key: str, generation: int, entry: Entry, ticks: int) -> str:
+        """For so many ticks from now, as the second attempt."""
+        when = self.world.now + ticks
+        reply = self.do(
+            self.store.records.by_hand.reschedule(
+                Identity(key, generation, entry.name), self._clock.milliseconds(when), 2, b"1"
+            )
+        )
+        disposition = by_hand.reschedule(self.world, key, generation, entry, when, 2, "1")
+        assert reply.disposition == disposition
+        self.check()
+        return disposition
+
+    def _content(self) -> Content:
+        return Content("f", b"0", self._clock.milliseconds(self.world.now), 1)
+
     # What is looked at --------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -339,13 +380,7 @@ class Pair:
         assert not (self.idle and ready) or seen.tokens or self.looking, (self.idle, ready)
 
     def _check_events(self, seen: Observed) -> None:
-        events, wakes = list[Event](), list[int]()
-        for channel, text in self._messages():
-            name, _, rest = channel.removeprefix(self.keys.prefix + ":").partition(":")
-            if name == "wake":
-                wakes.append(int(text))
-            elif name in {"state", "progress", "cancel"}:
-                events.append(self._event(name, rest, text.split("\x1f")))
+        events, wakes = self._heard.take(self._clock.tick)
         expected = [
             (kind, first.name if isinstance(first, Entry) else first, *others)
             for kind, first, *others in self.world.take_events()
@@ -353,29 +388,6 @@ class Pair:
         assert events == expected, (events, expected)
         due = min((at for at in seen.queue.values() if at < NEVER), default=None)
         # Who waits until it is due has to hear of what is due earlier.
-        if due is not None and (self._due is None or due < self._due):
-            assert due in wakes, (due, self._due, wakes)
+        is_earlier = due is not None and (self._due is None or due < self._due)
+        assert not is_earlier or due in wakes, (due, self._due, wakes)
         self._due = due
-
-    def _event(self, name: str, key: str, fields: list[str]) -> Event:
-        tick = self._clock.tick
-        match name:
-            case "state":
-                state, when, worker, started, completed, reason = fields
-                return (
-                    *(name, key, state, tick(when), worker or None, tick(started)),
-                    *(tick(completed), reason or None),
-                )
-            case "progress":
-                current, total, at, message = fields
-                return (name, key, int(current), int(total), tick(at), message or None)
-            case _:
-                return (name, *fields)
-
-    def _messages(self) -> list[tuple[str, str]]:
-        # Its answer comes behind everything that was published before it was asked.
-        self._heard.ping("seen")
-        messages: list[tuple[str, str]] = []
-        while (message := self._heard.get_message(timeout=5))["type"] != "pong":
-            messages.append((message["channel"], message["data"]))
-        return messages

@@ -15,7 +15,7 @@ from tests.support.passing_time import NEVER
 #: One tick of the model, in milliseconds: far more than any example takes.
 TICK = 3_600_000
 #: What a record may hold besides what is compared.
-_UNCOMPARED = {"token", "trace", "limits", "progress_updated_at"}
+_UNCOMPARED = {"token", "tokens", "trace", "limits", "progress_updated_at"}
 
 
 @dataclass(frozen=True)

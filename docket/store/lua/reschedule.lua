@@ -31,6 +31,11 @@ if record.cancel then
   return answer('cancelled')
 end
 redis.call('HDEL', KEYS[6], 'entry', 'from', unpack(RUN_FIELDS))
+local before = redis.call('HMGET', KEYS[6], 'token', 'tokens')
 redis.call('HSET', KEYS[6], 'attempt', ARGV[6], 'call', ARGV[7], 'token', ARGV[8])
+if before[1] then
+  -- As in schedule.lua: the request that this one follows may arrive once more.
+  redis.call('HSET', KEYS[6], 'tokens', string.sub(' ' .. before[1] .. (before[2] or ' '), 1, 200))
+end
 place(key, now, tonumber(ARGV[5]), record.deaths)
 return answer('scheduled')

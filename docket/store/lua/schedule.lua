@@ -15,6 +15,9 @@ local now = server_now()
 -- Numbers are passed on as text that was made once: to format each anew is what costs most here.
 local NOW_TEXT = string.format('%d', now)
 local reply = {}
+-- How much a record remembers of the tokens of requests that were answered under its key before, each between two
+-- spaces, the newest first: the first sending of one of them may have been held up on its way and arrive after all.
+local REMEMBERED = 200
 local rang, earliest = false, nil
 local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
 
@@ -69,13 +72,13 @@ local function write(rk, i, generation)
 end
 
 local function schedule(rk, i)
-  local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry', 'limits')
+  local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry', 'limits', 'tokens')
   if v.err then
     return answer('error', 0, 0, v.err)
   end
   local generation = tonumber(v[2] or 0)
   local expected = tonumber(ARGV[i + 7])
-  if v[4] == ARGV[i + 5] then
+  if v[4] == ARGV[i + 5] or (v[7] and string.find(v[7], ' ' .. ARGV[i + 5] .. ' ', 1, true)) then
     -- Sent again because its reply was lost: it is told what it was told the first time.
     return answer('scheduled', generation, tonumber(v[3]), v[1])
   end
@@ -94,6 +97,9 @@ local function schedule(rk, i)
     redis.call('DEL', rk)
   end
   local when, state = write(rk, i, generation + 1)
+  if v[4] then
+    redis.call('HSET', rk, 'tokens', string.sub(' ' .. v[4] .. (v[7] or ' '), 1, REMEMBERED))
+  end
   answer('scheduled', generation + 1, when, state)
 end
 
