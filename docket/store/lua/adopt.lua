@@ -97,7 +97,6 @@ if room > 0 then
     redis.pcall('XGROUP', 'DELCONSUMER', stream, GROUP, gone)
   end
 end
-if moved > 0 then
-  ring()
-end
+-- Even if it ran nothing: it may have taken the token and died before it looked.
+ring()
 return {moved, room > 0 and 0 or 1, poisoned, broken}

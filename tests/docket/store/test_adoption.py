@@ -192,3 +192,15 @@ async def test_an_adoption_with_no_group_at_all_strikes_off_and_moves_nothing(
     await store.client.delete(store.keys.stream, store.keys.front, store.keys.suspects)
     assert await store.adopt("a") == (0, [])
     assert (await store.state()).workers == frozenset()
+
+
+async def test_the_adoption_of_who_ran_nothing_rings_since_it_may_have_died_with_the_token(
+    store: Store,
+) -> None:
+    await store.register("a", "b")
+    await store.add("k")
+    await store.client.delete(store.keys.bell)  # Taken by a, which was killed before it looked.
+
+    assert await store.adopt("a") == (0, [])
+
+    assert (await store.state()).token
