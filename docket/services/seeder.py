@@ -81,3 +81,10 @@ class Seeder:
         scheduled = await scheduling.schedule(request)
         if scheduled.disposition == "scheduled":
             logger.info("Scheduled automatic task %r", name)
+        elif scheduled.disposition == "error":
+            logger.error(
+                "Automatic task %r was not scheduled, its record cannot be read (%s): tried again "
+                "in a minute",
+                name,
+                scheduled.state,
+            )

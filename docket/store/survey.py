@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from docket.clock import delay_milliseconds
+from docket.errors import RefusedCall
 from docket.store import scripts
+from docket.store.broken import tell_broken
 from docket.store.keys import Keys
 from docket.store.patience import PATIENCE_SECONDS, patiently
 from docket.store.pipeline import Argument, Pipeline
@@ -99,7 +101,14 @@ class Survey:
             start = b"(" + page[-1][0]
 
     async def _record(self, key: bytes) -> Record:
-        flat: list[bytes] = await self._command("HGETALL", self._keys.record_prefix.encode() + key)
+        name = self._keys.record_prefix.encode() + key
+        try:
+            flat: list[bytes] = await self._command("HGETALL", name)
+        except RefusedCall as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            tell_broken((name, await self._command("TYPE", name)))
+            return {}
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
     async def _command(self, *command: Argument) -> Any:

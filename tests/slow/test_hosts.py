@@ -253,6 +253,33 @@ class TestInTwoNetworkNamespaces:
                 assert cut_off.end() == 0
 
 
+async def test_a_pool_goes_on_beside_records_that_somebody_overwrote(hosts: Hosts) -> None:
+    async with hosts.open() as docket:
+        with hosts.ready("--concurrency", "4") as pool:
+            client = docket.connections.client()
+            running = await add_many(docket, 8, 3.0)
+            hosts.wait_until_begun(pool, *running)
+            queued = await add_many(docket, 8, 0.0)
+            when = datetime.now(UTC) + timedelta(seconds=1)
+            for n in range(4):
+                await docket.add("work", key=f"due-{n}", when=when)(0.0)
+            for key in (running[0], queued[0], "due-0"):
+                await client.delete(docket.keys.record(key))
+                await client.lpush(docket.keys.record(key), "foreign")
+            # Of the worker that runs it, it is adopted with the rest, or without.
+            for pid in pids_of(pool):
+                os.kill(pid, signal.SIGKILL)
+            for key in [*running[1:], *queued[1:], "due-1", "due-2", "due-3"]:
+                await (await found(docket, key)).get_result(timeout=PATIENCE)
+            pool.until(lambda: len(pool.workers()) == 2, "never replaced")
+            assert pool.status()["totals"]["crashes"] == 2
+            for key in (running[0], queued[0], "due-0"):
+                pool.wait_for(f"{key} was overwritten by somebody with a list")
+            assert pool.end() == 0
+            assert await client.xlen(docket.keys.stream) == 0
+            assert await client.zcard(docket.keys.queue) == 0
+
+
 async def test_there_is_one_steward_a_pool_and_two_do_not_fight(hosts: Hosts, server: str) -> None:
     wake = Keys(hosts.docket).wake_channel
     look = redis.Redis.from_url(server)

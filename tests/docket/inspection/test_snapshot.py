@@ -176,3 +176,18 @@ async def test_a_snapshot_costs_few_round_trips(docket: Docket) -> None:
     await asyncio.gather(docket.snapshot(), docket.workers())
 
     assert docket.connections.pipeline.round_trips - before <= 10
+
+
+async def test_a_record_that_somebody_overwrote_is_left_out(
+    docket: Docket, caplog: pytest.LogCaptureFixture
+) -> None:
+    await docket.add(echo, key="foreign")(1)
+    await docket.add(echo, key="own")(2)
+    client, name = docket.connections.client(), docket.keys.record("foreign")
+    await client.delete(name)
+    await client.lpush(name, "x")
+
+    snapshot = await docket.snapshot()
+
+    assert [e.key for e in snapshot.future] == ["own"]
+    assert f"{name} was overwritten by somebody with a list" in caplog.text

@@ -231,3 +231,18 @@ def test_optional_ones_are_not() -> None:
     docket.register(task)
     docket.register(with_arguments)
     assert {"task", "with_arguments"} <= docket.tasks.keys()
+
+
+async def test_one_whose_record_somebody_overwrote_is_told_and_stops_no_worker(
+    docket: Docket, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran = Ran()
+    docket.register(ran.task)
+    client, name = docket.connections.client(), docket.keys.record("automatic")
+    await client.lpush(name, "x")
+
+    async with at_work(Worker(docket)) as worker:
+        assert "'automatic' was not scheduled, its record cannot be read" in caplog.text
+        await client.delete(name)
+        await Seeder(docket).seed()
+        await until(lambda: worker.counters.perpetuated == 1)
