@@ -117,7 +117,7 @@ async def test_a_task_that_closes_the_standard_streams_closes_nobodys_log(pool: 
     async with producer(pool) as tasks:
         closed = await tasks.call("close_standard_streams")
         assert closed in before.values()
-        pool.wait_for("WARNING user: it is still heard", after=seen)
+        pool.wait_for("WARNING .*it is still heard", after=seen)
         os.kill(closed, signal.SIGKILL)
         pool.wait_for(rf"pid {closed}\) died", after=seen)
     pool.until(lambda: len(pool.workers()) == 2, "never replaced")
