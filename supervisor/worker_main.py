@@ -85,6 +85,7 @@ def _import_tasks(berth: Berth) -> Fault | None:
 
 async def _serve(berth: Berth, fault: Fault | None) -> int:
     settings = berth.settings.worker
+    _end_forks_that_come_back(asyncio.get_running_loop())
     sock = socket.socket(fileno=berth.channel)
     if fault is not None:
         return await _give_up(sock, fault)
@@ -103,6 +104,20 @@ async def _serve(berth: Berth, fault: Fault | None) -> int:
         await link.failed(_fault(loading.describe(error), loading.details(error)))
         return FAULTY
     return DRAINED
+
+
+def _end_forks_that_come_back(loop: asyncio.AbstractEventLoop) -> None:
+    """End what a task forked as soon as it gets back into the loop.
+
+    It would be a second worker on the connections of the first. One that leaves by os._exit, as
+    those of multiprocessing do, or that was forked in another thread, never comes to it.
+    """
+
+    def end() -> None:
+        log.error("What a task forked came back to the event loop and was ended: use os._exit")
+        os._exit(FAULTY)
+
+    os.register_at_fork(after_in_child=lambda: loop.call_soon(end))
 
 
 def _build(berth: Berth) -> tuple[Docket, Worker]:

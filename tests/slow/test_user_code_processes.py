@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -69,6 +68,17 @@ async def test_a_fork_ends_when_told_however_early_that_is(pool: Program) -> Non
         assert await tasks.call("fork_and_terminate", 100) == {-signal.SIGTERM}
 
 
+async def test_a_fork_that_comes_back_to_the_loop_is_ended_and_its_worker_goes_on(
+    pool: Program,
+) -> None:
+    before, seen = pool.workers(), len(pool.lines)
+    async with producer(pool) as tasks:
+        for _ in range(5):
+            assert await tasks.call("fork_and_come_back") in before.values()
+    pool.wait_for("came back to the event loop and was ended", after=seen)
+    assert pool.workers() == before
+
+
 async def test_a_spawned_process_imports_nothing_of_the_runtime(pool: Program) -> None:
     async with producer(pool) as tasks:
         assert await tasks.call("modules_of_a_spawned_process") == []
@@ -86,3 +96,15 @@ async def test_what_a_task_started_does_not_outlive_its_killed_worker(
         assert still_alive(left) == []
         pool.until(lambda: len(pool.workers()) == 2, "never replaced")
     assert pool.status()["totals"]["poisoned"] == 0
+
+
+async def test_a_process_with_a_session_of_its_own_is_left_alone(pool: Program) -> None:
+    async with producer(pool) as tasks:
+        pid = await tasks.call("leave_behind", "detached")
+        (detached,) = descendants(pid)
+        os.kill(pid, signal.SIGKILL)
+        pool.until(lambda: pid not in pool.workers().values(), "still there")
+        pool.until(lambda: len(pool.workers()) == 2, "never replaced")
+        assert detached.is_running()
+        detached.kill()
+        pool.until(lambda: not detached.is_running(), "never reaped")

@@ -134,6 +134,11 @@ async def fork_by_hand():
     return os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, pid, 0))[1])
 
 
+async def fork_and_come_back():
+    os.fork()
+    return os.getpid()
+
+
 async def fork_and_terminate(count):
     """The signal may come before the child has run anything at all."""
     statuses = set()
@@ -152,6 +157,8 @@ async def leave_behind(kind):
     match kind:
         case "sleep":
             subprocess.Popen(SLEEP)
+        case "detached":
+            subprocess.Popen(SLEEP, start_new_session=True)
         case "asyncio":
             await asyncio.create_subprocess_exec(*SLEEP)
         case "stubborn":
@@ -208,6 +215,7 @@ tasks = [
     an_executor,
     a_killed_executor,
     fork_by_hand,
+    fork_and_come_back,
     fork_and_terminate,
     leave_behind,
     block_beside_a_subprocess,
