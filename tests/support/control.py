@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ipc.control import MAX_ANSWER, PROTOCOL, FromClient, Hello, ToClient
+from ipc.control import MAX_ANSWER, PROTOCOL, FromClient, Hello, Report, Status, ToClient
 from ipc.framing import Decoder, encode
 from supervisor import control_place
 from supervisor.control import Control
@@ -20,6 +21,8 @@ from tests.support.supervised import ROOT
 
 #: Whatever takes this long on a loaded machine is a failure, not a pace.
 PATIENCE_SECONDS = 20.0
+
+GREETING = encode(Hello(PROTOCOL, 1))
 
 #: A status with some of everything, small.
 REPORT: dict[str, Any] = {
@@ -39,8 +42,17 @@ class Caller:
         self._unread: list[ToClient] = []
 
     @classmethod
-    async def connect(cls, path: Path) -> Self:
-        return cls(*await asyncio.open_unix_connection(path))
+    async def connect(cls, path: Path, said: bytes = b"") -> Self:
+        """Connected, with `said` in the socket before the other end can have looked at it."""
+        connected = socket.socket(socket.AF_UNIX)
+        try:
+            connected.connect(str(path))
+            connected.sendall(said)
+        except OSError:
+            connected.close()
+            raise
+        connected.setblocking(False)
+        return cls(*await asyncio.open_unix_connection(sock=connected))
 
     def say(self, *messages: FromClient) -> None:
         self.writer.write(b"".join(map(encode, messages)))
@@ -99,6 +111,13 @@ class Served:
             event, _ = await self.inbox.take()
         assert isinstance(event, Command)
         return event
+
+    async def still_serves(self) -> None:
+        """Fail unless another client gets its answer."""
+        caller = await Caller.connect(self.path, GREETING + encode(Status()))
+        assert isinstance(await caller.hear(), Hello)
+        assert isinstance(await caller.hear(), Report)
+        await caller.close()
 
     async def answer_next(self, outcome: Outcome) -> Order:
         """Take the next order, answer it, and return it."""
