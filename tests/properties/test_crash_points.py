@@ -11,8 +11,8 @@ from tests.support.crash_scenarios import SCENARIOS
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 #: One point in so many; a prime, so that no way to fail is left out for good.
-SAMPLE = 13
-KILLED_SAMPLE = 17
+SAMPLE = 7
+KILLED_SAMPLE = 11
 
 
 async def test_a_call_or_a_reply_that_is_lost_changes_neither_the_end_nor_the_number_of_runs(

@@ -43,16 +43,32 @@ class Lifecycle(RuleBasedStateMachine):
 
     url = ""
 
+    pair: Pair
+    stricken: StrickenCalls
+
     def __init__(self) -> None:
         super().__init__()
-        self.pair = Pair(self.url)
-        self.stricken = StrickenCalls(self.pair.store, self.pair.client, self.pair.do)
         self.names: dict[str, str] = {}
         self.runs: list[tuple[str, Claimed]] = []
-        for worker in ("a", "b"):
-            self._join(worker)
         self.sent: list[Request] = []
         self.by_hand: list[tuple[str, int, Entry]] = []
+
+    @initialize(
+        ttl=st.sampled_from([3, 3, 3, 0]),
+        keys=st.lists(KEYS, max_size=4),
+        worker=WORKERS,
+        want=st.integers(0, 3),
+    )
+    def begin(self, ttl: int, keys: list[int], worker: int, want: int) -> None:
+        """With something that waits, and something that runs."""
+        self.pair = Pair(self.url, ttl)
+        self.stricken = StrickenCalls(self.pair.store, self.pair.client, self.pair.do)
+        for name in ("a", "b"):
+            self._join(name)
+        for key in keys:
+            self.add(key, "f", 0, None, False, 0)
+        if want:
+            self.claim(worker, want, True)
 
     def _join(self, worker: str) -> None:
         self.names[worker] = f"{worker}.{self.pair.number()}"
@@ -68,15 +84,8 @@ class Lifecycle(RuleBasedStateMachine):
         return names[number % len(names)]
 
     def teardown(self) -> None:
-        self.pair.close()
-
-    @initialize(keys=st.lists(KEYS, max_size=4), worker=WORKERS, want=st.integers(0, 3))
-    def begin(self, keys: list[int], worker: int, want: int) -> None:
-        """With something that waits, and something that runs."""
-        for key in keys:
-            self.add(key, "f", 0, None, False, 0)
-        if want:
-            self.claim(worker, want, True)
+        if self.names:
+            self.pair.close()
 
     # Producers ----------------------------------------------------------------------------------
 

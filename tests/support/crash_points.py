@@ -42,10 +42,14 @@ class How(Enum):
     LATE = "the connection breaks, and the call reaches the server when all is over"
     KILLED_BEFORE = "the process is killed before the call reaches the server"
     KILLED_AFTER = "the process is killed after the call took effect"
+    KILLED_LATE = "the process is killed, and the call reaches the server when all is over"
 
 
 CUTS = (How.CUT_BEFORE, How.CUT_AFTER, How.LATE)
-KILLS = (How.KILLED_BEFORE, How.KILLED_AFTER)
+KILLS = (How.KILLED_BEFORE, How.KILLED_AFTER, How.KILLED_LATE)
+#: What a dead process asked for is done when it arrives: what a task asked itself, and a
+#: registration, which stewards take back when they hear no beat.
+_HONOURED = {"schedule", "register"}
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,7 @@ class Theatre:
                 async with at_work(worker_of(docket)), _told(scenario, docket, ledger):
                     await _ended(scenario, store)
                     if how is How.LATE and cut.happened.is_set():
-                        before = await store.state()
-                        cut.let_go.set()
-                        await soon(cut.served.wait())
-                        after = await store.state()
-                        assert after.records == before.records, (before, after)
-                        assert (after.places, after.queue) == (before.places, before.queue)
+                        await _let_go(cut, store)
             await _judge_the_end(scenario, outside, store)
             begun = Counter(ledger.begun())
             _judge_steps(scenario, begun, most=1)
@@ -171,6 +170,8 @@ class Theatre:
                         await self._adopt(scenario, outside, store, ledger)
                     await ended
                     happened.cancel()
+                    if how is How.KILLED_LATE and killed.happened.is_set():
+                        await _let_go(killed, store)
             finally:
                 await self._brood.bury(pid)
             await _judge_the_end(scenario, outside, store)
@@ -214,9 +215,7 @@ class Theatre:
         ways = list(hows)
         killed = ways[0] in KILLS
         points = await self.points_of(scenario, killed=killed)
-        # Only a script can do anything late; a plain command of ours changes nothing.
-        chosen = [(p, how) for p in points for how in ways if how is not How.LATE or p.is_script]
-        chosen = chosen[offset::every]
+        chosen = [(p, how) for p in points for how in ways if _makes_sense(p, how)][offset::every]
         missed = 0
         for point, how in chosen:
             try:
@@ -225,6 +224,23 @@ class Theatre:
                 raise AssertionError(f"{scenario.name}, {point}: {how.value}: {error!r}") from error
             missed += told is None
         return Walked(scenario, len(chosen) - missed, missed)
+
+
+def _makes_sense(point: Point, how: How) -> bool:
+    # Only a script can do anything late; a plain command of ours changes nothing.
+    if how is How.KILLED_LATE:
+        return point.is_script and point.command not in _HONOURED
+    return how is not How.LATE or point.is_script
+
+
+async def _let_go(held: Interception, store: Store) -> None:
+    """A call that was held up reaches the server, and changes nothing."""
+    before = await store.state()
+    held.let_go.set()
+    await soon(held.served.wait())
+    after = await store.state()
+    assert after.records == before.records, (before, after)
+    assert (after.places, after.queue) == (before.places, before.queue)
 
 
 async def _add_all(scenario: Scenario, docket: Docket) -> None:

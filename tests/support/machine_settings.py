@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 _PROFILES = {
     "default": settings(
         max_examples=100,
-        stateful_step_count=50,
+        stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     ),
