@@ -18,10 +18,6 @@ class Odd(BaseException):
     pass
 
 
-async def whoami():
-    return os.getpid()
-
-
 async def nap(seconds):
     await asyncio.sleep(seconds)
     return os.getpid()
@@ -132,11 +128,6 @@ async def lead_a_session():
     os.setsid()
 
 
-async def join_another_group():
-    os.setpgid(0, os.getppid())
-    return os.getpid()
-
-
 async def replace_handlers():
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
@@ -162,14 +153,7 @@ async def leave_a_thread(seconds):
     return os.getpid()
 
 
-async def chatter(lines):
-    for number in range(lines):
-        log.warning("%d %s", number, "x" * 500)
-    return os.getpid()
-
-
 tasks = [
-    whoami,
     nap,
     raise_it,
     leave,
@@ -184,9 +168,7 @@ tasks = [
     move_away,
     where,
     lead_a_session,
-    join_another_group,
     replace_handlers,
     threads_of_all_kinds,
     leave_a_thread,
-    chatter,
 ]
