@@ -117,7 +117,8 @@ def _bind(path: Path) -> socket.socket:
         path.chmod(0o600)
     except OSError as error:
         listener.close()
-        raise ConfigurationError(f"--control: cannot listen at {path}: {error.strerror}") from None
+        why = error.strerror or error
+        raise ConfigurationError(f"--control: cannot listen at {path}: {why}") from None
     return listener
 
 
