@@ -213,6 +213,17 @@ def test_a_successor_that_boots_is_life_until_its_time_is_over() -> None:
     assert not look(rig).lives
 
 
+def test_the_time_to_boot_begins_with_the_fork() -> None:
+    rig = Rig(processes=1, boot_timeout=timedelta(seconds=30)).boot()
+    rig.exit(rig.first)
+    rig.now += 20
+    rig.fork(rig.first)
+    rig.now += 29
+    assert look(rig).lives
+    rig.now += 2
+    assert not look(rig).lives
+
+
 def test_a_place_in_its_backoff_is_life_until_its_pause_is_over() -> None:
     rig = Rig(processes=1, max_restarts=100).boot()
     rig.now += 3600
@@ -302,6 +313,13 @@ def test_a_status_waits_its_second_and_is_then_the_latest() -> None:
         assert talk.say(Standing("running", f"{ready} of 2", False, True), now) == []
     assert talk.say(Standing("running", "1 of 2", False, True), 2.0) == ["STATUS=1 of 2"]
     assert talk.say(Standing("running", "1 of 2", False, True), 9.0) == []
+
+
+def test_news_come_with_the_status_however_soon_after_another() -> None:
+    talk = Conversation(None)
+    talk.say(RUNNING, 1.0)
+    assert f"STATUS={RELOADING.status}" in talk.say(RELOADING, 1.1)[0]
+    assert talk.say(RUNNING, 1.2) == [f"READY=1\nSTATUS={RUNNING.status}"]
 
 
 @pytest.mark.parametrize("standing", [RUNNING, RELOADING], ids=lambda each: each.state)

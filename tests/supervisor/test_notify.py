@@ -50,7 +50,9 @@ def test_a_hangup_is_answered_although_the_pool_did_not_reload(tmp_path: Path) -
         notifier.look(Signalled(Caught(signal.SIGHUP, 107.5)), 107.5)
         assert manager.wait_for("RELOADING=1").value("MONOTONIC_USEC") == "107500000"
         manager.wait_for("READY=1", after=2)
+        notifier.look(Tick(), 109.0)
         notifier.close()
+        assert manager.count == 3
 
 
 @pytest.mark.parametrize("event", ROUTINE, ids=lambda each: type(each).__name__)
@@ -94,6 +96,9 @@ def test_a_service_manager_that_is_not_there_is_one_line_and_is_tried_again(
     assert notifier.next_due(7.0) == 7.0, "it would spin"
 
     with bound(path) as listener:
+        notifier.look(Tick(), rig.now - RETRY_SECONDS / 2)
+        with pytest.raises(BlockingIOError):
+            listener.recv(4096)
         notifier.look(Tick(), rig.now)
         assert listener.recv(4096).startswith(b"READY=1\n")
         notifier.close()
