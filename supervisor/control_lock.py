@@ -58,9 +58,12 @@ def take(path: Path) -> Lock | None:
         except BlockingIOError:
             os.close(fd)
             return None
-        except BaseException:
+        except OSError as error:
             os.close(fd)
-            raise
+            raise ConfigurationError(
+                f"--control: cannot lock {_file_of(path)}: {error.strerror};"
+                " give the path of a socket on a file system with locks, and with room"
+            ) from None
         os.close(fd)  # its last owner removed it between our open and our lock
 
 

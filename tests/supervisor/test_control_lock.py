@@ -1,5 +1,6 @@
 """The lock beside a control socket: held, stale, removed, and files that are none of ours."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -128,6 +129,20 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         take(tmp_path / "missing" / "a.sock")
 
 
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_fd: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    path = tmp_path / "a.sock"
+    lock_file(path).write_bytes(control_lock.MARK)
+    monkeypatch.setattr(control_lock.fcntl, "flock", refuse)
+    with pytest.raises(ConfigurationError, match=r"cannot lock .*: No locks available; give the"):
+        take(path)
+    assert not is_live(path)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file away")
 def test_the_lock_file_of_another_user_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
@@ -142,7 +157,9 @@ def test_live_sockets_are_found_and_stale_ones_and_those_of_others_are_not(tmp_p
         bind(tmp_path / name)
     (tmp_path / "file.sock").touch()
     lock_file(tmp_path / "foreign.sock").write_text("of another program")
-    locks = [take(tmp_path / name) for name in ("live.sock", "file.sock", "unbound.sock")]
+    (tmp_path / "dangling.sock").symlink_to(tmp_path / "nowhere")
+    names = ("live.sock", "file.sock", "dangling.sock", "unbound.sock")
+    locks = [take(tmp_path / name) for name in names]
     with lock_file(tmp_path / "foreign.sock").open() as foreign:
         fcntl.flock(foreign, fcntl.LOCK_EX)
         assert live_sockets(tmp_path) == [tmp_path / "live.sock"]

@@ -157,6 +157,12 @@ def test_an_answer_to_another_question_is_told(
         ask(client)
 
 
+@pytest.mark.parametrize("reply", [HELLO, HELLO + encode(Done("nobody asked"))])
+def test_waiting_for_the_end_takes_what_else_is_said(reply: bytes, path: Path) -> None:
+    with scripted(path, reply), Client(path) as client:
+        client.wait_for_end()
+
+
 def test_a_client_leaves_no_descriptor_open(path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     with scripted(path, encode(Hello(PROTOCOL, os.getpid())), b""):
