@@ -85,7 +85,8 @@ class Logs:
         if self._printed is not None:
             self._printed.start()
             logging.captureWarnings(True)
-            self._hook_before, threading.excepthook = threading.excepthook, _thread_failed
+            if threading.excepthook is threading.__excepthook__:  # not one of user code
+                self._hook_before, threading.excepthook = threading.excepthook, _thread_failed
         self.reclaim()
 
     def reclaim(self) -> None:
@@ -109,8 +110,9 @@ class Logs:
         root.handlers[:], level = self._before
         root.setLevel(level)
         self._before = None
-        if self._hook_before is not None:
+        if self._printed is not None:
             logging.captureWarnings(False)
+        if self._hook_before is not None:
             threading.excepthook, self._hook_before = self._hook_before, None
 
     def last_line(self, reason: str) -> None:

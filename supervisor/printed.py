@@ -5,6 +5,7 @@ same queue, so that a task that prints to a pipe nobody reads loses lines, and d
 event loop of its worker. What C code writes to the descriptors takes no way of ours.
 """
 
+import contextlib
 import io
 import os
 import sys
@@ -126,7 +127,9 @@ class Printed:
     def stop(self) -> None:
         """Write what is printed and not ended, and give back what `start` took. Twice is fine."""
         for name in _STREAMS.values():
-            getattr(sys, name).flush()
+            # User code may have closed it, or put something else in its place.
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                getattr(sys, name).flush()
         for lines in _taken.values():
             lines.end_line()
         for fd, before in self._before.items():

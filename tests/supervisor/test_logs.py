@@ -68,6 +68,7 @@ def as_worker(pipe: Pipe, work: Callable[[], None], logging_format: str = "plain
     if (pid := fork()) == 0:
         os.dup2(pipe.write, 1)
         os.dup2(pipe.write, 2)
+        threading.excepthook = threading.__excepthook__  # pytest has one of its own
         made = Logs("INFO", logging_format, threaded=True, speaker=WORKER, runs_user_code=True)
         made.start()
         try:
@@ -298,3 +299,36 @@ def test_the_streams_are_given_back(pipe: Pipe) -> None:
         print("printed by the test", file=sys.stderr)
     assert (sys.stdout, sys.stderr, threading.excepthook) == before
     assert os.read(pipe.read, 100) == b"printed by the test\n"
+
+
+def test_a_fork_leads_the_streams_of_its_parent_to_its_own_way_out_and_keeps_what_they_are(
+    pipe: Pipe,
+) -> None:
+    def work() -> None:
+        held_at_import, hook_at_import = sys.stderr, print
+        threading.excepthook = hook_at_import
+        made = Logs("INFO", "json", threaded=True, speaker=WORKER, runs_user_code=True)
+        made.start()
+        print("through what was held", file=held_at_import)
+        assert sys.stderr is held_at_import
+        assert threading.excepthook is hook_at_import
+        made.stop()
+        print("after the end", file=sys.stderr)
+
+    lines = as_worker(pipe, work).splitlines()
+    assert [json.loads(line)["message"] for line in lines] == [
+        "through what was held",
+        "after the end",
+    ]
+
+
+def test_user_code_may_close_its_streams_or_do_without_them(pipe: Pipe) -> None:
+    def work() -> None:
+        print("printed")
+        sys.stdout.close()
+        sys.stderr = None  # type: ignore[assignment]
+        logging.getLogger("docket.test").info("logged")
+
+    lines = as_worker(pipe, work).splitlines()
+    assert lines[0] == "printed"
+    assert lines[1].endswith("docket.test: logged")
