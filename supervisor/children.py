@@ -271,8 +271,12 @@ class Registry:
         return [each for each in self.alive() if each.is_starting]
 
     def to_fill(self, now: float) -> list[Slot]:
-        """Slots that are empty and whose pause is over, in order."""
-        return [slot for slot in self.slots() if slot.is_empty and slot.due_at <= now]
+        """Slots that are empty and whose pause is over: who has waited for longest comes first.
+
+        By their numbers, as many as may start at once and hang would keep all others empty.
+        """
+        due = [slot for slot in self.slots() if slot.is_empty and slot.due_at <= now]
+        return sorted(due, key=lambda slot: slot.due_at)
 
     def next_due(self) -> float | None:
         """When the next pause of an empty slot, or of a replacement, ends."""

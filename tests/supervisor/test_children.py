@@ -21,6 +21,14 @@ def test_every_wanted_slot_is_to_be_filled_in_order() -> None:
     assert [slot.number for slot in registry.to_fill(0.0)] == [1, 2, 3]
 
 
+def test_of_empty_slots_the_one_that_has_waited_for_longest_is_filled_first() -> None:
+    registry = make(3)
+    for slot, due_at in zip(registry.slots(), (7.0, 5.0, 6.0), strict=True):
+        slot.due_at = due_at
+    assert [slot.number for slot in registry.to_fill(6.5)] == [2, 3]
+    assert [slot.number for slot in registry.to_fill(7.0)] == [2, 3, 1]
+
+
 def test_a_slot_with_a_live_worker_is_not_to_be_filled() -> None:
     registry = make(2)
     worker = registry.add(registry.slots()[0], 1, 0.0)
