@@ -30,7 +30,7 @@ local function read_new(letter, consumer, count)
   local got = redis.pcall('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', STREAMS[letter], '>')
   if got and got.err then
     if not string.find(got.err, 'NOGROUP', 1, true) then
-      return error(got.err)
+      return error(got.err, 0)
     end
     create_group(STREAMS[letter])
     got = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'STREAMS', STREAMS[letter], '>')

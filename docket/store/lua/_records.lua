@@ -10,7 +10,7 @@ local broken = {}
 -- What stands for the reply to a read that failed. Raises what is not about the type.
 local function foreign(name, failed)
   if not string.find(failed.err, 'WRONGTYPE', 1, true) then
-    return error(failed.err)
+    return error(failed.err, 0)
   end
   local n = #broken
   broken[n + 1], broken[n + 2] = name, redis.call('TYPE', name).ok
