@@ -17,6 +17,7 @@ from supervisor.config import MOST_PROCESSES
 from supervisor.ctl_client import Client, SeveralSupervisors
 from supervisor.ctl_screen import Screen
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
+from supervisor.exit_codes import ExitCode
 from supervisor.signals import Inlet
 
 #: Between two pictures of --watch.
@@ -30,10 +31,14 @@ _CONTROL = click.option(
 )
 
 
-@click.group("ctl", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "ctl",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @_CONTROL
 @click.pass_context
-def ctl(context: click.Context, control: str | None) -> None:
+def ctl(context: click.Context, control: str | None) -> int:
     """Look at a running supervisor, and tell it what to do.
 
     Without --control it is the only one of this user that runs. Ends with 0 if it was done, with 1
@@ -42,6 +47,9 @@ def ctl(context: click.Context, control: str | None) -> None:
     inlet = context.find_object(Inlet)
     if inlet is not None:
         _give_back_signals(inlet)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+    return ExitCode.USAGE  # heard only then; else the command's own end is
 
 
 @ctl.command("status")
@@ -78,7 +86,7 @@ def scale(context: click.Context, control: str | None, processes: int) -> None:
 @click.option("--no-wait", is_flag=True, help="Return at once; `status` tells how it goes.")
 @click.pass_context
 def reload(context: click.Context, control: str | None, *, no_wait: bool) -> None:
-    """Import the code anew and replace every worker, each after its successor is ready.
+    """Import the code anew and replace every worker, successor first.
 
     Waits until that has ended. Code that does not import changes nothing: the workers that run
     stay, and the reason is told with exit code 1.
@@ -111,7 +119,7 @@ def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
 @click.argument("slot", type=click.IntRange(1))
 @click.pass_context
 def restart(context: click.Context, control: str | None, slot: int) -> None:
-    """Replace the worker in SLOT, after its successor is ready; waits until that has ended."""
+    """Replace the worker in SLOT, successor first, and wait for it."""
     _order_and_wait(_path(context, control), Restart(slot), "the restart")
 
 
@@ -119,7 +127,7 @@ def restart(context: click.Context, control: str | None, slot: int) -> None:
 @_CONTROL
 @click.pass_context
 def dump(context: click.Context, control: str | None) -> None:
-    """Write the stacks and tasks of every worker to the supervisor's log."""
+    """Write the stacks and tasks of every worker to the log."""
     _order(_path(context, control), Dump())
 
 

@@ -135,20 +135,26 @@ def _state(worker: Worker) -> Piece:
 
 def _lag(worker: Worker) -> Piece:
     silent, late = worker.heartbeat_age_seconds, worker.loop_lag_seconds
-    if silent is not None and silent > SILENT_SECONDS and worker.state != "dead":
-        return Piece(f"silent {_age(silent)}", "red")
-    if late is None:
+    if late is None or worker.state == "dead":
         return Piece("-")
+    if silent is not None and silent > SILENT_SECONDS:
+        return Piece(f"silent {_age(silent)}", "red")
     style = "red" if late >= VERY_LATE_SECONDS else "yellow" if late >= LATE_SECONDS else ""
     return Piece(durations.brief(late), style)
 
 
 def _memory(worker: Worker) -> Piece:
-    return Piece("-" if worker.rss_bytes is None else sizes.brief(worker.rss_bytes))
+    bytes_ = _resident(worker)
+    return Piece("-" if bytes_ is None else sizes.brief(bytes_))
 
 
 def _all_memory(report: PoolReport) -> Piece:
-    return Piece(sizes.brief(sum(each.rss_bytes or 0 for each in report.workers)))
+    return Piece(sizes.brief(sum(_resident(each) or 0 for each in report.workers)))
+
+
+def _resident(worker: Worker) -> int | None:
+    """None for one that is dead too: what it had is free."""
+    return None if worker.state == "dead" else worker.rss_bytes
 
 
 def _nothing(_report: PoolReport) -> Piece:

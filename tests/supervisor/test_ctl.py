@@ -184,6 +184,15 @@ def test_wrong_words_end_with_2_and_one_line(
     assert ran.err.count("\n") == 1
 
 
+def test_without_a_command_the_commands_are_listed_each_in_a_line_of_its_own(run: Run) -> None:
+    ran = run()
+    assert (ran.code, ran.out) == (2, "")
+    listed = ran.err.partition("Commands:\n")[2]
+    names = [line.split()[0] for line in listed.splitlines()]
+    assert names == ["drain", "dump", "reload", "restart", "scale", "status"]
+    assert "..." not in listed
+
+
 # Watching.
 
 

@@ -147,10 +147,17 @@ def test_a_failed_reload_is_told_in_one_line_below_the_state() -> None:
 
 def test_a_worker_whose_loop_is_silent_says_so_instead_of_its_last_lag() -> None:
     silent = Worker(state="ready", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9)
-    dead = Worker(state="dead", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9)
-    lines = picture(PoolReport(POOL, [silent, dead]))
+    lines = picture(PoolReport(POOL, [silent]))
     assert styles(lines, "silent 7s") == {"red"}
-    assert styles(lines, "1 ms") == {""}
+    assert styles(lines, "1 ms") == set()
+
+
+def test_a_dead_worker_has_neither_lag_nor_silence_nor_memory() -> None:
+    dead = Worker(
+        state="dead", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9, rss_bytes=5_000_000
+    )
+    assert drawn(PoolReport(POOL, [dead])).splitlines()[4].split()[-2:] == ["-", "-"]
+    assert drawn(PoolReport(POOL, [dead, CALM])).splitlines()[6].split()[-2:] == ["28.0", "MB"]
 
 
 @pytest.mark.parametrize(
