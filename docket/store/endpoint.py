@@ -36,6 +36,7 @@ from redis.exceptions import (
 from redis.retry import Retry as BlockingRetry
 
 from docket.errors import ServerUnavailable
+from docket.store.forks import silence_in_forks
 from docket.store.locating import (
     BlockingLocated,
     ClusterLocator,
@@ -96,6 +97,7 @@ async def connect(connection: AbstractConnection) -> None:
     """
     async with asyncio.timeout(CONNECT_SECONDS):
         await connection.connect()
+    silence_in_forks(connection)
 
 
 class DirectWrites(AbstractConnection):
