@@ -17,7 +17,7 @@ from stress.bench.tree import ROOT, environment
 #: The real program.
 PROGRAM = (sys.executable, "-m", "supervisor.cli")
 
-STARTED_SECONDS = 30.0
+STARTED_SECONDS = 60.0
 STOPPED_SECONDS = 40.0
 
 #: Between two looks at /status: much less than what is measured by looking.

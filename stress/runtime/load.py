@@ -18,15 +18,15 @@ from stress.runtime.ledger import Ledger, LedgerFile
 
 #: Between two looks at the ledger.
 LOOK_SECONDS = 0.2
-#: Tasks that wait for each place of the pool: more than it takes on between two looks.
-BACKLOG_PER_PLACE = 2
+#: Tasks that wait for each place of the pool: a second of work, so that a look may come late.
+BACKLOG_PER_PLACE = 6
 
 #: How many of the tasks are long.
 LONG_SHARE = 0.2
 SHORT_SECONDS = (0.005, 0.05)
 LONG_SECONDS = (0.2, 1.2)
 
-#: For everything that was added to end, once nothing more is. A backlog takes a second.
+#: For everything that was added to end, once nothing more is.
 END_SECONDS = 60.0
 
 
