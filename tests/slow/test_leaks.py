@@ -24,6 +24,8 @@ WARM_UP = 30
 NURSERY_DEATHS = 50
 #: What an allocator may keep of its own accord; what is lost at each death shows above it.
 GROWTH_BYTES = 1_500_000
+#: More than those of our own requests that may be under way when they are counted.
+ASYNCIO_TASKS = 5
 
 
 @pytest.fixture
@@ -146,7 +148,7 @@ async def test_deaths_of_workers_leave_nothing_behind(
             assert program.status()["totals"]["restarts"] == WARM_UP + deaths
             compare("supervisor", before[0], watched.supervisor())
             compare("nursery", before[1], holdings(nursery))
-            assert watched.asyncio_tasks() <= before[2]
+            assert watched.asyncio_tasks() - before[2] < ASYNCIO_TASKS
             assert watched.files() == files
             await watched.no_dead_consumers()
         assert program.end() == 0
