@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Self
+from typing import Any
 
 from ipc import control
 from ipc.control import PROTOCOL, Answer, Hello, Refused, Report, Request
@@ -35,25 +35,40 @@ GOODBYE_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    config: SupervisorConfig, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
-) -> AsyncGenerator[None]:
-    """Serve the control socket of this config for as long as the block runs.
+async def placed(config: SupervisorConfig) -> AsyncGenerator[Place | None]:
+    """Hold the place of this config's control socket for as long as the block runs.
 
-    A pool that was told no path, on a system where nothing can be written, runs without one.
-
-    Arguments: those of `Control`.
+    None for a pool that was told no path, on a system where nothing can be written: it runs
+    without one.
 
     Raises:
-        ConfigurationError: its place cannot be used; ControlInUse: a live supervisor has it.
+        ConfigurationError: the place cannot be used; ControlInUse: a live supervisor has it.
     """
     try:
         place = await _claim(config)
     except NoPlace as error:
         log.warning("no control socket, so `ctl` cannot reach this pool: %s", error)
+        yield None
+        return
+    try:
+        yield place
+    finally:
+        place.leave()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    place: Place | None, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
+) -> AsyncGenerator[None]:
+    """Serve the control socket, if there is one, for as long as the block runs.
+
+    Arguments: those of `Control`.
+    """
+    if place is None:
         yield
         return
-    served = await Control(place, inbox, report, guest=guest).start()
+    served = Control(place, inbox, report, guest=guest)
+    await served.start()
     try:
         yield
     finally:
@@ -70,7 +85,7 @@ class Control:
     """Serves one place from `start` until `stop`.
 
     Arguments:
-        place: ours; left at `stop`.
+        place: ours until its owner leaves it.
         inbox: of the pool.
         report: makes what /status says.
         guest: whether this process goes on after the pool.
@@ -89,17 +104,16 @@ class Control:
         self._none_left.set()
         self._faults = Seldom(FAULT_LOG_SECONDS)
 
-    async def start(self) -> Self:
+    async def start(self) -> None:
         """Listen."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
             lambda: Peer(self, self._hello), sock=self._place.socket
         )
         log.info("control socket: %s", self._place.path)
-        return self
 
     async def stop(self) -> None:
-        """Take no more clients, end the others after what they were told, leave. Twice is fine."""
+        """Take no more clients, end the others after what they were told. Twice is fine."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -113,7 +127,6 @@ class Control:
             peer.abort()
         await self._none_left.wait()
         await server.wait_closed()
-        self._place.leave()
 
     # What clients tell (supervisor.control_peer.Host).
 

@@ -5,8 +5,9 @@
 
     code = Supervisor(SupervisorConfig(processes=4, tasks=("shop.tasks:all",))).run()
 
-Started in this order, stopped in the reverse one: signals, log, embedded server, HTTP, control
-socket, loop of the pool. The server ends last: what the workers hand back goes to it.
+Started in this order, stopped in the reverse one: signals, log, place of the control socket,
+embedded server, HTTP, control socket, loop of the pool. A path that is another's is known before
+anything is started; the server ends after the pool, for what the workers hand back goes to it.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from ipc.messages import WorkerSettings
 from supervisor import control, logs, observer, signals, standing, status
 from supervisor.answers import handlers_of
 from supervisor.config import SupervisorConfig
+from supervisor.control_place import Place
 from supervisor.doing import Doer
 from supervisor.endpoints import Endpoints
 from supervisor.errors import SupervisorError
@@ -141,6 +143,10 @@ class Supervisor:
         self._inbox = inbox = Inbox()
         if self._told_to_stop is not None:
             inbox.put(Command(self._told_to_stop))
+        async with control.placed(self._config) as place:
+            return await self._run_pool(inbox, place, own_process=own_process)
+
+    async def _run_pool(self, inbox: Inbox, place: Place | None, *, own_process: bool) -> ExitCode:
         with self._server() as server, contextlib.ExitStack() as stack:
             become_subreaper()
             reaper = Reaper(strangers=own_process)
@@ -158,7 +164,8 @@ class Supervisor:
             # As a guest the host does the talking: its service is more than this pool.
             manager = Notifier(ground, os.environ if own_process else {}, os.getpid())
             stack.callback(manager.close)
-            async with self._endpoints(ground), self._control(ground, inbox, guest=not own_process):
+            steering = self._control(place, ground, inbox, guest=not own_process)
+            async with self._endpoints(ground), steering:
                 ticker = _Ticker(inbox, reaper, doer)
                 code = await self._feed(Pool(ground), inbox, ticker, manager)
             self.reason = ground.drain.reason if ground.drain is not None else None
@@ -233,12 +240,12 @@ class Supervisor:
         )
 
     def _control(
-        self, ground: Ground, inbox: Inbox, *, guest: bool
+        self, place: Place | None, ground: Ground, inbox: Inbox, *, guest: bool
     ) -> contextlib.AbstractAsyncContextManager[None]:
         def report() -> dict[str, Any]:
             return status.report(ground, time.monotonic())
 
-        return control.serving(self._config, inbox, report, guest=guest)
+        return control.serving(place, inbox, report, guest=guest)
 
     @contextlib.asynccontextmanager
     async def _endpoints(self, ground: Ground) -> AsyncGenerator[None]:

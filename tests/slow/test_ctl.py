@@ -180,11 +180,10 @@ def test_a_second_supervisor_at_the_same_path_ends_with_2_and_the_first_goes_on(
     with pool_at(path) as first:
         with supervised("--control", str(path)) as second:
             assert second.code() == 2
-            assert re.fullmatch(
-                rf"docket-supervisor: --control: another supervisor is running at {path};.*",
-                second.lines[-1],
+            (line,) = second.lines
+            assert line.startswith(
+                f"docket-supervisor: --control: another supervisor is running at {path}; end it"
             )
-            assert "Traceback" not in second.log
         assert ctl(path, "status").returncode == 0
         assert first.end() == 0
 
@@ -205,7 +204,8 @@ def test_what_is_no_socket_is_not_replaced_and_ends_the_start_with_2(path: Path)
     path.write_text("precious")
     with supervised("--control", str(path)) as program:
         assert program.code() == 2
-        assert "there is something that is no socket" in program.lines[-1]
+        (line,) = program.lines
+        assert line.endswith(f"cannot listen at {path}: there is something that is no socket")
         assert program.family() == []
     assert path.read_text() == "precious"
 

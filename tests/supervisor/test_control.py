@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,12 +172,14 @@ async def test_a_report_that_fails_is_refused_and_logged(
     def fail() -> dict[str, Any]:
         raise RuntimeError("no report")
 
-    serving = await Control(place, Inbox(), fail, guest=False).start()
+    serving = Control(place, Inbox(), fail, guest=False)
+    await serving.start()
     caller = await Caller.connect(path, GREETING)
     await caller.hear()
     assert await caller.ask(Status()) == Refused("a bug of the supervisor; see its log")
     await caller.close()
     await serving.stop()
+    place.leave()
     assert "no report" in caplog.text
 
 
@@ -194,14 +198,23 @@ async def test_a_report_that_no_frame_holds_is_refused(
 # For as long as the pool runs.
 
 
+@asynccontextmanager
+async def run_with(config: SupervisorConfig) -> AsyncGenerator[None]:
+    """As a supervisor does it."""
+    async with (
+        control.placed(config) as place,
+        control.serving(place, Inbox(), lambda: REPORT, guest=False),
+    ):
+        yield
+
+
 async def test_a_pool_without_a_path_is_served_in_its_runtime_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     caplog.set_level(logging.INFO)
     path = tmp_path / f"orders-{os.getpid()}.sock"
-    config = SupervisorConfig(docket="orders")
-    async with control.serving(config, Inbox(), lambda: REPORT, guest=False):
+    async with run_with(SupervisorConfig(docket="orders")):
         assert f"control socket: {path}" in caplog.text
         assert names_in(tmp_path) == {path.name, f"{path.name}.lock"}
     assert names_in(tmp_path) == set()
@@ -209,9 +222,9 @@ async def test_a_pool_without_a_path_is_served_in_its_runtime_folder(
 
 async def test_a_pool_with_a_path_is_served_there_and_a_second_one_is_not(path: Path) -> None:
     config = SupervisorConfig(control=str(path))
-    async with control.serving(config, Inbox(), lambda: REPORT, guest=False):
+    async with run_with(config):
         with pytest.raises(ControlInUse):
-            await control.serving(config, Inbox(), lambda: REPORT, guest=False).__aenter__()
+            await control.placed(config).__aenter__()
         caller = await Caller.connect(path)
         assert isinstance(await caller.hear(), Hello)
         await caller.close()
@@ -224,7 +237,7 @@ async def test_a_pool_that_can_write_nowhere_runs_without_a_control_socket(
         raise NoPlace("--control: cannot make the folder /tmp/x: Read-only file system")
 
     monkeypatch.setattr(control, "claim_default", nowhere)
-    async with control.serving(SupervisorConfig(), Inbox(), lambda: REPORT, guest=False):
+    async with run_with(SupervisorConfig()):
         assert (
             "no control socket, so `ctl` cannot reach this pool: --control: cannot" in caplog.text
         )

@@ -140,6 +140,7 @@ async def served(
     finally:
         await control.stop()
         await control.stop()
+        place.leave()
 
 
 #: Leaves a child behind that was given every descriptor that can be inherited.
