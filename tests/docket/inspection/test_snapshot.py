@@ -5,11 +5,13 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from redis.exceptions import ResponseError
 
 from docket import Disposition, Docket, Execution, ExecutionState, Worker
 from docket.docket import DocketSnapshot, RunningExecution
 from docket.errors import UnknownTask
 from tests.support.dockets import Gate, at_work, result_of, soon
+from tests.support.proxy import Do, proxy_to, word
 
 pytestmark = pytest.mark.anyio
 
@@ -191,3 +193,11 @@ async def test_a_record_that_somebody_overwrote_is_left_out(
 
     assert [e.key for e in snapshot.future] == ["own"]
     assert f"{name} was overwritten by somebody with a list" in caplog.text
+
+
+async def test_what_the_server_refuses_otherwise_is_told(server: str, docket_name: str) -> None:
+    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+        await docket.add(echo, key="k")(1)
+        proxy.intercept(word(b"HGETALL"), Do.ANSWER, error="NOPERM no")
+        with pytest.raises(ResponseError, match="no"):
+            await docket.snapshot()

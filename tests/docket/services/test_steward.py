@@ -124,6 +124,26 @@ async def test_a_dead_consumer_is_adopted_and_its_run_goes_on_elsewhere(
             assert (await store.state()).workers == {worker.consumer}
 
 
+async def test_an_adoption_that_the_server_refuses_is_tried_again_and_stops_nothing_else(
+    server: str, docket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        proxy_to(server) as proxy,
+        store_at(server, docket_name) as store,
+        Docket(docket_name, proxy.url, heartbeat_interval=BEAT, missed_heartbeats=3) as docket,
+    ):
+
+        async def run() -> None:
+            pass
+
+        docket.register(run, names=["f"])
+        await dead_run(store)
+        proxy.intercept(calls(scripts.ADOPT), Do.ANSWER, times=2, error="NOPERM no")
+        async with at_work(Worker(docket)) as worker:
+            await until(lambda: worker.counters.redelivered == 1)
+    assert caplog.text.count("The tasks of worker dead cannot be adopted: ") == 2
+
+
 async def test_a_worker_that_beats_is_not_taken_for_dead(server: str, docket_name: str) -> None:
     gate = Gate()
 
