@@ -1,7 +1,5 @@
 """The deployment files: what systemd and Kubernetes say of them, and what our own limits say."""
 
-import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import InvalidOption
 from supervisor.exit_codes import ExitCode
 from supervisor.notifications import OVERTIME_SECONDS
+from tests.support import systemd
 from tests.support.deploy import (
     FOLDER,
     Directives,
@@ -33,8 +32,6 @@ PLAIN = FOLDER / "docket-supervisor-notify.service"
 UNITS = pytest.mark.parametrize("path", [RELOADING, PLAIN], ids=lambda path: path.stem)
 #: Where the units have the program; it stands in for nothing there on the machine of a test.
 PROGRAM = "/opt/app/venv/bin/docket-supervisor"
-#: The first that knows Type=notify-reload.
-NOTIFY_RELOAD = 253
 #: The first that looks at the security of a file rather than of a loaded unit.
 OFFLINE = 250
 #: The Kubernetes that is supported and oldest here, and the latest whose schemas are known.
@@ -53,13 +50,10 @@ def config_of(words: list[str]) -> SupervisorConfig:
 
 
 def systemd_version() -> int:
-    program = shutil.which("systemd-analyze")
-    if program is None:
+    found = systemd.version()
+    if found is None:
         pytest.skip("there is no systemd-analyze here")
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    found = re.match(r"systemd (\d+)", told.stdout)
-    assert found is not None, told.stdout
-    return int(found[1])
+    return found
 
 
 def installed(path: Path, folder: Path) -> Path:
@@ -89,7 +83,7 @@ def test_systemd_has_nothing_to_say_about_a_unit(path: Path, tmp_path: Path) -> 
     version = systemd_version()
     copy = installed(path, tmp_path)
     code, complaints = verify(copy)
-    if path == RELOADING and version < NOTIFY_RELOAD:
+    if path == RELOADING and version < systemd.NOTIFY_RELOAD:
         # It says so of the one line that the other unit is there for, and of no other.
         (complaint,) = complaints
         assert complaint.endswith("Failed to parse service type, ignoring: notify-reload")
