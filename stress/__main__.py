@@ -1,8 +1,9 @@
-"""`python -m stress bench ...` and `python -m stress runtime ...`."""
+"""`python -m stress bench ...`, `python -m stress runtime ...` and `python -m stress chaos ...`."""
 
 import click
 
 from stress.bench.cli import bench
+from stress.chaos.cli import chaos
 from stress.runtime.cli import runtime
 
 
@@ -13,6 +14,7 @@ def stress() -> None:
 
 stress.add_command(bench)
 stress.add_command(runtime)
+stress.add_command(chaos)
 
 if __name__ == "__main__":
     stress()

@@ -1,0 +1,77 @@
+"""Reads what a run left behind: the deaths that supervisors told of, and the keys on the server."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from docket.store.keys import Keys
+from stress.chaos.judge import Knowledge
+from stress.chaos.processes import Census
+from stress.chaos.record import FREEZES, KILLS, PARTITIONS, Broken
+
+_DEATH = re.compile(r"\(pid (\d+)\) (?:died|ended): (.*?)(?:;|$)")
+
+#: Keys of a docket's own, which stay.
+OWN = ("stream", "front", "suspects", "queue", "strikes", "workers", "epochs", "watch", "bell")
+#: The automatic task is scheduled for ever.
+AUTOMATIC = "tick"
+
+
+def knowledge(
+    logs: Iterable[Path],
+    census: Census,
+    broken: Iterable[Broken],
+    processes_of: dict[int, set[int]],
+) -> Knowledge:
+    """Put together who died by force, who was frozen or cut off, and when.
+
+    Arguments:
+        processes_of: host -> every process that it had.
+    """
+    killed: dict[int, float] = {}
+    frozen: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for log in logs:
+        for match in _DEATH.finditer(log.read_text(errors="replace")):
+            pid = int(match[1])
+            if match[2].strip() != "drained" and pid in census.gone:
+                killed[pid] = census.gone[pid]
+    for each in broken:
+        if each.skipped is not None or each.ended is None:
+            continue
+        if each.kind in KILLS:
+            killed.update({pid: each.began for pid in each.pids if pid not in killed})
+        elif each.kind in FREEZES:
+            for pid in each.pids:
+                frozen[pid].append((each.began, each.ended))
+        elif each.kind in PARTITIONS:
+            for pid in processes_of.get(each.fault.host, set()):
+                frozen[pid].append((each.began, each.ended))
+    return Knowledge(killed, dict(census.gone), dict(frozen))
+
+
+async def leftovers(client: Redis, docket: str) -> list[str]:
+    """What a docket must not hold once all is done and every pool has ended; a sentence each."""
+    wrong: list[str] = []
+    prefix = Keys(docket).key("")
+    async for raw in client.scan_iter(match=prefix + "*", count=1000):
+        key = raw.decode()
+        name = key.removeprefix(prefix)
+        if name in OWN or name == f"task:{AUTOMATIC}":
+            continue
+        if await client.ttl(key) == -1:
+            wrong.append(f"{key} has no TTL")
+    for stream in ("stream", "front", "suspects"):
+        if not await client.exists(prefix + stream):
+            continue
+        if await client.xlen(prefix + stream) > 1:
+            wrong.append(f"{stream} holds {await client.xlen(prefix + stream)} entries")
+        for consumer in await client.xinfo_consumers(prefix + stream, "workers"):
+            if consumer["pending"]:
+                wrong.append(f"consumer {consumer['name']!r} of {stream} holds entries")
+            wrong.append(f"consumer {consumer['name']!r} of {stream} has no owner")
+    if registered := await client.zcard(prefix + "workers"):
+        wrong.append(f"{registered} consumers are registered and have no owner")
+    return wrong

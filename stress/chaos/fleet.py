@@ -1,0 +1,136 @@
+"""All that is under test: the server, the hosts with their pools, the producers."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from stress.bench.tree import ROOT
+from stress.chaos.hosts import Host
+from stress.chaos.network import network
+from stress.chaos.processes import Census
+from stress.chaos.server import Server
+
+DOCKET = "chaos"
+#: By how much the clocks of the hosts are off, in turn.
+CLOCKS_OFF_SECONDS = (0, 7, -5, 3)
+
+
+class Fleet:
+    """Starts it, replaces what was killed, and ends it.
+
+    Arguments:
+        rate: adds in a second, of all producers.
+    """
+
+    def __init__(self, folder: Path, server: Server, rate: float, seed: int) -> None:
+        self.folder, self.server = folder, server
+        self.census = Census()
+        self.hosts: list[Host] = []
+        #: What went wrong with a program itself; a sentence each.
+        self.violations: list[str] = []
+        self._rate, self._seed = rate, seed
+        self._producers: dict[int, subprocess.Popen[bytes]] = {}
+        self._producer_count = 0
+
+    async def start(self) -> None:
+        """Every host ready, every producer adding."""
+        for host in self.hosts:
+            host.start()
+        for host in self.hosts:
+            await host.ready()
+        for host in self.hosts:
+            self._start_producer(host)
+
+    async def ready(self, host: Host) -> None:
+        """Return when the host is ready: while the server is away it waits for that too."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await host.ready()
+                return
+            code = host.exit_code()
+            if code is not None:
+                self.ended_with(host, code)
+                host.start()
+
+    def ended_with(self, host: Host, code: int) -> None:
+        """Its supervisor ended although nobody killed it."""
+        if code != 0:
+            self.violations.append(f"the supervisor of host {host.number} ended with {code}")
+
+    # Producers.
+
+    def _start_producer(self, host: Host) -> None:
+        self._producer_count += 1
+        name = f"p{self._producer_count}"
+        words = (
+            *(host.network.url, name, str(self.folder), DOCKET),
+            *(f"{self._rate / len(self.hosts):.3f}", str(self._seed + self._producer_count)),
+        )
+        with (self.folder / "producers.log").open("ab") as log:
+            self._producers[host.number] = subprocess.Popen(
+                [sys.executable, "-m", "stress.chaos.producer", *words],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.census.add([self._producers[host.number].pid])
+
+    async def replace_producer(self, host: int) -> list[int]:
+        """Kill the producer of a host and start another one; the pid of the dead."""
+        producer = self._producers[host]
+        producer.kill()
+        await asyncio.to_thread(producer.wait)
+        self._start_producer(self.hosts[host])
+        return [producer.pid]
+
+    async def stop_producers(self) -> None:
+        """Let them finish what they have begun."""
+        for producer in self._producers.values():
+            producer.send_signal(signal.SIGTERM)
+        for host, producer in self._producers.items():
+            code = await asyncio.to_thread(producer.wait)
+            if code != 0:
+                self.violations.append(f"the producer of host {host} ended with {code}")
+
+    async def drain(self) -> None:
+        """End every supervisor as a service manager does."""
+        for host in self.hosts:
+            host.leftovers()
+        for code, host in zip(
+            await asyncio.gather(*(host.drain() for host in self.hosts)), self.hosts, strict=True
+        ):
+            self.ended_with(host, code)
+
+
+@contextlib.asynccontextmanager
+async def fleet(
+    folder: Path, *, hosts: int, processes: int, rate: float, seed: int
+) -> AsyncGenerator[Fleet]:
+    """A fleet that is not started; nothing of it is left after the block."""
+    server = Server(folder / "data")
+    assembled = Fleet(folder, server, rate, seed)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(server.end, signal.SIGKILL)
+        await server.start()
+        for number in range(hosts):
+            between = await stack.enter_async_context(network(server.port))
+            assembled.hosts.append(
+                Host(
+                    number,
+                    folder,
+                    between,
+                    assembled.census,
+                    docket=DOCKET,
+                    processes=processes,
+                    clock_off_seconds=CLOCKS_OFF_SECONDS[number % len(CLOCKS_OFF_SECONDS)],
+                )
+            )
+        stack.callback(assembled.census.end_all)
+        yield assembled

@@ -1,0 +1,251 @@
+"""A host: one supervisor with its pool, behind a network of its own, with a clock of its own."""
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from stress.bench.tree import ROOT
+from stress.chaos.ledger import FOLDER_VARIABLE
+from stress.chaos.network import Network
+from stress.chaos.processes import Census, lives, tree
+from stress.chaos.server import free_port
+
+#: A run whose lease is not renewed for this long is delivered again.
+LEASE_SECONDS = 4.0
+#: What is running when it is told to end has this long.
+DRAIN_SECONDS = 3.0
+#: A loop that is silent for this long costs its process its life.
+STALL_SECONDS = 12.0
+READY_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
+
+Status = dict[str, Any]
+
+
+def release(folder: Path, version: int) -> None:
+    """Write a version of the tasks' module where the pools import it from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = f"from stress.chaos.kinds import tasks\n\n__all__ = ['tasks']\nVERSION = {version}\n"
+    (folder / "chaos_jobs.py").write_text(text)
+
+
+def faked_clock(seconds: int) -> dict[str, str] | None:
+    """The environment in which the wall clock is off by so much; None without the library for it.
+
+    The monotonic clock stays: the ledger's times are of one clock.
+    """
+    spec = importlib.util.find_spec("libfaketime")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0], "vendor", "libfaketime", "src")
+    library = folder / "libfaketime.so.1"
+    if not library.is_file():
+        return None
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": f"{seconds:+d}",
+        "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_SKIP_CMDS": "sh,bash,true",
+    }
+
+
+class Host:
+    """Starts and restarts its supervisor; knows every process that it had.
+
+    Arguments:
+        number: from 0.
+        clock_off_seconds: by how much its wall clock is wrong.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        network: Network,
+        census: Census,
+        *,
+        docket: str,
+        processes: int,
+        clock_off_seconds: int,
+    ) -> None:
+        self.number = number
+        self.network = network
+        self.release = folder / f"host-{number}"
+        self.control = folder / f"c{number}.sock"
+        self._folder, self._census = folder, census
+        self._docket, self._processes = docket, processes
+        self._clock = faked_clock(clock_off_seconds) if clock_off_seconds else {}
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+        #: Somebody ends or freezes all of it; others keep away meanwhile.
+        self.busy = False
+        #: Every process that it was seen to have.
+        self.pids: set[int] = set()
+        self.version = 1
+        release(self.release, 1)
+
+    @property
+    def pid(self) -> int:
+        """Of its supervisor; 0 without one."""
+        return 0 if self._process is None else self._process.pid
+
+    @property
+    def log(self) -> Path:
+        """What its supervisors said, all of them."""
+        return self._folder / f"host-{self.number}.log"
+
+    def start(self) -> None:
+        """Start its supervisor."""
+        self._starts += 1
+        options = {
+            "--url": self.network.url,
+            "--docket": self._docket,
+            "--tasks": "chaos_jobs:tasks",
+            "--processes": str(self._processes),
+            "--http": f"127.0.0.1:{self._port}",
+            "--control": str(self.control),
+            "--redelivery-timeout": f"{LEASE_SECONDS}s",
+            "--drain-timeout": f"{DRAIN_SECONDS}s",
+            "--stall-warning": "5s",
+            "--stall-timeout": f"{STALL_SECONDS}s",
+            "--boot-timeout": "60s",
+            # Whether it gives up is not what is tested here; it is killed far oftener than that.
+            "--max-restarts": "100000",
+            "--backoff-max": "1s",
+            "--logging-format": "plain",
+        }
+        environment = {
+            **os.environ,
+            **(self._clock or {}),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PWD": str(self.release),
+            FOLDER_VARIABLE: str(self._folder),
+        }
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "supervisor.cli", "run"),
+                    *(word for option in options.items() for word in option),
+                ],
+                cwd=self.release,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._saw([self.pid])
+
+    def exit_code(self) -> int | None:
+        """That of its supervisor, once it has ended."""
+        return None if self._process is None else self._process.poll()
+
+    async def ended(self) -> int:
+        """Wait for its supervisor's end; its exit code."""
+        assert self._process is not None
+        return await asyncio.to_thread(self._process.wait)
+
+    def family(self) -> list[int]:
+        """Its supervisor and all below it, noted for the end."""
+        pids = tree(self.pid) if self._process is not None else []
+        self._saw(pids)
+        return pids
+
+    def leftovers(self) -> list[int]:
+        """Every process that was started in its release folder, whoever is its parent now."""
+        mine: list[int] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("PWD") == str(self.release):
+                    mine.append(process.pid)
+        self._saw(mine)
+        return mine
+
+    async def status(self) -> Status | None:
+        """What /status says; None while nobody answers."""
+        return await asyncio.to_thread(self._status)
+
+    def _status(self) -> Status | None:
+        try:
+            url = f"http://127.0.0.1:{self._port}/status"
+            with urllib.request.urlopen(url, timeout=3) as answer:
+                status: Status = json.load(answer)
+                return status
+        except (urllib.error.URLError, OSError, ValueError):
+            return None
+
+    async def workers(self) -> list[int]:
+        """Its workers that live, in the order of their slots."""
+        status = await self.status()
+        rows = [] if status is None else status["workers"]
+        pids = [row["pid"] for row in rows if row["pid"] is not None and row["state"] != "dead"]
+        self._saw(pids)
+        return [pid for pid in pids if lives(pid)]
+
+    def _saw(self, pids: list[int]) -> None:
+        self.pids.update(pids)
+        self._census.add(pids)
+
+    async def until(self, condition: Callable[[Status], bool]) -> None:
+        """Return once /status fulfils the condition.
+
+        Raises:
+            TimeoutError: it did not within READY_SECONDS.
+        """
+        async with asyncio.timeout(READY_SECONDS):
+            while True:
+                status = await self.status()
+                if status is not None and condition(status):
+                    return
+                if self.exit_code() is not None:
+                    raise TimeoutError("the supervisor has ended")
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def ready(self) -> None:
+        """Return once it runs with all of its workers ready."""
+        await self.until(
+            lambda status: (
+                status["supervisor"]["state"] == "running"
+                and sum(row["state"] == "ready" for row in status["workers"])
+                >= status["supervisor"]["target"]
+            )
+        )
+
+    async def ctl(self, *words: str) -> int:
+        """Run a command of ctl; its exit code."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "supervisor.cli", "ctl", "--control", str(self.control)),
+            *words,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                return await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            return -1
+
+    async def drain(self) -> int:
+        """TERM, and its exit code."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return await self.ended()

@@ -1,0 +1,236 @@
+"""Compares what was promised with what happened (pure): every difference is a sentence."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from stress.chaos.kinds import LINKS, MOST_AT_ONCE
+from stress.chaos.ledger import Event, Line
+from stress.chaos.watching import End
+
+#: How each kind of task may end; whatever is not here has to complete.
+ENDS: dict[str, frozenset[str]] = {
+    "failing": frozenset({"failed"}),
+    "late": frozenset({"failed"}),
+    "poison": frozenset({"failed"}),
+    "cool": frozenset({"completed", "cancelled"}),
+    "settled": frozenset({"completed", "cancelled"}),
+    "cancelled": frozenset({"completed", "cancelled"}),
+}
+COMPLETES = frozenset({"completed"})
+#: An innocent task that is taken for poison was hit by this many kills of the plan's itself.
+STRUCK_OFTEN = 2
+#: Kinds that may end without a finished run although they completed in no sense.
+_NEED_NO_RUN = frozenset({"failing", "late", "poison", "cool", "settled", "cancelled"})
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a task. Times are monotonic seconds; `ended` None: it did not live to tell."""
+
+    kind: str
+    key: str
+    number: int
+    attempt: int
+    pid: int
+    started: float
+    ended: float | None = None
+    how: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Two runs of one attempt, and why."""
+
+    first: Run
+    second: Run
+    cause: str | None
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the judge found."""
+
+    violations: list[str] = field(default_factory=list[str])
+    duplicates: list[Duplicate] = field(default_factory=list[Duplicate])
+    runs: int = 0
+    #: Seconds from the death of a process to the next start of what it ran.
+    redelivery_seconds: list[float] = field(default_factory=list[float])
+
+
+def runs_of(lines: Iterable[Line]) -> list[Run]:
+    """Every run, in the order of its start: a start, and the end that follows in that process."""
+    open_runs: dict[tuple[str, int, int, int], Run] = {}
+    runs: list[Run] = []
+    for line in sorted(lines, key=lambda line: line.at):
+        place = (line.key, line.number, line.attempt, line.pid)
+        if line.event is Event.STARTED:
+            run = Run(line.kind, line.key, line.number, line.attempt, line.pid, line.at)
+            open_runs[place] = run
+            runs.append(run)
+        elif (run := open_runs.pop(place, None)) is not None:
+            run.ended, run.how = line.at, line.event
+    return runs
+
+
+def check_ends(
+    accepted: Mapping[str, str], ends: Mapping[str, End], runs: Iterable[Run], struck: Counter[str]
+) -> list[str]:
+    """Accepted is finished: each key as its kind has to, and with the runs that this takes.
+
+    Arguments:
+        struck: how many of a key's runs died by a kill of the plan's.
+    """
+    finished: dict[str, set[int]] = defaultdict(set)
+    for run in runs:
+        if run.how is Event.FINISHED:
+            finished[run.key].add(run.number)
+    wrong: list[str] = []
+    for key, kind in accepted.items():
+        end = ends.get(key)
+        if end is None:
+            wrong.append(f"{key} was accepted and never ended")
+        elif end.error.startswith("PoisonTask") and struck[key] >= STRUCK_OFTEN:
+            continue  # to whoever counts deaths, three kills in a row are poison
+        elif end.state not in ENDS.get(kind, COMPLETES):
+            wrong.append(f"{key} ended as {end.state}: {end.error}")
+        elif kind not in _NEED_NO_RUN:
+            needed = set(range(LINKS)) if kind == "chain" else set[int]()
+            if not finished[key] or not needed <= finished[key]:
+                wrong.append(f"{key} ended as {end.state}, but finished only {finished[key]}")
+    wrong += _broken_relays(accepted)
+    return wrong
+
+
+def _broken_relays(accepted: Mapping[str, str]) -> list[str]:
+    links: dict[str, set[int]] = defaultdict(set)
+    for key, kind in accepted.items():
+        if kind == "relay":
+            head, _, number = key.rpartition(".")
+            links[head].add(int(number))
+    whole = set(range(LINKS))
+    return [f"{head} stopped after {sorted(had)}" for head, had in links.items() if had != whole]
+
+
+def check_replaced(promised: Iterable[Line], runs: Iterable[Run]) -> list[str]:
+    """What was replaced, and the replacement accepted, runs in its newer revision last."""
+    accepted = {
+        line.key for line in promised if line.kind == "replaced" and line.event is Event.ACCEPTED
+    }
+    last: dict[str, Run] = {}
+    for run in runs:
+        if run.key in accepted and run.how is Event.FINISHED:
+            last[run.key] = run
+    return [f"{key} ran its old revision last" for key, run in last.items() if run.number == 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What the judge knows of processes and of faults. Times are monotonic seconds.
+
+    Arguments:
+        killed: pid -> when it died by force, whoever did it.
+        gone: pid -> when it was gone, however.
+        frozen: spans in which a process was stopped, or cut off from the server: (from, to).
+    """
+
+    killed: Mapping[int, float]
+    gone: Mapping[int, float]
+    frozen: Mapping[int, list[tuple[float, float]]]
+
+    def end_of(self, run: Run) -> float:
+        """When it stopped at the latest."""
+        if run.ended is not None:
+            return run.ended
+        return self.gone.get(run.pid, float("inf"))
+
+    def longest_freeze(self, pid: int, begin: float, end: float) -> float:
+        """The longest time within the span in which that process could not renew a lease."""
+        spans = self.frozen.get(pid, [])
+        return max((min(end, to) - max(begin, since) for since, to in spans), default=0.0)
+
+
+#: A death that nobody of ours caused is known by looking: this much too late at most.
+LATE_LOOK_SECONDS = 1.0
+#: A lease is renewed several times in its length: only what lasts this long can lose one.
+LEAST_FREEZE_SECONDS = 1.5
+
+
+def explain(first: Run, second: Run, knowledge: Knowledge) -> str | None:
+    """Why the same attempt was run again; None if nothing that was broken explains it."""
+    if first.how is Event.CANCELLED:
+        return "handed back"
+    died = knowledge.killed.get(first.pid)
+    if died is not None and first.started <= died <= second.started + LATE_LOOK_SECONDS:
+        return "its process was killed"
+    if knowledge.longest_freeze(first.pid, first.started, second.started) >= LEAST_FREEZE_SECONDS:
+        return "its lease was lost"
+    return None
+
+
+def find_duplicates(runs: Iterable[Run], knowledge: Knowledge) -> list[Duplicate]:
+    """Every pair of successive runs of the same key, number and attempt."""
+    by_attempt: dict[tuple[str, int, int], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.kind not in ("tick", "poison"):
+            by_attempt[run.key, run.number, run.attempt].append(run)
+    found = [
+        Duplicate(first, second, explain(first, second, knowledge))
+        for same in by_attempt.values()
+        for first, second in pairwise(same)
+    ]
+    return _follow_relays(found)
+
+
+def _follow_relays(found: list[Duplicate]) -> list[Duplicate]:
+    """A task that ran twice adds its successor twice: if that had ended, it begins anew."""
+    twice = {each.first.key for each in found}
+    followed: list[Duplicate] = []
+    for each in found:
+        head, _, number = each.first.key.rpartition(".")
+        cause = each.cause
+        if cause is None and each.first.kind == "relay" and f"{head}.{int(number) - 1}" in twice:
+            cause = "its predecessor ran twice"
+        followed.append(Duplicate(each.first, each.second, cause))
+    return followed
+
+
+def check_limits(runs: Iterable[Run], knowledge: Knowledge) -> list[str]:
+    """Never more runs of a customer at once than the limit says, but for stopped processes.
+
+    A stopped process cannot know that its lease has ended; whoever is only cut off from the server
+    can, and has to end its run in time.
+    """
+    changes: dict[int, list[tuple[float, int, Run]]] = defaultdict(list)
+    for run in runs:
+        if run.kind != "limited":
+            continue
+        end = knowledge.end_of(run)
+        if knowledge.longest_freeze(run.pid, run.started, end) >= LEAST_FREEZE_SECONDS:
+            continue
+        changes[run.number] += [(run.started, 1, run), (end, -1, run)]
+    wrong: list[str] = []
+    for customer, marks in changes.items():
+        at_once = 0
+        for at, change, run in sorted(marks, key=lambda mark: (mark[0], mark[1])):
+            at_once += change
+            if at_once > MOST_AT_ONCE and change > 0:
+                wrong.append(
+                    f"{at_once} runs at once for customer {customer} at {at:.3f}, with {run.key}"
+                )
+    return wrong
+
+
+def redelivery_delays(runs: Iterable[Run], killed: Mapping[int, float]) -> list[float]:
+    """For each run that died with its process: the seconds until the same was started again."""
+    by_number: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in runs:
+        by_number[run.key, run.number].append(run)
+    delays: list[float] = []
+    for same in by_number.values():
+        for first, second in pairwise(same):
+            died = killed.get(first.pid)
+            if first.how is None and died is not None and died <= second.started:
+                delays.append(second.started - died)
+    return delays

@@ -1,0 +1,206 @@
+"""A producer: adds tasks of all kinds at a steady pace, and notes each one it was promised.
+
+Run as a program of its own, so that it can be killed. An add that raises is repeated with the same
+key until it is accepted: what the docket promises is that this schedules once.
+"""
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from docket import Agenda, Docket
+from docket.errors import DocketError
+from stress.chaos import kinds
+from stress.chaos.ledger import Event, Ledger
+
+#: How often each kind is added.
+WEIGHTS: dict[str, int] = {
+    "plain": 30,
+    "payload": 3,
+    "retry": 8,
+    "failing": 3,
+    "late": 2,
+    "chain": 4,
+    "relay": 4,
+    "limited": 14,
+    "rated": 4,
+    "cool": 3,
+    "settled": 3,
+    "blocker": 2,
+    "deaf": 1,
+    "depending": 6,
+    "replaced": 4,
+    "cancelled": 5,
+    "scheduled": 8,
+    "batch": 4,
+}
+#: One in so many tasks takes its process along.
+POISON_ONE_IN = 400
+#: Adds under way at once.
+AT_ONCE = 20
+CUSTOMERS = 6
+TOPICS = 4
+
+Add = Callable[[], Awaitable[object]]
+
+
+class Producer:
+    """Adds until it is told to stop.
+
+    Arguments:
+        name: what its keys begin with; never used by another one.
+        rate: adds in a second.
+    """
+
+    def __init__(self, docket: Docket, ledger: Ledger, name: str, rate: float, seed: int) -> None:
+        self._docket, self._ledger = docket, ledger
+        self._name, self._rate = name, rate
+        self._random = random.Random(seed)
+        self._count = 0
+        self.over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the pace for as long as it may; then finish what was begun."""
+        slots = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as adds:
+            while not self.over.is_set():
+                await slots.acquire()
+                task = adds.create_task(self._add_one())
+                task.add_done_callback(lambda _: slots.release())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._random.expovariate(self._rate)):
+                        await self.over.wait()
+
+    async def _add_one(self) -> None:
+        names, weights = list(WEIGHTS), list(WEIGHTS.values())
+        kind = self._random.choices(names, weights)[0]
+        if self._random.randrange(POISON_ONE_IN) == 0:
+            kind = "poison"
+        await getattr(self, f"_{kind}", self._simple)(kind, self._key(kind))
+
+    def _key(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}:{self._name}-{self._count}"
+
+    async def _insist(self, kind: str, key: str, add: Add, number: int = 0) -> None:
+        """Add until it is accepted, under one key."""
+        self._ledger.note(kind, Event.WANTED, key, number)
+        await self._until_done(add)
+        self._ledger.note(kind, Event.ACCEPTED, key, number)
+
+    async def _until_done(self, call: Add) -> None:
+        while True:
+            try:
+                await call()
+            except (DocketError, RedisError, OSError):
+                await asyncio.sleep(self._random.uniform(0.05, 0.5))
+            else:
+                return
+
+    def _adding(self, task: Any, key: str, *arguments: Any, **options: Any) -> Add:
+        return lambda: self._docket.add(task, key=key, **options)(*arguments)
+
+    # The kinds. What has no method of its own takes no argument.
+
+    async def _simple(self, kind: str, key: str) -> None:
+        await self._insist(kind, key, self._adding(getattr(kinds, kind), key))
+
+    async def _plain(self, kind: str, key: str) -> None:
+        seconds = self._random.choice((0.0, 0.01, 0.05, 0.2, 0.5, 2.0))
+        await self._insist(kind, key, self._adding(kinds.plain, key, seconds))
+
+    async def _payload(self, kind: str, key: str) -> None:
+        data = self._random.randbytes(self._random.choice((10, 1_000, 100_000)))
+        await self._insist(kind, key, self._adding(kinds.payload, key, data))
+
+    async def _relay(self, kind: str, key: str) -> None:
+        await self._insist(kind, f"{key}.0", self._adding(kinds.relay, f"{key}.0"))
+
+    async def _limited(self, kind: str, key: str) -> None:
+        customer = self._random.randrange(CUSTOMERS)
+        seconds = self._random.choice((0.01, 0.05, 0.2))
+        await self._insist(kind, key, self._adding(kinds.limited, key, customer, seconds), customer)
+
+    async def _cool(self, kind: str, key: str) -> None:
+        await self._insist(kind, key, self._adding(kinds.cool, key, self._random.randrange(TOPICS)))
+
+    async def _settled(self, kind: str, key: str) -> None:
+        await self._insist(
+            kind, key, self._adding(kinds.settled, key, self._random.randrange(TOPICS))
+        )
+
+    async def _blocker(self, kind: str, key: str) -> None:
+        seconds = self._random.uniform(0.1, 1.0)
+        await self._insist(kind, key, self._adding(kinds.blocker, key, seconds))
+
+    async def _deaf(self, kind: str, key: str) -> None:
+        await self._insist(kind, key, self._adding(kinds.deaf, key, self._random.uniform(0.5, 2.0)))
+
+    async def _scheduled(self, _kind: str, _key: str) -> None:
+        key, due = self._key("plain"), self._in(self._random.uniform(0.0, 8.0))
+        await self._insist("plain", key, self._adding(kinds.plain, key, 0.01, when=due))
+
+    async def _batch(self, _kind: str, _key: str) -> None:
+        keys = [self._key("plain") for _ in range(self._random.randint(2, 20))]
+        for key in keys:
+            self._ledger.note("plain", Event.WANTED, key)
+        agenda = Agenda()
+        for key in keys:
+            agenda.add(kinds.plain, key=key)(0.01)
+        spread = timedelta(seconds=self._random.uniform(0.0, 1.0))
+        await self._until_done(lambda: agenda.scatter(self._docket, over=spread))
+        for key in keys:
+            self._ledger.note("plain", Event.ACCEPTED, key)
+
+    async def _replaced(self, kind: str, key: str) -> None:
+        """Added for later, then replaced: the newer revision has to run."""
+        due = self._in(self._random.uniform(0.3, 2.0))
+        await self._until_done(self._adding(kinds.replaced, key, 0, when=due))
+        await asyncio.sleep(self._random.uniform(0.0, 1.0))
+        soon = self._in(self._random.uniform(0.0, 0.5))
+        await self._insist(
+            kind,
+            key,
+            lambda: self._docket.replace(kinds.replaced, soon, key)(1),
+            number=1,
+        )
+
+    async def _cancelled(self, kind: str, key: str) -> None:
+        """Added, then cancelled at some moment of its life."""
+        due = self._in(self._random.choice((0.0, 0.0, 0.5)))
+        seconds = self._random.uniform(0.0, 1.0)
+        await self._insist(kind, key, self._adding(kinds.cancelled, key, seconds, when=due))
+        await asyncio.sleep(self._random.uniform(0.0, 1.0))
+        self._ledger.note(kind, Event.CANCELS, key)
+        await self._until_done(lambda: self._docket.cancel(key))
+
+    def _in(self, seconds: float) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+async def produce(url: str, name: str, folder: Path, docket: str, rate: float, seed: int) -> None:
+    """Run one producer until SIGTERM."""
+    async with Docket(docket, url) as opened:
+        for task in kinds.tasks:
+            opened.register(task)
+        producer = Producer(opened, Ledger(folder, "adds"), name, rate, seed)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, producer.over.set)
+        await producer.run()
+
+
+def main() -> None:
+    """The words of the command line, in the order of `produce`."""
+    url, name, folder, docket, rate, seed = sys.argv[1:]
+    asyncio.run(produce(url, name, Path(folder), docket, float(rate), int(seed)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What was broken, as it happened: one value a fault, for the judge and for the report."""
+
+from dataclasses import dataclass, field
+
+from stress.chaos.plan import Fault, Kind
+
+
+@dataclass(slots=True)
+class Broken:
+    """A fault that was carried out. Times are monotonic seconds.
+
+    Arguments:
+        pids: the processes that it hit.
+        ended: when it was taken back; None while it lasts.
+        skipped: why it was not carried out; then nothing else counts.
+    """
+
+    fault: Fault
+    began: float
+    pids: list[int] = field(default_factory=list[int])
+    ended: float | None = None
+    skipped: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Of the fault."""
+        return self.fault.kind
+
+    def lasts_in(self, begin: float, end: float) -> float:
+        """How many seconds of the span it lasted."""
+        until = end if self.ended is None else min(end, self.ended)
+        return max(0.0, until - max(begin, self.began))
+
+
+#: Kinds whose processes are dead from then on.
+KILLS = frozenset(
+    {
+        Kind.KILL_WORKER,
+        Kind.KILL_WORKERS,
+        Kind.KILL_NURSERY,
+        Kind.KILL_SUPERVISOR,
+        Kind.KILL_HOST,
+        Kind.KILL_PRODUCER,
+    }
+)
+#: Kinds that stand between a worker and its lease.
+FREEZES = frozenset({Kind.STOP_WORKER, Kind.STOP_HOST})
+PARTITIONS = frozenset({Kind.NET_HALF_OPEN, Kind.NET_REFUSE, Kind.NET_DELAY})
+OUTAGES = frozenset(
+    {
+        Kind.SERVER_RESTART,
+        Kind.SERVER_KILL,
+        Kind.SERVER_LOADING,
+        Kind.SERVER_STOP,
+        Kind.SERVER_PAUSE,
+        Kind.SERVER_MISCONF,
+        Kind.SERVER_READONLY,
+        Kind.SERVER_OOM,
+    }
+)

@@ -1,0 +1,172 @@
+"""One run: start everything, break it by the plan, let it settle, end it, judge."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from docket import Docket
+from stress.chaos import evidence, judge
+from stress.chaos.breaking import Breaker
+from stress.chaos.fleet import DOCKET, Fleet, fleet
+from stress.chaos.ledger import read
+from stress.chaos.plan import Fault, draw_plan
+from stress.chaos.record import KILLS, Broken
+from stress.chaos.watching import EndCollector, StatusSampler
+
+#: From the last fault until everything that was accepted has ended.
+SETTLE_SECONDS = 180.0
+#: Five missed heartbeats of two seconds, and what it takes to see them.
+FORGOTTEN_SECONDS = 15.0
+_LOOK_SECONDS = 0.2
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run is told.
+
+    Arguments:
+        seconds: of faults.
+        rate: adds in a second, of all producers together.
+        faults: instead of those that the seed draws; for a part of a plan.
+    """
+
+    folder: Path
+    seed: int
+    seconds: float
+    hosts: int = 2
+    processes: int = 3
+    rate: float = 40.0
+    faults: tuple[Fault, ...] | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run came to."""
+
+    settings: Settings
+    broken: list[Broken]
+    verdict: judge.Verdict
+    accepted: dict[str, str]
+    samples: int
+    descriptors_gained: int
+    settled_seconds: float
+
+
+async def run(settings: Settings, tell: Tell) -> Outcome:
+    """Run it; everything that was started is gone when it returns."""
+    plan = settings.faults
+    if plan is None:
+        plan = tuple(draw_plan(settings.seed, settings.seconds, settings.hosts))
+    async with fleet(
+        settings.folder,
+        hosts=settings.hosts,
+        processes=settings.processes,
+        rate=settings.rate,
+        seed=settings.seed,
+    ) as under_test:
+        await under_test.start()
+        tell(f"{settings.hosts} hosts are ready; {len(plan)} faults follow")
+        async with Docket(DOCKET, under_test.server.url) as docket:
+            return await _watched(settings, plan, under_test, docket, tell)
+
+
+async def _watched(
+    settings: Settings, plan: tuple[Fault, ...], under_test: Fleet, docket: Docket, tell: Tell
+) -> Outcome:
+    breaker, sampler = Breaker(under_test), StatusSampler(under_test)
+    ends = EndCollector(under_test, docket)
+    async with _in_background(ends.watch, sampler.watch, under_test.census.watch):
+        await _break_all(plan, breaker, tell)
+        await under_test.stop_producers()
+        seconds = await _settle(ends, tell)
+        await under_test.drain()
+        under_test.census.look()
+    left = under_test.census.end_all()
+    verdict = await _judge(under_test, breaker, ends)
+    verdict.violations += sampler.violations + under_test.violations
+    verdict.violations += [f"process {pid} outlived its host" for pid in left]
+    return Outcome(
+        settings,
+        breaker.broken,
+        verdict,
+        ends.accepted,
+        sampler.samples,
+        sampler.most_descriptors_gained,
+        seconds,
+    )
+
+
+async def _break_all(plan: tuple[Fault, ...], breaker: Breaker, tell: Tell) -> None:
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as faults:
+        for fault in plan:
+            await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
+            tell(f"{fault.at:7.1f} s  host {fault.host}  {fault.kind.value}")
+            faults.create_task(breaker.break_one(fault))
+
+
+async def _settle(ends: EndCollector, tell: Tell) -> float:
+    """Wait until everything has ended, or for as long as may be; how long that took."""
+    began = time.monotonic()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_SECONDS):
+            # What a host that is gone had registered is found by its missed heartbeats.
+            await asyncio.sleep(FORGOTTEN_SECONDS)
+            # One whole look after the producers' last line, before it counts.
+            await ends.look()
+            while True:
+                if not ends.left:
+                    break
+                await asyncio.sleep(_LOOK_SECONDS)
+    seconds = time.monotonic() - began
+    tell(f"{len(ends.accepted)} accepted, {len(ends.left)} not ended after {seconds:.1f} s")
+    return seconds
+
+
+async def _judge(under_test: Fleet, breaker: Breaker, ends: EndCollector) -> judge.Verdict:
+    folder = under_test.folder
+    known = evidence.knowledge(
+        [host.log for host in under_test.hosts],
+        under_test.census,
+        breaker.broken,
+        {host.number: host.pids for host in under_test.hosts},
+    )
+    runs = judge.runs_of(read(folder, "runs"))
+    verdict = judge.Verdict(runs=len(runs))
+    struck = {pid for each in breaker.broken if each.kind in KILLS for pid in each.pids}
+    hit = Counter(each.key for each in runs if each.how is None and each.pid in struck)
+    verdict.violations += judge.check_ends(ends.accepted, ends.ends, runs, hit)
+    verdict.violations += judge.check_replaced(read(folder, "adds"), runs)
+    verdict.violations += judge.check_limits(runs, known)
+    verdict.duplicates = judge.find_duplicates(runs, known)
+    verdict.violations += [
+        f"{each.first.key} ran twice without a cause: from {each.first.started:.3f} to"
+        f" {each.first.ended} in {each.first.pid}, from {each.second.started:.3f}"
+        f" in {each.second.pid}"
+        for each in verdict.duplicates
+        if each.cause is None
+    ]
+    verdict.redelivery_seconds = judge.redelivery_delays(runs, known.killed)
+    async with under_test.server.client() as client:
+        verdict.violations += await evidence.leftovers(client, DOCKET)
+    return verdict
+
+
+@contextlib.asynccontextmanager
+async def _in_background(*watches: Callable[[], object]) -> AsyncGenerator[None]:
+    tasks = [asyncio.ensure_future(watch()) for watch in watches]  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        for each in done:
+            if isinstance(each, Exception):
+                raise each

@@ -1,0 +1,130 @@
+"""Watches a run: how every accepted task ended, and that no counter goes backwards."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from itertools import islice
+
+import psutil
+from redis.exceptions import RedisError
+
+from docket import Docket, Execution
+from docket.errors import DocketError
+from stress.chaos.fleet import Fleet
+from stress.chaos.ledger import Event, Tail
+
+LOOK_SECONDS = 0.5
+#: Keys asked for at once.
+BATCH = 200
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a key ended. `at`: when that was seen."""
+
+    key: str
+    state: str
+    error: str
+    at: float
+
+
+class EndCollector:
+    """Asks the docket for every key that was accepted, until it has ended; past all proxies."""
+
+    def __init__(self, fleet: Fleet, docket: Docket) -> None:
+        self._docket, self._census = docket, fleet.census
+        self._adds, self._runs = Tail(fleet.folder, "adds"), Tail(fleet.folder, "runs")
+        self._open: dict[str, None] = {}
+        self.accepted: dict[str, str] = {}
+        self.ends: dict[str, End] = {}
+
+    @property
+    def left(self) -> list[str]:
+        """Keys that were accepted and have not ended."""
+        return list(self._open)
+
+    async def watch(self) -> None:
+        """Look for as long as nobody cancels it."""
+        while True:
+            with contextlib.suppress(DocketError, RedisError, OSError):
+                await self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """One look at every open key."""
+        for line in self._adds.read():
+            if line.event is Event.ACCEPTED:
+                self._accept(line.key, line.kind)
+        for line in self._runs.read():
+            self._census.add([line.pid])
+            # What a task adds is accepted too once it runs; the automatic one never ends.
+            if line.kind != "tick":
+                self._accept(line.key, line.kind)
+        keys = iter(list(self._open))
+        while batch := list(islice(keys, BATCH)):
+            found = await asyncio.gather(*(self._docket.get_execution(key) for key in batch))
+            for key, execution in zip(batch, found, strict=True):
+                await self._seen(key, execution)
+
+    def _accept(self, key: str, kind: str) -> None:
+        if key not in self.accepted:
+            self.accepted[key] = kind
+            self._open[key] = None
+
+    async def _seen(self, key: str, execution: Execution | None) -> None:
+        if execution is None:
+            self._ended(key, "lost", "")
+        elif execution.state.value in ENDED:
+            self._ended(key, execution.state.value, str(execution.error or ""))
+
+    def _ended(self, key: str, state: str, error: str) -> None:
+        self.ends[key] = End(key, state, error, time.monotonic())
+        del self._open[key]
+
+
+class StatusSampler:
+    """Samples /status of every host: counters only rise, descriptors do not."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._totals: dict[int, dict[str, int]] = {}
+        self._descriptors: dict[int, int] = {}
+        self.samples = 0
+        self.most_descriptors_gained = 0
+        self.violations: list[str] = []
+
+    async def watch(self) -> None:
+        """Look for as long as nobody cancels it."""
+        while True:
+            await asyncio.gather(*(self._look(number) for number in range(len(self._fleet.hosts))))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self, number: int) -> None:
+        host = self._fleet.hosts[number]
+        status = await host.status()
+        if status is None:
+            return
+        self.samples += 1
+        host.family()
+        pid, totals = status["supervisor"]["pid"], status["totals"]
+        for name, before in self._totals.get(pid, {}).items():
+            if totals[name] < before:
+                self.violations.append(
+                    f"{name} of host {number} went back from {before} to {totals[name]}"
+                )
+        self._totals[pid] = totals
+        is_calm = status["supervisor"]["state"] == "running" and all(
+            row["state"] == "ready" for row in status["workers"]
+        )
+        if is_calm:
+            self._count_descriptors(pid, len(status["workers"]))
+
+    def _count_descriptors(self, pid: int, workers: int) -> None:
+        """Five a worker are its own: channel, pidfd, two pipes, and what comes and goes."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            beyond = psutil.Process(pid).num_fds() - 5 * workers
+            first = self._descriptors.setdefault(pid, beyond)
+            self.most_descriptors_gained = max(self.most_descriptors_gained, beyond - first)

@@ -1,0 +1,279 @@
+"""The judge of chaos: what it calls broken, and what it takes for explained; without any chaos."""
+
+import asyncio
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stress.chaos import judge
+from stress.chaos.breaking import load_delay
+from stress.chaos.judge import Knowledge, Run
+from stress.chaos.kinds import LINKS, MOST_AT_ONCE
+from stress.chaos.ledger import Event, Ledger, Line, Tail, parse, read
+from stress.chaos.network import network
+from stress.chaos.plan import LASTS, QUIET_SECONDS, WEIGHTS, Fault, Kind, draw_plan
+from stress.chaos.record import Broken
+from stress.chaos.watching import End
+
+NOBODY = Knowledge({}, {}, {})
+
+
+def run(key: str, started: float, ended: float | None = None, **rest: object) -> Run:
+    """A run of a plain task, unless told otherwise."""
+    values: dict[str, object] = {"kind": "plain", "number": 0, "attempt": 1, "pid": 1}
+    how = Event.FINISHED if ended is not None else None
+    return Run(**{**values, "how": how, **rest}, key=key, started=started, ended=ended)  # type: ignore[arg-type]
+
+
+def end(key: str, state: str = "completed", error: str = "") -> End:
+    return End(key, state, error, 9.0)
+
+
+# The plan.
+
+
+def test_a_seed_draws_the_same_plan_again_and_another_seed_another() -> None:
+    assert draw_plan(7, 60, 2) == draw_plan(7, 60, 2)
+    assert draw_plan(7, 60, 2) != draw_plan(8, 60, 2)
+
+
+def test_a_minute_has_every_kind_of_fault_at_least_once() -> None:
+    plan = draw_plan(1, 90, 2)
+    assert {fault.kind for fault in plan} == set(Kind) == set(WEIGHTS)
+    assert plan[0].at >= QUIET_SECONDS
+    assert [fault.at for fault in plan] == sorted(fault.at for fault in plan)
+    assert {fault.host for fault in plan} == {0, 1}
+    assert all((fault.lasts > 0) == (fault.kind in LASTS) for fault in plan)
+
+
+# The ledger.
+
+
+def test_lines_are_read_as_they_were_written(tmp_path: Path) -> None:
+    ledger, tail = Ledger(tmp_path, "runs"), Tail(tmp_path, "runs")
+    ledger.note("plain", Event.STARTED, "plain:a-1")
+    (first,) = tail.read()
+    ledger.note("chain", Event.FINISHED, "chain:a-2", 3, 2)
+    (second,) = tail.read()
+    assert [first, second] == list(read(tmp_path, "runs"))
+    assert (second.kind, second.number, second.attempt, second.pid) == ("chain", 3, 2, os.getpid())
+    assert parse(second.text()) == second
+    assert list(read(tmp_path, "adds")) == list(tail.read()) == []
+
+
+def test_half_a_line_is_read_when_the_rest_is_there(tmp_path: Path) -> None:
+    line = Line(1.0, "plain", Event.STARTED, "k", 0, 1, 1)
+    path, tail = tmp_path / "runs-1", Tail(tmp_path, "runs")
+    path.write_text(line.text()[:10])
+    assert list(tail.read()) == []
+    path.write_text(line.text())
+    assert list(tail.read()) == [line]
+
+
+def test_a_run_ends_with_the_end_that_its_own_process_noted() -> None:
+    lines = [
+        Line(1.0, "plain", Event.STARTED, "k", 0, 1, 10),
+        Line(2.0, "plain", Event.STARTED, "k", 0, 1, 11),
+        Line(3.0, "plain", Event.FINISHED, "k", 0, 1, 11),
+    ]
+    first, second = judge.runs_of(lines)
+    assert (first.pid, first.ended, first.how) == (10, None, None)
+    assert (second.pid, second.ended, second.how) == (11, 3.0, Event.FINISHED)
+
+
+# Ends.
+
+
+def broken_ends(kind: str, *ends: End, runs: tuple[Run, ...] = (), hit: int = 0) -> list[str]:
+    key = f"{kind}:a"
+    by_key = {each.key: each for each in ends}
+    return judge.check_ends({key: kind}, by_key, runs, Counter({key: hit}))
+
+
+def test_accepted_and_finished_is_kept() -> None:
+    assert broken_ends("plain", end("plain:a"), runs=(run("plain:a", 1, 2),)) == []
+
+
+def test_accepted_and_never_ended_is_broken() -> None:
+    assert broken_ends("plain") == ["plain:a was accepted and never ended"]
+
+
+def test_completed_without_a_run_that_finished_is_broken() -> None:
+    (wrong,) = broken_ends("plain", end("plain:a"), runs=(run("plain:a", 1),))
+    assert wrong == "plain:a ended as completed, but finished only set()"
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "kept"),
+    [
+        ("plain", "failed", False),
+        ("plain", "lost", False),
+        ("failing", "failed", True),
+        ("failing", "completed", False),
+        ("cool", "cancelled", True),
+        ("cancelled", "cancelled", True),
+        ("cancelled", "failed", False),
+        ("limited", "cancelled", False),
+    ],
+)
+def test_each_kind_ends_as_it_has_to(kind: str, state: str, kept: bool) -> None:
+    assert (broken_ends(kind, end(f"{kind}:a", state)) == []) is kept
+
+
+def test_an_innocent_that_is_taken_for_poison_is_broken_unless_the_plan_killed_it_itself() -> None:
+    poisoned = end("plain:a", "failed", "PoisonTask: 3 worker processes died")
+    assert len(broken_ends("plain", poisoned, hit=1)) == 1
+    assert broken_ends("plain", poisoned, hit=2) == []
+
+
+def test_a_chain_needs_every_link() -> None:
+    links = [run("chain:a", n, n + 0.5, kind="chain", number=n) for n in range(LINKS)]
+    assert broken_ends("chain", end("chain:a"), runs=tuple(links)) == []
+    assert len(broken_ends("chain", end("chain:a"), runs=tuple(links[1:]))) == 1
+
+
+def test_a_relay_that_stops_is_broken() -> None:
+    accepted = {f"relay:a.{n}": "relay" for n in range(LINKS - 1)}
+    ends = {key: end(key) for key in accepted}
+    runs = [run(key, 1, 2, kind="relay") for key in accepted]
+    assert judge.check_ends(accepted, ends, runs, Counter()) == [
+        f"relay:a stopped after {list(range(LINKS - 1))}"
+    ]
+
+
+def test_an_old_revision_may_run_last_only_if_the_new_one_was_never_promised() -> None:
+    runs = [run("replaced:a", 1, 2, number=1), run("replaced:a", 3, 4, number=0)]
+    accepted = Line(0.5, "replaced", Event.ACCEPTED, "replaced:a", 1, 1, 1)
+    assert judge.check_replaced([], runs) == []
+    assert judge.check_replaced([accepted], runs) == ["replaced:a ran its old revision last"]
+    assert judge.check_replaced([accepted], runs[:1]) == []
+
+
+# Duplicates.
+
+
+def cause_of(first: Run, second: Run, knowledge: Knowledge = NOBODY) -> str | None:
+    (duplicate,) = judge.find_duplicates([first, second], knowledge)
+    return duplicate.cause
+
+
+def test_a_second_run_without_a_cause_has_none() -> None:
+    assert cause_of(run("k", 1, 2), run("k", 3, 4)) is None
+
+
+def test_another_attempt_or_another_link_is_no_duplicate() -> None:
+    runs = [run("k", 1, 2), run("k", 3, 4, attempt=2), run("k", 5, 6, number=1)]
+    assert judge.find_duplicates(runs, NOBODY) == []
+
+
+def test_a_cancelled_run_was_handed_back() -> None:
+    assert cause_of(run("k", 1, 2, how=Event.CANCELLED), run("k", 3, 4)) == "handed back"
+
+
+def test_a_death_explains_what_began_before_it_and_came_back_after_it() -> None:
+    killed = Knowledge({1: 2.5}, {}, {})
+    assert cause_of(run("k", 1, 2), run("k", 3, 4), killed) == "its process was killed"
+    assert cause_of(run("k", 2.6, 2.7), run("k", 3, 4), killed) is None
+    assert cause_of(run("k", 0.1, 0.2), run("k", 1, 1.2), killed) is None
+
+
+def test_a_long_freeze_explains_a_lost_lease_and_a_short_one_does_not() -> None:
+    first, second = run("k", 1, None), run("k", 8, 9, pid=2)
+    assert cause_of(first, second, Knowledge({}, {}, {1: [(2.0, 6.0)]})) == "its lease was lost"
+    assert cause_of(first, second, Knowledge({}, {}, {1: [(2.0, 3.0)]})) is None
+    assert cause_of(first, second, Knowledge({}, {}, {2: [(2.0, 6.0)]})) is None
+
+
+def test_a_relay_that_ran_twice_runs_its_successors_twice() -> None:
+    killed = Knowledge({1: 1.5}, {}, {})
+    first = [run("relay:a.0", 1, 1.2, kind="relay"), run("relay:a.0", 2, 2.2, kind="relay", pid=2)]
+    then = [run("relay:a.1", 1.4, 1.45, kind="relay", pid=3)]
+    then += [run("relay:a.1", 2.4, 2.5, kind="relay", pid=3)]
+    causes = [each.cause for each in judge.find_duplicates([*first, *then], killed)]
+    assert causes == ["its process was killed", "its predecessor ran twice"]
+    assert judge.find_duplicates(then, killed)[0].cause is None
+
+
+# Limits.
+
+
+def limited(started: float, ended: float | None, pid: int = 1) -> Run:
+    return run(f"limited:{started}", started, ended, kind="limited", number=5, pid=pid)
+
+
+def test_as_many_at_once_as_the_limit_says_are_kept_and_one_more_is_broken() -> None:
+    at_most = [limited(n / 10, 5.0) for n in range(MOST_AT_ONCE)]
+    assert judge.check_limits(at_most, NOBODY) == []
+    (wrong,) = judge.check_limits([*at_most, limited(4.0, 6.0)], NOBODY)
+    assert wrong.startswith(f"{MOST_AT_ONCE + 1} runs at once for customer 5 at 4.000")
+    assert judge.check_limits([*at_most, limited(5.0, 6.0)], NOBODY) == []
+
+
+def test_a_dead_process_holds_its_slot_until_it_is_gone() -> None:
+    at_most = [limited(n / 10, None, pid=n) for n in range(MOST_AT_ONCE)]
+    gone = dict.fromkeys(range(MOST_AT_ONCE), 2.0)
+    assert judge.check_limits([*at_most, limited(3.0, 4.0, 9)], Knowledge({}, gone, {})) == []
+    assert len(judge.check_limits([*at_most, limited(1.0, 4.0, 9)], Knowledge({}, gone, {}))) == 1
+
+
+def test_a_stopped_process_cannot_know_that_its_lease_has_ended() -> None:
+    runs = [*(limited(n / 10, 9.0, pid=1) for n in range(MOST_AT_ONCE)), limited(7.0, 8.0, 2)]
+    assert judge.check_limits(runs, Knowledge({}, {}, {1: [(1.0, 6.5)]})) == []
+
+
+def test_the_delay_of_a_redelivery_is_from_the_death_to_the_next_start() -> None:
+    runs = [run("k", 1, None), run("k", 4, 5, pid=2), run("j", 1, 2)]
+    assert judge.redelivery_delays(runs, {1: 3.5}) == [0.5]
+
+
+# Faults.
+
+
+def test_a_fault_lasts_in_a_span_only_as_far_as_both_do() -> None:
+    broken = Broken(Fault(1.0, Kind.STOP_WORKER, 0, 2.0, 0.5), began=10.0)
+    assert broken.lasts_in(0.0, 12.0) == 2.0
+    broken.ended = 11.0
+    assert broken.lasts_in(0.0, 12.0) == 1.0
+    assert broken.lasts_in(11.5, 12.0) == 0.0
+
+
+def test_a_load_is_slowed_by_long_pauses_or_by_rare_ones() -> None:
+    assert load_delay(2.0, 150 * 1000) == 2000
+    assert load_delay(2.0, 0) == 2_000_000
+    assert load_delay(1.0, 150 * 1_000_000) == -70
+
+
+@pytest.mark.anyio
+async def test_a_network_delays_cuts_refuses_and_goes_silent() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with server, network(server.sockets[0].getsockname()[1]) as between:
+        port = int(between.url.rpartition(":")[2].partition("/")[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"a")
+        assert await reader.read(1) == b"a"
+        between.hold()
+        writer.write(b"b")
+        silent = asyncio.create_task(reader.read(1))
+        assert (await asyncio.wait({silent}, timeout=0.05))[1] == {silent}
+        between.flow()
+        assert await silent == b"b"
+        between.delay_seconds = 0.05
+        began = asyncio.get_running_loop().time()
+        writer.write(b"c")
+        assert await reader.read(1) == b"c"
+        assert asyncio.get_running_loop().time() - began >= 0.1
+        await between.refuse()
+        assert await reader.read(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        await between.open()
+        _, again = await asyncio.open_connection("127.0.0.1", port)
+        again.close()
+        writer.close()
