@@ -3,6 +3,7 @@
 from supervisor import sizes
 from supervisor.children import Incarnation
 from supervisor.ground import Ground, describe, log
+from supervisor.plurals import counted
 from supervisor.replacement import Replacement, Why
 
 
@@ -51,7 +52,7 @@ class Recycling:
             return None
         started = beat.counters.started
         if config.max_tasks is not None and started >= self._bound(config.max_tasks, worker):
-            return f"it has started {started} tasks"
+            return f"it has started {counted(started, 'task')}"
         if config.max_rss is None or worker.exempt_from_rss:
             return None
         if worker.rss_bytes > self._bound(config.max_rss, worker):

@@ -4,6 +4,7 @@ from supervisor.config import MOST_PROCESSES
 from supervisor.ground import Ground, log
 from supervisor.observer import Scaled
 from supervisor.orders import Done, Outcome, Refused
+from supervisor.plurals import counted
 from supervisor.succession import Succession
 
 
@@ -22,7 +23,7 @@ class Scaling:
         if not 1 <= processes <= MOST_PROCESSES:
             return Refused(f"a pool has 1 to {MOST_PROCESSES} processes, not {processes}")
         if processes == before:
-            return Done(f"the pool has {before} processes already")
+            return Done(f"the pool has {counted(before, 'process', 'processes')} already")
         given_up = [slot for slot in ground.registry.slots() if slot.number > processes]
         inside = ground.registry.set_target(processes)
         for slot in given_up:
@@ -31,7 +32,7 @@ class Scaling:
             self._succession.retire(worker, now)
         if ground.config.max_restarts is None:
             ground.window.allow(ground.config.restarts_for(processes))
-        text = f"scaled from {before} to {processes} processes"
+        text = f"scaled from {before} to {counted(processes, 'process', 'processes')}"
         log.info("%s", text)
         ground.observe(Scaled(processes, now))
         return Done(text)
