@@ -289,10 +289,12 @@ class Lifecycle(RuleBasedStateMachine):
     def report_progress(self, which: int, operation: str, value: int) -> None:
         self.pair.report(self.runs[which % len(self.runs)][1], operation, value)
 
-    @rule(worker=WORKERS)
-    def answer_the_bell(self, worker: int) -> None:
-        if self._name(worker) in self.pair.idle:
-            self.pair.answer_the_bell(self._name(worker))
+    @rule(worker=WORKERS, want=st.integers(0, 3))
+    def answer_the_bell(self, worker: int, want: int) -> None:
+        """One that is idle takes the token; it may die before it looks."""
+        name = self._name(worker)
+        if self.pair.answer_the_bell(name) and want:
+            self._exchange(name, want)
 
     @rule(
         worker=WORKERS,

@@ -316,11 +316,13 @@ class Pair:
             assert reply[:3] == (expected.current, expected.total, expected.message)
         self.check()
 
-    def answer_the_bell(self, consumer: str) -> None:
-        """An idle worker takes the token, if there is one, and is to look now."""
-        if self.client.lpop(self.keys.bell) is not None:
-            self.idle.discard(consumer)
-            self.looking.add(consumer)
+    def answer_the_bell(self, consumer: str) -> bool:
+        """One that is idle takes the token, if there is one, and is to look now; whether it is."""
+        if consumer not in self.idle or self.client.lpop(self.keys.bell) is None:
+            return False
+        self.idle.discard(consumer)
+        self.looking.add(consumer)
+        return True
 
     # By hand ------------------------------------------------------------------------------------
 
