@@ -110,18 +110,18 @@ async def test_a_long_drain_asks_for_its_time_and_tells_what_is_left(tmp_path: P
 
 
 def test_signs_of_life_come_at_half_of_the_time(tmp_path: Path) -> None:
-    with served(tmp_path, watchdog_seconds=2) as (program, manager):
+    with served(tmp_path, watchdog_seconds=3) as (program, manager):
         count = manager.count
-        program.until(lambda: len(signs_of_life(manager.since(count))) >= 7, "too few")
+        program.until(lambda: len(signs_of_life(manager.since(count))) >= 6, "too few")
         beats = signs_of_life(manager.since(count))
         gaps = [after - before for before, after in itertools.pairwise(beats)]
-        assert max(gaps) < 2
-        assert 0.9 < statistics.median(gaps) < 1.3
+        assert max(gaps) < 3
+        assert 1.4 < statistics.median(gaps) < 2.2
         assert program.end() == 0
 
 
 def test_a_server_that_answers_nobody_takes_no_life_away(tmp_path: Path) -> None:
-    with served(tmp_path, watchdog_seconds=2) as (program, manager):
+    with served(tmp_path, watchdog_seconds=3) as (program, manager):
         with redis.Redis(unix_socket_path=program.url.removeprefix("unix://")) as client:
             server = int(client.info("server")["process_id"])
         count = manager.count
@@ -132,7 +132,7 @@ def test_a_server_that_answers_nobody_takes_no_life_away(tmp_path: Path) -> None
             program.until(lambda: len(signs_of_life(manager.since(away))) >= 4, "withheld")
             beats = signs_of_life(manager.since(count))
             gaps = [after - before for before, after in itertools.pairwise(beats)]
-            assert max(gaps) < 2
+            assert max(gaps) < 3
         finally:
             os.kill(server, signal.SIGCONT)
         manager.wait_for_status("^2 of 2 workers ready$", away)
