@@ -124,8 +124,8 @@ def test_each_kind_ends_as_it_has_to(kind: str, state: str, kept: bool) -> None:
 
 def test_an_innocent_that_is_taken_for_poison_is_broken_unless_the_plan_killed_it_itself() -> None:
     poisoned = end("plain:a", "failed", "PoisonTask: 3 worker processes died")
-    assert len(broken_ends("plain", poisoned, hit=1)) == 1
-    assert broken_ends("plain", poisoned, hit=2) == []
+    assert len(broken_ends("plain", poisoned, hit=0)) == 1
+    assert broken_ends("plain", poisoned, hit=1) == []
 
 
 def test_a_chain_needs_every_link() -> None:

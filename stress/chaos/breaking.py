@@ -87,20 +87,20 @@ class Breaker:
         workers = await host.workers()
         if workers:
             chosen = workers[int(broken.fault.draw * len(workers))]
-            broken.pids = send([chosen], signal.SIGKILL)
+            broken.strike([chosen], signal.SIGKILL)
 
     async def _kill_workers(self, broken: Broken, host: Host) -> None:
-        broken.pids = send(await host.workers(), signal.SIGKILL)
+        broken.strike(await host.workers(), signal.SIGKILL)
 
     async def _kill_nursery(self, broken: Broken, host: Host) -> None:
         workers = set(await host.workers())
         others = [pid for pid in host.family() if pid != host.pid and pid not in workers]
-        broken.pids = send(others[:1], signal.SIGKILL)
+        broken.strike(others[:1], signal.SIGKILL)
 
     async def _kill_supervisor(self, broken: Broken, host: Host) -> None:
         async with _exclusively(host):
             host.family()
-            broken.pids = send([host.pid], signal.SIGKILL)
+            broken.strike([host.pid], signal.SIGKILL)
             await host.ended()
             host.start()
             await self._fleet.ready(host)
@@ -108,8 +108,8 @@ class Breaker:
     async def _kill_host(self, broken: Broken, host: Host) -> None:
         async with _exclusively(host):
             # Twice: what was forked between the look and the kill is seen by the second look.
-            broken.pids = send(host.family(), signal.SIGKILL)
-            broken.pids += send(host.leftovers(), signal.SIGKILL)
+            broken.strike(host.family(), signal.SIGKILL)
+            broken.strike(host.leftovers(), signal.SIGKILL)
             await host.ended()
             host.start()
             await self._fleet.ready(host)
@@ -121,13 +121,13 @@ class Breaker:
         workers = await host.workers()
         if workers:
             chosen = workers[int(broken.fault.draw * len(workers))]
-            broken.pids = send([chosen], signal.SIGSTOP)
+            broken.strike([chosen], signal.SIGSTOP)
             await asyncio.sleep(broken.fault.lasts)
             send(broken.pids, signal.SIGCONT)
 
     async def _stop_host(self, broken: Broken, host: Host) -> None:
         async with _exclusively(host):
-            broken.pids = send(host.family(), signal.SIGSTOP)
+            broken.strike(host.family(), signal.SIGSTOP)
             await asyncio.sleep(broken.fault.lasts)
             send(broken.pids, signal.SIGCONT)
 

@@ -42,7 +42,8 @@ def knowledge(
         if each.skipped is not None or each.ended is None:
             continue
         if each.kind in KILLS:
-            killed.update({pid: each.began for pid in each.pids if pid not in killed})
+            died = each.began if each.struck is None else each.struck
+            killed.update({pid: died for pid in each.pids if pid not in killed})
         elif each.kind in FREEZES:
             for pid in each.pids:
                 frozen[pid].append((each.began, each.ended))

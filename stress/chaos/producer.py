@@ -43,7 +43,7 @@ WEIGHTS: dict[str, int] = {
     "batch": 4,
 }
 #: One in so many tasks takes its process along.
-POISON_ONE_IN = 400
+POISON_ONE_IN = 1500
 #: Adds under way at once.
 AT_ONCE = 20
 CUSTOMERS = 6

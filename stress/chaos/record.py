@@ -1,8 +1,10 @@
 """What was broken, as it happened: one value a fault, for the judge and for the report."""
 
+import time
 from dataclasses import dataclass, field
 
 from stress.chaos.plan import Fault, Kind
+from stress.chaos.processes import send
 
 
 @dataclass(slots=True)
@@ -11,6 +13,7 @@ class Broken:
 
     Arguments:
         pids: the processes that it hit.
+        struck: when its processes had got their signal; to find them takes its time.
         ended: when it was taken back; None while it lasts.
         skipped: why it was not carried out; then nothing else counts.
     """
@@ -18,6 +21,7 @@ class Broken:
     fault: Fault
     began: float
     pids: list[int] = field(default_factory=list[int])
+    struck: float | None = None
     ended: float | None = None
     skipped: str | None = None
 
@@ -25,6 +29,11 @@ class Broken:
     def kind(self) -> Kind:
         """Of the fault."""
         return self.fault.kind
+
+    def strike(self, pids: list[int], number: int) -> None:
+        """Send them a signal, and note whom it reached and when."""
+        self.pids += send(pids, number)
+        self.struck = time.monotonic()
 
     def lasts_in(self, begin: float, end: float) -> float:
         """How many seconds of the span it lasted."""

@@ -140,7 +140,7 @@ async def _judge(under_test: Fleet, breaker: Breaker, ends: EndCollector) -> jud
     runs = judge.runs_of(read(folder, "runs"))
     verdict = judge.Verdict(runs=len(runs))
     struck = {pid for each in breaker.broken if each.kind in KILLS for pid in each.pids}
-    hit = Counter(each.key for each in runs if each.how is None and each.pid in struck)
+    hit = Counter(each.key for each in runs if each.pid in struck)
     verdict.violations += judge.check_ends(ends.accepted, ends.ends, runs, hit)
     verdict.violations += judge.check_replaced(read(folder, "adds"), runs)
     verdict.violations += judge.check_limits(runs, known)
