@@ -19,7 +19,7 @@ ENDS: dict[str, frozenset[str]] = {
     "cancelled": frozenset({"completed", "cancelled"}),
 }
 COMPLETES = frozenset({"completed"})
-#: An innocent task that is taken for poison was hit by so many kills of the plan's itself, at least:
+#: An innocent that is taken for poison was hit by so many kills of the plan itself, at least:
 #: beside one poison task it dies once, and from then on it runs beside no other suspect.
 STRUCK_OFTEN = 1
 #: Kinds that may end without a finished run although they completed in no sense.
