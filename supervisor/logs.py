@@ -99,11 +99,14 @@ class Logs:
             if name.partition(".")[0] in _OURS:
                 logging.getLogger(name).disabled = False
 
-    def stop(self) -> None:
-        """Write what waits, and give back what `start` took. Twice is fine."""
+    def stop(self, timeout_seconds: float = FLUSH_SECONDS) -> None:
+        """Write what waits, for so long at most, and give back what `start` took.
+
+        Twice is fine.
+        """
         if self._printed is not None:
             self._printed.stop()
-        self._outlet.stop()
+        self._outlet.stop(timeout_seconds)
         if self._before is None:
             return
         root = logging.getLogger()

@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 import select
+import signal
 import threading
 import time
 import weakref
@@ -46,10 +47,39 @@ def write(fd: int, data: bytes, patience_seconds: float | None = None) -> bool:
     """
     deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
     with _locked(fd, deadline) as free:
-        return free and _write_all(fd, memoryview(data), deadline)
+        if not free:
+            return False
+        if _is_cut_off(fd):
+            data = b"\n" + data
+        _mark(fd, _CUT_OFF)
+        left = _write_all(fd, memoryview(data), deadline)
+        if left in (0, len(data)):
+            _mark(fd, _WHOLE)
+        return left == 0
 
 
-def _write_all(fd: int, data: memoryview, deadline: float | None) -> bool:
+#: A process that is killed in the middle of a long line leaves a piece of it, and the next line
+#: would be glued to that. So whoever writes marks the descriptor, and the next one under the lock
+#: sees a mark that was never taken off. The mark is the signal for O_ASYNC, which nobody uses on
+#: stderr: it belongs to the open file, which all our processes share, and outlives each of them.
+_CUT_OFF, _WHOLE = int(signal.SIGIO), 0
+
+
+def _is_cut_off(fd: int) -> bool:
+    try:
+        return hasattr(fcntl, "F_GETSIG") and fcntl.fcntl(fd, fcntl.F_GETSIG) == _CUT_OFF
+    except (OSError, ValueError):
+        return False
+
+
+def _mark(fd: int, mark: int) -> None:
+    if hasattr(fcntl, "F_SETSIG"):
+        with contextlib.suppress(OSError, ValueError):
+            fcntl.fcntl(fd, fcntl.F_SETSIG, mark)
+
+
+def _write_all(fd: int, data: memoryview, deadline: float | None) -> int:
+    """How many bytes could not be written."""
     # What poll has said to have room for takes this much without blocking.
     most = len(data) if deadline is None else select.PIPE_BUF
     poller = select.poll()
@@ -57,13 +87,13 @@ def _write_all(fd: int, data: memoryview, deadline: float | None) -> bool:
         try:
             poller.register(fd, select.POLLOUT)
             if not poller.poll(_milliseconds_until(deadline)):
-                return False
+                break
             data = data[os.write(fd, data[:most]) :]
         except BlockingIOError:
             continue  # stderr was given to us non-blocking, and another process was faster
         except (OSError, ValueError):
-            return False  # closed, or the reader is gone
-    return True
+            break  # closed, or the reader is gone
+    return len(data)
 
 
 def _milliseconds_until(deadline: float | None) -> float | None:

@@ -32,6 +32,10 @@ from supervisor.orphan_watch import END_SECONDS, OrphanWatch
 DRAINED: Final = 0
 FAULTY: Final = 1
 
+#: How long a worker that has drained waits for its last lines to be read: many end at once, and
+#: share one stderr. Less than the time that a process has to end.
+LAST_LINES_SECONDS: Final = 4.0
+
 log = logging.getLogger("docket.supervisor.worker")
 
 
@@ -64,7 +68,7 @@ def main(berth: Berth) -> int:
         logging_to_stderr.stop()
         newborn.flush()
         os._exit(FAULTY)
-    logging_to_stderr.stop()
+    logging_to_stderr.stop(LAST_LINES_SECONDS)
     return status
 
 

@@ -144,6 +144,10 @@ async def test_fifty_workers_that_log_long_lines_at_once_tear_and_lose_none(
                 )
             pids = {await each.get_result() for each in chats}
         assert len(pids) == workers
+        program.until(
+            lambda: sum('"chatty"' in line[:100] for line in program.lines) == workers * lines,
+            "not every line was read",
+        )
         code, metrics = program.get("/metrics")
         assert code == 200
         assert Scrape(metrics).value(DROPPED, {}) == 0

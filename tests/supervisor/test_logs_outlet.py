@@ -132,6 +132,39 @@ def test_a_descriptor_that_is_closed_during_the_write_raises_nothing(
     assert os.read(pipe.read, 100) == b"the last line\n"
 
 
+def test_a_line_whose_writer_was_killed_is_cut_off_and_the_next_one_is_whole(pipe: Pipe) -> None:
+    small(pipe)
+    if (pid := fork()) == 0:
+        write(pipe.write, b"x" * 50_000 + b"\n")
+        os._exit(0)
+    got = os.read(pipe.read, 100)  # it has begun
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    while len(got) < 4096:
+        got += os.read(pipe.read, 4096 - len(got))
+    rest: list[bytes] = []
+    reader = threading.Thread(
+        target=lambda: rest.extend(iter(lambda: os.read(pipe.read, 4096), b""))
+    )
+    reader.start()
+    assert write(pipe.write, b"next\n")
+    assert write(pipe.write, b"and next\n")
+    pipe.close_write()
+    reader.join(10)
+    cut, *lines = (got + b"".join(rest)).split(b"\n")
+    assert set(cut) == {ord("x")}
+    assert len(cut) < 50_000
+    assert lines == [b"next", b"and next", b""]
+
+
+def test_a_line_that_could_not_be_finished_in_time_is_cut_off_too(pipe: Pipe) -> None:
+    small(pipe)
+    assert not write(pipe.write, b"x" * 5000 + b"\n", 0.05)
+    assert os.read(pipe.read, 8192) == b"x" * 4096
+    assert write(pipe.write, b"next\n")
+    assert os.read(pipe.read, 8192) == b"\nnext\n"
+
+
 def test_a_reader_that_stopped_is_waited_for_no_longer_than_told(pipe: Pipe) -> None:
     fill(pipe)
     assert not write(pipe.write, b"too much\n", 0.0)
