@@ -73,6 +73,7 @@ class Lifecycle(RuleBasedStateMachine):
     def _join(self, worker: str) -> None:
         self.names[worker] = f"{worker}.{self.pair.number()}"
         self.pair.register(self.names[worker])
+        self._exchange(self.names[worker], 1)
 
     def _name(self, number: int) -> str:
         lately = [self.names[consumer[0]] for consumer, _ in reversed(self.runs)]
@@ -200,7 +201,7 @@ class Lifecycle(RuleBasedStateMachine):
         delay=st.sampled_from([0, 0, 1, 3]),
         origin=st.sampled_from("nse"),
         detail=st.booleans(),
-        want=st.integers(0, 2),
+        want=st.integers(1, 3),
     )
     def end(
         self,
@@ -253,7 +254,7 @@ class Lifecycle(RuleBasedStateMachine):
         late = self.pair.world.epochs[consumer]
         self._settle(consumer)
         self.pair.exchange(consumer, want, ending, epoch=late)
-        self._exchange(consumer, 0, ending)
+        self._exchange(consumer, 1, ending)
         self.runs.remove(run)
 
     @rule(worker=WORKERS)
