@@ -77,8 +77,10 @@ class Silence:
     culprit: str | None = None
     #: Said once a silence.
     warned: bool = False
-    #: Seconds of waiting for a CPU when the silence began, as the kernel counts them.
+    #: Seconds of waiting for a CPU, as the kernel counts them, when `loop_seconds` was
+    #: `measured_at`.
     waited_before: float | None = None
+    measured_at: float = 0.0
     #: `loop_seconds` when its stack was asked for last; None: not in this silence.
     asked_at: float | None = None
     #: What came in answer to that, None: nothing yet.
@@ -90,6 +92,7 @@ class Silence:
         """A heartbeat: the silence is over."""
         self.loop_seconds = self.keeper_seconds = 0.0
         self.culprit = self.waited_before = self.asked_at = self.dump = self.doomed_at = None
+        self.measured_at = 0.0
         self.warned = False
 
     def keeper_spoke(self, culprit: str | None) -> None:
@@ -101,6 +104,11 @@ class Silence:
         """So much more listening, in which nothing was said."""
         self.loop_seconds += seconds
         self.keeper_seconds += seconds
+
+    def measured(self, waited: float | None) -> None:
+        """So long it has waited for a CPU until now, if the kernel tells: what follows counts."""
+        if self.waited_before is None:
+            self.waited_before, self.measured_at = waited, self.loop_seconds
 
     def asked(self) -> None:
         """It was sent the signal that makes it write its stack."""
@@ -126,7 +134,8 @@ class Silence:
         return Kind.FROZEN
 
     def was_starved(self, waited_now: float | None) -> bool:
-        """Whether more than half of the silence was waiting for a CPU."""
-        if waited_now is None or self.waited_before is None or self.loop_seconds <= 0:
+        """Whether more than half of the silence, where measured, was waiting for a CPU."""
+        measured = self.loop_seconds - self.measured_at
+        if waited_now is None or self.waited_before is None or measured <= 0:
             return False
-        return waited_now - self.waited_before > STARVED_PART * self.loop_seconds
+        return waited_now - self.waited_before > STARVED_PART * measured

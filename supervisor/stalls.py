@@ -75,7 +75,7 @@ class Stalls:
         if silence.loop_seconds < 2 * HEARTBEAT_SECONDS:
             return
         if silence.waited_before is None:
-            silence.waited_before = self._waited(worker)
+            silence.measured(self._waited(worker))
         if silence.loop_seconds >= self._warning_seconds and silence.asked_at is None:
             self._ask(worker, silence)
         self._warn(worker, silence)

@@ -104,6 +104,17 @@ def test_a_worker_that_waited_for_a_cpu_most_of_the_time_was_starved() -> None:
     assert not silence.was_starved(104.0)
 
 
+def test_only_the_part_of_a_silence_that_was_measured_tells_of_starvation() -> None:
+    silence = Silence()
+    silence.listened(1.0)
+    silence.measured(100.0)
+    assert not silence.was_starved(101.0)
+    silence.listened(1.0)
+    silence.measured(100.9)
+    assert silence.was_starved(100.6)
+    assert not silence.was_starved(100.4)
+
+
 def test_a_kernel_that_tells_nothing_starves_nobody() -> None:
     assert not Silence(loop_seconds=10.0, waited_before=None).was_starved(106.0)
     assert not Silence(loop_seconds=10.0, waited_before=1.0).was_starved(None)

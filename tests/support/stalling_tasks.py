@@ -3,7 +3,6 @@
 import asyncio
 import ctypes
 import os
-import re
 import threading
 import time
 from pathlib import Path
@@ -25,11 +24,6 @@ async def hold_gil() -> None:
     """Wait for ever in C code that keeps the GIL, as a careless extension does."""
     silent, _ = os.pipe()
     ctypes.PyDLL(None).read(silent, ctypes.create_string_buffer(1), 1)
-
-
-async def backtrack() -> None:
-    """A regular expression that never ends: the engine is C code, and keeps the GIL."""
-    re.match(r"(a+)+$", "a" * 64 + "b")
 
 
 async def hold_in_a_child() -> None:
@@ -56,4 +50,4 @@ async def linger(path: str) -> None:
     threading.Thread(target=outstay).start()
 
 
-tasks = [nap, hog, hold_gil, backtrack, hold_in_a_child, crunch, linger]
+tasks = [nap, hog, hold_gil, hold_in_a_child, crunch, linger]
