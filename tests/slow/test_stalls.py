@@ -65,7 +65,9 @@ async def test_of_those_in_a_blocked_worker_only_the_culprit_counts_deaths_until
         assert {deaths_of(program.url, each.key) for each in innocent} == {0}
         assert deaths_of(program.url, "culprit") == 2
         assert program.status()["totals"]["stalls"] == 2
-        assert program.status()["totals"]["poisoned"] == 1
+        program.until(
+            lambda: program.status()["totals"]["poisoned"] == 1, "the adopter did not say so"
+        )
         program.until(lambda: len(program.workers()) == 2, "never replaced")
         assert no_zombie_in(program)
         assert program.end(signal.SIGQUIT) == 0
