@@ -48,3 +48,14 @@ def test_adopting_is_given_up_after_its_grace_or_at_the_last_signal() -> None:
     drain.emptied_at = None
     drain.step = Step.ABANDON
     assert drain.gives_up_adopting(0.0)
+
+
+def test_time_in_which_nobody_could_do_anything_puts_off_both_deadlines() -> None:
+    drain = make()
+    drain.put_off(100.0)
+    assert drain.deadline == 130.0
+    assert drain.emptied_at is None
+    drain.emptied_at = 200.0
+    drain.put_off(50.0)
+    assert not drain.gives_up_adopting(250.0 + ADOPTION_GRACE_SECONDS - 0.1)
+    assert drain.gives_up_adopting(250.0 + ADOPTION_GRACE_SECONDS)

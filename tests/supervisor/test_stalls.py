@@ -119,6 +119,17 @@ def test_an_old_stack_is_no_evidence_against_a_process_that_froze_later() -> Non
     assert frozen.blame == "nobody"
 
 
+def test_a_stack_that_was_asked_for_by_a_person_changes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1).boot()
+    rig.dump(rig.first, STACK)
+    rig.pass_seconds(1.0, lambda: rig.beat(rig.first))
+    assert "worker 1, where it is:" in caplog.text
+    assert "silent" not in caplog.text
+    assert rig.edge.killed == []
+
+
 def test_what_a_worker_writes_after_its_end_is_logged_all_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
