@@ -81,7 +81,10 @@ class Crew:
         self._runs = runs
         self._exchanger = exchanger
         connections = docket.connections
-        self._canceller = Canceller(connections.subscriber, docket.keys, exchanger)
+        self.keeper = self._make_keeper(supervision, settings)
+        self._canceller = Canceller(
+            connections.subscriber, docket.keys, exchanger, self.keeper.renew_soon
+        )
         self._listener = BellListener(
             connections.bell(docket.keys), exchanger, settings.bell_seconds
         )
@@ -98,7 +101,6 @@ class Crew:
             redelivery_timeout=settings.redelivery_timeout,
             seed=seed,
         )
-        self.keeper = self._make_keeper(supervision, settings)
 
     def _make_keeper(self, supervision: Supervision, settings: CrewSettings) -> Keeper:
         docket = self._docket

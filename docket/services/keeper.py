@@ -92,6 +92,7 @@ class Keeper:
         #: When the last heartbeat and the last renewal that succeeded were sent.
         self._beaten_at = self._renewed_at = time.monotonic()
         self._stopping = threading.Event()
+        self._is_hurried = False
         self._ended = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
@@ -117,6 +118,10 @@ class Keeper:
             thread.join()
         if self._tick_handle is not None:
             self._tick_handle.cancel()
+
+    def renew_soon(self) -> None:
+        """Renew within the interval: a renewal is also how a cancellation is seen in the record."""
+        self._is_hurried = True
 
     # On the loop --------------------------------------------------------------------------
 
@@ -160,7 +165,8 @@ class Keeper:
                 continue
             if now >= beat_due:
                 beat_due = now + self._attempt(self._beat, settings.heartbeat)
-            if now >= renewal_due:
+            if now >= renewal_due or self._is_hurried:
+                self._is_hurried = False
                 renewal_due = now + self._attempt(self._renew, settings.renewal)
 
     def _pause(self, beat_due: float, renewal_due: float) -> float:

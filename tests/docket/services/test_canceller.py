@@ -177,10 +177,14 @@ async def test_a_cancellation_that_overtakes_the_reply_of_the_claim_stops_the_ru
     ):
         docket.register(run)
         async with at_work(Worker(docket)) as worker:
-            # Everybody who listens has heard a message that follows the cancellation.
-            claim = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY, times=1)
+            held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
             execution = await producer.add(run, key="k")()
-            await soon(claim.happened.wait())
+            await soon(held.happened.wait())
+            while (await found(producer, "k")).state is not ExecutionState.RUNNING:
+                # It had looked before there was anything.
+                empty, held = held, proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
+                empty.let_go.set()
+                await soon(held.happened.wait())
             heard = asyncio.Event()
             async with docket.connections.subscriber.listening(
                 docket.keys.cancel_channel, lambda _: heard.set()
@@ -188,8 +192,36 @@ async def test_a_cancellation_that_overtakes_the_reply_of_the_claim_stops_the_ru
                 await producer.cancel("k")
                 await soon(heard.wait())
             assert not began.is_set()
-            claim.let_go.set()
-            async with asyncio.timeout(5):
+            held.let_go.set()
+            async with asyncio.timeout(10):
                 assert isinstance(await failure_of(execution), ExecutionCancelled)
-            assert worker.counters.cancelled == 1
+            await until(lambda: worker.counters.cancelled == 1)
         assert not began.is_set()
+
+
+async def test_a_cancellation_that_nobody_heard_is_seen_as_soon_as_we_listen_again(
+    server: str, docket_name: str
+) -> None:
+    gate = Gate()
+    stopped = asyncio.Event()
+
+    async def wait() -> None:
+        try:
+            await gate.pass_through()
+        finally:
+            stopped.set()
+
+    async with (
+        proxy_to(server) as proxy,
+        Docket(docket_name, proxy.url) as docket,
+        Docket(docket_name, server) as outside,
+        at_work(Worker(docket)),
+    ):
+        await docket.add(wait, key="k")()
+        await soon(gate.reached.wait())
+        await proxy.refuse()
+        await outside.cancel("k")
+        await proxy.open()
+        # The next renewal of itself, which would see it too, is due after fifteen seconds.
+        async with asyncio.timeout(10):
+            await stopped.wait()
