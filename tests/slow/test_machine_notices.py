@@ -1,0 +1,82 @@
+"""The lifecycle machine notices scripts that are broken, each in one place."""
+
+import hashlib
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from docket.store import scripts
+from docket.store.scripts import Script
+from tests.properties.test_lifecycle_machine import Lifecycle
+from tests.support.machine_settings import machine_settings
+
+#: What a script does wrong: its name, what stands in it, and what stands there instead.
+FAULTS = {
+    "an exchange of an older epoch takes effect": (
+        "exchange",
+        "if epoch ~= ARGV[3] then",
+        "if false then",
+    ),
+    "the outcome of an older run of the same execution counts": (
+        "exchange",
+        "record.entry == entry and record.generation == generation",
+        "record.generation == generation",
+    ),
+    "an entry that somebody else's record names is removed": (
+        "exchange",
+        "if ours[i] or not is_found_by(records[i], entry) then",
+        "if true then",
+    ),
+    "a run that ends keeps its slots": (
+        "exchange",
+        "limiting().release(letter .. id)",
+        "local _ = letter .. id",
+    ),
+    "the baton is not passed on": ("exchange", "if (want > 0 and took == want)", "if false"),
+    "an ended record lives for ever": ("exchange", "redis.call('PEXPIRE', rk, ttl)", ""),
+    "a successor inherits the deaths": (
+        "exchange",
+        "'from', 'deaths', 'limits', unpack(RUN_FIELDS)",
+        "'from', 'limits', unpack(RUN_FIELDS)",
+    ),
+    "an adoption forgets a cancellation": ("adopt", "if record.cancel then", "if false then"),
+    "an adoption counts no deaths": ("adopt", "deaths = deaths + 1", "deaths = deaths"),
+    "who was struck off may exchange": ("adopt", "redis.call('HDEL', KEYS[7], gone)", ""),
+    "a renewal renews nothing": ("renew", "redis.call('XCLAIM'", "tostring('XCLAIM'"),
+    "what is cancelled stays in the queue": ("cancel", "redis.call('ZREM', QUEUE, key)", ""),
+    "a request that is sent again is a new one": (
+        "schedule",
+        "if v[4] == ARGV[i + 5] or",
+        "if false and",
+    ),
+    "what is added rings no bell": ("schedule", "if rang then", "if false then"),
+    "what is replaced stays in the stream": ("schedule", "    drop_entry(entry)\n", ""),
+    "a reclaim takes what its worker runs": (
+        "reclaim",
+        "if not running[entry] then",
+        "if true then",
+    ),
+}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_machine_notices_that(server: str, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    name, sound, broken = FAULTS[fault]
+    script: Script = getattr(scripts, name.upper())
+    assert sound in script.source, "the script was changed: change the fault with it"
+    source = script.source.replace(sound, broken, 1)
+    digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(scripts, name.upper(), Script(name, source, digest))
+    machine = type("LifecycleOnThisServer", (Lifecycle,), {"url": server})
+    generating = settings(
+        machine_settings(),
+        max_examples=2000,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+    )
+
+    with pytest.raises((AssertionError, KeyError)):
+        run_state_machine_as_test(machine, settings=generating)
