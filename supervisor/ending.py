@@ -106,8 +106,9 @@ class Ending:
         workers.sort(key=lambda worker: worker.number == ground.steward)
         for worker in workers:
             if worker.waiting is not None and not worker.consumers:
-                # It has not claimed anything, and would wait for its server for ever.
-                ground.kill(worker, Cause.DRAIN, "it never had a server")
+                # It ends by itself, since it has claimed nothing; unless it got ready just now, and
+                # its word is on the way: a kill would strand what it runs.
+                worker.deadline = now + END_GRACE_SECONDS
             ground.tell(worker, DrainMessage(ground.drain.seconds_left(now)))
             if worker.may_enter(State.DRAINING):
                 worker.enter(State.DRAINING)
@@ -116,6 +117,7 @@ class Ending:
         """Tell a worker to drain that may have been told before it was able to listen."""
         drain = self._ground.drain
         if drain is not None and worker.state is State.DRAINING and not worker.adopts_only:
+            worker.deadline = None
             self._ground.tell(worker, DrainMessage(drain.seconds_left(now)))
 
     def _escalate(self, because: str, now: float) -> None:

@@ -187,6 +187,7 @@ class Pool:
         if not worker.may_enter(State.READY):
             # It is back after an outage; or was told to drain when there was nothing to drain yet.
             self._ending.remind(worker, now)
+            self._succession.got_ready_late(worker, now)
             return
         worker.enter(State.READY)
         worker.ready_at = now

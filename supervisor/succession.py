@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from ipc.messages import Drain as DrainMessage
 from supervisor.children import Cause, Incarnation, Slot, State
-from supervisor.drain import HAND_BACK_GRACE_SECONDS
+from supervisor.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
 from supervisor.ground import Ground, describe, log
 from supervisor.orders import Done, Outcome, Refused
 from supervisor.replacement import Replacement, Why
@@ -96,13 +96,26 @@ class Succession:
     def retire(self, worker: Incarnation, now: float) -> None:
         """Let it finish what it runs, within --retire-timeout if there is one, and end."""
         ground = self._ground
-        if worker.is_starting:
+        if worker.spawned_at is None:
             ground.kill(worker, Cause.RETIRED, "not wanted any more")
             return
-        timeout = ground.config.retire_timeout
-        seconds = None if timeout is None else timeout.total_seconds()
-        ground.tell(worker, DrainMessage(seconds))
+        ground.tell(worker, DrainMessage(self._retire_seconds))
         if worker.may_enter(State.DRAINING):
+            was_starting = worker.is_starting
             worker.enter(State.DRAINING)
-            if seconds is not None:
-                worker.deadline = now + seconds + HAND_BACK_GRACE_SECONDS
+            # One that is not ready ends by itself, since it has claimed nothing.
+            worker.deadline = now + END_GRACE_SECONDS if was_starting else self._retire_by(now)
+
+    def got_ready_late(self, worker: Incarnation, now: float) -> None:
+        """It was told to retire when its word that it is ready was on its way: it may run tasks."""
+        if worker.state is State.DRAINING and self._ground.drain is None:
+            worker.deadline = self._retire_by(now)
+
+    @property
+    def _retire_seconds(self) -> float | None:
+        timeout = self._ground.config.retire_timeout
+        return None if timeout is None else timeout.total_seconds()
+
+    def _retire_by(self, now: float) -> float | None:
+        seconds = self._retire_seconds
+        return None if seconds is None else now + seconds + HAND_BACK_GRACE_SECONDS

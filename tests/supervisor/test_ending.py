@@ -237,7 +237,22 @@ def test_a_worker_that_never_had_a_server_is_not_waited_for() -> None:
     rig.fork(rig.first)
     rig.say(rig.first, Waiting("connection refused"))
     term(rig)
+    assert rig.edge.told_to(rig.first.number, Drain) == [Drain(30.0)]
+    rig.pass_seconds(4.75)
+    assert rig.edge.killed == []
+    rig.pass_seconds(0.5)
     assert rig.edge.killed == [rig.first.number]
+
+
+def test_a_worker_whose_readiness_was_on_its_way_keeps_its_time_to_drain() -> None:
+    rig = Rig(1)
+    rig.load()
+    rig.fork(rig.first)
+    rig.say(rig.first, Waiting("connection refused"))
+    term(rig)
+    rig.ready(rig.first)
+    rig.pass_seconds(29.0, lambda: rig.beat(rig.first, "a task"))
+    assert rig.edge.killed == []
 
 
 def test_a_program_may_drain_and_hand_back() -> None:

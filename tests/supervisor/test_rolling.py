@@ -218,6 +218,36 @@ def test_a_worker_not_yet_forked_when_its_slot_is_given_up_is_killed_as_soon_as_
     assert rig.ground.totals.restarts.total() == 0
 
 
+def test_a_worker_that_got_ready_just_before_its_slot_was_given_up_finishes_what_it_claimed() -> (
+    None
+):
+    rig = Rig(2)
+    rig.load()
+    for worker in list(rig.edge.spawned):
+        rig.fork(worker)
+    late = rig.second
+    rig.ready(rig.first)
+    ordered(rig, Scale(1))
+    assert rig.edge.told_to(late.number, Drain) == [Drain(None)]
+    rig.ready(late)
+    rig.pass_seconds(60.0, lambda: (rig.beat(rig.first), rig.beat(late, "a task")))
+    assert rig.edge.killed == []
+    rig.exit(late)
+    assert len(rig.ground.adoptions) == 1
+
+
+def test_a_worker_that_is_starting_when_its_slot_is_given_up_has_five_seconds_to_end() -> None:
+    rig = Rig(2)
+    rig.load()
+    for worker in list(rig.edge.spawned):
+        rig.fork(worker)
+    rig.ready(rig.first)
+    late = rig.second
+    ordered(rig, Scale(1))
+    rig.pass_seconds(6.0, lambda: rig.beat(rig.first))
+    assert rig.edge.killed == [late.number]
+
+
 def test_a_crash_of_a_worker_that_was_given_up_is_counted_and_its_tasks_are_adopted() -> None:
     rig = Rig(2).boot()
     former = rig.second
