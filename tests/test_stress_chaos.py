@@ -145,10 +145,12 @@ def test_a_relay_that_stops_is_broken() -> None:
 
 def test_an_old_revision_may_run_last_only_if_the_new_one_was_never_promised() -> None:
     runs = [run("replaced:a", 1, 2, number=1), run("replaced:a", 3, 4, number=0)]
+    claimed_before = [runs[0], run("replaced:a", 1.5, 2.5, number=0)]
     accepted = Line(0.5, "replaced", Event.ACCEPTED, "replaced:a", 1, 1, 1)
     assert judge.check_replaced([], runs) == []
     assert judge.check_replaced([accepted], runs) == ["replaced:a ran its old revision last"]
     assert judge.check_replaced([accepted], runs[:1]) == []
+    assert judge.check_replaced([accepted], claimed_before) == []
 
 
 # Duplicates.
@@ -183,7 +185,12 @@ def test_a_long_freeze_explains_a_lost_lease_and_a_short_one_does_not() -> None:
     first, second = run("k", 1, None), run("k", 8, 9, pid=2)
     assert cause_of(first, second, Knowledge({}, {}, {1: [(2.0, 6.0)]})) == "its lease was lost"
     assert cause_of(first, second, Knowledge({}, {}, {1: [(2.0, 3.0)]})) is None
-    assert cause_of(first, second, Knowledge({}, {}, {2: [(2.0, 6.0)]})) is None
+    assert cause_of(first, second, Knowledge({}, {}, {3: [(2.0, 6.0)]})) is None
+
+
+def test_a_freeze_between_claim_and_start_explains_a_run_that_comes_too_late() -> None:
+    first, late = run("k", 5, 6), run("k", 7, 8, pid=2)
+    assert cause_of(first, late, Knowledge({}, {}, {2: [(2.0, 6.5)]})) == "its lease was lost"
 
 
 def test_a_relay_that_ran_twice_runs_its_successors_twice() -> None:

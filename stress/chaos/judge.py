@@ -19,6 +19,8 @@ ENDS: dict[str, frozenset[str]] = {
     "cancelled": frozenset({"completed", "cancelled"}),
 }
 COMPLETES = frozenset({"completed"})
+#: From the claim of a task to the start of its run, in a process whose loop is blocked.
+CLAIMED_SECONDS = 2.0
 #: An innocent that is taken for poison was hit by so many kills of the plan itself, at least:
 #: beside one poison task it dies once, and from then on it runs beside no other suspect.
 STRUCK_OFTEN = 1
@@ -117,13 +119,20 @@ def _broken_relays(accepted: Mapping[str, str]) -> list[str]:
 def check_replaced(promised: Iterable[Line], runs: Iterable[Run]) -> list[str]:
     """What was replaced, and the replacement accepted, runs in its newer revision last."""
     accepted = {
-        line.key for line in promised if line.kind == "replaced" and line.event is Event.ACCEPTED
+        line.key: line.at
+        for line in promised
+        if line.kind == "replaced" and line.event is Event.ACCEPTED
     }
     last: dict[str, Run] = {}
     for run in runs:
         if run.key in accepted and run.how is Event.FINISHED:
             last[run.key] = run
-    return [f"{key} ran its old revision last" for key, run in last.items() if run.number == 0]
+    # What was claimed before it was replaced goes on; to begin may take it a moment.
+    return [
+        f"{key} ran its old revision last"
+        for key, run in last.items()
+        if run.number == 0 and run.started > accepted[key] + CLAIMED_SECONDS
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,8 @@ class Knowledge:
         return max((min(end, to) - max(begin, since) for since, to in spans), default=0.0)
 
 
+#: So long before its start a run may have been claimed, if its process stood still meanwhile.
+STALE_CLAIM_SECONDS = 15.0
 #: A death that nobody of ours caused is known by looking: this much too late at most.
 LATE_LOOK_SECONDS = 1.0
 #: A lease is renewed several times in its length: only what lasts this long can lose one.
@@ -166,6 +177,10 @@ def explain(first: Run, second: Run, knowledge: Knowledge) -> str | None:
     if died is not None and first.started <= died <= second.started + LATE_LOOK_SECONDS:
         return "its process was killed"
     if knowledge.longest_freeze(first.pid, first.started, second.started) >= LEAST_FREEZE_SECONDS:
+        return "its lease was lost"
+    # Or the second has claimed it first, and was frozen before it could begin.
+    before = second.started - STALE_CLAIM_SECONDS
+    if knowledge.longest_freeze(second.pid, before, second.started) >= LEAST_FREEZE_SECONDS:
         return "its lease was lost"
     return None
 
