@@ -170,13 +170,19 @@ async def test_a_cancellation_that_overtakes_the_reply_of_the_claim_stops_the_ru
         began.set()
         await asyncio.Event().wait()
 
+    async def nothing() -> None:
+        pass
+
     async with (
         proxy_to(server) as proxy,
         Docket(docket_name, server) as producer,
         Docket(docket_name, proxy.url) as docket,
     ):
         docket.register(run)
+        docket.register(nothing)
         async with at_work(Worker(docket)) as worker:
+            # A server that does not know the script yet is sent it by another command.
+            await result_of(await producer.add(nothing)())
             held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
             execution = await producer.add(run, key="k")()
             await soon(held.happened.wait())
