@@ -211,11 +211,11 @@ class Doer:
 
     def cpu_wait_seconds(self, pid: int) -> float | None:
         """How long it has waited for a CPU: the second number of /proc/PID/schedstat, in ns."""
-        try:
-            words = Path(f"/proc/{pid}/schedstat").read_text("ascii").split()
-            return int(words[1]) / 1e9
-        except (OSError, IndexError, ValueError):
-            return None
+        return _schedstat(pid, 1)
+
+    def cpu_used_seconds(self, pid: int) -> float | None:
+        """How long it has had one: the first number."""
+        return _schedstat(pid, 0)
 
     def catch_up(self) -> None:
         """Take in what workers said that may wait for a regular tick: beats, above all."""
@@ -285,6 +285,14 @@ def _pidfd(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):
         return None  # no such call here: exits come from SIGCHLD and from the nursery
+
+
+def _schedstat(pid: int, number: int) -> float | None:
+    try:
+        words = Path(f"/proc/{pid}/schedstat").read_text("ascii").split()
+        return int(words[number]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _parent_of(pid: int) -> int | None:

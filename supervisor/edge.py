@@ -49,6 +49,10 @@ class Edge(Protocol):
         """It is dead: close what was held for it."""
         ...
 
+    def cpu_used_seconds(self, pid: int) -> float | None:
+        """How long its main thread has had a CPU since it started, if the kernel tells."""
+        ...
+
     def cpu_wait_seconds(self, pid: int) -> float | None:
         """How long it has waited for a CPU since it started, if the kernel tells."""
         ...

@@ -81,6 +81,10 @@ class Silence:
     #: `measured_at`.
     waited_before: float | None = None
     measured_at: float = 0.0
+    #: Seconds that it has had a CPU, measured at the same time.
+    used_before: float | None = None
+    #: Seconds of CPU in earlier parts of this silence, for which it was spared.
+    used_spared: float = 0.0
     #: `loop_seconds` when its stack was asked for last; None: not in this silence.
     asked_at: float | None = None
     #: What came in answer to that, None: nothing yet.
@@ -92,7 +96,8 @@ class Silence:
         """A heartbeat: the silence is over."""
         self.loop_seconds = self.keeper_seconds = 0.0
         self.culprit = self.waited_before = self.asked_at = self.dump = self.doomed_at = None
-        self.measured_at = 0.0
+        self.used_before = None
+        self.measured_at = self.used_spared = 0.0
         self.warned = False
 
     def keeper_spoke(self, culprit: str | None) -> None:
@@ -105,10 +110,23 @@ class Silence:
         self.loop_seconds += seconds
         self.keeper_seconds += seconds
 
-    def measured(self, waited: float | None) -> None:
-        """So long it has waited for a CPU until now, if the kernel tells: what follows counts."""
+    def measured(self, waited: float | None, used: float | None) -> None:
+        """So long it has waited for a CPU, and had one, if that is known: what follows counts."""
         if self.waited_before is None:
-            self.waited_before, self.measured_at = waited, self.loop_seconds
+            self.waited_before, self.used_before = waited, used
+            self.measured_at = self.loop_seconds
+
+    def used(self, used_now: float | None) -> float:
+        """Seconds of CPU in this silence, as far as they are known."""
+        if used_now is None or self.used_before is None:
+            return self.used_spared
+        return self.used_spared + used_now - self.used_before
+
+    def spare(self, used_now: float | None) -> None:
+        """It was starved: it has the same time again, but what it had of a CPU stays counted."""
+        used = self.used(used_now)
+        self.loop_spoke()
+        self.used_spared = used
 
     def asked(self) -> None:
         """It was sent the signal that makes it write its stack."""

@@ -75,7 +75,7 @@ class Stalls:
         if silence.loop_seconds < 2 * HEARTBEAT_SECONDS:
             return
         if silence.waited_before is None:
-            silence.measured(self._waited(worker))
+            silence.measured(self._waited(worker), self._used(worker))
         if silence.loop_seconds >= self._warning_seconds and silence.asked_at is None:
             self._ask(worker, silence)
         self._warn(worker, silence)
@@ -88,6 +88,18 @@ class Stalls:
 
     def _waited(self, worker: Incarnation) -> float | None:
         return None if worker.pid is None else self._ground.edge.cpu_wait_seconds(worker.pid)
+
+    def _used(self, worker: Incarnation) -> float | None:
+        return None if worker.pid is None else self._ground.edge.cpu_used_seconds(worker.pid)
+
+    def _has_had_its_share(self, worker: Incarnation, silence: Silence) -> bool:
+        """Whether it was silent for a whole timeout of CPU time: then more of it would not help.
+
+        Or tasks that never end, in more workers than there are CPUs, would starve each other, and
+        all of them be spared for ever.
+        """
+        timeout = self._ground.config.stall_timeout.total_seconds()
+        return silence.used(self._used(worker)) >= timeout
 
     def _ask(self, worker: Incarnation, silence: Silence) -> None:
         silence.asked()
@@ -111,9 +123,11 @@ class Stalls:
 
     def _doom(self, worker: Incarnation, silence: Silence) -> None:
         """Dump, then a second later kill; unless it only waits for a CPU."""
-        if silence.was_starved(self._waited(worker)):
+        if silence.was_starved(self._waited(worker)) and not self._has_had_its_share(
+            worker, silence
+        ):
             log.warning("%s is starved of CPU, not stuck; it is left alone", describe(worker))
-            silence.loop_spoke()
+            silence.spare(self._used(worker))
             return
         if silence.doomed_at is None:
             silence.doomed_at = silence.loop_seconds

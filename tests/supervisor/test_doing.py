@@ -203,3 +203,6 @@ async def test_the_wait_for_a_cpu_is_told_where_the_kernel_does() -> None:
         waited = made.doer.cpu_wait_seconds(os.getpid())
         assert waited is None or waited >= 0
         assert made.doer.cpu_wait_seconds(2**22 + 1) is None
+        used = made.doer.cpu_used_seconds(os.getpid())
+        assert used is None or used > 0
+        assert made.doer.cpu_used_seconds(2**22 + 1) is None

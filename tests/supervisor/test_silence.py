@@ -107,12 +107,26 @@ def test_a_worker_that_waited_for_a_cpu_most_of_the_time_was_starved() -> None:
 def test_only_the_part_of_a_silence_that_was_measured_tells_of_starvation() -> None:
     silence = Silence()
     silence.listened(1.0)
-    silence.measured(100.0)
+    silence.measured(100.0, None)
     assert not silence.was_starved(101.0)
     silence.listened(1.0)
-    silence.measured(100.9)
+    silence.measured(100.9, None)
     assert silence.was_starved(100.6)
     assert not silence.was_starved(100.4)
+
+
+def test_cpu_time_adds_up_over_the_parts_of_a_silence_that_were_spared() -> None:
+    silence = Silence()
+    silence.listened(1.0)
+    silence.measured(0.0, 50.0)
+    assert silence.used(53.0) == 3.0
+    silence.spare(53.0)
+    assert (silence.loop_seconds, silence.used(60.0)) == (0.0, 3.0)
+    silence.measured(0.0, 54.0)
+    assert silence.used(56.0) == 5.0
+    assert silence.used(None) == 3.0
+    silence.loop_spoke()
+    assert silence.used(60.0) == 0.0
 
 
 def test_a_kernel_that_tells_nothing_starves_nobody() -> None:

@@ -140,6 +140,28 @@ def test_what_a_worker_writes_after_its_end_is_logged_all_the_same(
     assert "worker 1, where it is:\nCurrent thread 0x1" in caplog.text
 
 
+def test_tasks_that_never_end_and_starve_each_other_are_not_spared_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(2).boot()
+    stuck = rig.first
+    rig.edge.waited = rig.edge.used = 0.0
+
+    def meanwhile() -> None:
+        rig.beat(rig.second)
+        rig.keeper(stuck, "order-1")
+        # Three at each CPU: of a quarter of a second it gets a third.
+        rig.edge.used = (rig.edge.used or 0.0) + 0.25 / 3
+        rig.edge.waited = (rig.edge.waited or 0.0) + 0.5 / 3
+
+    rig.pass_seconds(175.0, meanwhile)
+    assert rig.edge.killed == []
+    assert caplog.text.count("is starved of CPU") == 2
+    rig.pass_seconds(70.0, meanwhile)
+    assert rig.edge.killed == [stuck.number]
+    assert stuck.blame == "key:order-1"
+
+
 def test_a_starved_worker_is_told_apart_in_the_warning_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

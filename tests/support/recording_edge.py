@@ -56,6 +56,8 @@ class RecordingEdge:
     no_room: OSError | None = None
     #: Seconds that every process has waited for a CPU.
     waited: float | None = None
+    #: Seconds that every process has had a CPU.
+    used: float | None = None
 
     def start_nursery(self, generation: int, *, preload: bool) -> int:
         if self.no_room is not None:
@@ -89,6 +91,9 @@ class RecordingEdge:
 
     def release(self, incarnation: Incarnation) -> None:
         self.released.append(incarnation.number)
+
+    def cpu_used_seconds(self, pid: int) -> float | None:
+        return self.used
 
     def cpu_wait_seconds(self, pid: int) -> float | None:
         return self.waited
