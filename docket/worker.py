@@ -13,9 +13,9 @@ from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
 from docket.ledger import LEDGER
 from docket.loading import load_function
+from docket.services import crew as crews
 from docket.services.allowance import Allowance
 from docket.services.as_program import work_as_program
-from docket.services.crew import BELL_SECONDS, Crew, CrewSettings, consumer_lifetime
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
@@ -140,8 +140,8 @@ class Worker(WorkerBase):
         self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
         # Another worker's last run leaves no token behind: who waits for the end looks more often.
-        bell = self.minimum_check_interval.total_seconds() if until_finished else BELL_SECONDS
-        settings = CrewSettings(
+        bell = self.minimum_check_interval.total_seconds() if until_finished else crews.BELL_SECONDS
+        settings = crews.CrewSettings(
             redelivery_timeout=self.redelivery_timeout,
             bell_seconds=max(bell, 0.01),
             stall_timeout_seconds=stall_timeout_seconds,
@@ -164,7 +164,7 @@ class Worker(WorkerBase):
             if not self._is_entered:
                 await self.shared.close()
 
-    async def _work(self, exchanger: Exchanger, crew: Crew) -> None:
+    async def _work(self, exchanger: Exchanger, crew: crews.Crew) -> None:
         runs, tally = self._runs, self._tally
         executor = Executor(self.docket, self, runs, exchanger, tally, self._supervision)
         executor.allowance = self._allowance
@@ -194,8 +194,8 @@ class Worker(WorkerBase):
         finally:
             await self._unregister()
 
-    def _make_crew(self, exchanger: Exchanger, settings: CrewSettings) -> Crew:
-        return Crew(
+    def _make_crew(self, exchanger: Exchanger, settings: crews.CrewSettings) -> crews.Crew:
+        return crews.Crew(
             self.docket,
             self._consumer,
             self._runs,
@@ -219,11 +219,12 @@ class Worker(WorkerBase):
             concurrency=self.concurrency,
             until_finished=until_finished,
             message_batch=self.message_batch,
+            lease_seconds=crews.shortest_lease(docket, self.redelivery_timeout).total_seconds(),
         )
 
     async def _register(self) -> None:
         await self.docket.records.register(
-            self._consumer.name, tuple(self.docket.tasks), consumer_lifetime(self.docket)
+            self._consumer.name, tuple(self.docket.tasks), crews.consumer_lifetime(self.docket)
         )
 
     async def _register_patiently(self, exchanger: Exchanger) -> bool:

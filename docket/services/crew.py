@@ -51,6 +51,11 @@ def consumer_lifetime(docket: Docket) -> timedelta:
     return 10 * docket.heartbeat_interval * docket.missed_heartbeats
 
 
+def shortest_lease(docket: Docket, redelivery_timeout: timedelta) -> timedelta:
+    """After this long without a sign of life what a worker claimed goes to others."""
+    return min(redelivery_timeout, docket.heartbeat_interval * docket.missed_heartbeats)
+
+
 class Crew:
     """Canceller, steward, bell listener and keeper of one worker.
 

@@ -7,6 +7,7 @@ next one.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -57,6 +58,7 @@ class Exchanger:
         concurrency: slots.
         until_finished: end when the docket has nothing left.
         message_batch: most tasks asked for at once.
+        lease_seconds: after this long without a sign of life what is claimed goes to others.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Exchanger:
         concurrency: int,
         until_finished: bool,
         message_batch: int,
+        lease_seconds: float,
     ) -> None:
         self._records = records
         self._pipeline = pipeline
@@ -82,6 +85,7 @@ class Exchanger:
         self._supervision = supervision
         self._until_finished = until_finished
         self._message_batch = min(message_batch, BATCH_LIMIT)
+        self._lease_seconds = lease_seconds
         self._outbox: deque[Parcel] = deque()
         self._attention = asyncio.Event()
         self._batch = BATCH_LIMIT
@@ -246,7 +250,8 @@ class Exchanger:
         return parcels
 
     async def _exchange(self, parcels: list[Parcel], want: int) -> Exchanged:
-        return await self._records.exchange(
+        asked_at = time.monotonic()
+        reply = await self._records.exchange(
             self._consumer.name,
             self._consumer.epoch,
             want,
@@ -254,6 +259,11 @@ class Exchanger:
             may_take_suspect=not self._runs.has_suspect,
             census=self._until_finished,
         )
+        seconds = time.monotonic() - asked_at
+        if reply.claims and seconds > self._lease_seconds:
+            # This process was stopped, or the reply held up: others may run by now what it claims.
+            raise LostReply(f"the answer to an exchange came after {seconds:.1f} s")
+        return reply
 
     def _absorb(self, parcels: list[Parcel], want: int, reply: Exchanged) -> None:
         self._acknowledge(parcels, reply.superseded)

@@ -90,6 +90,36 @@ class TestLostReplies:
                     assert interception.happened.is_set()
                     assert runs.of == Counter(range(20))
 
+    async def test_a_claim_whose_answer_comes_after_its_lease_has_ended_is_not_run_here_too(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        lease = timedelta(milliseconds=300)
+        async with (
+            proxy_to(server) as proxy,
+            Docket(docket_name, proxy.url) as docket,
+            Docket(docket_name, server) as elsewhere,
+        ):
+            known(docket, runs)
+            known(elsewhere, runs)
+            async with at_work(Worker(docket, redelivery_timeout=lease)) as late:
+                # A server that does not know the script yet is sent it by another command.
+                await run_more(docket, runs)
+                held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
+                first = await elsewhere.add("count", key="k")("k")
+                await soon(held.happened.wait())
+                while (await found(elsewhere, "k")).state is not ExecutionState.RUNNING:
+                    # It had looked before there was anything.
+                    empty, held = held, proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
+                    empty.let_go.set()
+                    await soon(held.happened.wait())
+                async with at_work(Worker(elsewhere, redelivery_timeout=lease)):
+                    assert await result_of(first) == "k"
+                    held.let_go.set()
+                    second = await docket.add("count")("l")
+                    assert await result_of(second) == "l"
+                await until(lambda: late.running_tasks() == [])
+        assert runs.of == Counter(["k", "l"])
+
     async def test_an_exchange_that_arrives_after_the_recovery_from_its_loss_does_nothing(
         self, server: str, docket_name: str, runs: Runs
     ) -> None:
