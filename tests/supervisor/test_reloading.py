@@ -3,8 +3,6 @@
 import signal
 from datetime import timedelta
 
-import pytest
-
 from ipc.messages import Drain, Hello, Loaded, LoadFailed, Unsafe, Waiting
 from supervisor.children import Incarnation, State
 from supervisor.inbox import Command, NurserySaid, Signalled
@@ -369,9 +367,7 @@ def test_if_the_slot_that_proves_the_code_is_given_up_another_one_does() -> None
     assert rig.answers == [Done("every worker runs generation 2")]
 
 
-def test_when_every_slot_is_empty_the_first_is_filled_by_the_one_that_proves_the_code(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_when_every_slot_is_empty_the_first_is_filled_by_the_one_that_proves_the_code() -> None:
     rig = Rolling(1)
     for _ in range(3):
         rig.exit(rig.first)
