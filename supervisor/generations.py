@@ -42,6 +42,13 @@ class Nursery:
     candidate: bool = False
     #: It runs code of ours, and can be asked for its stack.
     said_hello: bool = False
+    #: It has nothing left to wait for, and must have ended by then.
+    deadline: float | None = None
+
+    @property
+    def is_to_end(self) -> bool:
+        """It ends by itself, after its last worker if it has any."""
+        return self.phase in (Phase.FAILED, Phase.ENDING)
 
 
 class Generations:

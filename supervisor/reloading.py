@@ -108,8 +108,15 @@ class Reloading:
         ground.reloading_since = now
         log.info("reload: importing the task modules anew, as generation %d", reload.generation)
         ground.observe(ReloadStarted(reload.generation, now))
+        self._take_over_recycles(now)
         # Code that was unsafe to fork may not be so any more.
         self._start_nursery(reload, now, preload=ground.config.preload)
+
+    def _take_over_recycles(self, now: float) -> None:
+        """They are tried until they work: one that cannot, in the only slot, would keep us out."""
+        for slot in self._ground.registry.slots():
+            if slot.replacement is not None and slot.replacement.why is Why.RECYCLE:
+                self._succession.call_off(slot, "a reload replaces the worker", now)
 
     def _start_nursery(self, reload: Reload, now: float, *, preload: bool) -> None:
         reload.generation = self._ground.generations.next_number
@@ -123,7 +130,7 @@ class Reloading:
         if nursery is None or nursery.phase is not Phase.LOADED or reload.first is not None:
             return
         slots = self._ground.registry.slots()
-        # A slot in the middle of a recycle has a successor on its way, from the old code.
+        # A slot that is being restarted may have a successor on its way, from the old code.
         free = [slot for slot in slots if slot.replacement is None]
         if free:
             reload.first = free[0].number
@@ -164,9 +171,8 @@ class Reloading:
 
     def _finish_if_done(self, reload: Reload, now: float) -> None:
         slots = self._ground.registry.slots()
-        if any(
-            each.replacement is not None and each.replacement.why is Why.RELOAD for each in slots
-        ):
+        # Also for a restart's successor, which may be of the old code: it is replaced then, too.
+        if any(each.replacement is not None for each in slots):
             return
         if not reload.failures:
             self._end(reload, None, now)
@@ -174,13 +180,6 @@ class Reloading:
         number, reason = next(iter(reload.failures.items()))
         stayed = f"{len(reload.failures)} of {len(slots)} workers stay as they were"
         self._end(reload, f"{stayed}; worker {number}: {reason}", now)
-
-    def _is_to_come(self, reload: Reload, slot: Slot) -> bool:
-        if slot.replacement is not None and slot.replacement.why is Why.RELOAD:
-            return True
-        if slot.is_empty or slot.number in reload.failures:
-            return False  # whoever comes next is of the new generation, or stays of the old
-        return slot.current is None or slot.current.generation < reload.generation
 
     # Its ends.
 

@@ -8,6 +8,7 @@ is put off by it.
 from ipc.messages import Beat, Dump
 from supervisor import durations
 from supervisor.children import Cause, Incarnation, State
+from supervisor.drain import END_GRACE_SECONDS
 from supervisor.ending import Ending
 from supervisor.generations import Nursery, Phase
 from supervisor.ground import Ground, log
@@ -77,6 +78,7 @@ class Watch:
                 self._check_silence(worker, listened)
         for nursery in self._ground.generations.alive():
             self._check_import(nursery, now)
+            self._check_end(nursery, now)
         self._check_service(now)
 
     def _put_off(self, seconds: float) -> None:
@@ -85,6 +87,9 @@ class Watch:
             worker.requested_at += seconds
             if worker.deadline is not None:
                 worker.deadline += seconds
+        for nursery in ground.generations.alive():
+            if nursery.deadline is not None:
+                nursery.deadline += seconds
         if ground.served_at is not None:
             ground.served_at += seconds
         if ground.generations.first_loaded_at is not None:
@@ -147,6 +152,21 @@ class Watch:
         )
         if nursery.said_hello:
             self._ground.edge.dump_nursery(nursery.generation)
+
+    def _check_end(self, nursery: Nursery, now: float) -> None:
+        """One that is frozen neither ends nor reaps, and its dead workers would stay zombies."""
+        alive = self._ground.registry.alive()
+        if not nursery.is_to_end or any(each.generation == nursery.generation for each in alive):
+            nursery.deadline = None
+        elif nursery.deadline is None:
+            nursery.deadline = now + END_GRACE_SECONDS
+        elif now >= nursery.deadline and not nursery.condemned:
+            log.warning(
+                "the nursery of generation %d (pid %d) did not end after its last worker; killed",
+                nursery.generation,
+                nursery.pid,
+            )
+            self._ground.kill_nursery(nursery)
 
     def _check_service(self, now: float) -> None:
         ground = self._ground
