@@ -2,6 +2,7 @@
 
     DocketError
     ├── ServerUnavailable          (also redis.exceptions.ConnectionError)
+    ├── NotPermitted               (also RefusedCall) the server's user lacks a permission
     ├── ConnectionClosed           a docket was closed while it was still in use
     ├── EmbeddedServerError        the private server of memory:// or embedded:// did not start
     │   └── EmbeddedFolderInUse    its folder belongs to a server that still runs
@@ -31,6 +32,10 @@ class DocketError(Exception):
 
 class ServerUnavailable(DocketError, redis_exceptions.ConnectionError):
     """Redis or Valkey could not be reached, or does not serve at the moment."""
+
+
+class NotPermitted(DocketError, redis_exceptions.NoPermissionError):
+    """The user that the URL names lacks a permission on the server. Waiting does not mend it."""
 
 
 class ConnectionClosed(DocketError):

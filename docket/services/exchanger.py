@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from docket.counting import Tally
-from docket.errors import RefusedCall, ServerUnavailable
+from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
 from docket.lifecycle import Cancelled, Failed, HandedBack, Outcome, Superseded
 from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.payloads import Payloads
@@ -227,6 +227,10 @@ class Exchanger:
             await self._start_over()
         except asyncio.CancelledError:
             # Whoever cancelled us exchanges once more before it goes.
+            self._put_back(parcels, may_be_applied=True)
+            raise
+        except NotPermitted:
+            # No outcome's fault: none may be failed for it. Another worker's user may do it.
             self._put_back(parcels, may_be_applied=True)
             raise
         except RefusedCall as error:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from docket.errors import RefusedCall, ServerUnavailable
+from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
 from docket.store.endpoint import backoff_seconds
 from docket.store.keys import Keys
 from docket.store.pipeline import Pipeline
@@ -215,6 +215,8 @@ class Steward:
         )
         try:
             await self._adopt(name.decode())
+        except NotPermitted:
+            raise
         except RefusedCall as error:
             # What the server refuses of one consumer is no reason to look after nothing else.
             logger.error("The tasks of worker %s cannot be adopted: %s", name.decode(), error)

@@ -42,6 +42,7 @@ class Bell:
 
         Raises:
             ServerUnavailable: the connection is refused or broke.
+            NotPermitted: the server's user may not.
         """
         connection: Any = self._connection or self._endpoint.connection()
         self._connection = connection
@@ -55,7 +56,10 @@ class Bell:
                 reply: Any = await connection.read_response(timeout=math.inf)
         except (RedisError, OSError) as error:
             await self.close()
-            raise self._endpoint.unavailable("wait for the bell", error) from error
+            what = "wait for the bell"
+            raise self._endpoint.denied(what, error) or self._endpoint.unavailable(
+                what, error
+            ) from error
         except BaseException:
             # Cancelled while the server still holds our BLPOP: its token must not go to a dead end.
             await self.close()

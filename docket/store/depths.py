@@ -4,6 +4,7 @@ import asyncio
 
 from redis.exceptions import ResponseError
 
+from docket.errors import NotPermitted
 from docket.ledger import Depths
 from docket.store.keys import Keys
 from docket.store.pipeline import Pipeline
@@ -30,6 +31,8 @@ async def _claimed(pipeline: Pipeline, stream: str, patience_seconds: float) -> 
         summary = await pipeline.command(
             "XPENDING", stream, "workers", patience_seconds=patience_seconds
         )
+    except NotPermitted:
+        raise
     except ResponseError:
         return 0  # No stream or no group yet: nobody has claimed from it.
     return summary[0]

@@ -24,10 +24,12 @@ from redis.connection import UnixDomainSocketConnection as BlockingUnixDomainSoc
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AskError,
+    AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
     MovedError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -35,7 +37,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry as BlockingRetry
 
-from docket.errors import ServerUnavailable
+from docket.errors import NotPermitted, ServerUnavailable
 from docket.store.forks import silence_in_forks
 from docket.store.locating import (
     BlockingLocated,
@@ -48,8 +50,12 @@ from docket.store.urls import ServerUrl, parse, without_password
 
 #: How long connecting may take, greeting included, in seconds.
 CONNECT_SECONDS = 5.0
-#: Longest wait between two connection attempts, in seconds.
-BACKOFF_CAP_SECONDS = 2.0
+#: Longest wait between two connection attempts, in seconds: what comes back is at work again within
+#: two seconds of the server's return, of which one is for what follows the connecting.
+BACKOFF_CAP_SECONDS = 1.0
+#: A connection that is lost within this time, in seconds, has not stood: the server lets us in and
+#: shuts us out, as one does that has too many clients, or a proxy in front of one that is away.
+STEADY_SECONDS = 2.0
 #: What the first wait is drawn from, in seconds; it doubles.
 BACKOFF_BASE_SECONDS = 0.05
 
@@ -69,6 +75,10 @@ _UNAVAILABLE_CODES = re.compile(
     r"|attempted to (access a non local key|execute a (write )?command while the cluster is down)"
 )
 _READONLY_IN_A_SCRIPT = re.compile(r"-READONLY ")
+#: How servers say that a script called what its user may not: since 7.0, before 7.0.
+_DENIED_IN_A_SCRIPT = re.compile(
+    r"NOPERM |ACL failure in script|user executing the script can't (run|access|publish)"
+)
 
 
 def backoff_seconds(failures: int) -> float:
@@ -85,6 +95,13 @@ def backoff_seconds(failures: int) -> float:
 def is_unavailable(error: RedisError) -> bool:
     """Whether an error reply says that the server cannot serve now, not that the call is wrong."""
     return isinstance(error, _UNAVAILABLE) or bool(_UNAVAILABLE_CODES.search(str(error)))
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether an error reply says that the user may not do this."""
+    return isinstance(error, NoPermissionError) or (
+        isinstance(error, RedisError) and bool(_DENIED_IN_A_SCRIPT.search(str(error)))
+    )
 
 
 async def connect(connection: AbstractConnection) -> None:
@@ -218,7 +235,29 @@ class Endpoint:
 
     def unavailable(self, operation: str, cause: object) -> ServerUnavailable:
         """The error for an operation that the server's absence prevented."""
-        return ServerUnavailable(f"{operation} on {self.display_url}: {cause}")
+        return ServerUnavailable(f"{operation} on {self.display_url}: {explained(cause)}")
+
+    def denied(self, operation: str, error: BaseException) -> NotPermitted | None:
+        """The error for an operation that the server forbids our user; None if it does not.
+
+        Args:
+            operation: what was to be done, for the message.
+            error: what the server answered.
+        """
+        if not is_denied(error):
+            return None
+        return NotPermitted(
+            f"{operation} on {self.display_url} is forbidden: {error}. Give the user of the URL "
+            "the permissions that docs/operations.md lists (Least privilege); ACL LOG on the "
+            "server tells what was missing"
+        )
+
+
+def explained(cause: object) -> str:
+    """The text of what prevented an operation, with a remedy where the server's own has none."""
+    if isinstance(cause, AuthenticationError):
+        return f"{cause} (the server refuses the user or the password of the URL, or wants one)"
+    return str(cause)
 
 
 def _connection_class(url: ServerUrl) -> type[AbstractConnection]:

@@ -39,6 +39,7 @@ class LeaseConnection:
 
         Raises:
             ServerUnavailable: not written; the next beat connects anew.
+            NotPermitted: the server's user may not, and a next beat would not be written either.
         """
         keys = [
             self._keys.workers,
@@ -56,6 +57,7 @@ class LeaseConnection:
 
         Raises:
             ServerUnavailable: none or not all were renewed.
+            NotPermitted: the server's user may not.
         """
         keys = [
             self._keys.stream,
@@ -93,7 +95,9 @@ class LeaseConnection:
                 return self._ask(connection, ("EVAL", script.source, *call))
         except (RedisError, OSError) as error:
             self.close()
-            raise self._endpoint.unavailable(script.name, error) from error
+            raise self._endpoint.denied(script.name, error) or self._endpoint.unavailable(
+                script.name, error
+            ) from error
 
     def _ask(self, connection: Any, command: tuple[Any, ...]) -> Any:
         connection.send_command(*command, check_health=False)

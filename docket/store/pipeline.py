@@ -22,14 +22,15 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from docket.errors import ConnectionClosed, ServerUnavailable
+from docket.errors import ConnectionClosed, NotPermitted, ServerUnavailable
 from docket.store.endpoint import (
-    BACKOFF_CAP_SECONDS,
     CONNECT_SECONDS,
+    STEADY_SECONDS,
     DirectWrites,
     Endpoint,
     backoff_seconds,
     connect,
+    explained,
 )
 from docket.store.scripts import Script
 
@@ -158,20 +159,37 @@ class Pipeline:
             LostReply: the connection broke; the script may have run.
             ServerUnavailable: there is no connection, or the server said it cannot serve now;
                 nothing was done.
+            NotPermitted: the server's user may not do what the script does.
             ResponseError: the server refused the call.
         """
         await self.connected(patience_seconds)
         try:
-            return await self.send("EVALSHA", script.digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            # The server lost its scripts (SCRIPT FLUSH); this one did not run. With its source it
-            # does: loaded first, it may be lost again before it is called.
-            return await self.send("EVAL", script.source, len(keys), *keys, *arguments)
+            try:
+                return await self.send("EVALSHA", script.digest, len(keys), *keys, *arguments)
+            except NoScriptError:
+                # The server lost its scripts (SCRIPT FLUSH); this one did not run. With its source
+                # it does: loaded first, it may be lost again before it is called.
+                return await self.send("EVAL", script.source, len(keys), *keys, *arguments)
+        except ResponseError as error:
+            denied = self.denied(script.name, error)
+            if denied is None:
+                raise
+            raise denied from error
 
     async def command(self, *command: Argument, patience_seconds: float | None = None) -> Any:
         """Run a plain command; raises as `call` does."""
         await self.connected(patience_seconds)
-        return await self.send(*command)
+        try:
+            return await self.send(*command)
+        except ResponseError as error:
+            denied = self.denied(str(command[0]), error)
+            if denied is None:
+                raise
+            raise denied from error
+
+    def denied(self, operation: str, error: BaseException) -> NotPermitted | None:
+        """What to raise instead of an error reply that says that our user may not do this."""
+        return self._endpoint.denied(operation, error)
 
     def send(self, *command: Argument) -> asyncio.Future[Any]:
         """Queue a command for the write at the end of this turn of the loop."""
@@ -196,6 +214,7 @@ class Pipeline:
     async def _run(self) -> None:
         failures = 0
         loop = asyncio.get_running_loop()
+        lost_at = loop.time()
         watch = asyncio.create_task(self._watch_silence(), name="docket pipeline silence")
         try:
             while True:
@@ -206,14 +225,18 @@ class Pipeline:
                     connected_at = loop.time()
                     self._failure = None
                     self._connection = connection
+                    if failures:
+                        self._tell_of_return(connected_at - lost_at)
                     self._connected.set()
                     self.flush()
                     await self._read(connection)
                 except (RedisError, OSError) as error:
+                    now = loop.time()
                     # Who tells where the server is may not know it yet, and send us to and fro.
-                    least = BACKOFF_CAP_SECONDS if isinstance(error, _SentElsewhere) else 0.0
-                    has_stood = loop.time() - connected_at >= least
+                    has_stood = now - connected_at >= STEADY_SECONDS
                     failures = 1 if has_stood else failures + 1
+                    if failures == 1:
+                        lost_at = now
                     self._lost(error, failures)
                 finally:
                     self._connection = None
@@ -252,9 +275,14 @@ class Pipeline:
             logger.warning(
                 "Connection to %s lost or refused: %s; connecting again until it stands",
                 self._endpoint.display_url,
-                error,
+                explained(error),
             )
         self._fail_all(error)
+
+    def _tell_of_return(self, seconds: float) -> None:
+        logger.info(
+            "Connection to %s stands again after %.1f s", self._endpoint.display_url, seconds
+        )
 
     def _fail_all(self, cause: object) -> None:
         for future in self._in_flight:

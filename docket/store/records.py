@@ -12,7 +12,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from docket.clock import delay_milliseconds
-from docket.errors import DocketError
+from docket.errors import DocketError, NotPermitted
 from docket.store import scripts
 from docket.store.broken import tell_broken
 from docket.store.by_hand import ByHand
@@ -340,6 +340,8 @@ class Records:
     async def _consumers_of(self, stream: str) -> list[list[Any]]:
         try:
             return await self._pipeline.command("XINFO", "CONSUMERS", stream, "workers")
+        except NotPermitted:
+            raise
         except ResponseError as error:
             # No stream or no group yet: nobody has registered.
             logger.debug("No consumers of %s: %s", stream, error)

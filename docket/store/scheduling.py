@@ -140,7 +140,7 @@ class Scheduling:
             case NoScriptError() | ServerUnavailable():
                 self._schedule_patiently(batch)
             case _:
-                _reject(batch, error)
+                _reject(batch, self._pipeline.denied("schedule", error) or error)
 
     def _schedule_patiently(self, batch: list[Pending]) -> None:
         retry = asyncio.create_task(self._retry(batch), name="docket schedule")

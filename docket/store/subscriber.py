@@ -14,6 +14,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from docket.errors import NotPermitted
 from docket.store.endpoint import Endpoint, backoff_seconds, connect
 
 logger = logging.getLogger("docket.store")
@@ -38,9 +39,10 @@ class Subscriber:
         self._endpoint = endpoint
         self._quiet_seconds = quiet_seconds
         self._listeners: dict[str, list[Listener]] = {}
-        self._confirmed: dict[str, asyncio.Event] = {}
+        self._confirmed: dict[str, asyncio.Future[None]] = {}
         self._connection: AbstractConnection | None = None
         self._runner: asyncio.Task[None] | None = None
+        self._failures = 0
 
     @asynccontextmanager
     async def listening(self, channel: str, listener: Listener) -> AsyncGenerator[None]:
@@ -48,15 +50,20 @@ class Subscriber:
 
         Entered once the server has confirmed the subscription: what is published from then on is
         heard, as long as the connection stands. With the server away it is entered when it is back.
+
+        Raises:
+            NotPermitted: the server's user may not subscribe to this channel, or to one of the
+                others that are listened to; nothing of what is published is heard.
         """
         self._start()
         listeners = self._listeners.setdefault(channel, [])
         listeners.append(listener)
         try:
             if len(listeners) == 1:
-                self._confirmed[channel] = asyncio.Event()
+                self._confirmed[channel] = asyncio.get_running_loop().create_future()
                 await self._tell("SUBSCRIBE", channel)
-            await self._confirmed[channel].wait()
+            # Shielded: it is everybody's who listens to this channel.
+            await asyncio.shield(self._confirmed[channel])
             yield
         finally:
             listeners.remove(listener)
@@ -84,23 +91,25 @@ class Subscriber:
                 await self._connection.send_command(verb, channel, check_health=False)
 
     async def _run(self) -> None:
-        failures = 0
         while True:
             connection = self._endpoint.connection()
             try:
                 await connect(connection)
-                failures = 0
                 self._connection = connection
                 if self._listeners:
                     await connection.send_command("SUBSCRIBE", *self._listeners, check_health=False)
                 await self._read(connection)
             except (RedisError, OSError) as error:
-                failures += 1
-                logger.debug("Subscription connection lost: %s", error)
+                denied = self._endpoint.denied("subscribe", error)
+                self._failures += 1
+                if denied is None:
+                    logger.debug("Subscription connection lost: %s", error)
+                else:
+                    self._refuse(denied)
             finally:
                 self._connection = None
                 await connection.disconnect(nowait=True)
-            await asyncio.sleep(backoff_seconds(failures))
+            await asyncio.sleep(backoff_seconds(max(1, self._failures)))
 
     async def _read(self, connection: Any) -> None:
         is_asked = False
@@ -117,6 +126,8 @@ class Subscriber:
                 await connection.send_command("PING", check_health=False)
 
     def _take(self, push: Any) -> None:
+        # Not when it has connected: who may connect and not subscribe would be back at once.
+        self._failures = 0
         match cast("list[bytes | int] | bytes", push):
             case [b"message", bytes(channel), bytes(payload)]:
                 self._hand_out(channel.decode(), payload)
@@ -129,10 +140,23 @@ class Subscriber:
         confirmed = self._confirmed.get(channel)
         if confirmed is None:
             return
-        if confirmed.is_set():
+        if confirmed.done():
             # Subscribed again after a lost connection: what was published meanwhile is lost.
             self._hand_out(channel, None)
-        confirmed.set()
+        else:
+            confirmed.set_result(None)
+
+    def _refuse(self, denied: NotPermitted) -> None:
+        """Whoever waits for a subscription hears that there will be none.
+
+        Who has one already is told nothing, and looks by himself every few seconds.
+        """
+        if self._failures == 1:
+            logger.warning("Messages are not heard, which costs seconds at a time: %s", denied)
+        for confirmed in self._confirmed.values():
+            if not confirmed.done():
+                confirmed.set_exception(denied)
+                confirmed.exception()  # nobody may wait for it any more
 
     def _hand_out(self, channel: str, payload: bytes | None) -> None:
         for listener in tuple(self._listeners.get(channel, ())):

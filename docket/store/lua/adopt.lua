@@ -17,9 +17,8 @@ local function only_one_of(names)
   for name in string.gmatch(names, '%S+') do
     wanted[name] = true
   end
-  for letter, stream in pairs(STREAMS) do
-    local pending = redis.pcall('XPENDING', stream, GROUP, '-', '+', 256, gone)
-    pending = pending.err and {} or pending
+  for letter in pairs(STREAMS) do
+    local pending = pending_of(letter, '-', '+', 256, gone)
     if #pending == 256 then
       return 'nobody'
     end
@@ -79,8 +78,7 @@ end
 local room = 256
 for _, letter in ipairs(LETTERS) do
   if room > 0 then
-    local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, '-', '+', room, gone)
-    for _, p in ipairs(pending.err and {} or pending) do
+    for _, p in ipairs(pending_of(letter, '-', '+', room, gone)) do
       room = room - 1
       local key = key_of(letter, p[1])
       if key then
@@ -94,7 +92,7 @@ end
 -- Deleting a consumer deletes its pending list: only the call that found less than it could take may do so.
 if room > 0 then
   for _, stream in pairs(STREAMS) do
-    redis.pcall('XGROUP', 'DELCONSUMER', stream, GROUP, gone)
+    check(redis.pcall('XGROUP', 'DELCONSUMER', stream, GROUP, gone), 'NOGROUP', 'WRONGTYPE', 'requires the key to exist')
   end
 end
 -- Even if it ran nothing: it may have taken the token and died before it looked.

@@ -22,10 +22,7 @@ local running = {}
 for i = 7, #ARGV do
   running[ARGV[i]] = true
 end
-local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, ARGV[5], '+', READ_LIMIT, consumer)
-if pending.err then
-  return {'ok', now, '', taken, broken}
-end
+local pending = pending_of(letter, ARGV[5], '+', READ_LIMIT, consumer)
 
 local function take_back(key, entry)
   local record = read_record(key)

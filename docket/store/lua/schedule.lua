@@ -74,6 +74,9 @@ end
 local function schedule(rk, i)
   local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry', 'limits', 'tokens')
   if v.err then
+    if not string.find(v.err, 'WRONGTYPE', 1, true) then
+      return error(v.err, 0)
+    end
     return answer('error', 0, 0, v.err)
   end
   local generation = tonumber(v[2] or 0)

@@ -32,8 +32,7 @@ local function move(key, entry, consumer)
 end
 
 for _, letter in ipairs(LETTERS) do
-  local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, 'IDLE', timeout, '-', '+', 100)
-  for _, p in ipairs(pending.err and {} or pending) do
+  for _, p in ipairs(pending_of(letter, 'IDLE', timeout, '-', '+', 100)) do
     local key = key_of(letter, p[1])
     if key then
       move(key, letter .. p[1], p[2])
