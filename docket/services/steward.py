@@ -231,8 +231,8 @@ class Steward:
 
     async def _sweep(self) -> None:
         await asyncio.sleep(self._redelivery_timeout.total_seconds() / 4)
-        # Again at once as long as there are some: one call moves only so many.
-        while moved := await self._records.sweep(self._redelivery_timeout):
+        moved = await self._records.sweep(self._redelivery_timeout)
+        if moved:
             logger.warning("%d tasks are redelivered: their leases were not renewed", moved)
         mended = await self._records.limits.sweep()
         if mended:

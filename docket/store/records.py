@@ -290,16 +290,22 @@ class Records:
         return now, promoted, None if due < 0 else due
 
     async def sweep(self, redelivery_timeout: timedelta) -> int:
-        """Put runs whose lease ended to the front; how many: up to 100 a stream.
+        """Put runs whose lease ended to the front; how many.
 
-        Nothing at first: it judges only what it has watched for half the timeout without a gap.
+        In calls that each look at a few hundred entries, however many there are. Nothing at first:
+        it judges only what it has watched for half the timeout without a gap.
         """
-        moved, broken = await self._pipeline.call(
-            scripts.SWEEP,
-            [*self._streams, self._keys.watch],
-            [self._keys.prefix, delay_milliseconds(redelivery_timeout), self._ttl],
-        )
-        tell_broken(broken)
+        timeout, moved = delay_milliseconds(redelivery_timeout), 0
+        for letter in "xfs":
+            start = b"-"
+            while start:
+                found, start, broken = await self._pipeline.call(
+                    scripts.SWEEP,
+                    [*self._streams, self._keys.watch],
+                    [self._keys.prefix, timeout, self._ttl, letter, start],
+                )
+                tell_broken(broken)
+                moved += found
         return moved
 
     async def is_known(self, function_name: str) -> bool:

@@ -42,11 +42,23 @@ local function is_queued(state)
   return state == 'queued'
 end
 
--- Claims up to `want` from one stream. Entries are read a few at a time at first: what is read is pending, and
--- must be claimed, so the payload limit can only be kept between two reads, by the average so far. Returns how many
--- were claimed.
+-- What was read and is too much for this call waits at the front, to be claimed next. Slots that it had been woken with
+-- go on to the next one: its place in line stays its own.
+local function put_back(letter, key, entry)
+  local v = redis.pcall('HMGET', RECORDS .. key, 'state', 'entry')
+  if v.err then
+    v = foreign(RECORDS .. key, v)
+  end
+  drop_entry(entry)
+  if is_queued(v[1]) and v[2] == entry then
+    redis.call('HSET', RECORDS .. key, 'entry', append(letter == 's' and 'f' or letter, key))
+  end
+end
+
+-- Claims up to `want` from one stream. What is read is pending, so it is claimed or put back; how much to read at once
+-- is told by the average so far, so that there is hardly ever something to put back. Returns how many were claimed.
 local function take(letter, consumer, want, now)
-  local count, step = 0, 8
+  local count, step = 0, 4
   while count < want and reads < READ_LIMIT and taken_bytes < PAYLOAD_LIMIT do
     local size = math.min(want - count, step)
     if taken_bytes > 0 then
@@ -55,14 +67,16 @@ local function take(letter, consumer, want, now)
     local entries = read_new(letter, consumer, size)
     reads = reads + #entries
     for _, e in ipairs(entries) do
-      if claim(consumer, e[2][2], letter .. e[1], now, is_queued) then
+      if taken_bytes >= PAYLOAD_LIMIT then
+        put_back(letter, e[2][2], letter .. e[1])
+      elseif claim(consumer, e[2][2], letter .. e[1], now, is_queued) then
         count = count + 1
       end
     end
     if #entries < size then
       return count
     end
-    step = step * 4
+    step = step * 8
   end
   return count
 end

@@ -1,19 +1,23 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
--- sweep: put runs whose lease ended to the front, up to 100 a stream. Nobody is blamed.
+-- sweep: put runs of one stream whose lease ended to the front. Nobody is blamed. Looks at 500 entries a call and moves
+-- 100 of them: to let the server find the idle ones takes it through the whole list at once when there are none.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 watch
--- ARGV  1 prefix  2 redelivery timeout (ms)  3 execution_ttl (ms)
--- Reply {how many were moved, broken: see _records.lua}
-local now, timeout, ttl, moved = server_now(), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
+-- ARGV  1 prefix  2 redelivery timeout (ms)  3 execution_ttl (ms)  4 letter of the stream
+--       5 id to go on from, '-' to begin
+-- Reply {how many were moved, id to go on from | '', broken: see _records.lua}
+local LOOKS, MOVES = 500, 100
+local now, timeout, ttl, letter = server_now(), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local moved = 0
 
 -- Since when sweeps follow each other without a gap. After an outage, or a server that stood still, every lease looks
 -- lost: whoever lives is given half the timeout to renew its own, twice what it needs.
 local since = tonumber(redis.call('GET', KEYS[6]) or now)
 redis.call('SET', KEYS[6], since, 'PX', math.max(1000, math.ceil(timeout / 2)))
 if now - since < timeout / 2 then
-  return {0, broken}
+  return {0, '', broken}
 end
 
 local function move(key, entry, consumer)
@@ -31,8 +35,16 @@ local function move(key, entry, consumer)
   moved = moved + 1
 end
 
-for _, letter in ipairs(LETTERS) do
-  for _, p in ipairs(pending_of(letter, 'IDLE', timeout, '-', '+', 100)) do
+local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, ARGV[5], '+', LOOKS)
+pending = pending.err and {} or pending
+local ended, cursor = 0, #pending == LOOKS and '(' .. pending[LOOKS][1] or ''
+for _, p in ipairs(pending) do
+  if p[3] >= timeout then
+    if ended == MOVES then
+      cursor = p[1]
+      break
+    end
+    ended = ended + 1
     local key = key_of(letter, p[1])
     if key then
       move(key, letter .. p[1], p[2])
@@ -44,4 +56,4 @@ end
 if moved > 0 then
   ring()
 end
-return {moved, broken}
+return {moved, cursor, broken}

@@ -92,6 +92,27 @@ async def test_the_payload_of_a_later_read_is_judged_by_what_the_first_one_broug
     assert reply.more
 
 
+async def test_large_payloads_behind_small_ones_are_put_back_and_claimed_next(
+    store: Store,
+) -> None:
+    # Forty megabytes kept the server from everyone else for 75 ms.
+    await store.register("a", "b")
+    await asyncio.gather(*[store.add(f"small{n}") for n in range(60)])
+    for n in range(20):
+        await store.add(f"large{n}", call=bytes(1 << 20))
+
+    first = await store.exchange("a", want=100)
+
+    assert len(first.claims) == 64
+    assert first.more
+    state = await store.state()
+    assert state.faults() == []
+    assert list(state.pending.values()) == ["a"] * 64
+    second = await store.exchange("b", want=2)
+    assert [claim.key for claim in second.claims] == [b"large4", b"large5"]
+    assert [claim.came_from for claim in second.claims] == [None, None]
+
+
 async def test_the_census_counts_what_is_left_wherever_it_is(store: Store) -> None:
     await store.register("a", "b")
     await store.add("later", delay_seconds=60)

@@ -1,7 +1,9 @@
 """Leases: renewed for what is still owned, swept once they end, judged only after watching."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from datetime import timedelta
+from typing import Any
 
 import anyio
 import pytest
@@ -170,3 +172,47 @@ async def test_a_sweep_forgets_pending_entries_that_nobody_owns(store: Store) ->
     assert await store.sweep_now() == 0
     assert (await store.state()).pending == {}
     assert (await store.state()).places == {}
+
+
+async def test_a_sweep_looks_at_so_many_entries_a_call_and_at_all_of_them(store: Store) -> None:
+    await store.register("a")
+    for first in range(0, 1200, 200):
+        await asyncio.gather(*[store.add(f"k{n}") for n in range(first, first + 200)])
+        await store.exchange(want=200)
+    newest, last = (await store.client.xrevrange(store.keys.stream, count=2))[::-1]
+    for identity, _ in (newest, last):
+        await store.client.xclaim(
+            store.keys.stream, "workers", "a", 0, [identity], idle=120_000, justid=True
+        )
+    await store.client.set(store.keys.watch, 1, px=60_000)
+
+    replies = [await sweep_once(store, "-")]
+    while replies[-1][1]:
+        replies.append(await sweep_once(store, replies[-1][1]))
+
+    assert [moved for moved, _, _ in replies] == [0, 0, 2]
+    assert await store.client.xlen(store.keys.front) == 2
+
+
+async def test_a_sweep_moves_so_many_a_call_and_goes_on_with_the_next(store: Store) -> None:
+    await store.register("a")
+    await asyncio.gather(*[store.add(f"k{n}") for n in range(250)])
+    await store.exchange(want=250)
+    await store.client.set(store.keys.watch, 1, px=60_000)
+
+    first = await sweep_once(store, "-", timeout=0)
+
+    assert first[0] == 100
+    assert (await sweep_once(store, first[1], timeout=0))[0] == 100
+    assert await store.sweep_now() == 50
+    assert (await store.state()).faults() == []
+
+
+async def sweep_once(store: Store, start: str | bytes, timeout: int = 60_000) -> list[Any]:
+    """One call over the stream: how many were moved, where to go on."""
+    keys = store.keys
+    return await store.connections.pipeline.call(
+        scripts.SWEEP,
+        [keys.stream, keys.front, keys.suspects, keys.queue, keys.bell, keys.watch],
+        [keys.prefix, timeout, 60_000, "s", start],
+    )
