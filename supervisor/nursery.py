@@ -5,8 +5,8 @@ have a loop, threads and sockets. It has none of them itself, and no connection:
 only forks cannot hand anything half-done to its children. FD is its channel to the supervisor.
 
 It ends by itself when its import fails or cannot be forked, when it is retired and its last worker
-has ended, and when the supervisor is gone: then it gives its workers the time of a drain and kills
-what is left.
+has ended, and when the supervisor is gone: at once while it imports; else it gives its workers the
+time of a drain and kills what is left.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from supervisor.fork_safety import Verdict
 from supervisor.loading import CannotLoad
 from supervisor.log_formats import Speaker
 from supervisor.newborn import Berth, Newborn
-from supervisor.orphan_watch import END_SECONDS
+from supervisor.orphan_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
 
 #: Exit statuses of a nursery: its work is done, or it could not begin (the supervisor knows why).
 DONE: Final = 0
@@ -81,8 +81,11 @@ class Nursery:
         """A forked child, or the nursery's exit status when its work is done."""
         self._tell(Hello(PROTOCOL, os.getpid()))
         settings = self._first_frame()
-        if settings is None or not self._load(settings):
+        if settings is None or not end_with_supervisor(self._channel.fileno()):
             return NOT_STARTED
+        if not self._load(settings):
+            return NOT_STARTED
+        outlive_supervisor()
         return self._serve(settings)
 
     # -- beginning

@@ -1,19 +1,25 @@
-"""Ends a worker whose supervisor is gone and whose event loop hangs.
+"""Ends a process whose supervisor is gone and which is not able to see that.
 
-A worker drains when its channel ends, but it takes a loop that turns to see that. So a thread
-waits for the other end of the keeper pipe to be closed, which happens when the supervisor dies,
-however it dies, and gives the process as long as a drain may take.
+A nursery that imports does not look at its channel, and an import may hang: until the code is
+loaded the kernel ends it with its supervisor. A worker drains when its channel ends, but it takes a
+loop that turns to see that. So a thread waits for the other end of the keeper pipe to be closed,
+which happens when the supervisor dies, however it dies, and gives the process as long as a drain
+may take.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable
 from typing import Final
 
 from supervisor.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
+from supervisor.reaper import prctl
+
+PR_SET_PDEATHSIG: Final = 1
 
 #: Seconds that a process may take to end once its drain is over: those that a supervisor would
 #: give it for the cleanup of what was cancelled, and for its end (threads of tasks, atexit).
@@ -21,6 +27,24 @@ END_SECONDS: Final = HAND_BACK_GRACE_SECONDS + END_GRACE_SECONDS
 
 #: The exit status of a worker that was ended here.
 ORPHAN_STATUS: Final = 1
+
+
+def end_with_supervisor(channel: int) -> bool:
+    """Have the kernel kill this process with its parent; False if that is gone already.
+
+    Only on Linux; elsewhere it ends when it looks at its channel again.
+
+    channel: the descriptor of the socket whose other end is the supervisor's alone.
+    """
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    poller = select.poll()
+    poller.register(channel, 0)  # that nobody is there any more is always reported
+    return not poller.poll(0)
+
+
+def outlive_supervisor() -> None:
+    """From now on this process sees the end of its supervisor, and has something to do after it."""
+    prctl(PR_SET_PDEATHSIG, 0)
 
 
 class OrphanWatch:
