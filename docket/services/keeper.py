@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from docket.errors import ServerUnavailable
 from docket.services.runs import Consumer, Runs
+from docket.store.endpoint import backoff_seconds
 from docket.store.lease import LeaseConnection
 from docket.supervision import Supervision
 
@@ -154,42 +155,44 @@ class Keeper:
             self._tell(self._ended.set)
 
     def _go_round(self) -> None:
-        settings = self._settings
-        beat_due = time.monotonic()
-        renewal_due = beat_due + settings.renewal
-        while not self._stopping.wait(self._pause(beat_due, renewal_due)):
+        beat, renew = self._beat, self._renew
+        intervals = {beat: self._settings.heartbeat, renew: self._settings.renewal}
+        retry_at = time.monotonic()
+        due = {beat: retry_at, renew: retry_at + intervals[renew]}
+        failures = 0
+        while not self._stopping.wait(self._pause(max(retry_at, min(due.values())))):
             now = time.monotonic()
             silence = now - self._ticked_at
-            self._supervision.beat(max(0.0, silence - settings.interval), self._culprit(silence))
-            if silence > settings.stall_timeout:
+            self._supervision.beat(
+                max(0.0, silence - self._settings.interval), self._culprit(silence)
+            )
+            if self._is_hurried:
+                self._is_hurried, due[renew] = False, min(now, due[renew])
+            # One a round, what waits longest first: while nobody answers each is tried in turn, on
+            # one connection, and what alone is refused holds up nothing else.
+            duty = min(due, key=lambda each: due[each])
+            if silence > self._settings.stall_timeout or now < max(retry_at, due[duty]):
                 continue
-            if now >= beat_due:
-                beat_due = now + self._attempt(self._beat, settings.heartbeat)
-            if now >= renewal_due or self._is_hurried:
-                self._is_hurried = False
-                renewal_due = now + self._attempt(self._renew, settings.renewal)
+            try:
+                duty()
+                due[duty], failures = now + intervals[duty], 0
+            except ServerUnavailable as error:
+                # The exchanger has said it already; the next round connects anew. Soon: after an
+                # outage others judge whose heartbeat and leases are written again. But not all
+                # workers of all pools in step.
+                logger.debug("Keeper: %s", error)
+                failures += 1
+                due[duty] = retry_at = time.monotonic() + backoff_seconds(failures)
 
-    def _pause(self, beat_due: float, renewal_due: float) -> float:
-        until_due = min(beat_due, renewal_due) - time.monotonic()
+    def _pause(self, due: float) -> float:
         # Never 0: while the loop is silent nothing that is due is done, and this must not spin.
-        return min(self._settings.interval, max(until_due, 0.005))
+        return min(self._settings.interval, max(due - time.monotonic(), 0.005))
 
     def _culprit(self, silence: float) -> str | None:
         if silence < 2 * self._settings.interval:
             return None
         task = asyncio.current_task(self._loop)
         return None if task is None else self._runs.key_of(task)
-
-    def _attempt(self, act: Callable[[], None], interval: float) -> float:
-        """Act; in how many seconds to do it again."""
-        try:
-            act()
-        except ServerUnavailable as error:
-            # The exchanger has said it already; the next round connects anew. Soon: after an outage
-            # others judge whose heartbeat and leases are written again.
-            logger.debug("Keeper: %s", error)
-            return min(interval, self._settings.interval)
-        return interval
 
     def _beat(self) -> None:
         sent_at = time.monotonic()

@@ -41,6 +41,8 @@ Argument = str | bytes | int | float
 #: How long a call may wait for its reply until the connection counts as dead, in seconds: far
 #: longer than any script takes, and than a server stands still that writes a snapshot.
 SILENCE_SECONDS = 10.0
+#: In that time it is looked so often whether a call still waits.
+_LOOKS = 10
 #: After which the loop has read what came in while it was blocked, in seconds.
 _GRACE_SECONDS = 1.0
 
@@ -250,10 +252,14 @@ class Pipeline:
             self._connected.set()
 
     async def _watch_silence(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest, since = None, loop.time()
         while True:
-            oldest = self._in_flight[0] if self._in_flight else None
-            await asyncio.sleep(self._silence_seconds)
+            # Often, or a call that is made just after a look would be waited for twice as long.
+            await asyncio.sleep(self._silence_seconds / _LOOKS)
             if not self._waits_for(oldest):
+                oldest, since = self._in_flight[0] if self._in_flight else None, loop.time()
+            if oldest is None or loop.time() - since < self._silence_seconds:
                 continue
             # The loop may have been blocked all that time, with the reply in the socket.
             await asyncio.sleep(_GRACE_SECONDS)

@@ -89,7 +89,8 @@ class StrikeStream:
                 return
             except (ServerUnavailable, ResponseError) as error:
                 failures += 1
-                if failures == 1:
+                # That the connection broke is said by the pipeline.
+                if failures == 1 and self._pipeline.is_connected:
                     logger.warning(
                         "Strikes cannot be read (%s): those known here stay in effect, and they "
                         "are read again until it works",

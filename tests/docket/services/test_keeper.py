@@ -182,6 +182,32 @@ async def test_heartbeats_are_written_again_soon_after_an_outage(
         await soon(running)
 
 
+async def test_heartbeats_that_are_never_written_hold_up_no_renewal(
+    server: str, docket_name: str
+) -> None:
+    gate = Gate()
+
+    async def waits() -> None:
+        await gate.pass_through()
+
+    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+        worker = Worker(docket, redelivery_timeout=LEASE)
+        running = await run_with_keeper(worker, Told(), stall_timeout_seconds=60)
+        lost = proxy.intercept(calls(scripts.BEAT), Do.LOSE_CALL, times=10_000)
+        # The first is due at once; from then on only what the keeper tries again is lost.
+        await until(lambda: lost.times < 10_000)
+        await docket.add(waits, key="k")()
+        await soon(gate.reached.wait())
+        for _ in range(2):
+            renewed = proxy.intercept(calls(scripts.RENEW), Do.HOLD_REPLY)
+            await soon(renewed.happened.wait())
+            renewed.let_go.set()
+        assert lost.times < 9_999
+        gate.opened.set()
+        worker.drain()
+        await soon(running)
+
+
 async def test_a_keeper_that_breaks_ends_its_worker_with_its_error(
     server: str, docket_name: str
 ) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvloop
@@ -159,6 +159,54 @@ async def test_a_peer_that_accepts_and_never_answers_does_not_hold_us_for_ever(
         monkeypatch.setattr(endpoint, "CONNECT_SECONDS", 5.0)
         assert await pipeline.command("PING") == b"PONG"
         await pipeline.close()
+
+
+async def test_a_server_that_lets_us_in_and_shuts_us_out_is_tried_ever_less_often(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def shut_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        times.append(loop.time())
+        while data := await reader.read(1000):
+            # The greeting is answered; what follows is not.
+            writer.write(b"+OK\r\n" * data.count(b"*"))
+            if b"PING" in data:
+                writer.transport.abort()
+
+    async with await asyncio.start_server(shut_out, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        async with pipeline_to(f"redis://127.0.0.1:{port}") as pipeline:
+            while len(times) < 7:
+                with suppress(ServerUnavailable):
+                    await pipeline.command("PING")
+    # The least that six waits can be, each twice as long as the one before it; were each taken
+    # for the first, 0.3 s would be the most.
+    assert times[-1] - times[0] > 0.35
+    assert caplog.text.count("lost or refused") == 1
+
+
+async def test_the_log_says_when_a_connection_stands_again(
+    server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "docket.store")
+    async with proxy_to(server) as proxy, pipeline_to(proxy.url) as pipeline:
+        assert "stands again" not in caplog.text
+        proxy.cut()
+        await until(lambda: pipeline.disruptions == 1)
+        assert await pipeline.command("PING") == b"PONG"
+    assert "stands again after 0." in caplog.text
+
+
+@pytest.mark.parametrize("failures", [1, 2, 5, 20, 10_000])
+def test_the_wait_between_two_attempts_doubles_up_to_a_second_and_is_drawn_by_lot(
+    failures: int,
+) -> None:
+    most = min(1.0, 0.05 * 2 ** min(failures - 1, 10))
+    drawn = [endpoint.backoff_seconds(failures) for _ in range(200)]
+    assert all(most / 4 <= each <= most for each in drawn)
+    assert max(drawn) - min(drawn) > most / 4
 
 
 NOT_NOW = [
