@@ -14,7 +14,10 @@ def main() -> None:
     standard_streams.open_standard_streams()
     inlet = signals.Inlet()
     inlet.install()
-    importlib.import_module("supervisor.commands").main(inlet)
+    try:
+        importlib.import_module("supervisor.commands").main(inlet)
+    finally:
+        inlet.deafen()
 
 
 if __name__ == "__main__":

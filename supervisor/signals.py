@@ -86,6 +86,17 @@ class Inlet:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._previous.clear()
 
+    def deafen(self) -> None:
+        """Have what is caught ignored for good: the process ends, and its exit code stands.
+
+        Not `remove`: a second TERM in the last moments of a drain would kill what has succeeded.
+        The interpreter itself removes Python's handlers before it ends, but not this.
+        """
+        if self._previous:
+            signal.set_wakeup_fd(-1)
+        for number in self._previous:
+            signal.signal(number, signal.SIG_IGN)
+
     def close(self) -> None:
         """Remove the handlers and close the pipe."""
         self.remove()

@@ -64,7 +64,7 @@ class Supervisor:
     Arguments:
         config: what to run.
         on_event: called on the loop with each event of supervisor.observer, in order.
-        inlet: signal handlers that already stand; without them `run` installs its own.
+        inlet: signal handlers that already stand, and stay; without them `run` has its own.
     """
 
     def __init__(
@@ -92,11 +92,10 @@ class Supervisor:
         standing.open_standard_streams()
         standing.raise_file_limit()
         standing.take_name()
-        inlet = self._inlet
-        if inlet is None and signals.in_main_thread():
-            inlet = signals.Inlet()
-            inlet.install()
-        self._inlet = inlet
+        own = None
+        if self._inlet is None and signals.in_main_thread():
+            own = self._inlet = signals.Inlet()
+            own.install()
         written = logs.configure(
             self._config.logging_level, self._config.logging_format, threaded=True
         )
@@ -109,8 +108,8 @@ class Supervisor:
             code, self.reason = ExitCode.BUG, "a bug of the supervisor; see the traceback above"
         finally:
             written.stop()
-            if inlet is not None:
-                inlet.close()
+            if own is not None:
+                own.close()
         if self.reason is not None:
             written.last_line(f"docket-supervisor: {' '.join(self.reason.split())}")
         return int(code)

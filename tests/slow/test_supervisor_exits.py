@@ -176,3 +176,13 @@ def test_a_program_without_standard_streams_runs_and_ends_as_any_other() -> None
             grown.wait(0.05)
         program.send_signal(signal.SIGTERM)
         assert program.wait(30) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signals_up_to_its_last_moment_do_not_change_how_it_ends(number: signal.Signals) -> None:
+    with ready_pool(processes=1) as program:
+        program.send(signal.SIGTERM)
+        program.wait_for("draining")
+        while program.process.poll() is None:
+            program.send(number)
+        assert program.code() == 0

@@ -49,6 +49,22 @@ def test_handlers_are_given_back_and_both_ends_may_come_twice(inlet: Inlet) -> N
     assert [signal.getsignal(number) for number in HANDLED] == before
 
 
+def test_whoever_is_about_to_end_hears_nothing_any_more(inlet: Inlet) -> None:
+    inlet.install()
+    inlet.deafen()
+    assert {signal.getsignal(number) for number in HANDLED} == {signal.SIG_IGN}
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert list(inlet.take()) == []
+
+
+def test_handlers_that_were_given_back_are_nobody_s_to_ignore(inlet: Inlet) -> None:
+    before = [signal.getsignal(number) for number in HANDLED]
+    inlet.install()
+    inlet.remove()
+    inlet.deafen()
+    assert [signal.getsignal(number) for number in HANDLED] == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
 def test_what_nohup_or_a_shell_ignores_stays_ignored(inlet: Inlet, number: signal.Signals) -> None:
     before = signal.signal(number, signal.SIG_IGN)
