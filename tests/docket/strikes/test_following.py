@@ -215,6 +215,38 @@ async def test_a_server_that_forgot_a_strike_is_believed_and_a_local_one_stays(
         assert strikes.is_stricken({"customer": "local"})
 
 
+async def test_of_what_is_struck_and_restored_again_and_again_only_the_last_is_kept(
+    docket: Docket, server: str
+) -> None:
+    client, stream = docket.connections.client(), docket.strike_list.strike_key
+    async with StrikeList(server, docket.name) as strikes:
+        await strikes.strike(None, "other", "==", 1)
+        for _ in range(20):
+            await strikes.strike(None, "customer", "==", "blocked")
+            await strikes.restore(None, "customer", "==", "blocked")
+            await until(lambda: not docket.strike_list.is_stricken(BLOCKED))
+        await strikes.strike(None, "customer", "==", "blocked")
+        await until(lambda: docket.strike_list.is_stricken(BLOCKED))
+        # It removes what it had not read yet when it issued the ones after it.
+        await strikes.strike(None, "other", "==", 1)
+        assert await client.xlen(stream) <= 6
+
+    async with StrikeList(server, docket.name) as late:
+        assert late.is_stricken(BLOCKED)
+        assert late.is_stricken({"other": 1})
+        assert late.in_effect == 2
+
+
+async def test_values_that_are_equal_and_stored_differently_keep_their_order(
+    docket: Docket, server: str
+) -> None:
+    await docket.strike(None, "customer", "==", 1)
+    await until(lambda: docket.strike_list.is_stricken({"customer": 1}))
+    await docket.restore(None, "customer", "==", 1.0)
+    async with StrikeList(server, docket.name) as late:
+        assert not late.is_stricken({"customer": 1})
+
+
 async def test_a_message_that_is_lost_costs_only_time(
     docket: Docket, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
