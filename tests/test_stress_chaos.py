@@ -13,8 +13,18 @@ from stress.chaos.judge import Knowledge, Run
 from stress.chaos.kinds import LINKS, MOST_AT_ONCE
 from stress.chaos.ledger import Event, Ledger, Line, Tail, parse, read
 from stress.chaos.network import network
-from stress.chaos.plan import LASTS, QUIET_SECONDS, WEIGHTS, Fault, Kind, draw_plan
-from stress.chaos.record import Broken
+from stress.chaos.plan import (
+    LASTS,
+    QUIET_SECONDS,
+    SENTINEL_WEIGHTS,
+    WEIGHTS,
+    Fault,
+    Kind,
+    Topology,
+    draw_plan,
+)
+from stress.chaos.record import Broken, Rollback
+from stress.chaos.sentinels import DOWN_AFTER_SECONDS
 from stress.chaos.watching import End
 
 NOBODY = Knowledge({}, {}, {})
@@ -41,11 +51,20 @@ def test_a_seed_draws_the_same_plan_again_and_another_seed_another() -> None:
 
 def test_a_minute_has_every_kind_of_fault_at_least_once() -> None:
     plan = draw_plan(1, 90, 2)
-    assert {fault.kind for fault in plan} == set(Kind) == set(WEIGHTS)
+    assert {fault.kind for fault in plan} == set(WEIGHTS)
+    assert set(WEIGHTS) | set(SENTINEL_WEIGHTS) == set(Kind)
     assert plan[0].at >= QUIET_SECONDS
     assert [fault.at for fault in plan] == sorted(fault.at for fault in plan)
     assert {fault.host for fault in plan} == {0, 1}
     assert all((fault.lasts > 0) == (fault.kind in LASTS) for fault in plan)
+
+
+def test_under_sentinels_the_servers_fail_over_and_no_network_of_ours_is_there_to_break() -> None:
+    kinds = {fault.kind for fault in draw_plan(1, 90, 2, Topology.SENTINEL)}
+    assert kinds == set(SENTINEL_WEIGHTS)
+    assert {Kind.FAILOVER, Kind.PRIMARY_KILL, Kind.PRIMARY_STOP, Kind.REPLICA_KILL} <= kinds
+    assert not any(kind.name.startswith(("NET", "SERVER", "CLIENT")) for kind in kinds)
+    assert LASTS[Kind.PRIMARY_STOP][0] > DOWN_AFTER_SECONDS
 
 
 # The ledger.
@@ -203,6 +222,78 @@ def test_a_relay_that_ran_twice_runs_its_successors_twice() -> None:
     assert judge.find_duplicates(then, killed)[0].cause is None
 
 
+# Failovers.
+
+#: Writes from 2 to 4 may be lost.
+LOST = Knowledge({}, {}, {}, (Rollback(2.0, 4.0),))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cause"),
+    [
+        (run("k", 2.5, 2.6), run("k", 5, 6), "failover"),  # claim and outcome
+        (run("k", 1.5, 2.5), run("k", 5, 6), "failover"),  # the outcome
+        (run("k", 0.2, 1.5), run("k", 5, 6), "failover"),  # an outcome written a moment later
+        (run("k", 0.1, 9.0), run("k", 5, 6), "failover"),  # a renewal of the lease
+        (run("k", 0.1, 0.5), run("k", 5, 6), None),
+        (run("k", 5.5, 6.0), run("k", 7, 8), None),
+        (run("k", 0.1, 0.2), run("k", 0.5, 6), None),
+    ],
+)
+def test_a_failover_explains_a_second_run_of_what_was_written_in_its_span(
+    first: Run, second: Run, cause: str | None
+) -> None:
+    assert cause_of(first, second, LOST) == cause
+
+
+def accepted(key: str, at: float) -> Line:
+    return Line(at, key.partition(":")[0], Event.ACCEPTED, key, 0, 1, 1)
+
+
+def test_what_was_accepted_in_a_failover_is_perishable_and_nothing_else_is() -> None:
+    promised = [accepted("plain:a", 1.5), accepted("plain:b", 3.0), accepted("plain:c", 5.5)]
+    runs = [run("plain:a", 3.0, 3.5), run("plain:c", 5.6, 5.7)]
+    assert judge.find_perishable(promised, runs, LOST) == {"plain:b"}
+    assert judge.find_perishable(promised, runs, NOBODY) == frozenset()
+
+
+def test_what_a_killed_producer_added_is_perishable_if_it_ran_in_the_failover() -> None:
+    wanted = Line(3.0, "plain", Event.WANTED, "plain:a", 0, 1, 1)
+    assert judge.find_perishable([wanted], [run("plain:a", 3.1, 3.2)], LOST) == {"plain:a"}
+    assert judge.find_perishable([wanted], [run("plain:a", 6.0, 6.2)], LOST) == frozenset()
+
+
+def test_a_perishable_task_may_be_gone_but_not_stuck_nor_end_as_something_else() -> None:
+    perishable = frozenset({"plain:a"})
+
+    def check(*ends: End) -> list[str]:
+        by_key = {each.key: each for each in ends}
+        return judge.check_ends({"plain:a": "plain"}, by_key, (), Counter(), perishable)
+
+    assert check(end("plain:a", "lost")) == []
+    assert check() == ["plain:a was accepted and never ended"]
+    assert check(end("plain:a", "failed", "x")) == ["plain:a ended as failed: x"]
+    assert check(end("plain:a")) == ["plain:a ended as completed, but finished only set()"]
+
+
+def test_a_relay_may_stop_where_a_failover_lost_the_next_link() -> None:
+    links = {"relay:a.0": "relay", "relay:a.1": "relay"}
+    ends = {key: end(key) for key in links}
+    runs = [run("relay:a.0", 1, 1.2, kind="relay"), run("relay:a.1", 3, 3.2, kind="relay")]
+    perishable = judge.find_perishable([accepted("relay:a.0", 0.5)], runs, LOST)
+    assert "relay:a.2" in perishable
+    assert judge.check_ends(links, ends, runs, Counter(), perishable) == []
+    assert judge.check_ends(links, ends, runs, Counter()) == ["relay:a stopped after [0, 1]"]
+
+
+def test_a_replacement_that_a_failover_lost_need_not_run() -> None:
+    runs = [run("replaced:a", 7, 8, number=0)]
+    promised = [accepted("replaced:a", 3.0)]
+    perishable = judge.find_perishable(promised, runs, LOST)
+    assert judge.check_replaced(promised, runs, perishable) == []
+    assert judge.check_replaced(promised, runs) == ["replaced:a ran its old revision last"]
+
+
 # Limits.
 
 
@@ -228,6 +319,14 @@ def test_a_dead_process_holds_its_slot_until_it_is_gone() -> None:
 def test_a_stopped_process_cannot_know_that_its_lease_has_ended() -> None:
     runs = [*(limited(n / 10, 9.0, pid=1) for n in range(MOST_AT_ONCE)), limited(7.0, 8.0, 2)]
     assert judge.check_limits(runs, Knowledge({}, {}, {1: [(1.0, 6.5)]})) == []
+
+
+def test_a_slot_whose_grant_was_lost_in_a_failover_is_free() -> None:
+    runs = [limited(1.0 + n / 10, 9.0) for n in range(MOST_AT_ONCE + 1)]
+    assert judge.check_limits(runs, LOST) == []
+    assert len(judge.check_limits(runs, NOBODY)) == 1
+    later = [limited(5.0 + n / 10, 9.0) for n in range(MOST_AT_ONCE + 1)]
+    assert len(judge.check_limits(later, LOST)) == 1
 
 
 def test_the_delay_of_a_redelivery_is_from_the_death_to_the_next_start() -> None:

@@ -75,6 +75,8 @@ _UNAVAILABLE_CODES = re.compile(
     r"|attempted to (access a non local key|execute a (write )?command while the cluster is down)"
 )
 _READONLY_IN_A_SCRIPT = re.compile(r"-READONLY ")
+#: A primary without replicas: under sentinels it may have been replaced, and not know it yet.
+_ABANDONED = re.compile(r"(^|-)NOREPLICAS ")
 #: How servers say that a script called what its user may not: since 7.0, before 7.0.
 _DENIED_IN_A_SCRIPT = re.compile(
     r"NOPERM |ACL failure in script|user executing the script can't (run|access|publish)"
@@ -227,9 +229,13 @@ class Endpoint:
     def is_elsewhere(self, error: RedisError) -> bool:
         """Whether an error reply says that another server serves by now: a new connection finds it.
 
-        A node whose cluster is down may be one that is cut off from those that go on.
+        A node whose cluster is down may be one that is cut off from those that go on. Sentinels
+        tell a primary seconds later that they have replaced it; that its replica has left it, it
+        knows at once.
         """
         if isinstance(error, ReadOnlyError) or _READONLY_IN_A_SCRIPT.search(str(error)):
+            return True
+        if self._url.topology == "sentinel" and _ABANDONED.search(str(error)):
             return True
         return self._url.topology == "cluster" and isinstance(error, MovedError | ClusterDownError)
 

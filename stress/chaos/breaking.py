@@ -3,15 +3,16 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from stress.chaos.failing_over import failing_over
 from stress.chaos.fleet import Fleet
 from stress.chaos.hosts import Host, release
 from stress.chaos.plan import Fault, Kind
 from stress.chaos.processes import send
-from stress.chaos.record import Broken
-from stress.chaos.server import Server
+from stress.chaos.record import Breaks, Broken
+from stress.chaos.sentinels import Sentinels
 
 #: Added to everything that a network delays.
 DELAY_SECONDS = 0.25
@@ -21,8 +22,6 @@ COMMAND_BYTES = 150
 SHORTEST_PAUSE_MICROSECONDS = 70
 #: Workers of a pool are scaled between one and this.
 MOST_WORKERS = 5
-
-Breaks = Callable[[Broken, Host], Awaitable[None]]
 
 
 class Busy(Exception):
@@ -38,7 +37,7 @@ class Breaker:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._server: Server = fleet.server
+        server = fleet.server
         #: One fault of the server at a time: what is taken back belongs to one.
         self._server_is_free = asyncio.Lock()
         self.broken: list[Broken] = []
@@ -55,6 +54,12 @@ class Breaker:
             Kind.NEXT_VERSION: self._next_version,
             Kind.SCALE: self._scale,
             Kind.DRAIN: self._drain,
+        }
+        if isinstance(server, Sentinels):
+            self._ways |= failing_over(server)
+            return
+        self._server = server
+        self._ways |= {
             Kind.SERVER_RESTART: self._restart_server,
             Kind.SERVER_KILL: self._kill_server,
             Kind.SERVER_LOADING: self._load_slowly,

@@ -1,6 +1,7 @@
 """`python -m stress chaos`."""
 
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -9,7 +10,8 @@ from pathlib import Path
 import click
 
 from stress.chaos import report
-from stress.chaos.run import Outcome, Settings, run
+from stress.chaos.plan import Topology
+from stress.chaos.run import Settings, run
 
 
 @click.command()
@@ -17,6 +19,13 @@ from stress.chaos.run import Outcome, Settings, run
 @click.option("--seed", type=int, default=1, show_default=True, help="Draws the plan of faults.")
 @click.option("--hosts", type=click.IntRange(1, 4), default=2, show_default=True)
 @click.option("--processes", type=int, default=3, show_default=True, help="Workers of each host.")
+@click.option(
+    "--topology",
+    type=click.Choice([str(each) for each in Topology]),
+    default=str(Topology.ONE),
+    show_default=True,
+    help="One server behind a network that breaks, or servers that fail over.",
+)
 @click.option("--rate", type=float, default=40.0, show_default=True, help="Adds in a second.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.option(
@@ -30,29 +39,27 @@ def chaos(
     hosts: int,
     processes: int,
     rate: float,
+    topology: str,
     *,
     as_json: bool,
     keep: Path | None,
 ) -> None:
     """Break everything the runtime stands on, and count what was lost: exits with 1 if anything."""
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        outcome = _run(keep, minutes, seed, hosts, processes, rate)
-    else:
-        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-            outcome = _run(Path(folder), minutes, seed, hosts, processes, rate)
+    with contextlib.ExitStack() as stack:
+        if keep is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        else:
+            folder = keep
+            folder.mkdir(parents=True, exist_ok=True)
+        settings = Settings(
+            folder, seed, minutes * 60, hosts, processes, rate, topology=Topology(topology)
+        )
+        outcome = asyncio.run(run(settings, lambda line: click.echo(line, err=True)))
     if as_json:
         click.echo(json.dumps(report.as_json(outcome), indent=2))
     else:
         click.echo(report.as_text(outcome))
     sys.exit(1 if outcome.verdict.violations else 0)
-
-
-def _run(
-    folder: Path, minutes: float, seed: int, hosts: int, processes: int, rate: float
-) -> Outcome:
-    settings = Settings(folder, seed, minutes * 60, hosts, processes, rate)
-    return asyncio.run(run(settings, lambda line: click.echo(line, err=True)))
 
 
 if __name__ == "__main__":

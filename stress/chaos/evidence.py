@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from docket.store.keys import Keys
 from stress.chaos.judge import Knowledge
 from stress.chaos.processes import Census
-from stress.chaos.record import FREEZES, KILLS, PARTITIONS, Broken
+from stress.chaos.record import FREEZES, KILLS, PARTITIONS, Broken, Rollback
 
 _DEATH = re.compile(r"\(pid (\d+)\) (?:died|ended): (.*?)(?:;|$)")
 
@@ -25,11 +25,13 @@ def knowledge(
     census: Census,
     broken: Iterable[Broken],
     processes_of: dict[int, set[int]],
+    rollbacks: Iterable[Rollback] = (),
 ) -> Knowledge:
     """Put together who died by force, who was frozen or cut off, and when.
 
     Arguments:
         processes_of: host -> every process that it had.
+        rollbacks: spans whose writes may have been lost.
     """
     killed: dict[int, float] = {}
     frozen: dict[int, list[tuple[float, float]]] = defaultdict(list)
@@ -50,7 +52,7 @@ def knowledge(
         elif each.kind in PARTITIONS:
             for pid in processes_of.get(each.fault.host, set()):
                 frozen[pid].append((each.began, each.ended))
-    return Knowledge(killed, dict(census.gone), dict(frozen))
+    return Knowledge(killed, dict(census.gone), dict(frozen), tuple(rollbacks))
 
 
 async def leftovers(client: Redis, docket: str) -> list[str]:

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from stress.bench.tree import ROOT
 from stress.chaos.hosts import Host
-from stress.chaos.network import network
+from stress.chaos.network import Direct, network
+from stress.chaos.plan import Topology
 from stress.chaos.processes import Census
+from stress.chaos.record import Rollback
+from stress.chaos.sentinels import Sentinels
 from stress.chaos.server import Server
 
 DOCKET = "chaos"
@@ -27,7 +30,7 @@ class Fleet:
         rate: adds in a second, of all producers.
     """
 
-    def __init__(self, folder: Path, server: Server, rate: float, seed: int) -> None:
+    def __init__(self, folder: Path, server: Server | Sentinels, rate: float, seed: int) -> None:
         self.folder, self.server = folder, server
         self.census = Census()
         self.hosts: list[Host] = []
@@ -36,6 +39,11 @@ class Fleet:
         self._rate, self._seed = rate, seed
         self._producers: dict[int, subprocess.Popen[bytes]] = {}
         self._producer_count = 0
+
+    @property
+    def rollbacks(self) -> list[Rollback]:
+        """Spans whose writes may be lost: one server loses none."""
+        return self.server.rollbacks if isinstance(self.server, Sentinels) else []
 
     async def start(self) -> None:
         """Every host ready, every producer adding."""
@@ -68,7 +76,7 @@ class Fleet:
         self._producer_count += 1
         name = f"p{self._producer_count}"
         words = (
-            *(host.network.url, name, str(self.folder), DOCKET),
+            *(host.url, name, str(self.folder), DOCKET),
             *(f"{self._rate / len(self.hosts):.3f}", str(self._seed + self._producer_count)),
         )
         with (self.folder / "producers.log").open("ab") as log:
@@ -109,18 +117,28 @@ class Fleet:
             self.ended_with(host, code)
 
 
+def _server(folder: Path, topology: Topology) -> Server | Sentinels:
+    if topology is Topology.ONE:
+        return Server(folder)
+    return Sentinels(folder, is_guarded=topology is Topology.SENTINEL)
+
+
 @contextlib.asynccontextmanager
 async def fleet(
-    folder: Path, *, hosts: int, processes: int, rate: float, seed: int
+    folder: Path, topology: Topology, *, hosts: int, processes: int, rate: float, seed: int
 ) -> AsyncGenerator[Fleet]:
     """A fleet that is not started; nothing of it is left after the block."""
-    server = Server(folder / "data")
+    server = _server(folder / "data", topology)
     assembled = Fleet(folder, server, rate, seed)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(server.end, signal.SIGKILL)
         await server.start()
         for number in range(hosts):
-            between = await stack.enter_async_context(network(server.port))
+            between = (
+                await stack.enter_async_context(network(server.port))
+                if isinstance(server, Server)
+                else Direct(server.url)
+            )
             assembled.hosts.append(
                 Host(
                     number,

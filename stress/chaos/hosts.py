@@ -10,7 +10,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import psutil
 
 from stress.bench.tree import ROOT
 from stress.chaos.ledger import FOLDER_VARIABLE
-from stress.chaos.network import Network
+from stress.chaos.network import Direct, Network
 from stress.chaos.processes import Census, lives, tree
 from stress.chaos.server import free_port
 
@@ -67,27 +68,31 @@ class Host:
 
     Arguments:
         number: from 0.
+        network: between it and the server, which it finds there.
         clock_off_seconds: by how much its wall clock is wrong.
+        environment: what its supervisor gets besides ours.
     """
 
     def __init__(
         self,
         number: int,
         folder: Path,
-        network: Network,
+        network: Network | Direct,
         census: Census,
         *,
         docket: str,
         processes: int,
         clock_off_seconds: int,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.number = number
-        self.network = network
+        self._between = network
         self.release = folder / f"host-{number}"
         self.control = folder / f"c{number}.sock"
         self._folder, self._census = folder, census
         self._docket, self._processes = docket, processes
         self._clock = faked_clock(clock_off_seconds) if clock_off_seconds else {}
+        self._environment = dict(environment or {})
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
@@ -97,6 +102,17 @@ class Host:
         self.pids: set[int] = set()
         self.version = 1
         release(self.release, 1)
+
+    @property
+    def network(self) -> Network:
+        """That between it and the server: only where there is one is it broken."""
+        assert isinstance(self._between, Network)
+        return self._between
+
+    @property
+    def url(self) -> str:
+        """Where it finds the server."""
+        return self._between.url
 
     @property
     def pid(self) -> int:
@@ -112,7 +128,7 @@ class Host:
         """Start its supervisor."""
         self._starts += 1
         options = {
-            "--url": self.network.url,
+            "--url": self.url,
             "--docket": self._docket,
             "--tasks": "chaos_jobs:tasks",
             "--processes": str(self._processes),
@@ -131,6 +147,7 @@ class Host:
         environment = {
             **os.environ,
             **(self._clock or {}),
+            **self._environment,
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PWD": str(self.release),
@@ -178,16 +195,26 @@ class Host:
 
     async def status(self) -> Status | None:
         """What /status says; None while nobody answers."""
-        return await asyncio.to_thread(self._status)
-
-    def _status(self) -> Status | None:
-        try:
-            url = f"http://127.0.0.1:{self._port}/status"
-            with urllib.request.urlopen(url, timeout=3) as answer:
-                status: Status = json.load(answer)
-                return status
-        except (urllib.error.URLError, OSError, ValueError):
+        code, body = await self.answer("/status")
+        if code != HTTPStatus.OK:
             return None
+        status: Status = json.loads(body)
+        return status
+
+    async def answer(self, path: str) -> tuple[int, str]:
+        """Status and body of one of its endpoints; 0 while nobody answers."""
+        return await asyncio.to_thread(self._answer, path)
+
+    def _answer(self, path: str) -> tuple[int, str]:
+        try:
+            url = f"http://127.0.0.1:{self._port}{path}"
+            with urllib.request.urlopen(url, timeout=3) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
 
     async def workers(self) -> list[int]:
         """Its workers that live, in the order of their slots."""

@@ -1,12 +1,13 @@
 """Compares what was promised with what happened (pure): every difference is a sentence."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from stress.chaos.kinds import LINKS, MOST_AT_ONCE
 from stress.chaos.ledger import Event, Line
+from stress.chaos.record import Rollback
 from stress.chaos.watching import End
 
 #: How each kind of task may end; whatever is not here has to complete.
@@ -58,6 +59,8 @@ class Verdict:
     violations: list[str] = field(default_factory=list[str])
     duplicates: list[Duplicate] = field(default_factory=list[Duplicate])
     runs: int = 0
+    #: Accepted tasks that were lost with a primary, as asynchronous replication may.
+    lost: list[str] = field(default_factory=list[str])
     #: Seconds from the death of a process to the next start of what it ran.
     redelivery_seconds: list[float] = field(default_factory=list[float])
 
@@ -78,12 +81,17 @@ def runs_of(lines: Iterable[Line]) -> list[Run]:
 
 
 def check_ends(
-    accepted: Mapping[str, str], ends: Mapping[str, End], runs: Iterable[Run], struck: Counter[str]
+    accepted: Mapping[str, str],
+    ends: Mapping[str, End],
+    runs: Iterable[Run],
+    struck: Counter[str],
+    perishable: Set[str] = frozenset(),
 ) -> list[str]:
     """Accepted is finished: each key as its kind has to, and with the runs that this takes.
 
     Arguments:
         struck: how many of a key's runs died by a kill of the plan's.
+        perishable: keys that may be gone without a trace. What is there has to end all the same.
     """
     finished: dict[str, set[int]] = defaultdict(set)
     for run in runs:
@@ -94,6 +102,8 @@ def check_ends(
         end = ends.get(key)
         if end is None:
             wrong.append(f"{key} was accepted and never ended")
+        elif end.state == "lost" and key in perishable:
+            continue
         elif end.error.startswith("PoisonTask") and struck[key] >= STRUCK_OFTEN:
             continue  # to whoever counts deaths, three kills in a row are poison
         elif end.state not in ENDS.get(kind, COMPLETES):
@@ -102,26 +112,61 @@ def check_ends(
             needed = set(range(LINKS)) if kind == "chain" else set[int]()
             if not finished[key] or not needed <= finished[key]:
                 wrong.append(f"{key} ended as {end.state}, but finished only {finished[key]}")
-    wrong += _broken_relays(accepted)
+    wrong += _broken_relays(accepted, perishable)
     return wrong
 
 
-def _broken_relays(accepted: Mapping[str, str]) -> list[str]:
+def _broken_relays(accepted: Mapping[str, str], perishable: Set[str]) -> list[str]:
     links: dict[str, set[int]] = defaultdict(set)
     for key, kind in accepted.items():
         if kind == "relay":
             head, _, number = key.rpartition(".")
             links[head].add(int(number))
     whole = set(range(LINKS))
-    return [f"{head} stopped after {sorted(had)}" for head, had in links.items() if had != whole]
+    lost = {key.rpartition(".")[0] for key in perishable}
+    return [
+        f"{head} stopped after {sorted(had)}"
+        for head, had in links.items()
+        if had != whole and head not in lost
+    ]
 
 
-def check_replaced(promised: Iterable[Line], runs: Iterable[Run]) -> list[str]:
+def find_perishable(
+    promised: Iterable[Line], runs: Iterable[Run], knowledge: "Knowledge"
+) -> frozenset[str]:
+    """Keys that were accepted when what was written may have been lost; pure luck decides.
+
+    A producer knows when, unless it was killed before it could note it; such a key was accepted
+    before it ran. What a relay adds was accepted while it ran.
+    """
+    accepted = [line for line in promised if line.event is Event.ACCEPTED]
+    added = {
+        line.key for line in accepted if knowledge.may_be_lost(line.at - ANSWERED_SECONDS, line.at)
+    }
+    known = {line.key for line in accepted}
+    shaken = [
+        run
+        for run in runs
+        if knowledge.may_be_lost(run.started - ANSWERED_SECONDS, knowledge.end_of(run))
+    ]
+    unknown = {run.key for run in shaken if run.key not in known}
+    relayed = {_successor(run.key) for run in shaken if run.kind == "relay"}
+    return frozenset(added | unknown | relayed)
+
+
+def _successor(key: str) -> str:
+    head, _, number = key.rpartition(".")
+    return f"{head}.{int(number) + 1}"
+
+
+def check_replaced(
+    promised: Iterable[Line], runs: Iterable[Run], perishable: Set[str] = frozenset()
+) -> list[str]:
     """What was replaced, and the replacement accepted, runs in its newer revision last."""
     accepted = {
         line.key: line.at
         for line in promised
-        if line.kind == "replaced" and line.event is Event.ACCEPTED
+        if line.kind == "replaced" and line.event is Event.ACCEPTED and line.key not in perishable
     }
     last: dict[str, Run] = {}
     for run in runs:
@@ -143,11 +188,17 @@ class Knowledge:
         killed: pid -> when it died by force, whoever did it.
         gone: pid -> when it was gone, however.
         frozen: spans in which a process was stopped, or cut off from the server: (from, to).
+        rollbacks: spans whose writes may have been lost.
     """
 
     killed: Mapping[int, float]
     gone: Mapping[int, float]
     frozen: Mapping[int, list[tuple[float, float]]]
+    rollbacks: tuple[Rollback, ...] = ()
+
+    def may_be_lost(self, begin: float, end: float) -> bool:
+        """Whether something that was written in that time may be gone."""
+        return any(each.since <= end and begin <= each.until for each in self.rollbacks)
 
     def end_of(self, run: Run) -> float:
         """When it stopped at the latest."""
@@ -165,6 +216,8 @@ class Knowledge:
 STALE_CLAIM_SECONDS = 15.0
 #: A death that nobody of ours caused is known by looking: this much too late at most.
 LATE_LOOK_SECONDS = 1.0
+#: From a write to what is noted of it, or from that to the write.
+ANSWERED_SECONDS = 1.0
 #: A lease is renewed several times in its length: only what lasts this long can lose one.
 LEAST_FREEZE_SECONDS = 1.5
 
@@ -182,6 +235,10 @@ def explain(first: Run, second: Run, knowledge: Knowledge) -> str | None:
     before = second.started - STALE_CLAIM_SECONDS
     if knowledge.longest_freeze(second.pid, before, second.started) >= LEAST_FREEZE_SECONDS:
         return "its lease was lost"
+    # Its claim, a renewal of its lease, or its outcome was written where it was lost.
+    ended = knowledge.end_of(first) + ANSWERED_SECONDS
+    if knowledge.may_be_lost(first.started - ANSWERED_SECONDS, min(ended, second.started)):
+        return "failover"
     return None
 
 
@@ -216,7 +273,7 @@ def check_limits(runs: Iterable[Run], knowledge: Knowledge) -> list[str]:
     """Never more runs of a customer at once than the limit says, but for stopped processes.
 
     A stopped process cannot know that its lease has ended; whoever is only cut off from the server
-    can, and has to end its run in time.
+    can, and has to end its run in time. A slot whose grant was lost with a primary is free.
     """
     changes: dict[int, list[tuple[float, int, Run]]] = defaultdict(list)
     for run in runs:
@@ -224,6 +281,8 @@ def check_limits(runs: Iterable[Run], knowledge: Knowledge) -> list[str]:
             continue
         end = knowledge.end_of(run)
         if knowledge.longest_freeze(run.pid, run.started, end) >= LEAST_FREEZE_SECONDS:
+            continue
+        if knowledge.may_be_lost(run.started, end):
             continue
         changes[run.number] += [(run.started, 1, run), (end, -1, run)]
     wrong: list[str] = []

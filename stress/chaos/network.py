@@ -2,9 +2,18 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """No network of ours: everyone finds the way by himself."""
+
+    url: str
 
 
 class Network:
@@ -23,6 +32,8 @@ class Network:
         self._port = 0
         #: Seconds that everything takes longer, each way.
         self.delay_seconds = 0.0
+        #: When each connection was accepted, in monotonic seconds.
+        self.accepted: list[float] = []
 
     @property
     def url(self) -> str:
@@ -58,6 +69,7 @@ class Network:
         self._flowing.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted.append(time.monotonic())
         link = asyncio.get_running_loop().create_task(self._link(reader, writer))
         self._links.add(link)
         link.add_done_callback(self._links.discard)

@@ -34,6 +34,24 @@ class Kind(StrEnum):
     NET_CUT = "a network that drops its connections"
     NET_REFUSE = "a network that refuses connections"
     NET_HALF_OPEN = "a network that lets nothing through"
+    FAILOVER = "failover, both alive"
+    PRIMARY_KILL = "kill -9 of the primary"
+    PRIMARY_STOP = "SIGSTOP of the primary, until after the failover"
+    REPLICA_KILL = "kill -9 of the replica"
+
+
+class Topology(StrEnum):
+    """What the pools stand on."""
+
+    ONE = "one"
+    """One server, and a network in front of it."""
+    SENTINEL = "sentinel"
+    """A primary and its replica under sentinels. Everyone connects to the address that these
+    name, so no network of ours can stand in between. The primary takes writes only while it has
+    its replica (min-replicas-to-write), so that nothing but the last instant can be lost."""
+    SENTINEL_BARE = "sentinel-bare"
+    """The same without that: a primary that was replaced takes writes until it is told, and all of
+    them are lost."""
 
 
 #: How often each is drawn; what takes the whole service away is rarer, so that work gets done.
@@ -65,6 +83,20 @@ WEIGHTS: dict[Kind, int] = {
     Kind.NET_HALF_OPEN: 2,
 }
 
+#: Instead of what can be done to one server and to the network in front of it.
+SENTINEL_WEIGHTS: dict[Kind, int] = {
+    **{
+        kind: weight
+        for kind, weight in WEIGHTS.items()
+        if not kind.name.startswith(("SERVER", "CLIENT", "NET"))
+    },
+    # Each takes ten seconds or twenty until all are of one opinion again.
+    Kind.FAILOVER: 1,
+    Kind.PRIMARY_KILL: 1,
+    Kind.PRIMARY_STOP: 1,
+    Kind.REPLICA_KILL: 1,
+}
+
 #: Seconds that a lasting fault lasts, from and to: some within the lease, some beyond it.
 LASTS: dict[Kind, tuple[float, float]] = {
     Kind.STOP_WORKER: (0.5, 9.0),
@@ -78,6 +110,9 @@ LASTS: dict[Kind, tuple[float, float]] = {
     Kind.NET_DELAY: (1.0, 6.0),
     Kind.NET_REFUSE: (0.5, 8.0),
     Kind.NET_HALF_OPEN: (0.5, 9.0),
+    Kind.PRIMARY_KILL: (0.5, 5.0),
+    Kind.PRIMARY_STOP: (3.0, 8.0),
+    Kind.REPLICA_KILL: (0.5, 5.0),
 }
 
 #: Between two faults, in seconds: the mean of an exponential distribution.
@@ -105,13 +140,22 @@ class Fault:
     draw: float
 
 
-def draw_plan(seed: int, seconds: float, hosts: int) -> list[Fault]:
+def weights_of(topology: Topology) -> dict[Kind, int]:
+    """How often each kind is drawn."""
+    return WEIGHTS if topology is Topology.ONE else SENTINEL_WEIGHTS
+
+
+def draw_plan(
+    seed: int, seconds: float, hosts: int, topology: Topology = Topology.ONE
+) -> list[Fault]:
     """All faults of a run, in the order of their times."""
-    return list(_drawn(random.Random(seed), seconds, hosts))
+    return list(_drawn(random.Random(seed), seconds, hosts, weights_of(topology)))
 
 
-def _drawn(source: random.Random, seconds: float, hosts: int) -> Iterator[Fault]:
-    kinds, weights = list(WEIGHTS), list(WEIGHTS.values())
+def _drawn(
+    source: random.Random, seconds: float, hosts: int, drawn: dict[Kind, int]
+) -> Iterator[Fault]:
+    kinds, weights = list(drawn), list(drawn.values())
     at = QUIET_SECONDS
     # Each kind once, in a random order, before chance decides: a short run misses none.
     first = source.sample(kinds, len(kinds))

@@ -1,10 +1,17 @@
 """What was broken, as it happened: one value a fault, for the judge and for the report."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from stress.chaos.plan import Fault, Kind
 from stress.chaos.processes import send
+
+if TYPE_CHECKING:
+    from stress.chaos.hosts import Host
 
 
 @dataclass(slots=True)
@@ -41,6 +48,18 @@ class Broken:
         return max(0.0, until - max(begin, self.began))
 
 
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """A span, in monotonic seconds, of whose writes the last may be lost.
+
+    From shortly before a primary is lost, for a replica is always a little behind, until no server
+    takes writes that the next primary does not have.
+    """
+
+    since: float
+    until: float
+
+
 #: Kinds whose processes are dead from then on.
 KILLS = frozenset(
     {
@@ -67,3 +86,6 @@ OUTAGES = frozenset(
         Kind.SERVER_OOM,
     }
 )
+
+#: Carries a fault out that begins now, at a host, and returns when it was taken back.
+Breaks = Callable[[Broken, "Host"], Awaitable[None]]

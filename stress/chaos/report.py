@@ -17,6 +17,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     return {
         "seed": outcome.settings.seed,
         "minutes": round(outcome.settings.seconds / 60, 2),
+        "topology": str(outcome.settings.topology),
         "hosts": outcome.settings.hosts,
         "processes": outcome.settings.processes,
         "faults": dict(Counter(str(each.kind) for each in broken if each.skipped is None)),
@@ -30,6 +31,9 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             "median": round(median(delays), 3) if delays else None,
             "worst": round(delays[-1], 3) if delays else None,
         },
+        "failovers": len(outcome.rollbacks),
+        "seconds_of_doubt": round(sum(each.until - each.since for each in outcome.rollbacks), 1),
+        "lost_in_failovers": len(verdict.lost),
         "settled_seconds": round(outcome.settled_seconds, 1),
         "status_samples": outcome.samples,
         "descriptors_gained": outcome.descriptors_gained,
@@ -51,9 +55,18 @@ def as_text(outcome: Outcome) -> str:
         *(f"{count:6}  {cause}" for cause, count in sorted(told["duplicates"].items())),
         "",
         f"from a death to the next start: {told['redelivery_seconds']}",
+        *(_failovers(told) if outcome.rollbacks else ()),
         f"descriptors gained by a supervisor: {told['descriptors_gained']}",
         "",
         f"{len(told['violations'])} promises were broken",
         *(f"  {violation}" for violation in told["violations"][:MOST_SHOWN]),
     ]
     return "\n".join(lines)
+
+
+def _failovers(told: dict[str, Any]) -> list[str]:
+    lost, seconds = told["lost_in_failovers"], told["seconds_of_doubt"]
+    return [
+        f"{told['failovers']} failovers",
+        f"{lost} accepted tasks were lost in them, in {seconds} s whose writes may be",
+    ]

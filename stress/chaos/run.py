@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from docket import Docket
@@ -13,8 +13,9 @@ from stress.chaos import evidence, judge
 from stress.chaos.breaking import Breaker
 from stress.chaos.fleet import DOCKET, Fleet, fleet
 from stress.chaos.ledger import read
-from stress.chaos.plan import Fault, draw_plan
-from stress.chaos.record import KILLS, Broken
+from stress.chaos.plan import Fault, Topology, draw_plan
+from stress.chaos.record import KILLS, Broken, Rollback
+from stress.chaos.sentinels import Sentinels
 from stress.chaos.watching import EndCollector, StatusSampler
 
 #: From the last fault until everything that was accepted has ended.
@@ -34,6 +35,7 @@ class Settings:
         seconds: of faults.
         rate: adds in a second, of all producers together.
         faults: instead of those that the seed draws; for a part of a plan.
+        topology: what the pools stand on.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class Settings:
     processes: int = 3
     rate: float = 40.0
     faults: tuple[Fault, ...] | None = None
+    topology: Topology = Topology.ONE
 
 
 @dataclass(slots=True)
@@ -56,15 +59,18 @@ class Outcome:
     samples: int
     descriptors_gained: int
     settled_seconds: float
+    #: Spans whose writes may have been lost.
+    rollbacks: list[Rollback] = field(default_factory=list[Rollback])
 
 
 async def run(settings: Settings, tell: Tell) -> Outcome:
     """Run it; everything that was started is gone when it returns."""
     plan = settings.faults
     if plan is None:
-        plan = tuple(draw_plan(settings.seed, settings.seconds, settings.hosts))
+        plan = tuple(draw_plan(settings.seed, settings.seconds, settings.hosts, settings.topology))
     async with fleet(
         settings.folder,
+        settings.topology,
         hosts=settings.hosts,
         processes=settings.processes,
         rate=settings.rate,
@@ -81,7 +87,10 @@ async def _watched(
 ) -> Outcome:
     breaker, sampler = Breaker(under_test), StatusSampler(under_test)
     ends = EndCollector(under_test, docket)
-    async with _in_background(ends.watch, sampler.watch, under_test.census.watch):
+    watches: list[Callable[[], object]] = [ends.watch, sampler.watch, under_test.census.watch]
+    if isinstance(under_test.server, Sentinels):
+        watches.append(under_test.server.watch)
+    async with _in_background(*watches):
         await _break_all(plan, breaker, tell)
         await under_test.stop_producers()
         seconds = await _settle(ends, tell)
@@ -99,6 +108,7 @@ async def _watched(
         sampler.samples,
         sampler.most_descriptors_gained,
         seconds,
+        under_test.rollbacks,
     )
 
 
@@ -136,13 +146,16 @@ async def _judge(under_test: Fleet, breaker: Breaker, ends: EndCollector) -> jud
         under_test.census,
         breaker.broken,
         {host.number: host.pids for host in under_test.hosts},
+        under_test.rollbacks,
     )
     runs = judge.runs_of(read(folder, "runs"))
     verdict = judge.Verdict(runs=len(runs))
     struck = {pid for each in breaker.broken if each.kind in KILLS for pid in each.pids}
     hit = Counter(each.key for each in runs if each.pid in struck)
-    verdict.violations += judge.check_ends(ends.accepted, ends.ends, runs, hit)
-    verdict.violations += judge.check_replaced(read(folder, "adds"), runs)
+    perishable = judge.find_perishable(read(folder, "adds"), runs, known)
+    verdict.violations += judge.check_ends(ends.accepted, ends.ends, runs, hit, perishable)
+    verdict.lost = [key for key in perishable if (e := ends.ends.get(key)) and e.state == "lost"]
+    verdict.violations += judge.check_replaced(read(folder, "adds"), runs, perishable)
     verdict.violations += judge.check_limits(runs, known)
     verdict.duplicates = judge.find_duplicates(runs, known)
     verdict.violations += [

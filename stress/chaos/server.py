@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ class Server:
 
     Arguments:
         folder: for its data; the same over restarts.
+        settings: of its configuration, instead of ours.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self._folder = folder
+        self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         #: A folder of this name stands where the snapshot would be written.
@@ -59,9 +62,10 @@ class Server:
             "enable-protected-configs": "yes",
             "daemonize": "no",
             "logfile": str(self._folder / "server.log"),
+            **self._settings,
         }
         words = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        self._process = _execute([str(server_binary("memory://")), *words, *extra])
+        self._process = execute([str(server_binary("memory://")), *words, *extra])
         await self.answers()
 
     async def answers(self) -> None:
@@ -128,7 +132,8 @@ class Server:
                     await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _execute(words: list[str]) -> subprocess.Popen[bytes]:
+def execute(words: list[str]) -> subprocess.Popen[bytes]:
+    """Start a program that nobody hears and no signal of our terminal reaches."""
     return subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,

@@ -35,7 +35,8 @@ class EndCollector:
     """Asks the docket for every key that was accepted, until it has ended; past all proxies."""
 
     def __init__(self, fleet: Fleet, docket: Docket) -> None:
-        self._docket, self._census = docket, fleet.census
+        self._docket, self._fleet = docket, fleet
+        self._rollbacks_seen = 0
         self._adds, self._runs = Tail(fleet.folder, "adds"), Tail(fleet.folder, "runs")
         self._open: dict[str, None] = {}
         self.accepted: dict[str, str] = {}
@@ -55,11 +56,12 @@ class EndCollector:
 
     async def look(self) -> None:
         """One look at every open key."""
+        self._reopen()
         for line in self._adds.read():
             if line.event is Event.ACCEPTED:
                 self._accept(line.key, line.kind)
         for line in self._runs.read():
-            self._census.add([line.pid])
+            self._fleet.census.add([line.pid])
             # What a task adds is accepted too once it runs; the automatic one never ends.
             if line.kind != "tick":
                 self._accept(line.key, line.kind)
@@ -68,6 +70,15 @@ class EndCollector:
             found = await asyncio.gather(*(self._docket.get_execution(key) for key in batch))
             for key, execution in zip(batch, found, strict=True):
                 await self._seen(key, execution)
+
+    def _reopen(self) -> None:
+        """An end that may be lost, or was seen where it counts no more, has to be seen again."""
+        for rollback in self._fleet.rollbacks[self._rollbacks_seen :]:
+            self._rollbacks_seen += 1
+            doubtful = [key for key, end in self.ends.items() if end.at >= rollback.since]
+            for key in doubtful:
+                del self.ends[key]
+                self._open[key] = None
 
     def _accept(self, key: str, kind: str) -> None:
         if key not in self.accepted:

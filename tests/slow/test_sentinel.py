@@ -79,3 +79,19 @@ async def test_a_failover_that_the_two_agree_upon_loses_nothing(docket_name: str
             await load.all_end_well()
             assert set(load.runs.values()) == {1}
         assert servers.holds(servers.replica, Keys(docket_name).record("task-599"))
+
+
+async def test_a_primary_that_takes_no_writes_without_its_replica_loses_nothing_it_accepted(
+    servers: Watched, docket_name: str
+) -> None:
+    async def fails_over() -> None:
+        await asyncio.to_thread(servers.fail_over)
+
+    for process in (servers.primary, servers.replica):
+        process.client.config_set("min-replicas-to-write", 1)
+    async with loaded(docket_name, servers.url, tasks=400) as load:
+        await asyncio.to_thread(servers.await_replication)
+        # Until the sentinel demotes it, seconds later, the old primary refuses what would be lost.
+        await meanwhile(load, fails_over, range(400, 600))
+        await load.all_end_well()
+    assert servers.holds(servers.replica, Keys(docket_name).record("task-599"))

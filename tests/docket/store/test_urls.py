@@ -343,3 +343,15 @@ def test_a_redirection_is_an_error_to_who_did_not_say_that_it_is_a_cluster() -> 
     endpoint = Endpoint("redis://h")
     assert not endpoint.is_unavailable(MovedError("7 10.0.0.1:7001"))
     assert not endpoint.is_elsewhere(MovedError("7 10.0.0.1:7001"))
+
+
+@pytest.mark.parametrize(
+    ("url", "elsewhere"), [("redis+sentinel://h/main", True), ("redis://h", False)]
+)
+@pytest.mark.parametrize("place", ["", "ERR Error running script: @user_script:9: -"])
+def test_a_primary_without_its_replica_is_left_where_sentinels_know_of_another(
+    url: str, elsewhere: bool, place: str
+) -> None:
+    error = ResponseError(f"{place}NOREPLICAS Not enough good replicas to write.")
+    assert Endpoint(url).is_unavailable(error)
+    assert Endpoint(url).is_elsewhere(error) is elsewhere

@@ -1,0 +1,76 @@
+"""What an outage came to, from the times that were noted; without any outage."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from stress.away import figures
+from stress.away.figures import Answer, Outage
+from stress.away.service_manager import service_manager
+from stress.chaos.judge import Run
+from stress.chaos.ledger import Event
+from tests.support.store import until
+
+INFINITE = float("inf")
+
+
+def run(started: float, ended: float | None, pid: int = 1, key: str = "k", **rest: object) -> Run:
+    values: dict[str, object] = {"kind": "plain", "number": 0, "attempt": 1}
+    how = Event.FINISHED if ended is not None else None
+    return Run(**{**values, "how": how, **rest}, key=key, pid=pid, started=started, ended=ended)  # type: ignore[arg-type]
+
+
+def test_only_what_began_after_the_return_is_a_workers_first_task() -> None:
+    runs = [run(9, 10.5), run(10.5, 11), run(10.2, 10.4, pid=2), run(10.1, 10.2, pid=7)]
+    assert figures.first_finishes(runs, [1, 2, 3], 10.0) == pytest.approx(
+        {1: 1.0, 2: 0.4, 3: INFINITE}
+    )
+
+
+def test_a_run_that_failed_is_no_first_task() -> None:
+    assert figures.first_finishes([run(10, 11, how=Event.RAISED)], [1], 10.0) == {1: INFINITE}
+
+
+def test_the_rate_is_that_of_the_last_seconds_before_the_outage() -> None:
+    runs = [run(0, at / 10) for at in range(100)]
+    assert figures.rate_before(runs, 10.0) == pytest.approx(10.0)
+
+
+def test_the_rate_is_back_with_the_first_window_that_is_as_full_as_before() -> None:
+    trickle = [run(10.0, 10.0 + n * 0.4) for n in range(1, 4)]
+    flood = [run(11.5, 12.0 + n * 0.05) for n in range(40)]
+    before = [run(9.0, 10.0 + n * 0.01) for n in range(100)]
+    assert figures.seconds_to_full_rate([*before, *trickle, *flood], 20.0, 10.0) == 2.0
+    assert figures.seconds_to_full_rate(trickle, 20.0, 10.0) == INFINITE
+
+
+def test_connections_are_counted_by_tenths_after_the_return_and_by_seconds_before_it() -> None:
+    accepted = [8.0, 9.0, 10.01, 10.02, 10.15, 14.0]
+    bins = figures.accepted_after(accepted, 10.0)
+    assert bins[:3] == [2, 1, 0]
+    assert sum(bins) == 3
+    assert figures.attempts_a_second(accepted, Outage(6.0, 10.0)) == 0.5
+
+
+def test_answers_are_those_of_one_endpoint_in_one_span() -> None:
+    answers = [Answer(1, "/livez", 200, "ok"), Answer(2, "/readyz", 503, "x")]
+    answers += [Answer(9, "/readyz", 200, "y")]
+    assert figures.answers_within(answers, "/readyz", 0, 5) == [answers[1]]
+
+
+def test_another_attempt_or_another_link_ran_no_second_time() -> None:
+    runs = [run(1, 2), run(3, 4, attempt=2), run(5, 6, number=1)]
+    assert figures.ran_again(runs) == []
+    assert figures.ran_again([*runs, run(7, 8, pid=2)]) == ["k"]
+    assert figures.ran_again([run(1, 2, kind="tick"), run(3, 4, kind="tick")]) == []
+
+
+@pytest.mark.anyio
+async def test_a_service_manager_keeps_the_words_of_each_status(tmp_path: Path) -> None:
+    async with service_manager(tmp_path / "notify") as manager:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as pool:
+            pool.sendto(b"READY=1\nSTATUS=fine", str(manager.path))
+            pool.sendto(b"STATUS=the server is away", str(manager.path))
+        await until(lambda: len(manager.statuses) == 2)
+    assert [words for _, words in manager.statuses] == ["fine", "the server is away"]
