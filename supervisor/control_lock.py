@@ -36,7 +36,8 @@ class Lock:
             return
         # While it is still held: whoever waits for it then sees that its file is gone.
         with contextlib.suppress(FileNotFoundError):
-            _file_of(self._path).unlink()
+            if _is_still(self._fd, self._path):
+                _file_of(self._path).unlink()
         os.close(self._fd)
         self._fd = -1
 

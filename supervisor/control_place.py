@@ -34,15 +34,21 @@ class Place:
         self._lock = lock
         try:
             self.socket = _bind(path)
+            self._bound = path.lstat()
         except BaseException:
             lock.release()
             raise
 
     def leave(self) -> None:
-        """Remove the socket, then the lock. Twice is fine."""
+        """Remove the socket, then the lock. Twice is fine.
+
+        Only our own: whoever cleaned the folder up took both from us, and another supervisor may
+        have the path by now.
+        """
         self.socket.close()
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            if os.path.samestat(self.path.lstat(), self._bound):
+                self.path.unlink()
         self._lock.release()
 
 

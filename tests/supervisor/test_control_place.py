@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import shutil
 import socket
 import stat
 import tempfile
@@ -194,3 +195,20 @@ async def test_without_any_variable_the_place_is_in_tmp(monkeypatch: pytest.Monk
         place = await claim_default("orders", {})
         assert place.path.parent == Path(temporary, f"docket-supervisor-{os.geteuid()}")
         place.leave()
+
+
+async def test_who_lost_its_folder_leaves_the_next_owner_s_socket_and_lock_alone(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = folder / "a.sock"
+    former = await claim_given(str(path))
+    shutil.rmtree(folder)
+    folder.mkdir()
+    owner = await claim_given(str(path))
+    former.leave()
+    assert names_in(folder) == {path.name, lock_file(path).name}
+    assert control_lock.is_live(path)
+    owner.leave()
+    assert names_in(folder) == set()
