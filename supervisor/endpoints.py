@@ -61,7 +61,8 @@ class Endpoints:
         self._address = address
         self._handlers = handlers
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        #: Oldest first.
+        self._connections: dict[asyncio.Task[None], None] = {}
 
     async def start(self) -> Address:
         """Listen; where, with the port that was taken.
@@ -96,10 +97,15 @@ class Endpoints:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._connections) >= MAX_CONNECTIONS:
-            writer.close()
+        if task is None:
             return
-        self._connections.add(task)
+        if len(self._connections) >= MAX_CONNECTIONS:
+            # Not the newcomer: a probe asks at once, and must be answered however many others
+            # were opened before it and never asked.
+            oldest = next(iter(self._connections))
+            del self._connections[oldest]
+            oldest.cancel()
+        self._connections[task] = None
         try:
             async with asyncio.timeout(HEADER_SECONDS):
                 writer.write(await self._answer(reader))
@@ -108,7 +114,7 @@ class Endpoints:
             # Too slow, gone, or we stop: nobody is left who would read an answer.
             writer.transport.abort()
         finally:
-            self._connections.discard(task)
+            self._connections.pop(task, None)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

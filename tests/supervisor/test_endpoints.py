@@ -99,19 +99,18 @@ async def test_headers_that_never_end_are_given_up(monkeypatch: pytest.MonkeyPat
         writer.close()
 
 
-async def test_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "MAX_CONNECTIONS", 1)
+async def test_where_there_are_too_many_the_oldest_gives_way_to_one_that_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endpoints, "MAX_CONNECTIONS", 2)
     async with serving() as address:
-        first, first_writer = await asyncio.open_connection(address.host, address.port)
-        first_writer.write(b"GET /livez HTTP/1.1\r\n")
-        await first_writer.drain()
-        second, second_writer = await asyncio.open_connection(address.host, address.port)
-        assert await second.read() == b""
-        first_writer.write(b"\r\n")
-        assert (await first.read()).startswith(b"HTTP/1.1 200")
-        for writer in (first_writer, second_writer):
+        silent = [await asyncio.open_connection(address.host, address.port) for _ in range(5)]
+        for _ in range(3):
+            assert (await ask(address, b"GET /livez HTTP/1.1\r\n\r\n")).endswith(b"ok\n")
+        for reader, _ in silent[:3]:
+            assert await reader.read() == b""
+        for _, writer in silent:
             writer.close()
-            await writer.wait_closed()
 
 
 async def test_stopping_ends_the_connections_that_are_open() -> None:
