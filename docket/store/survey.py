@@ -47,20 +47,24 @@ class Survey:
         self._streams = (keys.front, keys.suspects, keys.stream)
 
     async def workers(self) -> tuple[int, list[WorkerRow]]:
-        """Server now (ms), and the registered consumers in the order of their last beats."""
-        now, *flat = await patiently(
-            lambda: self._pipeline.call(
-                scripts.WORKERS,
-                [self._keys.workers],
-                [self._keys.prefix],
-                patience_seconds=PATIENCE_SECONDS,
-            )
+        """Server now (ms), and the registered consumers in the order of their last beats.
+
+        Not in one call: of a thousand workers with many functions each it would take long.
+        """
+        flat, (seconds, microseconds) = await asyncio.gather(
+            self._command("ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"), self._command("TIME")
         )
-        rows = [
-            WorkerRow(name.decode(), beat, frozenset(function.decode() for function in functions))
-            for name, beat, functions in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        ]
-        return now, rows
+        rows: list[WorkerRow] = []
+        for start in range(0, len(flat), 2 * RECORDS_PAGE):
+            page = flat[start : start + 2 * RECORDS_PAGE]
+            names = [name.decode() for name in page[::2]]
+            known = await asyncio.gather(*map(self._functions_of, names))
+            rows += map(WorkerRow, names, (int(float(beat)) for beat in page[1::2]), known)
+        return int(seconds) * 1000 + int(microseconds) // 1000, rows
+
+    async def _functions_of(self, consumer: str) -> frozenset[str]:
+        names: list[bytes] = await self._command("SMEMBERS", self._keys.worker_tasks(consumer))
+        return frozenset(name.decode() for name in names)
 
     async def tasks(self) -> AsyncGenerator[tuple[str, Record]]:
         """Key and record of each task that is scheduled, queued or running, once each.
