@@ -4,6 +4,8 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,9 +67,9 @@ class Commands(click.Group):
         return super().get_command(ctx, cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Words that name no command are options of `run`."""
-        own = {"--help", "-h", "--version", *self.list_commands(ctx)}
-        if not args or args[0] not in own:
+        """Options that are not those of the group are options of `run`."""
+        own = {"--help", "-h", "--version"}
+        if not args or (args[0].startswith("-") and args[0] not in own):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -88,11 +90,30 @@ def docket_supervisor() -> None:
     """
 
 
+def _default_of(option: option_table.Option) -> str:
+    """The default as a user would write it; nothing where the option's help tells it."""
+    match {each.name: each.default for each in fields(SupervisorConfig)}[option.field]:
+        case bool() as on:
+            written = "on" if on else "off"
+        case float() as share:
+            written = f"{share:.0%}"
+        case timedelta() as duration:
+            seconds = duration.total_seconds()
+            written = f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
+        case int() | str() as text:
+            written = str(text)
+        case (str() as only,):
+            written = only
+        case _:
+            return ""
+    return f"[default: {written}] "
+
+
 def _run_parameters() -> list[click.Parameter]:
     parameters: list[click.Parameter] = []
     for option in option_table.OPTIONS:
         name, fallback = f"--{option.name}", "(also " + ", ".join(option.variables) + ")"
-        help_text = f"{option.help} {fallback}"
+        help_text = f"{option.help} {_default_of(option)}{fallback}"
         if option.switch:
             switches = [f"{name}/--no-{option.name}", option.field]
             parameters.append(click.Option(switches, default=None, help=help_text))
@@ -105,7 +126,11 @@ def _run_parameters() -> list[click.Parameter]:
                     help=help_text,
                 )
             )
-    file = click.Option(["--config"], metavar="FILE", help="The same options, as keys of a TOML.")
+    file = click.Option(
+        ["--config"],
+        metavar="FILE",
+        help="The same options, as keys of a TOML file. (also DOCKET_SUPERVISOR_CONFIG)",
+    )
     return [file, *parameters]
 
 

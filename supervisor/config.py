@@ -5,10 +5,11 @@ work is refused here, with the name of the option, before anything is started.
 """
 
 import os
+import re
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from supervisor import sizes
 from supervisor.errors import InvalidOption
@@ -21,11 +22,22 @@ SCHEMES = (
     "rediss",
     "unix",
     "valkey",
+    "valkeys",
     "redis+cluster",
     "rediss+cluster",
     "redis+sentinel",
     "rediss+sentinel",
 )
+#: How the path of a URL is to look, by what its scheme ends with, and what is said if it does not;
+#: docket reads it so too, but only in the workers, too late to call it wrong usage.
+_PATHS = {
+    "+cluster": (re.compile(r"/?0?"), "no database but 0 of a cluster"),
+    "+sentinel": (
+        re.compile(r"/[^/]+(/[0-9]*)?"),
+        "the name of the primary after the hosts, as in redis+sentinel://host:26379/primary/0",
+    ),
+    "": (re.compile(r"(/[0-9]*)?"), "the number of a database, as in redis://localhost:6379/0"),
+}
 LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING_FORMATS = ("rich", "plain", "json")
 #: More processes than this is a slip of the hand, not a pool.
@@ -245,17 +257,32 @@ def _check_url(url: str) -> None:
     accepted = "a URL of " + ", ".join(f"{scheme}://" for scheme in SCHEMES)
     try:
         parts = urlsplit(url)
-        _ = None if "sentinel" in parts.scheme or "cluster" in parts.scheme else parts.port
     except ValueError:
         raise InvalidOption("--url", without_password(url), accepted) from None
     if "://" not in url or parts.scheme not in SCHEMES:
         raise InvalidOption("--url", without_password(url), accepted)
+    if parts.scheme not in ("memory", "embedded", "unix"):
+        _check_server(url, parts)
     if parts.scheme in ("embedded", "unix"):
         # redis-py's unix URLs may carry a user: unix://user@/some/path
         host = parts.netloc.rpartition("@")[2]
         if host or not parts.path.startswith("/"):
             expected = f"an absolute path, as in {parts.scheme}:///some/path"
             raise InvalidOption("--url", without_password(url), expected)
+
+
+def _check_server(url: str, parts: SplitResult) -> None:
+    """Port and path of a URL of a server, or of several."""
+    kind = next(kind for kind in _PATHS if parts.scheme.endswith(kind))
+    if not kind:
+        try:
+            _ = parts.port
+        except ValueError:
+            expected = "a port from 0 to 65535"
+            raise InvalidOption("--url", without_password(url), expected) from None
+    form, expected = _PATHS[kind]
+    if not form.fullmatch(parts.path):
+        raise InvalidOption("--url", without_password(url), expected)
 
 
 def _is_member(text: str) -> bool:

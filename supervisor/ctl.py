@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,12 +17,30 @@ from supervisor import control_places, ctl_client, ctl_report, ctl_status
 from supervisor.config import MOST_PROCESSES
 from supervisor.ctl_client import Client, SeveralSupervisors
 from supervisor.ctl_screen import Screen
-from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
+from supervisor.errors import InvalidOption, NoSupervisor, OrderFailed, SupervisorGone
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import Inlet
 
 #: Between two pictures of --watch.
 WATCH_SECONDS = 1.0
+
+
+class WholeNumber(click.IntRange):
+    """One that is refused in the words in which `run` refuses its options."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number.
+
+        Raises:
+            InvalidOption: it is none, or not in the range.
+        """
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            name = param.human_readable_name if param is not None else self.name
+            accepted = f"a whole number from {self.min} to {self.max}"
+            raise InvalidOption(name, value, accepted) from None
+
 
 _CONTROL = click.option(
     "--control",
@@ -74,7 +93,7 @@ def status(context: click.Context, control: str | None, *, as_json: bool, watch:
 
 @ctl.command("scale")
 @_CONTROL
-@click.argument("processes", metavar="N", type=click.IntRange(1, MOST_PROCESSES))
+@click.argument("processes", metavar="N", type=WholeNumber(1, MOST_PROCESSES))
 @click.pass_context
 def scale(context: click.Context, control: str | None, processes: int) -> None:
     """Make it a pool of N processes, from now on."""
@@ -116,7 +135,7 @@ def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
 
 @ctl.command("restart")
 @_CONTROL
-@click.argument("slot", type=click.IntRange(1))
+@click.argument("slot", type=WholeNumber(1, MOST_PROCESSES))
 @click.pass_context
 def restart(context: click.Context, control: str | None, slot: int) -> None:
     """Replace the worker in SLOT, successor first, and wait for it."""

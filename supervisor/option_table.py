@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from supervisor import durations, sizes
-from supervisor.config import LOGGING_FORMATS, Address, SupervisorConfig
+from supervisor.config import (
+    LOGGING_FORMATS,
+    MOST_OF_ANYTHING,
+    MOST_PROCESSES,
+    MOST_TASKS,
+    Address,
+    SupervisorConfig,
+)
 from supervisor.errors import ConfigurationError, InvalidOption
 
 ENVIRONMENT_PREFIX = "DOCKET_SUPERVISOR_"
@@ -56,11 +63,19 @@ class Option:
         return (ENVIRONMENT_PREFIX + self.field.upper(), *self.environment)
 
 
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("a whole number") from None
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number. The config checks the two limits; here they are only named."""
+
+    def read(text: str) -> int:
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"a whole number from {least} to {most}") from None
+
+    return read
+
+
+_count = _whole_number(1, MOST_OF_ANYTHING)
 
 
 def _duration(text: str) -> Any:
@@ -124,7 +139,12 @@ def _level(text: str) -> str:
 
 #: In the order of --help.
 OPTIONS = (
-    Option("processes", _whole_number, "Size of the pool; by default one for each CPU.", "N"),
+    Option(
+        "processes",
+        _whole_number(1, MOST_PROCESSES),
+        "Size of the pool; by default one for each CPU.",
+        "N",
+    ),
     Option(
         "tasks",
         str,
@@ -141,25 +161,20 @@ OPTIONS = (
         "URL",
         environment=("DOCKET_URL",),
     ),
-    Option("concurrency", _whole_number, "Tasks at once in each worker process.", "N"),
+    Option("concurrency", _count, "Tasks at once in each worker process.", "N"),
     Option(
         "redelivery-timeout",
         _duration,
         "A run whose lease was not renewed for this long is delivered again.",
         "DURATION",
     ),
-    Option("reconnection-delay", _duration, "Pause before reconnecting.", "DURATION"),
-    Option(
-        "minimum-check-interval",
-        _duration,
-        "Least time between two looks at the streams that no event caused.",
-        "DURATION",
-    ),
-    Option("scheduling-resolution", _duration, "The scheduler's fallback timer.", "DURATION"),
+    Option("reconnection-delay", _duration, "Accepted for compatibility.", "DURATION"),
+    Option("minimum-check-interval", _duration, "Accepted for compatibility.", "DURATION"),
+    Option("scheduling-resolution", _duration, "Accepted for compatibility.", "DURATION"),
     Option("schedule-automatic-tasks", _yes_or_no, "Seed automatic perpetual tasks.", switch=True),
     Option("fallback-task", str, "Receives tasks that are not known here.", "MODULE:FUNCTION"),
     Option("dependencies", str, "Dependencies that wrap every task.", "MODULE:MEMBER"),
-    Option("message-batch", _whole_number, "Most tasks that one exchange takes.", "N"),
+    Option("message-batch", _count, "Most tasks that one exchange takes.", "N"),
     Option("http", _address, "Serve /metrics /livez /readyz /status here.", "HOST:PORT"),
     Option("control", str, "Path of the control socket, for `ctl`.", "PATH"),
     Option("boot-timeout", _duration, "From a worker's fork to its readiness.", "DURATION"),
@@ -177,18 +192,23 @@ OPTIONS = (
     ),
     Option("stall-warning", _duration, "Log the stack of a loop silent this long.", "DURATION"),
     Option("stall-timeout", _duration, "Kill a worker whose loop is silent this long.", "DURATION"),
-    Option("max-restarts", _whole_number, "Restarts in one window before giving up.", "N"),
+    Option(
+        "max-restarts",
+        _whole_number(0, MOST_OF_ANYTHING),
+        "Restarts in one window before giving up; by default ten for each process.",
+        "N",
+    ),
     Option("restart-window", _duration, "The window of --max-restarts.", "DURATION"),
     Option("backoff-max", _duration, "Longest pause before a restart.", "DURATION"),
     Option(
         "max-deliveries",
-        _whole_number,
+        _count,
         "Worker deaths a task may be running in before it is failed as poison.",
         "N",
     ),
     Option(
         "max-tasks",
-        _or_never(_whole_number, "off"),
+        _or_never(_whole_number(1, MOST_TASKS), "off"),
         "Replace a worker that has started this many tasks, successor first.",
         "N",
     ),

@@ -107,11 +107,47 @@ def test_help_lists_the_commands_without_importing_them() -> None:
     assert "run" in result.output
 
 
-def test_help_of_run_lists_every_option() -> None:
+def help_of_run() -> str:
     result = CliRunner().invoke(commands.docket_supervisor, ["run", "--help"])
     assert result.exit_code == 0
-    assert "--stall-timeout DURATION" in result.output
-    assert "DOCKET_SUPERVISOR_HTTP" in result.output
+    return result.output
+
+
+def test_help_of_run_lists_every_option() -> None:
+    text = help_of_run()
+    assert "--stall-timeout DURATION" in text
+    assert "DOCKET_SUPERVISOR_HTTP" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "default"),
+    [
+        ("--drain-timeout", "30s"),
+        ("--reconnection-delay", "5s"),
+        ("--minimum-check-interval", "250ms"),
+        ("--concurrency", "10"),
+        ("--recycle-jitter", "10%"),
+        ("--tasks", "docket.tasks:standard_tasks"),
+        ("--preload", "on"),
+    ],
+)
+def test_help_of_run_tells_the_default_of_an_option(option: str, default: str) -> None:
+    words = " ".join(
+        CliRunner().invoke(commands.docket_supervisor, ["run", "--help"]).output.split()
+    )
+    assert f"[default: {default}]" in words.partition(f"{option} ")[2].partition("(also")[0]
+
+
+def test_help_of_run_tells_no_default_where_there_is_none() -> None:
+    words = " ".join(
+        CliRunner().invoke(commands.docket_supervisor, ["run", "--help"]).output.split()
+    )
+    assert "[default" not in words.partition("--max-rss ")[2].partition("(also")[0]
+
+
+def test_a_word_that_is_no_command_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end_of(["stauts"]) == 2
+    assert capsys.readouterr().err.startswith("docket-supervisor: No such command 'stauts'")
 
 
 def test_a_command_that_lives_elsewhere_is_imported_when_it_is_asked_for(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from docket.store.urls import validate_url
 from supervisor.config import Address, SupervisorConfig, usable_cpus, without_password
 from supervisor.errors import InvalidOption
 
@@ -96,6 +97,44 @@ def test_another_url_is_refused_and_its_password_not_shown(url: str) -> None:
     with pytest.raises(InvalidOption, match="--url: got") as refused:
         SupervisorConfig(url=url)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://:secret@host:99999/0", "a port from 0 to 65535"),
+        ("redis://:secret@host/orders", "the number of a database, as in redis://"),
+        ("valkeys://:secret@host/0/1", "the number of a database"),
+        ("redis+cluster://:secret@a:1,b:2/1", "no database but 0 of a cluster"),
+        ("redis+sentinel://:secret@a:1,b:2", "the name of the primary"),
+        ("rediss+sentinel://:secret@a:1,b:2/primary/x", "the name of the primary"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_told_before_any_worker_reads_it(
+    url: str, expected: str
+) -> None:
+    with pytest.raises(ValueError, match="Accepted"):
+        validate_url(url)
+    with pytest.raises(InvalidOption, match=f"expected {expected}") as refused:
+        SupervisorConfig(url=url)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host/",
+        "redis://host:0",
+        "valkeys://host:1/15?socket_timeout=3",
+        "redis+cluster://a:1,b:2/0",
+        "redis+cluster://a:1,b:2/",
+        "redis+sentinel://a:1,b:2/primary/",
+        "redis+sentinel://u:p@a:1,b:2/primary/3?ssl=true",
+    ],
+)
+def test_what_docket_can_read_is_accepted(url: str) -> None:
+    validate_url(url)
+    assert SupervisorConfig(url=url).url == url
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,9 @@ def test_without_a_supervisor_it_ends_with_2_and_one_line(path: Path, run: Run) 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["scale", "0"], "0 is not in the range 1<=x<=1024"),
-        (["scale", "many"], "'many' is not a valid integer"),
-        (["restart", "0"], "0 is not in the range x>=1"),
+        (["scale", "0"], "N: got '0', expected a whole number from 1 to 1024"),
+        (["scale", "many"], "N: got 'many', expected a whole number from 1 to 1024"),
+        (["restart", "0"], "SLOT: got '0', expected a whole number from 1 to 1024"),
         (["restart"], "Missing argument 'SLOT'"),
         (["stop"], "No such command 'stop'"),
         (["status", "--jsn"], "No such option"),

@@ -88,7 +88,7 @@ def test_one_collection_in_a_file_needs_no_list(write: Write) -> None:
         ("processes = [1, 2]", "processes in .*: got .* expected one value, not a list"),
         ("processes = {a = 1}", "expected text, a number or true/false"),
         ("tasks = [[1]]", "expected text, a number or true/false"),
-        ("processes = 1.5", "processes in .*: got 1.5, expected a whole number"),
+        ("processes = 1.5", "processes in .*: got 1.5, expected a whole number from 1 to 1024$"),
         ("preload = 'perhaps'", "expected true or false"),
     ],
 )
