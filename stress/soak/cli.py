@@ -1,0 +1,101 @@
+"""The command line of the soak."""
+
+import asyncio
+import datetime
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import click
+import uvloop
+from redis.asyncio import Redis
+from rich.console import Console
+
+from docket.store import embedded
+from stress.bench.report import machine
+from stress.runtime.report import Figure, Report
+from stress.soak import payloads, pending, queue, scheduled, strikes, waiting
+from stress.soak.ground import Ground
+from stress.soak.settings import Settings
+from stress.soak.slowlog import watched
+from stress.soak.timed import timed
+
+SCENARIOS: dict[str, Callable[[Ground, Settings], Awaitable[Report]]] = {
+    "queue": queue.run,
+    "scheduled": scheduled.run,
+    "waiting": waiting.run,
+    "pending": pending.run,
+    "payloads": payloads.run,
+    "strikes": strikes.run,
+}
+
+#: Columns of a table that goes to a file.
+PLAIN_WIDTH = 120
+
+#: No scenario takes this long at its full size; one that does hangs.
+LIMIT_SECONDS = 1800.0
+
+
+@click.command(
+    epilog="Exit code 1: a limit is missed. Scenarios: " + ", ".join(SCENARIOS) + ". "
+    "At the full size they take some minutes each, and up to 4 GB of memory."
+)
+@click.argument("scenarios", nargs=-1, type=click.Choice(list(SCENARIOS)))
+@click.option(
+    "--scale",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="The part of the full size to run.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a record with all samples.")
+@click.option("--no-limits", is_flag=True, help="Exit with 0 whatever was found.")
+def soak(scenarios: tuple[str, ...], scale: float, as_json: bool, no_limits: bool) -> None:
+    """Measure what size costs: each SCENARIO that is named, or all of them."""
+    reports: list[Report] = []
+    for name in scenarios or SCENARIOS:
+        report = _measured(name, Settings(scale))
+        reports.append(report)
+        if not as_json:
+            report.show(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH))
+    if as_json:
+        click.echo(json.dumps(record(reports), indent=2))
+    else:
+        click.echo("measured on " + ", ".join(f"{k} {v}" for k, v in machine().items()))
+    if not no_limits and any(report.missed for report in reports):
+        sys.exit(1)
+
+
+def record(reports: list[Report]) -> dict[str, Any]:
+    """For programs: all samples, the machine, and which limits were missed."""
+    return {
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "scenarios": [report.record() for report in reports],
+        "missed": [figure.name for report in reports for figure in report.missed],
+    }
+
+
+def _measured(name: str, settings: Settings) -> Report:
+    running = embedded.start(f"memory://soak-{uuid4().hex}")
+    try:
+        return uvloop.run(_on(running.url, running.pid, name, settings))
+    finally:
+        running.stop()
+
+
+async def _on(url: str, pid: int, name: str, settings: Settings) -> Report:
+    loads = [os.getloadavg()[0]]
+    async with asyncio.timeout(LIMIT_SECONDS), Redis.from_url(url) as client:
+        async with timed(client) as scripts, watched(client, pid) as longest:
+            report = await SCENARIOS[name](Ground(url, client, scripts.collect), settings)
+        loads.append(os.getloadavg()[0])
+        figures = [*report.figures, *scripts.figures(), *longest.figures()]
+    return Report(
+        report.scenario,
+        report.conditions,
+        [*figures, Figure("load average, before and after", loads)],
+    )

@@ -1,0 +1,89 @@
+"""What a scenario stands on: a server of its own, and ways to fill and to empty it."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+
+from redis.asyncio import Redis
+
+from docket import Docket, TaskCall, Worker
+from stress.soak.cost import Cost, metered, middle
+
+#: Calls that are made at once: their objects are ours to hold, not the server's.
+SLICE = 5_000
+CONCURRENCY = 100
+#: Workers that find nothing to do, to know what that costs.
+IDLE_ROUNDS = 9
+#: For the server to give the memory of a full size back.
+EMPTY_SECONDS = 60.0
+
+
+class Ground:
+    """A server that nobody else uses.
+
+    Args:
+        url: of the server.
+        client: to look at it.
+        before_emptying: called before everything there is removed.
+    """
+
+    def __init__(
+        self, url: str, client: Redis, before_emptying: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.url = url
+        self.client = client
+        self._before_emptying = before_emptying
+        self._idle_cost: Cost | None = None
+
+    async def memory(self) -> int:
+        """Bytes that the server holds."""
+        return (await self.client.info("memory"))["used_memory"]
+
+    async def empty(self) -> None:
+        """Remove everything, and wait until the memory is given back."""
+        await self._before_emptying()
+        await self.client.flushall(asynchronous=True)
+        async with asyncio.timeout(EMPTY_SECONDS):
+            while (await self.client.info("memory")).get("lazyfree_pending_objects"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def add(self, docket: Docket, count: int, call: Callable[[int], TaskCall]) -> Cost:
+        """Add `count` tasks, as many at a time as a batch of a user's would have."""
+        async with metered(self.client, count) as cost:
+            for slice_of in _slices(count):
+                await docket.add_many(map(call, slice_of))
+        return cost
+
+    async def drain(self, docket: Docket, count: int, concurrency: int = CONCURRENCY) -> Cost:
+        """Let one worker run everything, of which `count` must be there.
+
+        What a worker costs that finds nothing to do, its start and end, is taken off: it would make
+        a small number of tasks look dear, and the large one cheap.
+
+        Raises:
+            RuntimeError: it ran another number of tasks.
+        """
+        async with Worker(docket, concurrency=concurrency) as worker:
+            async with metered(self.client, count) as cost:
+                await worker.run_until_finished()
+            if worker.counters.succeeded != count:
+                raise RuntimeError(f"{worker.counters.succeeded} of {count} tasks succeeded")
+        return cost.less(await self._idle(docket))
+
+    async def _idle(self, docket: Docket) -> Cost:
+        if self._idle_cost is None:
+            costs: list[Cost] = []
+            for _ in range(IDLE_ROUNDS):
+                async with (
+                    Worker(docket, concurrency=CONCURRENCY) as worker,
+                    metered(self.client, 1) as cost,
+                ):
+                    await worker.run_until_finished()
+                costs.append(cost)
+            self._idle_cost = middle(costs)
+        return self._idle_cost
+
+
+def _slices(count: int) -> Iterator[range]:
+    for start, stop in itertools.pairwise([*range(0, count, SLICE), count]):
+        yield range(start, stop)

@@ -1,0 +1,162 @@
+"""What the figures of size are made of: costs, their ratio, the longest calls, the sizes."""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from docket.store import scripts
+from stress.runtime.report import Figure, Report
+from stress.soak import cli
+from stress.soak.cost import Cost, compared, middle
+from stress.soak.queue import memory_figures
+from stress.soak.settings import Settings
+from stress.soak.slowlog import LongestCalls, name_of
+from stress.soak.timed import with_clock
+
+# -- sizes
+
+
+@pytest.mark.parametrize(
+    ("scale", "full", "small", "rounds"),
+    [(1.0, 1_000_000, 1_000, 10), (0.1, 100_000, 1_000, 10), (0.01, 10_000, 100, 2)],
+)
+def test_a_scale_makes_the_full_size_smaller_and_then_the_small_one_too(
+    scale: float, full: int, small: int, rounds: int
+) -> None:
+    settings = Settings(scale)
+    assert (settings.of(1_000_000), settings.small, settings.rounds) == (full, small, rounds)
+
+
+def test_no_size_is_under_its_least() -> None:
+    assert Settings(0.0001).of(1_000, 20) == 20
+    assert Settings(0.0001).small == 50
+
+
+# -- costs
+
+
+def test_a_task_costs_what_both_sides_spent_on_it() -> None:
+    assert Cost(1_000, ours=0.01, server=0.02, wall=9.0).microseconds == pytest.approx(30)
+
+
+def test_what_is_spent_without_a_task_is_no_cost_of_tasks() -> None:
+    cost = Cost(1_000, 0.010, 0.020, 1.0).less(Cost(1, 0.004, 0.001, 0.5))
+    assert (cost.tasks, cost.wall) == (1_000, 0.5)
+    assert cost.microseconds == pytest.approx(25)
+
+
+@pytest.mark.parametrize(("full", "reached"), [(14.9, True), (15.1, False)])
+def test_a_cost_is_judged_by_how_many_times_it_is_the_median_of_the_small_ones(
+    full: float, reached: bool
+) -> None:
+    small = [Cost(1_000, ours=us * 1_000 / 1e6) for us in (9, 10, 100)]
+    figures = compared("run", small, Cost(1_000_000, server=full))
+    assert [figure.name for figure in figures] == [
+        "run, 1,000",
+        "run, 1,000,000",
+        "  of it ours, 1,000,000",
+        "run, ratio",
+    ]
+    assert figures[-1].samples == [pytest.approx(full / 10)]
+    assert [figure.reached for figure in figures] == [None, None, None, reached]
+
+
+def test_the_middle_one_is_by_the_cost_of_a_task() -> None:
+    costs = [Cost(1, 3.0), Cost(100, 100.0), Cost(1, 2.0)]
+    assert middle(costs) is costs[2]
+
+
+def test_memory_is_judged_beside_the_payload() -> None:
+    assert [figure.reached for figure in memory_figures(760.0, 60)] == [None, True]
+    assert [figure.reached for figure in memory_figures(761.0, 60)] == [None, False]
+
+
+# -- calls
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (f"EVALSHA {scripts.ADOPT.digest} 8 k".encode(), "script adopt"),
+        (b"EVALSHA 0000 0", "script of somebody else"),
+        (b"EVAL local now 1 k", "script, sent for the first time"),
+        (b"xrange {d}:stream - +", "XRANGE"),
+        (b"EVALSHA", "EVALSHA"),
+    ],
+)
+def test_a_call_is_known_by_its_script_or_its_command(command: bytes, name: str) -> None:
+    assert name_of(command) == name
+
+
+def _entry(command: bytes, microseconds: int) -> dict[str, Any]:
+    return {"command": command, "duration": microseconds}
+
+
+def test_the_longest_call_is_named_and_judged() -> None:
+    calls = LongestCalls()
+    calls.seconds = 10.0
+    calls.take([_entry(b"XRANGE s - +", 3_000), _entry(b"SLOWLOG GET", 90_000)])
+    calls.take([_entry(b"XRANGE s - +", 21_000), _entry(b"HGETALL k", 2_000)])
+    longest, starved = calls.figures()
+    assert (longest.name, longest.samples) == ("longest call by the clock: XRANGE", [21.0])
+    assert longest.reached is False
+    assert starved.samples == [0.0]
+
+
+def test_the_clock_judges_nothing_where_the_server_had_to_wait_for_a_cpu() -> None:
+    calls = LongestCalls()
+    calls.seconds, calls.starved = 10.0, 60.0
+    calls.take([_entry(b"HSET k", 16_000)])
+    assert calls.figures()[0].reached is None
+
+
+def test_where_no_call_was_long_enough_to_be_written_down_that_is_said() -> None:
+    calls = LongestCalls()
+    calls.seconds = 1.0
+    (longest, _) = calls.figures()
+    assert (longest.name, longest.samples) == ("longest call by the clock: none was longer", [1.0])
+    assert longest.reached is True
+
+
+def test_a_script_with_a_clock_is_another_script_of_the_same_name() -> None:
+    timed = with_clock(scripts.RING)
+    assert timed.name == "ring"
+    assert timed.digest != scripts.RING.digest
+    assert scripts.RING.source in timed.source
+
+
+# -- the command
+
+
+def _ran(monkeypatch: pytest.MonkeyPatch, figure: Figure, *words: str) -> tuple[int, str]:
+    def measured(name: str, settings: Settings) -> Report:
+        return Report(name, {"scale": settings.scale}, [figure])
+
+    monkeypatch.setattr(cli, "_measured", measured)
+    result = CliRunner().invoke(cli.soak, words)
+    return result.exit_code, result.output
+
+
+def test_all_scenarios_run_unless_some_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    fine = Figure("fine", [1.0])
+    code, output = _ran(monkeypatch, fine, "--json")
+    assert code == 0
+    found = json.loads(output)
+    assert [each["scenario"] for each in found["scenarios"]] == list(cli.SCENARIOS)
+    assert found["missed"] == []
+    _, output = _ran(monkeypatch, fine, "strikes", "queue", "--scale", "0.5")
+    assert [line for line in output.splitlines() if "scale" in line] == [
+        line for line in output.splitlines() if line.startswith(("strikes: ", "queue: "))
+    ]
+
+
+def test_a_limit_that_is_missed_is_an_exit_code_unless_limits_are_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (_, _, _, missed) = compared("run", [Cost(1, 1.0)], Cost(1, 2.0))
+    assert _ran(monkeypatch, missed, "queue")[0] == 1
+    code, output = _ran(monkeypatch, missed, "queue", "--json", "--no-limits")
+    assert code == 0
+    assert json.loads(output)["missed"] == ["run, ratio"]
