@@ -4,6 +4,7 @@ docket knows no runtime: whoever keeps worker processes alive hands `Worker.run_
 object of this shape, and calls the worker's own methods (drain, adopt, appoint_steward...).
 """
 
+import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -115,8 +116,9 @@ class Adoption:
 
 @dataclass(frozen=True, slots=True)
 class RunningTask:
-    """A task in flight; `started_at` by `time.monotonic()`."""
+    """A task in flight; `started_at` by `time.monotonic()`, `runs_in` the asyncio task."""
 
     key: str
     function: str
     started_at: float
+    runs_in: asyncio.Task[None] | None = None

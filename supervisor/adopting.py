@@ -54,7 +54,7 @@ class Adopting:
         poisoned = max(message.poisoned_total, len(message.poisoned))
         self._ground.totals.poisoned += poisoned
         seconds = now - adoption.died_at
-        if message.moved or poisoned:
+        if message.moved:
             log.info(
                 "put back %s of worker %d, %s after its death",
                 counted(message.moved, "task"),
@@ -63,7 +63,7 @@ class Adopting:
             )
         if poisoned:
             log.error(
-                "%s failed as poison, because workers died under each: %s",
+                "%s failed as poison, for --max-deliveries deaths of workers: %s",
                 counted(poisoned, "task"),
                 ", ".join(message.poisoned),
             )

@@ -35,13 +35,21 @@ def write_to(pipe: int, running: Sequence[RunningTask], now: float) -> bool:
 
 
 def text(running: Sequence[RunningTask], now: float) -> str:
-    """The running tasks, then the stack of each coroutine of the running loop."""
+    """The running tasks, then the stack of each coroutine of the running loop.
+
+    Those of the running tasks come first, under their names: they are what a reader looks for, and
+    what is left of a dump that does not fit.
+    """
+    names = {task.runs_in: f"of {task.function} {task.key}" for task in running}
+    every = asyncio.all_tasks()
+    users = [each for each in names if each in every]
+    others = sorted(every.difference(users), key=lambda each: each.get_name())
     out = io.StringIO()
     out.write(f"Worker {os.getpid()}: {counted(len(running), 'task')} running\n")
     for task in running:
         out.write(f"  {task.function} {task.key} for {now - task.started_at:.3f}s\n")
-    for each in sorted(asyncio.all_tasks(), key=lambda each: each.get_name()):
-        out.write(f"Coroutine {each.get_name()}, most recent call last:\n")
+    for each in (*users, *others):
+        out.write(f"Coroutine {names.get(each, each.get_name())}, most recent call last:\n")
         out.writelines(StackSummary.from_list(frames(each.get_coro())[-FRAMES:]).format())
     return out.getvalue()
 

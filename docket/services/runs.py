@@ -148,7 +148,9 @@ class Runs:
     def running_tasks(self) -> list[RunningTask]:
         """The active runs, oldest first."""
         return [
-            RunningTask(run.claim.key.decode(), run.claim.function.decode(), run.started_at)
+            RunningTask(
+                run.claim.key.decode(), run.claim.function.decode(), run.started_at, run.task
+            )
             for run in self
             if not run.reported
         ]

@@ -46,6 +46,26 @@ async def test_all_frames_of_a_coroutine_that_waits_are_shown(waiting: asyncio.T
     assert "await release.wait()" in text
 
 
+async def test_coroutines_of_running_tasks_come_first_and_by_function_and_key(
+    waiting: asyncio.Task[None],
+) -> None:
+    other = asyncio.create_task(asyncio.sleep(60), name="A first name")
+    ended = asyncio.create_task(asyncio.sleep(0))
+    await ended
+
+    running = [RunningTask("k", "f", 1.0, waiting), RunningTask("e", "f", 1.0, ended)]
+    text = coroutine_stacks.text(running, now=3.5)
+
+    other.cancel()
+    headings = [line for line in text.splitlines() if line.startswith("Coroutine")]
+    assert headings[:2] == [
+        "Coroutine of f k, most recent call last:",
+        "Coroutine A first name, most recent call last:",
+    ]
+    assert "the waiting one" not in text
+    assert "of f e" not in text
+
+
 async def test_a_generator_that_is_awaited_is_followed() -> None:
     async def wait() -> None:
         await Awaitable()

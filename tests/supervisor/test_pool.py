@@ -135,6 +135,17 @@ def test_an_adoption_that_is_done_is_told_once() -> None:
     assert rig.ground.totals.sums()["poisoned"] == 1
 
 
+def test_a_task_failed_as_poison_is_told_with_the_option_that_says_when(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    rig = Rig(2).boot()
+    rig.exit(rig.first)
+    rig.say(rig.second, Adopted("host#1.1", 0, ["bad"], 1))
+    assert "1 task failed as poison, for --max-deliveries deaths of workers: bad" in caplog.text
+    assert "put back" not in caplog.text
+
+
 def test_only_the_first_redelivery_of_a_dead_worker_is_measured() -> None:
     rig = Rig(3).boot()
     rig.exit(rig.first)
