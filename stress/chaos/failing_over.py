@@ -23,7 +23,7 @@ def failing_over(servers: Sentinels) -> dict[Kind, Breaks]:
 
     async def kill_replica(broken: Broken, _host: Host) -> None:
         async with servers.busy:
-            await servers.kill_replica(broken.fault.lasts)
+            await servers.kill_replica(broken.fault.lasts, broken.fault.draw)
 
     return {
         Kind.FAILOVER: fail_over,

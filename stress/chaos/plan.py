@@ -34,10 +34,10 @@ class Kind(StrEnum):
     NET_CUT = "a network that drops its connections"
     NET_REFUSE = "a network that refuses connections"
     NET_HALF_OPEN = "a network that lets nothing through"
-    FAILOVER = "failover, both alive"
+    FAILOVER = "failover, all alive"
     PRIMARY_KILL = "kill -9 of the primary"
     PRIMARY_STOP = "SIGSTOP of the primary, until after the failover"
-    REPLICA_KILL = "kill -9 of the replica"
+    REPLICA_KILL = "kill -9 of a replica"
 
 
 class Topology(StrEnum):
@@ -46,9 +46,9 @@ class Topology(StrEnum):
     ONE = "one"
     """One server, and a network in front of it."""
     SENTINEL = "sentinel"
-    """A primary and its replica under sentinels. Everyone connects to the address that these
+    """A primary and its replicas under sentinels. Everyone connects to the address that these
     name, so no network of ours can stand in between. The primary takes writes only while it has
-    its replica (min-replicas-to-write), so that nothing but the last instant can be lost."""
+    a replica (min-replicas-to-write), so that nothing but the last instant can be lost."""
     SENTINEL_BARE = "sentinel-bare"
     """The same without that: a primary that was replaced takes writes until it is told, and all of
     them are lost."""

@@ -1,4 +1,4 @@
-"""Servers under sentinels: a primary, its replica, and three that watch them and exchange the two.
+"""Servers under sentinels: a primary, two replicas, and three that watch them and exchange them.
 
 Replication is asynchronous, so whatever was written shortly before the primary is lost is lost
 with it; and a primary that comes back from a stop takes writes, until the sentinels have demoted
@@ -10,6 +10,7 @@ import contextlib
 import signal
 import subprocess
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from stress.chaos.record import Rollback
 from stress.chaos.server import STARTED_SECONDS, Server, execute, free_port
 
 NAME = "main"
+#: With two, a primary still has one while the third is away.
+REPLICAS = 2
 SENTINELS = 3
 QUORUM = 2
 #: A primary that does not answer for so long is given up.
@@ -45,18 +48,18 @@ _NODE = {
 
 
 class Sentinels:
-    """Two nodes and who watches them. One fault at a time: `busy` is held meanwhile.
+    """The nodes and who watches them. One fault at a time: `busy` is held meanwhile.
 
     Arguments:
         folder: for the files of all of them.
-        is_guarded: whether a primary without its replica refuses writes.
+        is_guarded: whether a primary without a replica refuses writes.
     """
 
     def __init__(self, folder: Path, *, is_guarded: bool) -> None:
         self._folder, self._is_guarded = folder, is_guarded
         settings = {**_NODE, "min-replicas-to-write": str(int(is_guarded))}
-        self._nodes = [Server(folder / name, settings) for name in ("a", "b")]
-        self.primary, self.replica = self._nodes
+        self._nodes = [Server(folder / name, settings) for name in "abc"[: 1 + REPLICAS]]
+        self.primary = self._nodes[0]
         self._ports = [free_port() for _ in range(SENTINELS)]
         self._sentinels: list[subprocess.Popen[bytes]] = []
         #: Spans whose writes may be lost.
@@ -68,6 +71,11 @@ class Sentinels:
         """Where everybody asks."""
         return f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in self._ports)}/{NAME}/0"
 
+    @property
+    def replicas(self) -> list[Server]:
+        """Those that are not the primary of the moment."""
+        return [node for node in self._nodes if node is not self.primary]
+
     def client(self) -> Redis:
         """A connection to the primary of the moment; closed by the caller."""
         return self.primary.client()
@@ -75,7 +83,8 @@ class Sentinels:
     async def start(self) -> None:
         """Start all, and return when each knows of the others."""
         await self.primary.start()
-        await self.replica.start("--replicaof", "127.0.0.1", str(self.primary.port))
+        for replica in self.replicas:
+            await self._start_replica(replica)
         for port in self._ports:
             folder = self._folder / f"sentinel-{port}"
             folder.mkdir(parents=True)
@@ -100,7 +109,7 @@ class Sentinels:
             await node.end(number)
 
     async def settled(self) -> None:
-        """Return once primary and replica are what they should be, and all sentinels know it."""
+        """Return once primary and replicas are what they should be, and all sentinels know it."""
         await _until(self._is_settled)
 
     async def _is_settled(self) -> bool:
@@ -116,13 +125,18 @@ class Sentinels:
         if not knows_all:
             return False
         rows = await asyncio.gather(*(self._ask(port, "REPLICAS") for port in self._ports))
-        knows_replica = all(
-            [_pairs(row)["flags"] for row in replicas] == ["slave"] for replicas in rows
+        knows_replicas = all(
+            [_pairs(row)["flags"] for row in replicas] == ["slave"] * REPLICAS for replicas in rows
         )
-        return knows_replica and await self._is_replicating()
+        return knows_replicas and all(
+            await asyncio.gather(*(self._is_replicating(each) for each in self.replicas))
+        )
 
-    async def _is_replicating(self) -> bool:
-        async with self.replica.client() as client:
+    async def _start_replica(self, node: Server) -> None:
+        await node.start("--replicaof", "127.0.0.1", str(self.primary.port))
+
+    async def _is_replicating(self, node: Server) -> bool:
+        async with node.client() as client:
             told = await client.info("replication")
         return (
             told["role"] == "slave"
@@ -130,10 +144,10 @@ class Sentinels:
             and told["master_link_status"] == "up"
         )
 
-    # What can be done to them; each returns when all is as it was, the two exchanged or not.
+    # What can be done to them; each returns when all is as it was, the primary another or not.
 
     async def fail_over(self) -> None:
-        """Exchange the two, both alive, as an operator does."""
+        """Make a replica the primary, all alive, as an operator does."""
         began = time.monotonic()
         while True:
             with contextlib.suppress(RedisError):
@@ -145,11 +159,12 @@ class Sentinels:
     async def kill_primary(self, seconds: float) -> None:
         """kill -9; it comes back so long after the failover, as a replica."""
         began = time.monotonic()
-        await self.primary.end(signal.SIGKILL)
+        killed = self.primary
+        await killed.end(signal.SIGKILL)
         await self._promoted()
         self._note(began, time.monotonic())
         await asyncio.sleep(seconds)
-        await self.replica.start("--replicaof", "127.0.0.1", str(self.primary.port))
+        await self._start_replica(killed)
         await self.settled()
 
     async def stop_primary(self, seconds: float) -> None:
@@ -170,11 +185,12 @@ class Sentinels:
         else:
             self._note(began, time.monotonic())
 
-    async def kill_replica(self, seconds: float) -> None:
-        """kill -9, and started again so long after that."""
-        await self.replica.end(signal.SIGKILL)
+    async def kill_replica(self, seconds: float, draw: float) -> None:
+        """kill -9 of one of them, and started again so long after that."""
+        replica = self.replicas[int(draw * REPLICAS)]
+        await replica.end(signal.SIGKILL)
         await asyncio.sleep(seconds)
-        await self.replica.start("--replicaof", "127.0.0.1", str(self.primary.port))
+        await self._start_replica(replica)
         await self.settled()
 
     async def watch(self) -> None:
@@ -193,14 +209,15 @@ class Sentinels:
         self._note(began, promoted + LAG_SECONDS if self._is_guarded else time.monotonic())
 
     async def _promoted(self) -> None:
-        """Return once the sentinels name the other node."""
-        port = self.replica.port
+        """Return once the sentinels name another node."""
+        before = self.primary.port
 
-        async def is_named() -> bool:
-            return await self._named() == port
+        async def is_another() -> bool:
+            return await self._named() != before
 
-        await _until(is_named)
-        self.primary, self.replica = self.replica, self.primary
+        await _until(is_another)
+        named = await self._named()
+        (self.primary,) = (node for node in self._nodes if node.port == named)
 
     def _note(self, began: float, ended: float) -> None:
         self.rollbacks.append(Rollback(began - LAG_SECONDS, ended))
@@ -223,7 +240,7 @@ def _pairs(flat: Any) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-async def _until(condition: Any) -> None:
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(STARTED_SECONDS):
         while True:
             # Who is asked may be away itself, or not yet know.

@@ -37,6 +37,8 @@ class EndCollector:
     def __init__(self, fleet: Fleet, docket: Docket) -> None:
         self._docket, self._fleet = docket, fleet
         self._rollbacks_seen = 0
+        # What one look takes for ended another one may have opened again meanwhile.
+        self._looking = asyncio.Lock()
         self._adds, self._runs = Tail(fleet.folder, "adds"), Tail(fleet.folder, "runs")
         self._open: dict[str, None] = {}
         self.accepted: dict[str, str] = {}
@@ -56,7 +58,11 @@ class EndCollector:
 
     async def look(self) -> None:
         """One look at every open key."""
-        self._reopen()
+        async with self._looking:
+            self._reopen()
+            await self._look()
+
+    async def _look(self) -> None:
         for line in self._adds.read():
             if line.event is Event.ACCEPTED:
                 self._accept(line.key, line.kind)
