@@ -172,6 +172,17 @@ class Logged(Annotation):
         return f"[len {len(argument)}]"
 
 
+def on_one_line(text: str) -> str:
+    """`text` with what is not printable spelled out, as \\x1b, for a line of the log.
+
+    Keys and arguments may hold anything: a line end would forge a line, an escape sequence would
+    draw on the terminal of whoever reads it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class CallFormat:
     """How calls of one function look in the log, compiled from its signature once."""
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from supervisor import durations, sizes
 from supervisor.ctl_report import PoolReport, Worker
-from supervisor.ctl_table import Column, Line, Piece, cut, safe, table
+from supervisor.ctl_table import Column, Line, Piece, cut, table
+from supervisor.excerpts import safe
 from supervisor.plurals import counted
 
 #: Tasks listed as the longest running.

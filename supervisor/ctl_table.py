@@ -51,11 +51,6 @@ class Column:
         return max(Piece(self.title).width, *(cell.width for cell in self.cells), 0)
 
 
-def safe(text: str) -> str:
-    """`text` with what is not printable spelled out, as \\x1b."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def cut(line: Iterable[Piece], width: int | None) -> Line:
     """The line, in at most `width` columns; what is cut off shows."""
     pieces = tuple(line)

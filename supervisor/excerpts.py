@@ -30,6 +30,13 @@ def head_bytes(text: str, limit: int) -> str:
     return _encodable(text).encode()[:limit].decode(errors="ignore")
 
 
+def safe(text: str) -> str:
+    """`text` with what is not printable spelled out, as \\x1b: for a line on a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _encodable(text: str) -> str:
     """The text as UTF-8 can have it: a file name that is not UTF-8 comes to us as surrogates."""
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
+from supervisor import excerpts
+
 _COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 #: Characters of a key in a line that people read; in JSON it is whole.
@@ -46,8 +48,9 @@ class Speaker:
         where = self.task()
         words = [self.name] if self.name else []
         if where is not None:
-            # A key may hold anything; a line end in it would make two lines of one.
-            words.append(" ".join(where[0].split())[:KEY_SHOWN])
+            # A key may hold anything; a line end in it would make two lines of one, an escape
+            # sequence would draw on the terminal.
+            words.append(excerpts.safe(" ".join(where[0].split())[:KEY_SHOWN]))
         return f"[{' '.join(words)}] " if words else ""
 
 

@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
+from docket.annotations import on_one_line
 from docket.clock import from_milliseconds
 from docket.counting import Tally
 from docket.dependencies.errors import AdmissionBlocked
@@ -58,7 +59,7 @@ class Doorkeeper:
         return Withheld()
 
     def _tell(self, run: Run, admission: Admission) -> None:
-        name, key = run.claim.function.decode(), run.claim.key.decode()
+        name, key = run.claim.function.decode(), on_one_line(run.claim.key.decode())
         match admission.verdict:
             case "waiting":
                 logger.debug("%s{%s} waits for a slot of %s", name, key, admission.scope)

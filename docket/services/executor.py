@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from docket.annotations import CallFormat
+from docket.annotations import CallFormat, on_one_line
 from docket.clock import format_duration, from_milliseconds
 from docket.codec import Call
 from docket.counting import Tally
@@ -152,7 +152,7 @@ class Executor:
         except BaseException as error:
             # The payload cannot be read, a handler is broken: only this task has failed.
             claim = run.claim
-            described = f"{claim.function.decode()}(...){{{claim.key.decode()}}}"
+            described = on_one_line(f"{claim.function.decode()}(...){{{claim.key.decode()}}}")
             return _logged_end(described, run, run.ending or Failed(error), error)
 
     async def _execute(self, run: Run) -> Outcome | Withheld:
@@ -309,7 +309,7 @@ class Executor:
         except Exception as error:
             # An argument's own __repr__ is called here: that it is broken must not fail the task.
             call = f"{name}(<cannot be shown: {type(error).__name__}>)"
-        return f"{call}{{{execution.key}}}"
+        return on_one_line(f"{call}{{{execution.key}}}")
 
 
 def _result_keeper(docket: Docket) -> ResultKeeper | None:

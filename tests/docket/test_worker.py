@@ -313,6 +313,17 @@ async def test_a_run_is_logged_with_its_logged_arguments_and_durations(
     assert "hunter2" not in caplog.text
 
 
+async def test_a_key_and_arguments_cannot_forge_lines_of_the_log(
+    docket: Docket, caplog: pytest.LogCaptureFixture
+) -> None:
+    await docket.add(logged_task, key="k\n\x1b[2J")(7, "hunter2", items=[1])
+    with caplog.at_level(logging.INFO, "docket.worker"):
+        await finish(docket)
+
+    assert r"{k\n\x1b[2J}" in caplog.text
+    assert "\x1b" not in caplog.text
+
+
 @pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
 async def test_a_failure_is_logged_with_its_traceback_at_every_level(
     docket: Docket, caplog: pytest.LogCaptureFixture, level: int

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.ctl_table import Column, Piece, cut, paint, safe, table
+from supervisor.ctl_table import Column, Piece, cut, paint, table
+from supervisor.excerpts import safe
 
 COLUMNS = (
     Column("slot", [Piece("1"), Piece("10")]),

@@ -61,6 +61,8 @@ def test_a_plain_line_is_followed_by_its_traceback_and_its_stack() -> None:
 def test_a_key_of_several_lines_stays_on_the_line_and_a_long_one_is_cut() -> None:
     speaker = Speaker("worker 1", 1, lambda: ("two\nlines", "f"))
     assert "[worker 1 two lines]" in PlainFormatter(speaker).format(record())
+    speaker = Speaker("worker 1", 1, lambda: ("\x1b[2Jred\x9b31m\u202e", "f"))
+    assert r"[worker 1 \x1b[2Jred\x9b31m\u202e]" in PlainFormatter(speaker).format(record())
     speaker = Speaker("worker 1", 1, lambda: ("k" * 1000, "f"))
     assert f"[worker 1 {'k' * KEY_SHOWN}]" in PlainFormatter(speaker).format(record())
     assert json.loads(JsonFormatter(speaker).format(record()))["task"] == "k" * 1000
