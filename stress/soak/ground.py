@@ -47,10 +47,12 @@ class Ground:
             while (await self.client.info("memory")).get("lazyfree_pending_objects"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
-    async def add(self, docket: Docket, count: int, call: Callable[[int], TaskCall]) -> Cost:
-        """Add `count` tasks, as many at a time as a batch of a user's would have."""
+    async def add(
+        self, docket: Docket, count: int, call: Callable[[int], TaskCall], at_once: int = SLICE
+    ) -> Cost:
+        """Add `count` tasks, so many at a time as a batch of a user's would have."""
         async with metered(self.client, count) as cost:
-            for slice_of in _slices(count):
+            for slice_of in _slices(count, at_once):
                 await docket.add_many(map(call, slice_of))
         return cost
 
@@ -84,6 +86,6 @@ class Ground:
         return self._idle_cost
 
 
-def _slices(count: int) -> Iterator[range]:
-    for start, stop in itertools.pairwise([*range(0, count, SLICE), count]):
+def _slices(count: int, at_once: int) -> Iterator[range]:
+    for start, stop in itertools.pairwise([*range(0, count, at_once), count]):
         yield range(start, stop)

@@ -21,6 +21,8 @@ LARGE = 40
 #: Of the server, beside the payload.
 MUST_TIMES = 1.35
 CONCURRENCY = 20
+#: Added in one call: all payloads of a call are held, encoded, until it is through.
+AT_ONCE = 10
 
 
 async def echo(payload: bytes) -> bytes:
@@ -38,11 +40,11 @@ async def run(ground: Ground, settings: Settings) -> Report:
         small: list[tuple[Cost, Cost]] = []
         for _ in range(settings.rounds):
             count = min(SMALL, full)
-            added = await ground.add(docket, count, lambda _: docket.call(echo)(payload))
+            added = await ground.add(docket, count, lambda _: docket.call(echo)(payload), AT_ONCE)
             small.append((added, await ground.drain(docket, count, CONCURRENCY)))
             await ground.empty()
         empty = await ground.memory()
-        added = await ground.add(docket, full, lambda _: docket.call(echo)(payload))
+        added = await ground.add(docket, full, lambda _: docket.call(echo)(payload), AT_ONCE)
         weight = (await ground.memory() - empty) / full
         ran = await ground.drain(docket, full, CONCURRENCY)
         await ground.empty()
@@ -57,5 +59,5 @@ async def run(ground: Ground, settings: Settings) -> Report:
 
 async def _mixed(ground: Ground, docket: Docket, payload: bytes) -> None:
     await ground.add(docket, SMALL_BEFORE_LARGE, lambda _: docket.call(no_op)())
-    await ground.add(docket, LARGE, lambda _: docket.call(echo)(payload))
+    await ground.add(docket, LARGE, lambda _: docket.call(echo)(payload), AT_ONCE)
     await ground.drain(docket, SMALL_BEFORE_LARGE + LARGE, SMALL_BEFORE_LARGE + LARGE)
