@@ -100,6 +100,7 @@ def _default_of(option: option_table.Option) -> str:
         case timedelta() as duration:
             seconds = duration.total_seconds()
             written = f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
+            written = f"{seconds / 60:g}m" if seconds > 60 else written
         case int() | str() as text:
             written = str(text)
         case (str() as only,):

@@ -123,7 +123,7 @@ def test_help_of_run_lists_every_option() -> None:
     ("option", "default"),
     [
         ("--drain-timeout", "30s"),
-        ("--reconnection-delay", "5s"),
+        ("--redelivery-timeout", "5m"),
         ("--minimum-check-interval", "250ms"),
         ("--concurrency", "10"),
         ("--recycle-jitter", "10%"),
