@@ -66,6 +66,12 @@ async def test_coroutines_of_running_tasks_come_first_and_by_function_and_key(
     assert "of f e" not in text
 
 
+async def test_a_key_cannot_forge_lines_of_a_dump(waiting: asyncio.Task[None]) -> None:
+    text = coroutine_stacks.text([RunningTask("two\nlines\x1b[2J", "f", 1.0, waiting)], now=3.5)
+    assert text.count(r"f two\nlines\x1b[2J") == 2
+    assert "\x1b" not in text
+
+
 async def test_a_generator_that_is_awaited_is_followed() -> None:
     async def wait() -> None:
         await Awaitable()
