@@ -39,6 +39,7 @@ class Fleet:
         self._rate, self._seed = rate, seed
         self._producers: dict[int, subprocess.Popen[bytes]] = {}
         self._producer_count = 0
+        self._replacing = asyncio.Lock()
 
     @property
     def rollbacks(self) -> list[Rollback]:
@@ -92,11 +93,13 @@ class Fleet:
 
     async def replace_producer(self, host: int) -> list[int]:
         """Kill the producer of a host and start another one; the pid of the dead."""
-        producer = self._producers[host]
-        producer.kill()
-        await asyncio.to_thread(producer.wait)
-        self._start_producer(self.hosts[host])
-        return [producer.pid]
+        # Two at once would both start one, and nobody would stop the first of these.
+        async with self._replacing:
+            producer = self._producers[host]
+            producer.kill()
+            await asyncio.to_thread(producer.wait)
+            self._start_producer(self.hosts[host])
+            return [producer.pid]
 
     async def stop_producers(self) -> None:
         """Let them finish what they have begun."""
