@@ -160,6 +160,12 @@ class StrikeList:
         if connections is not None:
             await connections.release()
 
+    @property
+    def unread(self) -> str:
+        """Why the strikes are not loaded, for people."""
+        failure = None if self._stream is None else self._stream.failure
+        return "the strikes are not loaded yet" + (f": {failure}" if failure else "")
+
     async def wait_for_strikes_loaded(self) -> None:
         """Wait until the strikes that are there are in effect here; at once if not connected."""
         if not self.is_loaded:

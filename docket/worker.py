@@ -240,7 +240,7 @@ class Worker(WorkerBase):
                 return True
             except (ServerUnavailable, TimeoutError) as error:
                 failures += 1
-                self._supervision.waiting(str(error) or "the strikes are not loaded yet")
+                self._supervision.waiting(str(error) or self.docket.strike_list.unread)
                 await asyncio.sleep(backoff_seconds(failures))
         return False
 

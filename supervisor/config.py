@@ -233,16 +233,33 @@ _LEAST_DURATION = {
 }
 
 
+#: A host and its port, as they may be shown of a URL that is malformed.
+_SHOWN_HOST = re.compile(r"(?:\[[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
+
+
 def without_password(url: str) -> str:
-    """`url` with its password, if it has one, replaced by stars."""
+    """`url` with its password, if it has one, replaced by stars.
+
+    Also of one that cannot be read: what may be a part of a password is not shown.
+    """
     try:
         parts = urlsplit(url)
         netloc = parts.netloc
     except ValueError:
         return "(unreadable)"
+    beyond = url.partition("://")[2][len(netloc) :]
+    if "@" in (beyond if netloc else url.partition("://")[0]):
+        # A password with / ? or # in it that is not escaped, or a URL that begins with one: where
+        # it ends is anybody's guess.
+        return f"{parts.scheme}://***" if netloc else "***"
+    credentials, at, hosts = netloc.rpartition("@")
+    if not all(_SHOWN_HOST.fullmatch(each) for each in hosts.split(",")):
+        netloc = f"{credentials}{at}***"  # no port: a password whose @host was forgotten
     if "@" in netloc:
-        user, _, _ = netloc.rpartition("@")[0].partition(":")
-        netloc = f"{user}:***@{netloc.rpartition('@')[2]}"
+        user, colon, _ = netloc.rpartition("@")[0].partition(":")
+        # Without a colon it is a user's name to the client, and a token to who wrote it.
+        hidden = f"{user}:***" if colon else "***"
+        netloc = f"{hidden}@{netloc.rpartition('@')[2]}"
     query = "&".join(
         f"{name}=***" if "password" in name.lower() else pair
         for pair in parts.query.split("&")

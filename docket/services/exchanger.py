@@ -225,12 +225,9 @@ class Exchanger:
         except StruckOff:
             self._put_back(parcels, may_be_applied=False)
             await self._start_over()
-        except asyncio.CancelledError:
-            # Whoever cancelled us exchanges once more before it goes.
-            self._put_back(parcels, may_be_applied=True)
-            raise
-        except NotPermitted:
-            # No outcome's fault: none may be failed for it. Another worker's user may do it.
+        except (asyncio.CancelledError, NotPermitted):
+            # Whoever cancelled us exchanges once more before it goes. And what our user may not do
+            # is no outcome's fault: none is failed for it.
             self._put_back(parcels, may_be_applied=True)
             raise
         except RefusedCall as error:

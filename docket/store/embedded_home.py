@@ -191,3 +191,12 @@ def _make_private(url: str, fd: int) -> None:
         )
     if stat.S_IMODE(status.st_mode) & 0o077:
         os.fchmod(fd, 0o700)
+    # After it is closed, so that nothing comes after this look: while it was open to others they
+    # may have put there what the server would follow or read.
+    for name in names - _HARMLESS:
+        there = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if stat.S_ISLNK(there.st_mode) or there.st_uid != os.geteuid():
+            raise EmbeddedServerError(
+                f"cannot start {url}: {name} in its folder is a symlink or another user's; "
+                "remove it, or give another folder"
+            )

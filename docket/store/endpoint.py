@@ -81,6 +81,8 @@ _ABANDONED = re.compile(r"(^|-)NOREPLICAS ")
 _DENIED_IN_A_SCRIPT = re.compile(
     r"NOPERM |ACL failure in script|user executing the script can't (run|access|publish)"
 )
+#: How redis-py says that the other side hung up.
+_HUNG_UP = re.compile(r"(?i)closed by server|broken pipe|connection (lost|reset)")
 
 
 def backoff_seconds(failures: int) -> float:
@@ -241,7 +243,16 @@ class Endpoint:
 
     def unavailable(self, operation: str, cause: object) -> ServerUnavailable:
         """The error for an operation that the server's absence prevented."""
-        return ServerUnavailable(f"{operation} on {self.display_url}: {explained(cause)}")
+        return ServerUnavailable(f"{operation} on {self.display_url}: {self.explained(cause)}")
+
+    def explained(self, cause: object) -> str:
+        """The text of what prevented an operation, with a remedy where the server's has none."""
+        if isinstance(cause, AuthenticationError):
+            return f"{cause} (the server refuses the user or the password of the URL, or wants one)"
+        # With TLS 1.3 a server asks for the certificate after the client believes it is let in.
+        if self._url.tls and "ssl_certfile" not in self._options and _HUNG_UP.search(str(cause)):
+            return f"{cause} (if it wants a client certificate: ssl_certfile= and ssl_keyfile=)"
+        return str(cause)
 
     def denied(self, operation: str, error: BaseException) -> NotPermitted | None:
         """The error for an operation that the server forbids our user; None if it does not.
@@ -257,13 +268,6 @@ class Endpoint:
             "the permissions that docs/operations.md lists (Least privilege); ACL LOG on the "
             "server tells what was missing"
         )
-
-
-def explained(cause: object) -> str:
-    """The text of what prevented an operation, with a remedy where the server's own has none."""
-    if isinstance(cause, AuthenticationError):
-        return f"{cause} (the server refuses the user or the password of the URL, or wants one)"
-    return str(cause)
 
 
 def _connection_class(url: ServerUrl) -> type[AbstractConnection]:

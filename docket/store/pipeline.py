@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import hiredis
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
     NoScriptError,
     RedisError,
@@ -30,7 +31,6 @@ from docket.store.endpoint import (
     Endpoint,
     backoff_seconds,
     connect,
-    explained,
 )
 from docket.store.scripts import Script
 
@@ -275,13 +275,16 @@ class Pipeline:
         return call is not None and bool(self._in_flight) and self._in_flight[0] is call
 
     def _lost(self, error: Exception, failures: int) -> None:
+        # A server that comes back and does not let us in is another reason than the one told.
+        refused = isinstance(error, AuthenticationError)
+        is_news = refused and not isinstance(self._failure, AuthenticationError)
         self._failure = error
         self.disruptions += 1
-        if failures == 1:
+        if failures == 1 or is_news:
             logger.warning(
                 "Connection to %s lost or refused: %s; connecting again until it stands",
                 self._endpoint.display_url,
-                explained(error),
+                self._endpoint.explained(error),
             )
         self._fail_all(error)
 

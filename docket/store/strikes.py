@@ -55,6 +55,8 @@ class StrikeStream:
         self._channel = keys.strikes_channel
         self._position: bytes | None = None
         self._disruptions = 0
+        #: Why they could not be read the last time.
+        self.failure: Exception | None = None
         self._newest: dict[_Subject, bytes] = {}
         # Whoever issues nothing removes nothing, and must not remember for ever.
         self._needless: deque[bytes] = deque(maxlen=PAGE)
@@ -99,8 +101,10 @@ class StrikeStream:
         while True:
             try:
                 await self._read(take)
+                self.failure = None
                 return
             except (ServerUnavailable, ResponseError) as error:
+                self.failure = error
                 failures += 1
                 # That the connection broke is said by the pipeline.
                 if failures == 1 and self._pipeline.is_connected:

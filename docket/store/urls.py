@@ -25,6 +25,8 @@ SENTINEL_PORT = 26379
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 #: One of several hosts: a name, an IPv4 address or an IPv6 address in brackets, and a port.
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:,\s]+))(?::([0-9]{1,5}))?")
+#: The same as it may be shown, in a URL that is malformed otherwise.
+_SHOWN_HOST = re.compile(r"(?:\[[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
 _DATABASE = re.compile(r"(?:/([0-9]*))?")
 _PRIMARY = re.compile(r"/([^/]+)(?:/([0-9]*))?")
 #: Ours; redis-py does not know them.
@@ -71,13 +73,25 @@ class ServerUrl:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown: `user:***@host`, and no query, which may hold secrets too."""
+    """The URL as it may be shown: `user:***@host`, and no query, which may hold secrets too.
+
+    Also of a URL that cannot be read: what may be a part of a password is not shown.
+    """
     scheme, separator, rest = url.partition("://")
-    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    if not separator:
+        return "***"
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    beyond = rest[len(authority) :]
+    if authority and "@" in beyond:
+        # A password with / ? or # in it that is not escaped: where it ends is anybody's guess.
+        return f"{scheme}://***"
     credentials, at, hosts = authority.rpartition("@")
+    if not all(_SHOWN_HOST.fullmatch(host) for host in hosts.split(",")):
+        hosts = "***"  # no port: what stands there may be a password whose @host was forgotten
     user, colon, _ = credentials.partition(":")
     hidden = f"{user}:***" if colon else "***" if at else ""
-    return f"{scheme}{separator}{hidden}{at}{hosts}{slash}{path}"
+    path = re.split(r"[?#]", beyond, maxsplit=1)[0]
+    return f"{scheme}://{hidden}{at}{hosts}{path}"
 
 
 def validate_url(url: str) -> None:

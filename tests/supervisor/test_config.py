@@ -149,6 +149,14 @@ def test_what_docket_can_read_is_accepted(url: str) -> None:
         ("embedded:///data", "embedded:///data"),
         ("unix:///run/v.sock", "unix:///run/v.sock"),
         ("redis://[::1/0", "(unreadable)"),
+        ("redis://token@h", "redis://***@h"),
+        ("redis://ann:pw/x@h/0", "redis://***"),
+        ("redis://ann:pw?x@h", "redis://***"),
+        ("redis://ann:pw#x@h", "redis://***"),
+        ("redis://ann:pw/0", "redis://***/0"),
+        ("redis://:pw", "redis://***"),
+        ("ann:pw@h:1", "***"),
+        ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:

@@ -35,8 +35,7 @@ local function move(key, entry, consumer)
   moved = moved + 1
 end
 
-local pending = redis.pcall('XPENDING', STREAMS[letter], GROUP, ARGV[5], '+', LOOKS)
-pending = pending.err and {} or pending
+local pending = pending_of(letter, ARGV[5], '+', LOOKS)
 local ended, cursor = 0, #pending == LOOKS and '(' .. pending[LOOKS][1] or ''
 for _, p in ipairs(pending) do
   if p[3] >= timeout then

@@ -62,6 +62,14 @@ def test_only_this_user_reaches_the_server_and_only_by_its_socket(
     assert kinds == set()
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the umask is told by Linux")
+def test_whatever_the_server_makes_is_closed_to_others_from_its_first_moment(
+    server: embedded.EmbeddedServer,
+) -> None:
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    assert "Umask:\t0077" in status
+
+
 def test_the_server_is_set_up_for_a_queue(server: embedded.EmbeddedServer) -> None:
     with client_of(server) as client:
         settings = client.config_get("*")

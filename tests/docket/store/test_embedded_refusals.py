@@ -102,6 +102,22 @@ def test_a_folder_with_other_things_in_it_is_refused_and_left_as_it_was(folder: 
     assert [path.name for path in folder.iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.parametrize("name", ["valkey.sock", "server.log", "appendonlydir"])
+def test_a_symlink_that_somebody_left_in_the_folder_is_not_followed(
+    folder: Path, name: str
+) -> None:
+    elsewhere, data = folder / "elsewhere", folder / "data"
+    elsewhere.mkdir()
+    data.mkdir()
+    (data / "docket.lock").touch()
+    data.chmod(0o777)
+    (data / name).symlink_to(elsewhere)
+    with pytest.raises(EmbeddedServerError, match=f"{name} in its folder is a symlink"):
+        embedded.start(f"embedded://{data}")
+    assert list(elsewhere.iterdir()) == []
+    assert data.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_folder_of_another_user_is_not_trusted(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

