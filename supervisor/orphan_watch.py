@@ -43,8 +43,11 @@ def end_with_supervisor(channel: int) -> bool:
 
 
 def outlive_supervisor() -> None:
-    """From now on this process sees the end of its supervisor, and has something to do after it."""
-    prctl(PR_SET_PDEATHSIG, 0)
+    """From now on this process sees the end of its supervisor, and has something to do after it.
+
+    If it was stopped it would see nothing, for ever: it is woken by that end.
+    """
+    prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 class OrphanWatch:

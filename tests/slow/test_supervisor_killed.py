@@ -1,5 +1,6 @@
 """What is left when the supervisor itself is killed in the middle of something: nothing."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def test_a_nursery_that_imports_for_ever_does_not_outlive_a_supervisor_killed_wh
     environment = {"PYTHONPATH": str(ROOT), "PWD": str(tmp_path)}
     with Program(options, cwd=tmp_path, environment=environment) as program:
         program.wait_for("is still importing the task modules")
+        assert kill_and_wait(program) == []
+
+
+def test_a_nursery_that_was_stopped_is_woken_by_the_end_of_its_killed_supervisor(
+    tmp_path: Path,
+) -> None:
+    write_jobs(tmp_path, 1)
+    with pool_in(tmp_path, "--drain-timeout", "1s") as program:
+        os.kill(program.nursery_pid, signal.SIGSTOP)
         assert kill_and_wait(program) == []
 
 
