@@ -60,7 +60,7 @@ async def test_a_thousand_runs_are_adopted_in_several_calls(store: Store) -> Non
     assert after.faults() == []
 
 
-async def test_exactly_256_runs_of_128_a_call_need_a_look_that_finds_none_left(store: Store) -> None:
+async def test_exactly_256_runs_need_a_third_look_that_finds_none_left(store: Store) -> None:
     await run_of(store, "a", *[f"k{n}" for n in range(256)])
     assert await store.adopt("a", "nobody") == (256, [])
     assert await store.records.group_consumers() == {}
