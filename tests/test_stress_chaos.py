@@ -9,6 +9,7 @@ import pytest
 
 from stress.chaos import judge
 from stress.chaos.breaking import load_delay
+from stress.chaos.evidence import died_by_force
 from stress.chaos.judge import Knowledge, Run
 from stress.chaos.kinds import LINKS, MOST_AT_ONCE
 from stress.chaos.ledger import Event, Ledger, Line, Tail, parse, read
@@ -292,6 +293,16 @@ def test_a_replacement_that_a_failover_lost_need_not_run() -> None:
     perishable = judge.find_perishable(promised, runs, LOST)
     assert judge.check_replaced(promised, runs, perishable) == []
     assert judge.check_replaced(promised, runs) == ["replaced:a ran its old revision last"]
+
+
+def test_supervisors_tell_who_did_not_end_by_itself() -> None:
+    log = (
+        "WARNING supervisor: worker 1 (pid 11) died: killed by SIGKILL; replaced at once\n"
+        "INFO supervisor: worker 2 (pid 12) ended: drained\n"
+        "INFO supervisor: worker 3 (pid 13) ended: killed at the end of the drain\n"
+        "INFO supervisor: worker 1 ready: vm#1, pid 14, 1.8 s after its fork\n"
+    )
+    assert died_by_force(log) == [11, 13]
 
 
 # Limits.

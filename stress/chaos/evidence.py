@@ -12,7 +12,7 @@ from stress.chaos.judge import Knowledge
 from stress.chaos.processes import Census
 from stress.chaos.record import FREEZES, KILLS, PARTITIONS, Broken, Rollback
 
-_DEATH = re.compile(r"\(pid (\d+)\) (?:died|ended): (.*?)(?:;|$)")
+_DEATH = re.compile(r"\(pid (\d+)\) (?:died|ended): (.*?)(?:;|$)", re.MULTILINE)
 
 #: Keys of a docket's own, which stay.
 OWN = ("stream", "front", "suspects", "queue", "strikes", "workers", "epochs", "watch", "bell")
@@ -36,9 +36,8 @@ def knowledge(
     killed: dict[int, float] = {}
     frozen: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for log in logs:
-        for match in _DEATH.finditer(log.read_text(errors="replace")):
-            pid = int(match[1])
-            if match[2].strip() != "drained" and pid in census.gone:
+        for pid in died_by_force(log.read_text(errors="replace")):
+            if pid in census.gone:
                 killed[pid] = census.gone[pid]
     for each in broken:
         if each.skipped is not None or each.ended is None:
@@ -53,6 +52,11 @@ def knowledge(
             for pid in processes_of.get(each.fault.host, set()):
                 frozen[pid].append((each.began, each.ended))
     return Knowledge(killed, dict(census.gone), dict(frozen), tuple(rollbacks))
+
+
+def died_by_force(log: str) -> list[int]:
+    """The workers that, as their supervisors said, did not end by themselves after a drain."""
+    return [int(each[1]) for each in _DEATH.finditer(log) if each[2].strip() != "drained"]
 
 
 async def leftovers(client: Redis, docket: str) -> list[str]:

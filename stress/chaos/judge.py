@@ -229,11 +229,13 @@ def explain(first: Run, second: Run, knowledge: Knowledge) -> str | None:
     died = knowledge.killed.get(first.pid)
     if died is not None and first.started <= died <= second.started + LATE_LOOK_SECONDS:
         return "its process was killed"
-    if knowledge.longest_freeze(first.pid, first.started, second.started) >= LEAST_FREEZE_SECONDS:
+    # A lease runs from the claim, which comes before the start; and the second run, too, may have
+    # been claimed first, and frozen before it could begin.
+    claimed = first.started - STALE_CLAIM_SECONDS
+    if knowledge.longest_freeze(first.pid, claimed, second.started) >= LEAST_FREEZE_SECONDS:
         return "its lease was lost"
-    # Or the second has claimed it first, and was frozen before it could begin.
-    before = second.started - STALE_CLAIM_SECONDS
-    if knowledge.longest_freeze(second.pid, before, second.started) >= LEAST_FREEZE_SECONDS:
+    claimed = second.started - STALE_CLAIM_SECONDS
+    if knowledge.longest_freeze(second.pid, claimed, second.started) >= LEAST_FREEZE_SECONDS:
         return "its lease was lost"
     # Its claim, a renewal of its lease, or its outcome was written where it was lost.
     ended = knowledge.end_of(first) + ANSWERED_SECONDS
