@@ -138,7 +138,7 @@ async def test_an_adoption_that_the_server_refuses_is_tried_again_and_stops_noth
 
         docket.register(run, names=["f"])
         await dead_run(store)
-        proxy.intercept(calls(scripts.ADOPT), Do.ANSWER, times=2, error="NOPERM no")
+        proxy.intercept(calls(scripts.ADOPT), Do.ANSWER, times=2, error="ERR no")
         async with at_work(Worker(docket)) as worker:
             await until(lambda: worker.counters.redelivered == 1)
     assert caplog.text.count("The tasks of worker dead cannot be adopted: ") == 2
