@@ -71,8 +71,9 @@ from supervisor.succession import Succession
 from supervisor.vacancies import Vacancies
 from supervisor.watch import Watch
 
-#: Whoever sends two of these means two; of the others the second may be an echo of the first.
-STEPS = (signal.SIGTTIN, signal.SIGTTOU)
+#: Of these a second one may be the echo of the first, and a step that nobody meant. Whoever sends
+#: two of the others means two: a reload that failed at once may be asked for again at once.
+ECHOED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Pool:
@@ -307,7 +308,7 @@ class Pool:
     def _signalled(self, caught: Caught, now: float) -> None:
         if caught.number == signal.SIGCHLD:
             return
-        if caught.number not in STEPS and not self._repeats.counts(caught):
+        if caught.number in ECHOED and not self._repeats.counts(caught):
             return
         match caught.number:
             case signal.SIGTERM | signal.SIGINT:

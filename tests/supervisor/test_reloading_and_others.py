@@ -1,9 +1,12 @@
 """A reload that begins while workers are being replaced for other reasons."""
 
+import signal
+
 from ipc.messages import Hello, Loaded, LoadFailed
 from supervisor.children import Incarnation
-from supervisor.inbox import Command, NurserySaid
+from supervisor.inbox import Command, NurserySaid, Signalled
 from supervisor.orders import Done, Outcome, Refused, Reload, Restart
+from supervisor.signals import Caught
 from tests.support.recording_edge import Rig
 
 
@@ -120,3 +123,12 @@ def get_newest_ready(rig: Rig) -> None:
 def beat(rig: Rig, *workers: Incarnation) -> None:
     for each in workers:
         rig.beat(each)
+
+
+def test_a_second_hup_is_a_second_reload_however_soon_it_comes() -> None:
+    rig = Rig(1).boot()
+    rig.feed(Signalled(Caught(signal.SIGHUP, rig.now)))
+    rig.feed(NurserySaid(2, LoadFailed(2, "no module named shop")))
+    rig.nursery_exit(2)
+    rig.feed(Signalled(Caught(signal.SIGHUP, rig.now + 0.1)))
+    assert len(rig.edge.nurseries) == 3
