@@ -325,6 +325,9 @@ def test_a_dead_process_holds_its_slot_until_it_is_gone() -> None:
     gone = dict.fromkeys(range(MOST_AT_ONCE), 2.0)
     assert judge.check_limits([*at_most, limited(3.0, 4.0, 9)], Knowledge({}, gone, {})) == []
     assert len(judge.check_limits([*at_most, limited(1.0, 4.0, 9)], Knowledge({}, gone, {}))) == 1
+    seen = Knowledge({}, gone, {}, alive=dict.fromkeys(gone, 0.9))
+    assert judge.check_limits([*at_most, limited(1.0, 4.0, 9)], seen) == []
+    assert len(judge.check_limits([*at_most, limited(0.8, 4.0, 9)], seen)) == 1
 
 
 def test_a_stopped_process_cannot_know_that_its_lease_has_ended() -> None:

@@ -51,7 +51,8 @@ def knowledge(
         elif each.kind in PARTITIONS:
             for pid in processes_of.get(each.fault.host, set()):
                 frozen[pid].append((each.began, each.ended))
-    return Knowledge(killed, dict(census.gone), dict(frozen), tuple(rollbacks))
+    gone, alive = dict(census.gone), dict(census.alive)
+    return Knowledge(killed, gone, dict(frozen), tuple(rollbacks), alive)
 
 
 def died_by_force(log: str) -> list[int]:

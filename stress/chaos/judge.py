@@ -189,12 +189,14 @@ class Knowledge:
         gone: pid -> when it was gone, however.
         frozen: spans in which a process was stopped, or cut off from the server: (from, to).
         rollbacks: spans whose writes may have been lost.
+        alive: pid -> when it was last seen to live, of those that are gone.
     """
 
     killed: Mapping[int, float]
     gone: Mapping[int, float]
     frozen: Mapping[int, list[tuple[float, float]]]
     rollbacks: tuple[Rollback, ...] = ()
+    alive: Mapping[int, float] = field(default_factory=dict[int, float])
 
     def may_be_lost(self, begin: float, end: float) -> bool:
         """Whether something that was written in that time may be gone."""
@@ -205,6 +207,12 @@ class Knowledge:
         if run.ended is not None:
             return run.ended
         return self.gone.get(run.pid, float("inf"))
+
+    def surely_ran_until(self, run: Run) -> float:
+        """When it was under way for sure: its process may have died right after it was seen."""
+        if run.ended is None and run.pid in self.alive and run.pid in self.gone:
+            return max(run.started, self.alive[run.pid])
+        return self.end_of(run)
 
     def longest_freeze(self, pid: int, begin: float, end: float) -> float:
         """The longest time within the span in which that process could not renew a lease."""
@@ -281,7 +289,7 @@ def check_limits(runs: Iterable[Run], knowledge: Knowledge) -> list[str]:
     for run in runs:
         if run.kind != "limited":
             continue
-        end = knowledge.end_of(run)
+        end = knowledge.surely_ran_until(run)
         if knowledge.longest_freeze(run.pid, run.started, end) >= LEAST_FREEZE_SECONDS:
             continue
         if knowledge.may_be_lost(run.started, end):

@@ -49,6 +49,9 @@ class Census:
     #: pid -> when it was seen to be gone, a look too late at most.
     gone: dict[int, float] = field(default_factory=dict[int, float])
 
+    #: pid -> when it was last seen to live.
+    alive: dict[int, float] = field(default_factory=dict[int, float])
+
     def add(self, pids: list[int]) -> None:
         """Watch these too."""
         now = time.monotonic()
@@ -64,7 +67,10 @@ class Census:
     def look(self) -> None:
         """Note who is gone."""
         for pid in self.living:
-            if not lives(pid):
+            now = time.monotonic()
+            if lives(pid):
+                self.alive[pid] = now
+            else:
                 self.gone[pid] = time.monotonic()
 
     async def watch(self) -> None:
