@@ -339,7 +339,8 @@ class Pool:
         self._reloading.settle(now)
         if self._ground.drain is None:
             self._recycling.settle()
-            self._succession.settle(now)
+        self._succession.settle(now)
+        if self._ground.drain is None:
             self._vacancies.settle(now)
         self._adopting.settle()
         self._appoint(now)

@@ -41,6 +41,9 @@ class Succession:
     def settle(self, now: float) -> None:
         """Ask for the successors that are due, as far as there is room for workers that start."""
         ground = self._ground
+        if ground.drain is not None:
+            self._give_up("the pool drains")
+            return
         if ground.server_is_away:
             return  # a successor could not get ready, and would be blamed for it
         for slot in ground.registry.slots():
@@ -48,6 +51,13 @@ class Succession:
                 continue
             if now >= slot.replacement.due_at:
                 self._ask(slot, slot.replacement.generation, now)
+
+    def _give_up(self, reason: str) -> None:
+        """Whoever waits for a replacement hears that none comes; who started drains as all do."""
+        for slot in self._ground.registry.slots():
+            replacement, slot.replacement = slot.replacement, None
+            if replacement is not None:
+                replacement.answer(Refused(reason))
 
     def _ask(self, slot: Slot, generation: int | None, now: float) -> None:
         ground = self._ground

@@ -306,6 +306,14 @@ def test_a_pool_that_drains_is_neither_scaled_nor_restarted() -> None:
     assert ordered(rig, Restart(1)) == [Refused("the pool drains")]
 
 
+def test_a_restart_that_a_drain_overtakes_is_answered_once() -> None:
+    rig = Rig(1).boot()
+    answers = ordered(rig, Restart(1))
+    ordered(rig, DrainOrder())
+    rig.pass_seconds(1.0)
+    assert answers == [Refused("the pool drains")]
+
+
 def test_a_dump_that_is_asked_for_goes_to_the_log() -> None:
     rig = Rig(2).boot()
     (done,) = ordered(rig, DumpAll())
