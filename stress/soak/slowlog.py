@@ -38,12 +38,7 @@ def name_of(command: bytes) -> str:
     match first.lower():
         case "evalsha" if len(words) > 1:
             digest = words[1].decode(errors="replace")
-            named = {
-                each.digest: each.name
-                for each in vars(scripts).values()
-                if isinstance(each, Script)
-            }
-            return f"script {named.get(digest, 'of somebody else')}"
+            return f"script {_names().get(digest, 'of somebody else')}"
         case "eval":
             return "script, sent for the first time"
         case _:
