@@ -19,12 +19,11 @@ from stress.chaos.plan import (
     QUIET_SECONDS,
     SENTINEL_WEIGHTS,
     WEIGHTS,
-    Fault,
     Kind,
     Topology,
     draw_plan,
 )
-from stress.chaos.record import Broken, Rollback
+from stress.chaos.record import Rollback
 from stress.chaos.sentinels import DOWN_AFTER_SECONDS
 from stress.chaos.watching import End
 
@@ -349,14 +348,6 @@ def test_the_delay_of_a_redelivery_is_from_the_death_to_the_next_start() -> None
 
 
 # Faults.
-
-
-def test_a_fault_lasts_in_a_span_only_as_far_as_both_do() -> None:
-    broken = Broken(Fault(1.0, Kind.STOP_WORKER, 0, 2.0, 0.5), began=10.0)
-    assert broken.lasts_in(0.0, 12.0) == 2.0
-    broken.ended = 11.0
-    assert broken.lasts_in(0.0, 12.0) == 1.0
-    assert broken.lasts_in(11.5, 12.0) == 0.0
 
 
 def test_a_load_is_slowed_by_long_pauses_or_by_rare_ones() -> None:

@@ -60,7 +60,3 @@ def chaos(
     else:
         click.echo(report.as_text(outcome))
     sys.exit(1 if outcome.verdict.violations else 0)
-
-
-if __name__ == "__main__":
-    chaos()

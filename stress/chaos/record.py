@@ -42,11 +42,6 @@ class Broken:
         self.pids += send(pids, number)
         self.struck = time.monotonic()
 
-    def lasts_in(self, begin: float, end: float) -> float:
-        """How many seconds of the span it lasted."""
-        until = end if self.ended is None else min(end, self.ended)
-        return max(0.0, until - max(begin, self.began))
-
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
@@ -74,18 +69,6 @@ KILLS = frozenset(
 #: Kinds that stand between a worker and its lease.
 FREEZES = frozenset({Kind.STOP_WORKER, Kind.STOP_HOST})
 PARTITIONS = frozenset({Kind.NET_HALF_OPEN, Kind.NET_REFUSE, Kind.NET_DELAY})
-OUTAGES = frozenset(
-    {
-        Kind.SERVER_RESTART,
-        Kind.SERVER_KILL,
-        Kind.SERVER_LOADING,
-        Kind.SERVER_STOP,
-        Kind.SERVER_PAUSE,
-        Kind.SERVER_MISCONF,
-        Kind.SERVER_READONLY,
-        Kind.SERVER_OOM,
-    }
-)
 
 #: Carries a fault out that begins now, at a host, and returns when it was taken back.
 Breaks = Callable[[Broken, "Host"], Awaitable[None]]
