@@ -140,14 +140,7 @@ class ByHand:
         return await patiently(
             lambda: self._pipeline.call(
                 script,
-                [
-                    keys.stream,
-                    keys.front,
-                    keys.suspects,
-                    keys.queue,
-                    keys.bell,
-                    keys.record(identity.key),
-                ],
+                [*keys.places, keys.record(identity.key)],
                 [keys.prefix, *identity, *arguments],
                 patience_seconds=PATIENCE_SECONDS,
             )

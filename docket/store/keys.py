@@ -71,6 +71,11 @@ class Keys:
         return self.key("bell")
 
     @cached_property
+    def places(self) -> tuple[str, str, str, str, str]:
+        """What the KEYS of most scripts begin with, in the order of _streams.lua."""
+        return (self.stream, self.front, self.suspects, self.queue, self.bell)
+
+    @cached_property
     def workers(self) -> str:
         """ZSET: registered consumers -> last beat (server milliseconds)."""
         return self.key("workers")

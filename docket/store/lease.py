@@ -59,18 +59,13 @@ class LeaseConnection:
             ServerUnavailable: none or not all were renewed.
             NotPermitted: the server's user may not.
         """
-        keys = [
-            self._keys.stream,
-            self._keys.front,
-            self._keys.suspects,
-            self._keys.queue,
-            self._keys.bell,
-        ]
         lost: list[bytes] = []
         cancelled: list[bytes] = []
         for start in range(0, len(leases), 256):
             flat = [part for lease in leases[start : start + 256] for part in lease]
-            reply = self._call(scripts.RENEW, keys, [self._keys.prefix, consumer, *flat])
+            reply = self._call(
+                scripts.RENEW, self._keys.places, [self._keys.prefix, consumer, *flat]
+            )
             lost.extend(reply[0])
             cancelled.extend(reply[1])
         return lost, cancelled
@@ -81,7 +76,7 @@ class LeaseConnection:
         if connection is not None:
             connection.disconnect()
 
-    def _call(self, script: scripts.Script, keys: list[str], arguments: list[Any]) -> Any:
+    def _call(self, script: scripts.Script, keys: Sequence[str], arguments: list[Any]) -> Any:
         try:
             connection = self._connection or self._endpoint.blocking_connection(
                 self._timeout_seconds

@@ -54,7 +54,6 @@ class Limits:
         self._pipeline = pipeline
         self._keys = keys
         self._ttl = ttl
-        self._streams = (keys.stream, keys.front, keys.suspects, keys.queue, keys.bell)
 
     async def acquire(self, consumer: str, run: Lease, wishes: Sequence[Wish]) -> Admission:
         """Take all that a run needs, or none of it.
@@ -75,7 +74,7 @@ class Limits:
         while True:
             try:
                 verdict, scope, when, broken = await self._pipeline.call(
-                    scripts.ACQUIRE, [*self._streams, record], arguments
+                    scripts.ACQUIRE, [*self._keys.places, record], arguments
                 )
                 tell_broken(broken)
                 return Admission(verdict.decode(), scope.decode(), when)
@@ -88,7 +87,7 @@ class Limits:
         cursor, seen, mended = b"0", 0, 0
         while cursor or seen >= 0:
             cursor, seen, found, broken = await self._pipeline.call(
-                scripts.SWEEP_LIMITS, self._streams, [self._keys.prefix, cursor, seen]
+                scripts.SWEEP_LIMITS, self._keys.places, [self._keys.prefix, cursor, seen]
             )
             tell_broken(broken)
             mended += found

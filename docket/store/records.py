@@ -112,7 +112,6 @@ class Records:
         self._pipeline = pipeline
         self._keys = keys
         self._ttl = delay_milliseconds(execution_ttl)
-        self._streams = (keys.stream, keys.front, keys.suspects, keys.queue, keys.bell)
         #: Schedules tasks; adds made in one turn of the loop share their calls.
         self.scheduling = Scheduling(
             pipeline, keys, keeps_records=execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS
@@ -137,7 +136,7 @@ class Records:
         verdict, broken = await patiently(
             lambda: self._pipeline.call(
                 scripts.CANCEL,
-                [*self._streams, self._keys.record(key)],
+                [*self._keys.places, self._keys.record(key)],
                 [self._keys.prefix, key, self._ttl],
                 patience_seconds=PATIENCE_SECONDS,
             )
@@ -189,7 +188,7 @@ class Records:
         """
         reply = await self._pipeline.call(
             scripts.EXCHANGE,
-            (*self._streams, self._keys.epochs),
+            (*self._keys.places, self._keys.epochs),
             (
                 self._keys.prefix,
                 consumer,
@@ -214,7 +213,7 @@ class Records:
         await self._pipeline.call(
             scripts.REGISTER,
             [
-                *self._streams,
+                *self._keys.places,
                 self._keys.workers,
                 self._keys.epochs,
                 self._keys.worker_tasks(consumer),
@@ -238,7 +237,7 @@ class Records:
             while start:
                 reply = await self._pipeline.call(
                     scripts.RECLAIM,
-                    [*self._streams, self._keys.epochs],
+                    [*self._keys.places, self._keys.epochs],
                     [self._keys.prefix, consumer, epoch, letter, start, self._ttl, *running],
                 )
                 _raise_refusal(reply[0])
@@ -266,7 +265,7 @@ class Records:
             reply = await self._pipeline.call(
                 scripts.ADOPT,
                 [
-                    *self._streams,
+                    *self._keys.places,
                     self._keys.workers,
                     self._keys.epochs,
                     self._keys.worker_tasks(consumer),
@@ -284,7 +283,7 @@ class Records:
     async def promote(self) -> tuple[int, int, int | None]:
         """Move due tasks to the stream: server now (ms), how many moved, next due (ms) if any."""
         now, promoted, due, broken = await self._pipeline.call(
-            scripts.PROMOTE, self._streams, [self._keys.prefix, BATCH_LIMIT]
+            scripts.PROMOTE, self._keys.places, [self._keys.prefix, BATCH_LIMIT]
         )
         tell_broken(broken)
         return now, promoted, None if due < 0 else due
@@ -301,7 +300,7 @@ class Records:
             while start:
                 found, start, broken = await self._pipeline.call(
                     scripts.SWEEP,
-                    [*self._streams, self._keys.watch],
+                    [*self._keys.places, self._keys.watch],
                     [self._keys.prefix, timeout, self._ttl, letter, start],
                 )
                 tell_broken(broken)
@@ -317,7 +316,7 @@ class Records:
 
     async def ring(self) -> None:
         """Pass a bell token on to the next idle worker."""
-        await self._pipeline.call(scripts.RING, self._streams, [])
+        await self._pipeline.call(scripts.RING, self._keys.places, [])
 
     async def beats(self) -> dict[bytes, int]:
         """The last beat (server ms) of each registered consumer."""
@@ -336,7 +335,7 @@ class Records:
     async def group_consumers(self) -> dict[bytes, int]:
         """Pending entries of each consumer known to any of the streams' groups."""
         pending: dict[bytes, int] = {}
-        for stream in self._streams[:3]:
+        for stream in self._keys.places[:3]:
             for row in await self._consumers_of(stream):
                 fields = dict(zip(row[::2], row[1::2], strict=True))
                 name = fields[b"name"]

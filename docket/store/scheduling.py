@@ -78,7 +78,6 @@ class Scheduling:
         self._pipeline = pipeline
         self._keys = keys
         self._keeps_records = keeps_records
-        self._streams = (keys.stream, keys.front, keys.suspects, keys.queue, keys.bell)
         self._batch: list[Pending] = []
         self._batch_bytes = 0
         self._retries: set[asyncio.Task[None]] = set()
@@ -180,7 +179,7 @@ class Scheduling:
 
     def _keys_of(self, requests: Sequence[ScheduleRequest]) -> list[str]:
         prefix = self._keys.record_prefix
-        return [*self._streams, *[prefix + request.key for request in requests]]
+        return [*self._keys.places, *[prefix + request.key for request in requests]]
 
     def _arguments_of(self, requests: Sequence[ScheduleRequest]) -> list[Argument]:
         arguments: list[Argument] = [self._keys.prefix]

@@ -153,7 +153,7 @@ async def _clear_page(
 ) -> tuple[int, bytes, bytes]:
     return await pipeline.call(
         scripts.CLEAR,
-        (keys.stream, keys.front, keys.suspects, keys.queue, keys.bell),
+        keys.places,
         (keys.prefix, delay_milliseconds(execution_ttl), place, start, stop),
         patience_seconds=PATIENCE_SECONDS,
     )
