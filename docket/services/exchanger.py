@@ -7,6 +7,7 @@ next one.
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.payloads import Payloads
 from docket.services.runs import Consumer, Run, Runs
 from docket.store.endpoint import backoff_seconds
+from docket.store.patience import patiently
 from docket.store.pipeline import LostReply, Pipeline
 from docket.store.records import (
     Claim,
@@ -350,14 +352,7 @@ class Exchanger:
         for run in self._runs:
             stop(run, Superseded(), self)
         self._consumer.renew()
-        failures = 0
-        while True:
-            try:
-                await self._register()
-                break
-            except ServerUnavailable:
-                failures += 1
-                await asyncio.sleep(backoff_seconds(failures))
+        await patiently(self._register, patience_seconds=math.inf)
         self._supervision.ready()
         self.look()
 

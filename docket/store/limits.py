@@ -1,17 +1,16 @@
 """Limits on the server: whether a claimed task may run now, and if not, what becomes of it."""
 
-import asyncio
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from docket.errors import ServerUnavailable
 from docket.store import scripts
 from docket.store.broken import tell_broken
-from docket.store.endpoint import backoff_seconds
 from docket.store.keys import Keys
 from docket.store.lease import Lease
+from docket.store.patience import patiently
 from docket.store.pipeline import Pipeline
 
 #: Kinds of wishes in the order in which acquire.lua has to see them: who drops the task says so
@@ -70,17 +69,13 @@ class Limits:
         for wish in sorted(wishes, key=lambda wish: KINDS.index(wish.kind)):
             arguments += [wish.kind, wish.scope, wish.a, wish.b]
         record = self._keys.record_prefix.encode() + run[0]
-        failures = 0
-        while True:
-            try:
-                verdict, scope, when, broken = await self._pipeline.call(
-                    scripts.ACQUIRE, [*self._keys.places, record], arguments
-                )
-                tell_broken(broken)
-                return Admission(verdict.decode(), scope.decode(), when)
-            except ServerUnavailable:
-                failures += 1
-                await asyncio.sleep(backoff_seconds(failures))
+        keys = [*self._keys.places, record]
+        verdict, scope, when, broken = await patiently(
+            lambda: self._pipeline.call(scripts.ACQUIRE, keys, arguments),
+            patience_seconds=math.inf,
+        )
+        tell_broken(broken)
+        return Admission(verdict.decode(), scope.decode(), when)
 
     async def sweep(self) -> int:
         """Free the slots of entries that are gone, and look after all who wait; how many mended."""

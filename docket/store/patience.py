@@ -1,4 +1,4 @@
-"""How long a producer waits for a server that is away, and when it may call again."""
+"""How long a caller waits for a server that is away, and when it may call again."""
 
 import asyncio
 import time
@@ -16,18 +16,22 @@ PATIENCE_SECONDS = 5.0
 
 
 async def patiently(
-    call: Callable[[], Awaitable[Reply]], *, after_lost_reply: bool = True
+    call: Callable[[], Awaitable[Reply]],
+    *,
+    after_lost_reply: bool = True,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> Reply:
-    """Make a call, again and again until it is answered, for PATIENCE_SECONDS.
+    """Make a call, again and again until it is answered, or the patience is at its end.
 
     Args:
         call: makes the call once.
         after_lost_reply: whether it may be made again when it may have taken effect already.
+        patience_seconds: how long; infinite for as long as it takes.
 
     Raises:
         ServerUnavailable: the last one, once the patience is at its end.
     """
-    give_up = time.monotonic() + PATIENCE_SECONDS
+    give_up = time.monotonic() + patience_seconds
     failures = 0
     while True:
         try:

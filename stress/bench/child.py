@@ -17,7 +17,7 @@ from typing import Any
 
 import uvloop
 
-from stress.bench.tree import environment
+from stress.tree import environment
 
 Part = Callable[..., Coroutine[Any, Any, Any]]
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,8 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import IO, Any
 
-from stress.bench.tree import ROOT, environment
+from stress.ports import free_port
+from stress.tree import ROOT, environment
 
 #: The real program.
 PROGRAM = (sys.executable, "-m", "supervisor.cli")
@@ -103,8 +103,7 @@ async def pool(
         program: what takes these words.
         pass_fds: descriptors for the program.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     given = {
         "--url": url,
         "--docket": name,

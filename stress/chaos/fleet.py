@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from stress.bench.tree import ROOT
 from stress.chaos.hosts import Host
 from stress.chaos.network import Direct, network
 from stress.chaos.plan import Topology
@@ -17,6 +15,7 @@ from stress.chaos.processes import Census
 from stress.chaos.record import Rollback
 from stress.chaos.sentinels import Sentinels
 from stress.chaos.server import Server
+from stress.tree import ROOT, environment
 
 DOCKET = "chaos"
 #: By how much the clocks of the hosts are off, in turn.
@@ -84,7 +83,7 @@ class Fleet:
             self._producers[host.number] = subprocess.Popen(
                 [sys.executable, "-m", "stress.chaos.producer", *words],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import importlib.util
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,11 +16,11 @@ from typing import Any
 
 import psutil
 
-from stress.bench.tree import ROOT
 from stress.chaos.ledger import FOLDER_VARIABLE
 from stress.chaos.network import Direct, Network
 from stress.chaos.processes import Census, lives, tree
-from stress.chaos.server import free_port
+from stress.ports import free_port
+from stress.tree import ROOT, environment
 
 #: A run whose lease is not renewed for this long is delivered again.
 LEASE_SECONDS = 4.0
@@ -144,11 +143,10 @@ class Host:
             "--backoff-max": "1s",
             "--logging-format": "plain",
         }
-        environment = {
-            **os.environ,
+        variables = {
+            **environment(),
             **(self._clock or {}),
             **self._environment,
-            "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PWD": str(self.release),
             FOLDER_VARIABLE: str(self._folder),
@@ -160,7 +158,7 @@ class Host:
                     *(word for option in options.items() for word in option),
                 ],
                 cwd=self.release,
-                env=environment,
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -19,7 +19,8 @@ from redis.exceptions import RedisError
 
 from docket.store.embedded_home import server_binary
 from stress.chaos.record import Rollback
-from stress.chaos.server import STARTED_SECONDS, Server, execute, free_port
+from stress.chaos.server import STARTED_SECONDS, Server, execute
+from stress.ports import free_port
 
 NAME = "main"
 #: With two, a primary still has one while the third is away.

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +12,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from docket.store.embedded_home import server_binary
+from stress.ports import free_port
 
 STARTED_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Server:

@@ -1,9 +1,9 @@
-"""What is measured is the tree that the bench stands in, installed or not."""
+"""What is measured is the tree that these programs stand in, installed or not."""
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 def environment() -> dict[str, str]:
