@@ -53,9 +53,10 @@ class Ending:
 
     def give_up_restarting(self, last_error: str, now: float) -> None:
         """Too many restarts. Before the first readiness that is a boot that fails."""
-        config = self._ground.config
-        window = durations.brief(config.restart_window.total_seconds())
-        reason = f"more than {config.restarts_allowed} restarts in {window}; last: {last_error}"
+        window = durations.brief(self._ground.config.restart_window.total_seconds())
+        # As the window has it: the pool may have been scaled.
+        allowed = self._ground.window.intensity
+        reason = f"more than {allowed} restarts in {window}; last: {last_error}"
         if self._ground.ready_at is None:
             self.boot_failed(reason, now)
         else:

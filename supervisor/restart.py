@@ -27,6 +27,11 @@ class RestartWindow:
         self._period_seconds = period_seconds
         self._restarts: deque[float] = deque()
 
+    @property
+    def intensity(self) -> int:
+        """Restarts that are still fine."""
+        return self._intensity
+
     def allow(self, intensity: int) -> None:
         """From now on so many restarts are still fine: the pool has another size."""
         self._intensity = intensity

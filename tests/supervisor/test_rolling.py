@@ -290,13 +290,16 @@ def test_restarts_allowed_grow_with_the_pool_unless_they_were_given() -> None:
     ordered(rig, Scale(4))
     for worker in rig.edge.spawned[1:]:
         get_ready(rig, worker)
-    for _ in range(39):
+    for _ in range(40):
         rig.exit(rig.first)
         rig.pass_seconds(0.5)
         rig.ground.registry.slots()[0].due_at = rig.now
         rig.pass_seconds(0.25)
         get_ready(rig, rig.first)
     assert rig.ground.drain is None
+    rig.exit(rig.first)
+    assert rig.ground.drain is not None
+    assert "more than 40 restarts in 1m00s" in (rig.ground.drain.reason or "")
 
 
 def test_a_pool_that_drains_is_neither_scaled_nor_restarted() -> None:
