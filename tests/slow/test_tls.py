@@ -11,6 +11,7 @@ import pytest
 from docket import Docket, Worker
 from docket.errors import ServerUnavailable
 from tests.support.dockets import at_work, result_of
+from tests.support.servers import free_ports, machinery, redis_with_tls
 from tests.support.supervised import supervised
 from tests.support.tls import Authority, Terminator, terminating
 
@@ -45,9 +46,33 @@ def mutual(server: str, authority: Authority) -> Iterator[Terminator]:
         yield proxy
 
 
-def url_of(proxy: Terminator, host: str = "localhost", **options: Path | str) -> str:
+@pytest.fixture(params=["yes", "no"], ids=["mutual", "one-sided"])
+def native(request: pytest.FixtureRequest, authority: Authority) -> Iterator[int]:
+    """The port of a server that speaks TLS itself, on which nothing else is spoken."""
+    binary = redis_with_tls()
+    if binary is None:
+        pytest.skip("no redis-server with TLS on this machine (Debian's package has it)")
+    certificate, key = authority.certificate()
+    (port,) = free_ports(1)
+    with machinery() as machines:
+        machines.server(
+            binary,
+            tls_port=port,
+            tls_cert_file=certificate,
+            tls_key_file=key,
+            tls_ca_cert_file=authority.file,
+            tls_auth_clients=request.param,
+        )
+        yield port
+
+
+def url_at(port: int, **options: Path | str) -> str:
     query = "&".join(f"ssl_{name}={quote(str(value), safe='/')}" for name, value in options.items())
-    return f"rediss://{host}:{proxy.port}/0?{query}"
+    return f"rediss://localhost:{port}/0?{query}"
+
+
+def url_of(proxy: Terminator, **options: Path | str) -> str:
+    return url_at(proxy.port, **options)
 
 
 async def double(number: int) -> int:
@@ -77,6 +102,34 @@ async def test_a_docket_and_its_worker_run_over_mutual_tls(
     certificate, key = authority.certificate("client")
     url = url_of(mutual, ca_certs=authority.file, certfile=certificate, keyfile=key)
     assert await runs_a_task(url, docket_name)
+
+
+async def test_a_docket_and_its_worker_run_on_a_server_that_speaks_tls_itself(
+    native: int, authority: Authority, docket_name: str
+) -> None:
+    certificate, key = authority.certificate("client")
+    url = url_at(native, ca_certs=authority.file, certfile=certificate, keyfile=key)
+    assert await runs_a_task(url, docket_name)
+
+
+def test_a_pool_runs_on_a_server_that_speaks_tls_itself(native: int, authority: Authority) -> None:
+    certificate, key = authority.certificate("client")
+    url = url_at(native, ca_certs=authority.file, certfile=certificate, keyfile=key)
+    with supervised(url=url) as pool:
+        pool.wait_for("pool ready: 2 of 2")
+        assert pool.end() == 0
+
+
+async def test_a_server_that_speaks_tls_itself_refuses_who_shows_no_certificate(
+    native: int, authority: Authority, docket_name: str, request: pytest.FixtureRequest
+) -> None:
+    url = url_at(native, ca_certs=authority.file)
+    if "one-sided" in request.node.name:
+        assert await runs_a_task(url, docket_name)
+        return
+    async with Docket(docket_name, url) as docket:
+        with pytest.raises(ServerUnavailable, match="if it wants a client certificate"):
+            await docket.add(double)(1)
 
 
 async def test_certificates_need_not_be_checked_if_one_says_so(

