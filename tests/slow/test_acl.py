@@ -146,7 +146,7 @@ NEEDED = {
     "blpop": "wait for the bell",
     "evalsha": "register",
     "subscribe": "subscribe",
-    "xreadgroup": "exchange",
+    "xreadgroup": "register",
     "xgroup|create": "register",
     "zadd": "register",
     "xpending": "sweep",
@@ -206,7 +206,7 @@ async def test_no_outcome_is_failed_because_it_may_not_be_recorded(newest: Restr
 @pytest.mark.parametrize(
     ("lacks", "reason", "codes"),
     [
-        ("xreadgroup", "'xreadgroup' command", {ExitCode.GAVE_UP}),
+        ("xreadgroup", "'xreadgroup' command", {ExitCode.BOOT_FAILED}),
         # 4 if a worker was ready before it was refused: both go on at the same time.
         ("subscribe", "'subscribe' command", {ExitCode.GAVE_UP, ExitCode.BOOT_FAILED}),
         ("evalsha", "'evalsha' command", {ExitCode.BOOT_FAILED}),

@@ -9,6 +9,8 @@ local now = server_now()
 for _, stream in pairs(STREAMS) do
   create_group(stream)
 end
+-- What it has claimed is nothing yet. Who may not claim hears of it here, before it is called ready.
+check(redis.pcall('XREADGROUP', 'GROUP', GROUP, ARGV[2], 'COUNT', 1, 'STREAMS', STREAMS.s, '0'), 'WRONGTYPE')
 redis.call('ZADD', KEYS[6], now, ARGV[2])
 redis.call('HSET', KEYS[7], ARGV[2], '1')
 for i = 4, #ARGV do
