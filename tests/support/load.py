@@ -67,13 +67,15 @@ class Load:
 
 
 @asynccontextmanager
-async def loaded(name: str, url: str, tasks: int) -> AsyncGenerator[Load]:
+async def loaded(
+    name: str, url: str, tasks: int, lease: timedelta = timedelta(seconds=3)
+) -> AsyncGenerator[Load]:
     """A worker in the middle of so many tasks, the first of which have ended."""
     async with Docket(name, url) as docket:
         load = Load(docket)
         docket.register(load.task, names=["task"])
         await load.add(range(tasks))
-        worker = Worker(docket, concurrency=10, redelivery_timeout=timedelta(seconds=3))
+        worker = Worker(docket, concurrency=10, redelivery_timeout=lease)
         async with at_work(worker):
             await load.has_run(tasks // 10)
             yield load
