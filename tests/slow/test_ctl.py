@@ -18,7 +18,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from docket import Docket
 from tests.support.pool_tasks import nap, tasks
 from tests.support.supervised import PATIENCE_SECONDS, ROOT, Program, ready_pool, supervised
 
@@ -52,16 +51,9 @@ def pool_at(
     return ready_pool("--control", str(path), *arguments, cwd=cwd)
 
 
-def docket_of(program: Program) -> Docket:
-    docket = Docket(name="d", url=program.url)
-    for task in tasks:
-        docket.register(task)
-    return docket
-
-
 async def test_the_status_shows_the_workers_and_what_they_run(path: Path) -> None:
     with pool_at(path) as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             running = await docket.add(nap, key="long-nap")(60.0)
             program.until(lambda: "long-nap" in ctl(path, "status").stdout, "never shown")
             shown = ctl(path, "status").stdout
@@ -140,7 +132,7 @@ async def test_a_drain_that_is_waited_for_has_ended_the_process_when_it_returns(
     path: Path,
 ) -> None:
     with pool_at(path) as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             await docket.add(nap)(1.0)
             program.until(lambda: "↬" in program.log, "never started")
         drained = ctl(path, "drain", "--wait")

@@ -20,6 +20,7 @@ import pytest
 from docket import Docket
 from tests.support import pool
 from tests.support.chatty_tasks import chat, fail, print_lines, say_from_below, tasks
+from tests.support.dockets import knowing
 from tests.support.scrapes import Scrape, fetch
 from tests.support.supervised import PATIENCE_SECONDS, ROOT, Program, ready_pool
 
@@ -35,10 +36,7 @@ async def speak() -> None:
 
 
 def docket_at(url: str) -> Docket:
-    docket = Docket(name="d", url=url)
-    for task in (*tasks, speak):
-        docket.register(task)
-    return docket
+    return knowing(Docket(name="d", url=url), (*tasks, speak))
 
 
 def chatty(*arguments: str, **rest: Any) -> contextlib.AbstractContextManager[Program]:

@@ -5,7 +5,6 @@ import signal
 
 import pytest
 
-from docket import Docket
 from supervisor.metrics import registry_of, render
 from tests.support.exposition import Series, faults, labels_by_name, series
 from tests.support.pool_tasks import add, nap, tasks
@@ -59,9 +58,7 @@ async def test_no_counter_falls_while_workers_are_killed_replaced_and_given_up()
             seen.append(now)
             return True
 
-        async with Docket(name="d", url=program.url) as docket:
-            for task in tasks:
-                docket.register(task)
+        async with program.docket(tasks) as docket:
             for round_number, (number, ready) in enumerate(
                 [(signal.SIGKILL, 3), (signal.SIGHUP, 3), (signal.SIGTTOU, 2), (signal.SIGTTIN, 3)]
             ):

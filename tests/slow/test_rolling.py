@@ -72,10 +72,7 @@ def pool_in(folder: Path, *arguments: str, processes: int = 3) -> Iterator[Progr
 
 
 def docket_of(program: Program) -> Docket:
-    docket = Docket(name="d", url=program.url)
-    for task in (version, run_once, grow):
-        docket.register(task)
-    return docket
+    return program.docket((version, run_once, grow))
 
 
 class Sampler:

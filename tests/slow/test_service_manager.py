@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import redis
 
-from docket import Docket
 from supervisor.config import SupervisorConfig
 from supervisor.notifications import EXTENSION_SECONDS, LATE_SECONDS
 from supervisor.observer import PoolEvent, PoolReady
@@ -41,13 +40,6 @@ def served(
         with supervised("--tasks", TASKS, *arguments, environment=told) as program:
             manager.wait_for("READY=1")
             yield program, manager
-
-
-def docket_of(program: Program) -> Docket:
-    docket = Docket(name="d", url=program.url)
-    for task in tasks:
-        docket.register(task)
-    return docket
 
 
 def signs_of_life(notices: list[Notice]) -> list[float]:
@@ -91,7 +83,7 @@ def test_a_lost_worker_is_told_and_so_is_its_successor(tmp_path: Path) -> None:
 async def test_a_long_drain_asks_for_its_time_and_tells_what_is_left(tmp_path: Path) -> None:
     done = tmp_path / "done"
     with served(tmp_path, "--drain-timeout", "60s") as (program, manager):
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             execution = await docket.add(wait_for)(str(done))
             program.wait_for("↬")
             count = manager.count

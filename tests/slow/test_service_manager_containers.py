@@ -16,7 +16,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from docket import Docket
 from tests.support.embedded import folder
 from tests.support.service_tasks import leave_a_reader, nap, tasks
 from tests.support.supervised import Program, supervised
@@ -61,13 +60,6 @@ def ready(
         yield program, supervisor
 
 
-def docket_of(program: Program) -> Docket:
-    docket = Docket(name="d", url=program.url)
-    for task in tasks:
-        docket.register(task)
-    return docket
-
-
 def seen_from_outside(program: Program, pid: int) -> psutil.Process:
     """The process that is `pid` in there."""
     for each in program.family():
@@ -93,7 +85,7 @@ async def test_it_is_pid_1_and_reaps_what_a_task_left_behind(
     os.mkfifo(fifo)
     with ready(as_pid_1) as (program, supervisor):
         assert program.status()["supervisor"]["pid"] == 1
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             left = await docket.add(leave_a_reader)(str(fifo))
             await left.get_result()
         program.until(lambda: len(readers_of(supervisor)) == 1, "it is nobody's yet")
@@ -108,7 +100,7 @@ async def test_term_drains_and_its_exit_code_is_that_of_the_container(
     as_pid_1: tuple[str, ...],
 ) -> None:
     with ready(as_pid_1) as (program, supervisor):
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             napping = await docket.add(nap)(1.5)
             program.wait_for("↬")
             supervisor.send_signal(signal.SIGTERM)
@@ -120,7 +112,7 @@ async def test_a_second_term_hands_back_and_the_container_ends_with_0(
     as_pid_1: tuple[str, ...],
 ) -> None:
     with ready(as_pid_1) as (program, supervisor):
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             await docket.add(nap)(600)
             program.wait_for("↬")
             supervisor.send_signal(signal.SIGTERM)

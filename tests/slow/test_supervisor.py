@@ -10,18 +10,11 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from docket import Docket, Execution
+from docket import Execution
 from tests.support.pool_tasks import add, hog, nap, tasks, whoami
-from tests.support.supervised import Program, ready_pool
+from tests.support.supervised import ready_pool
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
-
-
-def docket_of(program: Program) -> Docket:
-    docket = Docket(name="d", url=program.url)
-    for task in tasks:
-        docket.register(task)
-    return docket
 
 
 async def results(executions: list[Execution]) -> list[int]:
@@ -30,7 +23,7 @@ async def results(executions: list[Execution]) -> list[int]:
 
 async def test_a_pool_gets_ready_and_runs_tasks_in_every_process() -> None:
     with ready_pool() as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             sums = [await docket.add(add)(left=n, right=n) for n in range(50)]
             assert await results(sums) == [2 * n for n in range(50)]
             naps = [await docket.add(nap)(0.2) for _ in range(20)]
@@ -42,7 +35,7 @@ async def test_a_pool_gets_ready_and_runs_tasks_in_every_process() -> None:
 async def test_a_killed_worker_is_replaced_and_its_tasks_run_elsewhere_at_once() -> None:
     with ready_pool() as program:
         before = program.workers()
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             naps = [await docket.add(nap)(1.0) for _ in range(20)]
             program.until(lambda: program.log.count("↬") == 20, "never busy")
             os.kill(before[1], signal.SIGKILL)
@@ -62,7 +55,7 @@ async def test_a_killed_worker_is_replaced_and_its_tasks_run_elsewhere_at_once()
 
 async def test_a_fork_that_holds_a_dead_workers_channel_delays_nothing_and_ends_with_it() -> None:
     with ready_pool() as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             forked = [await docket.add("fork_and_nap")(1.0) for _ in range(2)]
             program.until(lambda: len(program.family()) == 5, "never forked")
             victims = program.workers()
@@ -99,7 +92,7 @@ async def test_workers_outlive_their_nursery_and_it_is_replaced() -> None:
         os.kill(program.nursery_pid, signal.SIGKILL)
         program.wait_for("nursery ready: generation 2")
         assert program.workers() == before
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             assert await (await docket.add(whoami)()).get_result() in before.values()
         # An orphan of the dead nursery is ours to reap now, and the new one fills its slot.
         os.kill(before[1], signal.SIGKILL)
@@ -114,7 +107,7 @@ async def test_a_killed_supervisor_leaves_no_process_behind() -> None:
     with ready_pool("--drain-timeout", "1s") as program:
         family = program.family()
         assert len(family) == 3  # a nursery and two workers
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             await docket.add(nap)(60)
             program.until(lambda: program.status()["workers"][0]["in_flight"] + 1 > 0, "no answer")
             program.send(signal.SIGKILL)
@@ -124,7 +117,7 @@ async def test_a_killed_supervisor_leaves_no_process_behind() -> None:
 
 async def test_term_finishes_what_runs_and_ends_with_0() -> None:
     with ready_pool() as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             long = await docket.add(nap)(1.5)
             program.until(lambda: program.status()["totals"]["started"] == 1, "never started")
             program.send(signal.SIGTERM)
@@ -145,7 +138,7 @@ async def test_at_the_deadline_what_still_runs_is_handed_back(task: str, tmp_pat
     """Cancelled; or killed, if it ignores that, and adopted by one forked for it."""
     url = f"embedded://{tmp_path}"
     with ready_pool("--drain-timeout", "500ms", url=url, processes=1) as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             await docket.add(task, key="long")(60.0)
             program.wait_for("↬ .*long")
         begun = time.monotonic()
@@ -163,7 +156,7 @@ async def test_at_the_deadline_what_still_runs_is_handed_back(task: str, tmp_pat
 
 async def test_a_second_signal_ends_the_wait() -> None:
     with ready_pool("--drain-timeout", "60s", processes=1) as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             await docket.add(nap)(60)
             program.until(lambda: program.status()["totals"]["started"] == 1, "never started")
             program.send(signal.SIGTERM)
@@ -175,7 +168,7 @@ async def test_a_second_signal_ends_the_wait() -> None:
 
 async def test_a_task_that_kills_its_process_three_times_is_failed_and_no_other() -> None:
     with ready_pool("--concurrency", "4") as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             poison = await docket.add("die")()
             naps = [await docket.add(nap)(0.3) for _ in range(30)]
             with pytest.raises(Exception, match="3 worker processes died"):
@@ -192,7 +185,7 @@ async def test_a_loop_that_is_silent_too_long_is_dumped_killed_and_only_its_task
 ):
     arguments = ("--stall-warning", "2s", "--stall-timeout", "3s", "--max-deliveries", "1")
     with ready_pool(*arguments, processes=1) as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             innocent = await docket.add(nap, key="innocent")(6.0)
             program.until(lambda: program.status()["totals"]["started"] == 1, "never started")
             culprit = await docket.add(hog, key="culprit")(60.0)
@@ -208,7 +201,7 @@ async def test_a_loop_that_is_silent_too_long_is_dumped_killed_and_only_its_task
 
 async def test_the_endpoints_tell_what_operators_rely_on() -> None:
     with ready_pool() as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             await results([await docket.add(add)(left=n, right=1) for n in range(10)])
             program.until(lambda: program.status()["totals"]["succeeded"] == 10, "not counted")
         assert program.get("/livez") == (200, "ok\n")
@@ -230,7 +223,7 @@ async def test_the_endpoints_tell_what_operators_rely_on() -> None:
 
 async def test_without_preload_the_workers_import_and_the_pool_works_the_same() -> None:
     with ready_pool("--no-preload") as program:
-        async with docket_of(program) as docket:
+        async with program.docket(tasks) as docket:
             execution = await docket.add(add, key=str(uuid4()))(left=1, right=2)
             assert await execution.get_result() == 3
         assert program.end() == 0

@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from docket import Docket
 from tests.support.pool_tasks import tasks
 from tests.support.supervised import ROOT, Program, ready_pool, supervised
 
@@ -141,9 +140,7 @@ def test_code_that_cannot_be_forked_is_imported_by_each_worker(tmp_path: Path) -
 async def test_a_pool_that_cannot_be_kept_alive_gives_up_with_4() -> None:
     arguments = ("--max-restarts", "2", "--max-deliveries", "100", "--backoff-max", "0s")
     with ready_pool(*arguments, processes=1) as program:
-        async with Docket(name="d", url=program.url) as docket:
-            for task in tasks:
-                docket.register(task)
+        async with program.docket(tasks) as docket:
             await docket.add("die")()
             assert program.code() == 4
     assert "more than 2 restarts in 1m00s" in last_line(program)

@@ -16,7 +16,7 @@ from docket import (
     Worker,
 )
 from docket.supervision import NOBODY
-from tests.support.dockets import at_work, finish, result_of, soon
+from tests.support.dockets import at_work, finish, knowing, result_of, soon
 
 SOON = timedelta(milliseconds=20)
 HOUR = timedelta(hours=1)
@@ -79,9 +79,7 @@ TASKS = [double, try_twice, go_on, advance, one_at_a_time, for_long, past_its_le
 
 def docket_at(url: str, name: str) -> Docket:
     docket = Docket(name, url, heartbeat_interval=timedelta(milliseconds=100), missed_heartbeats=3)
-    for task in TASKS:
-        docket.register(task)
-    return docket
+    return knowing(docket, TASKS)
 
 
 async def produce(docket: Docket) -> None:

@@ -1,7 +1,7 @@
 """Dockets and workers for tests: opened, run in the background, and ended with the test."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -11,6 +11,13 @@ from docket.supervision import Alone
 
 #: Nothing here takes a second; this is where a test that hangs ends.
 PATIENCE = timedelta(seconds=20)
+
+
+def knowing(docket: Docket, tasks: Iterable[Callable[..., Any]]) -> Docket:
+    """The docket, not opened yet, with these tasks registered."""
+    for task in tasks:
+        docket.register(task)
+    return docket
 
 
 class Told(Alone):

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from docket import Docket
+from tests.support.dockets import knowing
 from tests.support.host_tasks import tasks
 from tests.support.supervised import PATIENCE_SECONDS, Program, supervised
 
@@ -97,10 +98,7 @@ class Hosts:
 
     def open(self) -> Docket:
         """The docket, for a producer."""
-        docket = Docket(self.docket, self.url)
-        for task in tasks:
-            docket.register(task)
-        return docket
+        return knowing(Docket(self.docket, self.url), tasks)
 
     def wait_until_begun(self, program: Program, *keys: str) -> None:
         program.until(lambda: self.ledger.began(*keys), f"never began: {keys}")

@@ -11,13 +11,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
+
+from docket import Docket
+from tests.support.dockets import knowing
 
 ROOT = Path(__file__).parents[2]
 #: Long enough for a loaded machine; whatever takes this long is a failure, not a pace.
@@ -97,6 +100,10 @@ class Program:
     def url(self) -> str:
         """Where producers find the embedded server."""
         return self.wait_for(r"producers connect to ([^\s\"]+)")[1]
+
+    def docket(self, tasks: Iterable[Callable[..., Any]]) -> Docket:
+        """The docket of the pool, for a producer of these tasks."""
+        return knowing(Docket("d", self.url), tasks)
 
     @property
     def nursery_pid(self) -> int:

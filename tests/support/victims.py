@@ -11,6 +11,7 @@ import redis
 
 from docket import Docket
 from docket.store.keys import Keys
+from tests.support.dockets import knowing
 from tests.support.stalling_tasks import tasks
 from tests.support.supervised import Program, ready_pool, supervised
 
@@ -20,10 +21,7 @@ FRAGILE = ("--tasks", "tests.support.fragile_tasks:tasks")
 
 def docket_at(url: str, name: str = "d") -> Docket:
     """A producer of the stalling tasks, whose first ones the fragile module has too."""
-    docket = Docket(name=name, url=url)
-    for task in tasks:
-        docket.register(task)
-    return docket
+    return knowing(Docket(name=name, url=url), tasks)
 
 
 def record(url: str, key: str, name: str = "d") -> dict[str, str]:

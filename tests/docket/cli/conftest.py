@@ -7,6 +7,7 @@ import pytest
 
 from docket import Docket
 from tests.support import cli_tasks
+from tests.support.dockets import knowing
 
 
 @pytest.fixture
@@ -20,9 +21,7 @@ def unused_port() -> Iterator[int]:
 @pytest.fixture
 async def docket(server: str, docket_name: str) -> AsyncGenerator[Docket]:
     """An open docket that knows the tasks of the programs."""
-    async with Docket(name=docket_name, url=server) as docket:
-        for task in cli_tasks.tasks:
-            docket.register(task)
+    async with knowing(Docket(name=docket_name, url=server), cli_tasks.tasks) as docket:
         yield docket
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,14 +20,6 @@ pytestmark = pytest.mark.anyio
 TASKS = ("--tasks", "tests.support.cli_tasks:tasks")
 #: Long enough for a busy machine, short enough for a test that fails.
 PATIENCE = timedelta(seconds=30)
-
-
-@pytest.fixture
-async def docket(server: str, docket_name: str) -> AsyncIterator[Docket]:
-    async with Docket(name=docket_name, url=server) as docket:
-        for task in cli_tasks.tasks:
-            docket.register(task)
-        yield docket
 
 
 def on(docket: Docket) -> tuple[str, ...]:
