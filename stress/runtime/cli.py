@@ -1,20 +1,16 @@
 """The command line of the runtime's figures."""
 
 import asyncio
-import datetime
-import json
 import random
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import click
-from rich.console import Console
 
-from stress.bench.report import machine
 from stress.bench.server import server
 from stress.runtime import idle, kills, preload, reload, restarts
+from stress.runtime.output import published
 from stress.runtime.report import Report
 from stress.runtime.settings import Settings
 
@@ -36,9 +32,6 @@ SCENARIOS = {
     "preload": Scenario(preload.run, rounds=3, processes=8),
     "restarts": Scenario(restarts.run, rounds=200, processes=8),
 }
-
-#: Columns of a table that goes to a file.
-PLAIN_WIDTH = 120
 
 #: No scenario takes this long; one that does hangs.
 LIMIT_SECONDS = 900.0
@@ -70,35 +63,19 @@ def runtime(
 ) -> None:
     """Measure the runtime: each SCENARIO that is named, or all of them."""
     seed = random.randrange(1_000_000) if seed is None else seed
-    reports: list[Report] = []
-    for name in scenarios or SCENARIOS:
-        chosen = SCENARIOS[name]
-        settings = Settings(
-            chosen.rounds if rounds is None else rounds,
-            chosen.processes if processes is None else processes,
-            chosen.seconds if seconds is None else seconds,
+
+    def chosen(scenario: Scenario) -> Settings:
+        return Settings(
+            scenario.rounds if rounds is None else rounds,
+            scenario.processes if processes is None else processes,
+            scenario.seconds if seconds is None else seconds,
             seed,
         )
-        report = _measured(chosen, settings, url)
-        reports.append(report)
-        if not as_json:
-            report.show(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH))
-    if as_json:
-        click.echo(json.dumps(record(reports), indent=2))
-    else:
-        click.echo("measured on " + ", ".join(f"{k} {v}" for k, v in machine().items()))
-    if not no_limits and any(report.missed for report in reports):
+
+    named = [SCENARIOS[name] for name in scenarios or SCENARIOS]
+    reports = (_measured(scenario, chosen(scenario), url) for scenario in named)
+    if not published(reports, as_json=as_json) and not no_limits:
         sys.exit(1)
-
-
-def record(reports: list[Report]) -> dict[str, Any]:
-    """For programs: all samples, the machine, and whether everything was reached."""
-    return {
-        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "scenarios": [report.record() for report in reports],
-        "missed": [figure.name for report in reports for figure in report.missed],
-    }
 
 
 def _measured(scenario: Scenario, settings: Settings, url: str | None) -> Report:

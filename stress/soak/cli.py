@@ -1,21 +1,17 @@
 """The command line of the soak."""
 
 import asyncio
-import datetime
-import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
 from uuid import uuid4
 
 import click
 import uvloop
 from redis.asyncio import Redis
-from rich.console import Console
 
 from docket.store import embedded
-from stress.bench.report import machine
+from stress.runtime.output import published
 from stress.runtime.report import Figure, Report
 from stress.soak import payloads, pending, queue, scheduled, strikes, waiting
 from stress.soak.ground import Ground
@@ -31,9 +27,6 @@ SCENARIOS: dict[str, Callable[[Ground, Settings], Awaitable[Report]]] = {
     "payloads": payloads.run,
     "strikes": strikes.run,
 }
-
-#: Columns of a table that goes to a file.
-PLAIN_WIDTH = 120
 
 #: No scenario takes this long at its full size; one that does hangs.
 LIMIT_SECONDS = 1800.0
@@ -55,28 +48,9 @@ LIMIT_SECONDS = 1800.0
 @click.option("--no-limits", is_flag=True, help="Exit with 0 whatever was found.")
 def soak(scenarios: tuple[str, ...], scale: float, as_json: bool, no_limits: bool) -> None:
     """Measure what size costs: each SCENARIO that is named, or all of them."""
-    reports: list[Report] = []
-    for name in scenarios or SCENARIOS:
-        report = _measured(name, Settings(scale))
-        reports.append(report)
-        if not as_json:
-            report.show(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH))
-    if as_json:
-        click.echo(json.dumps(record(reports), indent=2))
-    else:
-        click.echo("measured on " + ", ".join(f"{k} {v}" for k, v in machine().items()))
-    if not no_limits and any(report.missed for report in reports):
+    reports = (_measured(name, Settings(scale)) for name in scenarios or SCENARIOS)
+    if not published(reports, as_json=as_json) and not no_limits:
         sys.exit(1)
-
-
-def record(reports: list[Report]) -> dict[str, Any]:
-    """For programs: all samples, the machine, and which limits were missed."""
-    return {
-        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "scenarios": [report.record() for report in reports],
-        "missed": [figure.name for report in reports for figure in report.missed],
-    }
 
 
 def _measured(name: str, settings: Settings) -> Report:
