@@ -48,6 +48,8 @@ _CONTROL = click.option(
     envvar="DOCKET_SUPERVISOR_CONTROL",
     help="The supervisor's control socket, if there are several, or it is not in the usual place.",
 )
+#: A number below zero is a bad number, not an option that nobody knows.
+_NUMBERS = {"ignore_unknown_options": True}
 
 
 @click.group(
@@ -91,7 +93,7 @@ def status(context: click.Context, control: str | None, *, as_json: bool, watch:
         screen.print(ctl_status.picture(ctl_report.read(report), screen.width))
 
 
-@ctl.command("scale")
+@ctl.command("scale", context_settings=_NUMBERS)
 @_CONTROL
 @click.argument("processes", metavar="N", type=WholeNumber(1, MOST_PROCESSES))
 @click.pass_context
@@ -133,7 +135,7 @@ def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
     click.echo("the supervisor has ended")
 
 
-@ctl.command("restart")
+@ctl.command("restart", context_settings=_NUMBERS)
 @_CONTROL
 @click.argument("slot", type=WholeNumber(1, MOST_PROCESSES))
 @click.pass_context

@@ -83,16 +83,18 @@ class Ending:
         ground = self._ground
         if ground.drain is not None:
             return
-        seconds = ground.config.drain_timeout.total_seconds() if step is Step.FINISH else 0.0
+        waits = step is Step.FINISH
+        seconds = ground.config.drain_timeout.total_seconds() if waits else 0.0
         ground.drain = Drain(code, reason, now + seconds, step)
         workers = list(ground.registry.alive())
         running = sum(each.heartbeat.in_flight_total for each in workers if each.heartbeat)
         if workers:
             log.info(
-                "draining %s with about %s running, at most %s%s",
+                "%s %s with about %s running, %s%s",
+                "draining" if waits else "killing",
                 counted(len(workers), "worker"),
                 counted(running, "task"),
-                durations.brief(seconds),
+                f"at most {durations.brief(seconds)}" if waits else "at once",
                 f": {reason}" if reason else "",
             )
         ground.observe(DrainStarted(reason, now))

@@ -167,8 +167,10 @@ def test_without_a_supervisor_it_ends_with_2_and_one_line(path: Path, run: Run) 
     ("words", "why"),
     [
         (["scale", "0"], "N: got '0', expected a whole number from 1 to 1024"),
+        (["scale", "-1"], "N: got '-1', expected a whole number from 1 to 1024"),
         (["scale", "many"], "N: got 'many', expected a whole number from 1 to 1024"),
         (["restart", "0"], "SLOT: got '0', expected a whole number from 1 to 1024"),
+        (["restart", "-2"], "SLOT: got '-2', expected a whole number from 1 to 1024"),
         (["restart"], "Missing argument 'SLOT'"),
         (["stop"], "No such command 'stop'"),
         (["status", "--jsn"], "No such option"),

@@ -266,10 +266,14 @@ def test_a_program_may_drain_and_hand_back() -> None:
     assert rig.pool.outcome is ExitCode.STOPPED
 
 
-def test_an_embedded_server_that_ended_ends_the_pool_at_once_with_4() -> None:
+def test_an_embedded_server_that_ended_ends_the_pool_at_once_with_4(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     rig = Rig(2).boot()
     rig.feed(ServerEnded())
     assert sorted(rig.edge.killed) == [1, 2]
+    assert "killing 2 workers with about 0 tasks running, at once: " in caplog.text
     rig.exit(rig.first)
     rig.exit(rig.second)
     rig.nursery_exit(1)
