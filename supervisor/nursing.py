@@ -1,5 +1,6 @@
 """Keeps a loaded nursery at hand: starts it, times it, replaces it, hears what it says."""
 
+import signal
 from collections.abc import Callable
 
 from ipc.messages import (
@@ -26,6 +27,8 @@ from supervisor.observer import NurseryDied, NurseryLoaded
 NotSpawned = Callable[[Incarnation, Cause, str, float], None]
 #: What hears that the nursery of a reload is gone, and why, before it was proven.
 CandidateEnded = Callable[[Nursery, str, float], None]
+#: So many nurseries may be killed in their first import, by whoever, before the boot has failed.
+BOOT_TRIES = 3
 
 
 class Nursing:
@@ -166,7 +169,8 @@ class Nursing:
         nursery = self._generations.find(generation)
         if nursery is None or nursery.phase in (Phase.FAILED, Phase.ENDING):
             return
-        if fault is not None:
+        # Reset: it died before it had read what we told it. Its exit says how.
+        if fault is not None and not isinstance(fault, ConnectionResetError):
             log.error("the nursery of generation %d broke its channel: %s", generation, fault)
         self._ground.kill_nursery(nursery)
 
@@ -202,14 +206,21 @@ class Nursing:
         if nursery.unsafe:
             return  # `settle` starts a bare one now
         self._ground.last_error = reason
-        if self._generations.first_loaded_at is None:
+        is_first = self._generations.first_loaded_at is None
+        if is_first and not self._was_killed_by_somebody(nursery, phase, status):
             self._ending.boot_failed(reason, now)
             return
         pause = self._generations.failed(nursery, now)
         self._ground.totals.restarted(Cause.NURSERY)
         log.error(
-            "%s; its workers go on, it is replaced %s",
+            "%s; %sit is replaced %s",
             reason,
+            "" if is_first else "its workers go on, ",
             f"in {durations.brief(pause)}" if pause else "at once",
         )
         self._ground.observe(NurseryDied(nursery.generation, reason, now))
+
+    def _was_killed_by_somebody(self, nursery: Nursery, phase: Phase, status: int | None) -> bool:
+        """Whether the import may be fine: a kill says nothing of it, but three of them do."""
+        killed = phase is Phase.LOADING and status == signal.SIGKILL
+        return killed and nursery.generation < BOOT_TRIES

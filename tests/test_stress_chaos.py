@@ -166,10 +166,14 @@ def test_an_old_revision_may_run_last_only_if_the_new_one_was_never_promised() -
     runs = [run("replaced:a", 1, 2, number=1), run("replaced:a", 3, 4, number=0)]
     claimed_before = [runs[0], run("replaced:a", 1.5, 2.5, number=0)]
     accepted = Line(0.5, "replaced", Event.ACCEPTED, "replaced:a", 1, 1, 1)
-    assert judge.check_replaced([], runs) == []
-    assert judge.check_replaced([accepted], runs) == ["replaced:a ran its old revision last"]
-    assert judge.check_replaced([accepted], runs[:1]) == []
-    assert judge.check_replaced([accepted], claimed_before) == []
+    stopped = Knowledge({}, {}, {1: [(0.6, 2.9)]})
+    assert judge.check_replaced([], runs, NOBODY) == []
+    assert judge.check_replaced([accepted], runs, NOBODY) == [
+        "replaced:a ran its old revision last"
+    ]
+    assert judge.check_replaced([accepted], runs, stopped) == []
+    assert judge.check_replaced([accepted], runs[:1], NOBODY) == []
+    assert judge.check_replaced([accepted], claimed_before, NOBODY) == []
 
 
 # Duplicates.
@@ -290,8 +294,8 @@ def test_a_replacement_that_a_failover_lost_need_not_run() -> None:
     runs = [run("replaced:a", 7, 8, number=0)]
     promised = [accepted("replaced:a", 3.0)]
     perishable = judge.find_perishable(promised, runs, LOST)
-    assert judge.check_replaced(promised, runs, perishable) == []
-    assert judge.check_replaced(promised, runs) == ["replaced:a ran its old revision last"]
+    assert judge.check_replaced(promised, runs, LOST, perishable) == []
+    assert judge.check_replaced(promised, runs, LOST) == ["replaced:a ran its old revision last"]
 
 
 def test_supervisors_tell_who_did_not_end_by_itself() -> None:

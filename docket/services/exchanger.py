@@ -262,11 +262,20 @@ class Exchanger:
             may_take_suspect=not self._runs.has_suspect,
             census=self._until_finished,
         )
-        seconds = time.monotonic() - asked_at
-        if reply.claims and seconds > self._lease_seconds:
-            # This process was stopped, or the reply held up: others may run by now what it claims.
-            raise LostReply(f"the answer to an exchange came after {seconds:.1f} s")
+        self._distrust(reply.claims, asked_at)
         return reply
+
+    def _distrust(self, claims: list[Claim], asked_at: float) -> None:
+        """This process was stopped, or the reply held up: others may run by now what it claims.
+
+        Before half of a lease is over the keeper renews it in time, whatever it is doing.
+
+        Raises:
+            LostReply: it counts as such.
+        """
+        seconds = time.monotonic() - asked_at
+        if claims and seconds > self._lease_seconds / 2:
+            raise LostReply(f"the answer to a claim came after {seconds:.1f} s")
 
     def _absorb(self, parcels: list[Parcel], want: int, reply: Exchanged) -> None:
         self._acknowledge(parcels, reply.superseded)
@@ -337,9 +346,11 @@ class Exchanger:
         self.look()
 
     async def _reclaim(self) -> None:
+        asked_at = time.monotonic()
         claims = await self._records.reclaim(
             self._consumer.name, self._consumer.epoch, self._runs.entries()
         )
+        self._distrust(claims, asked_at)
         self._begin(claims)
 
     async def _start_over(self) -> None:

@@ -160,9 +160,16 @@ def _successor(key: str) -> str:
 
 
 def check_replaced(
-    promised: Iterable[Line], runs: Iterable[Run], perishable: Set[str] = frozenset()
+    promised: Iterable[Line],
+    runs: Iterable[Run],
+    knowledge: "Knowledge",
+    perishable: Set[str] = frozenset(),
 ) -> list[str]:
-    """What was replaced, and the replacement accepted, runs in its newer revision last."""
+    """What was replaced, and the replacement accepted, runs in its newer revision last.
+
+    What was claimed before it was replaced goes on: it begins within a moment, or as soon as its
+    process goes on.
+    """
     accepted = {
         line.key: line.at
         for line in promised
@@ -172,11 +179,12 @@ def check_replaced(
     for run in runs:
         if run.key in accepted and run.how is Event.FINISHED:
             last[run.key] = run
-    # What was claimed before it was replaced goes on; to begin may take it a moment.
     return [
         f"{key} ran its old revision last"
         for key, run in last.items()
-        if run.number == 0 and run.started > accepted[key] + CLAIMED_SECONDS
+        if run.number == 0
+        and run.started > accepted[key] + CLAIMED_SECONDS
+        and knowledge.longest_freeze(run.pid, accepted[key], run.started) < LEAST_FREEZE_SECONDS
     ]
 
 

@@ -155,7 +155,7 @@ async def _judge(under_test: Fleet, breaker: Breaker, ends: EndCollector) -> jud
     perishable = judge.find_perishable(read(folder, "adds"), runs, known)
     verdict.violations += judge.check_ends(ends.accepted, ends.ends, runs, hit, perishable)
     verdict.lost = [key for key in perishable if (e := ends.ends.get(key)) and e.state == "lost"]
-    verdict.violations += judge.check_replaced(read(folder, "adds"), runs, perishable)
+    verdict.violations += judge.check_replaced(read(folder, "adds"), runs, known, perishable)
     verdict.violations += judge.check_limits(runs, known)
     verdict.duplicates = judge.find_duplicates(runs, known)
     verdict.violations += [

@@ -168,9 +168,8 @@ def reclaim(world: World, consumer: str, epoch: int, known: Collection[Entry]) -
             elif record is not None and record.cancelled:
                 world.drop(entry)
                 world.finish(entry.key, "cancelled")
-            elif record is not None:
-                world.start(entry.key, entry, consumer)
-                claims.append(_claimed(record, entry))
+            else:
+                claims.append(_claim(world, consumer, entry))
     return Exchanged("ok", claims)
 
 

@@ -257,6 +257,11 @@ class Lifecycle(RuleBasedStateMachine):
         self._exchange(consumer, 1, ending)
         self.runs.remove(run)
 
+    @rule(worker=WORKERS, want=st.integers(1, 2))
+    def claim_and_never_hear_of_it(self, worker: int, want: int) -> None:
+        """Until it settles; whatever happens before that happens to runs that nobody runs."""
+        self.pair.exchange(self._name(worker), want)
+
     @rule(worker=WORKERS)
     def settle_after_a_broken_connection(self, worker: int) -> None:
         self._settle(self._name(worker))

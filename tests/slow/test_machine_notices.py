@@ -44,6 +44,11 @@ FAULTS = {
     "an adoption counts no deaths": ("adopt", "deaths = deaths + 1", "deaths = deaths"),
     "who was struck off may exchange": ("adopt", "redis.call('HDEL', KEYS[7], gone)", ""),
     "a renewal renews nothing": ("renew", "redis.call('XCLAIM'", "tostring('XCLAIM'"),
+    "what is taken back keeps its old lease": (
+        "reclaim",
+        "redis.call('XCLAIM'",
+        "tostring('XCLAIM'",
+    ),
     "what is cancelled stays in the queue": ("cancel", "redis.call('ZREM', QUEUE, key)", ""),
     "a request that is sent again is a new one": (
         "schedule",

@@ -40,6 +40,25 @@ def test_a_nursery_that_dies_while_it_imports_ends_the_boot() -> None:
     )
 
 
+def test_a_first_import_that_somebody_kills_is_tried_again_and_the_third_time_ends_the_boot(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1)
+    rig.feed(Tick())
+    rig.feed(NurseryLost(1, ConnectionResetError()))
+    rig.nursery_exit(1, 9)
+    assert rig.ground.drain is None
+    assert rig.edge.nurseries == [(1, True), (2, True)]
+    assert [each.levelname for each in caplog.records] == ["ERROR"]
+    assert "while it imported the task modules; it is replaced at once" in caplog.text
+    rig.nursery_exit(2, 9)
+    rig.pass_seconds(60.0)
+    assert rig.ground.drain is None
+    rig.nursery_exit(3, 9)
+    assert rig.pool.outcome is ExitCode.BOOT_FAILED
+    assert len(rig.edge.nurseries) == 3
+
+
 def test_a_system_without_room_for_the_first_nursery_ends_the_boot() -> None:
     rig = Rig(1)
     rig.edge.no_room = OSError("cannot allocate memory")

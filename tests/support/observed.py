@@ -23,13 +23,14 @@ class Observed:
     """What the server has. Entries by the letter of their stream and their id.
 
     ttls: of the records, milliseconds. streams: letter -> (id, key), oldest first. pending: letter
-    -> id -> consumer. queue: key -> score, in order. tokens: in the bell.
+    -> id -> consumer, and for how many ticks its lease has lasted. queue: key -> score, in order.
+    tokens: in the bell.
     """
 
     records: dict[str, dict[str, str]]
     ttls: dict[str, int]
     streams: dict[str, list[tuple[str, str]]]
-    pending: dict[str, dict[str, str]]
+    pending: dict[str, dict[str, tuple[str, int]]]
     queue: dict[str, int]
     tokens: int
     workers: set[str]
@@ -61,7 +62,10 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
     entries, pending = dict[str, Any](), dict[str, Any]()
     for letter in streams:
         entries[letter] = [(i, fields["k"]) for i, fields in next(seen)]
-        pending[letter] = {row["message_id"]: row["consumer"] for row in next(seen)}
+        pending[letter] = {
+            row["message_id"]: (row["consumer"], row["time_since_delivered"] // TICK)
+            for row in next(seen)
+        }
     records = {name: (next(seen), next(seen)) for name in names}
     limits = {scope: (next(seen), next(seen)) for scope in scopes}
     queue, tokens, workers, epochs, holds = seen
@@ -129,7 +133,11 @@ def differences(world: World, seen: Observed, clock: Clock) -> list[str]:
 def _pairs(world: World, seen: Observed, clock: Clock) -> Iterator[tuple[str, object, object]]:
     yield "keys with a record", set(world.records), set(seen.records)
     for letter in LETTERS:
-        owned = {e.name[1:]: e.owner for e in world.streams[letter] if e.owner is not None}
+        owned = {
+            e.name[1:]: (e.owner, world.now - e.renewed)
+            for e in world.streams[letter]
+            if e.owner is not None
+        }
         yield f"pending of {letter}", owned, seen.pending[letter]
     ticks = {k: None if s == NEVER else clock.tick(s) for k, s in seen.queue.items()}
     never = {k: None if w >= NEVER_TICKS else w for k, w in world.queue.items()}

@@ -31,9 +31,13 @@ local function take_back(key, entry)
     return finish(key, 'cancelled', now, tonumber(ARGV[6]), record)
   end
   -- queued: a failover rolled our claim back, and the record names this very entry again.
-  claim(consumer, key, entry, string.format('%d', now), function(state)
+  local is_ours = claim(consumer, key, entry, string.format('%d', now), function(state)
     return state == 'queued' or (state == 'running' and record.worker == consumer)
   end)
+  if is_ours then
+    -- It begins now: what was left of the lease of the lost claim may end before it is renewed.
+    redis.call('XCLAIM', STREAMS[letter], GROUP, consumer, 0, string.sub(entry, 2), 'JUSTID')
+  end
 end
 
 local cursor = ''

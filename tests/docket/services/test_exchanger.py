@@ -213,6 +213,8 @@ class TestLeaving:
             known(docket, runs)
             worker = Worker(docket)
             async with at_work(worker):
+                # A server that does not know the script yet is sent it by another command.
+                await run_more(docket, runs)
                 held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
                 await store.add("k")
                 await soon(held.happened.wait())

@@ -1,5 +1,6 @@
 """The exchanger on a real worker: lost replies, and a server that cannot serve now."""
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 
@@ -119,6 +120,35 @@ class TestLostReplies:
                     assert await result_of(second) == "l"
                 await until(lambda: late.running_tasks() == [])
         assert runs.of == Counter(["k", "l"])
+
+    async def test_a_claim_whose_answer_took_half_of_its_lease_is_claimed_anew_before_it_runs(
+        self, server: str, docket_name: str, runs: Runs
+    ) -> None:
+        lease = timedelta(seconds=1)
+        async with (
+            proxy_to(server) as proxy,
+            Docket(docket_name, proxy.url) as docket,
+            Docket(docket_name, server) as elsewhere,
+        ):
+            known(docket, runs)
+            known(elsewhere, runs)
+            async with at_work(Worker(docket, redelivery_timeout=lease)):
+                await run_more(docket, runs)
+                held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
+                added = await elsewhere.add("count", key="k")("k")
+                await soon(held.happened.wait())
+                while (await found(elsewhere, "k")).state is not ExecutionState.RUNNING:
+                    empty, held = held, proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
+                    empty.let_go.set()
+                    await soon(held.happened.wait())
+                anew = proxy.intercept(calls(scripts.RECLAIM), Do.HOLD_REPLY)
+                await asyncio.sleep(lease.total_seconds() / 2)
+                held.let_go.set()
+                await soon(anew.happened.wait())
+                assert "k" not in runs.of
+                anew.let_go.set()
+                assert await result_of(added) == "k"
+        assert runs.of["k"] == 1
 
     async def test_an_exchange_that_arrives_after_the_recovery_from_its_loss_does_nothing(
         self, server: str, docket_name: str, runs: Runs

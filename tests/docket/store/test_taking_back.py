@@ -27,6 +27,19 @@ async def test_what_was_claimed_and_never_heard_of_is_taken_back_as_it_was(store
     assert after.faults() == []
 
 
+async def test_what_is_taken_back_has_a_lease_of_its_full_length(store: Store) -> None:
+    await store.register("a")
+    await store.add()
+    claim = await store.claim()
+    place = (store.keys.stream, "workers")
+    await store.client.xclaim(*place, "a", 0, [claim.entry[1:]], idle=3_500, justid=True)
+
+    assert len(await store.records.reclaim("a", 1, [])) == 1
+
+    (pending,) = await store.client.xpending_range(*place, "-", "+", 9)
+    assert pending["time_since_delivered"] < 3_500
+
+
 async def test_what_was_replaced_meanwhile_is_not_taken_back(store: Store) -> None:
     await store.register("a")
     await store.add()
