@@ -11,7 +11,7 @@ from stress.runtime.report import Figure, Report
 from stress.soak import cli
 from stress.soak.cost import Cost, compared, middle
 from stress.soak.queue import memory_figures
-from stress.soak.settings import Settings
+from stress.soak.settings import LEAST_JUDGED_SCALE, Settings
 from stress.soak.slowlog import LongestCalls, name_of
 from stress.soak.timed import with_clock
 
@@ -34,6 +34,13 @@ def test_no_size_is_under_its_least() -> None:
     assert Settings(0.0001).small == 50
 
 
+def test_ratios_are_judged_only_from_the_scale_on_at_which_the_small_size_is_whole() -> None:
+    least, less = Settings(LEAST_JUDGED_SCALE), Settings(LEAST_JUDGED_SCALE * 0.99)
+    assert (least.small, less.small) == (1_000, 990)
+    assert str(least.ratio_limit) == "at most 1.50"
+    assert less.ratio_limit is None
+
+
 # -- costs
 
 
@@ -52,7 +59,7 @@ def test_a_cost_is_judged_by_how_many_times_it_is_the_median_of_the_small_ones(
     full: float, reached: bool
 ) -> None:
     small = [Cost(1_000, ours=us * 1_000 / 1e6) for us in (9, 10, 100)]
-    figures = compared("run", small, Cost(1_000_000, server=full))
+    figures = compared("run", small, Cost(1_000_000, server=full), Settings(1.0).ratio_limit)
     assert [figure.name for figure in figures] == [
         "run, 1,000",
         "run, 1,000,000",
@@ -61,6 +68,17 @@ def test_a_cost_is_judged_by_how_many_times_it_is_the_median_of_the_small_ones(
     ]
     assert figures[-1].samples == [pytest.approx(full / 10)]
     assert [figure.reached for figure in figures] == [None, None, None, reached]
+
+
+def test_sizes_that_are_no_numbers_of_tasks_have_names() -> None:
+    sizes = ("under 1 strike", "under 20 strikes")
+    found = compared("add", [Cost(100, 1.0)], Cost(100, 2.0), None, sizes)
+    assert [(figure.name, figure.reached) for figure in found] == [
+        ("add, under 1 strike", None),
+        ("add, under 20 strikes", None),
+        ("  of it ours, under 20 strikes", None),
+        ("add, ratio", None),
+    ]
 
 
 def test_the_middle_one_is_by_the_cost_of_a_task() -> None:
@@ -155,7 +173,7 @@ def test_all_scenarios_run_unless_some_are_named(monkeypatch: pytest.MonkeyPatch
 def test_a_limit_that_is_missed_is_an_exit_code_unless_limits_are_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (_, _, _, missed) = compared("run", [Cost(1, 1.0)], Cost(1, 2.0))
+    (_, _, _, missed) = compared("run", [Cost(1, 1.0)], Cost(1, 2.0), Settings(1.0).ratio_limit)
     assert _ran(monkeypatch, missed, "queue")[0] == 1
     code, output = _ran(monkeypatch, missed, "queue", "--json", "--no-limits")
     assert code == 0

@@ -15,7 +15,7 @@ from stress.runtime.output import published
 from stress.runtime.report import Figure, Report
 from stress.soak import payloads, pending, queue, scheduled, strikes, waiting
 from stress.soak.ground import Ground
-from stress.soak.settings import Settings
+from stress.soak.settings import LEAST_JUDGED_SCALE, Settings
 from stress.soak.slowlog import watched
 from stress.soak.timed import timed
 
@@ -34,7 +34,7 @@ LIMIT_SECONDS = 1800.0
 
 @click.command(
     epilog="Exit code 1: a limit is missed. Scenarios: " + ", ".join(SCENARIOS) + ". "
-    "At the full size they take some minutes each, and up to 4 GB of memory."
+    "At the full size they take some minutes each, and up to 2.2 GB of memory."
 )
 @click.argument("scenarios", nargs=-1, type=click.Choice(list(SCENARIOS)))
 @click.option(
@@ -42,7 +42,8 @@ LIMIT_SECONDS = 1800.0
     default=1.0,
     show_default=True,
     type=click.FloatRange(min=0, max=1, min_open=True),
-    help="The part of the full size to run.",
+    help="The part of the full size to run. Under "
+    f"{LEAST_JUDGED_SCALE} the small size shrinks as well: ratios are noise then, and not judged.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a record with all samples.")
 @click.option("--no-limits", is_flag=True, help="Exit with 0 whatever was found.")

@@ -50,8 +50,8 @@ async def run(ground: Ground, settings: Settings) -> Report:
         await ground.empty()
         await _mixed(ground, docket, payload)
     figures = [
-        *compared("add", [cost for cost, _ in small], added),
-        *compared("run", [cost for _, cost in small], ran),
+        *compared("add", [cost for cost, _ in small], added, settings.ratio_limit),
+        *compared("run", [cost for _, cost in small], ran, settings.ratio_limit),
         Figure("memory for a byte", [weight / size], "", Limit("most", at_most=MUST_TIMES)),
     ]
     return Report("payloads", {"tasks": full, "bytes": size}, figures)

@@ -45,7 +45,7 @@ async def run(ground: Ground, settings: Settings) -> Report:
         small += [await _round(ground, docket, settings.small) for _ in range(settings.rounds)]
     figures: list[Figure] = []
     for name in ("claim", "look through leases that last", "sweep", "adopt", "clear"):
-        figures += compared(name, [each[name] for each in small], found[name])
+        figures += compared(name, [each[name] for each in small], found[name], settings.ratio_limit)
     for name in ("look through leases that last", "sweep", "adopt", "clear"):
         figures.append(Figure(f"{name}, all", [found[name].wall], "s"))
     return Report("pending", {"tasks": full, "dead workers": -(-full // OF_EACH)}, figures)

@@ -39,11 +39,13 @@ async def run(ground: Ground, settings: Settings) -> Report:
         among_few += await small(ground, settings, docket, settings.rounds)
         left = await _run_past_holes(ground, docket, with_holes)
     costs = [cost for _, cost in among_few]
-    _, again, _, ratio = compared("run", costs, middle([cost for _, cost in after]))
-    _, past_holes, _, holes_ratio = compared("run", costs, left)
+    _, again, _, ratio = compared(
+        "run", costs, middle([cost for _, cost in after]), settings.ratio_limit
+    )
+    _, past_holes, _, holes_ratio = compared("run", costs, left, settings.ratio_limit)
     figures = [
-        *compared("add", [cost for cost, _ in among_few], added),
-        *compared("run", costs, drained),
+        *compared("add", [cost for cost, _ in among_few], added, settings.ratio_limit),
+        *compared("run", costs, drained, settings.ratio_limit),
         Figure(f"run, {settings.small:,} after all those", again.samples, "us"),
         Figure("run after all those, ratio", ratio.samples, "", ratio.limit),
         Figure(f"run, each behind {HOLE - 1} that were cancelled", past_holes.samples, "us"),

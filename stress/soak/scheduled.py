@@ -38,8 +38,8 @@ async def run(ground: Ground, settings: Settings) -> Report:
         small += [await _round(ground, docket, settings.small) for _ in rounds]
         payload = payload_bytes(docket.call(no_op)(), docket)
     figures = [
-        *compared("schedule", [cost for cost, _ in small], added),
-        *compared("promote and run", [cost for _, cost in small], ran),
+        *compared("schedule", [cost for cost, _ in small], added, settings.ratio_limit),
+        *compared("promote and run", [cost for _, cost in small], ran, settings.ratio_limit),
         *memory_figures(weights[0], payload),
         Figure("due to the end of all", [ran.wall], "s"),
     ]

@@ -42,12 +42,13 @@ async def run(ground: Ground, settings: Settings) -> Report:
         added, ran = await _round(ground, docket, settings)
         start_all = [await _start_ms(ground, full) for _ in range(STARTS)]
     instructions = 1 + (full - 1) * (2 * CHANGES + 1)
+    sizes = ("under 1 strike", f"under {full:,} strikes")
     limit = Limit("median", at_most=MUST_START_MS)
     figures = [
-        *compared("add", [cost for cost, _ in few], added),
-        *compared("run", [cost for _, cost in few], ran),
-        Figure("open a docket, 1 strike, CPU", start_few, "ms"),
-        Figure(f"open a docket, {full:,} strikes, CPU", start_all, "ms", limit),
+        *compared("add", [cost for cost, _ in few], added, settings.ratio_limit, sizes),
+        *compared("run", [cost for _, cost in few], ran, settings.ratio_limit, sizes),
+        Figure(f"open a docket {sizes[0]}, CPU", start_few, "ms"),
+        Figure(f"open a docket {sizes[1]}, CPU", start_all, "ms", limit),
         Figure("instructions kept", [kept], "", Limit("most", at_most=full)),
     ]
     return Report("strikes", {"strikes": full, "instructions": instructions}, figures)

@@ -47,8 +47,15 @@ async def run(ground: Ground, settings: Settings) -> Report:
         small += [await _round(ground, docket, small_size) for _ in rounds]
         payload = payload_bytes(docket.call(gated)("here"), docket)
     figures = [
-        *compared("claim and put in line", [each.lined_up for each in small], found.lined_up),
-        *compared("wake and run", [each.woken for each in small], found.woken),
+        *compared(
+            "claim and put in line",
+            [each.lined_up for each in small],
+            found.lined_up,
+            settings.ratio_limit,
+        ),
+        *compared(
+            "wake and run", [each.woken for each in small], found.woken, settings.ratio_limit
+        ),
         *memory_figures(found.weight, payload),
         Figure("looking after all who wait", [found.sweep_seconds], "s"),
     ]
