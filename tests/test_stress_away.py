@@ -4,10 +4,15 @@ import socket
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from stress.away import figures
+from stress.away.cli import away
 from stress.away.figures import Answer, Outage
+from stress.away.report import MOST_SHOWN, as_text, judged, shortened
+from stress.away.run import Result, Settings
 from stress.away.service_manager import service_manager
+from stress.away.ways import Way
 from stress.chaos.judge import Run
 from stress.chaos.ledger import Event
 from tests.support.store import until
@@ -74,3 +79,72 @@ async def test_a_service_manager_keeps_the_words_of_each_status(tmp_path: Path) 
             pool.sendto(b"STATUS=the server is away", str(manager.path))
         await until(lambda: len(manager.statuses) == 2)
     assert [words for _, words in manager.statuses] == ["fine", "the server is away"]
+
+
+# What is printed.
+
+
+def test_a_long_log_is_shown_with_its_beginning_and_its_end() -> None:
+    few = [str(n) for n in range(2 * MOST_SHOWN)]
+    assert shortened(few) == few
+    many = shortened([str(n) for n in range(100)])
+    assert (many[0], many[MOST_SHOWN], many[-1]) == ("0", "... 76 more ...", "99")
+    assert len(many) == 2 * MOST_SHOWN + 1
+
+
+def test_the_report_ends_with_what_the_run_came_to() -> None:
+    assert judged([]) == ["every promise was kept"]
+    assert judged(["a"]) == ["1 promise was broken:", "  a"]
+    assert judged(["a", "b"]) == ["2 promises were broken:", "  a", "  b"]
+
+
+def test_the_report_says_of_each_figure_what_it_is(tmp_path: Path) -> None:
+    runs = [run(9.0, 9.5, key="a"), run(20.1, 20.3), run(20.1, 20.2, key="tick", kind="tick")]
+    answers = [Answer(11.4, "/readyz", 503, "server away"), Answer(20.2, "/readyz", 200, "ok")]
+    result = Result(
+        Settings(tmp_path, Way.KILL, 10.0, 1),
+        Outage(10.0, 20.0),
+        runs,
+        workers=[1],
+        answers=answers,
+        accepted=[12.0, 20.05],
+        statuses=[(11.4, "the server is away")],
+        log=["lost", "↬ a task", "↩ a task", "back"],
+        ends={"k": "completed"},
+        status={"workers": [{"slot": 1, "restarts": 0}]},
+        exit_code=0,
+    )
+    assert as_text(result).splitlines() == [
+        "kill: the server was away for 10.0 s",
+        "  workers: 1, tasks: 1",
+        "  rate before: 0 tasks a second",
+        "after its return:",
+        "  first task of a worker: after 0.20 s to after 0.20 s",
+        "  full rate: after 0.20 s",
+        "  /readyz 200: after 0.20 s",
+        "  most connections in 0.1 s: 1",
+        "while it was away:",
+        "  attempts to connect: 0.1 a second, of all workers",
+        "  /readyz 503: after 1.40 s",
+        "  its words: server away",
+        "log, 2 lines:",
+        "  lost",
+        "  back",
+        "statuses for the service manager:",
+        "  the server is away",
+        "every promise was kept",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--seconds", "0"],
+        ["--seconds", "12"],
+        ["--seconds", "12", "--way", "stop"],
+        ["--seconds", "1e9"],
+        ["--processes", "0"],
+    ],
+)
+def test_numbers_with_which_nothing_can_be_shown_are_refused(words: list[str]) -> None:
+    assert CliRunner().invoke(away, words).exit_code == 2

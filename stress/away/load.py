@@ -15,8 +15,9 @@ Reply = TypeVar("Reply")
 
 #: What most tasks take.
 SHORT_SECONDS = 0.2
-#: Tasks that end while the server is away, or after it.
-LONG_TASKS = 16
+#: Tasks of each worker that end while the server is away, or after it: few of its slots, so that
+#: the rest of the load is a full one however few workers there are.
+LONG_TASKS_OF_EACH = 2
 SCHEDULED_TASKS = 40
 CHAINS = 8
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -36,7 +37,7 @@ class Load:
         for task in kinds.tasks:
             docket.register(task)
 
-    async def fill(self, lead: float, seconds: float, backlog: int) -> None:
+    async def fill(self, lead: float, seconds: float, workers: int, backlog: int) -> None:
         """All of it: what the outage comes upon, and behind it enough to keep everyone busy.
 
         Chains whose next link is due in the outage, long tasks that end in the middle of it or
@@ -45,13 +46,15 @@ class Load:
         Arguments:
             lead: seconds from now until the outage.
             seconds: how long it lasts.
+            workers: of the pool.
             backlog: short tasks.
         """
         now = datetime.now(UTC)
         for number in range(CHAINS):
             await self._docket.add(kinds.chain, key=self._promised(f"chain:{number}"))()
-        for number in range(LONG_TASKS):
-            await self._plain(f"long-{number}", lead + (seconds + 2.0) * number / LONG_TASKS)
+        long_tasks = workers * LONG_TASKS_OF_EACH
+        for number in range(long_tasks):
+            await self._plain(f"long-{number}", lead + (seconds + 2.0) * number / long_tasks)
         for number in range(SCHEDULED_TASKS):
             due = now + timedelta(seconds=lead + seconds * (number + 1) / (SCHEDULED_TASKS + 1))
             await self._plain(f"due-{number}", 0.01, when=due)

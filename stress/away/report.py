@@ -1,12 +1,16 @@
 """What an outage came to, for a person and for a program."""
 
+from math import isinf
 from typing import Any
 
 from stress.away import figures
 from stress.away.run import Result, violations
+from stress.away.ways import Way
 
-#: Lines of the log shown.
+#: Lines of the log shown: of its beginning, and of its end.
 MOST_SHOWN = 12
+#: What begins a line of a worker about a run: its start, its end, its end to be run again.
+_ARROWS = frozenset("↬↩↫")
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -17,8 +21,8 @@ def as_json(result: Result) -> dict[str, Any]:
     bins = figures.accepted_after(result.accepted, outage.ended)
     readyz = figures.answers_within(result.answers, "/readyz", outage.began, float("inf"))
     away = [each for each in readyz if each.code == 503]
-    # A line a task is no noise of the outage.
-    about_it = [line for line in result.log if "↩" not in line and "↪" not in line]
+    # A line a run is no noise of the outage.
+    about_it = [line for line in result.log if not _ARROWS.intersection(line)]
     return {
         "way": str(result.settings.way),
         "outage_seconds": round(outage.seconds, 2),
@@ -36,7 +40,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "readyz_reasons": sorted({each.body for each in away}),
         "readyz_200_after_return": _ready_again(away, readyz, outage),
         "log_lines": len(about_it),
-        "log": about_it[:MOST_SHOWN],
+        "log": shortened(about_it),
         "statuses": [text for at, text in result.statuses if outage.began <= at < outage.ended],
         "violations": violations(result),
     }
@@ -50,11 +54,56 @@ def _ready_again(
     return round(max(0.0, after[0] - outage.ended), 2) if after else None
 
 
+def shortened(lines: list[str]) -> list[str]:
+    """The first and the last of many: what was lost, and what came back."""
+    left_out = len(lines) - 2 * MOST_SHOWN
+    if left_out <= 0:
+        return lines
+    return [*lines[:MOST_SHOWN], f"... {left_out} more ...", *lines[-MOST_SHOWN:]]
+
+
 def as_text(result: Result) -> str:
     """The same for a person."""
     told = as_json(result)
-    lists = ("log", "statuses", "violations")
-    lines = [f"{name.replace('_', ' ')}: {told[name]}" for name in told if name not in lists]
-    for name in lists:
-        lines += [f"{name}:", *(f"  {each}" for each in told[name])]
+    firsts = told["first_task_of_each_worker"]
+    lines = [
+        f"{told['way']}: the server was away for {told['outage_seconds']} s",
+        f"  workers: {told['workers']}, tasks: {told['tasks']}",
+        f"  rate before: {told['rate_before']} tasks a second",
+        "after its return:",
+        f"  first task of a worker: {_after(firsts[0])} to {_after(firsts[-1])}",
+        f"  full rate: {_after(told['full_rate_after'])}",
+        f"  /readyz 200: {_after(told['readyz_200_after_return'])}",
+        f"  most connections in 0.1 s: {told['most_connections_in_a_tenth']}",
+        "while it was away:",
+        f"  attempts to connect: {_attempts(told)}",
+        f"  /readyz 503: {_after(told['readyz_503_after'])}",
+        f"  its words: {', '.join(told['readyz_reasons']) or 'none'}",
+        f"log, {told['log_lines']} lines:",
+        *(f"  {line}" for line in told["log"]),
+        "statuses for the service manager:",
+        *(f"  {text}" for text in told["statuses"]),
+        *judged(told["violations"]),
+    ]
     return "\n".join(lines)
+
+
+def _attempts(told: dict[str, Any]) -> str:
+    if told["way"] == Way.REFUSE:
+        return "not counted, the kernel refuses them"
+    return f"{told['attempts_a_second_while_away']} a second, of all workers"
+
+
+def _after(seconds: float | None) -> str:
+    return "never" if seconds is None or isinf(seconds) else f"after {seconds:.2f} s"
+
+
+def judged(violations: list[str]) -> list[str]:
+    """What a run came to, in a line; and below it what was broken."""
+    match len(violations):
+        case 0:
+            return ["every promise was kept"]
+        case 1:
+            return ["1 promise was broken:", f"  {violations[0]}"]
+        case count:
+            return [f"{count} promises were broken:", *(f"  {each}" for each in violations)]

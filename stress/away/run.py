@@ -57,7 +57,7 @@ class Result:
     answers: list[Answer]
     accepted: list[float]
     statuses: list[tuple[float, str]]
-    #: What the pool logged while the server was away.
+    #: What the pool logged from the beginning of the outage until everything had ended.
     log: list[str]
     #: key -> how it ended.
     ends: dict[str, str]
@@ -114,16 +114,16 @@ async def _outage(
     a_second = settings.processes * CONCURRENCY / SHORT_SECONDS
     began = time.monotonic()
     watch = asyncio.create_task(probe.watch())
-    await load.fill(
-        LEAD_SECONDS, settings.seconds, int(a_second * (LEAD_SECONDS + BACKLOG_SECONDS))
-    )
+    backlog = int(a_second * (LEAD_SECONDS + BACKLOG_SECONDS))
+    await load.fill(LEAD_SECONDS, settings.seconds, settings.processes, backlog)
     await asyncio.sleep(max(0.0, began + LEAD_SECONDS - time.monotonic()))
     workers, logged = await host.workers(), host.log.stat().st_size
     before = set(host.family())
     outage = await _away(settings, server, between)
-    log = host.log.read_bytes()[logged:].decode(errors="replace").splitlines()
     async with asyncio.timeout(SETTLE_SECONDS):
         ends = await load.ended()
+    # Not before: that a connection stands again is said after the server's return.
+    log = host.log.read_bytes()[logged:].decode(errors="replace").splitlines()
     status = await host.status()
     after = set(host.family())
     watch.cancel()
@@ -177,7 +177,7 @@ def _lost_processes(result: Result) -> list[str]:
     if result.exit_code:
         wrong.append(f"the supervisor ended with {result.exit_code}")
     if result.pids[0] != result.pids[1]:
-        wrong.append(f"processes came or went: {result.pids[0] ^ result.pids[1]}")
+        wrong.append(f"processes came or went: {sorted(result.pids[0] ^ result.pids[1])}")
     return wrong + [
         f"worker {row['slot']} was restarted {row['restarts']} times"
         for row in result.status["workers"]
