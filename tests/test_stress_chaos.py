@@ -1,6 +1,5 @@
 """The judge of chaos: what it calls broken, and what it takes for explained; without any chaos."""
 
-import asyncio
 import os
 from collections import Counter
 from pathlib import Path
@@ -8,23 +7,11 @@ from pathlib import Path
 import pytest
 
 from stress.chaos import judge
-from stress.chaos.breaking import load_delay
 from stress.chaos.evidence import died_by_force
-from stress.chaos.judge import Knowledge, Run
+from stress.chaos.judge import Knowledge, Redelivery, Run
 from stress.chaos.kinds import LINKS, MOST_AT_ONCE
 from stress.chaos.ledger import Event, Ledger, Line, Tail, parse, read
-from stress.chaos.network import network
-from stress.chaos.plan import (
-    LASTS,
-    QUIET_SECONDS,
-    SENTINEL_WEIGHTS,
-    WEIGHTS,
-    Kind,
-    Topology,
-    draw_plan,
-)
 from stress.chaos.record import Rollback
-from stress.chaos.sentinels import DOWN_AFTER_SECONDS
 from stress.chaos.watching import End
 
 NOBODY = Knowledge({}, {}, {})
@@ -39,32 +26,6 @@ def run(key: str, started: float, ended: float | None = None, **rest: object) ->
 
 def end(key: str, state: str = "completed", error: str = "") -> End:
     return End(key, state, error, 9.0)
-
-
-# The plan.
-
-
-def test_a_seed_draws_the_same_plan_again_and_another_seed_another() -> None:
-    assert draw_plan(7, 60, 2) == draw_plan(7, 60, 2)
-    assert draw_plan(7, 60, 2) != draw_plan(8, 60, 2)
-
-
-def test_a_minute_has_every_kind_of_fault_at_least_once() -> None:
-    plan = draw_plan(1, 90, 2)
-    assert {fault.kind for fault in plan} == set(WEIGHTS)
-    assert set(WEIGHTS) | set(SENTINEL_WEIGHTS) == set(Kind)
-    assert plan[0].at >= QUIET_SECONDS
-    assert [fault.at for fault in plan] == sorted(fault.at for fault in plan)
-    assert {fault.host for fault in plan} == {0, 1}
-    assert all((fault.lasts > 0) == (fault.kind in LASTS) for fault in plan)
-
-
-def test_under_sentinels_the_servers_fail_over_and_no_network_of_ours_is_there_to_break() -> None:
-    kinds = {fault.kind for fault in draw_plan(1, 90, 2, Topology.SENTINEL)}
-    assert kinds == set(SENTINEL_WEIGHTS)
-    assert {Kind.FAILOVER, Kind.PRIMARY_KILL, Kind.PRIMARY_STOP, Kind.REPLICA_KILL} <= kinds
-    assert not any(kind.name.startswith(("NET", "SERVER", "CLIENT")) for kind in kinds)
-    assert LASTS[Kind.PRIMARY_STOP][0] > DOWN_AFTER_SECONDS
 
 
 # The ledger.
@@ -348,47 +309,15 @@ def test_a_slot_whose_grant_was_lost_in_a_failover_is_free() -> None:
 
 def test_the_delay_of_a_redelivery_is_from_the_death_to_the_next_start() -> None:
     runs = [run("k", 1, None), run("k", 4, 5, pid=2), run("j", 1, 2)]
-    assert judge.redelivery_delays(runs, {1: 3.5}) == [0.5]
+    assert judge.find_redeliveries(runs, Knowledge({1: 3.5}, {}, {})) == [Redelivery(0.5, False)]
 
 
-# Faults.
-
-
-def test_a_load_is_slowed_by_long_pauses_or_by_rare_ones() -> None:
-    assert load_delay(2.0, 150 * 1000) == 2000
-    assert load_delay(2.0, 0) == 2_000_000
-    assert load_delay(1.0, 150 * 1_000_000) == -70
-
-
-@pytest.mark.anyio
-async def test_a_network_delays_cuts_refuses_and_goes_silent() -> None:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(100):
-            writer.write(data)
-        writer.close()
-
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server, network(server.sockets[0].getsockname()[1]) as between:
-        port = int(between.url.rpartition(":")[2].partition("/")[0])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"a")
-        assert await reader.read(1) == b"a"
-        between.hold()
-        writer.write(b"b")
-        silent = asyncio.create_task(reader.read(1))
-        assert (await asyncio.wait({silent}, timeout=0.05))[1] == {silent}
-        between.flow()
-        assert await silent == b"b"
-        between.delay_seconds = 0.05
-        began = asyncio.get_running_loop().time()
-        writer.write(b"c")
-        assert await reader.read(1) == b"c"
-        assert asyncio.get_running_loop().time() - began >= 0.1
-        await between.refuse()
-        assert await reader.read(1) == b""
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", port)
-        await between.open()
-        _, again = await asyncio.open_connection("127.0.0.1", port)
-        again.close()
-        writer.close()
+@pytest.mark.parametrize(
+    ("outage", "was_away"), [((1.0, 3.4), False), ((1.0, 3.6), True), ((4.1, 5.0), False)]
+)
+def test_nobody_could_take_over_while_the_server_was_away(
+    outage: tuple[float, float], was_away: bool
+) -> None:
+    runs = [run("k", 1, None), run("k", 4, 5, pid=2)]
+    known = Knowledge({1: 3.5}, {}, {}, away=(outage,))
+    assert judge.find_redeliveries(runs, known) == [Redelivery(0.5, was_away)]

@@ -3,13 +3,13 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 from stress.chaos.failing_over import failing_over
 from stress.chaos.fleet import Fleet
 from stress.chaos.hosts import Host, release
-from stress.chaos.plan import Fault, Kind
+from stress.chaos.plan import EXCLUSIVE, Fault, Kind
 from stress.chaos.processes import send
 from stress.chaos.record import Breaks, Broken
 from stress.chaos.sentinels import Sentinels
@@ -24,19 +24,16 @@ SHORTEST_PAUSE_MICROSECONDS = 70
 MOST_WORKERS = 5
 
 
-class Busy(Exception):
-    """That host is being ended or frozen already."""
-
-
 class Breaker:
     """Breaks what a plan says, and notes what it did.
 
     Arguments:
         fleet: whom it is done to.
+        tell: called with each fault when it begins, or is skipped.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, fleet: Fleet, tell: Callable[[Broken], None]) -> None:
+        self._fleet, self._tell = fleet, tell
         server = fleet.server
         #: One fault of the server at a time: what is taken back belongs to one.
         self._server_is_free = asyncio.Lock()
@@ -79,10 +76,14 @@ class Breaker:
         """Carry it out, and return when it was taken back."""
         broken = Broken(fault, time.monotonic())
         self.broken.append(broken)
+        host = self._fleet.hosts[fault.host]
+        if fault.kind in EXCLUSIVE and host.busy_with is not None:
+            broken.skipped = f"the host has another one: {host.busy_with}"
+        self._tell(broken)
         try:
-            await self._ways[fault.kind](broken, self._fleet.hosts[fault.host])
-        except Busy:
-            broken.skipped = "the host is being ended or frozen"
+            if broken.skipped is None:
+                with _taken(host, fault.kind):
+                    await self._ways[fault.kind](broken, host)
         finally:
             broken.ended = time.monotonic()
 
@@ -103,21 +104,19 @@ class Breaker:
         broken.strike(others[:1], signal.SIGKILL)
 
     async def _kill_supervisor(self, broken: Broken, host: Host) -> None:
-        async with _exclusively(host):
-            host.family()
-            broken.strike([host.pid], signal.SIGKILL)
-            await host.ended()
-            host.start()
-            await self._fleet.ready(host)
+        host.family()
+        broken.strike([host.pid], signal.SIGKILL)
+        await host.ended()
+        host.start()
+        await self._fleet.ready(host)
 
     async def _kill_host(self, broken: Broken, host: Host) -> None:
-        async with _exclusively(host):
-            # Twice: what was forked between the look and the kill is seen by the second look.
-            broken.strike(host.family(), signal.SIGKILL)
-            broken.strike(host.leftovers(), signal.SIGKILL)
-            await host.ended()
-            host.start()
-            await self._fleet.ready(host)
+        # Twice: what was forked between the look and the kill is seen by the second look.
+        broken.strike(host.family(), signal.SIGKILL)
+        broken.strike(host.leftovers(), signal.SIGKILL)
+        await host.ended()
+        host.start()
+        await self._fleet.ready(host)
 
     async def _kill_producer(self, broken: Broken, host: Host) -> None:
         broken.pids = await self._fleet.replace_producer(host.number)
@@ -131,48 +130,50 @@ class Breaker:
             send(broken.pids, signal.SIGCONT)
 
     async def _stop_host(self, broken: Broken, host: Host) -> None:
-        async with _exclusively(host):
-            broken.strike(host.family(), signal.SIGSTOP)
-            await asyncio.sleep(broken.fault.lasts)
-            send(broken.pids, signal.SIGCONT)
+        broken.strike(host.family(), signal.SIGSTOP)
+        await asyncio.sleep(broken.fault.lasts)
+        send(broken.pids, signal.SIGCONT)
 
     # Orders.
 
     async def _reload(self, _broken: Broken, host: Host) -> None:
-        async with _exclusively(host):
-            await host.ctl("reload")
+        await host.ctl("reload")
 
     async def _next_version(self, _broken: Broken, host: Host) -> None:
-        async with _exclusively(host):
-            host.version += 1
-            release(host.release, host.version)
-            await host.ctl("reload")
+        host.version += 1
+        release(host.release, host.version)
+        await host.ctl("reload")
 
     async def _scale(self, broken: Broken, host: Host) -> None:
-        async with _exclusively(host):
-            await host.ctl("scale", str(1 + int(broken.fault.draw * MOST_WORKERS)))
+        await host.ctl("scale", str(1 + int(broken.fault.draw * MOST_WORKERS)))
 
     async def _drain(self, _broken: Broken, host: Host) -> None:
-        async with _exclusively(host):
-            host.family()
-            self._fleet.ended_with(host, await host.drain())
-            host.start()
-            await self._fleet.ready(host)
+        host.family()
+        self._fleet.ended_with(host, await host.drain())
+        host.start()
+        await self._fleet.ready(host)
 
     # The server.
 
-    async def _restart_server(self, _broken: Broken, _host: Host) -> None:
+    @asynccontextmanager
+    async def _server_for(self, broken: Broken) -> AsyncGenerator[None]:
+        """Wait for one's turn: only then the fault begins."""
         async with self._server_is_free:
+            broken.began = time.monotonic()
+            yield
+
+    async def _restart_server(self, broken: Broken, _host: Host) -> None:
+        async with self._server_for(broken):
             await self._server.end(signal.SIGTERM)
             await self._server.start()
 
-    async def _kill_server(self, _broken: Broken, _host: Host) -> None:
-        async with self._server_is_free:
+    async def _kill_server(self, broken: Broken, _host: Host) -> None:
+        async with self._server_for(broken):
             await self._server.end(signal.SIGKILL)
             await self._server.start()
 
     async def _load_slowly(self, broken: Broken, _host: Host) -> None:
-        async with self._server_is_free:
+        async with self._server_for(broken):
             bytes_ = await self._server.written_bytes()
             await self._server.end(signal.SIGKILL)
             delay = load_delay(broken.fault.lasts, bytes_)
@@ -181,38 +182,38 @@ class Breaker:
             )
 
     async def _stop_server(self, broken: Broken, _host: Host) -> None:
-        async with self._server_is_free:
+        async with self._server_for(broken):
             self._server.send(signal.SIGSTOP)
             await asyncio.sleep(broken.fault.lasts)
             self._server.send(signal.SIGCONT)
 
     async def _pause_server(self, broken: Broken, _host: Host) -> None:
-        async with self._server_is_free:
+        async with self._server_for(broken):
             which = "ALL" if broken.fault.draw < 0.5 else "WRITE"
             await self._server.command("CLIENT", "PAUSE", int(broken.fault.lasts * 1000), which)
             await asyncio.sleep(broken.fault.lasts)
 
     async def _misconfigure(self, broken: Broken, _host: Host) -> None:
-        async with self._server_is_free:
+        async with self._server_for(broken):
             await self._server.fail_snapshot()
             await asyncio.sleep(broken.fault.lasts)
             await self._server.mend_snapshot()
 
     async def _make_replica(self, broken: Broken, _host: Host) -> None:
-        async with self._server_is_free:
+        async with self._server_for(broken):
             # Of a primary that nobody can reach: it keeps its data and takes no writes.
             await self._server.command("REPLICAOF", "127.0.0.1", 1)
             await asyncio.sleep(broken.fault.lasts)
             await self._server.command("REPLICAOF", "NO", "ONE")
 
     async def _starve(self, broken: Broken, _host: Host) -> None:
-        async with self._server_is_free:
+        async with self._server_for(broken):
             await self._server.configure(maxmemory="1mb", maxmemory_policy="noeviction")
             await asyncio.sleep(broken.fault.lasts)
             await self._server.configure(maxmemory="0")
 
-    async def _kill_clients(self, _broken: Broken, _host: Host) -> None:
-        async with self._server_is_free:
+    async def _kill_clients(self, broken: Broken, _host: Host) -> None:
+        async with self._server_for(broken):
             for kind in ("normal", "pubsub"):
                 await self._server.command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
@@ -227,16 +228,14 @@ class Breaker:
         await host.network.cut()
 
     async def _refuse(self, broken: Broken, host: Host) -> None:
-        async with _exclusively(host):
-            await host.network.refuse()
-            await asyncio.sleep(broken.fault.lasts)
-            await host.network.open()
+        await host.network.refuse()
+        await asyncio.sleep(broken.fault.lasts)
+        await host.network.open()
 
     async def _hold(self, broken: Broken, host: Host) -> None:
-        async with _exclusively(host):
-            host.network.hold()
-            await asyncio.sleep(broken.fault.lasts)
-            host.network.flow()
+        host.network.hold()
+        await asyncio.sleep(broken.fault.lasts)
+        host.network.flow()
 
 
 def load_delay(seconds: float, bytes_: int) -> int:
@@ -253,12 +252,13 @@ def load_delay(seconds: float, bytes_: int) -> int:
     )
 
 
-@asynccontextmanager
-async def _exclusively(host: Host) -> AsyncGenerator[None]:
-    if host.busy:
-        raise Busy
-    host.busy = True
+@contextmanager
+def _taken(host: Host, kind: Kind) -> Generator[None]:
+    if kind not in EXCLUSIVE:
+        yield
+        return
+    host.busy_with = kind
     try:
         yield
     finally:
-        host.busy = False
+        host.busy_with = None

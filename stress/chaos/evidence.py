@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from docket.store.keys import Keys
 from stress.chaos.judge import Knowledge
 from stress.chaos.processes import Census
-from stress.chaos.record import FREEZES, KILLS, PARTITIONS, Broken, Rollback
+from stress.chaos.record import FREEZES, KILLS, OUTAGES, PARTITIONS, Broken, Rollback
 
 _DEATH = re.compile(r"\(pid (\d+)\) (?:died|ended): (.*?)(?:;|$)", re.MULTILINE)
 
@@ -35,6 +35,8 @@ def knowledge(
     """
     killed: dict[int, float] = {}
     frozen: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    lost = tuple(rollbacks)
+    away = [(each.since, each.until) for each in lost]
     for log in logs:
         for pid in died_by_force(log.read_text(errors="replace")):
             if pid in census.gone:
@@ -45,6 +47,8 @@ def knowledge(
         if each.kind in KILLS:
             died = each.began if each.struck is None else each.struck
             killed.update({pid: died for pid in each.pids if pid not in killed})
+        elif each.kind in OUTAGES:
+            away.append((each.began, each.ended))
         elif each.kind in FREEZES:
             for pid in each.pids:
                 frozen[pid].append((each.began, each.ended))
@@ -52,7 +56,7 @@ def knowledge(
             for pid in processes_of.get(each.fault.host, set()):
                 frozen[pid].append((each.began, each.ended))
     gone, alive = dict(census.gone), dict(census.alive)
-    return Knowledge(killed, gone, dict(frozen), tuple(rollbacks), alive)
+    return Knowledge(killed, gone, dict(frozen), lost, alive, tuple(away))
 
 
 def died_by_force(log: str) -> list[int]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from stress.chaos.hosts import Host
+from stress.chaos.hosts import Host, can_fake_clocks
 from stress.chaos.network import Direct, network
 from stress.chaos.plan import Topology
 from stress.chaos.processes import Census
@@ -22,6 +22,16 @@ DOCKET = "chaos"
 CLOCKS_OFF_SECONDS = (0, 7, -5, 3)
 
 
+def clocks_said(clocks: tuple[int, ...] | None) -> str:
+    """By how much the clocks of the hosts are off, for a person."""
+    if clocks is None:
+        return (
+            "clocks of the hosts: equal, because libfaketime is not installed or has no library "
+            "for this machine (python -m pip install libfaketime)"
+        )
+    return "clocks of the hosts: " + ", ".join(f"{off:+d} s" if off else "0" for off in clocks)
+
+
 class Fleet:
     """Starts it, replaces what was killed, and ends it.
 
@@ -33,12 +43,18 @@ class Fleet:
         self.folder, self.server = folder, server
         self.census = Census()
         self.hosts: list[Host] = []
+        self._can_fake_clocks = can_fake_clocks()
         #: What went wrong with a program itself; a sentence each.
         self.violations: list[str] = []
         self._rate, self._seed = rate, seed
         self._producers: dict[int, subprocess.Popen[bytes]] = {}
         self._producer_count = 0
         self._replacing = asyncio.Lock()
+
+    @property
+    def clocks(self) -> tuple[int, ...] | None:
+        """By how many seconds that of each host is off; None if they cannot be set."""
+        return tuple(host.clock_off for host in self.hosts) if self._can_fake_clocks else None
 
     @property
     def rollbacks(self) -> list[Rollback]:

@@ -18,6 +18,7 @@ import psutil
 
 from stress.chaos.ledger import FOLDER_VARIABLE
 from stress.chaos.network import Direct, Network
+from stress.chaos.plan import Kind
 from stress.chaos.processes import Census, lives, tree
 from stress.ports import free_port
 from stress.tree import ROOT, environment
@@ -39,6 +40,11 @@ def release(folder: Path, version: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = f"from stress.chaos.kinds import tasks\n\n__all__ = ['tasks']\nVERSION = {version}\n"
     (folder / "chaos_jobs.py").write_text(text)
+
+
+def can_fake_clocks() -> bool:
+    """Whether the library for it is there."""
+    return faked_clock(1) is not None
 
 
 def faked_clock(seconds: int) -> dict[str, str] | None:
@@ -90,13 +96,14 @@ class Host:
         self.control = folder / f"c{number}.sock"
         self._folder, self._census = folder, census
         self._docket, self._processes = docket, processes
+        self.clock_off = clock_off_seconds
         self._clock = faked_clock(clock_off_seconds) if clock_off_seconds else {}
         self._environment = dict(environment or {})
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
-        #: Somebody ends or freezes all of it; others keep away meanwhile.
-        self.busy = False
+        #: What is done to all of it; other faults keep away meanwhile.
+        self.busy_with: Kind | None = None
         #: Every process that it was seen to have.
         self.pids: set[int] = set()
         self.version = 1

@@ -52,6 +52,18 @@ class Duplicate:
     cause: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """What died with its process, and was started again so many seconds later.
+
+    Arguments:
+        was_away: whether the server was, some of that time: nobody could take over then.
+    """
+
+    seconds: float
+    was_away: bool
+
+
 @dataclass(slots=True)
 class Verdict:
     """What the judge found."""
@@ -61,8 +73,7 @@ class Verdict:
     runs: int = 0
     #: Accepted tasks that were lost with a primary, as asynchronous replication may.
     lost: list[str] = field(default_factory=list[str])
-    #: Seconds from the death of a process to the next start of what it ran.
-    redelivery_seconds: list[float] = field(default_factory=list[float])
+    redeliveries: list[Redelivery] = field(default_factory=list[Redelivery])
 
 
 def runs_of(lines: Iterable[Line]) -> list[Run]:
@@ -198,6 +209,7 @@ class Knowledge:
         frozen: spans in which a process was stopped, or cut off from the server: (from, to).
         rollbacks: spans whose writes may have been lost.
         alive: pid -> when it was last seen to live, of those that are gone.
+        away: spans in which the server answered nobody, or took no writes: (from, to).
     """
 
     killed: Mapping[int, float]
@@ -205,6 +217,11 @@ class Knowledge:
     frozen: Mapping[int, list[tuple[float, float]]]
     rollbacks: tuple[Rollback, ...] = ()
     alive: Mapping[int, float] = field(default_factory=dict[int, float])
+    away: tuple[tuple[float, float], ...] = ()
+
+    def was_away(self, begin: float, end: float) -> bool:
+        """Whether the server was, at any moment of that time."""
+        return any(since <= end and begin <= to for since, to in self.away)
 
     def may_be_lost(self, begin: float, end: float) -> bool:
         """Whether something that was written in that time may be gone."""
@@ -315,15 +332,15 @@ def check_limits(runs: Iterable[Run], knowledge: Knowledge) -> list[str]:
     return wrong
 
 
-def redelivery_delays(runs: Iterable[Run], killed: Mapping[int, float]) -> list[float]:
-    """For each run that died with its process: the seconds until the same was started again."""
+def find_redeliveries(runs: Iterable[Run], knowledge: Knowledge) -> list[Redelivery]:
+    """For each run that died with its process: when the same was started again."""
     by_number: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in runs:
         by_number[run.key, run.number].append(run)
-    delays: list[float] = []
+    found: list[Redelivery] = []
     for same in by_number.values():
         for first, second in pairwise(same):
-            died = killed.get(first.pid)
-            if first.how is None and died is not None and died <= second.started:
-                delays.append(second.started - died)
-    return delays
+            died, again = knowledge.killed.get(first.pid), second.started
+            if first.how is None and died is not None and died <= again:
+                found.append(Redelivery(again - died, knowledge.was_away(died, again)))
+    return found

@@ -115,6 +115,27 @@ LASTS: dict[Kind, tuple[float, float]] = {
     Kind.REPLICA_KILL: (0.5, 5.0),
 }
 
+#: What concerns the servers and everyone who is connected to them, and no host alone.
+ON_SERVERS = frozenset(
+    kind
+    for kind in Kind
+    if kind.name.startswith(("SERVER", "CLIENT", "FAILOVER", "PRIMARY", "REPLICA"))
+)
+#: What takes a whole host, or gives it an order: one of these at a time.
+EXCLUSIVE = frozenset(
+    {
+        Kind.KILL_SUPERVISOR,
+        Kind.KILL_HOST,
+        Kind.STOP_HOST,
+        Kind.RELOAD,
+        Kind.NEXT_VERSION,
+        Kind.SCALE,
+        Kind.DRAIN,
+        Kind.NET_REFUSE,
+        Kind.NET_HALF_OPEN,
+    }
+)
+
 #: Between two faults, in seconds: the mean of an exponential distribution.
 MEAN_PAUSE_SECONDS = 1.5
 #: Nothing is broken before the pools are ready and busy.
@@ -138,6 +159,11 @@ class Fault:
     host: int
     lasts: float
     draw: float
+
+    @property
+    def target(self) -> str:
+        """Whom it concerns, for a person."""
+        return "server" if self.kind in ON_SERVERS else f"host {self.host}"
 
 
 def weights_of(topology: Topology) -> dict[Kind, int]:

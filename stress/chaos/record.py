@@ -37,6 +37,14 @@ class Broken:
         """Of the fault."""
         return self.fault.kind
 
+    @property
+    def line(self) -> str:
+        """What is told of it when it begins."""
+        said = self.kind.value
+        if self.skipped is not None:
+            said = f"skipped: {said} ({self.skipped})"
+        return f"{self.fault.at:7.1f} s  {self.fault.target:6}  {said}"
+
     def strike(self, pids: list[int], number: int) -> None:
         """Send them a signal, and note whom it reached and when."""
         self.pids += send(pids, number)
@@ -55,6 +63,8 @@ class Rollback:
     until: float
 
 
+#: Kinds during which the server answers nobody, or takes no writes.
+OUTAGES = frozenset(kind for kind in Kind if kind.name.startswith("SERVER"))
 #: Kinds whose processes are dead from then on.
 KILLS = frozenset(
     {

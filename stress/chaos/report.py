@@ -1,36 +1,54 @@
 """What a run came to, for a person and for a program."""
 
 from collections import Counter
+from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
-from stress.chaos.run import Outcome
+from stress.chaos.fleet import clocks_said
+from stress.chaos.judge import Redelivery
+from stress.chaos.run import Outcome, settled_said
 
 #: Violations printed; the rest are counted.
 MOST_SHOWN = 30
 
 
+def has_passed(outcome: Outcome) -> bool:
+    """Whether something was put to the test, and every promise was kept."""
+    return not outcome.verdict.violations and shows_nothing(outcome) is None
+
+
+def shows_nothing(outcome: Outcome) -> str | None:
+    """Why a run without a broken promise is no sign that any was kept; None if it is one."""
+    if not outcome.accepted:
+        return "no task was accepted: the run shows nothing"
+    if all(each.skipped is not None for each in outcome.broken):
+        return "no fault was carried out: the run shows nothing"
+    return None
+
+
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """Everything that the report says, as plain values."""
     verdict, broken = outcome.verdict, outcome.broken
-    delays = sorted(verdict.redelivery_seconds)
+    skipped = Counter(str(each.kind) for each in broken if each.skipped is not None)
+    away = [each for each in verdict.redeliveries if each.was_away]
     return {
         "seed": outcome.settings.seed,
         "minutes": round(outcome.settings.seconds / 60, 2),
         "topology": str(outcome.settings.topology),
         "hosts": outcome.settings.hosts,
         "processes": outcome.settings.processes,
+        "clocks_off_seconds": None if outcome.clocks is None else list(outcome.clocks),
         "faults": dict(Counter(str(each.kind) for each in broken if each.skipped is None)),
-        "skipped": sum(each.skipped is not None for each in broken),
+        "skipped": skipped.total(),
+        "skipped_by_kind": dict(skipped),
         "accepted": len(outcome.accepted),
         "accepted_by_kind": dict(Counter(outcome.accepted.values())),
+        "not_ended": outcome.not_ended,
         "runs": verdict.runs,
         "duplicates": dict(Counter(str(each.cause) for each in verdict.duplicates)),
-        "redelivery_seconds": {
-            "count": len(delays),
-            "median": round(median(delays), 3) if delays else None,
-            "worst": round(delays[-1], 3) if delays else None,
-        },
+        "redelivery_seconds": _delays(verdict.redeliveries),
+        "redelivery_seconds_while_the_server_was_away": _delays(away),
         "failovers": len(outcome.rollbacks),
         "seconds_of_doubt": round(sum(each.until - each.since for each in outcome.rollbacks), 1),
         "lost_in_failovers": len(verdict.lost),
@@ -38,6 +56,16 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "status_samples": outcome.samples,
         "descriptors_gained": outcome.descriptors_gained,
         "violations": verdict.violations,
+        "shows_nothing": shows_nothing(outcome),
+    }
+
+
+def _delays(redeliveries: Iterable[Redelivery]) -> dict[str, Any]:
+    delays = sorted(each.seconds for each in redeliveries)
+    return {
+        "count": len(delays),
+        "median": round(median(delays), 3) if delays else None,
+        "worst": round(delays[-1], 3) if delays else None,
     }
 
 
@@ -45,23 +73,51 @@ def as_text(outcome: Outcome) -> str:
     """The same for a person."""
     told = as_json(outcome)
     lines = [
-        f"seed {told['seed']}: {told['minutes']} minutes, {told['hosts']} x {told['processes']}",
-        f"accepted {told['accepted']}, runs {told['runs']}, settled in {told['settled_seconds']} s",
+        f"seed {told['seed']}: {told['minutes']} minutes of faults",
+        f"hosts: {told['hosts']}, of {told['processes']} workers each",
+        clocks_said(outcome.clocks),
+        settled_said(told["accepted"], told["not_ended"], outcome.settled_seconds),
+        f"{told['runs']} runs",
         "",
-        *(f"{count:6}  {kind}" for kind, count in sorted(told["faults"].items())),
-        f"{told['skipped']:6}  skipped: the host was being ended or frozen",
+        *_counted("faults:", told["faults"], "no fault"),
+        *_counted(
+            "skipped, because the host had another one:", told["skipped_by_kind"], "none skipped"
+        ),
         "",
-        "run again:",
-        *(f"{count:6}  {cause}" for cause, count in sorted(told["duplicates"].items())),
+        *_counted("ran again:", told["duplicates"], "nothing ran again"),
         "",
-        f"from a death to the next start: {told['redelivery_seconds']}",
+        *_redeliveries(outcome.verdict.redeliveries),
         *(_failovers(told) if outcome.rollbacks else ()),
         f"descriptors gained by a supervisor: {told['descriptors_gained']}",
         "",
-        f"{len(told['violations'])} promises were broken",
-        *(f"  {violation}" for violation in told["violations"][:MOST_SHOWN]),
+        *_judged(outcome),
     ]
     return "\n".join(lines)
+
+
+def _counted(title: str, counts: dict[str, int], none: str) -> list[str]:
+    if not counts:
+        return [none]
+    return [title, *(f"{count:6}  {name}" for name, count in sorted(counts.items()))]
+
+
+def _redeliveries(found: list[Redelivery]) -> list[str]:
+    if not found:
+        return ["no run died with its process and was started again"]
+    parts = {
+        "the server answered all the while": [each for each in found if not each.was_away],
+        "the server was away meanwhile": [each for each in found if each.was_away],
+    }
+    return [
+        "from the death of a run with its process to its next start:",
+        *(f"  {name}: {_spread(part)}" for name, part in parts.items() if part),
+    ]
+
+
+def _spread(part: list[Redelivery]) -> str:
+    told = _delays(part)
+    times = "once" if told["count"] == 1 else f"{told['count']} times"
+    return f"{times}, median {told['median']:.1f} s, worst {told['worst']:.1f} s"
 
 
 def _failovers(told: dict[str, Any]) -> list[str]:
@@ -69,4 +125,18 @@ def _failovers(told: dict[str, Any]) -> list[str]:
     return [
         f"{told['failovers']} failovers",
         f"{lost} accepted tasks were lost in them, in {seconds} s whose writes may be",
+    ]
+
+
+def _judged(outcome: Outcome) -> list[str]:
+    violations = outcome.verdict.violations
+    if not violations:
+        return [shows_nothing(outcome) or "every promise was kept"]
+    more = len(violations) - MOST_SHOWN
+    return [
+        "1 promise was broken:"
+        if len(violations) == 1
+        else f"{len(violations)} promises were broken:",
+        *(f"  {violation}" for violation in violations[:MOST_SHOWN]),
+        *([f"  and {more} more"] if more > 0 else ()),
     ]

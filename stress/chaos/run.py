@@ -11,7 +11,7 @@ from pathlib import Path
 from docket import Docket
 from stress.chaos import evidence, judge
 from stress.chaos.breaking import Breaker
-from stress.chaos.fleet import DOCKET, Fleet, fleet
+from stress.chaos.fleet import DOCKET, Fleet, clocks_said, fleet
 from stress.chaos.ledger import read
 from stress.chaos.plan import Fault, Topology, draw_plan
 from stress.chaos.record import KILLS, Broken, Rollback
@@ -59,6 +59,10 @@ class Outcome:
     samples: int
     descriptors_gained: int
     settled_seconds: float
+    #: Of those that were accepted.
+    not_ended: int
+    #: By how much the wall clock of each host was off; None: they could not be set.
+    clocks: tuple[int, ...] | None
     #: Spans whose writes may have been lost.
     rollbacks: list[Rollback] = field(default_factory=list[Rollback])
 
@@ -76,6 +80,7 @@ async def run(settings: Settings, tell: Tell) -> Outcome:
         rate=settings.rate,
         seed=settings.seed,
     ) as under_test:
+        tell(clocks_said(under_test.clocks))
         await under_test.start()
         tell(f"{settings.hosts} hosts are ready; {len(plan)} faults follow")
         async with Docket(DOCKET, under_test.server.url) as docket:
@@ -85,13 +90,14 @@ async def run(settings: Settings, tell: Tell) -> Outcome:
 async def _watched(
     settings: Settings, plan: tuple[Fault, ...], under_test: Fleet, docket: Docket, tell: Tell
 ) -> Outcome:
-    breaker, sampler = Breaker(under_test), StatusSampler(under_test)
+    breaker = Breaker(under_test, lambda broken: tell(broken.line))
+    sampler = StatusSampler(under_test)
     ends = EndCollector(under_test, docket)
     watches: list[Callable[[], object]] = [ends.watch, sampler.watch, under_test.census.watch]
     if isinstance(under_test.server, Sentinels):
         watches.append(under_test.server.watch)
     async with _in_background(*watches):
-        await _break_all(plan, breaker, tell)
+        await _break_all(plan, breaker)
         await under_test.stop_producers()
         seconds = await _settle(ends, tell)
         await under_test.drain()
@@ -108,16 +114,17 @@ async def _watched(
         sampler.samples,
         sampler.most_descriptors_gained,
         seconds,
+        len(ends.left),
+        under_test.clocks,
         under_test.rollbacks,
     )
 
 
-async def _break_all(plan: tuple[Fault, ...], breaker: Breaker, tell: Tell) -> None:
+async def _break_all(plan: tuple[Fault, ...], breaker: Breaker) -> None:
     began = time.monotonic()
     async with asyncio.TaskGroup() as faults:
         for fault in plan:
             await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
-            tell(f"{fault.at:7.1f} s  host {fault.host}  {fault.kind.value}")
             faults.create_task(breaker.break_one(fault))
 
 
@@ -135,8 +142,17 @@ async def _settle(ends: EndCollector, tell: Tell) -> float:
                     break
                 await asyncio.sleep(_LOOK_SECONDS)
     seconds = time.monotonic() - began
-    tell(f"{len(ends.accepted)} accepted, {len(ends.left)} not ended after {seconds:.1f} s")
+    tell(settled_said(len(ends.accepted), len(ends.left), seconds))
     return seconds
+
+
+def settled_said(accepted: int, not_ended: int, seconds: float) -> str:
+    """How what was accepted has ended, for a person."""
+    how = f"{not_ended} of them have not ended" if not_ended else "all of them have ended"
+    return (
+        f"{accepted} tasks were accepted; {how}, {seconds:.1f} s after the last add"
+        f" (of which {FORGOTTEN_SECONDS:.0f} s are always waited, until dead hosts are forgotten)"
+    )
 
 
 async def _judge(under_test: Fleet, breaker: Breaker, ends: EndCollector) -> judge.Verdict:
@@ -165,7 +181,7 @@ async def _judge(under_test: Fleet, breaker: Breaker, ends: EndCollector) -> jud
         for each in verdict.duplicates
         if each.cause is None
     ]
-    verdict.redelivery_seconds = judge.redelivery_delays(runs, known.killed)
+    verdict.redeliveries = judge.find_redeliveries(runs, known)
     async with under_test.server.client() as client:
         verdict.violations += await evidence.leftovers(client, DOCKET)
     return verdict
