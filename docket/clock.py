@@ -5,8 +5,9 @@ from typing import cast
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+_EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 #: The last whole millisecond that a datetime can hold: "never" of those who write datetime.max.
-LAST_MILLISECOND = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MILLISECOND
+LAST_MILLISECOND = (_LATEST - EPOCH) // MILLISECOND
 
 
 def now() -> datetime:
@@ -19,7 +20,15 @@ def to_milliseconds(instant: datetime) -> int:
 
     A naive datetime is taken as local time, as the standard library does.
     """
-    return min(-(-(instant.astimezone(UTC) - EPOCH) // MILLISECOND), LAST_MILLISECOND)
+    return min(-(-(_in_utc(instant) - EPOCH) // MILLISECOND), LAST_MILLISECOND)
+
+
+def _in_utc(instant: datetime) -> datetime:
+    try:
+        return instant.astimezone(UTC)
+    except (OverflowError, ValueError):
+        # "Never" and "ever" of those who write datetime.max and datetime.min, and live elsewhere.
+        return _LATEST if instant.year > EPOCH.year else _EARLIEST
 
 
 def due_milliseconds(instant: datetime) -> int:
@@ -33,7 +42,7 @@ def due_milliseconds(instant: datetime) -> int:
     if not isinstance(cast("object", instant), datetime):
         raise TypeError(f"`when` is a datetime, not {instant!r}: nothing was scheduled")
     milliseconds = to_milliseconds(instant)
-    is_past = instant.astimezone(UTC) <= now()
+    is_past = _in_utc(instant) <= now()
     return min(milliseconds, to_milliseconds(now()) - 1) if is_past else milliseconds
 
 

@@ -1,5 +1,6 @@
 """Payloads: what tasks are called with and what they end with, as bytes and back."""
 
+import asyncio
 import pickle
 import traceback
 from typing import Any, cast
@@ -97,7 +98,7 @@ def encode_error(error: BaseException) -> bytes:
             # Many exceptions with a constructor of their own pickle well and cannot be read back.
             if len(payload) <= MAX_PAYLOAD_BYTES and isinstance(pickle.loads(payload), Exception):
                 return payload
-        except Exception as cause:
+        except BaseException as cause:
             # Pickling runs the user's code, which may raise anything.
             note = f"(stored as text: it could not be pickled, {type(cause).__name__})\n"
     text = "".join(traceback.format_exception(error))[-65536:] + note
@@ -108,7 +109,7 @@ def error_message(error: BaseException) -> str:
     """What an exception says, as valid UTF-8; its own __str__ may be broken."""
     try:
         return str(error).encode(errors="replace").decode()
-    except Exception as cause:
+    except BaseException as cause:
         return f"<its message cannot be shown: {type(cause).__name__}>"
 
 
@@ -126,8 +127,9 @@ def decode_error(payload: bytes) -> BaseException:
 def _loads(payload: bytes, what: str) -> Any:
     try:
         return pickle.loads(payload)
-    except Exception as cause:
-        # Unpickling runs constructors and imports: any exception can come out of it.
+    except (Exception, SystemExit, GeneratorExit, asyncio.CancelledError) as cause:
+        # Unpickling runs constructors and imports: any exception can come out of it. Not so a
+        # KeyboardInterrupt: who asks for a result has a terminal, perhaps.
         if payload.startswith(b"\xc1"):
             raise DeserializationError(
                 f"The stored {what} is no pickle: whoever wrote it uses serializer='msgpack'"

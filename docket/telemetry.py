@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import msgspec
 
+from docket.codec import error_message
 from docket.lifecycle import Again, Completed, Failed, Perpetuated
 
 try:
@@ -132,6 +133,6 @@ def end_with(span: Span, outcome: object) -> None:
             span.set_status(trace.StatusCode.OK)
         case Failed(error) | Again(error=BaseException() as error):
             span.record_exception(error)
-            span.set_status(trace.StatusCode.ERROR, str(error))
+            span.set_status(trace.StatusCode.ERROR, error_message(error))
         case _:
             pass  # Neither well nor ill: it was cancelled, handed back, or is somebody else's.

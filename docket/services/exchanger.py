@@ -158,8 +158,8 @@ class Exchanger:
         """Take the outcome of a run; never fails, whatever the task returned."""
         try:
             row = row_of(run.claim, outcome, self._payloads)
-        except Exception as error:
-            # Pickling runs the user's code: any error can come out of it.
+        except BaseException as error:
+            # Pickling runs the user's code: any error can come out of it, SystemExit too.
             logger.error(
                 "What task %s ended with cannot be stored, so it has failed",
                 run.claim.key.decode(),

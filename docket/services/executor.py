@@ -306,7 +306,7 @@ class Executor:
             if call_format is None:
                 call_format = self._formats[execution.function] = CallFormat(execution.function)
             call = call_format(name, execution.args, execution.kwargs)
-        except Exception as error:
+        except BaseException as error:
             # An argument's own __repr__ is called here: that it is broken must not fail the task.
             call = f"{name}(<cannot be shown: {type(error).__name__}>)"
         return on_one_line(f"{call}{{{execution.key}}}")

@@ -160,4 +160,8 @@ class Subscriber:
 
     def _hand_out(self, channel: str, payload: bytes | None) -> None:
         for listener in tuple(self._listeners.get(channel, ())):
-            listener(payload)
+            try:
+                listener(payload)
+            except Exception as error:
+                # Anybody may publish anything: it must not end what everybody listens by.
+                logger.warning("A message on %s was not understood: %s", channel, error)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from docket.clock import (
     EPOCH,
     delay_milliseconds,
+    due_milliseconds,
     from_milliseconds,
     now,
     to_milliseconds,
@@ -60,6 +61,20 @@ def test_the_last_instant_of_all_comes_back_instead_of_overflowing() -> None:
 
     assert last - from_milliseconds(to_milliseconds(last)) < timedelta(milliseconds=1)
     assert from_milliseconds(10**17) == from_milliseconds(to_milliseconds(last))
+
+
+@pytest.mark.parametrize("hours", [-12, 14])
+def test_never_and_ever_are_instants_in_every_timezone(hours: int) -> None:
+    there = timezone(timedelta(hours=hours))
+    latest, earliest = datetime.max.replace(tzinfo=there), datetime.min.replace(tzinfo=there)
+
+    assert from_milliseconds(to_milliseconds(latest)).year == 9999
+    assert due_milliseconds(earliest) < 0
+
+
+@pytest.mark.usefixtures("in_kathmandu")
+def test_a_naive_first_instant_of_all_is_past_wherever_one_is() -> None:
+    assert due_milliseconds(datetime.min) < 0  # noqa: DTZ901
 
 
 def test_a_delay_is_whole_milliseconds_and_never_negative() -> None:

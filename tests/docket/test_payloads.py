@@ -29,6 +29,26 @@ class Unpicklable:
         raise ZeroDivisionError("this does not pickle")
 
 
+class Raising:
+    """Raises what it was given when it is pickled."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> NoReturn:
+        raise self.error
+
+
+class ExitsWhenRead(Exception):
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return sys.exit, (4,)
+
+
+class Interrupting(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
 class BreaksWhenRead:
     def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
         return int, ("not a number",)
@@ -204,6 +224,52 @@ async def test_a_result_that_does_not_pickle_fails_the_task_and_is_logged(
     assert type(await failure_of(execution)) is expected
     assert worker.counters.failed == 1
     assert "What task key ended with cannot be stored, so it has failed" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt()]
+)
+async def test_a_result_that_would_end_the_program_when_it_is_pickled_fails_its_task_only(
+    docket: Docket, error: BaseException
+) -> None:
+    async def returns_it() -> object:
+        return Raising(error)
+
+    bad, good = await docket.add(returns_it)(), await docket.add(echo)(1)
+    worker = await finish(docket)
+
+    told = await failure_of(bad)
+    assert isinstance(told, TaskError)
+    assert type(error).__qualname__ in str(told)
+    assert await result_of(good) == 1
+    assert worker.counters.failed == 1
+
+
+@pytest.mark.parametrize("error", [ExitsWhenRead("out"), Interrupting("in")])
+async def test_an_exception_that_would_end_the_program_fails_its_task_only(
+    docket: Docket, error: Exception
+) -> None:
+    async def fails() -> NoReturn:
+        raise error
+
+    bad, good = await docket.add(fails)(), await docket.add(echo)(1)
+    await finish(docket)
+
+    await failure_of(bad)
+    assert (bad.error or "").startswith(f"{type(error).__qualname__}: ")
+    assert await result_of(good) == 1
+
+
+async def test_a_result_that_would_end_the_program_when_it_is_read_is_refused(
+    docket: Docket,
+) -> None:
+    async def returns_it() -> object:
+        return ExitsWhenRead("out")
+
+    execution = await docket.add(returns_it)()
+    await finish(docket)
+    with pytest.raises(DeserializationError, match="cannot be read back: SystemExit: 4"):
+        await result_of(execution)
 
 
 async def test_a_result_that_is_too_large_fails_the_task(

@@ -17,10 +17,15 @@ local function foreign(name, failed)
   return {}
 end
 
+-- Lua writes numbers of more than 14 digits with an exponent; those are milliseconds from the year 5138 on.
+local function digits(instant)
+  return type(instant) == 'number' and string.format('%d', instant) or instant or ''
+end
+
 local function publish(key, state, when, worker, started_at, completed_at, reason)
   redis.call('PUBLISH', PREFIX .. ':state:' .. key,
-    state .. '\31' .. (when or '') .. '\31' .. (worker or '') .. '\31' .. (started_at or '') .. '\31'
-      .. (completed_at or '') .. '\31' .. (reason or ''))
+    state .. '\31' .. digits(when) .. '\31' .. (worker or '') .. '\31' .. digits(started_at) .. '\31'
+      .. digits(completed_at) .. '\31' .. (reason or ''))
 end
 
 -- Ends an execution: writes the terminal state, sets its TTL, tells who listens. ttl 0 keeps nothing.

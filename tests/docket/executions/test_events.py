@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_type_hints
 
 import pytest
 
-from docket import Docket, Execution, ExecutionState, Progress
+from docket import Docket, Execution, ExecutionState, Perpetual, Progress, Worker
 from docket.execution import ProgressEvent, StateEvent
-from tests.support.dockets import finish, soon
+from tests.support.dockets import at_work, finish, result_of, soon
 from tests.support.store import until
 
 pytestmark = pytest.mark.anyio
@@ -169,6 +169,22 @@ async def test_it_goes_on_after_the_end_with_the_next_execution_of_the_key(
         await docket.add(steps, key="the-key")()
         await finish(docket)
         await listener.hears(ExecutionState.COMPLETED)
+
+
+async def test_a_successor_that_is_due_in_thousands_of_years_is_told(docket: Docket) -> None:
+    async def hardly_ever(
+        perpetual: Perpetual = Perpetual(every=timedelta(days=365 * 4000)),
+    ) -> None: ...
+
+    execution = await docket.add(hardly_ever, key="the-key")()
+    async with listening(execution) as listener:
+        async with at_work(Worker(docket)):
+            await listener.hears(ExecutionState.SCHEDULED)
+            # Who waits for a result hears of it by the same subscriber.
+            assert await result_of(await docket.add(steps)()) is None
+
+    due = next(e for e in listener.events if e.get("state") is ExecutionState.SCHEDULED)
+    assert datetime.fromisoformat(due["when"]).year > 6000
 
 
 async def test_a_run_by_hand_is_told_under_the_name_it_was_given(docket: Docket) -> None:

@@ -54,6 +54,21 @@ async def test_everybody_who_listens_hears_what_is_published_to_their_channel(
         await until(lambda: _is_zero(client, docket_name))
 
 
+async def test_a_message_that_a_listener_cannot_read_ends_nothing(
+    server: str, client: Redis, docket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[int] = []
+
+    def read(message: bytes | None) -> None:
+        heard.append(int(message or b"0"))
+
+    async with subscriber_to(server) as subscriber, subscriber.listening(docket_name, read):
+        await client.publish(docket_name, "no number")
+        await client.publish(docket_name, "7")
+        await until(lambda: heard == [7])
+    assert f"A message on {docket_name} was not understood: invalid literal" in caplog.text
+
+
 async def _is_zero(client: Redis, channel: str) -> bool:
     return await subscriptions(client, channel) == 0
 
