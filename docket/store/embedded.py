@@ -12,6 +12,7 @@ An owner is who holds the lifeline: the process that called `start`, what it for
 import contextlib
 import fcntl
 import os
+import re
 import select
 import signal
 import subprocess
@@ -240,12 +241,25 @@ def _fail(url: str, home: Home, word: str, text: str) -> NoReturn:
         owner, _, socket = text.strip().partition("\n")
         raise EmbeddedFolderInUse(
             f"cannot start {url}: its folder is owned by the server of {owner or 'another process'}"
-            f"; stop that one, or connect to it: unix://{quote(os.fsencode(socket))}"
+            f"{_remedy(owner)}, or connect to it: unix://{quote(os.fsencode(socket))}"
         )
     if word == "gone":
         text = f"its guard died: {text or 'it was killed'}"
     log = f" (its log: {home.folder / guard.LOG_FILE})" if home.durable else ""
     raise EmbeddedServerError(f"cannot start {url}: {text}{log}")
+
+
+def _remedy(owner: str) -> str:
+    """What to do about an owner, who may be gone while a fork of his still holds the server."""
+    named = re.match(r"process (\d+) ", owner)
+    if named is not None:
+        try:
+            os.kill(int(named[1]), 0)
+        except ProcessLookupError:
+            return ", which is gone; what it forked still runs (workers finish their tasks): wait"
+        except PermissionError:
+            pass  # somebody else's, and alive
+    return "; stop that one"
 
 
 def _reap(guard_pid: int) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import platform
 import resource
+import signal
 import sys
 import tempfile
 import threading
@@ -206,6 +207,26 @@ def test_a_folder_in_use_is_refused_with_its_owner_and_its_socket(folder: Path) 
     message = str(caught.value)
     assert f"owned by the server of process {owner.process.pid} (-c)" in message
     assert message.endswith(f"stop that one, or connect to it: {owner.url}")
+
+
+def test_a_folder_in_use_by_what_its_dead_owner_forked_is_refused_with_what_to_do(
+    folder: Path,
+) -> None:
+    fork = "import os, signal; child = os.fork(); child or signal.pause(); print(child, flush=True)"
+    with owner_of(f"embedded://{folder}", fork) as owner:
+        assert owner.process.stdout is not None
+        child = int(owner.process.stdout.readline())
+        owner.process.kill()
+        owner.process.wait()
+        try:
+            with pytest.raises(EmbeddedFolderInUse) as caught:
+                embedded.start(f"embedded://{folder}", lock_timeout_seconds=0.05)
+        finally:
+            os.kill(child, signal.SIGKILL)
+    assert (
+        f"process {owner.process.pid} (-c), which is gone; what it forked still runs "
+        f"(workers finish their tasks): wait, or connect to it: {owner.url}"
+    ) in str(caught.value)
 
 
 def test_a_folder_that_comes_free_in_time_is_taken(folder: Path) -> None:

@@ -362,3 +362,17 @@ def test_a_primary_without_its_replica_is_left_where_sentinels_know_of_another(
     error = ResponseError(f"{place}NOREPLICAS Not enough good replicas to write.")
     assert Endpoint(url).is_unavailable(error)
     assert Endpoint(url).is_elsewhere(error) is elsewhere
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (TimeoutError(), "no answer"),
+        (OSError("Error UNKNOWN while writing to socket. Connection lost."), "Connection lost."),
+        (OSError("Error 32 while writing to socket. Broken pipe."), "Error 32"),
+    ],
+)
+def test_what_kept_the_server_away_is_told_in_words(cause: Exception, told: str) -> None:
+    assert str(Endpoint("redis://h:1/0").unavailable("call", cause)).startswith(
+        f"call on redis://h:1/0: {told}"
+    )
