@@ -223,9 +223,9 @@ class Worker(WorkerBase):
         )
 
     async def _register(self) -> None:
-        await self.docket.records.register(
-            self._consumer.name, tuple(self.docket.tasks), crews.consumer_lifetime(self.docket)
-        )
+        names, lifetime = tuple(self.docket.tasks), crews.consumer_lifetime(self.docket)
+        records, lease = self.docket.records, self.redelivery_timeout
+        await records.register(self._consumer.name, names, lifetime, lease)
 
     async def _register_patiently(self, exchanger: Exchanger) -> bool:
         """Register as soon as there is a server; False if we are to drain before."""

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from stress.chaos import judge
+from stress.chaos import evidence, judge
 from stress.chaos.evidence import died_by_force
 from stress.chaos.judge import Knowledge, Redelivery, Run
 from stress.chaos.kinds import LINKS, MOST_AT_ONCE
 from stress.chaos.ledger import Event, Ledger, Line, Tail, parse, read
-from stress.chaos.record import Rollback
+from stress.chaos.plan import (
+    Fault,
+    Kind,
+)
+from stress.chaos.processes import Census
+from stress.chaos.record import Broken, Rollback
 from stress.chaos.watching import End
 
 NOBODY = Knowledge({}, {}, {})
@@ -175,6 +180,42 @@ def test_a_long_freeze_explains_a_lost_lease_and_a_short_one_does_not() -> None:
 def test_a_freeze_between_claim_and_start_explains_a_run_that_comes_too_late() -> None:
     first, late = run("k", 5, 6), run("k", 7, 8, pid=2)
     assert cause_of(first, late, Knowledge({}, {}, {2: [(2.0, 6.5)]})) == "its lease was lost"
+
+
+def test_an_orphan_that_ended_without_its_server_explains_what_it_could_not_hand_in() -> None:
+    first, second = run("k", 1, 2), run("k", 9, 10, pid=2)
+    cause = "its supervisor was killed, and the server was away when it ended"
+    away = Knowledge({}, {1: 6.0}, {}, away=((3.0, 5.0),), orphaned={1: 2.5})
+    assert cause_of(first, second, away) == cause
+    served = Knowledge({}, {1: 6.0}, {}, orphaned={1: 2.5})
+    assert cause_of(first, second, served) is None
+    assert cause_of(run("k", 1, None), second, served) == cause
+    cut_off = Knowledge({}, {1: 6.0}, {1: [(5.0, 5.9)]}, orphaned={1: 2.5})
+    assert cause_of(first, second, cut_off) == cause
+    assert cause_of(first, run("k", 4, 5, pid=2), away) is None
+    assert cause_of(first, second, Knowledge({}, {1: 6.0}, {}, away=((3.0, 5.0),))) is None
+
+
+def test_a_task_that_its_producer_added_again_explains_a_second_run() -> None:
+    first, second = run("k", 1, 2), run("k", 9, 10)
+    again = Knowledge({}, {}, {}, added_again={"k": [8.0]})
+    assert cause_of(first, second, again) == (
+        "it was added again: its producer had not heard that it was accepted"
+    )
+    assert cause_of(first, second, Knowledge({}, {}, {}, added_again={"k": [9.5]})) is None
+    assert cause_of(first, run("k", 60, 61), again) is None
+    assert cause_of(first, second, Knowledge({}, {}, {}, added_again={"l": [8.0]})) is None
+
+
+def test_who_ended_soon_after_its_supervisor_was_killed_is_an_orphan() -> None:
+    census = Census()
+    census.gone.update({11: 14.0, 12: 60.0, 13: 9.0, 21: 14.0})
+    fault = Fault(5.0, Kind.KILL_SUPERVISOR, 0, 0.0, 0.5)
+    broken = Broken(fault, 10.0, [10], struck=10.1, ended=11.0)
+    again = Line(3.0, "plain", Event.AGAIN, "plain:a", 0, 1, 1)
+    known = evidence.knowledge([], census, [broken], {0: {11, 12, 13}, 1: {21}}, (), [again])
+    assert known.orphaned == {11: 10.1}
+    assert known.added_again == {"plain:a": [3.0]}
 
 
 def test_a_relay_that_ran_twice_runs_its_successors_twice() -> None:

@@ -17,7 +17,7 @@ from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
 from docket.lifecycle import Cancelled, Failed, HandedBack, Outcome, Superseded
 from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.payloads import Payloads
-from docket.services.runs import Consumer, Run, Runs
+from docket.services.runs import Consumer, Run, Runs, reject_late
 from docket.store.endpoint import backoff_seconds
 from docket.store.patience import patiently
 from docket.store.pipeline import LostReply, Pipeline
@@ -262,20 +262,8 @@ class Exchanger:
             may_take_suspect=not self._runs.has_suspect,
             census=self._until_finished,
         )
-        self._distrust(reply.claims, asked_at)
+        reject_late(reply.claims, asked_at, self._lease_seconds)
         return reply
-
-    def _distrust(self, claims: list[Claim], asked_at: float) -> None:
-        """This process was stopped, or the reply held up: others may run by now what it claims.
-
-        Before half of a lease is over the keeper renews it in time, whatever it is doing.
-
-        Raises:
-            LostReply: it counts as such.
-        """
-        seconds = time.monotonic() - asked_at
-        if claims and seconds > self._lease_seconds / 2:
-            raise LostReply(f"the answer to a claim came after {seconds:.1f} s")
 
     def _absorb(self, parcels: list[Parcel], want: int, reply: Exchanged) -> None:
         self._acknowledge(parcels, reply.superseded)
@@ -350,7 +338,7 @@ class Exchanger:
         claims = await self._records.reclaim(
             self._consumer.name, self._consumer.epoch, self._runs.entries()
         )
-        self._distrust(claims, asked_at)
+        reject_late(claims, asked_at, self._lease_seconds)
         self._begin(claims)
 
     async def _start_over(self) -> None:

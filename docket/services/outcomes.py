@@ -67,7 +67,7 @@ def _new_call(claim: Claim, called: Again | Successor, payloads: Payloads) -> by
     return "" if args is None and kwargs is None else payloads.call(claim, args or (), kwargs or {})
 
 
-def unstorable(outcome: Outcome, error: Exception) -> Outcome:
+def unstorable(outcome: Outcome, error: BaseException) -> Outcome:
     """What stands for an outcome that cannot be stored: the failure to store it.
 
     A perpetual task goes on all the same, with the arguments that it had.

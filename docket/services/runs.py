@@ -3,10 +3,11 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from docket.lifecycle import Outcome
 from docket.store.lease import Lease
+from docket.store.pipeline import LostReply
 from docket.store.records import Claim
 from docket.supervision import RunningTask
 
@@ -154,3 +155,20 @@ class Runs:
             for run in self
             if not run.reported
         ]
+
+
+def reject_late(claims: Sequence[Claim], asked_at: float, lease_seconds: float) -> None:
+    """Refuse claims that took half of their lease to get here.
+
+    This process was stopped, or the reply held up: others may run them by now, or will before the
+    keeper has renewed what is left. Earlier than that it renews in time, whatever it is doing.
+
+    Args:
+        asked_at: when they were asked for (monotonic seconds).
+
+    Raises:
+        LostReply: it counts as such, and what it claimed is claimed anew.
+    """
+    seconds = time.monotonic() - asked_at
+    if claims and seconds > lease_seconds / 2:
+        raise LostReply(f"the answer to a claim came after {seconds:.1f} s")

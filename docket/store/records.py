@@ -207,9 +207,17 @@ class Records:
         return Exchanged(_claims(taken, now), superseded, more == 1, left)
 
     async def register(
-        self, consumer: str, function_names: Sequence[str], lifetime: timedelta
+        self,
+        consumer: str,
+        function_names: Sequence[str],
+        lifetime: timedelta,
+        lease: timedelta | None = None,
     ) -> None:
-        """Announce a consumer; its keys expire `lifetime` after its last beat."""
+        """Announce a consumer; its keys expire `lifetime` after its last beat.
+
+        Args:
+            lease: how long its claims hold without a renewal. None: as long as whoever sweeps says.
+        """
         await self._pipeline.call(
             scripts.REGISTER,
             [
@@ -219,7 +227,13 @@ class Records:
                 self._keys.worker_tasks(consumer),
                 *(self._keys.task_workers(name) for name in function_names),
             ],
-            [self._keys.prefix, consumer, delay_milliseconds(lifetime), *function_names],
+            [
+                self._keys.prefix,
+                consumer,
+                delay_milliseconds(lifetime),
+                "" if lease is None else delay_milliseconds(lease),
+                *function_names,
+            ],
         )
 
     async def raise_epoch(self, consumer: str) -> int:

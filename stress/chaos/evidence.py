@@ -8,14 +8,23 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from docket.store.keys import Keys
+from stress.chaos.hosts import DRAIN_SECONDS
 from stress.chaos.judge import Knowledge
+from stress.chaos.ledger import Event, Line
+from stress.chaos.plan import Kind
 from stress.chaos.processes import Census
 from stress.chaos.record import FREEZES, KILLS, OUTAGES, PARTITIONS, Broken, Rollback
 
 _DEATH = re.compile(r"\(pid (\d+)\) (?:died|ended): (.*?)(?:;|$)", re.MULTILINE)
 
 #: Keys of a docket's own, which stay.
-OWN = ("stream", "front", "suspects", "queue", "strikes", "workers", "epochs", "watch", "bell")
+OWN = (
+    *("stream", "front", "suspects", "queue", "strikes"),
+    *("workers", "epochs", "leases", "watch", "bell"),
+)
+#: From the death of a supervisor to the end of its last worker: a drain, ten seconds more, and as
+#: much as it may have been stopped meanwhile.
+ORPHAN_SECONDS = DRAIN_SECONDS + 10.0 + 10.0
 #: The automatic task is scheduled for ever.
 AUTOMATIC = "tick"
 
@@ -26,13 +35,16 @@ def knowledge(
     broken: Iterable[Broken],
     processes_of: dict[int, set[int]],
     rollbacks: Iterable[Rollback] = (),
+    promised: Iterable[Line] = (),
 ) -> Knowledge:
     """Put together who died by force, who was frozen or cut off, and when.
 
     Arguments:
         processes_of: host -> every process that it had.
         rollbacks: spans whose writes may have been lost.
+        promised: what the producers noted.
     """
+    broken = list(broken)
     killed: dict[int, float] = {}
     frozen: dict[int, list[tuple[float, float]]] = defaultdict(list)
     lost = tuple(rollbacks)
@@ -56,7 +68,27 @@ def knowledge(
             for pid in processes_of.get(each.fault.host, set()):
                 frozen[pid].append((each.began, each.ended))
     gone, alive = dict(census.gone), dict(census.alive)
-    return Knowledge(killed, gone, dict(frozen), lost, alive, tuple(away))
+    orphans = _orphaned(broken, processes_of, {p: at for p, at in gone.items() if p not in killed})
+    again: dict[str, list[float]] = defaultdict(list)
+    for line in promised:
+        if line.event is Event.AGAIN:
+            again[line.key].append(line.at)
+    return Knowledge(killed, gone, dict(frozen), lost, alive, tuple(away), orphans, dict(again))
+
+
+def _orphaned(
+    broken: Iterable[Broken], processes_of: dict[int, set[int]], gone: dict[int, float]
+) -> dict[int, float]:
+    """Who ended soon after its supervisor was killed, and when that was."""
+    found: dict[int, float] = {}
+    for each in broken:
+        if each.kind is not Kind.KILL_SUPERVISOR or each.skipped is not None:
+            continue
+        died = each.began if each.struck is None else each.struck
+        for pid in processes_of.get(each.fault.host, set()):
+            if died <= gone.get(pid, 0.0) <= died + ORPHAN_SECONDS:
+                found[pid] = died
+    return found
 
 
 def died_by_force(log: str) -> list[int]:

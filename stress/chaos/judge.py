@@ -1,7 +1,8 @@
 """Compares what was promised with what happened (pure): every difference is a sentence."""
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -210,6 +211,8 @@ class Knowledge:
         rollbacks: spans whose writes may have been lost.
         alive: pid -> when it was last seen to live, of those that are gone.
         away: spans in which the server answered nobody, or took no writes: (from, to).
+        orphaned: pid -> when the supervisor of that worker was killed, of those that ended after.
+        added_again: key -> when it was added once more, because nobody heard whether it was.
     """
 
     killed: Mapping[int, float]
@@ -218,6 +221,24 @@ class Knowledge:
     rollbacks: tuple[Rollback, ...] = ()
     alive: Mapping[int, float] = field(default_factory=dict[int, float])
     away: tuple[tuple[float, float], ...] = ()
+    orphaned: Mapping[int, float] = field(default_factory=dict[int, float])
+    added_again: Mapping[str, Sequence[float]] = field(default_factory=dict[str, list[float]])
+
+    def could_not_hand_in(self, run: Run, by_then: float) -> bool:
+        """Whether its worker, whose supervisor was killed, had ended while the server was away.
+
+        Such a worker has little time to drain. Of one that dies then, nobody is left to tell.
+        """
+        ended = self.gone.get(run.pid, math.inf)
+        if run.pid not in self.orphaned or not run.started <= ended <= by_then:
+            return False
+        cut_off = self.longest_freeze(run.pid, run.started, ended) > 0
+        return run.how is None or cut_off or self.was_away(run.started, ended)
+
+    def was_added_again(self, key: str, begun: float) -> bool:
+        """Whether it may have begun because it was added once more."""
+        again = self.added_again.get(key, ())
+        return any(begun - ADDED_SECONDS <= at <= begun for at in again)
 
     def was_away(self, begin: float, end: float) -> bool:
         """Whether the server was, at any moment of that time."""
@@ -249,6 +270,8 @@ class Knowledge:
 STALE_CLAIM_SECONDS = 15.0
 #: A death that nobody of ours caused is known by looking: this much too late at most.
 LATE_LOOK_SECONDS = 1.0
+#: From the moment in which it is added once more to its start, at the latest.
+ADDED_SECONDS = 30.0
 #: From a write to what is noted of it, or from that to the write.
 ANSWERED_SECONDS = 1.0
 #: A lease is renewed several times in its length: only what lasts this long can lose one.
@@ -257,24 +280,31 @@ LEAST_FREEZE_SECONDS = 1.5
 
 def explain(first: Run, second: Run, knowledge: Knowledge) -> str | None:
     """Why the same attempt was run again; None if nothing that was broken explains it."""
-    if first.how is Event.CANCELLED:
-        return "handed back"
-    died = knowledge.killed.get(first.pid)
-    if died is not None and first.started <= died <= second.started + LATE_LOOK_SECONDS:
-        return "its process was killed"
+    by_then = second.started + LATE_LOOK_SECONDS
+    died = knowledge.killed.get(first.pid, math.inf)
     # A lease runs from the claim, which comes before the start; and the second run, too, may have
     # been claimed first, and frozen before it could begin.
-    claimed = first.started - STALE_CLAIM_SECONDS
-    if knowledge.longest_freeze(first.pid, claimed, second.started) >= LEAST_FREEZE_SECONDS:
-        return "its lease was lost"
-    claimed = second.started - STALE_CLAIM_SECONDS
-    if knowledge.longest_freeze(second.pid, claimed, second.started) >= LEAST_FREEZE_SECONDS:
-        return "its lease was lost"
+    stood_still = max(
+        knowledge.longest_freeze(run.pid, run.started - STALE_CLAIM_SECONDS, second.started)
+        for run in (first, second)
+    )
     # Its claim, a renewal of its lease, or its outcome was written where it was lost.
-    ended = knowledge.end_of(first) + ANSWERED_SECONDS
-    if knowledge.may_be_lost(first.started - ANSWERED_SECONDS, min(ended, second.started)):
-        return "failover"
-    return None
+    ended = min(knowledge.end_of(first) + ANSWERED_SECONDS, second.started)
+    causes = (
+        ("handed back", first.how is Event.CANCELLED),
+        ("its process was killed", first.started <= died <= by_then),
+        (
+            "its supervisor was killed, and the server was away when it ended",
+            knowledge.could_not_hand_in(first, by_then),
+        ),
+        (
+            "it was added again: its producer had not heard that it was accepted",
+            knowledge.was_added_again(second.key, second.started),
+        ),
+        ("its lease was lost", stood_still >= LEAST_FREEZE_SECONDS),
+        ("failover", knowledge.may_be_lost(first.started - ANSWERED_SECONDS, ended)),
+    )
+    return next((cause for cause, holds in causes if holds), None)
 
 
 def find_duplicates(runs: Iterable[Run], knowledge: Knowledge) -> list[Duplicate]:

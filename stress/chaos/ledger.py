@@ -23,6 +23,8 @@ class Event(StrEnum):
     #: Of a producer: it is about to add; the add returned.
     WANTED = "wanted"
     ACCEPTED = "accepted"
+    #: Of a producer: the add failed, perhaps after it was done; it is about to add once more.
+    AGAIN = "again"
     #: Of a producer: it is about to cancel or replace.
     CANCELS = "cancels"
     #: Of a run.

@@ -93,15 +93,22 @@ class Producer:
     async def _insist(self, kind: str, key: str, add: Add, number: int = 0) -> None:
         """Add until it is accepted, under one key."""
         self._ledger.note(kind, Event.WANTED, key, number)
-        await self._until_done(add)
+        await self._until_done(add, kind, key)
         self._ledger.note(kind, Event.ACCEPTED, key, number)
 
-    async def _until_done(self, call: Add) -> None:
+    async def _until_done(self, call: Add, kind: str = "", *keys: str) -> None:
+        """Call until it succeeds.
+
+        Arguments:
+            keys: what the call adds, of that kind.
+        """
         while True:
             try:
                 await call()
             except (DocketError, RedisError, OSError):
                 await asyncio.sleep(self._random.uniform(0.05, 0.5))
+                for key in keys:
+                    self._ledger.note(kind, Event.AGAIN, key)
             else:
                 return
 
@@ -156,14 +163,14 @@ class Producer:
         for key in keys:
             agenda.add(kinds.plain, key=key)(0.01)
         spread = timedelta(seconds=self._random.uniform(0.0, 1.0))
-        await self._until_done(lambda: agenda.scatter(self._docket, over=spread))
+        await self._until_done(lambda: agenda.scatter(self._docket, over=spread), "plain", *keys)
         for key in keys:
             self._ledger.note("plain", Event.ACCEPTED, key)
 
     async def _replaced(self, kind: str, key: str) -> None:
         """Added for later, then replaced: the newer revision has to run."""
         due = self._in(self._random.uniform(0.3, 2.0))
-        await self._until_done(self._adding(kinds.replaced, key, 0, when=due))
+        await self._until_done(self._adding(kinds.replaced, key, 0, when=due), kind, key)
         await asyncio.sleep(self._random.uniform(0.0, 1.0))
         soon = self._in(self._random.uniform(0.0, 0.5))
         await self._insist(

@@ -163,6 +163,7 @@ async def _judge(under_test: Fleet, breaker: Breaker, ends: EndCollector) -> jud
         breaker.broken,
         {host.number: host.pids for host in under_test.hosts},
         under_test.rollbacks,
+        read(folder, "adds"),
     )
     runs = judge.runs_of(read(folder, "runs"))
     verdict = judge.Verdict(runs=len(runs))

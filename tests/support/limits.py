@@ -50,7 +50,7 @@ class Ledger:
 
 async def left_behind(client: Redis, prefix: str) -> set[str]:
     """Keys without a TTL that are none of the docket's own few."""
-    own = {"stream", "front", "suspects", "queue", "bell", "workers", "epochs"}
+    own = {"stream", "front", "suspects", "queue", "bell", "workers", "epochs", "leases"}
     left = set[str]()
     async for key in client.scan_iter(match=f"{prefix}:*", count=1000):
         name = key.decode().removeprefix(f"{prefix}:")

@@ -43,6 +43,7 @@ end
 
 redis.call('ZREM', KEYS[6], gone)
 redis.call('HDEL', KEYS[7], gone)
+redis.call('HDEL', PREFIX .. ':leases', gone)
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[8])) do
   redis.call('SREM', PREFIX .. ':task-workers:' .. name, gone)
 end

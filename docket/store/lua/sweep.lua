@@ -20,6 +20,20 @@ if now - since < timeout / 2 then
   return {0, '', broken}
 end
 
+-- A lease is as long as its owner says, who renews it by that; pools of one docket need not agree.
+local leases = {}
+local function lease_of(consumer)
+  if not leases[consumer] then
+    leases[consumer] = tonumber(redis.call('HGET', PREFIX .. ':leases', consumer) or timeout)
+  end
+  return leases[consumer]
+end
+
+local function has_ended(consumer, idle)
+  local lease = lease_of(consumer)
+  return idle >= lease and now - since >= lease / 2
+end
+
 local function move(key, entry, consumer)
   local record = read_record(key)
   local held = record.entry == entry and ((record.state == 'running' and record.worker == consumer)
@@ -38,7 +52,7 @@ end
 local pending = pending_of(letter, ARGV[5], '+', LOOKS)
 local ended, cursor = 0, #pending == LOOKS and '(' .. pending[LOOKS][1] or ''
 for _, p in ipairs(pending) do
-  if p[3] >= timeout then
+  if has_ended(p[2], p[3]) then
     if ended == MOVES then
       cursor = p[1]
       break

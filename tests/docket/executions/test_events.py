@@ -177,11 +177,10 @@ async def test_a_successor_that_is_due_in_thousands_of_years_is_told(docket: Doc
     ) -> None: ...
 
     execution = await docket.add(hardly_ever, key="the-key")()
-    async with listening(execution) as listener:
-        async with at_work(Worker(docket)):
-            await listener.hears(ExecutionState.SCHEDULED)
-            # Who waits for a result hears of it by the same subscriber.
-            assert await result_of(await docket.add(steps)()) is None
+    async with listening(execution) as listener, at_work(Worker(docket)):
+        await listener.hears(ExecutionState.SCHEDULED)
+        # Who waits for a result hears of it by the same subscriber.
+        assert await result_of(await docket.add(steps)()) is None
 
     due = next(e for e in listener.events if e.get("state") is ExecutionState.SCHEDULED)
     assert datetime.fromisoformat(due["when"]).year > 6000

@@ -14,7 +14,7 @@ from docket.store.endpoint import Endpoint
 from docket.store.lease import Lease, LeaseConnection
 from docket.store.records import Claim
 from tests.support.proxy import Do, calls, proxy_to
-from tests.support.store import Store, outcome
+from tests.support.store import POISON, Store, outcome
 
 pytestmark = pytest.mark.anyio
 
@@ -141,6 +141,32 @@ async def test_a_sweep_takes_a_lease_that_ended_and_leaves_one_that_did_not(stor
     assert after.where("old")[0][0] == "f"
     assert after.records["new"]["state"] == "running"
     assert after.faults() == []
+
+
+@pytest.mark.parametrize(("theirs", "taken"), [(180, 0), (120, 1), (30, 1)])
+async def test_a_lease_is_as_long_as_its_owner_says_whoever_sweeps(
+    store: Store, theirs: int, taken: int
+) -> None:
+    await store.records.register("a", ["f"], MINUTE, timedelta(seconds=theirs))
+    await store.add("k")
+    (claim,) = (await store.exchange("a", want=1)).claims
+    await age(store, claim, 120_000)
+
+    assert await store.sweep_now(MINUTE) == taken
+    await store.records.adopt("a", "nobody", 3, POISON)
+    assert not await store.client.exists(store.keys.key("leases"))
+
+
+async def test_a_longer_lease_is_judged_by_who_has_watched_for_half_of_it(store: Store) -> None:
+    await store.records.register("a", ["f"], MINUTE, timedelta(seconds=100))
+    await store.add("k")
+    (claim,) = (await store.exchange("a", want=1)).claims
+    await age(store, claim, 120_000)
+    now = await store.now()
+    await store.client.set(store.keys.watch, now - 45_000, px=30_000)
+    assert await store.records.sweep(MINUTE) == 0
+    await store.client.set(store.keys.watch, now - 55_000, px=30_000)
+    assert await store.records.sweep(MINUTE) == 1
 
 
 async def test_a_sweep_judges_nobody_before_it_has_watched_for_half_the_timeout(
