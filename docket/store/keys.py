@@ -86,6 +86,11 @@ class Keys:
         return self.key("epochs")
 
     @cached_property
+    def leases(self) -> str:
+        """HASH: registered consumers -> how long their claims hold without a renewal (ms)."""
+        return self.key("leases")
+
+    @cached_property
     def strikes(self) -> str:
         """STREAM: strike and restore instructions."""
         return self.key("strikes")

@@ -154,7 +154,7 @@ async def test_a_lease_is_as_long_as_its_owner_says_whoever_sweeps(
 
     assert await store.sweep_now(MINUTE) == taken
     await store.records.adopt("a", "nobody", 3, POISON)
-    assert not await store.client.exists(store.keys.key("leases"))
+    assert not await store.client.exists(store.keys.leases)
 
 
 async def test_a_longer_lease_is_judged_by_who_has_watched_for_half_of_it(store: Store) -> None:
