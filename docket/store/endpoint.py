@@ -252,6 +252,8 @@ class Endpoint:
         # With TLS 1.3 a server asks for the certificate after the client believes it is let in.
         if self._url.tls and "ssl_certfile" not in self._options and _HUNG_UP.search(str(cause)):
             return f"{cause} (if it wants a client certificate: ssl_certfile= and ssl_keyfile=)"
+        if self._url.unix and "No such file or directory" in str(cause):
+            return f"{cause} (that of an embedded server is there while its owner runs)"
         # redis-py has no number for an error without one, and a timeout of the kernel no words.
         return str(cause).removeprefix("Error UNKNOWN while writing to socket. ") or "no answer"
 

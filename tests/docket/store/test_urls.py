@@ -376,3 +376,9 @@ def test_what_kept_the_server_away_is_told_in_words(cause: Exception, told: str)
     assert str(Endpoint("redis://h:1/0").unavailable("call", cause)).startswith(
         f"call on redis://h:1/0: {told}"
     )
+
+
+def test_of_a_socket_that_is_not_there_it_is_told_when_it_is() -> None:
+    missing = OSError("Error 2 connecting to unix socket: /r.sock. No such file or directory.")
+    told = str(Endpoint("unix:///r.sock").unavailable("connect", missing))
+    assert told.endswith("(that of an embedded server is there while its owner runs)")
