@@ -50,9 +50,13 @@ class Doorkeeper:
         claim = run.claim
         # Before the answer: without a word of the server nobody may think it holds nothing.
         run.holds_slots = any(wish.kind == "S" for wish in wishes)
-        admission = await self._limits.acquire(
-            self._worker.consumer, (claim.key, claim.entry, claim.generation), wishes
-        )
+        run.being_admitted = True
+        try:
+            admission = await self._limits.acquire(
+                self._worker.consumer, (claim.key, claim.entry, claim.generation), wishes
+            )
+        finally:
+            run.being_admitted = False
         if admission.verdict == "granted":
             return None
         self._tell(run, admission)

@@ -163,7 +163,8 @@ class Crew:
     def _lose(self, entries: list[bytes]) -> None:
         for entry in entries:
             run = self._runs.get(entry)
-            if run is not None:
+            # The keeper may see what became of it before the answer is here that says so.
+            if run is not None and not run.being_admitted:
                 stop(run, Superseded(), self._exchanger)
 
     def _give_up_slots(self) -> None:

@@ -41,6 +41,7 @@ class Run:
         task: the asyncio task that executes it.
         begun: whether that task has had its first step; one that has not can be cancelled
             without ever reporting, so whoever cancels it reports.
+        being_admitted: whether the store is asked for its limits, and may end it by itself.
         holds_slots: whether it may hold slots of a concurrency limit.
         ending: the outcome that a cancellation of `task` by us stands for, None if there is none.
         reported: whether its outcome is known (and perhaps not acknowledged yet).
@@ -51,6 +52,7 @@ class Run:
 
     __slots__ = (
         "begun",
+        "being_admitted",
         "claim",
         "ending",
         "holds_slots",
@@ -65,6 +67,7 @@ class Run:
         self.claim = claim
         self.task: asyncio.Task[None] | None = None
         self.begun = False
+        self.being_admitted = False
         self.holds_slots = False
         self.ending: Outcome | None = None
         self.reported = False

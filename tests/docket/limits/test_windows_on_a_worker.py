@@ -5,9 +5,13 @@ from typing import Annotated
 
 import pytest
 
-from docket import Cooldown, Debounce, Docket, RateLimit, Retry, Worker
-from tests.support.dockets import at_work, finish, result_of
+from docket import Cooldown, Debounce, Docket, ExecutionState, RateLimit, Retry, Worker
+from docket.store import scripts
+from tests.support.counted_runs import calls_of
+from tests.support.dockets import at_work, finish, knowing, result_of, soon
 from tests.support.limits import Ledger, leftovers, states
+from tests.support.proxy import Do, calls, proxy_to
+from tests.support.store import until
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +32,31 @@ async def test_a_cooldown_runs_the_first_and_drops_the_rest_of_its_window(docket
     assert await states(docket, "k0", "k1", "k4") == ["completed", "cancelled", "cancelled"]
     assert worker.counters.started == 1
     assert worker.counters.cancelled == 4
+
+
+async def test_what_is_dropped_is_counted_so_even_if_a_renewal_sees_it_first(
+    server: str, docket_name: str
+) -> None:
+    async def task(cooldown: Cooldown = Cooldown(HOUR)) -> None: ...
+
+    async with (
+        proxy_to(server) as proxy,
+        knowing(Docket(docket_name, proxy.url), [task]) as docket,
+        knowing(Docket(docket_name, server), [task]) as elsewhere,
+    ):
+        lease = timedelta(milliseconds=400)
+        async with at_work(Worker(docket, concurrency=1, redelivery_timeout=lease)) as worker:
+            await result_of(await elsewhere.add(task)())
+            held = proxy.intercept(calls(scripts.ACQUIRE), Do.HOLD_REPLY)
+            dropped = await elsewhere.add(task)()
+            await soon(held.happened.wait())
+            renewals = calls_of(proxy, scripts.RENEW)
+            await until(lambda: len(renewals) == 2, "a renewal and its answer")
+            held.let_go.set()
+            await until(lambda: worker.counters.cancelled == 1)
+        await dropped.sync()
+        assert dropped.state is ExecutionState.CANCELLED
+        assert worker.counters.superseded == 0
 
 
 async def test_a_task_is_not_dropped_by_the_marker_it_set_itself(docket: Docket) -> None:
