@@ -47,32 +47,37 @@ class Adopting:
             ground.tell(newcomer, Adopt(adoption.consumer, adoption.blame))
 
     def finished(self, message: Adopted, now: float) -> None:
-        """An adopter has moved everything."""
+        """An adopter has moved everything that it found.
+
+        Two may have been asked. Each tells what it has moved itself, and who found nothing left may
+        be heard first: that ends the adoption, and what the other has moved counts all the same.
+        """
         adoption = self._ground.adoptions.done(message.consumer)
-        if adoption is None:
-            return  # said a second time, by one that was taken for lost
-        poisoned = max(message.poisoned_total, len(message.poisoned))
-        self._ground.totals.poisoned += poisoned
-        seconds = now - adoption.died_at
         if message.moved:
             log.info(
-                "put back %s of worker %d, %s after its death",
+                "put back %s of %s",
                 counted(message.moved, "task"),
-                adoption.slot,
-                durations.brief(seconds),
+                message.consumer
+                if adoption is None
+                else f"worker {adoption.slot}, {durations.brief(now - adoption.died_at)} "
+                "after its death",
             )
+        poisoned = max(message.poisoned_total, len(message.poisoned))
+        self._ground.totals.poisoned += poisoned
         if poisoned:
             log.error(
                 "%s failed as poison, for --max-deliveries deaths of workers: %s",
                 counted(poisoned, "task"),
                 ", ".join(message.poisoned),
             )
+        if adoption is None:
+            return
         event = AdoptionFinished(
             adoption.slot,
             message.consumer,
             message.moved,
             tuple(message.poisoned),
-            seconds,
+            now - adoption.died_at,
             now,
         )
         self._ground.observe(event)

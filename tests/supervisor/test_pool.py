@@ -135,6 +135,22 @@ def test_an_adoption_that_is_done_is_told_once() -> None:
     assert rig.ground.totals.sums()["poisoned"] == 1
 
 
+def test_what_the_one_of_two_adopters_moved_that_is_heard_last_counts_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    rig = Rig(2).boot()
+    rig.exit(rig.first)
+    rig.fork(rig.first)
+    rig.ready(rig.first)
+    rig.say(rig.first, Adopted("host#1.1", 0))
+    rig.say(rig.second, Adopted("host#1.1", 3, ["bad"], 1))
+    assert rig.ground.totals.sums()["poisoned"] == 1
+    assert "put back 3 tasks of host#1.1" in caplog.text
+    assert "1 task failed as poison, for --max-deliveries deaths of workers: bad" in caplog.text
+    assert [each.moved for each in rig.saw(AdoptionFinished)] == [0]
+
+
 def test_a_task_failed_as_poison_is_told_with_the_option_that_says_when(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
