@@ -9,12 +9,13 @@ from click.testing import CliRunner
 from stress.away import figures
 from stress.away.cli import away
 from stress.away.figures import Answer, Outage
-from stress.away.report import MOST_SHOWN, as_text, judged, shortened
+from stress.away.report import MOST_SHOWN, as_text, shortened
 from stress.away.run import Result, Settings
 from stress.away.service_manager import service_manager
 from stress.away.ways import Way
 from stress.chaos.judge import Run
 from stress.chaos.ledger import Event
+from stress.verdicts import judged
 from tests.support.store import until
 
 INFINITE = float("inf")

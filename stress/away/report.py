@@ -6,6 +6,7 @@ from typing import Any
 from stress.away import figures
 from stress.away.run import Result, violations
 from stress.away.ways import Way
+from stress.verdicts import judged
 
 #: Lines of the log shown: of its beginning, and of its end.
 MOST_SHOWN = 12
@@ -96,14 +97,3 @@ def _attempts(told: dict[str, Any]) -> str:
 
 def _after(seconds: float | None) -> str:
     return "never" if seconds is None or isinf(seconds) else f"after {seconds:.2f} s"
-
-
-def judged(violations: list[str]) -> list[str]:
-    """What a run came to, in a line; and below it what was broken."""
-    match len(violations):
-        case 0:
-            return ["every promise was kept"]
-        case 1:
-            return ["1 promise was broken:", f"  {violations[0]}"]
-        case count:
-            return [f"{count} promises were broken:", *(f"  {each}" for each in violations)]

@@ -8,6 +8,7 @@ from typing import Any
 from stress.chaos.fleet import clocks_said
 from stress.chaos.judge import Redelivery
 from stress.chaos.run import Outcome, settled_said
+from stress.verdicts import judged
 
 #: Violations printed; the rest are counted.
 MOST_SHOWN = 30
@@ -130,13 +131,5 @@ def _failovers(told: dict[str, Any]) -> list[str]:
 
 def _judged(outcome: Outcome) -> list[str]:
     violations = outcome.verdict.violations
-    if not violations:
-        return [shows_nothing(outcome) or "every promise was kept"]
-    more = len(violations) - MOST_SHOWN
-    return [
-        "1 promise was broken:"
-        if len(violations) == 1
-        else f"{len(violations)} promises were broken:",
-        *(f"  {violation}" for violation in violations[:MOST_SHOWN]),
-        *([f"  and {more} more"] if more > 0 else ()),
-    ]
+    silence = None if violations else shows_nothing(outcome)
+    return judged(violations, MOST_SHOWN) if silence is None else [silence]
