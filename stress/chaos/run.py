@@ -157,22 +157,23 @@ def settled_said(accepted: int, not_ended: int, seconds: float) -> str:
 
 async def _judge(under_test: Fleet, breaker: Breaker, ends: EndCollector) -> judge.Verdict:
     folder = under_test.folder
+    promised = list(read(folder, "adds"))
     known = evidence.knowledge(
         [host.log for host in under_test.hosts],
         under_test.census,
         breaker.broken,
         {host.number: host.pids for host in under_test.hosts},
         under_test.rollbacks,
-        read(folder, "adds"),
+        promised,
     )
     runs = judge.runs_of(read(folder, "runs"))
     verdict = judge.Verdict(runs=len(runs))
     struck = {pid for each in breaker.broken if each.kind in KILLS for pid in each.pids}
     hit = Counter(each.key for each in runs if each.pid in struck)
-    perishable = judge.find_perishable(read(folder, "adds"), runs, known)
+    perishable = judge.find_perishable(promised, runs, known)
     verdict.violations += judge.check_ends(ends.accepted, ends.ends, runs, hit, perishable)
     verdict.lost = [key for key in perishable if (e := ends.ends.get(key)) and e.state == "lost"]
-    verdict.violations += judge.check_replaced(read(folder, "adds"), runs, known, perishable)
+    verdict.violations += judge.check_replaced(promised, runs, known, perishable)
     verdict.violations += judge.check_limits(runs, known)
     verdict.duplicates = judge.find_duplicates(runs, known)
     verdict.violations += [
