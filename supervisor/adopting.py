@@ -53,15 +53,12 @@ class Adopting:
         be heard first: that ends the adoption, and what the other has moved counts all the same.
         """
         adoption = self._ground.adoptions.done(message.consumer)
+        whose = message.consumer
+        if adoption is not None:
+            age = durations.brief(now - adoption.died_at)
+            whose = f"worker {adoption.slot}, {age} after its death"
         if message.moved:
-            log.info(
-                "put back %s of %s",
-                counted(message.moved, "task"),
-                message.consumer
-                if adoption is None
-                else f"worker {adoption.slot}, {durations.brief(now - adoption.died_at)} "
-                "after its death",
-            )
+            log.info("put back %s of %s", counted(message.moved, "task"), whose)
         poisoned = max(message.poisoned_total, len(message.poisoned))
         self._ground.totals.poisoned += poisoned
         if poisoned:

@@ -207,7 +207,7 @@ class Nursing:
             return  # `settle` starts a bare one now
         self._ground.last_error = reason
         is_first = self._generations.first_loaded_at is None
-        if is_first and not self._was_killed_by_somebody(nursery, phase, status):
+        if is_first and not _was_killed_by_somebody(nursery, phase, status):
             self._ending.boot_failed(reason, now)
             return
         pause = self._generations.failed(nursery, now)
@@ -220,7 +220,8 @@ class Nursing:
         )
         self._ground.observe(NurseryDied(nursery.generation, reason, now))
 
-    def _was_killed_by_somebody(self, nursery: Nursery, phase: Phase, status: int | None) -> bool:
-        """Whether the import may be fine: a kill says nothing of it, but three of them do."""
-        killed = phase is Phase.LOADING and status == signal.SIGKILL
-        return killed and nursery.generation < BOOT_TRIES
+
+def _was_killed_by_somebody(nursery: Nursery, phase: Phase, status: int | None) -> bool:
+    """Whether the import may be fine: a kill says nothing of it, but three of them do."""
+    killed = phase is Phase.LOADING and status == signal.SIGKILL
+    return killed and nursery.generation < BOOT_TRIES
