@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from docket import Docket, Worker
+from docket import Docket, Execution, Worker
 from docket.execution import ExecutionState
 from docket.store import scripts
 from tests.support.counted_runs import Runs, known, run_more
 from tests.support.dockets import Told, at_work, found, result_of, soon
-from tests.support.proxy import Do, calls, proxy_to
+from tests.support.proxy import Do, Interception, Proxy, calls, proxy_to
 from tests.support.store import store_at, until
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +29,19 @@ async def run_all(docket: Docket, runs: Runs, count: int = 20) -> None:
     executions = [await docket.add("count")(n) for n in range(count)]
     assert [await result_of(execution) for execution in executions] == list(range(count))
     assert runs.of == Counter(range(count))
+
+
+async def claimed_unheard(proxy: Proxy, elsewhere: Docket) -> tuple[Execution, Interception]:
+    """A task `k` that a worker behind the proxy has claimed, and whose answer is held."""
+    held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
+    added = await elsewhere.add("count", key="k")("k")
+    await soon(held.happened.wait())
+    while (await found(elsewhere, "k")).state is not ExecutionState.RUNNING:
+        # It had looked before there was anything.
+        empty, held = held, proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
+        empty.let_go.set()
+        await soon(held.happened.wait())
+    return added, held
 
 
 class TestLostReplies:
@@ -105,14 +118,7 @@ class TestLostReplies:
             async with at_work(Worker(docket, redelivery_timeout=lease)) as late:
                 # A server that does not know the script yet is sent it by another command.
                 await run_more(docket, runs)
-                held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
-                first = await elsewhere.add("count", key="k")("k")
-                await soon(held.happened.wait())
-                while (await found(elsewhere, "k")).state is not ExecutionState.RUNNING:
-                    # It had looked before there was anything.
-                    empty, held = held, proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
-                    empty.let_go.set()
-                    await soon(held.happened.wait())
+                first, held = await claimed_unheard(proxy, elsewhere)
                 async with at_work(Worker(elsewhere, redelivery_timeout=lease)):
                     assert await result_of(first) == "k"
                     held.let_go.set()
@@ -134,13 +140,7 @@ class TestLostReplies:
             known(elsewhere, runs)
             async with at_work(Worker(docket, redelivery_timeout=lease)):
                 await run_more(docket, runs)
-                held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
-                added = await elsewhere.add("count", key="k")("k")
-                await soon(held.happened.wait())
-                while (await found(elsewhere, "k")).state is not ExecutionState.RUNNING:
-                    empty, held = held, proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
-                    empty.let_go.set()
-                    await soon(held.happened.wait())
+                added, held = await claimed_unheard(proxy, elsewhere)
                 anew = proxy.intercept(calls(scripts.RECLAIM), Do.HOLD_REPLY)
                 await asyncio.sleep(lease.total_seconds() / 2)
                 held.let_go.set()
