@@ -136,7 +136,7 @@ class Worker(WorkerBase):
         if self._exchanger is not None:
             raise DocketError(f"{self!r} is running already: make another one to run twice at once")
         pipeline = self.docket.connections.pipeline
-        self._supervision = Standing(supervision, lambda: pipeline.is_connected)
+        self._standing = Standing(supervision, lambda: pipeline.is_connected)
         self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
         # Another worker's last run leaves no token behind: who waits for the end looks more often.
@@ -150,7 +150,7 @@ class Worker(WorkerBase):
         self._crew = crew = self._make_crew(exchanger, settings)
         crew.steward.appoint(self._is_steward)
         try:
-            with LEDGER.at_work(self._post(self._supervision)):
+            with LEDGER.at_work(self._post(self._standing)):
                 await self._work(exchanger, crew)
         finally:
             self._exchanger = self._crew = None
@@ -166,7 +166,7 @@ class Worker(WorkerBase):
 
     async def _work(self, exchanger: Exchanger, crew: crews.Crew) -> None:
         runs, tally = self._runs, self._tally
-        executor = Executor(self.docket, self, runs, exchanger, tally, self._supervision)
+        executor = Executor(self.docket, self, runs, exchanger, tally, self._standing)
         executor.allowance = self._allowance
         if not await self._register_patiently(exchanger):
             return
@@ -174,7 +174,7 @@ class Worker(WorkerBase):
             async with crew.at_work():
                 if self.schedule_automatic_tasks:
                     await self._seeder.seed()
-                self._supervision.ready()
+                self._standing.ready()
                 try:
                     await exchanger.run(executor.start, self._register)
                 except asyncio.CancelledError:
@@ -200,7 +200,7 @@ class Worker(WorkerBase):
             self._consumer,
             self._runs,
             exchanger,
-            self._supervision,
+            self._standing,
             lambda consumer: self.adopt(consumer, blame=NOBODY),
             self._seeder.seed if self.schedule_automatic_tasks else None,
             settings,
@@ -215,7 +215,7 @@ class Worker(WorkerBase):
             self._runs,
             Payloads(self.docket),
             self._tally,
-            self._supervision,
+            self._standing,
             concurrency=self.concurrency,
             until_finished=until_finished,
             message_batch=self.message_batch,
@@ -240,7 +240,7 @@ class Worker(WorkerBase):
                 return True
             except (ServerUnavailable, TimeoutError) as error:
                 failures += 1
-                self._supervision.waiting(str(error) or self.docket.strike_list.unread)
+                self._standing.waiting(str(error) or self.docket.strike_list.unread)
                 await asyncio.sleep(backoff_seconds(failures))
         return False
 
@@ -337,7 +337,7 @@ class Worker(WorkerBase):
             return
         logger.info("Shutdown requested, finishing %d active tasks", self._runs.active)
         exchanger.drain()
-        self._supervision.draining()
+        self._standing.draining()
         if deadline_seconds is None:
             return
         loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
 from docket.standing import Standing
 from docket.store.depths import depths
-from docket.supervision import Alone, Supervision
+from docket.supervision import Alone
 
 if TYPE_CHECKING:
     from docket.services.allowance import Allowance
@@ -76,7 +76,7 @@ class WorkerBase:
         self._consumer = Consumer(self.name)
         self._runs = Runs()
         self._tally, self._earlier = Tally(), Tally()
-        self._supervision: Supervision = Alone()
+        self._standing = Standing(Alone(), lambda: False)
         self._exchanger: Exchanger | None = None
         self._crew: Crew | None = None
         self._is_steward = self._is_supervised = False

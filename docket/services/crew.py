@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from docket.services.exchanger import Exchanger, stop
 from docket.services.keeper import Keeper, KeeperSettings
 from docket.services.runs import Consumer, Runs
 from docket.services.steward import Steward
-from docket.supervision import Supervision
+from docket.standing import Standing
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -28,6 +30,9 @@ RENEWAL_CAP_SECONDS = 15.0
 #: The part of the time after which others take us for dead that we may be out of touch with the
 #: server and go on with what holds slots of a limit: the rest is for it to end in.
 TENURE = 0.8
+#: How long after an outage the keeper may take to connect before the worker is held for it, in
+#: seconds: its attempts are at most one apart.
+GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Crew:
         consumer: who it is to the streams.
         runs: what it runs.
         exchanger: whom they serve.
-        supervision: hears the keeper's beats.
+        standing: hears the keeper's beats, and whether it keeps what is claimed.
         adopt: adopts a dead consumer without blame.
         seed: schedules automatic tasks that are missing; None if this worker does not.
         settings: intervals.
@@ -76,7 +81,7 @@ class Crew:
         consumer: Consumer,
         runs: Runs,
         exchanger: Exchanger,
-        supervision: Supervision,
+        standing: Standing,
         adopt: Callable[[str], Awaitable[object]],
         seed: Callable[[], Awaitable[None]] | None,
         settings: CrewSettings,
@@ -86,7 +91,11 @@ class Crew:
         self._runs = runs
         self._exchanger = exchanger
         connections = docket.connections
-        self.keeper = self._make_keeper(supervision, settings)
+        self._standing = standing
+        self._pipeline = connections.pipeline
+        #: When the whole worker was last seen without a connection, by `time.monotonic()`.
+        self._apart_at = -math.inf
+        self.keeper = self._make_keeper(settings)
         self._canceller = Canceller(
             connections.subscriber, docket.keys, exchanger, self.keeper.renew_soon
         )
@@ -107,7 +116,7 @@ class Crew:
             seed=seed,
         )
 
-    def _make_keeper(self, supervision: Supervision, settings: CrewSettings) -> Keeper:
+    def _make_keeper(self, settings: CrewSettings) -> Keeper:
         docket = self._docket
         lease = settings.redelivery_timeout.total_seconds()
         heartbeat = docket.heartbeat_interval.total_seconds()
@@ -115,7 +124,7 @@ class Crew:
             docket.connections.lease_connection(docket.keys),
             self._consumer,
             self._runs,
-            supervision,
+            self._standing,
             lambda: tuple(docket.tasks),
             KeeperSettings(
                 interval=settings.keeper_interval_seconds,
@@ -131,7 +140,8 @@ class Crew:
             on_lost=self._lose,
             on_cancelled=self._cancel,
             on_struck_off=self._exchanger.doubt,
-            on_unkept=self._give_up_slots,
+            on_unkept=self._hold,
+            on_kept=self._release,
             on_fault=self._exchanger.fail,
         )
 
@@ -166,6 +176,19 @@ class Crew:
             # The keeper may see what became of it before the answer is here that says so.
             if run is not None and not run.being_admitted:
                 stop(run, Superseded(), self._exchanger)
+
+    def _hold(self, trouble: str) -> None:
+        self._give_up_slots()
+        now = time.monotonic()
+        if not self._pipeline.is_connected:
+            self._apart_at = now
+        elif now - self._apart_at > GRACE_SECONDS:
+            # The keeper alone is shut out (maxclients, say): what we claimed would go to others.
+            self._standing.hold(f"its heartbeat and its leases cannot be renewed ({trouble})")
+
+    def _release(self) -> None:
+        self._standing.release()
+        self._exchanger.look()
 
     def _give_up_slots(self) -> None:
         """Others may be given the slots of what runs here, any moment now."""

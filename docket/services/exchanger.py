@@ -18,6 +18,7 @@ from docket.lifecycle import Cancelled, Failed, HandedBack, Outcome, Superseded
 from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.payloads import Payloads
 from docket.services.runs import Consumer, Run, Runs, reject_late
+from docket.standing import Standing
 from docket.store.endpoint import backoff_seconds
 from docket.store.patience import patiently
 from docket.store.pipeline import LostReply, Pipeline
@@ -30,7 +31,6 @@ from docket.store.records import (
     StruckOff,
 )
 from docket.store.scheduling import BATCH_BYTES, BATCH_LIMIT
-from docket.supervision import Supervision
 
 logger = logging.getLogger("docket.worker")
 
@@ -56,7 +56,7 @@ class Exchanger:
         runs: what is claimed.
         payloads: encodes what outcomes carry.
         tally: counts outcomes once they are recorded.
-        supervision: told when the server goes away and comes back.
+        standing: told when the server goes away and comes back; says whether claims are kept.
         concurrency: slots.
         until_finished: end when the docket has nothing left.
         message_batch: most tasks asked for at once.
@@ -71,7 +71,7 @@ class Exchanger:
         runs: Runs,
         payloads: Payloads,
         tally: Tally,
-        supervision: Supervision,
+        standing: Standing,
         *,
         concurrency: int,
         until_finished: bool,
@@ -84,7 +84,7 @@ class Exchanger:
         self._runs = runs
         self._payloads = payloads
         self._tally = tally
-        self._supervision = supervision
+        self._standing = standing
         self._until_finished = until_finished
         self._message_batch = min(message_batch, BATCH_LIMIT)
         self._lease_seconds = lease_seconds
@@ -201,7 +201,9 @@ class Exchanger:
         return settled and (self._draining or self._nothing_left)
 
     def _want(self) -> int:
-        if self._draining or (self._probation is not None and self._runs.has_suspect):
+        if self._draining or not self._standing.may_claim:
+            return 0
+        if self._probation is not None and self._runs.has_suspect:
             return 0
         return min(max(0, self.concurrency - self._runs.active), self._message_batch)
 
@@ -316,7 +318,7 @@ class Exchanger:
         for us and we never heard of. Our outcomes go again with the next turn: those that were
         applied do not match any more and change nothing.
         """
-        self._supervision.waiting(str(cause))
+        self._standing.waiting(str(cause))
         failures = 0
         while True:
             try:
@@ -330,7 +332,7 @@ class Exchanger:
             except StruckOff:
                 await self._start_over()
                 return
-        self._supervision.ready()
+        self._standing.ready()
         self.look()
 
     async def _reclaim(self) -> None:
@@ -352,7 +354,7 @@ class Exchanger:
             stop(run, Superseded(), self)
         self._consumer.renew()
         await patiently(self._register, patience_seconds=math.inf)
-        self._supervision.ready()
+        self._standing.ready()
         self.look()
 
     def _isolate(self, parcels: list[Parcel], error: RefusedCall) -> None:

@@ -60,7 +60,8 @@ class Keeper:
         on_cancelled: called on the loop with entries that someone cancelled.
         on_struck_off: called on the loop when the consumer is not registered any more.
         on_unkept: called on the loop, again and again, while others may take us for dead, or our
-            leases for lost, and we cannot tell.
+            leases for lost, and we cannot tell; with what the last attempt failed of.
+        on_kept: called on the loop after the first heartbeat, and when they cannot any more.
         on_fault: called on the loop with the error that ended the thread.
     """
 
@@ -76,7 +77,8 @@ class Keeper:
         on_lost: Callable[[list[bytes]], None],
         on_cancelled: Callable[[list[bytes]], None],
         on_struck_off: Callable[[], None],
-        on_unkept: Callable[[], None],
+        on_unkept: Callable[[str], None],
+        on_kept: Callable[[], None],
         on_fault: Callable[[BaseException], None],
     ) -> None:
         self._connection = connection
@@ -89,11 +91,16 @@ class Keeper:
         self._on_cancelled = on_cancelled
         self._on_struck_off = on_struck_off
         self._on_unkept = on_unkept
+        self._on_kept = on_kept
         self._on_fault = on_fault
         #: When the last heartbeat and the last renewal that succeeded were sent.
         self._beaten_at = self._renewed_at = time.monotonic()
         self._stopping = threading.Event()
         self._is_hurried = False
+        #: Whether the loop was told last that somebody may take us for dead, as it is at first.
+        self._is_unkept = True
+        self._has_beaten = False
+        self._trouble = "the server has not answered"
         self._ended = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
@@ -135,11 +142,15 @@ class Keeper:
         self.loop_lag_seconds = max(0.0, self._loop.time() - due)
         self._schedule_tick()
         # Here and not in the thread, which may be waiting for a server that does not answer.
-        if self._ticked_at > min(
+        if self._ticked_at > self._kept_until():
+            self._is_unkept = True
+            self._on_unkept(self._trouble)
+
+    def _kept_until(self) -> float:
+        return min(
             self._beaten_at + self._settings.beat_tenure,
             self._renewed_at + self._settings.lease_tenure,
-        ):
-            self._on_unkept()
+        )
 
     # In the thread ------------------------------------------------------------------------
 
@@ -176,13 +187,20 @@ class Keeper:
             try:
                 duty()
                 due[duty], failures = now + intervals[duty], 0
+                self._tell_if_kept_again()
             except ServerUnavailable as error:
                 # The exchanger has said it already; the next round connects anew. Soon: after an
                 # outage others judge whose heartbeat and leases are written again. But not all
                 # workers of all pools in step.
                 logger.debug("Keeper: %s", error)
+                self._trouble = str(error)
                 failures += 1
                 due[duty] = retry_at = time.monotonic() + backoff_seconds(failures)
+
+    def _tell_if_kept_again(self) -> None:
+        if self._is_unkept and self._has_beaten and time.monotonic() < self._kept_until():
+            self._is_unkept = False
+            self._tell(self._on_kept)
 
     def _pause(self, due: float) -> float:
         # Never 0: while the loop is silent nothing that is due is done, and this must not spin.
@@ -199,7 +217,7 @@ class Keeper:
         registered = self._connection.beat(
             self._consumer.name, self._function_names(), self._settings.lifetime
         )
-        self._beaten_at = sent_at
+        self._beaten_at, self._has_beaten = sent_at, True
         if not registered:
             self._tell(self._on_struck_off)
 

@@ -96,10 +96,14 @@ class Proxy:
         error: str = "",
         cut_client: bool = False,
     ) -> Interception:
-        """Do something to the next `times` commands that match."""
+        """Do something to the next `times` commands that match; -1: to all, until `relent`."""
         interception = Interception(matches, do, times, error, cut_client)
         self._interceptions.append(interception)
         return interception
+
+    def relent(self, interception: Interception) -> None:
+        """Let through again what an interception chose."""
+        self._interceptions.remove(interception)
 
     def half_open(self) -> None:
         """Keep every connection, accept new ones, and let nothing through."""

@@ -35,13 +35,54 @@ def test_a_worker_cannot_claim_before_it_is_ready() -> None:
     assert standing.obstacle == "it has not registered yet"
 
     standing.ready()
+    assert standing.obstacle == "its first heartbeat has not been written yet"
 
+    standing.release()
     assert standing.obstacle is None
+
+
+def test_a_worker_is_ready_once_it_has_registered_and_its_heartbeat_is_written() -> None:
+    for first, last in [(Standing.ready, Standing.release), (Standing.release, Standing.ready)]:
+        heard = Heard()
+        standing = Standing(heard, connected)
+        first(standing)
+        assert heard.calls == []
+        last(standing)
+        assert heard.calls == ["ready"]
+
+
+def test_a_worker_that_nobody_keeps_says_so_once_and_is_ready_when_somebody_does() -> None:
+    heard = Heard()
+    standing = Standing(heard, connected)
+    standing.ready()
+    standing.release()
+
+    standing.hold("shut out")
+    standing.hold("shut out still")
+    assert (standing.obstacle, standing.may_claim) == ("shut out still", False)
+
+    standing.release()
+    standing.release()
+    assert (standing.obstacle, standing.may_claim) == (None, True)
+    assert heard.calls == ["ready", "waiting shut out", "ready"]
+
+
+def test_a_worker_whose_server_went_away_is_not_ready_because_its_heartbeat_was_written() -> None:
+    heard = Heard()
+    standing = Standing(heard, connected)
+    standing.ready()
+    standing.release()
+
+    standing.waiting("gone")
+    standing.hold("shut out")
+    standing.release()
+    assert heard.calls == ["ready", "waiting gone", "waiting shut out"]
 
 
 def test_a_worker_that_waits_for_its_server_cannot_claim_until_it_is_back() -> None:
     standing = Standing(Alone(), connected)
     standing.ready()
+    standing.release()
 
     standing.waiting("connection refused")
     assert standing.obstacle == "it waits for the server: connection refused"
@@ -53,6 +94,7 @@ def test_a_worker_that_waits_for_its_server_cannot_claim_until_it_is_back() -> N
 def test_a_worker_without_a_connection_cannot_claim_even_if_it_has_not_noticed() -> None:
     standing = Standing(Alone(), lambda: False)
     standing.ready()
+    standing.release()
 
     assert standing.obstacle == "it has no connection to the server"
 
@@ -60,6 +102,7 @@ def test_a_worker_without_a_connection_cannot_claim_even_if_it_has_not_noticed()
 def test_a_worker_whose_loop_is_blocked_cannot_claim_until_it_turns_again() -> None:
     standing = Standing(Alone(), connected)
     standing.ready()
+    standing.release()
 
     standing.beat(SILENCE_SECONDS + 1, "a-key")
     assert standing.obstacle == "its event loop has been blocked for 11 seconds"
@@ -71,6 +114,7 @@ def test_a_worker_whose_loop_is_blocked_cannot_claim_until_it_turns_again() -> N
 def test_a_worker_that_was_told_to_stop_claims_no_more() -> None:
     standing = Standing(Alone(), connected)
     standing.ready()
+    standing.release()
 
     standing.draining()
     standing.ready()
@@ -81,6 +125,7 @@ def test_a_worker_that_was_told_to_stop_claims_no_more() -> None:
 def test_everything_is_passed_on_to_the_supervision() -> None:
     heard = Heard()
     standing = Standing(heard, connected)
+    standing.release()
 
     standing.ready()
     standing.waiting("gone")

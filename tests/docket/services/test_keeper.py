@@ -12,7 +12,7 @@ from docket import Docket, Worker
 from docket.execution import ExecutionState
 from docket.store import scripts
 from tests.support.dockets import Gate, Told, at_work, found, result_of, soon
-from tests.support.proxy import Do, calls, proxy_to
+from tests.support.proxy import Do, Proxy, calls, proxy_to
 from tests.support.store import store_at, until
 
 pytestmark = pytest.mark.anyio
@@ -169,15 +169,11 @@ async def test_heartbeats_are_written_again_soon_after_an_outage(
         store_at(server, docket_name) as store,
     ):
         worker = Worker(docket)
-        refused = proxy.intercept(calls(scripts.BEAT), Do.LOSE_CALL, times=2)
+        lost = proxy.intercept(calls(scripts.BEAT), Do.LOSE_CALL, times=2)
+        # Ready once one is written; the next would be due in a minute.
         running = await run_with_keeper(worker, Told(), stall_timeout_seconds=60)
-        first = (await store.records.beats())[worker.consumer.encode()]
-        await until(lambda: refused.times == 0)
-
-        async def has_beaten() -> bool:
-            return (await store.records.beats())[worker.consumer.encode()] > first
-
-        await until(has_beaten)
+        assert lost.times == 0
+        assert worker.consumer.encode() in await store.records.beats()
         worker.drain()
         await soon(running)
 
@@ -190,11 +186,17 @@ async def test_heartbeats_that_are_never_written_hold_up_no_renewal(
     async def waits() -> None:
         await gate.pass_through()
 
-    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+    often = timedelta(seconds=0.2)
+    async with (
+        proxy_to(server) as proxy,
+        # Far more may be missed than are: it is not held for want of them.
+        Docket(
+            docket_name, proxy.url, heartbeat_interval=often, missed_heartbeats=10_000
+        ) as docket,
+    ):
         worker = Worker(docket, redelivery_timeout=LEASE)
         running = await run_with_keeper(worker, Told(), stall_timeout_seconds=60)
         lost = proxy.intercept(calls(scripts.BEAT), Do.LOSE_CALL, times=10_000)
-        # The first is due at once; from then on only what the keeper tries again is lost.
         await until(lambda: lost.times < 10_000)
         await docket.add(waits, key="k")()
         await soon(gate.reached.wait())
@@ -218,3 +220,81 @@ async def test_a_keeper_that_breaks_ends_its_worker_with_its_error(
         with pytest.raises(OSError, match="pipe to the runtime"):
             await soon(running)
         assert (await store.state()).workers == frozenset()
+
+
+class TestAWorkerWhoseKeeperIsShutOut:
+    """What it claimed, others would take to be a dead worker's."""
+
+    FULL = "ERR max number of clients reached"
+
+    async def test_it_is_not_ready_before_its_first_heartbeat_and_claims_nothing(
+        self, server: str, docket_name: str
+    ) -> None:
+        async with proxy_to(server) as proxy, self.docket(docket_name, proxy) as docket:
+            refused = proxy.intercept(
+                calls(scripts.BEAT), Do.ANSWER, times=-1, error=f"ERR {self.FULL}"
+            )
+            told = Told()
+            execution = await docket.add(returns, key="k")("done")
+            running = asyncio.create_task(Worker(docket).run_supervised(told))
+            await soon(told.is_waiting.wait())
+            assert "cannot be renewed" in told.reasons[0]
+            assert self.FULL.removeprefix("ERR ") in told.reasons[0]
+            await execution.sync()
+            assert (told.is_ready.is_set(), execution.state) == (False, ExecutionState.QUEUED)
+
+            proxy.relent(refused)
+            await soon(told.is_ready.wait())
+            assert await result_of(execution) == "done"
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def test_it_drains_all_the_same(self, server: str, docket_name: str) -> None:
+        async with proxy_to(server) as proxy, self.docket(docket_name, proxy) as docket:
+            proxy.intercept(calls(scripts.BEAT), Do.ANSWER, times=-1, error=self.FULL)
+            told, worker = Told(), Worker(docket)
+            running = asyncio.create_task(worker.run_supervised(told))
+            await soon(told.is_waiting.wait())
+            worker.drain()
+            await soon(running)
+            assert not told.is_ready.is_set()
+
+    async def test_it_claims_no_more_until_it_is_let_in_again_and_what_runs_goes_on(
+        self, server: str, docket_name: str
+    ) -> None:
+        gate = Gate()
+
+        async def waits() -> str:
+            await gate.pass_through()
+            return "waited"
+
+        async with proxy_to(server) as proxy, self.docket(docket_name, proxy) as docket:
+            docket.register(returns)
+            told = Told()
+            async with at_work(Worker(docket), told):
+                first = await docket.add(waits)()
+                await soon(gate.reached.wait())
+                told.is_ready.clear()
+                refused = proxy.intercept(
+                    calls(scripts.BEAT), Do.ANSWER, times=-1, error=f"ERR {self.FULL}"
+                )
+                await soon(told.is_waiting.wait())
+                second = await docket.add(returns)("done")
+                gate.opened.set()
+                assert await result_of(first) == "waited"
+                await second.sync()
+                assert second.state is ExecutionState.QUEUED
+
+                proxy.relent(refused)
+                await soon(told.is_ready.wait())
+                assert await result_of(second) == "done"
+            assert len(told.reasons) == 1
+
+    @staticmethod
+    def docket(name: str, proxy: Proxy) -> Docket:
+        # Nobody else is there who would take it for dead.
+        return Docket(name, proxy.url, heartbeat_interval=timedelta(milliseconds=100))
+
+
+async def returns(what: str) -> str:
+    return what
