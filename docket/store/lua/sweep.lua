@@ -1,14 +1,15 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
--- sweep: put runs of one stream whose lease ended to the front. Nobody is blamed. Looks at 500 entries a call and moves
--- 100 of them: to let the server find the idle ones takes it through the whole list at once when there are none.
+-- sweep: put runs of one stream whose lease ended to the front. Nobody is blamed. Looks at 500 entries a call, a page at
+-- a time, and moves 100 of them: to let the server find the idle ones takes it through the whole list at once when there
+-- are none.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 watch
 -- ARGV  1 prefix  2 redelivery timeout (ms)  3 execution_ttl (ms)  4 letter of the stream
 --       5 id to go on from, '-' to begin
 -- Reply {how many were moved, id to go on from | '', broken: see _records.lua}
-local LOOKS, MOVES = 500, 100
+local PAGE, LOOKS, MOVES = 100, 500, 100
 local now, timeout, ttl, letter = server_now(), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local moved = 0
 
@@ -49,23 +50,32 @@ local function move(key, entry, consumer)
   moved = moved + 1
 end
 
-local pending = pending_of(letter, ARGV[5], '+', LOOKS)
-local ended, cursor = 0, #pending == LOOKS and '(' .. pending[LOOKS][1] or ''
-for _, p in ipairs(pending) do
-  if has_ended(p[2], p[3]) then
-    if ended == MOVES then
-      cursor = p[1]
-      break
-    end
-    ended = ended + 1
-    local key = key_of(letter, p[1])
-    if key then
-      move(key, letter .. p[1], p[2])
-    else
-      drop_entry(letter .. p[1])
+local ended, looked, cursor = 0, 0, ARGV[5]
+
+-- Returns where to go on; '' after the last page.
+local function page_from(start)
+  local pending = pending_of(letter, start, '+', PAGE)
+  for _, p in ipairs(pending) do
+    if has_ended(p[2], p[3]) then
+      if ended == MOVES then
+        return p[1]
+      end
+      ended = ended + 1
+      local key = key_of(letter, p[1])
+      if key then
+        move(key, letter .. p[1], p[2])
+      else
+        drop_entry(letter .. p[1])
+      end
     end
   end
+  looked = looked + #pending
+  return #pending == PAGE and '(' .. pending[PAGE][1] or ''
 end
+
+repeat
+  cursor = page_from(cursor)
+until cursor == '' or ended == MOVES or looked >= LOOKS
 if moved > 0 then
   ring()
 end
