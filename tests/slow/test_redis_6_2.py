@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 import redis
+import redis.asyncio
 
+from docket.store import scripts
+from stress.soak.timed import timed
 from tests.support.servers import old_server, redis_6_2
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +39,15 @@ _IN_ANY_ORDER = "limits/test_slots.py::test_asking_again_after_a_lost_reply_chan
 def test_the_old_server_is_what_it_is_said_to_be() -> None:
     with old_server() as url, redis.Redis.from_url(url) as client:
         assert client.info("server")["redis_version"].startswith("6.2.")
+
+
+@pytest.mark.anyio
+async def test_the_soak_leaves_scripts_as_they_are_where_they_have_no_clock() -> None:
+    ring = scripts.RING
+    with old_server() as url:
+        async with redis.asyncio.Redis.from_url(url) as client, timed(client) as longest:
+            assert scripts.RING is ring
+        assert longest.figures() == []
 
 
 @pytest.mark.parametrize("tests", [STORE, WORKERS, MORE, LIMITS], ids=lambda tests: tests[0])
