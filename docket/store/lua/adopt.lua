@@ -1,7 +1,7 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
--- adopt: strike a consumer off and put what it ran to the front, 128 entries a call, until none is left.
+-- adopt: strike a consumer off and put what it ran to the front, 64 entries a call, until none is left.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 workers  7 epochs  8 worker-tasks
 -- ARGV  1 prefix  2 the consumer that is gone  3 blame, see below  4 max deliveries
@@ -76,7 +76,7 @@ local function move(key, entry)
   moved = moved + 1
 end
 
-local room = 128
+local room = 64
 for _, letter in ipairs(LETTERS) do
   if room > 0 then
     for _, p in ipairs(pending_of(letter, '-', '+', room, gone)) do

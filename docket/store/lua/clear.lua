@@ -1,14 +1,14 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
--- clear: cancel up to 128 of the tasks that wait in one place; what runs is left alone.
+-- clear: cancel up to 64 of the tasks that wait in one place; what runs is left alone.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
 -- ARGV  1 prefix  2 execution_ttl (ms)  3 place: q | s | f | x
 --       4 where to go on and  5 where to end: of the queue, - and how many are left to look at; of a stream, ids.
 --         Both '' in the first call, which finds the end: what is added from then on is not cleared.
 -- Reply {how many were cancelled, where to go on, where to end}; where to go on is '' when that was all
-local LIMIT = 128
+local LIMIT = 64
 local ttl, place, start, stop = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local now = server_now()
 local cleared = 0
