@@ -14,7 +14,7 @@ import psutil
 import pytest
 import redis
 
-from docket.store import embedded, embedded_home
+from docket.store import embedded
 from tests.support.embedded import (
     await_end,
     await_no_process_of,
@@ -271,47 +271,6 @@ def test_neither_guard_nor_server_knows_the_owners_service_manager(
     server.stop()
     assert "PATH" in environment
     assert not {"NOTIFY_SOCKET", "LISTEN_FDS"} & environment.keys()
-
-
-OURS = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=500"
-
-
-@pytest.mark.parametrize(
-    ("version", "ones_own", "expected"),
-    [
-        ("glibc 2.36", None, OURS),
-        ("glibc 2.31", None, OURS),
-        ("glibc 2.36", "glibc.malloc.mxfast=64", "glibc.malloc.mxfast=64"),
-        ("glibc 2.28", None, ""),
-        (None, None, ""),
-        (ValueError("unrecognized configuration name"), None, ""),
-    ],
-)
-def test_how_the_server_allocates_is_set_where_that_is_known_unless_the_user_has(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    version: str | None | ValueError,
-    ones_own: str | None,
-    expected: str,
-) -> None:
-    def confstr(name: str) -> str | None:
-        assert name == "CS_GNU_LIBC_VERSION"
-        if isinstance(version, ValueError):
-            raise version
-        return version
-
-    monkeypatch.setattr(os, "confstr", confstr)
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    if ones_own is not None:
-        monkeypatch.setenv("GLIBC_TUNABLES", ones_own)
-    # Asked of who is executed: the server overwrites its environment with its title.
-    told, program = tmp_path / "told", tmp_path / "server"
-    server = embedded_home.server_binary("memory://")
-    program.write_text(f'#!/bin/sh\nprintf %s "$GLIBC_TUNABLES" > {told}\nexec {server} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("DOCKET_EMBEDDED_SERVER", str(program))
-    embedded.start("memory://").stop()
-    assert told.read_text() == expected
 
 
 def test_the_lifeline_is_not_inherited_by_what_is_executed(server: embedded.EmbeddedServer) -> None:

@@ -244,25 +244,3 @@ def test_a_folder_that_comes_free_in_time_is_taken(folder: Path) -> None:
     with redis.Redis.from_url(started[0].url) as client:
         assert client.get("kept") == b"yes"
     started[0].stop()
-
-
-@pytest.mark.parametrize("program", ["valkey-server", "/nowhere/valkey-server", "/", "/etc/passwd"])
-def test_a_server_of_ones_own_that_is_no_program_is_refused_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, program: str
-) -> None:
-    monkeypatch.setenv("DOCKET_EMBEDDED_SERVER", program)
-    with pytest.raises(EmbeddedServerError, match=f"DOCKET_EMBEDDED_SERVER is '{program}'"):
-        embedded.start("memory://")
-
-
-def test_a_server_of_ones_own_needs_no_extra(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    program = folder / "my-server"
-    program.write_text(f'#!/bin/sh\nexec {embedded_home.server_binary("memory://")} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("DOCKET_EMBEDDED_SERVER", str(program))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    running = embedded.start("memory://ones-own")
-    try:
-        redis.Redis.from_url(running.url).ping()
-    finally:
-        running.stop()
