@@ -4,11 +4,17 @@ import os
 from collections.abc import Iterator
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from docket.store import embedded
 from tests.support.acl import restricted_server
 from tests.support.servers import old_server, redis_6_2, valkey
+
+# How long an example takes on a busy machine is nobody's fault. Made from the settings in effect,
+# so that what hypothesis chooses for CI stays as it is.
+hypothesis.settings.register_profile("at-leisure", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("at-leisure")
 
 
 @pytest.fixture(scope="session")

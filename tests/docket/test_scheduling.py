@@ -201,7 +201,7 @@ async def test_a_run_that_was_replaced_publishes_nothing_and_its_successor_is_wh
     gates = {"old": old, "new": new}
 
     async def waits(which: str) -> str:
-        await gates[which].pass_through()
+        await gates[which].stay()
         return which
 
     async with Worker(docket) as worker, at_work(worker):

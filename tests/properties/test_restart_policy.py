@@ -113,7 +113,7 @@ CRASHES = st.lists(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(crashes=CRASHES, allowed=st.integers(0, 5))
 def test_a_pool_gives_up_exactly_when_too_many_of_its_workers_died_in_a_window(
     crashes: list[tuple[int, float]], allowed: int

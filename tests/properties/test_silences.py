@@ -100,7 +100,7 @@ class Watched:
             self._answered = asked
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(SEGMENTS)
 def test_nobody_is_killed_before_its_loop_was_silent_for_as_long_as_anyone_listened(
     segments: list[Segment],
@@ -114,7 +114,7 @@ def test_nobody_is_killed_before_its_loop_was_silent_for_as_long_as_anyone_liste
         assert watched.silent_seconds < SETTLED_SECONDS
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(SEGMENTS)
 def test_a_silence_that_has_settled_is_blamed_by_its_kind(segments: list[Segment]) -> None:
     watched = Watched()
@@ -145,7 +145,7 @@ def test_a_silence_that_has_settled_is_blamed_by_its_kind(segments: list[Segment
         (Mode.FROZEN, "the process is frozen", "nobody"),
     ],
 )
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.floats(0.25, 3.0), st.floats(1.0, 7200.0)), max_size=6))
 def test_interruptions_of_the_supervisor_change_neither_the_word_nor_the_blame(
     mode: Mode, words: str, blame: str, gaps: list[tuple[float, float]]

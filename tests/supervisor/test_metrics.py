@@ -290,7 +290,7 @@ def settle(rig: Rig) -> None:
             rig.drain_and_exit(worker)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(EVENTS, min_size=5, max_size=25))
 def test_no_series_of_a_counter_falls_or_vanishes_whatever_happens(
     events: list[tuple[str, Any, int]],

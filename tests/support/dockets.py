@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -71,6 +71,14 @@ class Gate:
         self.arrivals.append(what)
         self.reached.set()
         await self.opened.wait()
+
+    async def stay(self, what: Any = None) -> None:
+        """Wait there even if cancelled, as a run is that was replaced, at its next renewal."""
+        self.arrivals.append(what)
+        self.reached.set()
+        while not self.opened.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.opened.wait()
 
 
 async def soon(awaitable: Any) -> Any:

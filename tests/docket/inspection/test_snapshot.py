@@ -105,7 +105,7 @@ async def test_a_key_that_was_replaced_while_it_ran_is_shown_once_as_its_newest(
     docket: Docket,
 ) -> None:
     gate = Gate()
-    docket.register(gate.pass_through, names=["gated"])
+    docket.register(gate.stay, names=["gated"])
 
     async with Worker(docket, concurrency=1) as worker, at_work(worker):
         await docket.add("gated", key="key")("old")
