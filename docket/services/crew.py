@@ -30,7 +30,7 @@ RENEWAL_CAP_SECONDS = 15.0
 #: The part of the time after which others take us for dead that we may be out of touch with the
 #: server and go on with what holds slots of a limit: the rest is for it to end in.
 TENURE = 0.8
-#: How long after an outage the keeper may take to connect before the worker is held for it, in
+#: How long the keeper may take, after an outage or a freeze, before the worker is held for it, in
 #: seconds: its attempts are at most one apart.
 GRACE_SECONDS = 2.0
 
@@ -93,8 +93,8 @@ class Crew:
         connections = docket.connections
         self._standing = standing
         self._pipeline = connections.pipeline
-        #: When the whole worker was last seen without a connection, by `time.monotonic()`.
-        self._apart_at = -math.inf
+        #: Since when the keeper alone is out of touch, by `time.monotonic()`.
+        self._out_of_touch_since = math.inf
         self.keeper = self._make_keeper(settings)
         self._canceller = Canceller(
             connections.subscriber, docket.keys, exchanger, self.keeper.renew_soon
@@ -181,12 +181,16 @@ class Crew:
         self._give_up_slots()
         now = time.monotonic()
         if not self._pipeline.is_connected:
-            self._apart_at = now
-        elif now - self._apart_at > GRACE_SECONDS:
+            self._out_of_touch_since = now
+        self._out_of_touch_since = min(self._out_of_touch_since, now)
+        if now - self._out_of_touch_since > GRACE_SECONDS:
             # The keeper alone is shut out (maxclients, say): what we claimed would go to others.
             self._standing.hold(f"its heartbeat and its leases cannot be renewed ({trouble})")
+            # Who claims nothing and has nothing to hand in would never hear that it was struck off.
+            self._exchanger.doubt()
 
     def _release(self) -> None:
+        self._out_of_touch_since = math.inf
         self._standing.release()
         self._exchanger.look()
 

@@ -23,6 +23,12 @@ from docket.supervision import Supervision
 
 logger = logging.getLogger("docket.worker")
 
+#: How long the first heartbeat may take before somebody is told, in seconds.
+FIRST_BEAT_SECONDS = 2.0
+#: From a heartbeat under a name that was struck off to the next one, in seconds.
+RETRY_SECONDS = 0.1
+NO_ANSWER = "the server has not answered"
+
 
 @dataclass(frozen=True, slots=True)
 class KeeperSettings:
@@ -94,13 +100,13 @@ class Keeper:
         self._on_kept = on_kept
         self._on_fault = on_fault
         #: When the last heartbeat and the last renewal that succeeded were sent.
-        self._beaten_at = self._renewed_at = time.monotonic()
+        self._beaten_at = self._renewed_at = self._started_at = time.monotonic()
         self._stopping = threading.Event()
         self._is_hurried = False
-        #: Whether the loop was told last that somebody may take us for dead, as it is at first.
+        #: Whether somebody may take us for dead, as far as was told. Only the loop writes it.
         self._is_unkept = True
         self._has_beaten = False
-        self._trouble = "the server has not answered"
+        self._trouble = NO_ANSWER
         self._ended = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
@@ -111,7 +117,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to tick, and start the thread."""
-        self._ticked_at = self._beaten_at = self._renewed_at = time.monotonic()
+        self._started_at = self._ticked_at = self._renewed_at = time.monotonic()
         self._schedule_tick()
         self._thread = threading.Thread(target=self._keep, name="docket keeper", daemon=True)
         self._thread.start()
@@ -142,11 +148,19 @@ class Keeper:
         self.loop_lag_seconds = max(0.0, self._loop.time() - due)
         self._schedule_tick()
         # Here and not in the thread, which may be waiting for a server that does not answer.
-        if self._ticked_at > self._kept_until():
+        self._judge()
+
+    def _judge(self) -> None:
+        if time.monotonic() > self._kept_until():
             self._is_unkept = True
             self._on_unkept(self._trouble)
+        elif self._is_unkept and self._has_beaten:
+            self._is_unkept = False
+            self._on_kept()
 
     def _kept_until(self) -> float:
+        if not self._has_beaten:
+            return self._started_at + FIRST_BEAT_SECONDS
         return min(
             self._beaten_at + self._settings.beat_tenure,
             self._renewed_at + self._settings.lease_tenure,
@@ -185,9 +199,10 @@ class Keeper:
             if silence > self._settings.stall_timeout or now < max(retry_at, due[duty]):
                 continue
             try:
-                duty()
-                due[duty], failures = now + intervals[duty], 0
-                self._tell_if_kept_again()
+                is_done = duty()
+                due[duty], failures = now + (intervals[duty] if is_done else RETRY_SECONDS), 0
+                if self._is_unkept:
+                    self._tell(self._judge)
             except ServerUnavailable as error:
                 # The exchanger has said it already; the next round connects anew. Soon: after an
                 # outage others judge whose heartbeat and leases are written again. But not all
@@ -196,11 +211,6 @@ class Keeper:
                 self._trouble = str(error)
                 failures += 1
                 due[duty] = retry_at = time.monotonic() + backoff_seconds(failures)
-
-    def _tell_if_kept_again(self) -> None:
-        if self._is_unkept and self._has_beaten and time.monotonic() < self._kept_until():
-            self._is_unkept = False
-            self._tell(self._on_kept)
 
     def _pause(self, due: float) -> float:
         # Never 0: while the loop is silent nothing that is due is done, and this must not spin.
@@ -212,16 +222,19 @@ class Keeper:
         task = asyncio.current_task(self._loop)
         return None if task is None else self._runs.key_of(task)
 
-    def _beat(self) -> None:
+    def _beat(self) -> bool:
         sent_at = time.monotonic()
         registered = self._connection.beat(
             self._consumer.name, self._function_names(), self._settings.lifetime
         )
-        self._beaten_at, self._has_beaten = sent_at, True
-        if not registered:
+        if registered:
+            self._beaten_at, self._has_beaten, self._trouble = sent_at, True, NO_ANSWER
+        else:
+            # Soon the consumer has another name, and under that one nothing is written yet.
             self._tell(self._on_struck_off)
+        return registered
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
         sent_at, leases = time.monotonic(), self._runs.leases()
         lost, cancelled = list[bytes](), list[bytes]()
         if leases:
@@ -231,6 +244,7 @@ class Keeper:
             self._tell(lambda: self._on_lost(lost))
         if cancelled:
             self._tell(lambda: self._on_cancelled(cancelled))
+        return True
 
     def _tell(self, callback: Callable[[], None]) -> None:
         try:

@@ -218,7 +218,8 @@ def _glibc() -> tuple[int, ...]:
     """The version of the C library if it is GNU's, else (0,)."""
     try:
         version = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    except ValueError:
+    except (AttributeError, ValueError, OSError):
+        # Not known on this system at all, or by this C library (musl).
         return (0,)
     found = re.fullmatch(r"glibc (\d+)\.(\d+).*", version)
     return (int(found[1]), int(found[2])) if found else (0,)

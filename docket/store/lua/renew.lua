@@ -14,7 +14,8 @@ for i = 3, #ARGV, 3 do
   else
     -- JUSTID: resets the idle time and raises no delivery counter. Only owned entries: 6.2 keeps a claimed entry
     -- that was deleted in the pending list for ever.
-    redis.call('XCLAIM', STREAMS[string.sub(entry, 1, 1)], GROUP, ARGV[2], 0, string.sub(entry, 2), 'JUSTID')
+    local stream = STREAMS[string.sub(entry, 1, 1)]
+    check(redis.pcall('XCLAIM', stream, GROUP, ARGV[2], 0, string.sub(entry, 2), 'JUSTID'), 'NOGROUP', 'WRONGTYPE')
     if record.cancel then
       cancelled[#cancelled + 1] = entry
     end

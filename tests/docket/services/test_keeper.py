@@ -290,6 +290,36 @@ class TestAWorkerWhoseKeeperIsShutOut:
                 assert await result_of(second) == "done"
             assert len(told.reasons) == 1
 
+    async def test_it_learns_that_others_have_taken_what_it_runs(
+        self, server: str, docket_name: str
+    ) -> None:
+        gate = Gate()
+
+        async def waits() -> str:
+            await gate.pass_through()
+            return "waited"
+
+        async with (
+            proxy_to(server) as proxy,
+            self.docket(docket_name, proxy) as docket,
+            store_at(server, docket_name) as store,
+        ):
+            told = Told()
+            async with at_work(Worker(docket), told) as worker:
+                execution = await docket.add(waits)()
+                await soon(gate.reached.wait())
+                refused = proxy.intercept(calls(scripts.BEAT), Do.ANSWER, times=-1, error=self.FULL)
+                await soon(told.is_waiting.wait())
+                told.is_ready.clear()
+                assert await store.adopt(worker.consumer, "nobody") == (1, [])
+                await until(lambda: worker.counters.superseded == 1)
+                assert not told.is_ready.is_set()
+
+                proxy.relent(refused)
+                await soon(told.is_ready.wait())
+                gate.opened.set()
+                assert await result_of(execution) == "waited"
+
     @staticmethod
     def docket(name: str, proxy: Proxy) -> Docket:
         # Nobody else is there who would take it for dead.

@@ -1,5 +1,6 @@
 """Which program is started as the embedded server, and how it is told to allocate."""
 
+import errno
 import importlib.util
 import os
 from pathlib import Path
@@ -22,18 +23,19 @@ OURS = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=500"
         ("glibc 2.28", None, ""),
         (None, None, ""),
         (ValueError("unrecognized configuration name"), None, ""),
+        (OSError(errno.EINVAL, "musl knows the name and no value"), None, ""),
     ],
 )
 def test_how_the_server_allocates_is_set_where_that_is_known_unless_the_user_has(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    version: str | ValueError | None,
+    version: str | Exception | None,
     ones_own: str | None,
     expected: str,
 ) -> None:
     def confstr(name: str) -> str | None:
         assert name == "CS_GNU_LIBC_VERSION"
-        if isinstance(version, ValueError):
+        if isinstance(version, Exception):
             raise version
         return version
 
