@@ -95,6 +95,7 @@ class Crew:
         self._pipeline = connections.pipeline
         #: Since when the keeper alone is out of touch, by `time.monotonic()`.
         self._out_of_touch_since = math.inf
+        self._seen_call: object | None = None
         self.keeper = self._make_keeper(settings)
         self._canceller = Canceller(
             connections.subscriber, docket.keys, exchanger, self.keeper.renew_soon
@@ -180,7 +181,8 @@ class Crew:
     def _hold(self, trouble: str) -> None:
         self._give_up_slots()
         now = time.monotonic()
-        if not self._pipeline.is_connected:
+        if not self._pipeline.is_connected or self._is_mute():
+            # Nothing can be claimed, and others are out of touch as well.
             self._out_of_touch_since = now
         self._out_of_touch_since = min(self._out_of_touch_since, now)
         if now - self._out_of_touch_since > GRACE_SECONDS:
@@ -188,6 +190,11 @@ class Crew:
             self._standing.hold(f"its heartbeat and its leases cannot be renewed ({trouble})")
             # Who claims nothing and has nothing to hand in would never hear that it was struck off.
             self._exchanger.doubt()
+
+    def _is_mute(self) -> bool:
+        """Whether the server has said nothing to the worker's calls since the last look."""
+        seen, self._seen_call = self._seen_call, self._pipeline.oldest_call
+        return seen is not None and seen is self._seen_call
 
     def _release(self) -> None:
         self._out_of_touch_since = math.inf

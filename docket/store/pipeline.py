@@ -137,6 +137,11 @@ class Pipeline:
         return self._connection is not None
 
     @property
+    def oldest_call(self) -> object | None:
+        """What stands for the call that has waited longest for its reply; None if none waits."""
+        return self._in_flight[0] if self._in_flight else None
+
+    @property
     def failure(self) -> Exception | None:
         """Why it is not connected at the moment, if an attempt failed."""
         return self._failure

@@ -1,7 +1,7 @@
 """Dockets and workers for tests: opened, run in the background, and ended with the test."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -79,6 +79,15 @@ class Gate:
         while not self.opened.is_set():
             with suppress(asyncio.CancelledError):
                 await self.opened.wait()
+
+
+async def to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Work on, however often cancelled: a run that was replaced is, when it is renewed."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 async def soon(awaitable: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from docket import Disposition, Docket, Execution, ExecutionState, Worker
 from docket.dependencies import CurrentExecution
-from tests.support.dockets import PATIENCE, Gate, at_work, finish, found, soon
+from tests.support.dockets import PATIENCE, Gate, at_work, finish, found, soon, to_its_end
 
 pytestmark = pytest.mark.anyio
 
@@ -137,9 +137,12 @@ async def test_a_task_that_replaces_itself_runs_on_as_the_old_execution(docket: 
     seen: list[tuple[int, bool]] = []
 
     async def countdown(n: int, execution: Execution = CurrentExecution()) -> int:
-        if n > 0:
-            await docket.replace(countdown, datetime.now(UTC), "countdown")(n - 1)
-        seen.append((n, await execution.is_superseded()))
+        async def count() -> None:
+            if n > 0:
+                await docket.replace(countdown, datetime.now(UTC), "countdown")(n - 1)
+            seen.append((n, await execution.is_superseded()))
+
+        await to_its_end(count())
         return n
 
     await docket.add(countdown, key="countdown")(2)
