@@ -43,7 +43,7 @@ FAULTS = {
     "an adoption forgets a cancellation": ("adopt", "if record.cancel then", "if false then"),
     "an adoption counts no deaths": ("adopt", "deaths = deaths + 1", "deaths = deaths"),
     "who was struck off may exchange": ("adopt", "redis.call('HDEL', KEYS[7], gone)", ""),
-    "a renewal renews nothing": ("renew", "redis.call('XCLAIM'", "tostring('XCLAIM'"),
+    "a renewal renews nothing": ("renew", "redis.pcall('XCLAIM'", "tostring('XCLAIM'"),
     "what is taken back keeps its old lease": (
         "reclaim",
         "redis.call('XCLAIM'",

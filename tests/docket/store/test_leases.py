@@ -85,6 +85,18 @@ async def test_a_renewal_tells_what_was_lost_and_what_was_cancelled(
     assert leases.renew("b", [lease(cancelled)]) == ([cancelled.entry], [])
 
 
+@pytest.mark.parametrize("instead", [None, "a value of somebody's"])
+async def test_a_stream_that_somebody_removed_or_overwrote_makes_no_renewal_fail(
+    store: Store, leases: LeaseConnection, instead: str | None
+) -> None:
+    claim = await running(store)
+    await store.client.delete(store.keys.stream)
+    if instead is not None:
+        await store.client.set(store.keys.stream, instead)
+
+    assert leases.renew("a", [lease(claim)]) == ([], [])
+
+
 async def test_many_leases_are_renewed_in_several_calls(
     store: Store, leases: LeaseConnection
 ) -> None:
