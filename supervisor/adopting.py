@@ -3,11 +3,11 @@
 from collections import OrderedDict
 
 from ipc.messages import Adopt, Adopted
-from supervisor import durations
 from supervisor.children import Incarnation
 from supervisor.ground import Ground, log
 from supervisor.observer import AdoptionFinished, FirstRedelivered
-from supervisor.plurals import counted
+from supervisor.text import durations
+from supervisor.text.plurals import counted
 
 #: Dead consumers of which the first redelivery may still be reported.
 REMEMBERED_DEATHS = 256

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 from docket.errors import ConnectionClosed, RefusedCall, ServerUnavailable
 from docket.supervision import Adoption
 from ipc.messages import MAX_TASKS_LISTED, Adopt, Adopted
-from supervisor import excerpts
 from supervisor.restart import Backoff
+from supervisor.text import truncation
 
 log = logging.getLogger("docket.supervisor.worker")
 
@@ -114,5 +114,5 @@ class Adoptions:
 
 
 def _told(adoption: Adoption) -> Adopted:
-    listed = [excerpts.head(key, excerpts.NAME) for key in adoption.poisoned[:MAX_TASKS_LISTED]]
+    listed = [truncation.head(key, truncation.NAME) for key in adoption.poisoned[:MAX_TASKS_LISTED]]
     return Adopted(adoption.consumer, adoption.moved, listed, len(adoption.poisoned))

@@ -1,10 +1,10 @@
 """Sees whether the pool is up: all of it, or what is there when the time to boot is over."""
 
-from supervisor import durations
 from supervisor.ending import Ending
 from supervisor.ground import Ground, log
 from supervisor.observer import PoolReady
-from supervisor.plurals import counted
+from supervisor.text import durations
+from supervisor.text.plurals import counted
 
 
 class Booting:

@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from supervisor import sizes
 from supervisor.errors import InvalidOption
+from supervisor.text import sizes
 
 #: The schemes a docket may live at; the first two start the embedded server.
 EMBEDDED_SCHEMES = ("memory", "embedded")

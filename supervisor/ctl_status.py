@@ -8,11 +8,11 @@ nothing just now (no retries, one generation) go first.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor import durations, sizes
 from supervisor.ctl_report import PoolReport, Worker
 from supervisor.ctl_table import Column, Line, Piece, cut, table
-from supervisor.excerpts import safe
-from supervisor.plurals import counted
+from supervisor.text import durations, sizes
+from supervisor.text.plurals import counted
+from supervisor.text.truncation import safe
 
 #: Tasks listed as the longest running.
 LONGEST = 5

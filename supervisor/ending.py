@@ -1,14 +1,14 @@
 """Ends the pool: drains it, escalates, adopts what the killed left, lets the nurseries go last."""
 
 from ipc.messages import Drain as DrainMessage
-from supervisor import durations
 from supervisor.children import Cause, Incarnation, State
 from supervisor.drain import END_GRACE_SECONDS, Drain, Step
 from supervisor.exit_codes import ExitCode
 from supervisor.ground import Ground, describe, log
 from supervisor.observer import DrainStarted, Stopped
-from supervisor.plurals import counted
 from supervisor.restart import Backoff
+from supervisor.text import durations
+from supervisor.text.plurals import counted
 
 
 class Ending:

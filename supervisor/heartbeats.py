@@ -13,7 +13,7 @@ from docket.instrumentation import Counters
 from docket.instrumentation import Histogram as Observed
 from docket.supervision import RunningTask
 from ipc.messages import MAX_TASKS_LISTED, Heartbeat, Histogram, Task, WorkerCounters
-from supervisor import excerpts
+from supervisor.text import truncation
 
 _STATM = Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -44,8 +44,8 @@ def in_flight(running: Sequence[RunningTask], now: float) -> list[Task]:
     oldest = nsmallest(MAX_TASKS_LISTED, running, key=lambda task: task.started_at)
     return [
         Task(
-            excerpts.head(task.key, excerpts.NAME),
-            excerpts.head(task.function, excerpts.NAME),
+            truncation.head(task.key, truncation.NAME),
+            truncation.head(task.function, truncation.NAME),
             max(0.0, now - task.started_at),
         )
         for task in oldest

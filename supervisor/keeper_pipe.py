@@ -6,7 +6,7 @@ import os
 
 from ipc.framing import encode
 from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, Beat
-from supervisor import excerpts
+from supervisor.text import truncation
 
 
 class KeeperPipe:
@@ -26,7 +26,7 @@ class KeeperPipe:
         A frame is far under PIPE_BUF, so it goes whole or not at all.
         """
         self._counter += 1
-        named = None if culprit is None else excerpts.head_bytes(culprit, MAX_CULPRIT)
+        named = None if culprit is None else truncation.head_bytes(culprit, MAX_CULPRIT)
         frame = encode(Beat(self._counter, lag_seconds, named), MAX_BEAT_FRAME)
         try:
             os.write(self._pipe, frame)

@@ -33,10 +33,11 @@ from ipc.messages import (
     Waiting,
     WorkerSettings,
 )
-from supervisor import coroutine_stacks, excerpts, logs
+from supervisor import coroutine_stacks, logs
 from supervisor.adoptions import Adoptions
 from supervisor.heartbeats import heartbeat, rss_bytes
 from supervisor.keeper_pipe import KeeperPipe
+from supervisor.text import truncation
 
 log = logging.getLogger("docket.supervisor.worker")
 
@@ -96,7 +97,7 @@ class Link:
         self._beat_heart()
 
     def waiting(self, reason: str) -> None:
-        self._channel.send(Waiting(excerpts.head(reason, excerpts.REASON)))
+        self._channel.send(Waiting(truncation.head(reason, truncation.REASON)))
         self._beat_heart()
 
     def redelivered(self, consumer: str, started_at: float) -> None:

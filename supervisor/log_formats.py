@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
-from supervisor import excerpts
+from supervisor.text import truncation
 
 _COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
@@ -50,7 +50,7 @@ class Speaker:
         if where is not None:
             # A key may hold anything; a line end in it would make two lines of one, an escape
             # sequence would draw on the terminal.
-            words.append(excerpts.safe(" ".join(where[0].split())[:KEY_SHOWN]))
+            words.append(truncation.safe(" ".join(where[0].split())[:KEY_SHOWN]))
         return f"[{' '.join(words)}] " if words else ""
 
 

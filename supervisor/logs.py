@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 from supervisor.log_formats import Speaker, formatter, is_json_object, line_of
 from supervisor.outlet import FLUSH_SECONDS, Outlet, OutletHandler, encoded, write
-from supervisor.plurals import counted
 from supervisor.printed import Change, Printed
+from supervisor.text.plurals import counted
 
 STDOUT = 1
 STDERR = 2

@@ -19,7 +19,7 @@ from enum import Enum, auto
 from supervisor.drain import ADOPTION_GRACE_SECONDS, END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
 from supervisor.generations import Phase
 from supervisor.ground import HEARTBEAT_SECONDS, Ground
-from supervisor.plurals import counted
+from supervisor.text.plurals import counted
 
 #: A STATUS= that only changed its words waits for this long after the one before: a pool in
 #: trouble changes them at every event.

@@ -40,13 +40,14 @@ from ipc.messages import (
     ToNursery,
     Unsafe,
 )
-from supervisor import excerpts, fork_safety, loading, logs, newborn, quiet_signals, worker_main
+from supervisor import fork_safety, loading, logs, newborn, quiet_signals, worker_main
 from supervisor.brood import Brood
 from supervisor.fork_safety import Verdict
 from supervisor.loading import CannotLoad
 from supervisor.log_formats import Speaker
 from supervisor.newborn import Berth, Newborn
 from supervisor.orphan_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
+from supervisor.text import truncation
 
 #: Exit statuses of a nursery: its work is done, or it could not begin (the supervisor knows why).
 DONE: Final = 0
@@ -111,10 +112,10 @@ class Nursery:
         self._tell(
             LoadFailed(
                 0,
-                excerpts.head(
+                truncation.head(
                     f"{reason}: the code on disk is of another version than the supervisor that "
                     "runs; restart the supervisor",
-                    excerpts.REASON,
+                    truncation.REASON,
                 ),
             )
         )
@@ -128,14 +129,14 @@ class Nursery:
             self._tell(
                 LoadFailed(
                     settings.generation,
-                    excerpts.head(str(error), excerpts.REASON),
-                    excerpts.tail(error.details, excerpts.TRACEBACK),
+                    truncation.head(str(error), truncation.REASON),
+                    truncation.tail(error.details, truncation.TRACEBACK),
                 )
             )
             return False
         if verdict.reasons:
             reasons = [
-                excerpts.head(each, excerpts.NAME) for each in verdict.reasons[:MOST_REASONS]
+                truncation.head(each, truncation.NAME) for each in verdict.reasons[:MOST_REASONS]
             ]
             self._tell(Unsafe(settings.generation, reasons))
             return False

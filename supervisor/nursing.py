@@ -14,7 +14,6 @@ from ipc.messages import (
     SpawnFailed,
     Unsafe,
 )
-from supervisor import durations
 from supervisor.children import Cause, Incarnation, State
 from supervisor.deaths import tell_status
 from supervisor.ending import Ending
@@ -22,6 +21,7 @@ from supervisor.generations import Nursery, Phase
 from supervisor.ground import Ground, log
 from supervisor.obituaries import Obituaries
 from supervisor.observer import NurseryDied, NurseryLoaded
+from supervisor.text import durations
 
 #: What ends an incarnation that was asked for and never forked.
 NotSpawned = Callable[[Incarnation, Cause, str, float], None]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from supervisor import durations, sizes
 from supervisor.config import (
     LOGGING_FORMATS,
     MOST_OF_ANYTHING,
@@ -23,6 +22,7 @@ from supervisor.config import (
     SupervisorConfig,
 )
 from supervisor.errors import ConfigurationError, InvalidOption
+from supervisor.text import durations, sizes
 
 ENVIRONMENT_PREFIX = "DOCKET_SUPERVISOR_"
 

@@ -23,7 +23,7 @@ from ipc.messages import (
     Steward,
     Waiting,
 )
-from supervisor import durations, steward
+from supervisor import steward
 from supervisor.adopting import Adopting
 from supervisor.booting import Booting
 from supervisor.children import Cause, Incarnation, State
@@ -68,6 +68,7 @@ from supervisor.reloading import Reloading
 from supervisor.scaling import Scaling
 from supervisor.signals import Caught, Repeats
 from supervisor.succession import Succession
+from supervisor.text import durations
 from supervisor.vacancies import Vacancies
 from supervisor.watch import Watch
 

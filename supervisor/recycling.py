@@ -1,10 +1,10 @@
 """Replaces workers that have done or hold enough: one at a time a pool, the successor first."""
 
-from supervisor import sizes
 from supervisor.children import Incarnation
 from supervisor.ground import Ground, describe, log
-from supervisor.plurals import counted
 from supervisor.replacement import Replacement, Why
+from supervisor.text import sizes
+from supervisor.text.plurals import counted
 
 
 class Recycling:

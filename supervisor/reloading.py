@@ -11,7 +11,6 @@ filled with what is known to work.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from supervisor import durations
 from supervisor.children import Slot
 from supervisor.generations import Nursery, Phase
 from supervisor.ground import Ground, log
@@ -20,6 +19,7 @@ from supervisor.observer import ReloadFinished, ReloadStarted
 from supervisor.orders import Done, Outcome, Refused
 from supervisor.replacement import Replacement, Why
 from supervisor.succession import Succession
+from supervisor.text import durations
 
 Answer = Callable[[Outcome], None]
 

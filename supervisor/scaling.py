@@ -4,8 +4,8 @@ from supervisor.config import MOST_PROCESSES
 from supervisor.ground import Ground, log
 from supervisor.observer import Scaled
 from supervisor.orders import Done, Outcome, Refused
-from supervisor.plurals import counted
 from supervisor.succession import Succession
+from supervisor.text.plurals import counted
 
 
 class Scaling:

@@ -35,9 +35,9 @@ from supervisor.inbox import Command, Inbox, ServerEnded, Signalled, Tick
 from supervisor.notify import Notifier
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.orders import Drain, HandBack
-from supervisor.plurals import counted
 from supervisor.pool import Pool
 from supervisor.reaper import Reaper, become_subreaper
+from supervisor.text.plurals import counted
 from supervisor.watch import TICK_SECONDS
 
 log = logging.getLogger("supervisor")

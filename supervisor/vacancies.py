@@ -1,11 +1,11 @@
 """Fills the slots of the dead: decides what becomes of a slot whose worker died, and refills it."""
 
-from supervisor import durations
 from supervisor.children import Cause, Incarnation, Slot
 from supervisor.deaths import Death
 from supervisor.ending import Ending
 from supervisor.ground import Ground, describe
 from supervisor.succession import Succession
+from supervisor.text import durations
 
 
 class Vacancies:

@@ -6,7 +6,6 @@ is put off by it.
 """
 
 from ipc.messages import Beat, Dump
-from supervisor import durations
 from supervisor.children import Cause, Incarnation, State
 from supervisor.drain import END_GRACE_SECONDS
 from supervisor.ending import Ending
@@ -14,6 +13,7 @@ from supervisor.generations import Nursery, Phase
 from supervisor.ground import Ground, log
 from supervisor.silence import TickClock
 from supervisor.stalls import Stalls
+from supervisor.text import durations
 
 #: The regular tick: often enough to move the steward in time, rare enough to cost nothing.
 TICK_SECONDS = 0.25

@@ -20,13 +20,14 @@ from docket.supervision import task_here
 from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Fault, Hello, ToWorker
-from supervisor import excerpts, loading, logs, newborn, quiet_signals
+from supervisor import loading, logs, newborn, quiet_signals
 from supervisor.keeper_pipe import KeeperPipe
 from supervisor.link import Link
 from supervisor.loading import CannotLoad
 from supervisor.log_formats import Speaker
 from supervisor.newborn import Berth
 from supervisor.orphan_watch import END_SECONDS, OrphanWatch
+from supervisor.text import truncation
 
 #: Exit statuses of a worker.
 DRAINED: Final = 0
@@ -170,7 +171,7 @@ def _ignore(*_: object) -> None:
 
 def _fault(reason: str, details: str, *, cannot_load: bool = False) -> Fault:
     return Fault(
-        excerpts.head(reason, excerpts.REASON),
-        excerpts.tail(details, excerpts.TRACEBACK),
+        truncation.head(reason, truncation.REASON),
+        truncation.tail(details, truncation.TRACEBACK),
         cannot_load,
     )

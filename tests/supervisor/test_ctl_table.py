@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.ctl_table import Column, Piece, cut, paint, table
-from supervisor.excerpts import safe
+from supervisor.text.truncation import safe
 
 COLUMNS = (
     Column("slot", [Piece("1"), Piece("10")]),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from supervisor.plurals import counted
+from supervisor.text.plurals import counted
 
 
 @pytest.mark.parametrize(("number", "said"), [(0, "0 workers"), (1, "1 worker"), (2, "2 workers")])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from supervisor import sizes
+from supervisor.text import sizes
 
 
 @pytest.mark.parametrize(

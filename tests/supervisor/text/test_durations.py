@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from supervisor import durations
+from supervisor.text import durations
 
 
 @pytest.mark.parametrize(
