@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ipc.messages import Exited
-from supervisor import process_group
+from supervisor.system import process_group
 
 #: ru_maxrss is in kilobytes, but in bytes on macOS.
 _RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024

@@ -6,7 +6,8 @@ this module imports nothing but them; the commands follow through importlib.
 
 import importlib
 
-from supervisor import signals, standard_streams
+from supervisor import signals
+from supervisor.system import standard_streams
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ the process, some milliseconds later. Only the line waits for that.
 
 from dataclasses import dataclass
 
-from supervisor import process_group
 from supervisor.children import Incarnation
 from supervisor.deaths import Death, tell_status
 from supervisor.ground import describe, log
+from supervisor.system import process_group
 
 #: How long a line waits for its status: a process group may take a second to end, and is looked
 #: for in all of /proc, which takes its time on a busy machine.

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor import process_group
+from supervisor.system import process_group
 
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36

@@ -22,7 +22,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any, Protocol
 
 from ipc.messages import WorkerSettings
-from supervisor import control, logs, observer, signals, standing, status
+from supervisor import control, logs, observer, signals, status
 from supervisor.answers import handlers_of
 from supervisor.config import SupervisorConfig
 from supervisor.control_place import Place
@@ -37,6 +37,7 @@ from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.orders import Drain, HandBack
 from supervisor.pool import Pool
 from supervisor.reaper import Reaper, become_subreaper
+from supervisor.system import process_setup
 from supervisor.text.plurals import counted
 from supervisor.watch import TICK_SECONDS
 
@@ -89,9 +90,9 @@ class Supervisor:
         Takes the process over: its signals (in the main thread), its root logger, its orphans.
         The last line on stderr is the reason, if the run did not end by a plain stop.
         """
-        standing.open_standard_streams()
-        standing.raise_file_limit()
-        standing.take_name()
+        process_setup.open_standard_streams()
+        process_setup.raise_file_limit()
+        process_setup.take_name()
         own = None
         if self._inlet is None and signals.in_main_thread():
             own = self._inlet = signals.Inlet()
@@ -234,7 +235,7 @@ class Supervisor:
             reaper,
             worker_settings(config, config.url if server is None else server.url),
             config.tasks,
-            standing.logical_directory(),
+            process_setup.logical_directory(),
             None if server is None else server.lifeline,
         )
 

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Callable
 
 from ipc.messages import Exited
-from supervisor import process_group
 from supervisor.brood import Brood
+from supervisor.system import process_group
 
 GENTLE = [sys.executable, "-c", "import signal; print(1, flush=True); signal.pause()"]
 STUBBORN = [

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import psutil
 import pytest
 
-from supervisor import process_group
 from supervisor.reaper import Reaper, prctl
+from supervisor.system import process_group
 from tests.support.processes import fork
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]

@@ -5,7 +5,7 @@ import resource
 from pathlib import Path
 
 from supervisor.reaper import PR_SET_NAME, prctl
-from supervisor.standard_streams import open_standard_streams
+from supervisor.system.standard_streams import open_standard_streams
 
 __all__ = ["logical_directory", "open_standard_streams", "raise_file_limit", "take_name"]
 

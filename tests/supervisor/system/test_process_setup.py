@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import standard_streams, standing
+from supervisor.system import process_setup, standard_streams
 from tests.support.processes import fork
 
 
@@ -50,8 +50,8 @@ def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
     def check() -> bool:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-        standing.raise_file_limit()
-        standing.raise_file_limit()
+        process_setup.raise_file_limit()
+        process_setup.raise_file_limit()
         return resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
 
     assert holds_in_a_fork(check)
@@ -63,12 +63,12 @@ def test_a_system_that_refuses_the_limit_is_left_alone(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, -1))
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    standing.raise_file_limit()
+    process_setup.raise_file_limit()
 
 
 def test_the_program_has_a_name_of_its_own() -> None:
     def check() -> bool:
-        standing.take_name()
+        process_setup.take_name()
         return Path("/proc/self/comm").read_text().strip() == "docket-supervis"
 
     assert holds_in_a_fork(check)
@@ -83,7 +83,7 @@ def test_the_directory_is_the_one_that_the_user_sees(
     current.symlink_to(release)
     monkeypatch.chdir(current)
     monkeypatch.setenv("PWD", str(current))
-    assert standing.logical_directory() == str(current)
+    assert process_setup.logical_directory() == str(current)
 
 
 @pytest.mark.parametrize("said", ["", "relative", "/nowhere/at/all", "/"])
@@ -92,4 +92,4 @@ def test_a_pwd_that_is_not_here_is_not_believed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PWD", said)
-    assert standing.logical_directory() == str(tmp_path.resolve())
+    assert process_setup.logical_directory() == str(tmp_path.resolve())

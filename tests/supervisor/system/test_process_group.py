@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor import process_group
+from supervisor.system import process_group
 
 SLEEP = [sys.executable, "-c", "import signal; print(1, flush=True); signal.pause()"]
 
