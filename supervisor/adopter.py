@@ -16,10 +16,10 @@ from docket.docket import Docket
 from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Adopt, Drain, Drained, Hello, Ready, ToWorker
-from supervisor import logs
 from supervisor.adoptions import Adoptions
 from supervisor.heartbeats import rss_bytes
-from supervisor.log_formats import Speaker
+from supervisor.logs import log_setup
+from supervisor.logs.formats import Speaker
 from supervisor.newborn import Berth
 from supervisor.orphan_watch import END_SECONDS, OrphanWatch
 
@@ -32,7 +32,7 @@ log = logging.getLogger("supervisor.adopter")
 def main(berth: Berth) -> int:
     """Adopt what is asked until told to drain; the exit status."""
     settings = berth.settings.worker
-    written = logs.configure(
+    written = log_setup.configure(
         settings.logging_level,
         settings.logging_format,
         threaded=True,

@@ -33,10 +33,11 @@ from ipc.messages import (
     Waiting,
     WorkerSettings,
 )
-from supervisor import coroutine_stacks, logs
+from supervisor import coroutine_stacks
 from supervisor.adoptions import Adoptions
 from supervisor.heartbeats import heartbeat, rss_bytes
 from supervisor.keeper_pipe import KeeperPipe
+from supervisor.logs import log_setup
 from supervisor.text import truncation
 
 log = logging.getLogger("docket.supervisor.worker")
@@ -188,7 +189,7 @@ class Link:
             self._worker.running_tasks(),
             self._worker.counters,
             rss_bytes(),
-            logs.dropped_lines(),
+            log_setup.dropped_lines(),
         )
         if droppable:
             self._channel.send_droppable(message)

@@ -17,9 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from supervisor import logs
 from supervisor.children import Cause, Incarnation
 from supervisor.ground import Ground
+from supervisor.logs import log_setup
 from supervisor.replacement import Why
 from supervisor.status import worker_states
 from supervisor.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, TASK_COUNTERS, Buckets
@@ -184,7 +184,7 @@ class PoolCollector(Collector):
             for word in sorted({str(each) for each in words} | counts.keys()):
                 family.add_metric([word], counts[word])
             yield family
-        dropped = totals.log_lines_dropped + logs.dropped_lines()
+        dropped = totals.log_lines_dropped + log_setup.dropped_lines()
         for name, help_text, count in (
             ("poisoned", "Tasks failed because workers died under them.", totals.poisoned),
             ("crashes", "Workers that died unasked.", totals.crashes),

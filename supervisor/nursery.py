@@ -40,11 +40,12 @@ from ipc.messages import (
     ToNursery,
     Unsafe,
 )
-from supervisor import fork_safety, loading, logs, newborn, quiet_signals, worker_main
+from supervisor import fork_safety, loading, newborn, quiet_signals, worker_main
 from supervisor.brood import Brood
 from supervisor.fork_safety import Verdict
 from supervisor.loading import CannotLoad
-from supervisor.log_formats import Speaker
+from supervisor.logs import log_setup
+from supervisor.logs.formats import Speaker
 from supervisor.newborn import Berth, Newborn
 from supervisor.orphan_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
 from supervisor.text import truncation
@@ -280,7 +281,7 @@ def _enter_and_import(settings: Settings) -> Verdict:
     if settings.lifeline is not None:
         # Workers hold it too, by fork; the subprocesses of tasks must not.
         os.set_inheritable(settings.lifeline, False)
-    written = logs.configure(
+    written = log_setup.configure(
         settings.worker.logging_level,
         settings.worker.logging_format,
         threaded=False,

@@ -22,7 +22,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any, Protocol
 
 from ipc.messages import WorkerSettings
-from supervisor import control, logs, observer, signals, status
+from supervisor import control, observer, signals, status
 from supervisor.answers import handlers_of
 from supervisor.config import SupervisorConfig
 from supervisor.control_place import Place
@@ -32,6 +32,7 @@ from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.ground import HEARTBEAT_SECONDS, Ground, prepare
 from supervisor.inbox import Command, Inbox, ServerEnded, Signalled, Tick
+from supervisor.logs import log_setup
 from supervisor.notify import Notifier
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.orders import Drain, HandBack
@@ -97,7 +98,7 @@ class Supervisor:
         if self._inlet is None and signals.in_main_thread():
             own = self._inlet = signals.Inlet()
             own.install()
-        written = logs.configure(
+        written = log_setup.configure(
             self._config.logging_level, self._config.logging_format, threaded=True
         )
         try:
@@ -325,6 +326,6 @@ def worker_settings(config: SupervisorConfig, url: str) -> WorkerSettings:
         stall_timeout_seconds=config.stall_timeout.total_seconds(),
         max_deliveries=config.max_deliveries,
         logging_level=config.logging_level,
-        logging_format=logs.chosen_format(config.logging_format),
+        logging_format=log_setup.chosen_format(config.logging_format),
         drain_timeout_seconds=config.drain_timeout.total_seconds(),
     )

@@ -20,11 +20,12 @@ from docket.supervision import task_here
 from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Fault, Hello, ToWorker
-from supervisor import loading, logs, newborn, quiet_signals
+from supervisor import loading, newborn, quiet_signals
 from supervisor.keeper_pipe import KeeperPipe
 from supervisor.link import Link
 from supervisor.loading import CannotLoad
-from supervisor.log_formats import Speaker
+from supervisor.logs import log_setup
+from supervisor.logs.formats import Speaker
 from supervisor.newborn import Berth
 from supervisor.orphan_watch import END_SECONDS, OrphanWatch
 from supervisor.text import truncation
@@ -46,7 +47,7 @@ def main(berth: Berth) -> int:
     Called in a process that `newborn.settle` has made its own.
     """
     settings = berth.settings.worker
-    logging_to_stderr = logs.configure(
+    logging_to_stderr = log_setup.configure(
         settings.logging_level,
         settings.logging_format,
         threaded=True,

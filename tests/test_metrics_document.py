@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from supervisor.log_formats import JsonFormatter, PlainFormatter, Speaker, line_of
+from supervisor.logs.formats import JsonFormatter, PlainFormatter, Speaker, line_of
+from supervisor.logs.writer import QUEUE_BYTES, QUEUE_LINES
 from supervisor.metrics import registry_of, render
-from supervisor.outlet import QUEUE_BYTES, QUEUE_LINES
 from tests.support.exposition import families
 from tests.support.recording_edge import Rig
 

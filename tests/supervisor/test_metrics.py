@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from docket.instrumentation import DURATION_BUCKETS
 from ipc.messages import Heartbeat, Histogram, Waiting, WorkerCounters
-from supervisor import logs, metrics
+from supervisor import metrics
 from supervisor.children import Cause
 from supervisor.inbox import Command
+from supervisor.logs import log_setup
 from supervisor.metrics import PoolCollector, registry_of, render
 from supervisor.orders import Drain, Reload, Scale
 from supervisor.replacement import Why
@@ -138,7 +139,7 @@ def test_counters_and_histograms_keep_what_the_dead_have_done() -> None:
 def test_lost_log_lines_of_workers_and_of_the_supervisor_are_added(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(logs, "dropped_lines", lambda: 5)
+    monkeypatch.setattr(log_setup, "dropped_lines", lambda: 5)
     assert Read(busy_rig())["log_lines_dropped_total"] == 3 + 5
 
 

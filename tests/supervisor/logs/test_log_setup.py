@@ -19,9 +19,9 @@ import pytest
 from rich.console import Console
 from rich.logging import RichHandler
 
-from supervisor import logs
-from supervisor.log_formats import Speaker
-from supervisor.logs import Logs, chosen_format, configure
+from supervisor.logs import log_setup
+from supervisor.logs.formats import Speaker
+from supervisor.logs.log_setup import Logs, chosen_format, configure
 from tests.support.processes import Pipe, fork
 
 WORKER = Speaker("worker 3", 3)
@@ -111,7 +111,7 @@ def test_the_nursery_writes_without_a_thread(pipe: Pipe, capfd: pytest.CaptureFi
     logging.getLogger("docket.test").info("below the level")
     assert threading.active_count() == before
     made.stop()
-    assert logs.dropped_lines() == 0
+    assert log_setup.dropped_lines() == 0
     made.last_line("the reason")
     err = capfd.readouterr().err
     assert "from the nursery" in err
@@ -132,7 +132,7 @@ def test_a_last_line_that_nobody_reads_delays_the_end_for_a_moment_only(
 ) -> None:
     fcntl.fcntl(pipe.write, fcntl.F_SETPIPE_SZ, 4096)
     os.write(pipe.write, b"x" * 4096)
-    monkeypatch.setattr(logs, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(log_setup, "FLUSH_SECONDS", 0.05)
     with logging_to(pipe) as made:
         pass
     made.last_line("the reason")
@@ -153,7 +153,7 @@ def test_lost_lines_are_told_in_the_format_of_the_others_and_counted_for_the_pro
     with logging_to(pipe, "json") as made:
         for _ in range(11_000):
             logging.getLogger("docket.test").info("x" * 1000)
-        assert logs.dropped_lines() == made.dropped > 0
+        assert log_setup.dropped_lines() == made.dropped > 0
         reader = threading.Thread(target=read_all)
         reader.start()
     pipe.close_write()

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor import outlet
-from supervisor.outlet import Outlet, OutletHandler, encoded, write
+from supervisor.logs import writer
+from supervisor.logs.writer import Outlet, OutletHandler, encoded, write
 from tests.support.processes import Pipe, fork
 
 
@@ -244,13 +244,13 @@ def test_without_a_thread_a_reader_that_stopped_is_waited_for_once(
 
     fill(pipe)
     way = Outlet(notice, pipe.write)
-    monkeypatch.setattr(outlet, "write", note)
+    monkeypatch.setattr(writer, "write", note)
     for _ in range(3):
         way.put(pipe.write, b"lost\n")
     for _ in range(2):
         os.read(pipe.read, 4096)
         way.put(pipe.write, b"read\n")
-    most = outlet.PATIENCE_SECONDS
+    most = writer.PATIENCE_SECONDS
     assert asked == [most, 0.0, 0.0, 0.0, most]
     assert way.dropped == 3
 

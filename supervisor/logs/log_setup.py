@@ -14,9 +14,9 @@ import sys
 import threading
 from collections.abc import Callable
 
-from supervisor.log_formats import Speaker, formatter, is_json_object, line_of
-from supervisor.outlet import FLUSH_SECONDS, Outlet, OutletHandler, encoded, write
-from supervisor.printed import Change, Printed
+from supervisor.logs.formats import Speaker, formatter, is_json_object, line_of
+from supervisor.logs.stdio_capture import Change, Printed
+from supervisor.logs.writer import FLUSH_SECONDS, Outlet, OutletHandler, encoded, write
 from supervisor.text.plurals import counted
 
 STDOUT = 1
@@ -166,7 +166,7 @@ _current: Logs | None = None
 
 def _lost(form: logging.Formatter, lines: int) -> str:
     told = f"{counted(lines, 'log line')} dropped: stderr was not read"
-    return line_of(form, "supervisor.logs", logging.WARNING, told)
+    return line_of(form, "supervisor.logs.log_setup", logging.WARNING, told)
 
 
 def _own_descriptors() -> dict[int, int]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from typing_extensions import Buffer
 
-from supervisor.outlet import Outlet
+from supervisor.logs.writer import Outlet
 
 #: Of a line that does not end (a progress bar), what is kept at most until it does.
 MOST_UNENDED = 64 * 1024

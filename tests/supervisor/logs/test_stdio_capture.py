@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor.outlet import Outlet
-from supervisor.printed import MOST_UNENDED, PrintedLines
+from supervisor.logs.stdio_capture import MOST_UNENDED, PrintedLines
+from supervisor.logs.writer import Outlet
 from tests.support.processes import Pipe
 
 

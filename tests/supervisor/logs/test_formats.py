@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from supervisor.log_formats import (
+from supervisor.logs.formats import (
     KEY_SHOWN,
     JsonFormatter,
     PlainFormatter,

@@ -1,0 +1,1 @@
+"""Log records and captured output of all processes of a pool."""
