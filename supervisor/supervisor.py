@@ -33,12 +33,12 @@ from supervisor.exit_codes import ExitCode
 from supervisor.ground import HEARTBEAT_SECONDS, Ground, prepare
 from supervisor.inbox import Command, Inbox, ServerEnded, Signalled, Tick
 from supervisor.logs import log_setup
-from supervisor.notify import Notifier
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.orders import Drain, HandBack
 from supervisor.pool import Pool
 from supervisor.reaper import Reaper, become_subreaper
 from supervisor.system import process_setup
+from supervisor.systemd.notifier import Notifier
 from supervisor.text.plurals import counted
 from supervisor.watch import TICK_SECONDS
 

@@ -13,7 +13,7 @@ from supervisor.commands import configure, docket_supervisor
 from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import InvalidOption
 from supervisor.exit_codes import ExitCode
-from supervisor.notifications import OVERTIME_SECONDS
+from supervisor.systemd.messages import OVERTIME_SECONDS
 from supervisor.text import sizes
 from tests.support import systemd
 from tests.support.deploy import (

@@ -4,7 +4,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from supervisor.notifications import (
+from supervisor.systemd.messages import (
     EXTEND_EVERY_SECONDS,
     STATUS_SECONDS,
     Conversation,

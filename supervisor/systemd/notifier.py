@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from ipc.messages import Heartbeat
 from supervisor.ground import Ground
 from supervisor.inbox import Event, KeeperSaid, Signalled, WorkerSaid
-from supervisor.notifications import Conversation, standing
+from supervisor.systemd.messages import Conversation, standing
 
 log = logging.getLogger("supervisor.notify")
 

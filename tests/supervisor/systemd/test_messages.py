@@ -7,7 +7,8 @@ import pytest
 from ipc.messages import LoadFailed, Waiting
 from supervisor.generations import Phase
 from supervisor.inbox import Command, NurserySaid, Tick
-from supervisor.notifications import (
+from supervisor.orders import Drain
+from supervisor.systemd.messages import (
     LATE_SECONDS,
     MOST_STATUS,
     OVERTIME_SECONDS,
@@ -16,7 +17,6 @@ from supervisor.notifications import (
     ready_slots,
     standing,
 )
-from supervisor.orders import Drain
 from tests.support.recording_edge import Rig
 
 

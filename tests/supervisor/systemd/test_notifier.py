@@ -11,9 +11,9 @@ import pytest
 
 from ipc.messages import Beat, Heartbeat, WorkerCounters
 from supervisor.inbox import Command, KeeperSaid, Signalled, Tick, WorkerSaid
-from supervisor.notify import RETRY_SECONDS, Notifier
 from supervisor.orders import Drain
 from supervisor.signals import Caught
+from supervisor.systemd.notifier import RETRY_SECONDS, Notifier
 from tests.support.recording_edge import Rig
 from tests.support.service_managers import ServiceManager, bound
 
