@@ -22,17 +22,18 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any, Protocol
 
 from ipc.messages import WorkerSettings
-from supervisor import control, observer, signals, status
-from supervisor.answers import handlers_of
+from supervisor import control, observer, signals
 from supervisor.config import SupervisorConfig
 from supervisor.control_place import Place
 from supervisor.doing import Doer
-from supervisor.endpoints import Endpoints
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.ground import HEARTBEAT_SECONDS, Ground, prepare
 from supervisor.inbox import Command, Inbox, ServerEnded, Signalled, Tick
 from supervisor.logs import log_setup
+from supervisor.monitoring import status
+from supervisor.monitoring.handlers import handlers_of
+from supervisor.monitoring.http_server import Endpoints
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.orders import Drain, HandBack
 from supervisor.pool import Pool

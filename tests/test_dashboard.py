@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from supervisor.metrics import registry_of, render
+from supervisor.monitoring.metrics import registry_of, render
 from tests.support.exposition import labels_by_name
 from tests.support.promql import OF_TARGETS, faults, parse, placeholders
 from tests.support.recording_edge import Rig

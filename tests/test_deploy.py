@@ -8,11 +8,11 @@ import click
 import kubernetes_validate
 import pytest
 
-from supervisor.answers import handlers_of
 from supervisor.commands import configure, docket_supervisor
 from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import InvalidOption
 from supervisor.exit_codes import ExitCode
+from supervisor.monitoring.handlers import handlers_of
 from supervisor.systemd.messages import OVERTIME_SECONDS
 from supervisor.text import sizes
 from tests.support import systemd

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from supervisor.logs.formats import JsonFormatter, PlainFormatter, Speaker, line_of
 from supervisor.logs.writer import QUEUE_BYTES, QUEUE_LINES
-from supervisor.metrics import registry_of, render
+from supervisor.monitoring.metrics import registry_of, render
 from tests.support.exposition import families
 from tests.support.recording_edge import Rig
 

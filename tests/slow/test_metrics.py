@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from supervisor.metrics import registry_of, render
+from supervisor.monitoring.metrics import registry_of, render
 from tests.support.exposition import Series, faults, labels_by_name, series
 from tests.support.pool_tasks import add, nap, tasks
 from tests.support.recording_edge import Rig

@@ -10,7 +10,7 @@ from supervisor.ctl_report import Pool, PoolReport, Task, Totals, Worker
 from supervisor.ctl_status import picture
 from supervisor.ctl_table import Line, paint
 from supervisor.errors import OrderFailed
-from supervisor.status import report
+from supervisor.monitoring.status import report
 from tests.support.recording_edge import Rig
 
 POOL = Pool(4711, "running", 11_523.4, 1, 2, "orders", "redis://localhost:6379/0")

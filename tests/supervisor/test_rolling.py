@@ -7,11 +7,11 @@ import pytest
 from ipc.messages import Drain, Heartbeat, Ready, WorkerCounters
 from supervisor.children import Incarnation, State
 from supervisor.inbox import Command, Signalled
+from supervisor.monitoring.status import report, worker_states
 from supervisor.observer import Scaled
 from supervisor.orders import Done, DumpAll, Outcome, Refused, Restart, Scale
 from supervisor.orders import Drain as DrainOrder
 from supervisor.signals import Caught
-from supervisor.status import report, worker_states
 from tests.support.recording_edge import Rig
 
 

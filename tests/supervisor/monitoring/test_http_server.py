@@ -7,10 +7,10 @@ from http import HTTPStatus
 
 import pytest
 
-from supervisor import endpoints
 from supervisor.config import Address
-from supervisor.endpoints import Answer, Endpoints, text
 from supervisor.errors import AddressInUse
+from supervisor.monitoring import http_server
+from supervisor.monitoring.http_server import Answer, Endpoints, text
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +91,7 @@ async def test_a_request_that_breaks_off_is_told_and_an_empty_one_is_nothing() -
 
 
 async def test_headers_that_never_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "HEADER_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.05)
     async with serving() as address:
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(b"GET /livez HTTP/1.1\r\n")
@@ -102,7 +102,7 @@ async def test_headers_that_never_end_are_given_up(monkeypatch: pytest.MonkeyPat
 async def test_where_there_are_too_many_the_oldest_gives_way_to_one_that_asks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(endpoints, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 2)
     async with serving() as address:
         silent = [await asyncio.open_connection(address.host, address.port) for _ in range(5)]
         for _ in range(3):

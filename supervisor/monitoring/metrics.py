@@ -20,8 +20,8 @@ from prometheus_client.registry import Collector
 from supervisor.children import Cause, Incarnation
 from supervisor.ground import Ground
 from supervisor.logs import log_setup
+from supervisor.monitoring.status import worker_states
 from supervisor.replacement import Why
-from supervisor.status import worker_states
 from supervisor.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, TASK_COUNTERS, Buckets
 
 #: What the text of `render` is, for the header of the answer.

@@ -4,9 +4,9 @@ import json
 import time
 from http import HTTPStatus
 
-from supervisor import metrics, status
-from supervisor.endpoints import Answer, Handler, text
 from supervisor.ground import Ground
+from supervisor.monitoring import metrics, status
+from supervisor.monitoring.http_server import Answer, Handler, text
 
 
 def handlers_of(ground: Ground) -> dict[str, Handler]:

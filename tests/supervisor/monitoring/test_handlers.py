@@ -3,9 +3,9 @@
 import json
 from http import HTTPStatus
 
-from supervisor import metrics
-from supervisor.answers import handlers_of
-from supervisor.status import report
+from supervisor.monitoring import metrics
+from supervisor.monitoring.handlers import handlers_of
+from supervisor.monitoring.status import report
 from tests.support.recording_edge import Rig
 
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from docket.instrumentation import DURATION_BUCKETS
 from ipc.messages import Heartbeat, Histogram, Waiting, WorkerCounters
-from supervisor import metrics
 from supervisor.children import Cause
 from supervisor.inbox import Command
 from supervisor.logs import log_setup
-from supervisor.metrics import PoolCollector, registry_of, render
+from supervisor.monitoring import metrics
+from supervisor.monitoring.metrics import PoolCollector, registry_of, render
 from supervisor.orders import Drain, Reload, Scale
 from supervisor.replacement import Why
 from tests.support.exposition import faults, labels_by_name, series
