@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from ipc.control import Drain, Dump, Reload, Request, Restart, Scale
-from supervisor import control_places, ctl_client, ctl_report, ctl_status
+from supervisor import ctl_client, ctl_report, ctl_status
 from supervisor.config import MOST_PROCESSES
+from supervisor.control import paths
 from supervisor.ctl_client import Client, SeveralSupervisors
 from supervisor.ctl_screen import Screen
 from supervisor.errors import InvalidOption, NoSupervisor, OrderFailed, SupervisorGone
@@ -165,7 +166,7 @@ def _path(context: click.Context, control: str | None) -> Path:
     """Where the supervisor is: --control of the command, or of ctl, or the only one there is."""
     given = control or (context.parent.params.get("control") if context.parent else None)
     if given:
-        return control_places.given_path(given)
+        return paths.given_path(given)
     try:
         return ctl_client.find(os.environ)
     except SeveralSupervisors as error:

@@ -30,8 +30,8 @@ from ipc.control import (
 )
 from ipc.errors import FrameError
 from ipc.framing import Decoder, encode
-from supervisor import control_lock, control_places
-from supervisor.control_credentials import credentials_of
+from supervisor.control import lock, paths
+from supervisor.control.peer_credentials import credentials_of
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
 
 #: How long a supervisor may take for what it answers at once; longer only if it is stopped or hung.
@@ -207,10 +207,10 @@ def find(environment: Mapping[str, str]) -> Path:
     Raises:
         NoSupervisor: there is none, or there are several; the message names them.
     """
-    places = control_places.folders(environment)
-    found = [path for place in places for path in control_lock.live_sockets(place)]
+    places = paths.folders(environment)
+    found = [path for place in places for path in lock.live_sockets(place)]
     if not found:
-        looked = " and ".join(map(str, places)) or str(control_places.own_folder())
+        looked = " and ".join(map(str, places)) or str(paths.own_folder())
         raise NoSupervisor(
             f"no supervisor of this user is running (looked in {looked});"
             " if its socket is elsewhere, name it with --control"

@@ -22,9 +22,10 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any, Protocol
 
 from ipc.messages import WorkerSettings
-from supervisor import control, observer, signals
+from supervisor import observer, signals
 from supervisor.config import SupervisorConfig
-from supervisor.control_place import Place
+from supervisor.control import server
+from supervisor.control.claim import Place
 from supervisor.doing import Doer
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
@@ -145,7 +146,7 @@ class Supervisor:
         self._inbox = inbox = Inbox()
         if self._told_to_stop is not None:
             inbox.put(Command(self._told_to_stop))
-        async with control.placed(self._config) as place:
+        async with server.placed(self._config) as place:
             return await self._run_pool(inbox, place, own_process=own_process)
 
     async def _run_pool(self, inbox: Inbox, place: Place | None, *, own_process: bool) -> ExitCode:
@@ -247,7 +248,7 @@ class Supervisor:
         def report() -> dict[str, Any]:
             return status.report(ground, time.monotonic())
 
-        return control.serving(place, inbox, report, guest=guest)
+        return server.serving(place, inbox, report, guest=guest)
 
     @contextlib.asynccontextmanager
     async def _endpoints(self, ground: Ground) -> AsyncGenerator[None]:

@@ -13,7 +13,8 @@ import pytest
 
 from ipc.control import PROTOCOL, Hello, Refused, Report
 from ipc.framing import encode
-from supervisor import commands, control_places, ctl, orders
+from supervisor import commands, ctl, orders
+from supervisor.control import paths
 from supervisor.ctl_client import Client
 from supervisor.signals import Inlet
 from tests.support.control import REPORT, served
@@ -50,7 +51,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where --control is to lead; nothing is to be found elsewhere."""
-    monkeypatch.setattr(control_places, "TEMPORARY", tmp_path / "nowhere")
+    monkeypatch.setattr(paths, "TEMPORARY", tmp_path / "nowhere")
     for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "DOCKET_SUPERVISOR_CONTROL"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "orders-1.sock"

@@ -12,7 +12,8 @@ import pytest
 
 from ipc.control import PROTOCOL, Done, Drain, Dump, Hello, Refused, Reload, Report, Scale
 from ipc.framing import encode
-from supervisor import control_lock, control_places, ctl_client, orders
+from supervisor import ctl_client, orders
+from supervisor.control import lock, paths
 from supervisor.ctl_client import Client, SeveralSupervisors, find
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
 from tests.support.control import served
@@ -179,20 +180,20 @@ def test_a_client_leaves_no_descriptor_open(path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(control_places, "TEMPORARY", tmp_path / "nowhere")
+    monkeypatch.setattr(paths, "TEMPORARY", tmp_path / "nowhere")
     return tmp_path
 
 
 @pytest.fixture
 def live(folder: Path) -> Iterator[Callable[[str], Path]]:
     """Makes live control sockets by name."""
-    locks: list[control_lock.Lock] = []
+    locks: list[lock.Lock] = []
 
     def make(name: str) -> Path:
         path = folder / name
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(str(path))
-        lock = control_lock.take(path)
+        lock = lock.take(path)
         assert lock is not None
         locks.append(lock)
         return path
@@ -205,7 +206,7 @@ def live(folder: Path) -> Iterator[Callable[[str], Path]]:
 def test_the_only_live_supervisor_is_found(folder: Path, live: Callable[[str], Path]) -> None:
     path = live("orders-1.sock")
     (folder / "dead-2.sock").touch()
-    (folder / "dead-2.sock.lock").write_bytes(control_lock.MARK)
+    (folder / "dead-2.sock.lock").write_bytes(lock.MARK)
     assert find({"XDG_RUNTIME_DIR": str(folder)}) == path
 
 

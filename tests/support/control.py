@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from ipc.control import MAX_ANSWER, PROTOCOL, FromClient, Hello, Report, Status, ToClient
 from ipc.framing import Decoder, encode
-from supervisor import control_place
-from supervisor.control import Control
+from supervisor.control import claim
+from supervisor.control.server import Control
 from supervisor.inbox import Command, Inbox
 from supervisor.orders import Order, Outcome
 from tests.support.supervised import ROOT
@@ -132,7 +132,7 @@ async def served(
 ) -> AsyncGenerator[Served]:
     """A control socket at `path` that nobody's pool is behind."""
     inbox = Inbox()
-    place = await control_place.claim_given(str(path))
+    place = await claim.claim_given(str(path))
     control = Control(place, inbox, lambda: REPORT if report is None else report, guest=guest)
     await control.start()
     try:

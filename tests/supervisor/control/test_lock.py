@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import control_lock
-from supervisor.control_lock import is_live, live_sockets, sweep, take
+from supervisor.control import lock
+from supervisor.control.lock import is_live, live_sockets, sweep, take
 from supervisor.errors import ConfigurationError
 from tests.support.control import held_elsewhere, lock_file, names_in
 
@@ -75,7 +75,7 @@ def test_a_lock_whose_file_was_removed_while_it_was_opened_is_taken_anew(
             lock_file(path).unlink()
         real(fd, operation)
 
-    monkeypatch.setattr(control_lock.fcntl, "flock", leave_meanwhile)
+    monkeypatch.setattr(lock.fcntl, "flock", leave_meanwhile)
     lock = take(path)
     assert lock is not None
     assert len(opened) == 2
@@ -88,15 +88,15 @@ def test_a_lock_that_replaced_the_one_that_was_opened_is_the_one_that_counts(
 ) -> None:
     path = tmp_path / "a.sock"
     real = fcntl.flock
-    heirs: list[control_lock.Lock | None] = []
+    heirs: list[lock.Lock | None] = []
 
     def be_replaced(fd: int, operation: int) -> None:
-        monkeypatch.setattr(control_lock.fcntl, "flock", real)
+        monkeypatch.setattr(lock.fcntl, "flock", real)
         lock_file(path).unlink()
         heirs.append(take(path))
         real(fd, operation)
 
-    monkeypatch.setattr(control_lock.fcntl, "flock", be_replaced)
+    monkeypatch.setattr(lock.fcntl, "flock", be_replaced)
     assert take(path) is None
     (heir,) = heirs
     assert heir is not None
@@ -108,7 +108,7 @@ def test_who_looks_whether_a_lock_is_held_is_not_in_the_way_of_another_who_looks
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.sock"
-    lock_file(path).write_bytes(control_lock.MARK)
+    lock_file(path).write_bytes(lock.MARK)
     with lock_file(path).open() as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         assert not is_live(path)
@@ -136,8 +136,8 @@ def test_a_file_system_without_locks_is_told(
         raise OSError(errno.ENOLCK, "No locks available")
 
     path = tmp_path / "a.sock"
-    lock_file(path).write_bytes(control_lock.MARK)
-    monkeypatch.setattr(control_lock.fcntl, "flock", refuse)
+    lock_file(path).write_bytes(lock.MARK)
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
     with pytest.raises(ConfigurationError, match=r"cannot lock .*: No locks available; give the"):
         take(path)
     assert not is_live(path)

@@ -26,9 +26,10 @@ from ipc.control import (
     Status,
 )
 from ipc.framing import encode
-from supervisor import control, control_peer, control_place, orders
+from supervisor import orders
 from supervisor.config import SupervisorConfig
-from supervisor.control import Control
+from supervisor.control import claim, server, session
+from supervisor.control.server import Control
 from supervisor.errors import ControlInUse, NoPlace
 from supervisor.inbox import Command, Inbox
 from tests.support.control import GREETING, REPORT, Caller, names_in, served
@@ -44,7 +45,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients have a moment instead of five seconds."""
-    monkeypatch.setattr(control_peer, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(session, "PATIENCE_SECONDS", 0.1)
 
 
 # What the owner asks.
@@ -93,7 +94,7 @@ async def test_an_answer_may_take_longer_than_a_client_may(path: Path, impatient
     async with served(path) as pool:
         caller = await Caller.connect(path, GREETING + encode(Reload()))
         command = await pool.ordered()
-        await asyncio.sleep(3 * control_peer.PATIENCE_SECONDS)
+        await asyncio.sleep(3 * session.PATIENCE_SECONDS)
         command.answer(orders.Done("done"))
         assert isinstance(await caller.hear(), Hello)
         assert await caller.hear() == Done("done")
@@ -120,7 +121,7 @@ async def test_who_waits_for_a_drain_is_told_its_beginning_and_sees_its_end(
         assert isinstance(await caller.hear(), Hello)
         assert await caller.hear() == Done("draining")
         heard = asyncio.create_task(caller.hear())
-        await asyncio.sleep(3 * control_peer.PATIENCE_SECONDS)
+        await asyncio.sleep(3 * session.PATIENCE_SECONDS)
         assert not heard.done()
     assert await heard is None
     await caller.close()
@@ -167,7 +168,7 @@ async def test_a_client_learns_the_pid_and_whether_the_pool_is_a_guest(path: Pat
 async def test_a_report_that_fails_is_refused_and_logged(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place = await control_place.claim_given(str(path))
+    place = await claim.claim_given(str(path))
 
     def fail() -> dict[str, Any]:
         raise RuntimeError("no report")
@@ -186,7 +187,7 @@ async def test_a_report_that_fails_is_refused_and_logged(
 async def test_a_report_that_no_frame_holds_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_peer, "MAX_ANSWER", 200)
+    monkeypatch.setattr(session, "MAX_ANSWER", 200)
     async with served(path, {"supervisor": "x" * 300}) as pool:
         caller = await pool.caller()
         answer = await caller.ask(Status())
@@ -202,8 +203,8 @@ async def test_a_report_that_no_frame_holds_is_refused(
 async def run_with(config: SupervisorConfig) -> AsyncGenerator[None]:
     """As a supervisor does it."""
     async with (
-        control.placed(config) as place,
-        control.serving(place, Inbox(), lambda: REPORT, guest=False),
+        server.placed(config) as place,
+        server.serving(place, Inbox(), lambda: REPORT, guest=False),
     ):
         yield
 
@@ -224,7 +225,7 @@ async def test_a_pool_with_a_path_is_served_there_and_a_second_one_is_not(path: 
     config = SupervisorConfig(control=str(path))
     async with run_with(config):
         with pytest.raises(ControlInUse):
-            await control.placed(config).__aenter__()
+            await server.placed(config).__aenter__()
         caller = await Caller.connect(path)
         assert isinstance(await caller.hear(), Hello)
         await caller.close()
@@ -236,7 +237,7 @@ async def test_a_pool_that_can_write_nowhere_runs_without_a_control_socket(
     async def nowhere(_docket: str, _environment: object) -> object:
         raise NoPlace("--control: cannot make the folder /tmp/x: Read-only file system")
 
-    monkeypatch.setattr(control, "claim_default", nowhere)
+    monkeypatch.setattr(server, "claim_default", nowhere)
     async with run_with(SupervisorConfig()):
         assert (
             "no control socket, so `ctl` cannot reach this pool: --control: cannot" in caplog.text

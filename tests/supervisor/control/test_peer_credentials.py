@@ -6,8 +6,8 @@ import struct
 
 import pytest
 
-from supervisor import control_credentials
-from supervisor.control_credentials import Credentials, credentials_of, of_macos
+from supervisor.control import peer_credentials
+from supervisor.control.peer_credentials import Credentials, credentials_of, of_macos
 
 
 class FakeMac:
@@ -34,7 +34,7 @@ def test_on_macos_the_user_is_known() -> None:
 def test_only_the_same_user_and_root_are_trusted(
     uid: int | None, trusted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_credentials.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(peer_credentials.os, "geteuid", lambda: 1000)
     assert Credentials(1, uid).is_trusted is trusted
 
 

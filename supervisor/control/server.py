@@ -18,9 +18,9 @@ from ipc import control
 from ipc.control import PROTOCOL, Answer, Hello, Refused, Report, Request
 from supervisor import orders
 from supervisor.config import SupervisorConfig
-from supervisor.control_credentials import Credentials
-from supervisor.control_peer import Peer
-from supervisor.control_place import Place, claim_default, claim_given
+from supervisor.control.claim import Place, claim_default, claim_given
+from supervisor.control.peer_credentials import Credentials
+from supervisor.control.session import Peer
 from supervisor.errors import NoPlace
 from supervisor.inbox import Command, Inbox
 from supervisor.orders import Order, Outcome, nobody

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import control_lock, control_place, control_places
-from supervisor.control_place import Place, claim_default, claim_given
+from supervisor.control import claim, lock, paths
+from supervisor.control.claim import Place, claim_default, claim_given
 from supervisor.errors import ConfigurationError, ControlInUse
 from tests.support.control import held_elsewhere, lock_file, names_in
 
@@ -65,7 +65,7 @@ async def test_the_socket_of_a_supervisor_that_was_killed_is_replaced(tmp_path: 
         process.kill()
         process.wait()
         place = await claim_given(str(path))
-    assert control_lock.is_live(path)
+    assert lock.is_live(path)
     place.leave()
 
 
@@ -81,7 +81,7 @@ async def test_the_place_of_a_supervisor_that_lives_is_refused(tmp_path: Path) -
 async def test_a_lock_that_is_held_is_enough_for_a_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_place, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(claim, "PATIENCE_SECONDS", 0.1)
     path = tmp_path / "a.sock"
     with held_elsewhere(path):
         with pytest.raises(ControlInUse):
@@ -123,7 +123,7 @@ async def test_a_socket_whose_backlog_is_full_answers_too(tmp_path: Path) -> Non
 
 async def test_who_only_looks_is_not_taken_for_a_live_supervisor(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
-    lock_file(path).write_bytes(control_lock.MARK)
+    lock_file(path).write_bytes(lock.MARK)
     with lock_file(path).open() as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         claiming = asyncio.create_task(claim_given(str(path)))
@@ -170,7 +170,7 @@ async def test_pools_of_one_process_have_places_of_their_own(tmp_path: Path) -> 
 async def test_when_every_name_is_taken_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_place, "MOST_NAMESAKES", 1)
+    monkeypatch.setattr(claim, "MOST_NAMESAKES", 1)
     environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
     place = await claim_default("orders", environment)
     place.socket.listen()
@@ -191,7 +191,7 @@ async def test_a_start_sweeps_what_killed_supervisors_left_in_its_folder(tmp_pat
 async def test_without_any_variable_the_place_is_in_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
     # Short, as /tmp itself is: there is little room in the path of a socket.
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
-        monkeypatch.setattr(control_places, "TEMPORARY", Path(temporary))
+        monkeypatch.setattr(paths, "TEMPORARY", Path(temporary))
         place = await claim_default("orders", {})
         assert place.path.parent == Path(temporary, f"docket-supervisor-{os.geteuid()}")
         place.leave()
@@ -209,6 +209,6 @@ async def test_who_lost_its_folder_leaves_the_next_owner_s_socket_and_lock_alone
     owner = await claim_given(str(path))
     former.leave()
     assert names_in(folder) == {path.name, lock_file(path).name}
-    assert control_lock.is_live(path)
+    assert lock.is_live(path)
     owner.leave()
     assert names_in(folder) == set()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import control_places
-from supervisor.control_places import default_path, folders, given_path
+from supervisor.control import paths
+from supervisor.control.paths import default_path, folders, given_path
 from supervisor.errors import ConfigurationError, InvalidOption, NoPlace
 
 NOBODY = 65534
@@ -15,7 +15,7 @@ NOBODY = 65534
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stands for /tmp."""
-    monkeypatch.setattr(control_places, "TEMPORARY", tmp_path / "tmp")
+    monkeypatch.setattr(paths, "TEMPORARY", tmp_path / "tmp")
     (tmp_path / "tmp").mkdir()
     return tmp_path / "tmp"
 
@@ -121,7 +121,7 @@ def test_a_folder_in_tmp_that_others_may_enter_is_refused(temporary: Path) -> No
 def test_where_no_folder_can_be_made_it_is_told_what_to_do(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_places, "TEMPORARY", temporary / "missing")
+    monkeypatch.setattr(paths, "TEMPORARY", temporary / "missing")
     with pytest.raises(NoPlace, match="No such file or directory; give the path of a socket"):
         default_path("d", 1, {})
     assert folders({}) == []
@@ -132,7 +132,7 @@ def test_a_given_path_is_made_absolute() -> None:
 
 
 def test_a_given_path_that_no_socket_can_have_is_refused_by_its_length() -> None:
-    longest = "/" + "x" * (control_places.MAX_PATH_BYTES - 1)
+    longest = "/" + "x" * (paths.MAX_PATH_BYTES - 1)
     assert given_path(longest) == Path(longest)
     with pytest.raises(InvalidOption, match=r"--control: got .* expected a path of at most \d+ b"):
         given_path(longest + "x")

@@ -22,7 +22,7 @@ from ipc.control import (
 )
 from ipc.errors import FrameError, FrameTooLarge
 from ipc.framing import Decoder, encode
-from supervisor.control_credentials import Credentials, credentials_of
+from supervisor.control.peer_credentials import Credentials, credentials_of
 
 #: How long a client may take to say Hello, to ask, and to read an answer.
 PATIENCE_SECONDS = 5.0

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from supervisor.control_places import SUFFIX
+from supervisor.control.paths import SUFFIX
 from supervisor.errors import ConfigurationError
 
 #: In every lock file of ours, so that others in a shared folder are left alone.

@@ -12,8 +12,8 @@ import pytest
 
 from ipc.control import PROTOCOL, Done, Hello, Refused, Report, Scale, Status
 from ipc.framing import encode
-from supervisor import control, control_peer
-from supervisor.control import MAX_CLIENTS, Seldom
+from supervisor.control import server, session
+from supervisor.control.server import MAX_CLIENTS, Seldom
 from tests.support.control import GREETING, PATIENCE_SECONDS, REPORT, Caller, names_in, served
 from tests.support.processes import fork
 
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients have a moment instead of five seconds."""
-    monkeypatch.setattr(control_peer, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(session, "PATIENCE_SECONDS", 0.1)
 
 
 async def hung_up(caller: socket.socket) -> None:
@@ -103,7 +103,7 @@ async def test_who_does_not_read_is_dropped_and_holds_nobody_up(
             slow.sendall(GREETING + encode(Status()))
             await hung_up(slow)
         # Who reads has its time, however slow the machine is.
-        monkeypatch.setattr(control_peer, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+        monkeypatch.setattr(session, "PATIENCE_SECONDS", PATIENCE_SECONDS)
         await pool.still_serves()
     assert "was dropped: it did not read its answer within 0.1 s" in caplog.text
 
@@ -111,7 +111,7 @@ async def test_who_does_not_read_is_dropped_and_holds_nobody_up(
 async def test_who_does_not_read_does_not_hold_up_the_end(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "GOODBYE_SECONDS", 0.05)
+    monkeypatch.setattr(server, "GOODBYE_SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX) as slow:
         async with served(path, REPORT | {"workers": "x" * OVER_EVERY_BUFFER}):
             slow.connect(str(path))
@@ -134,7 +134,7 @@ async def test_another_protocol_is_told_which_one_is_spoken_here(
 async def test_a_hundred_clients_at_once_are_too_many_and_one_at_a_time_are_not(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(control_peer, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(session, "PATIENCE_SECONDS", PATIENCE_SECONDS)
     async with served(path) as pool:
         for _ in range(100):
             await pool.still_serves()
