@@ -21,7 +21,11 @@ PROGRAM = "docket-supervisor"
 
 #: Commands that live in modules of their own and are imported only when they are asked for.
 ELSEWHERE = {
-    "ctl": ("supervisor.ctl", "ctl", "Look at a running supervisor, and tell it what to do."),
+    "ctl": (
+        "supervisor.ctl.commands",
+        "ctl",
+        "Look at a running supervisor, and tell it what to do.",
+    ),
     "demo": ("supervisor.demo", "demo", "The main job on real input, in one minute."),
 }
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.ctl_table import Column, Piece, cut, paint, table
+from supervisor.ctl.table import Column, Piece, cut, paint, table
 from supervisor.text.truncation import safe
 
 COLUMNS = (

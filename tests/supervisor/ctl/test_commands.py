@@ -13,9 +13,10 @@ import pytest
 
 from ipc.control import PROTOCOL, Hello, Refused, Report
 from ipc.framing import encode
-from supervisor import commands, ctl, orders
+from supervisor import commands, orders
 from supervisor.control import paths
-from supervisor.ctl_client import Client
+from supervisor.ctl import commands
+from supervisor.ctl.client import Client
 from supervisor.signals import Inlet
 from tests.support.control import REPORT, served
 from tests.support.fake_supervisor import scripted
@@ -202,10 +203,10 @@ def test_without_a_command_the_commands_are_listed_each_in_a_line_of_its_own(run
 async def test_watching_appends_where_there_is_no_terminal_and_ends_with_the_supervisor(
     path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ctl, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(commands, "WATCH_SECONDS", 0.01)
     shown = asyncio.Event()
     loop = asyncio.get_running_loop()
-    real = ctl.ctl_status.picture
+    real = commands.ctl_status.picture
     count = 0
 
     def picture(*arguments: object) -> object:
@@ -215,7 +216,7 @@ async def test_watching_appends_where_there_is_no_terminal_and_ends_with_the_sup
             loop.call_soon_threadsafe(shown.set)
         return real(*arguments)
 
-    monkeypatch.setattr(ctl.ctl_status, "picture", picture)
+    monkeypatch.setattr(commands.ctl_status, "picture", picture)
     async with served(path):
         watching = asyncio.create_task(asked(run, "--control", str(path), "status", "--watch"))
         await asyncio.wait_for(shown.wait(), 20)

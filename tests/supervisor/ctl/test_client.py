@@ -12,9 +12,10 @@ import pytest
 
 from ipc.control import PROTOCOL, Done, Drain, Dump, Hello, Refused, Reload, Report, Scale
 from ipc.framing import encode
-from supervisor import ctl_client, orders
+from supervisor import orders
 from supervisor.control import lock, paths
-from supervisor.ctl_client import Client, SeveralSupervisors, find
+from supervisor.ctl import client
+from supervisor.ctl.client import Client, SeveralSupervisors, find
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
 from tests.support.control import served
 from tests.support.fake_supervisor import scripted
@@ -31,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctl_client, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.1)
 
 
 async def test_the_status_comes_as_it_was_sent(path: Path) -> None:
@@ -226,7 +227,7 @@ def test_where_there_is_none_it_is_told_where_was_looked(folder: Path) -> None:
 
 def test_ctl_loads_neither_an_event_loop_nor_redis_nor_docket() -> None:
     program = (
-        "import sys, supervisor.cli, supervisor.commands, supervisor.ctl;"
+        "import sys, supervisor.cli, supervisor.commands, supervisor.ctl.commands;"
         "heavy = {'asyncio', 'redis', 'docket', 'rich', 'prometheus_client', 'psutil'};"
         "print(sorted(heavy & {*sys.modules}))"
     )

@@ -13,11 +13,11 @@ from typing import Any
 import click
 
 from ipc.control import Drain, Dump, Reload, Request, Restart, Scale
-from supervisor import ctl_client, ctl_report, ctl_status
 from supervisor.config import MOST_PROCESSES
 from supervisor.control import paths
-from supervisor.ctl_client import Client, SeveralSupervisors
-from supervisor.ctl_screen import Screen
+from supervisor.ctl import client, report, status_view
+from supervisor.ctl.client import Client, SeveralSupervisors
+from supervisor.ctl.terminal import Screen
 from supervisor.errors import InvalidOption, NoSupervisor, OrderFailed, SupervisorGone
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import Inlet
@@ -91,7 +91,7 @@ def status(context: click.Context, control: str | None, *, as_json: bool, watch:
     if as_json:
         screen.say(report)
     else:
-        screen.print(ctl_status.picture(ctl_report.read(report), screen.width))
+        screen.print(status_view.picture(report.read(report), screen.width))
 
 
 @ctl.command("scale", context_settings=_NUMBERS)
@@ -168,7 +168,7 @@ def _path(context: click.Context, control: str | None) -> Path:
     if given:
         return paths.given_path(given)
     try:
-        return ctl_client.find(os.environ)
+        return client.find(os.environ)
     except SeveralSupervisors as error:
         for path in error.paths:
             click.echo(f"  {path}", err=True)
@@ -230,6 +230,6 @@ def _show_until_over(client: Client, screen: Screen, *, as_json: bool) -> None:
         if as_json:
             screen.say(report)
         else:
-            read = ctl_report.read(report)
-            screen.redraw(ctl_status.picture(read, screen.width, screen.height))
+            read = report.read(report)
+            screen.redraw(status_view.picture(read, screen.width, screen.height))
         over = client.is_over_within(WATCH_SECONDS)

@@ -8,8 +8,8 @@ nothing just now (no retries, one generation) go first.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor.ctl_report import PoolReport, Worker
-from supervisor.ctl_table import Column, Line, Piece, cut, table
+from supervisor.ctl.report import PoolReport, Worker
+from supervisor.ctl.table import Column, Line, Piece, cut, table
 from supervisor.text import durations, sizes
 from supervisor.text.plurals import counted
 from supervisor.text.truncation import safe

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from supervisor.ctl_table import Line, paint
+from supervisor.ctl.table import Line, paint
 
 #: To the top left corner of the terminal, everything erased.
 _CLEAR = "\x1b[H\x1b[2J"

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from supervisor.ctl_screen import Screen
-from supervisor.ctl_table import Line, Piece
+from supervisor.ctl.table import Line, Piece
+from supervisor.ctl.terminal import Screen
 
 GREEN: Line = (Piece("ready", "green"),)
 PLAIN: Line = (Piece("two"),)

@@ -1,0 +1,1 @@
+"""`docket-supervisor ctl`, the client of the control socket."""
