@@ -26,7 +26,7 @@ ELSEWHERE = {
         "ctl",
         "Look at a running supervisor, and tell it what to do.",
     ),
-    "demo": ("supervisor.demo", "demo", "The main job on real input, in one minute."),
+    "demo": ("supervisor.demo.command", "demo", "The main job on real input, in one minute."),
 }
 
 

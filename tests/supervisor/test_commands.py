@@ -153,9 +153,9 @@ def test_a_word_that_is_no_command_is_told_as_one(capsys: pytest.CaptureFixture[
 def test_a_command_that_lives_elsewhere_is_imported_when_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module: Any = ModuleType("supervisor.demo")
+    module: Any = ModuleType("supervisor.demo.command")
     module.demo = click.Command("demo", callback=lambda: 1)
-    monkeypatch.setitem(sys.modules, "supervisor.demo", module)
+    monkeypatch.setitem(sys.modules, "supervisor.demo.command", module)
     assert end_of(["demo"]) == 1
 
 

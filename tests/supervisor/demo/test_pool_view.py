@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from docket import Docket, Execution, ExecutionState
-from supervisor.demo import rows
-from supervisor.demo_pool import Kill, PoolView
-from supervisor.demo_tally import total
-from supervisor.demo_tasks import parse_file
+from supervisor.demo.audit import total
+from supervisor.demo.command import rows
+from supervisor.demo.pool_view import Kill, PoolView
+from supervisor.demo.tasks import parse_file
 from supervisor.observer import (
     AdoptionFinished,
     FirstRedelivered,

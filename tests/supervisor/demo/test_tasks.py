@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from docket import Docket, Retry
-from supervisor import demo_tasks
-from supervisor.demo_tasks import Counts, parse_file
+from supervisor.demo import tasks
+from supervisor.demo.tasks import Counts, parse_file
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +72,7 @@ async def test_what_python_warns_of_in_the_code_of_others_is_not_passed_on(tmp_p
 async def test_others_get_their_turn_while_a_large_file_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_tasks, "NODES_A_TURN", 10)
+    monkeypatch.setattr(tasks, "NODES_A_TURN", 10)
     parsing = asyncio.create_task(parse_file(written(tmp_path, b"a = b\n" * 100)))
     turns = 0
     while not parsing.done():
@@ -94,7 +94,7 @@ async def test_a_collector_that_was_off_stays_off(tmp_path: Path) -> None:
 async def test_the_workers_find_one_task_that_is_tried_twice() -> None:
     docket = Docket("d", "memory://")
     known = dict(docket.tasks)
-    docket.register_collection("supervisor.demo_tasks:tasks")
+    docket.register_collection("supervisor.demo.tasks:tasks")
     assert docket.tasks == {**known, "parse_file": parse_file}
     assert isinstance(retry := parse_file.__defaults__[0], Retry)
     assert retry.attempts == 2

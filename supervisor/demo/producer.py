@@ -7,10 +7,10 @@ from contextlib import suppress
 from datetime import timedelta
 
 from docket import Docket, Execution, ExecutionState
-from supervisor.demo_files import Source
-from supervisor.demo_pool import PoolView
-from supervisor.demo_tally import Account, Outcome
-from supervisor.demo_tasks import Counts, parse_file
+from supervisor.demo.audit import Account, Outcome
+from supervisor.demo.pool_view import PoolView
+from supervisor.demo.source_files import Source
+from supervisor.demo.tasks import Counts, parse_file
 
 #: A file that has not ended this long after it was added is given up, and told of at the end.
 #: Longer than a file may need that hangs in three workers before it is failed as poison.

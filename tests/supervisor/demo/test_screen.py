@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from supervisor.demo_screen import LiveScreen, Screen, logging_to, open_screen
+from supervisor.demo.screen import LiveScreen, Screen, logging_to, open_screen
 
 ROWS = [("files", "1,790"), ("from the kill to the first redelivered start", "38 ms")]
 ESCAPE = "\x1b"

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.demo_tally import Account, Outcome, percentile, total
-from supervisor.demo_tasks import Counts
+from supervisor.demo.audit import Account, Outcome, percentile, total
+from supervisor.demo.tasks import Counts
 
 A = Account("a", Outcome.PARSED, Counts(1, 2, 3, 4), waited_seconds=0.2)
 B = Account("b", Outcome.PARSED, Counts(10, 20, 30, 40), waited_seconds=0.1)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from docket import Docket, Execution, ExecutionState, Worker
-from supervisor.demo_feed import Feed, account_of, counted
-from supervisor.demo_files import Source, find
-from supervisor.demo_tally import Account, Outcome
-from supervisor.demo_tasks import Counts, parse_file
+from supervisor.demo.audit import Account, Outcome
+from supervisor.demo.producer import Feed, account_of, counted
+from supervisor.demo.source_files import Source, find
+from supervisor.demo.tasks import Counts, parse_file
 
 pytestmark = pytest.mark.anyio
 

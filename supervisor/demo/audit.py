@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from supervisor.demo_tasks import Counts
+from supervisor.demo.tasks import Counts
 
 
 class Outcome(StrEnum):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo_files import find, shown
+from supervisor.demo.source_files import find, shown
 from supervisor.errors import ConfigurationError
 from supervisor.exit_codes import ExitCode
 

