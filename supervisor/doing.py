@@ -19,7 +19,7 @@ from ipc.messages import (
     ToWorker,
     WorkerSettings,
 )
-from supervisor import newborn
+from supervisor.child import fork_setup
 from supervisor.children import Incarnation
 from supervisor.dumps import DumpCollector
 from supervisor.ground import describe, log
@@ -129,7 +129,7 @@ class Doer:
     def dump_nursery(self, generation: int) -> None:
         """Have a nursery that has said Hello write its stack, for the log."""
         if generation in self._nurseries:
-            self._reaper.signal(self._nurseries[generation].pid, newborn.dump_signal())
+            self._reaper.signal(self._nurseries[generation].pid, fork_setup.dump_signal())
 
     def _nursery_said(self, generation: int, message: FromNursery, fds: list[int]) -> None:
         if isinstance(message, Spawned):
@@ -195,7 +195,7 @@ class Doer:
         """Have it write the stacks of its threads, at C level, for the log."""
         # From its fork on: the handler stands before the child is open to any signal.
         if incarnation.spawned_at is not None:
-            self._signal(incarnation, newborn.dump_signal())
+            self._signal(incarnation, fork_setup.dump_signal())
 
     def release(self, incarnation: Incarnation) -> None:
         """It is dead: close what was held for it."""

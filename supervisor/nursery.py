@@ -40,14 +40,15 @@ from ipc.messages import (
     ToNursery,
     Unsafe,
 )
-from supervisor import fork_safety, loading, newborn, quiet_signals, worker_main
+from supervisor import fork_safety, worker_main
 from supervisor.brood import Brood
+from supervisor.child import fork_setup, signal_shield, task_modules
+from supervisor.child.fork_setup import Berth, Newborn
+from supervisor.child.parent_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
+from supervisor.child.task_modules import CannotLoad
 from supervisor.fork_safety import Verdict
-from supervisor.loading import CannotLoad
 from supervisor.logs import log_setup
 from supervisor.logs.formats import Speaker
-from supervisor.newborn import Berth, Newborn
-from supervisor.orphan_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
 from supervisor.text import truncation
 
 #: Exit statuses of a nursery: its work is done, or it could not begin (the supervisor knows why).
@@ -153,7 +154,7 @@ class Nursery:
 
     def _listen_for_deaths(self) -> None:
         """After the import, which may have put its own handlers in their place."""
-        quiet_signals.stand_by()
+        signal_shield.stand_by()
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
@@ -200,8 +201,8 @@ class Nursery:
     def _spawn(self, berth: Berth, fds_of_others: Sequence[int]) -> Newborn | None:
         """Fork one worker; not None in the child."""
         fds = (berth.channel, berth.keeper, berth.dump)
-        newborn.flush()
-        with quiet_signals.blocked():
+        fork_setup.flush()
+        with signal_shield.blocked():
             try:
                 pid = _fork()
             except OSError as error:
@@ -210,7 +211,7 @@ class Nursery:
                 return None
             if pid == 0:
                 self._leave_to_parent(fds_of_others)
-                return newborn.settle(berth)
+                return fork_setup.settle(berth)
         _close(fds)
         self._brood.add(pid)
         self._announce(berth.slot, pid)
@@ -288,11 +289,11 @@ def _enter_and_import(settings: Settings) -> Verdict:
         speaker=Speaker("nursery"),
         runs_user_code=True,
     )
-    loading.enter(settings.cwd, settings.tasks)
+    task_modules.enter(settings.cwd, settings.tasks)
     if not settings.preload:
         return Verdict()
     before = fork_safety.look()
-    loading.load(loading.paths_of(settings))
+    task_modules.load(task_modules.paths_of(settings))
     written.reclaim()
     return fork_safety.judge(before, fork_safety.look())
 
@@ -323,8 +324,8 @@ def main(arguments: Sequence[str], work: Callable[[Berth], int] = worker_main.ma
     Without the latter nobody can ask for its stack. `work` is what each forked child does; its
     result is the child's exit status.
     """
-    quiet_signals.stand_by()
-    quiet_signals.reset_in_forks()
+    signal_shield.stand_by()
+    signal_shield.reset_in_forks()
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
     channel: BlockingChannel[ToNursery] = BlockingChannel(sock, ToNursery)
@@ -332,7 +333,7 @@ def main(arguments: Sequence[str], work: Callable[[Berth], int] = worker_main.ma
     if dump is not None:
         # Before the import, which may hang, and before Hello, after which the stack may be asked.
         os.set_inheritable(dump, False)
-        newborn.listen_for_dumps(dump)
+        fork_setup.listen_for_dumps(dump)
     outcome = Nursery(channel, dump).run()
     if isinstance(outcome, int):
         return outcome

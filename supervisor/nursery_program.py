@@ -3,7 +3,7 @@
 import sys
 
 from supervisor import adopter, nursery, worker_main
-from supervisor.newborn import Berth
+from supervisor.child.fork_setup import Berth
 
 
 def work(berth: Berth) -> int:

@@ -20,14 +20,14 @@ from docket.supervision import task_here
 from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Fault, Hello, ToWorker
-from supervisor import loading, newborn, quiet_signals
+from supervisor.child import fork_setup, signal_shield, task_modules
+from supervisor.child.fork_setup import Berth
+from supervisor.child.parent_watch import END_SECONDS, OrphanWatch
+from supervisor.child.task_modules import CannotLoad
 from supervisor.keeper_pipe import KeeperPipe
 from supervisor.link import Link
-from supervisor.loading import CannotLoad
 from supervisor.logs import log_setup
 from supervisor.logs.formats import Speaker
-from supervisor.newborn import Berth
-from supervisor.orphan_watch import END_SECONDS, OrphanWatch
 from supervisor.text import truncation
 
 #: Exit statuses of a worker.
@@ -44,7 +44,7 @@ log = logging.getLogger("docket.supervisor.worker")
 def main(berth: Berth) -> int:
     """Be the worker of this berth until it has drained; the exit status.
 
-    Called in a process that `newborn.settle` has made its own.
+    Called in a process that `fork_setup.settle` has made its own.
     """
     settings = berth.settings.worker
     logging_to_stderr = log_setup.configure(
@@ -68,7 +68,7 @@ def main(berth: Berth) -> int:
         # the adoption of what ran here begins at our exit. Nor are threads waited for.
         log.critical("The event loop was ended by what ran in it: the worker ends", exc_info=True)
         logging_to_stderr.stop()
-        newborn.flush()
+        fork_setup.flush()
         os._exit(FAULTY)
     logging_to_stderr.stop(LAST_LINES_SECONDS)
     return status
@@ -80,12 +80,12 @@ def _import_tasks(berth: Berth) -> Fault | None:
     Outside of the loop: modules may run one of their own while they are imported.
     """
     try:
-        loading.load(loading.paths_of(berth.settings))
+        task_modules.load(task_modules.paths_of(berth.settings))
     except CannotLoad as error:
         return _fault(str(error), error.details, cannot_load=True)
-    quiet_signals.stand_by()
-    newborn.reseed()
-    newborn.listen_for_dumps(berth.dump)
+    signal_shield.stand_by()
+    fork_setup.reseed()
+    fork_setup.listen_for_dumps(berth.dump)
     return None
 
 
@@ -98,7 +98,7 @@ async def _serve(berth: Berth, fault: Fault | None) -> int:
     try:
         docket, worker = _build(berth)
     except Exception as error:
-        fault = _fault(loading.describe(error), loading.details(error), cannot_load=True)
+        fault = _fault(task_modules.describe(error), task_modules.details(error), cannot_load=True)
         return await _give_up(sock, fault)
     link = Link(worker, settings, sock, KeeperPipe(berth.keeper), berth.dump)
     try:
@@ -107,7 +107,7 @@ async def _serve(berth: Berth, fault: Fault | None) -> int:
             await link.drained()
     except Exception as error:
         log.exception("The worker cannot go on; its tasks go to another")
-        await link.failed(_fault(loading.describe(error), loading.details(error)))
+        await link.failed(_fault(task_modules.describe(error), task_modules.details(error)))
         return FAULTY
     return DRAINED
 
@@ -137,9 +137,9 @@ def _build(berth: Berth) -> tuple[Docket, Worker]:
         docket.register_collection(path)
     extras: dict[str, Any] = {}
     if settings.dependencies is not None:
-        extras["dependencies"] = loading.resolve(settings.dependencies)
+        extras["dependencies"] = task_modules.resolve(settings.dependencies)
     if settings.fallback_task is not None:
-        extras["fallback_task"] = loading.resolve(settings.fallback_task)
+        extras["fallback_task"] = task_modules.resolve(settings.fallback_task)
     worker = Worker(
         docket,
         name=berth.name,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ipc.messages import Exited, Ready
-from supervisor.orphan_watch import END_SECONDS
+from supervisor.child.parent_watch import END_SECONDS
 from tests.support.nursery import is_running, puppets, settings, started, wait_for_end
 from tests.support.real_workers import add
 

@@ -16,8 +16,8 @@ from ipc.messages import (
     Spawned,
     SpawnFailed,
 )
-from supervisor.newborn import OOM_SCORE_RAISED
-from supervisor.orphan_watch import END_SECONDS
+from supervisor.child.fork_setup import OOM_SCORE_RAISED
+from supervisor.child.parent_watch import END_SECONDS
 from tests.support.nursery import is_running, puppets, settings, wait_for_end
 
 

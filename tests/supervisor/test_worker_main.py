@@ -25,7 +25,7 @@ from ipc.messages import (
     Settings,
     Steward,
 )
-from supervisor.newborn import dump_signal
+from supervisor.child.fork_setup import dump_signal
 from tests.support.nursery import Child, NurseryProcess, started
 from tests.support.real_workers import (
     add,

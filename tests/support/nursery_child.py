@@ -21,8 +21,8 @@ from pathlib import Path
 from ipc.blocking import BlockingChannel
 from ipc.messages import PROTOCOL, Adopt, Drain, Hello, ToWorker, Waiting
 from supervisor import nursery
-from supervisor.newborn import Berth
-from supervisor.quiet_signals import QUIET
+from supervisor.child.fork_setup import Berth
+from supervisor.child.signal_shield import QUIET
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(100)"]
 STUBBORN = [

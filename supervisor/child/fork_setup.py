@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ipc.messages import Settings
-from supervisor import quiet_signals
+from supervisor.child import signal_shield
 
 #: Added to a worker's oom_score_adj: when memory runs out, a worker goes before the supervisor
 #: that would replace it.
@@ -88,7 +88,7 @@ def settle(berth: Berth) -> Newborn:
     os.setpgid(0, 0)  # the nursery does so too: whoever is first
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    quiet_signals.stand_by()
+    signal_shield.stand_by()
     gc.enable()
     # The user's import may have made a loop; its selector and its self-pipe are shared.
     asyncio.set_event_loop(None)

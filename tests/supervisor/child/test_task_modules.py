@@ -9,8 +9,8 @@ import pytest
 
 import ipc
 from ipc.messages import WorkerSettings
-from supervisor import loading
-from supervisor.loading import CannotLoad
+from supervisor.child import task_modules
+from supervisor.child.task_modules import CannotLoad
 from tests.support.nursery import ROOT, settings
 
 
@@ -27,7 +27,7 @@ def interpreter(tmp_path: Path) -> Iterator[None]:
 
 def failure(path: str) -> CannotLoad:
     with pytest.raises(CannotLoad) as caught:
-        loading.load([path])
+        task_modules.load([path])
     return caught.value
 
 
@@ -35,10 +35,10 @@ def failure(path: str) -> CannotLoad:
 def test_modules_are_found_in_the_directory_that_was_entered(tmp_path: Path) -> None:
     (tmp_path / "loading_a.py").write_text("class space:\n    tasks = [1]\n")
 
-    loading.enter(str(tmp_path), ["loading_a:space.tasks"])
-    loading.enter(str(tmp_path), [])
+    task_modules.enter(str(tmp_path), ["loading_a:space.tasks"])
+    task_modules.enter(str(tmp_path), [])
 
-    assert loading.resolve("loading_a:space.tasks") == [1]
+    assert task_modules.resolve("loading_a:space.tasks") == [1]
     assert sys.path.count(str(tmp_path)) == 1
     assert Path.cwd() == tmp_path
 
@@ -48,7 +48,7 @@ def test_a_directory_is_entered_by_the_name_the_user_gave_it(tmp_path: Path) -> 
     (tmp_path / "release-7").mkdir()
     (tmp_path / "current").symlink_to("release-7")
 
-    loading.enter(str(tmp_path / "current"), [])
+    task_modules.enter(str(tmp_path / "current"), [])
 
     assert sys.path[0] == str(tmp_path / "current")
 
@@ -72,7 +72,7 @@ def test_a_module_without_the_attribute_is_told() -> None:
 @pytest.mark.usefixtures("interpreter")
 def test_the_details_begin_at_the_users_own_line(tmp_path: Path) -> None:
     (tmp_path / "loading_b.py").write_text("1 / 0\n")
-    loading.enter(str(tmp_path), [])
+    task_modules.enter(str(tmp_path), [])
 
     lines = failure("loading_b:tasks").details.splitlines()
 
@@ -81,14 +81,18 @@ def test_the_details_begin_at_the_users_own_line(tmp_path: Path) -> None:
 
 
 def test_an_error_is_described_in_one_line() -> None:
-    assert loading.describe(ValueError("a\n  b")) == "ValueError: a b"
-    assert loading.describe(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert task_modules.describe(ValueError("a\n  b")) == "ValueError: a b"
+    assert task_modules.describe(KeyboardInterrupt()) == "KeyboardInterrupt"
 
 
 def test_all_that_a_worker_resolves_is_loaded() -> None:
     worker = WorkerSettings("d", "u", "u", fallback_task="a:b", dependencies="c:d")
 
-    assert loading.paths_of(settings("/", tasks=["e:f"], worker=worker)) == ["e:f", "a:b", "c:d"]
+    assert task_modules.paths_of(settings("/", tasks=["e:f"], worker=worker)) == [
+        "e:f",
+        "a:b",
+        "c:d",
+    ]
 
 
 @pytest.mark.parametrize("name", ["docket", "ipc", "supervisor"])
@@ -98,7 +102,7 @@ def test_a_module_with_a_name_of_ours_is_refused(tmp_path: Path, name: str, file
     theirs.parent.mkdir(exist_ok=True)
     theirs.write_text("")
 
-    assert loading.shadowed(tmp_path) == name
+    assert task_modules.shadowed(tmp_path) == name
 
 
 @pytest.mark.usefixtures("interpreter")
@@ -106,7 +110,7 @@ def test_the_refusal_names_the_directory_and_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "ipc.py").write_text("")
 
     with pytest.raises(CannotLoad, match=r"has a module named 'ipc'.*rename it") as caught:
-        loading.enter(str(tmp_path), [])
+        task_modules.enter(str(tmp_path), [])
 
     assert str(tmp_path) in str(caught.value)
 
@@ -114,12 +118,12 @@ def test_the_refusal_names_the_directory_and_the_remedy(tmp_path: Path) -> None:
 def test_a_directory_of_configuration_files_is_no_module_unless_imported(tmp_path: Path) -> None:
     (tmp_path / "supervisor").mkdir()
 
-    assert loading.shadowed(tmp_path, ["app.tasks:tasks"]) is None
-    assert loading.shadowed(tmp_path, ["supervisor.tasks:tasks"]) == "supervisor"
+    assert task_modules.shadowed(tmp_path, ["app.tasks:tasks"]) is None
+    assert task_modules.shadowed(tmp_path, ["supervisor.tasks:tasks"]) == "supervisor"
 
 
 def test_a_checkout_of_this_project_shadows_nothing() -> None:
-    assert loading.shadowed(ROOT, ["supervisor.tasks:tasks"]) is None
+    assert task_modules.shadowed(ROOT, ["supervisor.tasks:tasks"]) is None
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,7 @@ def test_another_checkout_of_this_project_shadows_nothing_and_one_of_another_pro
     (tmp_path / "ipc").mkdir()
     (tmp_path / "ipc" / "__init__.py").write_text("")
 
-    assert loading.shadowed(tmp_path) == name
+    assert task_modules.shadowed(tmp_path) == name
 
 
 def test_a_package_without_a_file_of_its_own_owns_nothing(
@@ -146,4 +150,4 @@ def test_a_package_without_a_file_of_its_own_owns_nothing(
     (tmp_path / "ipc.py").write_text("")
     monkeypatch.setattr(ipc, "__file__", None)
 
-    assert loading.shadowed(tmp_path) == "ipc"
+    assert task_modules.shadowed(tmp_path) == "ipc"

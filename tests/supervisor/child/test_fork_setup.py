@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from supervisor import newborn
+from supervisor.child import fork_setup
 
 
 def test_generators_that_were_loaded_are_reseeded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_generators_that_were_loaded_are_reseeded(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delitem(sys.modules, "uuid_utils", raising=False)
     before = random.getstate()
 
-    newborn.reseed()
+    fork_setup.reseed()
 
     assert reseeded == ["numpy"]
     assert random.getstate() != before
@@ -40,12 +40,12 @@ def test_only_what_the_process_made_itself_is_finalized_last_in_first_out(
     monkeypatch.setattr(sys, "excepthook", lambda kind, *_: failures.append(kind.__name__))
     monkeypatch.setattr(weakref.finalize, "_registry", {})  # others' are not ours to run here
     weakref.finalize(thing, told.append, "inherited")
-    newborn.disown_finalizers()
+    fork_setup.disown_finalizers()
     weakref.finalize(thing, told.append, "first")
     weakref.finalize(thing, lambda: 1 // 0)
     weakref.finalize(thing, told.append, "last")
 
-    newborn.finalize()
+    fork_setup.finalize()
 
     assert told == ["last", "first"]
     assert failures == ["ZeroDivisionError"]
@@ -61,7 +61,7 @@ def test_a_spawned_process_is_told_of_no_program_to_import(
         program.__file__ = file
     monkeypatch.setitem(sys.modules, "__main__", program)
 
-    newborn.hide_program()
+    fork_setup.hide_program()
 
     told = get_preparation_data("child")
     assert not [key for key in told if key.startswith("init_main")]
@@ -73,9 +73,9 @@ def test_the_oom_score_is_raised_within_its_range(
 ) -> None:
     score = tmp_path / "oom_score_adj"
     score.write_text(f"{before}\n")
-    monkeypatch.setattr(newborn, "_OOM_SCORE", score)
+    monkeypatch.setattr(fork_setup, "_OOM_SCORE", score)
 
-    newborn.raise_oom_score()
+    fork_setup.raise_oom_score()
 
     assert int(score.read_text()) == after
 
@@ -83,9 +83,9 @@ def test_the_oom_score_is_raised_within_its_range(
 def test_a_score_that_cannot_be_written_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(newborn, "_OOM_SCORE", tmp_path / "not-linux")
+    monkeypatch.setattr(fork_setup, "_OOM_SCORE", tmp_path / "not-linux")
 
-    newborn.raise_oom_score()
+    fork_setup.raise_oom_score()
 
 
 def test_a_closed_stream_does_not_keep_the_other_from_being_flushed(
@@ -102,10 +102,10 @@ def test_a_closed_stream_does_not_keep_the_other_from_being_flushed(
     monkeypatch.setattr(sys, "stdout", closed)
     monkeypatch.setattr(sys, "stderr", open_)
 
-    newborn.flush()
+    fork_setup.flush()
 
     assert open_.flushed
 
 
 def test_stacks_are_asked_for_by_a_signal_that_nobody_uses() -> None:
-    assert newborn.dump_signal() > 34
+    assert fork_setup.dump_signal() > 34

@@ -1,0 +1,1 @@
+"""Setup and safeguards that nursery and workers share."""
