@@ -117,7 +117,7 @@ class NurseryLink:
 def _execute(channel: int, dump: int, lifeline: int | None) -> subprocess.Popen[bytes]:
     inherited = (channel, dump) if lifeline is None else (channel, dump, lifeline)
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "supervisor.nursery_program", str(channel), str(dump)],
+        [sys.executable, "-P", "-m", "supervisor.nursery.program", str(channel), str(dump)],
         stdin=subprocess.DEVNULL,
         pass_fds=inherited,
         env=clean_environment(),

@@ -143,7 +143,7 @@ def test_workers_that_all_hang_are_ended_by_the_watchdog_and_the_pool_starts_ane
     with installed(folder, times="WatchdogSec=6s") as (manager, _):
         start(manager, folder)
         supervisor = manager.show(UNIT, "MainPID")
-        nursery = manager.named("supervisor.nursery_program")
+        nursery = manager.named("supervisor.nursery.program")
         workers = [each for each in nursery if each.parent() in nursery]
         assert len(workers) == 2
         for worker in workers:

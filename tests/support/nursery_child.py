@@ -20,9 +20,9 @@ from pathlib import Path
 
 from ipc.blocking import BlockingChannel
 from ipc.messages import PROTOCOL, Adopt, Drain, Hello, ToWorker, Waiting
-from supervisor import nursery
 from supervisor.child.fork_setup import Berth
 from supervisor.child.signal_shield import QUIET
+from supervisor.nursery import nursery
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(100)"]
 STUBBORN = [

@@ -56,7 +56,7 @@ def test_a_spawned_process_is_told_of_no_program_to_import(
     monkeypatch: pytest.MonkeyPatch, file: str | None
 ) -> None:
     program = ModuleType("__main__")
-    program.__spec__ = ModuleSpec("supervisor.nursery_program", None)
+    program.__spec__ = ModuleSpec("supervisor.nursery.program", None)
     if file is not None:
         program.__file__ = file
     monkeypatch.setitem(sys.modules, "__main__", program)

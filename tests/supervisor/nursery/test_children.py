@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 
 from ipc.messages import Exited
-from supervisor.brood import Brood
+from supervisor.nursery.children import Brood
 from supervisor.system import process_group
 
 GENTLE = [sys.executable, "-c", "import signal; print(1, flush=True); signal.pause()"]

@@ -1,6 +1,6 @@
 """The nursery: imports the user's tasks once, and forks workers that share the memory of it.
 
-Started by exec, `python -P -m supervisor.nursery FD`, never by fork, so that the supervisor may
+Started by exec, `python -P -m supervisor.nursery.nursery FD`, never by fork, so that the supervisor may
 have a loop, threads and sockets. It has none of them itself, and no connection: a process that
 only forks cannot hand anything half-done to its children. FD is its channel to the supervisor.
 
@@ -40,15 +40,16 @@ from ipc.messages import (
     ToNursery,
     Unsafe,
 )
-from supervisor import fork_safety, worker_main
-from supervisor.brood import Brood
+from supervisor import worker_main
 from supervisor.child import fork_setup, signal_shield, task_modules
 from supervisor.child.fork_setup import Berth, Newborn
 from supervisor.child.parent_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
 from supervisor.child.task_modules import CannotLoad
-from supervisor.fork_safety import Verdict
 from supervisor.logs import log_setup
 from supervisor.logs.formats import Speaker
+from supervisor.nursery import fork_safety
+from supervisor.nursery.children import Brood
+from supervisor.nursery.fork_safety import Verdict
 from supervisor.text import truncation
 
 #: Exit statuses of a nursery: its work is done, or it could not begin (the supervisor knows why).

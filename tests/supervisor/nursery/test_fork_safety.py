@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from supervisor.fork_safety import Connection, Snapshot, Verdict, judge, look
+from supervisor.nursery.fork_safety import Connection, Snapshot, Verdict, judge, look
 
 REDIS = Connection(5, 77, "10.0.0.1:6379")
 

@@ -2,8 +2,9 @@
 
 import sys
 
-from supervisor import adopter, nursery, worker_main
+from supervisor import adopter, worker_main
 from supervisor.child.fork_setup import Berth
+from supervisor.nursery import nursery
 
 
 def work(berth: Berth) -> int:
