@@ -25,7 +25,7 @@ GOOD: dict[str, str] = {
     "docket/cli/__init__.py": "from docket.worker import Worker\n",
     "ipc/framing.py": "import msgspec\n",
     "supervisor/__init__.py": '"""The runtime."""\n',
-    "supervisor/worker_main.py": "from docket import Worker\nfrom ipc.framing import encode\n",
+    "supervisor/worker/main.py": "from docket import Worker\nfrom ipc.framing import encode\n",
 }
 
 BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [

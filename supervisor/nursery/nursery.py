@@ -40,7 +40,6 @@ from ipc.messages import (
     ToNursery,
     Unsafe,
 )
-from supervisor import worker_main
 from supervisor.child import fork_setup, signal_shield, task_modules
 from supervisor.child.fork_setup import Berth, Newborn
 from supervisor.child.parent_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
@@ -51,6 +50,7 @@ from supervisor.nursery import fork_safety
 from supervisor.nursery.children import Brood
 from supervisor.nursery.fork_safety import Verdict
 from supervisor.text import truncation
+from supervisor.worker import main
 
 #: Exit statuses of a nursery: its work is done, or it could not begin (the supervisor knows why).
 DONE: Final = 0
@@ -319,7 +319,7 @@ def _empty(pipe: int) -> None:
         return
 
 
-def main(arguments: Sequence[str], work: Callable[[Berth], int] = worker_main.main) -> int:
+def main(arguments: Sequence[str], work: Callable[[Berth], int] = main.main) -> int:
     """Run a nursery: the arguments are the descriptors of its channel and of its dump pipe.
 
     Without the latter nobody can ask for its stack. `work` is what each forked child does; its

@@ -2,16 +2,16 @@
 
 import sys
 
-from supervisor import adopter, worker_main
 from supervisor.child.fork_setup import Berth
 from supervisor.nursery import nursery
+from supervisor.worker import last_adopter, main
 
 
 def work(berth: Berth) -> int:
     """What a forked child does; its exit status."""
-    if berth.slot == adopter.SLOT:
-        return adopter.main(berth)
-    return worker_main.main(berth)
+    if berth.slot == last_adopter.SLOT:
+        return last_adopter.main(berth)
+    return main.main(berth)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import pytest
 
 from ipc.messages import Adopt, Adopted, Drain, Waiting
 from supervisor import orders
-from supervisor.adopter import SLOT as ADOPTER_SLOT
 from supervisor.children import State
 from supervisor.drain import ADOPTION_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
 from supervisor.exit_codes import ExitCode
 from supervisor.inbox import Command, ServerEnded, Signalled, Tick
 from supervisor.observer import DrainStarted, Stopped
 from supervisor.signals import Caught
+from supervisor.worker.last_adopter import SLOT as ADOPTER_SLOT
 from tests.support.recording_edge import Rig
 
 

@@ -31,8 +31,8 @@ from ipc.messages import (
     Waiting,
     WorkerSettings,
 )
-from supervisor.keeper_pipe import KeeperPipe
-from supervisor.link import Link
+from supervisor.worker.keeper_pipe import KeeperPipe
+from supervisor.worker.supervisor_link import Link
 
 pytestmark = pytest.mark.anyio
 

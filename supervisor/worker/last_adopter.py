@@ -16,12 +16,12 @@ from docket.docket import Docket
 from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Adopt, Drain, Drained, Hello, Ready, ToWorker
-from supervisor.adoptions import Adoptions
 from supervisor.child.fork_setup import Berth
 from supervisor.child.parent_watch import END_SECONDS, OrphanWatch
-from supervisor.heartbeats import rss_bytes
 from supervisor.logs import log_setup
 from supervisor.logs.formats import Speaker
+from supervisor.worker.adoption_runner import Adoptions
+from supervisor.worker.heartbeats import rss_bytes
 
 #: The slot of an adopter; those of workers begin at 1.
 SLOT = 0

@@ -4,7 +4,7 @@ from docket.instrumentation import Counters
 from docket.supervision import RunningTask
 from ipc.framing import encode
 from ipc.messages import MAX_TASKS_LISTED, Task, WorkerCounters
-from supervisor.heartbeats import heartbeat, in_flight, rss_bytes, totals
+from supervisor.worker.heartbeats import heartbeat, in_flight, rss_bytes, totals
 
 
 def test_the_longest_running_tasks_are_listed_first() -> None:

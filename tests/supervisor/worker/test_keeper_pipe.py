@@ -7,7 +7,7 @@ import pytest
 
 from ipc.framing import Decoder
 from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, Beat, FromKeeper
-from supervisor.keeper_pipe import KeeperPipe
+from supervisor.worker.keeper_pipe import KeeperPipe
 
 Pipe = tuple[int, int]
 

@@ -33,12 +33,12 @@ from ipc.messages import (
     Waiting,
     WorkerSettings,
 )
-from supervisor import coroutine_stacks
-from supervisor.adoptions import Adoptions
-from supervisor.heartbeats import heartbeat, rss_bytes
-from supervisor.keeper_pipe import KeeperPipe
 from supervisor.logs import log_setup
 from supervisor.text import truncation
+from supervisor.worker import coroutine_stacks
+from supervisor.worker.adoption_runner import Adoptions
+from supervisor.worker.heartbeats import heartbeat, rss_bytes
+from supervisor.worker.keeper_pipe import KeeperPipe
 
 log = logging.getLogger("docket.supervisor.worker")
 

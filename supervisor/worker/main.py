@@ -24,11 +24,11 @@ from supervisor.child import fork_setup, signal_shield, task_modules
 from supervisor.child.fork_setup import Berth
 from supervisor.child.parent_watch import END_SECONDS, OrphanWatch
 from supervisor.child.task_modules import CannotLoad
-from supervisor.keeper_pipe import KeeperPipe
-from supervisor.link import Link
 from supervisor.logs import log_setup
 from supervisor.logs.formats import Speaker
 from supervisor.text import truncation
+from supervisor.worker.keeper_pipe import KeeperPipe
+from supervisor.worker.supervisor_link import Link
 
 #: Exit statuses of a worker.
 DRAINED: Final = 0

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Generator
 import pytest
 
 from docket.supervision import RunningTask
-from supervisor import coroutine_stacks
+from supervisor.worker import coroutine_stacks
 
 pytestmark = pytest.mark.anyio
 

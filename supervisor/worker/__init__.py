@@ -1,0 +1,1 @@
+"""The forked process that runs a docket Worker."""
