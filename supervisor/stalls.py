@@ -7,8 +7,8 @@ A blocked loop and one under C code that holds the GIL are some task's doing; a 
 from ipc.messages import Dump
 from supervisor.adoption import BLAME_NOBODY, blame_functions, blame_key
 from supervisor.children import Cause, Incarnation
-from supervisor.dumps import functions_called
 from supervisor.ground import HEARTBEAT_SECONDS, Ground, describe, log
+from supervisor.processes.dump_collector import functions_called
 from supervisor.silence import Kind, Silence
 from supervisor.text import durations
 

@@ -26,7 +26,6 @@ from supervisor import observer, signals
 from supervisor.config import SupervisorConfig
 from supervisor.control import server
 from supervisor.control.claim import Place
-from supervisor.doing import Doer
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.ground import HEARTBEAT_SECONDS, Ground, prepare
@@ -38,7 +37,8 @@ from supervisor.monitoring.http_server import Endpoints
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.orders import Drain, HandBack
 from supervisor.pool import Pool
-from supervisor.reaper import Reaper, become_subreaper
+from supervisor.processes.driver import Doer
+from supervisor.processes.reaper import Reaper, become_subreaper
 from supervisor.system import process_setup
 from supervisor.systemd.notifier import Notifier
 from supervisor.text.plurals import counted

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from supervisor.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
-from supervisor.reaper import prctl
+from supervisor.processes.reaper import prctl
 
 PR_SET_PDEATHSIG: Final = 1
 

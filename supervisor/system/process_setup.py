@@ -4,7 +4,7 @@ import os
 import resource
 from pathlib import Path
 
-from supervisor.reaper import PR_SET_NAME, prctl
+from supervisor.processes.reaper import PR_SET_NAME, prctl
 from supervisor.system.standard_streams import open_standard_streams
 
 __all__ = ["logical_directory", "open_standard_streams", "raise_file_limit", "take_name"]

@@ -21,7 +21,7 @@ from ipc.messages import (
     Settings,
     ToWorker,
 )
-from supervisor.dumps import DumpCollector
+from supervisor.processes.dump_collector import DumpCollector
 
 #: What a service manager told us about us; it is not meant for whoever we start.
 NOT_INHERITED = (

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import psutil
 import pytest
 
-from supervisor.reaper import Reaper, prctl
+from supervisor.processes.reaper import Reaper, prctl
 from supervisor.system import process_group
 from tests.support.processes import fork
 

@@ -21,8 +21,8 @@ from ipc.messages import (
     Waiting,
     WorkerCounters,
 )
-from supervisor import links
-from supervisor.links import CALM_AFTER, NurseryLink, WorkerLink, clean_environment
+from supervisor.processes import child_links
+from supervisor.processes.child_links import CALM_AFTER, NurseryLink, WorkerLink, clean_environment
 
 pytestmark = pytest.mark.anyio
 
@@ -177,7 +177,7 @@ def open_descriptors() -> int:
 async def test_a_nursery_that_cannot_be_executed_leaves_no_descriptor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(links.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(child_links.sys, "executable", "/nowhere/python")
     before = open_descriptors()
     with pytest.raises(FileNotFoundError):
         NurseryLink(None, None, print, print, print)  # type: ignore[arg-type]

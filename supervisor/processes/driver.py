@@ -21,7 +21,6 @@ from ipc.messages import (
 )
 from supervisor.child import fork_setup
 from supervisor.children import Incarnation
-from supervisor.dumps import DumpCollector
 from supervisor.ground import describe, log
 from supervisor.inbox import (
     Inbox,
@@ -34,8 +33,9 @@ from supervisor.inbox import (
     WorkerLost,
     WorkerSaid,
 )
-from supervisor.links import NurseryLink, WorkerLink
-from supervisor.reaper import Reaper
+from supervisor.processes.child_links import NurseryLink, WorkerLink
+from supervisor.processes.dump_collector import DumpCollector
+from supervisor.processes.reaper import Reaper
 
 #: After an exit was seen its channel is at its end too, unless a process that the worker forked
 #: without exec holds it open; this long it is waited for, so that nothing it said is missed.

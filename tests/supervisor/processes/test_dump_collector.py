@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.dumps import MOST_CHARACTERS, DumpCollector, functions_called
+from supervisor.processes.dump_collector import MOST_CHARACTERS, DumpCollector, functions_called
 
 pytestmark = pytest.mark.anyio
 

@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from ipc.messages import Exited, Hello, Loaded, Spawned, WorkerSettings
-from supervisor import doing
 from supervisor.children import Incarnation
-from supervisor.doing import Doer
 from supervisor.inbox import Event, Inbox, NurseryExited, NurserySaid, WorkerExited, WorkerSaid
-from supervisor.links import WorkerLink
-from supervisor.reaper import Reaper
+from supervisor.processes import driver
+from supervisor.processes.child_links import WorkerLink
+from supervisor.processes.driver import Doer
+from supervisor.processes.reaper import Reaper
 from tests.support.processes import fork
 from tests.support.supervised import ROOT, TASKS
 
@@ -101,8 +101,8 @@ async def test_a_status_that_comes_before_the_last_words_is_not_lost(
             super().__init__(*listeners)
             held.append(os.dup(self.for_worker[0]))
 
-    monkeypatch.setattr(doing, "WorkerLink", HeldOpen)
-    monkeypatch.setattr(doing, "LAST_WORDS_SECONDS", 30.0)
+    monkeypatch.setattr(driver, "WorkerLink", HeldOpen)
+    monkeypatch.setattr(driver, "LAST_WORDS_SECONDS", 30.0)
     async with edge() as made:
         worker = incarnation()
         made.doer.spawn(worker)
@@ -141,7 +141,7 @@ async def test_without_descriptors_a_worker_is_dead_before_it_was_born(
         raise OSError("too many open files")
 
     async with edge() as made:
-        monkeypatch.setattr(doing, "WorkerLink", refuse)
+        monkeypatch.setattr(driver, "WorkerLink", refuse)
         made.doer.spawn(incarnation())
         assert await made.next(WorkerExited) == WorkerExited(1, None)
         assert "cannot connect worker 1: too many open files" in caplog.text
