@@ -28,21 +28,21 @@ from supervisor.control import server
 from supervisor.control.claim import Place
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
-from supervisor.ground import HEARTBEAT_SECONDS, Ground, prepare
-from supervisor.inbox import Command, Inbox, ServerEnded, Signalled, Tick
 from supervisor.logs import log_setup
 from supervisor.monitoring import status
 from supervisor.monitoring.handlers import handlers_of
 from supervisor.monitoring.http_server import Endpoints
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
-from supervisor.orders import Drain, HandBack
-from supervisor.pool import Pool
+from supervisor.pool.pool import Pool
+from supervisor.pool.state.inbox import Command, Inbox, ServerEnded, Signalled, Tick
+from supervisor.pool.state.pool_commands import Drain, HandBack
+from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, Ground, prepare
+from supervisor.pool.watchdog import TICK_SECONDS
 from supervisor.processes.driver import Doer
 from supervisor.processes.reaper import Reaper, become_subreaper
 from supervisor.system import process_setup
 from supervisor.systemd.notifier import Notifier
 from supervisor.text.plurals import counted
-from supervisor.watch import TICK_SECONDS
 
 log = logging.getLogger("supervisor")
 
@@ -195,7 +195,7 @@ class Supervisor:
         if not self._config.is_embedded:
             yield None
             return
-        module = importlib.import_module("supervisor.private_server")
+        module = importlib.import_module("supervisor.embedded_server")
         server: Server = module.start_for(self._config.url)
         try:
             yield server

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from supervisor.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
+from supervisor.pool.state.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
 from supervisor.processes.reaper import prctl
 
 PR_SET_PDEATHSIG: Final = 1

@@ -16,14 +16,14 @@ from typing import Any
 
 from ipc import control
 from ipc.control import PROTOCOL, Answer, Hello, Refused, Report, Request
-from supervisor import orders
 from supervisor.config import SupervisorConfig
 from supervisor.control.claim import Place, claim_default, claim_given
 from supervisor.control.peer_credentials import Credentials
 from supervisor.control.session import Peer
 from supervisor.errors import NoPlace
-from supervisor.inbox import Command, Inbox
-from supervisor.orders import Order, Outcome, nobody
+from supervisor.pool.state import pool_commands
+from supervisor.pool.state.inbox import Command, Inbox
+from supervisor.pool.state.pool_commands import Order, Outcome, nobody
 
 log = logging.getLogger("supervisor.control")
 
@@ -154,17 +154,17 @@ class Control:
             case control.Status():
                 peer.answer(self._make_report())
             case control.Scale(processes):
-                self._order(peer, orders.Scale(processes))
+                self._order(peer, pool_commands.Scale(processes))
             case control.Restart(slot):
-                self._order(peer, orders.Restart(slot))
+                self._order(peer, pool_commands.Restart(slot))
             case control.Dump():
-                self._order(peer, orders.DumpAll())
+                self._order(peer, pool_commands.DumpAll())
             case control.Drain(wait):
-                self._order(peer, orders.Drain(), stay=wait)
+                self._order(peer, pool_commands.Drain(), stay=wait)
             case control.Reload(wait=True):
-                self._order(peer, orders.Reload())
+                self._order(peer, pool_commands.Reload())
             case control.Reload():
-                self._inbox.put(Command(orders.Reload(), nobody))
+                self._inbox.put(Command(pool_commands.Reload(), nobody))
                 peer.answer(control.Done("the reload has been asked for; see the status"))
 
     def dropped(self, kind: str, why: str) -> None:
@@ -177,7 +177,7 @@ class Control:
 
     def _order(self, peer: Peer, order: Order, *, stay: bool = False) -> None:
         def answer(outcome: Outcome) -> None:
-            done = isinstance(outcome, orders.Done)
+            done = isinstance(outcome, pool_commands.Done)
             peer.answer(_told(outcome), stay=stay and done)
 
         self._inbox.put(Command(order, answer))
@@ -192,9 +192,9 @@ class Control:
 
 def _told(outcome: Outcome) -> Answer:
     match outcome:
-        case orders.Done(text):
+        case pool_commands.Done(text):
             return control.Done(text)
-        case orders.Refused(text):
+        case pool_commands.Refused(text):
             return Refused(text)
 
 

@@ -4,9 +4,9 @@ import json
 import time
 from http import HTTPStatus
 
-from supervisor.ground import Ground
 from supervisor.monitoring import metrics, status
 from supervisor.monitoring.http_server import Answer, Handler, text
+from supervisor.pool.state.pool_state import Ground
 
 
 def handlers_of(ground: Ground) -> dict[str, Handler]:

@@ -17,12 +17,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from supervisor.children import Cause, Incarnation
-from supervisor.ground import Ground
 from supervisor.logs import log_setup
 from supervisor.monitoring.status import worker_states
-from supervisor.replacement import Why
-from supervisor.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, TASK_COUNTERS, Buckets
+from supervisor.pool.state.pool_state import Ground
+from supervisor.pool.state.replacement import Why
+from supervisor.pool.state.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, TASK_COUNTERS, Buckets
+from supervisor.pool.state.worker_registry import Cause, Incarnation
 
 #: What the text of `render` is, for the header of the answer.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -5,9 +5,9 @@ from collections import Counter
 from typing import Any
 
 from ipc.messages import WorkerCounters
-from supervisor.children import Incarnation, Slot, State
-from supervisor.ground import Ground
-from supervisor.totals import TASK_COUNTERS
+from supervisor.pool.state.pool_state import Ground
+from supervisor.pool.state.totals import TASK_COUNTERS
+from supervisor.pool.state.worker_registry import Incarnation, Slot, State
 
 #: Of a worker's counters, those shown for each worker.
 _SHOWN = TASK_COUNTERS[:5]

@@ -20,9 +20,7 @@ from ipc.messages import (
     WorkerSettings,
 )
 from supervisor.child import fork_setup
-from supervisor.children import Incarnation
-from supervisor.ground import describe, log
-from supervisor.inbox import (
+from supervisor.pool.state.inbox import (
     Inbox,
     KeeperSaid,
     NurseryExited,
@@ -33,6 +31,8 @@ from supervisor.inbox import (
     WorkerLost,
     WorkerSaid,
 )
+from supervisor.pool.state.pool_state import describe, log
+from supervisor.pool.state.worker_registry import Incarnation
 from supervisor.processes.child_links import NurseryLink, WorkerLink
 from supervisor.processes.dump_collector import DumpCollector
 from supervisor.processes.reaper import Reaper

@@ -16,9 +16,13 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from supervisor.drain import ADOPTION_GRACE_SECONDS, END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
-from supervisor.generations import Phase
-from supervisor.ground import HEARTBEAT_SECONDS, Ground
+from supervisor.pool.state.drain import (
+    ADOPTION_GRACE_SECONDS,
+    END_GRACE_SECONDS,
+    HAND_BACK_GRACE_SECONDS,
+)
+from supervisor.pool.state.nursery_registry import Phase
+from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, Ground
 from supervisor.text.plurals import counted
 
 #: A STATUS= that only changed its words waits for this long after the one before: a pool in

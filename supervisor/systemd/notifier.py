@@ -12,8 +12,8 @@ import socket
 from collections.abc import Mapping
 
 from ipc.messages import Heartbeat
-from supervisor.ground import Ground
-from supervisor.inbox import Event, KeeperSaid, Signalled, WorkerSaid
+from supervisor.pool.state.inbox import Event, KeeperSaid, Signalled, WorkerSaid
+from supervisor.pool.state.pool_state import Ground
 from supervisor.systemd.messages import Conversation, standing
 
 log = logging.getLogger("supervisor.notify")

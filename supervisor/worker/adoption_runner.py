@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from docket.errors import ConnectionClosed, RefusedCall, ServerUnavailable
 from docket.supervision import Adoption
 from ipc.messages import MAX_TASKS_LISTED, Adopt, Adopted
-from supervisor.restart import Backoff
+from supervisor.pool.state.restart_window import Backoff
 from supervisor.text import truncation
 
 log = logging.getLogger("docket.supervisor.worker")

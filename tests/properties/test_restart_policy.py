@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from supervisor.exit_codes import ExitCode
-from supervisor.restart import BACKOFF_BASE_SECONDS, Backoff, RestartWindow
+from supervisor.pool.state.restart_window import BACKOFF_BASE_SECONDS, Backoff, RestartWindow
 from tests.support.recording_edge import Rig
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor.inbox import Tick
-from supervisor.silence import ANSWER_SECONDS, BEATS_MISSED
-from supervisor.watch import TICK_SECONDS
+from supervisor.pool.state.inbox import Tick
+from supervisor.pool.state.silence import ANSWER_SECONDS, BEATS_MISSED
+from supervisor.pool.watchdog import TICK_SECONDS
 from tests.support.recording_edge import Rig
 
 WARNING_SECONDS, TIMEOUT_SECONDS = 2.0, 6.0

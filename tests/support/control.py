@@ -15,8 +15,8 @@ from ipc.control import MAX_ANSWER, PROTOCOL, FromClient, Hello, Report, Status,
 from ipc.framing import Decoder, encode
 from supervisor.control import claim
 from supervisor.control.server import Control
-from supervisor.inbox import Command, Inbox
-from supervisor.orders import Order, Outcome
+from supervisor.pool.state.inbox import Command, Inbox
+from supervisor.pool.state.pool_commands import Order, Outcome
 from tests.support.supervised import ROOT
 
 #: Whatever takes this long on a loaded machine is a failure, not a pace.

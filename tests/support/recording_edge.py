@@ -18,10 +18,10 @@ from ipc.messages import (
     ToWorker,
     WorkerCounters,
 )
-from supervisor.children import Incarnation
 from supervisor.config import SupervisorConfig
-from supervisor.ground import Ground, prepare
-from supervisor.inbox import (
+from supervisor.observer import PoolEvent
+from supervisor.pool.pool import Pool
+from supervisor.pool.state.inbox import (
     Event,
     KeeperSaid,
     NurseryExited,
@@ -31,9 +31,9 @@ from supervisor.inbox import (
     WorkerExited,
     WorkerSaid,
 )
-from supervisor.observer import PoolEvent
-from supervisor.pool import Pool
-from supervisor.watch import TICK_SECONDS
+from supervisor.pool.state.pool_state import Ground, prepare
+from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.watchdog import TICK_SECONDS
 
 KILLED = 9  # the wait status of a process that SIGKILL ended
 

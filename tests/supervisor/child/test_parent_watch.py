@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.child.parent_watch import END_SECONDS, ORPHAN_STATUS, OrphanWatch
 from supervisor.config import SupervisorConfig
-from supervisor.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
+from supervisor.pool.state.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
 from supervisor.supervisor import worker_settings
 
 Pipe = tuple[int, int]

@@ -26,12 +26,12 @@ from ipc.control import (
     Status,
 )
 from ipc.framing import encode
-from supervisor import orders
 from supervisor.config import SupervisorConfig
 from supervisor.control import claim, server, session
 from supervisor.control.server import Control
 from supervisor.errors import ControlInUse, NoPlace
-from supervisor.inbox import Command, Inbox
+from supervisor.pool.state import pool_commands
+from supervisor.pool.state.inbox import Command, Inbox
 from tests.support.control import GREETING, REPORT, Caller, names_in, served
 
 pytestmark = pytest.mark.anyio
@@ -63,21 +63,24 @@ async def test_the_status_is_the_json_of_the_report(path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_", "order"),
     [
-        (Scale(3), orders.Scale(3)),
-        (Reload(), orders.Reload()),
-        (Restart(2), orders.Restart(2)),
-        (Dump(), orders.DumpAll()),
-        (Drain(), orders.Drain()),
+        (Scale(3), pool_commands.Scale(3)),
+        (Reload(), pool_commands.Reload()),
+        (Restart(2), pool_commands.Restart(2)),
+        (Dump(), pool_commands.DumpAll()),
+        (Drain(), pool_commands.Drain()),
     ],
 )
 @pytest.mark.parametrize(
     ("outcome", "answer"),
-    [(orders.Done("done"), Done("done")), (orders.Refused("why not"), Refused("why not"))],
+    [
+        (pool_commands.Done("done"), Done("done")),
+        (pool_commands.Refused("why not"), Refused("why not")),
+    ],
 )
 async def test_an_order_goes_to_the_pool_and_its_outcome_comes_back(
     request_: Request,
-    order: orders.Order,
-    outcome: orders.Outcome,
+    order: pool_commands.Order,
+    outcome: pool_commands.Outcome,
     answer: messages.Answer,
     path: Path,
 ) -> None:
@@ -95,7 +98,7 @@ async def test_an_answer_may_take_longer_than_a_client_may(path: Path, impatient
         caller = await Caller.connect(path, GREETING + encode(Reload()))
         command = await pool.ordered()
         await asyncio.sleep(3 * session.PATIENCE_SECONDS)
-        command.answer(orders.Done("done"))
+        command.answer(pool_commands.Done("done"))
         assert isinstance(await caller.hear(), Hello)
         assert await caller.hear() == Done("done")
         await caller.close()
@@ -106,8 +109,8 @@ async def test_a_reload_that_is_not_waited_for_is_answered_at_once(path: Path) -
         caller = await pool.caller()
         assert isinstance(await caller.ask(Reload(wait=False)), Done)
         command = await pool.ordered()
-        assert command.order == orders.Reload()
-        command.answer(orders.Refused("nobody hears this"))
+        assert command.order == pool_commands.Reload()
+        command.answer(pool_commands.Refused("nobody hears this"))
         assert isinstance(await caller.ask(Status()), Report)
         await caller.close()
 
@@ -117,7 +120,7 @@ async def test_who_waits_for_a_drain_is_told_its_beginning_and_sees_its_end(
 ) -> None:
     async with served(path) as pool:
         caller = await Caller.connect(path, GREETING + encode(Drain(wait=True)))
-        await pool.answer_next(orders.Done("draining"))
+        await pool.answer_next(pool_commands.Done("draining"))
         assert isinstance(await caller.hear(), Hello)
         assert await caller.hear() == Done("draining")
         heard = asyncio.create_task(caller.hear())
@@ -130,7 +133,7 @@ async def test_who_waits_for_a_drain_is_told_its_beginning_and_sees_its_end(
 async def test_a_drain_that_is_refused_is_not_waited_for(path: Path, impatient: None) -> None:
     async with served(path) as pool:
         caller = await Caller.connect(path, GREETING + encode(Drain(wait=True)))
-        await pool.answer_next(orders.Refused("why not"))
+        await pool.answer_next(pool_commands.Refused("why not"))
         assert (await caller.rest())[1:] == [Refused("why not")]
         await caller.close()
 
@@ -142,7 +145,7 @@ async def test_an_answer_for_a_client_that_has_gone_is_for_nobody(path: Path) ->
         command = await pool.ordered()
         await caller.close()
         await pool.still_serves()
-        command.answer(orders.Done("done"))
+        command.answer(pool_commands.Done("done"))
         await pool.still_serves()
 
 
@@ -152,7 +155,7 @@ async def test_an_answer_that_is_known_reaches_its_client_although_the_pool_ends
     async with served(path) as pool:
         caller = await pool.caller()
         caller.say(Drain())
-        await pool.answer_next(orders.Done("draining"))
+        await pool.answer_next(pool_commands.Done("draining"))
     assert await caller.rest() == [Done("draining")]
     await caller.close()
     assert names_in(path.parent) == set()
@@ -260,5 +263,5 @@ async def test_an_order_is_put_once_whatever_becomes_of_its_client(path: Path) -
         await caller.close()
         command = await pool.ordered()
         assert isinstance(command, Command)
-        command.answer(orders.Done("done"))
+        command.answer(pool_commands.Done("done"))
         await pool.still_serves()

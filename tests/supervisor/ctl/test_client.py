@@ -12,11 +12,11 @@ import pytest
 
 from ipc.control import PROTOCOL, Done, Drain, Dump, Hello, Refused, Reload, Report, Scale
 from ipc.framing import encode
-from supervisor import orders
 from supervisor.control import lock, paths
 from supervisor.ctl import client
 from supervisor.ctl.client import Client, SeveralSupervisors, find
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
+from supervisor.pool.state import pool_commands
 from tests.support.control import served
 from tests.support.fake_supervisor import scripted
 
@@ -52,7 +52,7 @@ async def test_an_order_is_answered_when_the_pool_answers_it(path: Path) -> None
 
     async with served(path) as pool:
         asking = asyncio.create_task(asyncio.to_thread(ask))
-        assert await pool.answer_next(orders.Done("reloaded")) == orders.Reload()
+        assert await pool.answer_next(pool_commands.Done("reloaded")) == pool_commands.Reload()
         assert await asking == "reloaded"
 
 
@@ -63,7 +63,7 @@ async def test_an_order_that_is_refused_fails_with_its_reason(path: Path) -> Non
 
     async with served(path) as pool:
         asking = asyncio.create_task(asyncio.to_thread(ask))
-        await pool.answer_next(orders.Refused("too many"))
+        await pool.answer_next(pool_commands.Refused("too many"))
         await asking
 
 
@@ -78,7 +78,7 @@ async def test_the_end_of_a_pool_is_waited_for_and_of_a_guest_not_that_of_its_ho
 
     async with served(path, guest=True) as pool:
         waiting = asyncio.create_task(asyncio.to_thread(wait))
-        await pool.answer_next(orders.Done("draining"))
+        await pool.answer_next(pool_commands.Done("draining"))
     assert await waiting == "draining"
 
 

@@ -13,10 +13,11 @@ import pytest
 
 from ipc.control import PROTOCOL, Hello, Refused, Report
 from ipc.framing import encode
-from supervisor import commands, orders
+from supervisor import commands
 from supervisor.control import paths
 from supervisor.ctl import commands
 from supervisor.ctl.client import Client
+from supervisor.pool.state import pool_commands
 from supervisor.signals import Inlet
 from tests.support.control import REPORT, served
 from tests.support.fake_supervisor import scripted
@@ -65,24 +66,24 @@ async def asked(run: Run, *words: str) -> Ran:
 @pytest.mark.parametrize(
     ("words", "order"),
     [
-        (["scale", "3"], orders.Scale(3)),
-        (["reload"], orders.Reload()),
-        (["restart", "2"], orders.Restart(2)),
-        (["dump"], orders.DumpAll()),
-        (["drain"], orders.Drain()),
+        (["scale", "3"], pool_commands.Scale(3)),
+        (["reload"], pool_commands.Reload()),
+        (["restart", "2"], pool_commands.Restart(2)),
+        (["dump"], pool_commands.DumpAll()),
+        (["drain"], pool_commands.Drain()),
     ],
 )
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
-        (orders.Done("it is done"), Ran(0, "it is done\n", "")),
-        (orders.Refused("why not"), Ran(1, "", "docket-supervisor: why not\n")),
+        (pool_commands.Done("it is done"), Ran(0, "it is done\n", "")),
+        (pool_commands.Refused("why not"), Ran(1, "", "docket-supervisor: why not\n")),
     ],
 )
 async def test_an_order_is_asked_for_and_its_outcome_is_told(
     words: list[str],
-    order: orders.Order,
-    outcome: orders.Outcome,
+    order: pool_commands.Order,
+    outcome: pool_commands.Outcome,
     expected: Ran,
     path: Path,
     run: Run,
@@ -96,7 +97,7 @@ async def test_an_order_is_asked_for_and_its_outcome_is_told(
 async def test_a_reload_that_is_not_waited_for_returns_at_once(path: Path, run: Run) -> None:
     async with served(path) as pool:
         ran = await asked(run, "reload", "--no-wait", "--control", str(path))
-        assert (await pool.ordered()).order == orders.Reload()
+        assert (await pool.ordered()).order == pool_commands.Reload()
     assert ran == Ran(0, "the reload has been asked for; see the status\n", "")
 
 
@@ -105,7 +106,7 @@ async def test_a_drain_that_is_waited_for_returns_when_the_pool_has_ended(
 ) -> None:
     async with served(path, guest=True) as pool:
         asking = asyncio.create_task(asked(run, "--control", str(path), "drain", "--wait"))
-        await pool.answer_next(orders.Done("draining"))
+        await pool.answer_next(pool_commands.Done("draining"))
     assert await asking == Ran(0, "draining\nthe supervisor has ended\n", "")
 
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from docket.instrumentation import DURATION_BUCKETS
 from ipc.messages import Heartbeat, Histogram, Waiting, WorkerCounters
-from supervisor.children import Cause
-from supervisor.inbox import Command
 from supervisor.logs import log_setup
 from supervisor.monitoring import metrics
 from supervisor.monitoring.metrics import PoolCollector, registry_of, render
-from supervisor.orders import Drain, Reload, Scale
-from supervisor.replacement import Why
+from supervisor.pool.state.inbox import Command
+from supervisor.pool.state.pool_commands import Drain, Reload, Scale
+from supervisor.pool.state.replacement import Why
+from supervisor.pool.state.worker_registry import Cause
 from tests.support.exposition import faults, labels_by_name, series
 from tests.support.recording_edge import Rig
 

@@ -11,8 +11,15 @@ import psutil
 import pytest
 
 from ipc.messages import Exited, Hello, Loaded, Spawned, WorkerSettings
-from supervisor.children import Incarnation
-from supervisor.inbox import Event, Inbox, NurseryExited, NurserySaid, WorkerExited, WorkerSaid
+from supervisor.pool.state.inbox import (
+    Event,
+    Inbox,
+    NurseryExited,
+    NurserySaid,
+    WorkerExited,
+    WorkerSaid,
+)
+from supervisor.pool.state.worker_registry import Incarnation
 from supervisor.processes import driver
 from supervisor.processes.child_links import WorkerLink
 from supervisor.processes.driver import Doer

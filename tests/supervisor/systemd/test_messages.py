@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from ipc.messages import LoadFailed, Waiting
-from supervisor.generations import Phase
-from supervisor.inbox import Command, NurserySaid, Tick
-from supervisor.orders import Drain
+from supervisor.pool.state.inbox import Command, NurserySaid, Tick
+from supervisor.pool.state.nursery_registry import Phase
+from supervisor.pool.state.pool_commands import Drain
 from supervisor.systemd.messages import (
     LATE_SECONDS,
     MOST_STATUS,

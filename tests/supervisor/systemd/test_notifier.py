@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ipc.messages import Beat, Heartbeat, WorkerCounters
-from supervisor.inbox import Command, KeeperSaid, Signalled, Tick, WorkerSaid
-from supervisor.orders import Drain
+from supervisor.pool.state.inbox import Command, KeeperSaid, Signalled, Tick, WorkerSaid
+from supervisor.pool.state.pool_commands import Drain
 from supervisor.signals import Caught
 from supervisor.systemd.notifier import RETRY_SECONDS, Notifier
 from tests.support.recording_edge import Rig

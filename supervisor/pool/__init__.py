@@ -1,0 +1,1 @@
+"""Decisions about the pool of workers: no socket, process or clock is touched here."""

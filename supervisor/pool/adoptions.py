@@ -1,0 +1,95 @@
+"""Gives the tasks of dead workers to live ones, and measures how long that takes."""
+
+from collections import OrderedDict
+
+from ipc.messages import Adopt, Adopted
+from supervisor.observer import AdoptionFinished, FirstRedelivered
+from supervisor.pool.state.pool_state import Ground, log
+from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.text import durations
+from supervisor.text.plurals import counted
+
+#: Dead consumers of which the first redelivery may still be reported.
+REMEMBERED_DEATHS = 256
+
+
+class Adopting:
+    """The service side of the adoption queue: what is sent, logged and observed."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        #: consumer -> (slot, when its death was seen), until its first redelivery.
+        self._deaths: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def died(self, dead: Incarnation, blame: str, now: float) -> None:
+        """Hold what `dead` was running until someone has adopted it."""
+        self._ground.adoptions.add(dead, blame, now)
+        for consumer in dead.consumers:
+            self._deaths[consumer] = (dead.slot, now)
+            if len(self._deaths) > REMEMBERED_DEATHS:
+                self._deaths.popitem(last=False)
+
+    def settle(self) -> None:
+        """Ask a live worker for each adoption that nobody has."""
+        ground = self._ground
+        able = [each for each in ground.registry.alive() if each.can_adopt]
+        for adoption, adopter in ground.adoptions.assign(able):
+            ground.tell(adopter, Adopt(adoption.consumer, adoption.blame))
+
+    def hedge(self, newcomer: Incarnation) -> None:
+        """Ask a worker that has just become ready for what others were asked for and have not done.
+
+        The one that was asked may be busy with a task that blocks its loop; a newcomer has nothing
+        to do yet. Whoever is second finds nothing left to move.
+        """
+        ground = self._ground
+        for adoption in ground.adoptions.unfinished_by_others(newcomer.number):
+            ground.tell(newcomer, Adopt(adoption.consumer, adoption.blame))
+
+    def finished(self, message: Adopted, now: float) -> None:
+        """An adopter has moved everything that it found.
+
+        Two may have been asked. Each tells what it has moved itself, and who found nothing left may
+        be heard first: that ends the adoption, and what the other has moved counts all the same.
+        """
+        adoption = self._ground.adoptions.done(message.consumer)
+        whose = message.consumer
+        if adoption is not None:
+            age = durations.brief(now - adoption.died_at)
+            whose = f"worker {adoption.slot}, {age} after its death"
+        if message.moved:
+            log.info("put back %s of %s", counted(message.moved, "task"), whose)
+        poisoned = max(message.poisoned_total, len(message.poisoned))
+        self._ground.totals.poisoned += poisoned
+        if poisoned:
+            log.error(
+                "%s failed as poison, for --max-deliveries deaths of workers: %s",
+                counted(poisoned, "task"),
+                ", ".join(message.poisoned),
+            )
+        if adoption is None:
+            return
+        event = AdoptionFinished(
+            adoption.slot,
+            message.consumer,
+            message.moved,
+            tuple(message.poisoned),
+            now - adoption.died_at,
+            now,
+        )
+        self._ground.observe(event)
+
+    def redelivered(self, consumer: str, started_at: float) -> None:
+        """A worker claimed its first task of that dead consumer; only the pool's first counts."""
+        death = self._deaths.pop(consumer, None)
+        if death is None:
+            return
+        slot, died_at = death
+        event = FirstRedelivered(slot, consumer, died_at, started_at)
+        self._ground.totals.redelivered_after(event.seconds)
+        log.info(
+            "the first task of dead worker %d was claimed again %s after its death",
+            slot,
+            durations.brief(max(0.0, event.seconds)),
+        )
+        self._ground.observe(event)

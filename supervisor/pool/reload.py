@@ -1,0 +1,234 @@
+"""Reload: the code is imported anew beside the old, proven by one worker, then rolled out.
+
+    loading ──► first successor ──ready──► every other slot ──► done
+       │              │ dies, three times
+       └──────────────┴──► failed: the old generation goes on, and the error is told
+
+Until a worker of the new generation is ready nothing else is forked from it: a crash in between is
+filled with what is known to work.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from supervisor.observer import ReloadFinished, ReloadStarted
+from supervisor.pool.nursery_manager import Nursing
+from supervisor.pool.replacements import Succession
+from supervisor.pool.state.nursery_registry import Nursery, Phase
+from supervisor.pool.state.pool_commands import Done, Outcome, Refused
+from supervisor.pool.state.pool_state import Ground, log
+from supervisor.pool.state.replacement import Replacement, Why
+from supervisor.pool.state.worker_registry import Slot
+from supervisor.text import durations
+
+Answer = Callable[[Outcome], None]
+
+
+@dataclass(slots=True, eq=False)
+class Reload:
+    """One reload under way."""
+
+    generation: int
+    started_at: float
+    answer: Answer
+    #: Number of the slot whose successor proves the code.
+    first: int | None = None
+    proven: bool = False
+    #: Slots that keep their old worker, and why.
+    failures: dict[int, str] = field(default_factory=dict[int, str])
+
+
+class Reloading:
+    """The service of reloads; at most one is under way."""
+
+    def __init__(self, ground: Ground, nursing: Nursing, succession: Succession) -> None:
+        self._ground = ground
+        self._nursing = nursing
+        self._succession = succession
+        self._reload: Reload | None = None
+        #: Who asked for a reload before the pool was ready.
+        self._asked: list[Answer] = []
+
+    def order(self, answer: Answer, now: float) -> None:
+        """Begin; what is under way gives way, for it may have read the disk too early."""
+        ground = self._ground
+        if ground.drain is not None:
+            answer(Refused("the pool drains"))
+            return
+        if ground.ready_at is None:
+            log.info("reload: as soon as the pool is ready")
+            self._asked.append(answer)
+            return
+        self._give_way("a newer reload took its place", now)
+        self._begin(answer, now)
+
+    def settle(self, now: float) -> None:
+        """One look at how far it is, after each event."""
+        if self._ground.drain is not None:
+            self._stop(now)
+            return
+        if self._asked and self._ground.ready_at is not None:
+            self.order(self._take_asked(), now)
+        reload = self._reload
+        if reload is None:
+            return
+        if not reload.proven:
+            if reload.failures:
+                self._fail(reload, next(iter(reload.failures.values())), now)
+            else:
+                self._prove(reload)
+            return
+        self._roll_out(reload)
+        self._finish_if_done(reload, now)
+
+    def candidate_ended(self, nursery: Nursery, reason: str, now: float) -> None:
+        """The nursery of an unproven generation is gone."""
+        reload = self._reload
+        if reload is None or reload.generation != nursery.generation:
+            return
+        if nursery.unsafe:
+            self._start_nursery(reload, now, preload=False)
+        else:
+            self._fail(reload, reason, now)
+
+    def _take_asked(self) -> Answer:
+        asked, self._asked = self._asked, []
+
+        def answer(outcome: Outcome) -> None:
+            for each in asked:
+                each(outcome)
+
+        return answer
+
+    # The steps.
+
+    def _begin(self, answer: Answer, now: float) -> None:
+        ground = self._ground
+        reload = self._reload = Reload(ground.generations.next_number, now, answer)
+        ground.reloading_since = now
+        log.info("reload: importing the task modules anew, as generation %d", reload.generation)
+        ground.observe(ReloadStarted(reload.generation, now))
+        self._take_over_recycles(now)
+        # Code that was unsafe to fork may not be so any more.
+        self._start_nursery(reload, now, preload=ground.config.preload)
+
+    def _take_over_recycles(self, now: float) -> None:
+        """They are tried until they work: one that cannot, in the only slot, would keep us out."""
+        for slot in self._ground.registry.slots():
+            if slot.replacement is not None and slot.replacement.why is Why.RECYCLE:
+                self._succession.call_off(slot, "a reload replaces the worker", now)
+
+    def _start_nursery(self, reload: Reload, now: float, *, preload: bool) -> None:
+        reload.generation = self._ground.generations.next_number
+        try:
+            self._nursing.start(now, preload=preload, candidate=True)
+        except OSError as error:
+            self._fail(reload, f"cannot start the nursery: {error}", now)
+
+    def _prove(self, reload: Reload) -> None:
+        nursery = self._ground.generations.find(reload.generation)
+        if nursery is None or nursery.phase is not Phase.LOADED or reload.first is not None:
+            return
+        slots = self._ground.registry.slots()
+        # A slot that is being restarted may have a successor on its way, from the old code.
+        free = [slot for slot in slots if slot.replacement is None]
+        if free:
+            reload.first = free[0].number
+            self._ask(reload, free[0], reload.generation)
+
+    def _ask(self, reload: Reload, slot: Slot, generation: int | None) -> None:
+        slot.replacement = Replacement(
+            Why.RELOAD,
+            self._ground.new_backoff(),
+            generation,
+            lambda outcome: self._answered(reload, slot.number, outcome),
+        )
+
+    def _answered(self, reload: Reload, number: int, outcome: Outcome) -> None:
+        """A slot has its successor, or will not have one."""
+        if self._reload is not reload:
+            return
+        if isinstance(outcome, Done):
+            if not reload.proven:
+                self._proven(reload)
+        elif number > self._ground.registry.target:
+            reload.first = None  # the pool was made smaller: another slot proves the code
+        else:
+            reload.failures[number] = outcome.text
+
+    def _proven(self, reload: Reload) -> None:
+        reload.proven = True
+        for old in self._ground.generations.trust(reload.generation):
+            self._ground.let_go(old)
+
+    def _roll_out(self, reload: Reload) -> None:
+        for slot in self._ground.registry.slots():
+            worker = slot.current
+            if slot.replacement is not None or slot.number in reload.failures:
+                continue
+            if worker is not None and worker.alive and worker.generation < reload.generation:
+                self._ask(reload, slot, None)
+
+    def _finish_if_done(self, reload: Reload, now: float) -> None:
+        slots = self._ground.registry.slots()
+        # Also for a restart's successor, which may be of the old code: it is replaced then, too.
+        if any(each.replacement is not None for each in slots):
+            return
+        if not reload.failures:
+            self._end(reload, None, now)
+            return
+        number, reason = next(iter(reload.failures.items()))
+        stayed = f"{len(reload.failures)} of {len(slots)} workers stay as they were"
+        self._end(reload, f"{stayed}; worker {number}: {reason}", now)
+
+    # Its ends.
+
+    def _fail(self, reload: Reload, reason: str, now: float) -> None:
+        """The old generation goes on."""
+        self._end(reload, reason, now)
+        self._call_off(reason, now)
+        self._discard(reload)
+
+    def _give_way(self, reason: str, now: float) -> None:
+        reload = self._reload
+        if reload is None:
+            return
+        self._reload = None
+        self._call_off(reason, now)
+        if not reload.proven:
+            self._discard(reload)
+        log.info("reload: generation %d was given up: %s", reload.generation, reason)
+        reload.answer(Refused(reason))
+
+    def _stop(self, now: float) -> None:
+        self._ground.reloading_since = None
+        for answer in self._asked:
+            answer(Refused("the pool drains"))
+        self._asked.clear()
+        self._give_way("the pool drains", now)
+
+    def _call_off(self, reason: str, now: float) -> None:
+        for slot in self._ground.registry.slots():
+            if slot.replacement is not None and slot.replacement.why is Why.RELOAD:
+                self._succession.call_off(slot, reason, now)
+
+    def _discard(self, reload: Reload) -> None:
+        nursery = self._ground.generations.find(reload.generation)
+        if nursery is not None:
+            self._ground.let_go(nursery)
+
+    def _end(self, reload: Reload, error: str | None, now: float) -> None:
+        ground = self._ground
+        self._reload = None
+        ground.reloading_since = None
+        ground.reload_error = error
+        seconds = now - reload.started_at
+        ground.totals.reloaded(failed=error is not None)
+        ground.observe(ReloadFinished(reload.generation, error, seconds, now))
+        if error is None:
+            text = f"every worker runs generation {reload.generation}"
+            log.info("reload: %s, after %s", text, durations.brief(seconds))
+            reload.answer(Done(text))
+        else:
+            log.error("reload failed, after %s: %s", durations.brief(seconds), error)
+            reload.answer(Refused(error))

@@ -1,0 +1,1 @@
+"""State of one run and the pure rules over it."""

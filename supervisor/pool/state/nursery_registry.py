@@ -1,0 +1,136 @@
+"""The nurseries of a run, one generation of code each (pure).
+
+A generation is loading until its code is imported, then workers come from it. The newest loaded
+one is current; an older one retires. A dead one is replaced by a new generation, because what is
+on disk may have changed meanwhile. A candidate is the generation of a reload: until one worker of
+it got ready it is forked from for that one only.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from supervisor.pool.state.restart_window import Backoff
+
+
+class Phase(StrEnum):
+    """Where a nursery stands."""
+
+    LOADING = "loading"
+    LOADED = "loaded"
+    #: It could not load, and is ending by itself.
+    FAILED = "failed"
+    #: Told to end.
+    ENDING = "ending"
+    DEAD = "dead"
+
+
+@dataclass(slots=True, eq=False)
+class Nursery:
+    """One nursery. Times are seconds of the monotonic clock."""
+
+    generation: int
+    pid: int
+    preload: bool
+    started_at: float
+    phase: Phase = Phase.LOADING
+    loaded_at: float | None = None
+    #: Its import left behind what must not be forked: a bare one takes its place.
+    unsafe: bool = False
+    #: It was killed by us; its exit follows.
+    condemned: bool = False
+    #: Of a reload, and not yet proven by a worker that got ready.
+    candidate: bool = False
+    #: It runs code of ours, and can be asked for its stack.
+    said_hello: bool = False
+    #: It has nothing left to wait for, and must have ended by then.
+    deadline: float | None = None
+
+    @property
+    def is_to_end(self) -> bool:
+        """It ends by itself, after its last worker if it has any."""
+        return self.phase in (Phase.FAILED, Phase.ENDING)
+
+
+class Generations:
+    """Every nursery that has not ended, and when the next one may be started."""
+
+    def __init__(self, backoff: Backoff, *, preload: bool) -> None:
+        self._backoff = backoff
+        self._nurseries: dict[int, Nursery] = {}
+        self._last = 0
+        self.due_at = 0.0
+        #: Given up when the code turned out unsafe to fork after its import.
+        self.preload = preload
+        #: When code was first loaded: the boot is timed from here.
+        self.first_loaded_at: float | None = None
+
+    @property
+    def next_number(self) -> int:
+        """The number of a generation that is started now."""
+        return self._last + 1
+
+    def add(self, pid: int, now: float, *, preload: bool, candidate: bool = False) -> Nursery:
+        """The nursery that was just started."""
+        self._last += 1
+        nursery = Nursery(self._last, pid, preload, now, candidate=candidate)
+        self._nurseries[nursery.generation] = nursery
+        return nursery
+
+    def find(self, generation: int) -> Nursery | None:
+        """That generation's nursery, if it has not ended."""
+        return self._nurseries.get(generation)
+
+    def alive(self) -> list[Nursery]:
+        """Oldest first."""
+        return list(self._nurseries.values())
+
+    @property
+    def current(self) -> Nursery | None:
+        """The newest one that workers can be forked from: a candidate only if there is no other."""
+        loaded = [each for each in self._nurseries.values() if each.phase is Phase.LOADED]
+        proven = [each for each in loaded if not each.candidate]
+        return (proven or loaded or [None])[-1]
+
+    def to_fork_from(self, generation: int | None) -> Nursery | None:
+        """That generation's nursery (None: the current one), if it is loaded."""
+        nursery = self.current if generation is None else self.find(generation)
+        return nursery if nursery is not None and nursery.phase is Phase.LOADED else None
+
+    def trust(self, generation: int) -> list[Nursery]:
+        """A worker of this candidate got ready: the older ones are needed no more; which."""
+        for nursery in self.alive():
+            if nursery.generation == generation:
+                nursery.candidate = False
+                self.preload = nursery.preload
+        useful = (Phase.LOADING, Phase.LOADED)
+        return [n for n in self.alive() if n.generation < generation and n.phase in useful]
+
+    def is_needed(self, now: float) -> bool:
+        """Whether a nursery is to be started: none is there or coming, and the pause is over."""
+        busy = (Phase.LOADING, Phase.LOADED, Phase.FAILED)
+        return now >= self.due_at and not any(n.phase in busy for n in self.alive())
+
+    def loaded(self, nursery: Nursery, now: float) -> None:
+        """Its code is imported."""
+        nursery.phase = Phase.LOADED
+        nursery.loaded_at = now
+        if self.first_loaded_at is None:
+            self.first_loaded_at = now
+
+    def ended(self, nursery: Nursery) -> None:
+        """Its process is gone."""
+        nursery.phase = Phase.DEAD
+        self._nurseries.pop(nursery.generation, None)
+
+    def failed(self, nursery: Nursery, now: float) -> float:
+        """It could not load, or died: the seconds until the next may be started."""
+        return self._pause(now - nursery.loaded_at if nursery.loaded_at is not None else 0.0, now)
+
+    def start_failed(self, now: float) -> float:
+        """The system had no room for one: the seconds until it is tried again."""
+        return self._pause(0.0, now)
+
+    def _pause(self, healthy_seconds: float, now: float) -> float:
+        pause = self._backoff.pause_after(healthy_seconds)
+        self.due_at = now + pause
+        return pause

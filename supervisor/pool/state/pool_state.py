@@ -1,0 +1,162 @@
+"""What the parts of the pool stand on together: one value, made once, passed to each part."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ipc.messages import ToWorker
+from supervisor.config import SupervisorConfig, usable_cpus
+from supervisor.observer import Observer, PoolEvent
+from supervisor.pool.state.adoption_queue import BLAME_NOBODY, AdoptionQueue
+from supervisor.pool.state.drain import Drain
+from supervisor.pool.state.exits import tell_status
+from supervisor.pool.state.nursery_registry import Generations, Nursery, Phase
+from supervisor.pool.state.process_control import Edge
+from supervisor.pool.state.restart_window import Backoff, RestartWindow
+from supervisor.pool.state.totals import Totals
+from supervisor.pool.state.worker_registry import Cause, Incarnation, Registry
+
+log = logging.getLogger("supervisor")
+
+#: How often a worker's loop says that it is alive, and how often its keeper thread does.
+HEARTBEAT_SECONDS = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class Ground:
+    """The state of a run. Decisions read and change it; only `edge` touches anything outside."""
+
+    config: SupervisorConfig
+    edge: Edge
+    observer: Observer
+    registry: Registry
+    generations: Generations
+    window: RestartWindow
+    started_at: float
+    #: Most workers that may be starting at once.
+    starting_at_once: int
+    new_backoff: Callable[[], Backoff]
+    totals: Totals = field(default_factory=Totals)
+    adoptions: AdoptionQueue = field(default_factory=AdoptionQueue)
+    #: Number of the incarnation that is steward.
+    steward: int | None = None
+    #: When every worker was ready for the first time (or at boot-timeout at least one).
+    ready_at: float | None = None
+    #: When a worker last was able to claim, or the server was known to be away.
+    served_at: float | None = None
+    #: What went wrong last, in the words of whoever it went wrong for.
+    last_error: str | None = None
+    drain: Drain | None = None
+    #: Since when a reload is under way.
+    reloading_since: float | None = None
+    #: Why the last reload failed; None if it went well, or there was none.
+    reload_error: str | None = None
+
+    def observe(self, event: PoolEvent) -> None:
+        """Tell the observer; its errors are its own and stop nothing here."""
+        try:
+            self.observer(event)
+        except Exception:
+            log.exception("the observer of pool events failed at %s", type(event).__name__)
+
+    def tell(self, worker: Incarnation, message: ToWorker) -> None:
+        """Send a frame to a worker that is alive."""
+        if worker.alive:
+            self.edge.tell(worker, message)
+
+    def kill(
+        self, worker: Incarnation, cause: Cause, reason: str, blame: str = BLAME_NOBODY
+    ) -> None:
+        """SIGKILL a worker, once, and note why: its exit will ask."""
+        if worker.alive and worker.killed_for is None:
+            worker.killed_for, worker.killed_as, worker.blame = reason, cause, blame
+            self.edge.kill(worker)
+
+    def kill_nursery(self, nursery: Nursery) -> None:
+        """SIGKILL a nursery, once."""
+        if not nursery.condemned:
+            nursery.condemned = True
+            self.edge.kill_nursery(nursery.generation)
+
+    def let_go(self, nursery: Nursery) -> None:
+        """It is to fork no more: it ends after its last worker, or now if it has none."""
+        if nursery.phase is Phase.LOADING:
+            # An import cannot hear that it should end, and has nothing to lose.
+            self.kill_nursery(nursery)
+        elif nursery.phase is Phase.LOADED:
+            self.edge.retire_nursery(nursery.generation)
+        nursery.phase = Phase.ENDING
+
+    def explain(self, pid: int, reason: str) -> None:
+        """How that process died is known now: say so where it was said that it just did."""
+        before, after = unexplained(pid), f"(pid {pid}): {reason}"
+        if self.last_error is not None:
+            self.last_error = self.last_error.replace(before, after)
+        if self.drain is not None and self.drain.reason is not None:
+            self.drain.reason = self.drain.reason.replace(before, after)
+
+    @property
+    def has_room_to_start(self) -> bool:
+        """Whether one more worker may be starting."""
+        return len(self.registry.starting()) < self.starting_at_once
+
+    @property
+    def server_is_away(self) -> bool:
+        """Whether some worker is alive and waits for the server."""
+        return any(each.waiting is not None for each in self.registry.alive())
+
+    @property
+    def state(self) -> str:
+        """The word for /status."""
+        if self.drain is not None:
+            return "draining"
+        if self.ready_at is None:
+            return "starting"
+        return "running" if self.reloading_since is None else "reloading"
+
+    @property
+    def not_ready_because(self) -> str | None:
+        """Why /readyz is 503, or None while it is 200."""
+        if self.drain is not None:
+            return "draining"
+        if self.ready_at is None:
+            return "booting"
+        if self.registry.consuming():
+            return None
+        return "server away" if self.server_is_away else "no worker is ready"
+
+
+def prepare(
+    config: SupervisorConfig, edge: Edge, observer: Observer, host: str, now: float
+) -> Ground:
+    """The ground of a run that has not started anything."""
+    window_seconds = config.restart_window.total_seconds()
+    cap_seconds = config.backoff_max.total_seconds()
+
+    def new_backoff() -> Backoff:
+        return Backoff(cap_seconds, window_seconds)
+
+    registry = Registry(host, new_backoff)
+    registry.set_target(config.processes)
+    return Ground(
+        config=config,
+        edge=edge,
+        observer=observer,
+        registry=registry,
+        generations=Generations(new_backoff(), preload=config.preload),
+        window=RestartWindow(config.restarts_allowed, window_seconds),
+        started_at=now,
+        starting_at_once=max(2, usable_cpus()),
+        new_backoff=new_backoff,
+    )
+
+
+def describe(worker: Incarnation) -> str:
+    """`worker 3 (pid 12)` for log lines."""
+    name = f"worker {worker.slot}" if worker.slot else "the adopter"
+    return f"{name} (pid {worker.pid})" if worker.pid is not None else name
+
+
+def unexplained(pid: int) -> str:
+    """What is said of a death before its status is known, in `last_error` and what quotes it."""
+    return f"(pid {pid}): {tell_status(None)}"

@@ -1,0 +1,53 @@
+"""Lines about deaths: told once, with their status if it comes in time."""
+
+import pytest
+
+from supervisor.pool.exit_log import PATIENCE_SECONDS, Obituaries
+from supervisor.pool.state.exits import Death
+from supervisor.pool.state.worker_registry import Cause, Incarnation, State
+
+
+def dead(pid: int | None = 12) -> Incarnation:
+    return Incarnation(1, 1, "host#1", 1, 0.0, state=State.DEAD, pid=pid, died_at=100.0)
+
+
+def crash(reason: str = "its process ended") -> Death:
+    return Death(Cause.CRASH, False, "everyone", True, reason)
+
+
+def test_a_crash_is_told_when_its_status_is_known_and_only_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    obituaries = Obituaries()
+    obituaries.died(dead(), crash(), "replaced at once", final=False)
+    obituaries.tick(100.5)
+    assert caplog.messages == []
+    obituaries.reaped(12, "killed by SIGSEGV")
+    obituaries.reaped(12, "killed by SIGSEGV")
+    obituaries.tick(1000.0)
+    assert caplog.messages == ["worker 1 (pid 12) died: killed by SIGSEGV; replaced at once"]
+
+
+def test_a_crash_whose_status_nobody_tells_is_told_without_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    obituaries = Obituaries()
+    obituaries.died(dead(), crash(), "replaced at once", final=False)
+    obituaries.tick(100.0 + PATIENCE_SECONDS)
+    assert caplog.messages == ["worker 1 (pid 12) died: its process ended; replaced at once"]
+
+
+@pytest.mark.parametrize(("pid", "final"), [(12, True), (None, False)])
+def test_there_is_nothing_to_wait_for_if_the_reason_is_known_or_there_was_no_process(
+    caplog: pytest.LogCaptureFixture, pid: int | None, final: bool
+) -> None:
+    Obituaries().died(dead(pid), crash("its loop was silent"), "replaced", final=final)
+    assert caplog.messages[0].endswith("died: its loop was silent; replaced")
+
+
+def test_an_end_that_was_wanted_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    wanted = Death(Cause.RETIRED, True, "nobody", False, "drained")
+    Obituaries().died(dead(), wanted, "not replaced", final=False)
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == ("INFO", "worker 1 (pid 12) ended: drained")

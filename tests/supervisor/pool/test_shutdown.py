@@ -1,0 +1,297 @@
+"""How a pool ends: the drain, its steps, what is adopted before the end, the exit codes."""
+
+import signal
+
+import pytest
+
+from ipc.messages import Adopt, Adopted, Drain, Waiting
+from supervisor.exit_codes import ExitCode
+from supervisor.observer import DrainStarted, Stopped
+from supervisor.pool.state import pool_commands
+from supervisor.pool.state.drain import ADOPTION_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
+from supervisor.pool.state.inbox import Command, ServerEnded, Signalled, Tick
+from supervisor.pool.state.worker_registry import State
+from supervisor.signals import Caught
+from supervisor.worker.last_adopter import SLOT as ADOPTER_SLOT
+from tests.support.recording_edge import Rig
+
+
+def term(rig: Rig, number: int = signal.SIGTERM) -> None:
+    rig.feed(Signalled(Caught(number, rig.now)))
+
+
+def finish(rig: Rig) -> None:
+    """Every worker drains, and the nursery ends."""
+    for worker in list(rig.ground.registry.alive()):
+        rig.drain_and_exit(worker)
+    rig.nursery_exit(1)
+
+
+def test_term_tells_every_worker_to_drain_the_steward_last() -> None:
+    rig = Rig(3).boot()
+    term(rig)
+    drained = [number for number, message in rig.edge.told if isinstance(message, Drain)]
+    assert drained == [2, 3, 1]
+    assert rig.edge.told_to(1, Drain) == [Drain(30.0)]
+    assert all(worker.state is State.DRAINING for worker in rig.ground.registry.alive())
+    assert rig.ground.not_ready_because == "draining"
+    assert rig.saw(DrainStarted)
+
+
+def test_a_drained_pool_lets_its_nursery_go_and_ends_with_0() -> None:
+    rig = Rig(2).boot()
+    term(rig)
+    rig.drain_and_exit(rig.first)
+    assert rig.edge.retired == []
+    rig.drain_and_exit(rig.second)
+    assert rig.edge.retired == [1]
+    assert rig.pool.outcome is None
+    rig.nursery_exit(1)
+    assert rig.pool.outcome is ExitCode.STOPPED
+    assert rig.saw(Stopped)[0].code == 0
+
+
+def test_nothing_is_started_while_the_pool_drains() -> None:
+    rig = Rig(2).boot()
+    term(rig)
+    rig.drain_and_exit(rig.first)
+    rig.pass_seconds(2.0, lambda: rig.beat(rig.second))
+    assert len(rig.edge.spawned) == 2
+
+
+def test_the_same_signal_within_a_second_is_one() -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    rig.now += 0.5
+    term(rig)
+    assert rig.edge.told_to(1, Drain) == [Drain(30.0)]
+
+
+def test_a_quit_hands_back_at_once_and_a_second_one_kills(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    rig = Rig(1).boot()
+    worker = rig.first
+    term(rig, signal.SIGQUIT)
+    assert rig.edge.told_to(1, Drain)[-1] == Drain(0.0)
+    assert rig.edge.killed == []
+    rig.now += 1.5
+    term(rig, signal.SIGQUIT)
+    assert rig.edge.killed == [worker.number]
+    assert "SIGQUIT again: killing the workers" in caplog.text
+    rig.exit(worker)
+    rig.nursery_exit(1)
+    assert rig.pool.outcome is ExitCode.STOPPED
+
+
+def test_a_quit_shortens_a_drain_that_has_begun() -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    term(rig, signal.SIGQUIT)
+    assert rig.edge.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    assert rig.edge.killed == []
+
+
+def test_a_user_signal_that_means_nothing_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(1).boot()
+    term(rig, signal.SIGUSR2)
+    assert rig.ground.drain is None
+    assert "SIGUSR2" in caplog.text
+
+
+def test_a_second_signal_hands_back_now_and_a_third_kills() -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    rig.now += 0.2
+    term(rig, signal.SIGINT)
+    assert rig.edge.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    assert rig.edge.killed == []
+    rig.now += 1.5
+    term(rig)
+    assert rig.edge.killed == [1]
+
+
+def test_who_ignores_the_deadline_is_killed_and_its_tasks_are_innocent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(
+        2,
+    ).boot()
+    deaf, good = rig.first, rig.second
+    term(rig)
+    rig.drain_and_exit(good)
+    rig.pass_seconds(30 + HAND_BACK_GRACE_SECONDS - 0.5, lambda: rig.beat(deaf, "slow"))
+    assert rig.edge.killed == []
+    rig.pass_seconds(0.75, lambda: rig.beat(deaf, "slow"))
+    assert rig.edge.killed == [deaf.number]
+    assert "ignored its drain" in caplog.text
+    rig.exit(deaf)
+    assert rig.saw(Stopped) == []
+
+
+def test_with_no_worker_left_one_is_forked_that_adopts_and_ends() -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    rig.exit(rig.first)
+    adopter = rig.edge.spawned[-1]
+    assert adopter.adopts_only
+    assert adopter.slot == ADOPTER_SLOT
+    rig.fork(adopter)
+    rig.ready(adopter)
+    (adopt,) = rig.edge.told_to(adopter.number, Adopt)
+    assert (adopt.consumer, adopt.blame) == ("host#1.1", "everyone")
+    rig.say(adopter, Adopted("host#1.1", 3))
+    assert rig.edge.told_to(adopter.number, Drain) == [Drain(0.0)]
+    assert rig.edge.retired == []
+    rig.drain_and_exit(adopter)
+    rig.nursery_exit(1)
+    assert rig.pool.outcome is ExitCode.STOPPED
+
+
+def test_a_draining_worker_adopts_as_well_as_another() -> None:
+    rig = Rig(2).boot()
+    term(rig)
+    rig.exit(rig.first)
+    assert len(rig.edge.told_to(rig.second.number, Adopt)) == 1
+
+
+def test_an_adopter_that_dies_is_followed_by_another_until_the_grace_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    rig.exit(rig.first)
+    for _ in range(5):
+        rig.exit(rig.edge.spawned[-1])
+    assert len(rig.edge.spawned) == 3  # the second at once, the third after a pause
+    rig.pass_seconds(0.25)
+    assert len(rig.edge.spawned) == 4
+    rig.pass_seconds(ADOPTION_GRACE_SECONDS + 0.5)
+    assert "left for another pool to redeliver: what ran as host#1.1" in caplog.text
+    assert not len(rig.ground.adoptions)
+
+
+def test_an_adopter_that_does_not_end_is_killed() -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    rig.exit(rig.first)
+    adopter = rig.edge.spawned[-1]
+    rig.fork(adopter)
+    rig.ready(adopter)
+    rig.say(adopter, Adopted("host#1.1", 3))
+    rig.pass_seconds(6.0)
+    assert adopter.number in rig.edge.killed
+
+
+def test_without_a_nursery_nobody_can_adopt_and_another_pool_will(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    rig.nursery_exit(1, 9)
+    rig.exit(rig.first)
+    assert rig.pool.outcome is ExitCode.STOPPED
+    assert "left for another pool to redeliver" in caplog.text
+
+
+def test_a_fourth_signal_waits_for_no_adoption() -> None:
+    rig = Rig(1).boot()
+    for _ in range(4):
+        term(rig)
+        rig.now += 1.5
+    rig.exit(rig.first)
+    assert len(rig.edge.spawned) == 1
+    assert rig.edge.retired == [1]
+
+
+def test_a_nursery_that_does_not_end_is_killed() -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    rig.drain_and_exit(rig.first)
+    rig.pass_seconds(6.0)
+    assert rig.edge.killed_nurseries == [1]
+
+
+def test_a_nursery_that_still_imports_is_not_waited_for() -> None:
+    rig = Rig(1)
+    rig.feed(Tick())
+    term(rig)
+    assert rig.edge.killed_nurseries == [1]
+    rig.nursery_exit(1, 9)
+    assert rig.pool.outcome is ExitCode.STOPPED
+
+
+def test_a_worker_that_was_not_listening_yet_is_told_again_when_it_is() -> None:
+    rig = Rig(1)
+    rig.load()
+    rig.fork(rig.first)
+    term(rig)
+    rig.now += 1.0
+    rig.ready(rig.first)
+    assert rig.edge.told_to(rig.first.number, Drain) == [Drain(30.0), Drain(29.0)]
+    assert rig.first.state is State.DRAINING
+
+
+def test_a_worker_that_never_had_a_server_is_not_waited_for() -> None:
+    rig = Rig(1)
+    rig.load()
+    rig.fork(rig.first)
+    rig.say(rig.first, Waiting("connection refused"))
+    term(rig)
+    assert rig.edge.told_to(rig.first.number, Drain) == [Drain(30.0)]
+    rig.pass_seconds(4.75)
+    assert rig.edge.killed == []
+    rig.pass_seconds(0.5)
+    assert rig.edge.killed == [rig.first.number]
+
+
+def test_a_worker_whose_readiness_was_on_its_way_keeps_its_time_to_drain() -> None:
+    rig = Rig(1)
+    rig.load()
+    rig.fork(rig.first)
+    rig.say(rig.first, Waiting("connection refused"))
+    term(rig)
+    rig.ready(rig.first)
+    rig.pass_seconds(29.0, lambda: rig.beat(rig.first, "a task"))
+    assert rig.edge.killed == []
+
+
+def test_a_program_may_drain_and_hand_back() -> None:
+    rig = Rig(1).boot()
+    rig.feed(Command(pool_commands.HandBack()))
+    assert rig.edge.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    rig.feed(Command(pool_commands.HandBack()))
+    assert rig.edge.killed == []
+    rig.feed(Command(pool_commands.Drain()))
+    finish(rig)
+    assert rig.pool.outcome is ExitCode.STOPPED
+
+
+def test_an_embedded_server_that_ended_ends_the_pool_at_once_with_4(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    rig = Rig(2).boot()
+    rig.feed(ServerEnded())
+    assert sorted(rig.edge.killed) == [1, 2]
+    assert "killing 2 workers with about 0 tasks running, at once: " in caplog.text
+    rig.exit(rig.first)
+    rig.exit(rig.second)
+    rig.nursery_exit(1)
+    assert rig.pool.outcome is ExitCode.GAVE_UP
+    assert rig.ground.drain is not None
+    assert "embedded server" in (rig.ground.drain.reason or "")
+
+
+def test_an_embedded_server_that_ends_during_a_drain_cuts_it_short() -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    rig.feed(ServerEnded())
+    assert rig.edge.killed == [1]
+
+
+def test_a_drain_keeps_its_first_reason() -> None:
+    rig = Rig(1).boot()
+    term(rig)
+    rig.feed(ServerEnded())
+    finish(rig)
+    assert rig.pool.outcome is ExitCode.STOPPED

@@ -1,0 +1,208 @@
+"""Loops that say nothing: what is logged, who is killed, whom it counts for."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ipc.messages import Adopt
+from supervisor.pool.state import pool_commands
+from supervisor.pool.state.inbox import Command
+from supervisor.pool.state.worker_registry import Cause, Incarnation
+from tests.support.recording_edge import Rig
+
+DOCKET = Path(__file__).parents[2] / "docket"
+STACK = f"""Thread 0x0002 (most recent call first):
+  File "/usr/lib/threading.py", line 1 in wait
+
+Current thread 0x0001 (most recent call first):
+  File "/usr/lib/re/__init__.py", line 166 in match
+  File "/home/shop/jobs.py", line 12 in crunch
+  File "{DOCKET}/services/executor.py", line 207 in _execute_call
+  File "{DOCKET}/services/executor.py", line 111 in run
+"""
+
+
+def test_a_blocked_loop_is_dumped_then_killed_and_only_its_task_is_blamed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(2).boot()
+    stuck, other = rig.first, rig.second
+
+    def meanwhile() -> None:
+        rig.beat(other)
+        rig.keeper(stuck, "order-1")
+
+    rig.pass_seconds(5.5, meanwhile)
+    assert rig.edge.dumped == [stuck.number]
+    assert "the event loop is blocked, in task 'order-1'" in caplog.text
+    rig.pass_seconds(55.0, meanwhile)
+    assert rig.edge.dumped == [stuck.number, stuck.number]
+    assert rig.edge.killed == []
+    rig.pass_seconds(1.0, meanwhile)
+    assert rig.edge.killed == [stuck.number]
+    rig.exit(stuck)
+    (adopt,) = rig.edge.told_to(other.number, Adopt)
+    assert adopt.blame == "key:order-1"
+    assert rig.ground.totals.sums()["stalls"] == 1
+
+
+def freeze(rig: Rig, worker: Incarnation, seconds: float, answer: str | None = None) -> None:
+    """The worker says nothing for so long, but for the answer to each question for its stack."""
+    asked = len(rig.edge.dumped)
+
+    def meanwhile() -> None:
+        nonlocal asked
+        for other in rig.ground.registry.alive():
+            if other is not worker:
+                rig.beat(other)
+        if answer is not None and len(rig.edge.dumped) > asked:
+            asked = len(rig.edge.dumped)
+            rig.dump(worker, answer)
+
+    rig.pass_seconds(seconds, meanwhile)
+
+
+def test_a_frozen_process_is_nobodys_fault(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(2).boot()
+    frozen = rig.first
+    rig.beat(frozen, "order-1")
+    freeze(rig, frozen, 62.5)
+    assert "has been silent for 7.0 s: the process is frozen" in caplog.text
+    assert rig.edge.killed == [frozen.number]
+    assert (frozen.blame, frozen.killed_as) == ("nobody", Cause.STALL)
+    assert (frozen.killed_for or "").endswith("the process is frozen")
+
+
+def test_a_stack_without_beats_is_c_code_that_holds_the_gil_and_blames_by_its_function(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(2).boot()
+    held = rig.first
+    freeze(rig, held, 6.0, STACK)
+    assert "has been silent for 5.0 s: C code holds the GIL, in crunch()" in caplog.text
+    freeze(rig, held, 55.5, STACK)
+    assert rig.edge.killed == [held.number]
+    assert held.blame == "functions:match crunch"
+
+
+def test_who_took_the_gil_is_known_if_the_keeper_could_still_name_it() -> None:
+    rig = Rig(2).boot()
+    held = rig.first
+
+    def meanwhile() -> None:
+        rig.beat(rig.second)
+        rig.keeper(held, "order-1")
+
+    rig.pass_seconds(3.0, meanwhile)
+    freeze(rig, held, 60.0, STACK)
+    assert held.blame == "key:order-1"
+
+
+def test_a_callback_that_blocks_the_loop_counts_for_the_only_task_there_was() -> None:
+    rig = Rig(2).boot()
+    stuck = rig.first
+
+    def meanwhile() -> None:
+        rig.beat(rig.second)
+        rig.keeper(stuck, None)
+
+    rig.pass_seconds(62.0, meanwhile)
+    assert (stuck.killed_as, stuck.blame) == (Cause.STALL, "functions:")
+
+
+def test_an_old_stack_is_no_evidence_against_a_process_that_froze_later() -> None:
+    rig = Rig(2).boot()
+    frozen = rig.first
+    freeze(rig, frozen, 20.0, STACK)
+    freeze(rig, frozen, 43.0)
+    assert frozen.blame == "nobody"
+
+
+def test_a_stack_that_was_asked_for_by_a_person_changes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1).boot()
+    rig.dump(rig.first, STACK)
+    rig.pass_seconds(1.0, lambda: rig.beat(rig.first))
+    assert "worker 1, where it is:" in caplog.text
+    assert "silent" not in caplog.text
+    assert rig.edge.killed == []
+
+
+def test_what_a_worker_writes_after_its_end_is_logged_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1).boot()
+    dead = rig.first
+    rig.exit(dead)
+    rig.dump(dead, "Current thread 0x1\n")
+    assert "worker 1, where it is:\nCurrent thread 0x1" in caplog.text
+
+
+def test_tasks_that_never_end_and_starve_each_other_are_not_spared_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(2).boot()
+    stuck = rig.first
+    rig.edge.waited = rig.edge.used = 0.0
+
+    def meanwhile() -> None:
+        rig.beat(rig.second)
+        rig.keeper(stuck, "order-1")
+        # Three at each CPU: of a quarter of a second it gets a third.
+        rig.edge.used = (rig.edge.used or 0.0) + 0.25 / 3
+        rig.edge.waited = (rig.edge.waited or 0.0) + 0.5 / 3
+
+    rig.pass_seconds(175.0, meanwhile)
+    assert rig.edge.killed == []
+    assert caplog.text.count("is starved of CPU") == 2
+    rig.pass_seconds(70.0, meanwhile)
+    assert rig.edge.killed == [stuck.number]
+    assert stuck.blame == "key:order-1"
+
+
+def test_a_starved_worker_is_told_apart_in_the_warning_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(2).boot()
+    rig.edge.waited = 0.0
+
+    def meanwhile() -> None:
+        rig.beat(rig.second)
+        rig.edge.waited = (rig.edge.waited or 0.0) + 0.24
+
+    rig.pass_seconds(6.0, meanwhile)
+    assert "has been silent for 5.0 s: it waits for a CPU" in caplog.text
+
+
+def test_a_stall_in_a_drain_is_counted_and_blamed_as_any_other() -> None:
+    rig = Rig(1, drain_timeout=timedelta(minutes=10)).boot()
+    stuck = rig.first
+    rig.feed(Command(pool_commands.Drain()))
+    rig.pass_seconds(62.0, lambda: rig.keeper(stuck, "order-1"))
+    assert rig.edge.killed == [stuck.number]
+    rig.exit(stuck)
+    assert rig.ground.totals.sums()["stalls"] == 1
+    assert rig.ground.totals.sums()["restarts"] == 0
+
+
+def test_a_loop_that_speaks_again_is_not_killed() -> None:
+    rig = Rig(2).boot()
+    rig.pass_seconds(60.25, lambda: rig.beat(rig.second))
+    rig.beat(rig.first)
+    rig.pass_seconds(30.0, lambda: rig.beat(rig.second))
+    assert rig.edge.killed == []
+
+
+def test_a_starved_worker_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(2).boot()
+    rig.edge.waited = 0.0
+
+    def meanwhile() -> None:
+        rig.beat(rig.second)
+        rig.edge.waited = (rig.edge.waited or 0.0) + 0.2
+
+    rig.pass_seconds(70.0, meanwhile)
+    assert rig.edge.killed == []
+    assert "starved of CPU" in caplog.text
