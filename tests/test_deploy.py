@@ -8,7 +8,7 @@ import click
 import kubernetes_validate
 import pytest
 
-from supervisor.commands import configure, docket_supervisor
+from supervisor.cli.commands import configure, docket_supervisor
 from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import InvalidOption
 from supervisor.exit_codes import ExitCode

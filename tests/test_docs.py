@@ -82,7 +82,7 @@ def test_the_service_of_the_readme_runs_on_the_pool_of_the_readme(tmp_path: Path
 def test_a_command_of_a_document_is_one_that_exists(block: Block, command: list[str]) -> None:
     match command:
         case ["docket-supervisor", *words]:
-            _parses("supervisor.commands", "docket_supervisor", words)
+            _parses("supervisor.cli.commands", "docket_supervisor", words)
         case ["docket", *words]:
             _parses("docket.cli.program", "main", words)
         case ["python", "-m", "stress.bench", *words]:
@@ -105,7 +105,7 @@ def test_a_command_of_a_document_is_one_that_exists(block: Block, command: list[
 
 def test_an_option_that_does_not_exist_would_be_found() -> None:
     with pytest.raises(click.NoSuchOption):
-        _parses("supervisor.commands", "docket_supervisor", ["--proceses", "2"])
+        _parses("supervisor.cli.commands", "docket_supervisor", ["--proceses", "2"])
     with pytest.raises(click.UsageError):
         _parses("stress.bench.cli", "bench", ["drian"])
 
@@ -119,7 +119,7 @@ def test_the_readme_starts_with_the_demo_and_then_the_tests_each_in_one_line() -
 
 def test_the_options_of_the_runtime_are_those_of_its_document() -> None:
     rows = re.findall(r"^\| `--([a-z-]+)` \|", _text("docs/operations.md"), re.MULTILINE)
-    command = _command("supervisor.commands", "docket_supervisor", "run")
+    command = _command("supervisor.cli.commands", "docket_supervisor", "run")
     real = [
         parameter.opts[0].removeprefix("--")
         for parameter in command.params

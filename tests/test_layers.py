@@ -61,8 +61,8 @@ BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
     ),
     (
         layers.supervisor_uses_only_public_names,
-        {"supervisor/cli.py": "from docket.services.keeper import Keeper\n"},
-        "supervisor/cli.py:1: docket.services.keeper is not public to the runtime",
+        {"supervisor/cli/program.py": "from docket.services.keeper import Keeper\n"},
+        "supervisor/cli/program.py:1: docket.services.keeper is not public to the runtime",
     ),
     (
         layers.only_the_store_speaks_redis,

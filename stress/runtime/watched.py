@@ -10,7 +10,7 @@ import os
 import sys
 
 from supervisor import observer
-from supervisor.commands import configure, docket_supervisor
+from supervisor.cli.commands import configure, docket_supervisor
 from supervisor.observer import PoolEvent
 from supervisor.signals import Inlet
 from supervisor.supervisor import Supervisor

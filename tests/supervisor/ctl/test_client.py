@@ -227,7 +227,7 @@ def test_where_there_is_none_it_is_told_where_was_looked(folder: Path) -> None:
 
 def test_ctl_loads_neither_an_event_loop_nor_redis_nor_docket() -> None:
     program = (
-        "import sys, supervisor.cli, supervisor.commands, supervisor.ctl.commands;"
+        "import sys, supervisor.cli, supervisor.cli.commands, supervisor.ctl.commands;"
         "heavy = {'asyncio', 'redis', 'docket', 'rich', 'prometheus_client', 'psutil'};"
         "print(sorted(heavy & {*sys.modules}))"
     )

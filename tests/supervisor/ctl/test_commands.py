@@ -13,7 +13,7 @@ import pytest
 
 from ipc.control import PROTOCOL, Hello, Refused, Report
 from ipc.framing import encode
-from supervisor import commands
+from supervisor.cli import commands
 from supervisor.control import paths
 from supervisor.ctl import commands
 from supervisor.ctl.client import Client

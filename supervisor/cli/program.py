@@ -16,7 +16,7 @@ def main() -> None:
     inlet = signals.Inlet()
     inlet.install()
     try:
-        importlib.import_module("supervisor.commands").main(inlet)
+        importlib.import_module("supervisor.cli.commands").main(inlet)
     finally:
         inlet.deafen()
 

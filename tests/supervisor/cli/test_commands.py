@@ -9,7 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from supervisor import cli, commands
+from supervisor import cli
+from supervisor.cli import commands
 from supervisor.config import SupervisorConfig
 from supervisor.errors import AddressInUse, BootFailure, SupervisorError
 from supervisor.signals import Inlet

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from supervisor.cli.option_table import OPTIONS, build
 from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import ConfigurationError
-from supervisor.option_table import OPTIONS, build
 
 Write = Callable[[str], Path]
 

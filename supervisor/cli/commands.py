@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from supervisor import option_table
+from supervisor.cli import option_table
 from supervisor.config import SupervisorConfig
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode

@@ -1,0 +1,5 @@
+"""`python -m supervisor.cli` is the program `docket-supervisor`."""
+
+from supervisor.cli.program import main
+
+main()
