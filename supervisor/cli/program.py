@@ -19,7 +19,3 @@ def main() -> None:
         importlib.import_module("supervisor.cli.commands").main(inlet)
     finally:
         inlet.deafen()
-
-
-if __name__ == "__main__":
-    main()

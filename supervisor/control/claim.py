@@ -14,8 +14,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from supervisor.control import lock, paths
-from supervisor.control.lock import Lock
+from supervisor.control import lock_file, paths
+from supervisor.control.lock_file import Lock
 from supervisor.errors import ConfigurationError, ControlInUse
 
 #: How long a lock that is held is asked for again while nobody listens: its holder is a supervisor
@@ -75,7 +75,7 @@ async def claim_default(docket: str, environment: Mapping[str, str]) -> Place:
         ConfigurationError: there is no folder that can be used.
     """
     first = paths.default_path(docket, os.getpid(), environment)
-    lock.sweep(first.parent)
+    lock_file.sweep(first.parent)
     for number in range(1, MOST_NAMESAKES + 1):
         path = first if number == 1 else first.with_stem(f"{first.stem}-{number}")
         lock = await _lock(path)
@@ -88,7 +88,7 @@ async def _lock(path: Path) -> Lock | None:
     """Its lock, or None if a live supervisor has the path."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not _listens(path):
-        lock = lock.take(path)
+        lock = lock_file.take(path)
         if lock is not None:
             return lock
         if time.monotonic() > deadline:

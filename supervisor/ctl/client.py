@@ -30,7 +30,7 @@ from ipc.control import (
 )
 from ipc.errors import FrameError
 from ipc.framing import Decoder, encode
-from supervisor.control import lock, paths
+from supervisor.control import lock_file, paths
 from supervisor.control.peer_credentials import credentials_of
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
 
@@ -208,7 +208,7 @@ def find(environment: Mapping[str, str]) -> Path:
         NoSupervisor: there is none, or there are several; the message names them.
     """
     places = paths.folders(environment)
-    found = [path for place in places for path in lock.live_sockets(place)]
+    found = [path for place in places for path in lock_file.live_sockets(place)]
     if not found:
         looked = " and ".join(map(str, places)) or str(paths.own_folder())
         raise NoSupervisor(

@@ -15,8 +15,9 @@ import click
 from ipc.control import Drain, Dump, Reload, Request, Restart, Scale
 from supervisor.config import MOST_PROCESSES
 from supervisor.control import paths
-from supervisor.ctl import client, report, status_view
+from supervisor.ctl import client, status_view
 from supervisor.ctl.client import Client, SeveralSupervisors
+from supervisor.ctl.report import read_report
 from supervisor.ctl.terminal import Screen
 from supervisor.errors import InvalidOption, NoSupervisor, OrderFailed, SupervisorGone
 from supervisor.exit_codes import ExitCode
@@ -91,7 +92,7 @@ def status(context: click.Context, control: str | None, *, as_json: bool, watch:
     if as_json:
         screen.say(report)
     else:
-        screen.print(status_view.picture(report.read(report), screen.width))
+        screen.print(status_view.picture(read_report(report), screen.width))
 
 
 @ctl.command("scale", context_settings=_NUMBERS)
@@ -230,6 +231,6 @@ def _show_until_over(client: Client, screen: Screen, *, as_json: bool) -> None:
         if as_json:
             screen.say(report)
         else:
-            read = report.read(report)
+            read = read_report(report)
             screen.redraw(status_view.picture(read, screen.width, screen.height))
         over = client.is_over_within(WATCH_SECONDS)

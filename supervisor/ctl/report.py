@@ -75,7 +75,7 @@ class PoolReport(Struct, frozen=True):
     totals: Totals = field(default_factory=Totals)
 
 
-def read(text: str) -> PoolReport:
+def read_report(text: str) -> PoolReport:
     """The report in the JSON of /status.
 
     Raises:

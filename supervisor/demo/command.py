@@ -257,7 +257,7 @@ def demo(
     planned = plan(path, processes, concurrency, kill=kill)
     # A pool looks for modules in its working directory first. The demo brings its own, and a
     # file that happens to be named like one that they import must not get into their way.
-    os.chdir(Path(__file__).parents[1])
+    os.chdir(Path(__file__).parents[2])
     try:
         return int(asyncio.run(Demo(planned, context.ensure_object(Inlet)).run()))
     except ConfigurationError as error:

@@ -166,7 +166,7 @@ _current: Logs | None = None
 
 def _lost(form: logging.Formatter, lines: int) -> str:
     told = f"{counted(lines, 'log line')} dropped: stderr was not read"
-    return line_of(form, "supervisor.logs.log_setup", logging.WARNING, told)
+    return line_of(form, "supervisor.logs", logging.WARNING, told)
 
 
 def _own_descriptors() -> dict[int, int]:

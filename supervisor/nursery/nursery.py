@@ -1,7 +1,7 @@
 """The nursery: imports the user's tasks once, and forks workers that share the memory of it.
 
-Started by exec, `python -P -m supervisor.nursery.nursery FD`, never by fork, so that the supervisor may
-have a loop, threads and sockets. It has none of them itself, and no connection: a process that
+Started by exec, `python -P -m supervisor.nursery.program FD`, never by fork, so that the supervisor
+may have a loop, threads and sockets. It has none of them itself, and no connection: a process that
 only forks cannot hand anything half-done to its children. FD is its channel to the supervisor.
 
 It ends by itself when its import fails or cannot be forked, when it is retired and its last worker
@@ -17,7 +17,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -50,7 +49,6 @@ from supervisor.nursery import fork_safety
 from supervisor.nursery.children import Brood
 from supervisor.nursery.fork_safety import Verdict
 from supervisor.text import truncation
-from supervisor.worker import main
 
 #: Exit statuses of a nursery: its work is done, or it could not begin (the supervisor knows why).
 DONE: Final = 0
@@ -319,7 +317,7 @@ def _empty(pipe: int) -> None:
         return
 
 
-def main(arguments: Sequence[str], work: Callable[[Berth], int] = main.main) -> int:
+def main(arguments: Sequence[str], work: Callable[[Berth], int]) -> int:
     """Run a nursery: the arguments are the descriptors of its channel and of its dump pipe.
 
     Without the latter nobody can ask for its stack. `work` is what each forked child does; its
@@ -339,7 +337,3 @@ def main(arguments: Sequence[str], work: Callable[[Berth], int] = main.main) -> 
     if isinstance(outcome, int):
         return outcome
     return outcome.ending.with_status(work(outcome.berth))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,14 +4,15 @@ import sys
 
 from supervisor.child.fork_setup import Berth
 from supervisor.nursery import nursery
-from supervisor.worker import last_adopter, main
+from supervisor.worker import last_adopter
+from supervisor.worker import main as worker_main
 
 
 def work(berth: Berth) -> int:
     """What a forked child does; its exit status."""
     if berth.slot == last_adopter.SLOT:
         return last_adopter.main(berth)
-    return main.main(berth)
+    return worker_main.main(berth)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ QUIET_SECONDS = 0.1
 MOST_CHARACTERS = 1 << 20
 
 #: The package whose code calls the users' task functions.
-_DOCKET = str(Path(__file__).parents[1] / "docket")
+_DOCKET = str(Path(__file__).parents[2] / "docket")
 #: A frame as faulthandler writes it, the innermost of a thread first.
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line \d+ in (?P<name>.+)$')
 #: How the stack of the thread that took the signal begins: the main one, which runs the loop,

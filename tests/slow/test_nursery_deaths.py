@@ -65,7 +65,7 @@ def test_a_worker_whose_loop_hangs_does_not_outlive_its_supervisor(
         heartbeat_seconds=0.05,
         logging_level="CRITICAL",
     )
-    with started("supervisor.nursery.nursery") as nursery:
+    with started("supervisor.nursery.program") as nursery:
         nursery.load(pool)
         worker = nursery.spawn()
         worker.next(Ready)

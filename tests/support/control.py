@@ -146,9 +146,9 @@ async def served(
 #: Leaves a child behind that was given every descriptor that can be inherited.
 HOLDER = """
 import pathlib, socket, subprocess, sys
-from supervisor import control_lock
+from supervisor.control import lock_file
 path = pathlib.Path(sys.argv[1])
-lock = control_lock.take(path)
+lock = lock_file.take(path)
 bound = socket.socket(socket.AF_UNIX)
 bound.bind(str(path))
 subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], close_fds=False)
@@ -174,7 +174,7 @@ def held_elsewhere(path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def lock_file(path: Path) -> Path:
+def lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 

@@ -21,7 +21,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 #: For a loaded machine; on a quiet one the longest run takes a tenth of it.
 PATIENCE_SECONDS = 110.0
-PROGRAM = "from supervisor.cli import main; main()"
+PROGRAM = "from supervisor.cli.program import main; main()"
 #: What a shell does for a program on its terminal, so that Ctrl-C is for it.
 TAKE_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
 

@@ -8,8 +8,8 @@ from tests.support.nursery import ROOT
 
 
 def in_a_process(code: str) -> str:
-    """What the code prints, run after `quiet_signals` was imported."""
-    prelude = "import os, signal, sys\nfrom supervisor import quiet_signals\n"
+    """What the code prints, run after `signal_shield` was imported."""
+    prelude = "import os, signal, sys\nfrom supervisor.child import signal_shield\n"
     done = subprocess.run(
         [sys.executable, "-c", prelude + code],
         check=True,
@@ -23,10 +23,10 @@ def in_a_process(code: str) -> str:
 
 def test_a_signal_passes_without_effect_and_without_breaking_a_system_call() -> None:
     shown = in_a_process(
-        "quiet_signals.stand_by()\n"
-        "for number in quiet_signals.QUIET:\n"
+        "signal_shield.stand_by()\n"
+        "for number in signal_shield.QUIET:\n"
         "    os.kill(os.getpid(), number)\n"
-        "print(len(quiet_signals.QUIET))\n"
+        "print(len(signal_shield.QUIET))\n"
     )
 
     assert int(shown) == 8
@@ -35,7 +35,7 @@ def test_a_signal_passes_without_effect_and_without_breaking_a_system_call() -> 
 def test_what_is_ignored_stays_ignored_as_nohup_means_it() -> None:
     shown = in_a_process(
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "quiet_signals.stand_by()\n"
+        "signal_shield.stand_by()\n"
         "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)\n"
     )
 
@@ -44,8 +44,8 @@ def test_what_is_ignored_stays_ignored_as_nohup_means_it() -> None:
 
 def test_a_fork_has_the_defaults_back_but_what_others_handle() -> None:
     shown = in_a_process(
-        "quiet_signals.reset_in_forks()\n"
-        "quiet_signals.stand_by()\n"
+        "signal_shield.reset_in_forks()\n"
+        "signal_shield.stand_by()\n"
         "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
         "if os.fork() == 0:\n"
         "    for number in (signal.SIGTERM, signal.SIGUSR1):\n"
@@ -62,8 +62,8 @@ def test_a_signal_before_a_fork_has_its_defaults_back_waits_and_is_not_swallowed
     shown = in_a_process(
         "kill = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
         "os.register_at_fork(after_in_child=kill)\n"  # before ours
-        "quiet_signals.reset_in_forks()\n"
-        "quiet_signals.stand_by()\n"
+        "signal_shield.reset_in_forks()\n"
+        "signal_shield.stand_by()\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
         "    os._exit(1)\n"
@@ -78,7 +78,7 @@ def test_blocked_signals_arrive_when_the_block_ends() -> None:
     shown = in_a_process(
         "arrived = []\n"
         "signal.signal(signal.SIGTERM, lambda *_: arrived.append(1))\n"
-        "with quiet_signals.blocked():\n"
+        "with signal_shield.blocked():\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print(arrived)\n"
         "print(arrived, signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"

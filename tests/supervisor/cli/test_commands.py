@@ -9,8 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from supervisor import cli
-from supervisor.cli import commands
+from supervisor.cli import commands, program
 from supervisor.config import SupervisorConfig
 from supervisor.errors import AddressInUse, BootFailure, SupervisorError
 from supervisor.signals import Inlet
@@ -177,6 +176,6 @@ def test_the_program_has_its_handlers_before_its_commands(monkeypatch: pytest.Mo
             stood.append(inlet.installed)
             inlet.close()
 
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Commands)
-    cli.main()
+    monkeypatch.setattr(program.importlib, "import_module", lambda name: Commands)
+    program.main()
     assert stood == [True]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control import claim, lock, paths
+from supervisor.control import claim, lock_file, paths
 from supervisor.control.claim import Place, claim_default, claim_given
 from supervisor.errors import ConfigurationError, ControlInUse
-from tests.support.control import held_elsewhere, lock_file, names_in
+from tests.support.control import held_elsewhere, lock_path, names_in
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +65,7 @@ async def test_the_socket_of_a_supervisor_that_was_killed_is_replaced(tmp_path: 
         process.kill()
         process.wait()
         place = await claim_given(str(path))
-    assert lock.is_live(path)
+    assert lock_file.is_live(path)
     place.leave()
 
 
@@ -95,7 +95,7 @@ async def test_a_socket_that_answers_is_not_stolen_though_its_lock_file_was_remo
     path = tmp_path / "a.sock"
     place = await claim_given(str(path))
     place.socket.listen()
-    lock_file(path).unlink()
+    lock_path(path).unlink()
     with pytest.raises(ControlInUse):
         await claim_given(str(path))
     place.leave()
@@ -123,8 +123,8 @@ async def test_a_socket_whose_backlog_is_full_answers_too(tmp_path: Path) -> Non
 
 async def test_who_only_looks_is_not_taken_for_a_live_supervisor(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
-    lock_file(path).write_bytes(lock.MARK)
-    with lock_file(path).open() as looking:
+    lock_path(path).write_bytes(lock_file.MARK)
+    with lock_path(path).open() as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         claiming = asyncio.create_task(claim_given(str(path)))
         for _ in range(3):
@@ -141,7 +141,7 @@ async def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot listen at .*: there is something"):
         await claim_given(str(path))
     assert path.read_text() == "precious"
-    assert not lock_file(path).exists()
+    assert not lock_path(path).exists()
 
 
 async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ async def test_a_start_sweeps_what_killed_supervisors_left_in_its_folder(tmp_pat
         process.kill()
         process.wait()
         place: Place = await claim_default("orders", {"XDG_RUNTIME_DIR": str(tmp_path)})
-    assert names_in(tmp_path) == {place.path.name, lock_file(place.path).name}
+    assert names_in(tmp_path) == {place.path.name, lock_path(place.path).name}
     place.leave()
 
 
@@ -208,7 +208,7 @@ async def test_who_lost_its_folder_leaves_the_next_owner_s_socket_and_lock_alone
     folder.mkdir()
     owner = await claim_given(str(path))
     former.leave()
-    assert names_in(folder) == {path.name, lock_file(path).name}
-    assert lock.is_live(path)
+    assert names_in(folder) == {path.name, lock_path(path).name}
+    assert lock_file.is_live(path)
     owner.leave()
     assert names_in(folder) == set()

@@ -12,7 +12,7 @@ import pytest
 
 from ipc.control import PROTOCOL, Done, Drain, Dump, Hello, Refused, Reload, Report, Scale
 from ipc.framing import encode
-from supervisor.control import lock, paths
+from supervisor.control import lock_file, paths
 from supervisor.ctl import client
 from supervisor.ctl.client import Client, SeveralSupervisors, find
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
@@ -188,13 +188,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def live(folder: Path) -> Iterator[Callable[[str], Path]]:
     """Makes live control sockets by name."""
-    locks: list[lock.Lock] = []
+    locks: list[lock_file.Lock] = []
 
     def make(name: str) -> Path:
         path = folder / name
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(str(path))
-        lock = lock.take(path)
+        lock = lock_file.take(path)
         assert lock is not None
         locks.append(lock)
         return path
@@ -207,7 +207,7 @@ def live(folder: Path) -> Iterator[Callable[[str], Path]]:
 def test_the_only_live_supervisor_is_found(folder: Path, live: Callable[[str], Path]) -> None:
     path = live("orders-1.sock")
     (folder / "dead-2.sock").touch()
-    (folder / "dead-2.sock.lock").write_bytes(lock.MARK)
+    (folder / "dead-2.sock.lock").write_bytes(lock_file.MARK)
     assert find({"XDG_RUNTIME_DIR": str(folder)}) == path
 
 

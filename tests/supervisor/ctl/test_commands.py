@@ -13,7 +13,7 @@ import pytest
 
 from ipc.control import PROTOCOL, Hello, Refused, Report
 from ipc.framing import encode
-from supervisor.cli import commands
+from supervisor.cli import commands as program
 from supervisor.control import paths
 from supervisor.ctl import commands
 from supervisor.ctl.client import Client
@@ -43,7 +43,7 @@ Run = Callable[..., Ran]
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*words: str, inlet: Inlet | None = None) -> Ran:
         with pytest.raises(SystemExit) as end:
-            commands.main(inlet or Inlet(), ["ctl", *words])
+            program.main(inlet or Inlet(), ["ctl", *words])
         said = capsys.readouterr()
         return Ran(end.value.code, said.out, said.err)
 
@@ -207,7 +207,7 @@ async def test_watching_appends_where_there_is_no_terminal_and_ends_with_the_sup
     monkeypatch.setattr(commands, "WATCH_SECONDS", 0.01)
     shown = asyncio.Event()
     loop = asyncio.get_running_loop()
-    real = commands.ctl_status.picture
+    real = commands.status_view.picture
     count = 0
 
     def picture(*arguments: object) -> object:
@@ -217,7 +217,7 @@ async def test_watching_appends_where_there_is_no_terminal_and_ends_with_the_sup
             loop.call_soon_threadsafe(shown.set)
         return real(*arguments)
 
-    monkeypatch.setattr(commands.ctl_status, "picture", picture)
+    monkeypatch.setattr(commands.status_view, "picture", picture)
     async with served(path):
         watching = asyncio.create_task(asked(run, "--control", str(path), "status", "--watch"))
         await asyncio.wait_for(shown.wait(), 20)

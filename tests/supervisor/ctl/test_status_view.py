@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.ctl import report
-from supervisor.ctl.report import Pool, PoolReport, Task, Totals, Worker
+from supervisor.ctl.report import Pool, PoolReport, Task, Totals, Worker, read_report
 from supervisor.ctl.status_view import picture
 from supervisor.ctl.table import Line, paint
 from supervisor.errors import OrderFailed
@@ -229,7 +228,7 @@ def test_the_report_of_a_real_pool_is_understood() -> None:
     rig = Rig(2).boot()
     rig.beat(rig.first, "order-1", started=3, succeeded=2)
     text = json.dumps(report(rig.ground, rig.now + 2.0))
-    read = report.read(text)
+    read = read_report(text)
     assert [each.state for each in read.workers] == ["ready", "ready"]
     assert (read.supervisor.state, read.supervisor.target) == ("running", 2)
     assert read.workers[0].tasks == [Task("order-1", "f", 0.1)]
@@ -252,12 +251,12 @@ def test_every_field_that_is_shown_is_one_that_a_pool_tells() -> None:
 
 
 def test_an_older_pool_that_tells_less_and_a_newer_one_that_tells_more_are_shown() -> None:
-    assert "nothing is running" in drawn(report.read("{}"))
+    assert "nothing is running" in drawn(read_report("{}"))
     newer = '{"supervisor": {"docket": "d", "mood": "fine"}, "weather": {}}'
-    assert report.read(newer).supervisor.docket == "d"
+    assert read_report(newer).supervisor.docket == "d"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"workers": 3}', '{"workers": [{"slot": "one"}]}'])
 def test_what_is_no_report_is_told_as_such(text: str) -> None:
     with pytest.raises(OrderFailed, match=r"not one that this program understands .*--json shows"):
-        report.read(text)
+        read_report(text)

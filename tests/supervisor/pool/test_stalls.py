@@ -11,7 +11,7 @@ from supervisor.pool.state.inbox import Command
 from supervisor.pool.state.worker_registry import Cause, Incarnation
 from tests.support.recording_edge import Rig
 
-DOCKET = Path(__file__).parents[2] / "docket"
+DOCKET = Path(__file__).parents[3] / "docket"
 STACK = f"""Thread 0x0002 (most recent call first):
   File "/usr/lib/threading.py", line 1 in wait
 

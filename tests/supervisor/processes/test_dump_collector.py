@@ -37,7 +37,7 @@ async def test_what_writes_without_a_pause_is_cut_into_records() -> None:
     assert len(records) == 2
 
 
-DOCKET = Path(__file__).parents[2] / "docket"
+DOCKET = Path(__file__).parents[3] / "docket"
 
 
 def test_the_functions_called_are_those_between_docket_and_the_innermost_frame() -> None:

@@ -31,7 +31,7 @@ def pool(module: Path, server: str, docket_name: str) -> Settings:
 
 @pytest.fixture
 def nursery() -> Iterator[NurseryProcess]:
-    with started("supervisor.nursery.nursery") as nursery:
+    with started("supervisor.nursery.program") as nursery:
         yield nursery
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control import lock
-from supervisor.control.lock import is_live, live_sockets, sweep, take
+from supervisor.control import lock_file
+from supervisor.control.lock_file import is_live, live_sockets, sweep, take
 from supervisor.errors import ConfigurationError
-from tests.support.control import held_elsewhere, lock_file, names_in
+from tests.support.control import held_elsewhere, lock_path, names_in
 
 NOBODY = 65534
 
@@ -28,7 +28,7 @@ def test_a_lock_that_is_held_is_live_and_is_not_given_twice(tmp_path: Path) -> N
     lock = take(path)
     assert lock is not None
     assert is_live(path)
-    assert lock_file(path).stat().st_mode & 0o777 == 0o600
+    assert lock_path(path).stat().st_mode & 0o777 == 0o600
     assert take(path) is None
     lock.release()
     assert not is_live(path)
@@ -55,10 +55,10 @@ def test_the_lock_of_a_killed_process_is_stale_although_its_children_live(tmp_pa
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not is_live(path)
-        assert lock_file(path).exists()
+        assert lock_path(path).exists()
         lock = take(path)
     assert lock is not None
-    assert lock_file(path).read_text() == f"docket-supervisor {os.getpid()}\n"
+    assert lock_path(path).read_text() == f"docket-supervisor {os.getpid()}\n"
     lock.release()
 
 
@@ -72,14 +72,14 @@ def test_a_lock_whose_file_was_removed_while_it_was_opened_is_taken_anew(
     def leave_meanwhile(fd: int, operation: int) -> None:
         opened.append(fd)
         if len(opened) == 1:
-            lock_file(path).unlink()
+            lock_path(path).unlink()
         real(fd, operation)
 
-    monkeypatch.setattr(lock.fcntl, "flock", leave_meanwhile)
+    monkeypatch.setattr(lock_file.fcntl, "flock", leave_meanwhile)
     lock = take(path)
     assert lock is not None
     assert len(opened) == 2
-    assert lock_file(path).exists()
+    assert lock_path(path).exists()
     lock.release()
 
 
@@ -88,15 +88,15 @@ def test_a_lock_that_replaced_the_one_that_was_opened_is_the_one_that_counts(
 ) -> None:
     path = tmp_path / "a.sock"
     real = fcntl.flock
-    heirs: list[lock.Lock | None] = []
+    heirs: list[lock_file.Lock | None] = []
 
     def be_replaced(fd: int, operation: int) -> None:
-        monkeypatch.setattr(lock.fcntl, "flock", real)
-        lock_file(path).unlink()
+        monkeypatch.setattr(lock_file.fcntl, "flock", real)
+        lock_path(path).unlink()
         heirs.append(take(path))
         real(fd, operation)
 
-    monkeypatch.setattr(lock.fcntl, "flock", be_replaced)
+    monkeypatch.setattr(lock_file.fcntl, "flock", be_replaced)
     assert take(path) is None
     (heir,) = heirs
     assert heir is not None
@@ -108,8 +108,8 @@ def test_who_looks_whether_a_lock_is_held_is_not_in_the_way_of_another_who_looks
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.sock"
-    lock_file(path).write_bytes(lock.MARK)
-    with lock_file(path).open() as looking:
+    lock_path(path).write_bytes(lock_file.MARK)
+    with lock_path(path).open() as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         assert not is_live(path)
 
@@ -117,7 +117,7 @@ def test_who_looks_whether_a_lock_is_held_is_not_in_the_way_of_another_who_looks
 def test_a_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> None:
     path, target = tmp_path / "a.sock", tmp_path / "precious"
     target.write_text("precious")
-    lock_file(path).symlink_to(target)
+    lock_path(path).symlink_to(target)
     with pytest.raises(ConfigurationError, match="cannot make the lock file"):
         take(path)
     assert target.read_text() == "precious"
@@ -136,8 +136,8 @@ def test_a_file_system_without_locks_is_told(
         raise OSError(errno.ENOLCK, "No locks available")
 
     path = tmp_path / "a.sock"
-    lock_file(path).write_bytes(lock.MARK)
-    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    lock_path(path).write_bytes(lock_file.MARK)
+    monkeypatch.setattr(lock_file.fcntl, "flock", refuse)
     with pytest.raises(ConfigurationError, match=r"cannot lock .*: No locks available; give the"):
         take(path)
     assert not is_live(path)
@@ -146,8 +146,8 @@ def test_a_file_system_without_locks_is_told(
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file away")
 def test_the_lock_file_of_another_user_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
-    lock_file(path).touch()
-    os.chown(lock_file(path), NOBODY, NOBODY)
+    lock_path(path).touch()
+    os.chown(lock_path(path), NOBODY, NOBODY)
     with pytest.raises(ConfigurationError, match="not a file of ours"):
         take(path)
 
@@ -156,11 +156,11 @@ def test_live_sockets_are_found_and_stale_ones_and_those_of_others_are_not(tmp_p
     for name in ("live.sock", "bare.sock", "foreign.sock"):
         bind(tmp_path / name)
     (tmp_path / "file.sock").touch()
-    lock_file(tmp_path / "foreign.sock").write_text("of another program")
+    lock_path(tmp_path / "foreign.sock").write_text("of another program")
     (tmp_path / "dangling.sock").symlink_to(tmp_path / "nowhere")
     names = ("live.sock", "file.sock", "dangling.sock", "unbound.sock")
     locks = [take(tmp_path / name) for name in names]
-    with lock_file(tmp_path / "foreign.sock").open() as foreign:
+    with lock_path(tmp_path / "foreign.sock").open() as foreign:
         fcntl.flock(foreign, fcntl.LOCK_EX)
         assert live_sockets(tmp_path) == [tmp_path / "live.sock"]
     assert live_sockets(tmp_path / "missing") == []
@@ -185,7 +185,7 @@ def test_what_a_killed_supervisor_left_is_swept_and_nothing_else(tmp_path: Path)
     stale, live, foreign = (tmp_path / name for name in ("stale.sock", "live.sock", "other.sock"))
     for path in (live, foreign):
         bind(path)
-    lock_file(foreign).write_text("of another program")
+    lock_path(foreign).write_text("of another program")
     with held_elsewhere(stale) as process:
         sweep(tmp_path)
         assert stale.exists()
