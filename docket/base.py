@@ -9,15 +9,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from docket.errors import DocketError
-from docket.ledger import LEDGER
+from docket.execution.results import ResultStorage
+from docket.instrumentation.process_registry import LEDGER
 from docket.registry import Registry
-from docket.results import ResultStorage
-from docket.serializers import Serializer, serializer_named
-from docket.store.connection import Connections
+from docket.serialization.serializers import Serializer, serializer_named
+from docket.store.connection.connections import Connections
+from docket.store.connection.urls import validate_url, without_password
 from docket.store.keys import Keys
-from docket.store.records import Records
-from docket.store.traced_records import TracedRecords
-from docket.store.urls import validate_url, without_password
+from docket.store.traced_transitions import TracedRecords
+from docket.store.transitions import Records
 from docket.strikelist import StrikeList
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from docket.base import DocketBase
 from docket.batches import refuse_stricken, schedule_calls
 from docket.calls import TaskCall
 from docket.clock import now
-from docket.execution import Execution, TaskFunction, execution_from_record
+from docket.execution import Execution, TaskFunction
+from docket.execution.execution import execution_from_record
 from docket.inspection import (
     DocketSnapshot,
     RunningExecution,
@@ -22,12 +23,12 @@ from docket.inspection import (
     live_workers,
     take_snapshot,
 )
+from docket.instrumentation.tracing import is_on
 from docket.registry import name_of
 from docket.spans import span_of_scheduling
-from docket.store.patience import PATIENCE_SECONDS
-from docket.store.survey import clear
-from docket.strikes import LiteralOperator, Operator
-from docket.telemetry import is_on
+from docket.store.connection.retrying import PATIENCE_SECONDS
+from docket.store.scan import clear
+from docket.strike_rules import LiteralOperator, Operator
 
 __all__ = ["Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo"]
 

@@ -12,7 +12,7 @@ from docket.clock import delay_milliseconds, from_milliseconds
 from docket.errors import DeserializationError
 from docket.execution import Execution, ExecutionState
 from docket.store.keys import worker_of
-from docket.store.survey import Record, Survey, WorkerRow
+from docket.store.scan import Record, Survey, WorkerRow
 
 if TYPE_CHECKING:
     from docket.docket import Docket

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from docket.execution import Execution
-from docket.telemetry import span_of_call
+from docket.instrumentation.tracing import span_of_call
 
 
 @contextmanager
@@ -23,4 +23,4 @@ def span_of_scheduling(execution: Execution, *, replace: bool) -> Generator[None
     with span_of_call("docket.replace" if replace else "docket.add", attributes) as span:
         yield
         if span is not None:
-            span.set_attribute("docket.disposition", execution.disposition.value)
+            span.set_attribute("docket.execution.disposition", execution.disposition.value)

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from docket.errors import ConnectionClosed
-from docket.store.connection import Connections
+from docket.store.connection.connections import Connections
+from docket.store.connection.urls import validate_url
 from docket.store.keys import Keys
 from docket.store.strikes import Fields, StrikeStream
-from docket.store.urls import validate_url
-from docket.strikes import (
+from docket.strike_rules import (
     LiteralOperator,
     Operator,
     Restore,

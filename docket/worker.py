@@ -11,17 +11,17 @@ from typing import Any
 
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
-from docket.ledger import LEDGER
+from docket.instrumentation.process_registry import LEDGER
+from docket.instrumentation.readiness import Standing
 from docket.loading import load_function
-from docket.services import crew as crews
-from docket.services.allowance import Allowance
-from docket.services.as_program import work_as_program
+from docket.services import service_group as crews
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
 from docket.services.payloads import Payloads
-from docket.standing import Standing
-from docket.store.endpoint import backoff_seconds
+from docket.services.run_quota import Allowance
+from docket.services.standalone import work_as_program
+from docket.store.connection.endpoint import backoff_seconds
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
 from docket.worker_base import WorkerBase
 

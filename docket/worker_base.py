@@ -10,23 +10,23 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from docket.counting import Counters, Tally
-from docket.dependencies.around import named_dependencies
 from docket.dependencies.shared import SharedContext
+from docket.dependencies.worker_dependencies import named_dependencies
 from docket.docket import Docket
 from docket.execution import TaskFunction
-from docket.ledger import Post
-from docket.metrics import DEPTHS_PATIENCE_SECONDS
+from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
+from docket.instrumentation.counters import Counters, Tally
+from docket.instrumentation.process_registry import Post
+from docket.instrumentation.readiness import Standing
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
-from docket.standing import Standing
 from docket.store.depths import depths
 from docket.supervision import Alone
 
 if TYPE_CHECKING:
-    from docket.services.allowance import Allowance
-    from docket.services.crew import Crew
     from docket.services.exchanger import Exchanger
+    from docket.services.run_quota import Allowance
+    from docket.services.service_group import Crew
 
 
 class WorkerBase:

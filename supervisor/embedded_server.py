@@ -4,7 +4,7 @@ Imported only then: docket brings the Redis client along, which a supervisor has
 """
 
 from docket.errors import DocketError, EmbeddedFolderInUse, MissingExtra
-from docket.store.embedded import EmbeddedServer, start
+from docket.store.embedded.embedded_server import EmbeddedServer, start
 from supervisor.errors import BootFailure, ConfigurationError
 
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import hypothesis
 import pytest
 
-from docket.store import embedded
+from docket.store.embedded import embedded_server
 from tests.support.acl import restricted_server
 from tests.support.servers import old_server, redis_6_2, valkey
 
@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
             return
         case _:
             pass
-    running = embedded.start(f"memory://tests-{uuid4().hex}")
+    running = embedded_server.start(f"memory://tests-{uuid4().hex}")
     try:
         yield running.url
     finally:

@@ -15,7 +15,7 @@ GOOD: dict[str, str] = {
     "docket/__init__.py": "from docket.worker import Worker\n",
     "docket/errors.py": "from redis.exceptions import ConnectionError\n",
     "docket/store/keys.py": "",
-    "docket/store/connection.py": "import redis\nfrom docket import errors\n",
+    "docket/store/connection/connections.py": "import redis\nfrom docket import errors\n",
     "docket/worker.py": (
         "from typing import TYPE_CHECKING\n"
         "from docket.store import connection\n"
@@ -31,13 +31,18 @@ GOOD: dict[str, str] = {
 BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
     (
         layers.docket_imports_only_downwards,
-        {"docket/codec.py": "from docket import worker\n", "docket/worker.py": ""},
-        "docket/codec.py:1: docket.codec imports docket.worker, which is above it",
+        {
+            "docket/serialization/pickle_codec.py": "from docket import worker\n",
+            "docket/worker.py": "",
+        },
+        "docket/serialization/pickle_codec.py:1: "
+        "docket.serialization.pickle_codec imports docket.worker, which is above it",
     ),
     (
         layers.docket_imports_only_downwards,
-        {"docket/services/keeper.py": "import docket\n"},
-        "docket/services/keeper.py:1: docket.services.keeper imports docket, which is above it",
+        {"docket/services/heartbeater.py": "import docket\n"},
+        "docket/services/heartbeater.py:1: "
+        "docket.services.heartbeater imports docket, which is above it",
     ),
     (
         layers.docket_imports_only_downwards,
@@ -61,8 +66,8 @@ BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
     ),
     (
         layers.supervisor_uses_only_public_names,
-        {"supervisor/cli/program.py": "from docket.services.keeper import Keeper\n"},
-        "supervisor/cli/program.py:1: docket.services.keeper is not public to the runtime",
+        {"supervisor/cli/program.py": "from docket.services.heartbeater import Keeper\n"},
+        "supervisor/cli/program.py:1: docket.services.heartbeater is not public to the runtime",
     ),
     (
         layers.only_the_store_speaks_redis,
@@ -91,8 +96,8 @@ BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
     ),
     (
         layers.private_names_stay_at_home,
-        {"docket/worker.py": "from docket.codec import _pack\n"},
-        "docket/worker.py:1: imports the private docket.codec._pack",
+        {"docket/worker.py": "from docket.serialization.pickle_codec import _pack\n"},
+        "docket/worker.py:1: imports the private docket.serialization.pickle_codec._pack",
     ),
     (
         layers.files_are_short,

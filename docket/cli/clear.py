@@ -2,8 +2,8 @@
 
 import click
 
-from docket.cli.opening import on_docket
 from docket.cli.options import docket_options
+from docket.cli.session import on_docket
 from docket.docket import Docket
 
 

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import click
 
-from docket.cli.moments import absolute, relative
-from docket.cli.opening import on_docket
 from docket.cli.options import docket_options, tasks_option
+from docket.cli.relative_time import absolute, relative
+from docket.cli.session import on_docket
 from docket.cli.tables import Table, show
 from docket.docket import Docket, DocketSnapshot
 

@@ -7,10 +7,10 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from docket.cli.opening import on_docket
 from docket.cli.options import docket_options
+from docket.cli.session import on_docket
 from docket.docket import Docket
-from docket.strikes import Operator
+from docket.strike_rules import Operator
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import click
 
 from docket.cli.durations import DURATION
-from docket.cli.opening import on_docket
 from docket.cli.options import docket_options
+from docket.cli.session import on_docket
 from docket.clock import now
 from docket.docket import Docket
 from docket.execution import Execution

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from docket.cli.opening import on_docket
 from docket.cli.options import docket_options_with_letters
+from docket.cli.session import on_docket
 from docket.cli.tables import is_terminal
 from docket.docket import Docket
 from docket.execution import Execution, ProgressEvent, StateEvent

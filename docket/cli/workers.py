@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 import click
 
-from docket.cli.moments import relative
-from docket.cli.opening import on_docket
 from docket.cli.options import docket_options
+from docket.cli.relative_time import relative
+from docket.cli.session import on_docket
 from docket.cli.tables import Table, is_terminal, show
 from docket.clock import now
 from docket.docket import Docket, WorkerInfo

@@ -8,7 +8,6 @@ follow a run, `around` what a worker puts around every task, `inspection` serves
 
 from docket.clock import format_duration
 from docket.dependencies.arguments import CallArgument, TaskArgument
-from docket.dependencies.around import named_dependencies
 from docket.dependencies.base import (
     Dependency,
     Runtime,
@@ -50,10 +49,11 @@ from docket.dependencies.perpetual import Perpetual
 from docket.dependencies.plan import Plan, compile_plan, get_dependency_parameters
 from docket.dependencies.progress import Progress
 from docket.dependencies.ratelimit import RateLimit
-from docket.dependencies.resolve import Resolution
+from docket.dependencies.resolution import Resolution
 from docket.dependencies.retry import ExponentialRetry, Retry
 from docket.dependencies.shared import Shared, SharedContext
 from docket.dependencies.timeout import Timeout
+from docket.dependencies.worker_dependencies import named_dependencies
 
 __all__ = [
     "AdmissionBlocked",

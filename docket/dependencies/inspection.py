@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from docket.annotations import annotated_metadata
 from docket.dependencies.base import Dependency, is_dependency
 from docket.dependencies.plan import compile_plan, get_dependency_parameters
-from docket.dependencies.resolve import Resolution
+from docket.dependencies.resolution import Resolution
 
 if TYPE_CHECKING:
     from docket.execution import Execution

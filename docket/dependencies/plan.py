@@ -1,7 +1,7 @@
 """A task's dependencies, worked out once: an immutable plan in an order in which each can be had.
 
-Pure: nothing here is entered, called or awaited. `docket.dependencies.resolve` executes the plan,
-once a run, in one pass over `Plan.steps`.
+Pure: nothing here is entered, called or awaited. `docket.dependencies.resolution` executes the
+plan, once a run, in one pass over `Plan.steps`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from docket.dependencies.base import TaskRun
 from docket.dependencies.errors import UnresolvedDependencies
 from docket.dependencies.functional import SharedFunctional
 from docket.dependencies.plan import Plan
-from docket.dependencies.resolve import Resolution
+from docket.dependencies.resolution import Resolution
 
 R = TypeVar("R")
 

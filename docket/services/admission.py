@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from docket.annotations import on_one_line
 from docket.clock import from_milliseconds
-from docket.counting import Tally
 from docket.dependencies.errors import AdmissionBlocked
-from docket.dependencies.resolve import Resolution
+from docket.dependencies.resolution import Resolution
+from docket.instrumentation.counters import Tally
 from docket.lifecycle import Again, Cancelled, Outcome
 from docket.services.runs import Run
 from docket.store.limits import Admission, Limits

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from docket.services.exchanger import Exchanger
+from docket.store.connection.subscriber import Subscriber
 from docket.store.keys import Keys
-from docket.store.subscriber import Subscriber
 
 
 class Canceller:

@@ -12,17 +12,18 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from docket.counting import Tally
 from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
+from docket.instrumentation.counters import Tally
+from docket.instrumentation.readiness import Standing
 from docket.lifecycle import Cancelled, Failed, HandedBack, Outcome, Superseded
 from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.payloads import Payloads
 from docket.services.runs import Consumer, Run, Runs, reject_late
-from docket.standing import Standing
-from docket.store.endpoint import backoff_seconds
-from docket.store.patience import patiently
-from docket.store.pipeline import LostReply, Pipeline
-from docket.store.records import (
+from docket.store.coalescing import BATCH_BYTES, BATCH_LIMIT
+from docket.store.connection.endpoint import backoff_seconds
+from docket.store.connection.pipeline import LostReply, Pipeline
+from docket.store.connection.retrying import patiently
+from docket.store.transitions import (
     Claim,
     Exchanged,
     OutcomeRow,
@@ -30,7 +31,6 @@ from docket.store.records import (
     StaleEpoch,
     StruckOff,
 )
-from docket.store.scheduling import BATCH_BYTES, BATCH_LIMIT
 
 logger = logging.getLogger("docket.worker")
 

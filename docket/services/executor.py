@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from docket.annotations import CallFormat, on_one_line
 from docket.clock import format_duration, from_milliseconds
-from docket.codec import Call
-from docket.counting import Tally
 from docket.dependencies.errors import UnresolvedDependencies
 from docket.dependencies.handlers import TaskOutcome, end_of
 from docket.dependencies.plan import Plan
-from docket.dependencies.resolve import Resolution
+from docket.dependencies.resolution import Resolution
 from docket.execution import Execution, TaskFunction
+from docket.instrumentation.counters import Tally
+from docket.instrumentation.tracing import context_of, tracer
 from docket.lifecycle import (
     Again,
     Cancelled,
@@ -30,18 +30,18 @@ from docket.lifecycle import (
     Postponed,
     Superseded,
 )
+from docket.serialization.pickle_codec import Call
 from docket.services.admission import Doorkeeper, Withheld, after_block
-from docket.services.allowance import Allowance
 from docket.services.exchanger import Exchanger
 from docket.services.outcomes import error_text
-from docket.services.result_keeper import ResultKeeper
+from docket.services.result_writer import ResultKeeper
+from docket.services.run_quota import Allowance
 from docket.services.run_spans import in_span
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
 from docket.services.unknown_tasks import UnknownTasks
-from docket.store.records import Claim
+from docket.store.transitions import Claim
 from docket.supervision import Supervision, claim_here
-from docket.telemetry import context_of, tracer
 
 if TYPE_CHECKING:
     from docket.docket import Docket

@@ -1,8 +1,7 @@
 """Outcomes as the exchange script reads them, and what they count as."""
 
 from docket.clock import delay_milliseconds
-from docket.codec import error_message
-from docket.counting import Counters
+from docket.instrumentation.counters import Counters
 from docket.lifecycle import (
     Again,
     Cancelled,
@@ -15,9 +14,10 @@ from docket.lifecycle import (
     Successor,
     Superseded,
 )
+from docket.serialization.pickle_codec import error_message
 from docket.services.payloads import Payloads
-from docket.store.pipeline import Argument
-from docket.store.records import Claim, OutcomeRow
+from docket.store.connection.pipeline import Argument
+from docket.store.transitions import Claim, OutcomeRow
 
 #: Longest error text kept beside the exception itself, in characters.
 _ERROR_TEXT_LIMIT = 4096

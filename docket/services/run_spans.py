@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from docket.clock import from_milliseconds
+from docket.instrumentation.tracing import context_of, end_with, span_of_run
 from docket.services.runs import Run
-from docket.telemetry import context_of, end_with, span_of_run
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 
 from docket.lifecycle import Outcome
-from docket.store.lease import Lease
-from docket.store.pipeline import LostReply
-from docket.store.records import Claim
+from docket.store.connection.lease_connection import Lease
+from docket.store.connection.pipeline import LostReply
+from docket.store.transitions import Claim
 from docket.supervision import RunningTask
 
 

@@ -9,7 +9,7 @@ from docket.clock import now, to_milliseconds
 from docket.dependencies.perpetual import Perpetual, automatic_of
 from docket.errors import ServerUnavailable
 from docket.execution import Execution
-from docket.store.scheduling import ScheduleRequest
+from docket.store.coalescing import ScheduleRequest
 
 if TYPE_CHECKING:
     from docket.docket import Docket

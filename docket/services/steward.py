@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
-from docket.store.endpoint import backoff_seconds
+from docket.store.coalescing import BATCH_LIMIT
+from docket.store.connection.endpoint import backoff_seconds
+from docket.store.connection.pipeline import Pipeline
+from docket.store.connection.subscriber import Subscriber
 from docket.store.keys import Keys
-from docket.store.pipeline import Pipeline
-from docket.store.records import Records
-from docket.store.scheduling import BATCH_LIMIT
-from docket.store.subscriber import Subscriber
+from docket.store.transitions import Records
 
 logger = logging.getLogger("docket.worker")
 

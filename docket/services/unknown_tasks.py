@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from docket.errors import ServerUnavailable, UnknownTask
 from docket.lifecycle import Failed, HandedBack, Outcome, Postponed
-from docket.store.records import Claim
+from docket.store.transitions import Claim
 
 if TYPE_CHECKING:
     from docket.docket import Docket

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from docket.store.scheduling import (
+from docket.store.coalescing import (
     BATCH_BYTES,
     BATCH_LIMIT,
     Scheduled,

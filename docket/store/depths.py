@@ -5,9 +5,9 @@ import asyncio
 from redis.exceptions import ResponseError
 
 from docket.errors import NotPermitted
-from docket.ledger import Depths
+from docket.instrumentation.process_registry import Depths
+from docket.store.connection.pipeline import Pipeline
 from docket.store.keys import Keys
-from docket.store.pipeline import Pipeline
 
 
 async def depths(pipeline: Pipeline, keys: Keys, patience_seconds: float) -> Depths:

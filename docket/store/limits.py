@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from docket.store import scripts
-from docket.store.broken import tell_broken
+from docket.store.connection.lease_connection import Lease
+from docket.store.connection.pipeline import Pipeline
+from docket.store.connection.retrying import patiently
 from docket.store.keys import Keys
-from docket.store.lease import Lease
-from docket.store.patience import patiently
-from docket.store.pipeline import Pipeline
+from docket.store.overwritten_keys import tell_broken
 
 #: Kinds of wishes in the order in which acquire.lua has to see them: who drops the task says so
 #: before anything is taken, and slots come last because everything else can refuse them.

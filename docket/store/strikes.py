@@ -11,10 +11,10 @@ from redis.exceptions import ResponseError
 
 from docket.errors import ServerUnavailable
 from docket.store import scripts
-from docket.store.connection import Connections
-from docket.store.endpoint import backoff_seconds
+from docket.store.connection.connections import Connections
+from docket.store.connection.endpoint import backoff_seconds
+from docket.store.connection.retrying import PATIENCE_SECONDS, patiently
 from docket.store.keys import Keys
-from docket.store.patience import PATIENCE_SECONDS, patiently
 
 logger = logging.getLogger("docket.store")
 

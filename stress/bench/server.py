@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from redis.asyncio import Redis
 
-from docket.store import embedded
+from docket.store.embedded import embedded_server
 
 #: Keys removed in one call, so that cleaning up never blocks a server that others use too.
 UNLINK_CHUNK = 1000
@@ -22,7 +22,7 @@ def server(url: str | None) -> Iterator[str]:
     if url is not None:
         yield url
         return
-    running = embedded.start(f"memory://bench-{uuid4().hex}")
+    running = embedded_server.start(f"memory://bench-{uuid4().hex}")
     try:
         yield running.url
     finally:

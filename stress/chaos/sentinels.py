@@ -17,7 +17,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from docket.store.embedded_home import server_binary
+from docket.store.embedded.home import server_binary
 from stress.chaos.record import Rollback
 from stress.chaos.server import STARTED_SECONDS, Server, execute
 from stress.ports import free_port

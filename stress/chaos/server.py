@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from docket.store.embedded_home import server_binary
+from docket.store.embedded.home import server_binary
 from stress.ports import free_port
 
 STARTED_SECONDS = 60.0

@@ -10,7 +10,7 @@ import click
 import uvloop
 from redis.asyncio import Redis
 
-from docket.store import embedded
+from docket.store.embedded import embedded_server
 from stress.runtime.output import published
 from stress.runtime.report import Figure, Report
 from stress.soak import payloads, pending, queue, scheduled, strikes, waiting
@@ -55,7 +55,7 @@ def soak(scenarios: tuple[str, ...], scale: float, as_json: bool, no_limits: boo
 
 
 def _measured(name: str, settings: Settings) -> Report:
-    running = embedded.start(f"memory://soak-{uuid4().hex}")
+    running = embedded_server.start(f"memory://soak-{uuid4().hex}")
     try:
         return uvloop.run(_on(running.url, running.pid, name, settings))
     finally:

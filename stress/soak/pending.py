@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 from docket import Docket
-from docket.store.survey import Survey
+from docket.store.scan import Survey
 from stress.bench.jobs import no_op
 from stress.runtime.report import Figure, Report
 from stress.soak.cost import Cost, compared, metered

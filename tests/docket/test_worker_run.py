@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from docket import Docket, ExecutionState, Worker
-from docket.probes import CannotListen
+from docket.instrumentation.http_server import CannotListen
 from tests.support import cli_tasks
 from tests.support.dockets import PATIENCE, result_of, soon
 from tests.support.programs import ROOT, docket_program, environment

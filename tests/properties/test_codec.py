@@ -5,7 +5,8 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docket.codec import (
+from docket.errors import DeserializationError
+from docket.serialization.pickle_codec import (
     decode_call,
     decode_error,
     decode_result,
@@ -13,7 +14,6 @@ from docket.codec import (
     encode_error,
     encode_result,
 )
-from docket.errors import DeserializationError
 
 VALUES = st.recursive(
     st.none()

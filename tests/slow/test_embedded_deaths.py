@@ -12,7 +12,7 @@ import psutil
 import pytest
 import redis
 
-from docket.store import embedded
+from docket.store.embedded import embedded_server
 from tests.support.embedded import (
     await_end,
     await_no_process_of,
@@ -56,7 +56,7 @@ _DIES_SOON = """
 import signal, sys
 from docket.store import embedded
 signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
-server = embedded.start(sys.argv[1])
+server = embedded_server.start(sys.argv[1])
 signal.pause()
 """
 
@@ -124,7 +124,7 @@ def test_signals_that_meet_the_guard_while_it_starts_do_not_end_it(temporary: Pa
 def test_a_killed_guard_takes_the_server_with_it_and_the_owner_removes_the_rest(
     temporary: Path,
 ) -> None:
-    server = embedded.start("memory://")
+    server = embedded_server.start("memory://")
     guard = psutil.Process(server.pid).parent()
     assert guard is not None
     guard.kill()
@@ -181,7 +181,7 @@ def test_a_subprocess_of_the_owner_does_not_keep_the_server(temporary: Path) -> 
 
 
 def test_stop_does_not_wait_for_a_forked_child_that_holds_on(temporary: Path) -> None:
-    server = embedded.start("memory://")
+    server = embedded_server.start("memory://")
     held = os.dup(server.lifeline)
     server.stop()
     os.close(held)
@@ -206,14 +206,14 @@ def test_a_folder_is_free_again_when_its_killed_owners_server_has_ended(folder: 
         with redis.Redis.from_url(owner.url) as client:
             client.set("kept", "yes")
         owner.process.kill()
-        server = embedded.start(url)
+        server = embedded_server.start(url)
     with redis.Redis.from_url(server.url) as client:
         assert client.get("kept") == b"yes"
     server.stop()
 
 
 def test_the_lock_lasts_as_long_as_the_server_even_without_its_guard(folder: Path) -> None:
-    server = embedded.start(f"embedded://{folder}")
+    server = embedded_server.start(f"embedded://{folder}")
     guard = psutil.Process(server.pid).parent()
     assert guard is not None
     psutil.Process(server.pid).suspend()
@@ -235,7 +235,7 @@ def test_an_interrupted_start_leaves_nothing(temporary: Path) -> None:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.03)
         with pytest.raises(KeyboardInterrupt):
-            embedded.start("memory://")
+            embedded_server.start("memory://")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from docket.store.urls import validate_url
+from docket.store.connection.urls import validate_url
 from supervisor.config import Address, SupervisorConfig, usable_cpus, without_password
 from supervisor.errors import InvalidOption
 

@@ -15,7 +15,7 @@ import coverage
 import psutil
 import pytest
 
-from docket.store import embedded
+from docket.store.embedded import embedded_server
 
 #: Nothing here takes a second; this is where a test that hangs ends.
 PATIENCE_SECONDS = 20.0
@@ -47,7 +47,7 @@ _MEASURED = "import sys; from docket.store import guard; guard.main(sys.argv[2:]
 def measured_guards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets coverage into the guards, if it is at work: they start slower, that is all."""
     if coverage.Coverage.current() is not None:
-        monkeypatch.setattr(embedded, "INTERPRETER_FLAGS", ("-P", "-c", _MEASURED))
+        monkeypatch.setattr(embedded_server, "INTERPRETER_FLAGS", ("-P", "-c", _MEASURED))
 
 
 def processes_of(marker: Path | str) -> list[psutil.Process]:
@@ -115,7 +115,7 @@ class Owner:
 _OWNER = """
 import sys
 from docket.store import embedded
-server = embedded.start(sys.argv[1])
+server = embedded_server.start(sys.argv[1])
 print(server.url, server.pid, server.folder, sep="\\n", flush=True)
 {then}
 sys.stdin.read()

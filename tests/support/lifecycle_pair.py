@@ -12,11 +12,11 @@ from uuid import uuid4
 import redis
 
 from docket.errors import DocketError
-from docket.store.by_hand import Content, Identity, Mark
+from docket.store.coalescing import ScheduleRequest
 from docket.store.limits import Wish
-from docket.store.records import Claim, StaleEpoch, StruckOff
-from docket.store.scheduling import ScheduleRequest
-from docket.store.survey import clear
+from docket.store.manual import Content, Identity, Mark
+from docket.store.scan import clear
+from docket.store.transitions import Claim, StaleEpoch, StruckOff
 from stress.model import by_hand, producing, slots, working
 from stress.model.values import Claimed, Ending, Entry, Exchanged, Request, Scheduled
 from stress.model.world import World

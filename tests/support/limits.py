@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from docket import Docket
 from docket.store.limits import Admission, Wish
-from docket.store.records import Claim
+from docket.store.transitions import Claim
 from tests.support.store import Store
 
 

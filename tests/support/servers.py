@@ -20,7 +20,7 @@ from typing import Any
 
 import redis
 
-from docket.store.embedded_home import server_binary
+from docket.store.embedded.home import server_binary
 from docket.store.keys import Keys
 
 #: Nothing here takes that long; this is where what hangs ends.

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from docket.store.connection import Connections
+from docket.store.coalescing import Scheduled, ScheduleRequest
+from docket.store.connection.connections import Connections
 from docket.store.keys import Keys
-from docket.store.records import Claim, Exchanged, OutcomeRow, Records
-from docket.store.scheduling import Scheduled, ScheduleRequest
+from docket.store.transitions import Claim, Exchanged, OutcomeRow, Records
 
 #: Nothing in these tests takes seconds; this is where one that hangs ends.
 PATIENCE_SECONDS = 15.0

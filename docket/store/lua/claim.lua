@@ -1,7 +1,7 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
---@include _by_hand.lua
+--@include _manual.lua
 -- claim: mark one execution running, by hand.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record

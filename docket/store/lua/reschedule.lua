@@ -2,7 +2,7 @@
 --@include _records.lua
 --@include _limits.lua
 --@include _placing.lua
---@include _by_hand.lua
+--@include _manual.lua
 -- reschedule: give up a run and let the same execution wait again, in one step, so that it is neither lost nor run twice.
 --
 -- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record

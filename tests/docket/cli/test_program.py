@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from docket.cli import main
-from docket.services.as_program import Signals
+from docket.services.standalone import Signals
 from tests.support.programs import run_docket
 
 pytestmark = pytest.mark.anyio

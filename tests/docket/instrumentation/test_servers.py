@@ -7,7 +7,7 @@ import pytest
 
 from docket.errors import DocketError
 from docket.instrumentation import healthcheck_server, metrics_server
-from docket.probes import Answer, CannotListen, serving
+from docket.instrumentation.http_server import Answer, CannotListen, serving
 from tests.support.scrapes import fetch
 
 

@@ -5,7 +5,6 @@ import pickle
 import pytest
 
 from docket import Docket
-from docket.codec import decode_call, decode_error, decode_result
 from docket.instrumentation import Counters
 from docket.lifecycle import (
     Again,
@@ -16,9 +15,10 @@ from docket.lifecycle import (
     Outcome,
     Superseded,
 )
+from docket.serialization.pickle_codec import decode_call, decode_error, decode_result
 from docket.services.outcomes import count, error_text, row_of, weight
 from docket.services.payloads import Payloads
-from docket.store.records import OutcomeRow
+from docket.store.transitions import OutcomeRow
 from tests.docket.services.test_runs import claim
 
 ROW = (b"k", b"sk", b"1")

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 import docket.store
 from docket import ConcurrencyLimit, Docket, Worker
-from docket.store import embedded
+from docket.store.embedded import embedded_server
 from tests.support.dockets import Gate, Told, at_work, result_of, soon
 from tests.support.store import until
 
@@ -24,7 +24,7 @@ Refuse = Callable[[Redis], Awaitable[Any]]
 @pytest.fixture
 def own_server() -> Iterator[str]:
     """Nobody else's: what it refuses it refuses to all."""
-    server = embedded.start(f"memory://{uuid4().hex}")
+    server = embedded_server.start(f"memory://{uuid4().hex}")
     try:
         yield server.url
     finally:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from docket.services.runs import Consumer, Run, Runs
-from docket.store.records import Claim
+from docket.store.transitions import Claim
 
 pytestmark = pytest.mark.anyio
 

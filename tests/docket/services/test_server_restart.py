@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from docket import Docket, Worker
-from docket.store import embedded
+from docket.store.embedded import embedded_server
 from tests.support.dockets import Gate, Told, at_work, result_of, soon
 from tests.support.embedded import folder
 from tests.support.store import store_at, until
@@ -30,7 +30,7 @@ async def test_what_finished_while_the_server_was_away_is_delivered_and_nothing_
             await gate.pass_through(n)
         return n
 
-    server = await asyncio.to_thread(embedded.start, url)
+    server = await asyncio.to_thread(embedded_server.start, url)
     try:
         async with Docket(docket_name, server.url) as docket:
             docket.register(work)
@@ -42,7 +42,7 @@ async def test_what_finished_while_the_server_was_away_is_delivered_and_nothing_
                 await asyncio.to_thread(server.stop)
                 gate.opened.set()
                 await soon(told.is_waiting.wait())
-                server = await asyncio.to_thread(embedded.start, url)
+                server = await asyncio.to_thread(embedded_server.start, url)
                 for n, execution in enumerate(executions):
                     assert await result_of(execution) == n
         assert ran == Counter(range(200))
@@ -59,13 +59,13 @@ async def test_an_add_made_while_the_server_restarts_is_there_when_it_is_back(
     folder: Path, docket_name: str
 ) -> None:
     url = f"embedded://{folder}"
-    server = await asyncio.to_thread(embedded.start, url)
+    server = await asyncio.to_thread(embedded_server.start, url)
     try:
         async with store_at(server.url, docket_name) as store:
             await store.add("before")
             await asyncio.to_thread(server.stop)
             adding = asyncio.create_task(store.add("during"))
-            server = await asyncio.to_thread(embedded.start, url)
+            server = await asyncio.to_thread(embedded_server.start, url)
             await soon(adding)
             assert set((await store.state()).places.values()) == {"before", "during"}
     finally:

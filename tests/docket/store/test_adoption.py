@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from docket.store.records import StruckOff
+from docket.store.transitions import StruckOff
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio

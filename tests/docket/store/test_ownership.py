@@ -2,7 +2,7 @@
 
 import pytest
 
-from docket.store.records import StaleEpoch, StruckOff
+from docket.store.transitions import StaleEpoch, StruckOff
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ answered, and perhaps after what it asked for has run and others have used the k
 
 import pytest
 
-from docket.store.by_hand import Identity
+from docket.store.manual import Identity
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio

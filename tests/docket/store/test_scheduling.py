@@ -7,8 +7,9 @@ from typing import Any, Literal
 import pytest
 
 from docket.errors import ServerUnavailable
-from docket.store import patience, scripts
-from docket.store.pipeline import LostReply
+from docket.store import scripts
+from docket.store.connection import retrying
+from docket.store.connection.pipeline import LostReply
 from tests.support.proxy import Do, calls, proxy_to
 from tests.support.store import Store, outcome, store_at
 
@@ -240,7 +241,7 @@ async def test_a_refused_call_is_told_to_everybody_in_it(server: str, docket_nam
 async def test_a_server_that_stays_away_ends_the_patience_of_an_add(
     server: str, docket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 0.1)
     async with proxy_to(server) as proxy, store_at(proxy.url, docket_name) as store:
         await store.add("before")
         proxy.intercept(calls(scripts.SCHEDULE), Do.ANSWER, times=1000, error="LOADING loading")

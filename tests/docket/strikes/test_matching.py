@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docket import Docket, Execution, StrikeList
+from docket.strike_rules import from_message
 from docket.strikelist import Operator, Restore, Strike
-from docket.strikes import from_message
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

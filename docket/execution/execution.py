@@ -1,0 +1,381 @@
+"""One execution of a task: what it is called with, and what its record says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from docket.clock import due_milliseconds, from_milliseconds
+from docket.errors import ExecutionCancelled
+from docket.execution import manual
+from docket.execution.disposition import BY_NAME, Disposition
+from docket.execution.events import Event, ProgressEvent, StateEvent, watch
+from docket.execution.progress import ExecutionProgress
+from docket.execution.record_fields import instant, text
+from docket.execution.results import wait_for_result
+from docket.instrumentation.tracing import carried, context_of
+from docket.lifecycle import ExecutionState
+from docket.store.coalescing import Scheduled, ScheduleRequest
+from docket.store.keys import check_task_key, worker_of
+
+if TYPE_CHECKING:
+    from docket.docket import Docket
+
+__all__ = [
+    "Disposition",
+    "Execution",
+    "ExecutionCancelled",
+    "ExecutionProgress",
+    "ExecutionState",
+    "ProgressEvent",
+    "StateEvent",
+    "TaskFunction",
+]
+
+TaskFunction: TypeAlias = Callable[..., Awaitable[Any]]
+
+
+class Execution:
+    """A task with its arguments, its key and its time, and the state of its record.
+
+    Made by `Docket.add` and its like, by `Docket.get_execution`, and for each run by a worker.
+
+    Attributes:
+        when: the instant it is due.
+        attempt: 1 for the first.
+        state: as of the last `sync` (or scheduling).
+        worker: name of the worker that ran or runs it.
+        started_at, completed_at: instants by the server's clock, None until then.
+        error: text of the failure.
+        progress: what the run reported of itself.
+        disposition: what became of the scheduling.
+        schedule_exception: why scheduling failed, if it did.
+        generation: counts the executions of this key.
+        message_id: the stream entry that a worker claimed it by.
+    """
+
+    def __init__(
+        self,
+        docket: Docket,
+        function: TaskFunction,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        key: str,
+        when: datetime,
+        attempt: int,
+        trace_context: object = None,
+        redelivered: bool = False,
+        function_name: str | None = None,
+        generation: int = 0,
+        message_id: str | None = None,
+    ) -> None:
+        self._docket = docket
+        self._function = function
+        self._function_name: str = function_name or function.__name__
+        self._args = args
+        self._kwargs = kwargs
+        self._key = key
+        self._trace_context = trace_context
+        self._redelivered = redelivered
+        self._progress: ExecutionProgress | None = None
+        #: Whether it stands for one claimed run, whatever is scheduled under its key after it.
+        self._is_run = False
+        self.when = when
+        self.attempt = attempt
+        self.generation = generation
+        self.message_id = message_id
+        self.state: ExecutionState | None = ExecutionState.SCHEDULED
+        self.worker: str | None = None
+        self.started_at: datetime | None = None
+        self.completed_at: datetime | None = None
+        self.error: str | None = None
+        self.result_key: str | None = None
+        self.disposition = Disposition.LOADED
+        self.schedule_exception: Exception | None = None
+
+    def __repr__(self) -> str:
+        state = self.state.value if self.state else "unknown"
+        return f"<Execution {self._function_name} key={self._key!r} {state}>"
+
+    @property
+    def docket(self) -> Docket:
+        """The docket it belongs to."""
+        return self._docket
+
+    @property
+    def function(self) -> TaskFunction:
+        """What it calls."""
+        return self._function
+
+    @property
+    def function_name(self) -> str:
+        """The name it was scheduled under; a fallback task's own name may differ."""
+        return self._function_name
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Positional arguments."""
+        return self._args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Keyword arguments."""
+        return self._kwargs
+
+    @property
+    def key(self) -> str:
+        """The unique name of the task."""
+        return self._key
+
+    @property
+    def trace_context(self) -> object:
+        """OpenTelemetry's context of whoever scheduled it."""
+        return self._trace_context
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether a run of this execution was begun before and not finished."""
+        return self._redelivered
+
+    @property
+    def progress(self) -> ExecutionProgress:
+        """What the run reported of itself."""
+        if self._progress is None:
+            self._progress = ExecutionProgress(self)
+        return self._progress
+
+    async def schedule(
+        self,
+        replace: bool = False,
+        reschedule_message: str | bytes | None = None,
+        expected_generation: int = 0,
+    ) -> Disposition:
+        """Put this execution on the docket, to run at `when`.
+
+        Strikes are not asked: `Docket.schedule` does that.
+
+        Args:
+            replace: whether it takes the place of what is scheduled, queued or running under its
+                key; if not, what is there is kept.
+            reschedule_message: the `message_id` of a run of this execution, which is given up and
+                waits again, with this `when`, `attempt` and these arguments, in one step; a run
+                that is somebody else's by now stays as it is (SUPERSEDED).
+            expected_generation: if the key has a newer generation than this, nothing is done; 0
+                does not look.
+
+        Raises:
+            ServerUnavailable: the server is away.
+            PayloadTooLarge: the arguments are over the limit.
+            UnfitValue: the docket's serializer is msgpack, and an argument does not fit.
+            ExecutionCancelled: the run that is to be given up was cancelled meanwhile, and so
+                it ends.
+            TypeError, UnicodeEncodeError: the key is no text, or none that can be stored.
+        """
+        if reschedule_message is None:
+            return await self.submit(replace, self.when, expected_generation)
+        message = reschedule_message
+        return await manual.reschedule(
+            self, message.decode() if isinstance(message, bytes) else message
+        )
+
+    async def submit(
+        self, replace: bool, due: datetime | None, expected_generation: int = 0
+    ) -> Disposition:
+        """As `schedule`, at `due`; None for now, by the server's clock."""
+        request = self.request(replace, due, expected_generation)
+        self.take_over(await self._docket.records.scheduling.schedule(request), replace)
+        if self.schedule_exception is not None:
+            raise self.schedule_exception
+        return self.disposition
+
+    def request(
+        self, replace: bool, due: datetime | None, expected_generation: int = 0
+    ) -> ScheduleRequest:
+        """What `schedule` asks of the store, for those who ask for many at once; raises as it."""
+        check_task_key(self._key)
+        return ScheduleRequest(
+            key=self._key,
+            function=self._function_name,
+            call=self.encoded_call(),
+            when="" if due is None else due_milliseconds(due),
+            attempt=self.attempt,
+            token=self._docket.records.scheduling.token(),
+            replace=1 if replace else 0,
+            expected_generation=expected_generation,
+            trace=carried(self._trace_context),
+            perpetual=1 if self._docket.is_perpetual(self._function_name) else 0,
+        )
+
+    def encoded_call(self) -> bytes:
+        """Its arguments as the docket stores them; raises as `schedule`."""
+        return self._docket.serializer.encode_call(self._function, self._args, self._kwargs)
+
+    def take_over(self, scheduled: Scheduled, replace: bool) -> None:
+        """Take over what became of the request; a failure is left in `schedule_exception`."""
+        self.disposition = BY_NAME[scheduled.disposition]
+        if self.disposition is Disposition.SCHEDULED:
+            self._docket.producer.count(self._function_name, replace=replace)
+        if self.disposition is Disposition.FAILED:
+            self.schedule_exception = RuntimeError(
+                f"Task {self._key!r} was not scheduled, its record cannot be read: "
+                f"{scheduled.state}"
+            )
+            return
+        if self._is_run and self.state is ExecutionState.RUNNING:
+            return  # A run stays what it is, whatever is scheduled after it.
+        if self.disposition is Disposition.SUPERSEDED:
+            return
+        self.await_run()
+        self.generation = scheduled.generation
+        self.when = from_milliseconds(scheduled.when)
+        self.state = ExecutionState(scheduled.state)
+
+    # By hand ------------------------------------------------------------------------------
+
+    async def claim(self, worker: str) -> bool:
+        """Mark this execution running, if it waits: nobody else runs it then.
+
+        A run that is claimed by hand is no worker's: nobody renews its lease, so that nobody takes
+        it for lost either. It ends when it is marked, rescheduled or replaced.
+
+        Args:
+            worker: a name for who runs it, shown to others.
+
+        Returns:
+            Whether it is the caller's. If not, it runs elsewhere, has ended, or was replaced.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        return await manual.claim(self, worker)
+
+    async def mark_as_completed(self, result_key: str | None = None) -> None:
+        """Record that it was completed, unless somebody else has it by now.
+
+        One that still waits ends at once, and is not run any more.
+
+        Args:
+            result_key: where the docket's result storage has its result.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        await manual.mark(self, "completed", result_key=result_key)
+
+    async def mark_as_failed(self, error: str | None = None, result_key: str | None = None) -> None:
+        """Record that it failed; otherwise as `mark_as_completed`.
+
+        Args:
+            error: why, in words.
+            result_key: where the docket's result storage has its exception.
+        """
+        await manual.mark(self, "failed", error, result_key)
+
+    async def mark_as_cancelled(self) -> None:
+        """Record that it was cancelled; otherwise as `mark_as_completed`."""
+        await manual.mark(self, "cancelled")
+
+    async def is_superseded(self) -> bool:
+        """Whether a newer execution of the key was scheduled; raises as `claim`."""
+        if self.generation == 0:
+            return False
+        return await self._docket.records.by_hand.generation(self._key) > self.generation
+
+    # Its record ---------------------------------------------------------------------------
+
+    async def sync(self) -> None:
+        """Read the record: state, worker, instants, error, progress. `state` None: no record.
+
+        The record is that of the key's newest execution. A run that was replaced shows its state
+        and stays what it is; what is no run becomes that execution.
+        """
+        self.load(await self._docket.records.fetch(self._key))
+
+    def load(self, record: Mapping[bytes, bytes]) -> None:
+        """Take everything that a record says of the execution's state."""
+        state = text(record.get(b"state"))
+        self.state = ExecutionState(state) if state else None
+        self.worker = worker_of(text(record.get(b"worker")) or "") or None
+        self.started_at = instant(record.get(b"started_at"))
+        self.completed_at = instant(record.get(b"completed_at"))
+        self.error = text(record.get(b"error"))
+        own_key = self._key if b"result" in record else None
+        self.result_key = text(record.get(b"result_key")) or own_key
+        if b"generation" in record:
+            if not self._is_run:
+                self.generation = int(record[b"generation"])
+                self.message_id = text(record.get(b"entry")) or None
+            self.attempt = int(record.get(b"attempt", b"1"))
+            self.when = instant(record.get(b"when")) or self.when
+        self.progress.load(record)
+
+    def mark_running(self, worker_name: str, started_at: int) -> None:
+        """Take over what a claim has just written (`started_at` in server milliseconds)."""
+        self._is_run = True
+        self.state = ExecutionState.RUNNING
+        self.worker = worker_name
+        self.started_at = from_milliseconds(started_at)
+
+    def await_run(self) -> None:
+        """It is (again) one that waits, and no run of anybody's."""
+        self._is_run, self.message_id = False, None
+
+    async def get_result(
+        self, *, timeout: timedelta | None = None, deadline: datetime | None = None
+    ) -> Any:
+        """Wait until the execution has ended, and return what the task returned.
+
+        Args:
+            timeout: how long to wait at most; None for as long as it takes.
+            deadline: until when to wait at most; not together with `timeout`.
+
+        Raises:
+            ValueError: both are given.
+            TimeoutError: it did not end in time.
+            ExecutionCancelled: it was cancelled.
+            ResultUnavailable: it has no record any more, so there will be no result.
+            Exception: the task's own, if it failed.
+        """
+        return await wait_for_result(self, timeout, deadline)
+
+    def subscribe(self, *, ready: asyncio.Event | None = None) -> AsyncGenerator[Event]:
+        """Tell what happens to the execution, as it happens: its state, and what it reports.
+
+        First comes what is in its record, as one event of each kind. It goes on after the end, for
+        the next execution of the key: leave the loop when you have seen enough. In a race an event
+        may come twice, and after a lost connection some may be missing, but never the last one.
+
+        Args:
+            ready: set once everything that happens from then on is told.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        return watch(self, ready)
+
+
+def execution_from_record(
+    docket: Docket, function: TaskFunction, key: str, record: Mapping[bytes, bytes]
+) -> Execution:
+    """The execution that a record describes.
+
+    Raises:
+        DeserializationError: its arguments cannot be read back.
+    """
+    args, kwargs = docket.serializer.decode_call(function, record[b"call"])
+    execution = Execution(
+        docket,
+        function,
+        args,
+        kwargs,
+        key,
+        from_milliseconds(int(record[b"when"])),
+        int(record[b"attempt"]),
+        context_of(record.get(b"trace")),
+        redelivered=b"from" in record,
+        function_name=record[b"function"].decode(),
+    )
+    execution.load(record)
+    return execution

@@ -1,0 +1,81 @@
+"""An execution claimed, ended or given up by hand, as a worker does it with its own runs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from docket.clock import due_milliseconds, from_milliseconds
+from docket.errors import ExecutionCancelled
+from docket.execution.disposition import BY_NAME, Disposition
+from docket.lifecycle import ExecutionState
+from docket.store.keys import check_task_key
+from docket.store.manual import Content, Identity, Mark
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
+
+
+async def claim(execution: Execution, worker: str) -> bool:
+    """See Execution.claim."""
+    held = await execution.docket.records.by_hand.claim(
+        _identity(execution), worker, partial(_content, execution)
+    )
+    if held is None:
+        return False
+    execution.generation, execution.attempt = held.generation, held.attempt
+    execution.message_id, execution.when = held.entry, from_milliseconds(held.when)
+    execution.mark_running(worker, held.started_at)
+    execution.progress.begin()
+    return True
+
+
+async def mark(
+    execution: Execution, state: Mark, error: str | None = None, result_key: str | None = None
+) -> None:
+    """See Execution.mark_as_completed."""
+    marked = await execution.docket.records.by_hand.mark(
+        _identity(execution), state, error or "", result_key or "", partial(_content, execution)
+    )
+    if marked is None:
+        return  # A newer execution has the record, or this one has ended already.
+    execution.state, execution.generation = ExecutionState(state), marked.generation
+    execution.completed_at = from_milliseconds(marked.completed_at)
+    execution.error, execution.result_key = error, result_key
+
+
+async def reschedule(execution: Execution, message: str) -> Disposition:
+    """See Execution.schedule."""
+    check_task_key(execution.key)
+    done = await execution.docket.records.by_hand.reschedule(
+        Identity(execution.key, execution.generation, message),
+        due_milliseconds(execution.when),
+        execution.attempt,
+        execution.encoded_call(),
+    )
+    execution.disposition = BY_NAME[done.disposition]
+    if done.disposition == "cancelled":
+        execution.state = ExecutionState.CANCELLED
+        execution.schedule_exception = ExecutionCancelled(
+            f"Task {execution.key!r} was cancelled while it ran: it does not wait again"
+        )
+        raise execution.schedule_exception
+    if done.disposition == "scheduled":
+        execution.await_run()
+        execution.generation = done.generation
+        execution.when, execution.state = from_milliseconds(done.when), ExecutionState(done.state)
+    return execution.disposition
+
+
+def _identity(execution: Execution) -> Identity:
+    check_task_key(execution.key)
+    return Identity(execution.key, execution.generation, execution.message_id or "")
+
+
+def _content(execution: Execution) -> Content:
+    return Content(
+        execution.function_name,
+        execution.encoded_call(),
+        due_milliseconds(execution.when),
+        execution.attempt,
+    )

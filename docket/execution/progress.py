@@ -1,0 +1,88 @@
+"""What a run reports of itself while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from docket.clock import from_milliseconds
+from docket.execution.record_fields import instant, text
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
+
+#: How much there is to do, until a run says otherwise.
+DEFAULT_TOTAL = 100
+
+
+class ExecutionProgress:
+    """How far an execution is, as its record says.
+
+    Attributes:
+        current: how much is done; None before it runs.
+        total: how much there is to do.
+        message: a status in words, if one was set.
+        updated_at: when something was reported last.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self.current: int | None = None
+        self.total: int = DEFAULT_TOTAL
+        self.message: str | None = None
+        self.updated_at: datetime | None = None
+
+    async def set_total(self, total: int) -> None:
+        """Say how much there is to do. Raises ValueError if it is less than 1."""
+        if total < 1:
+            raise ValueError(f"The total of a progress must be at least 1, not {total}")
+        await self._report("total", total)
+
+    async def increment(self, amount: int = 1) -> None:
+        """Say that so much more is done. Raises ValueError if it is less than 1."""
+        if amount < 1:
+            raise ValueError(f"A progress can only be incremented by 1 or more, not {amount}")
+        await self._report("increment", amount)
+
+    async def set_message(self, message: str | None) -> None:
+        """Say in words what is going on; None removes it."""
+        await self._report("message", message or "")
+
+    async def sync(self) -> None:
+        """Read what the record says; of the execution's state nothing is read."""
+        execution = self._execution
+        self.load(await execution.docket.records.fetch(execution.key))
+
+    def load(self, record: Mapping[bytes, bytes]) -> None:
+        """Take the values from the fields of a record."""
+        self.current = current_of(record)
+        self.total = int(record.get(b"progress_total", DEFAULT_TOTAL))
+        self.message = text(record.get(b"progress_message"))
+        self.updated_at = instant(record.get(b"progress_updated_at"))
+
+    def begin(self) -> None:
+        """A run begins: nothing is done, and nothing was reported."""
+        self.current, self.total, self.message, self.updated_at = 0, DEFAULT_TOTAL, None, None
+
+    async def _report(self, operation: str, value: str | int) -> None:
+        execution = self._execution
+        row = await execution.docket.records.report_progress(
+            execution.key,
+            execution.message_id or "",
+            execution.generation,
+            operation,
+            value,
+        )
+        if row is None:
+            return  # A newer execution has the record: this one reports to nobody.
+        self.current, self.total, self.message = row.current, row.total, row.message
+        self.updated_at = from_milliseconds(row.updated_at)
+
+
+def current_of(record: Mapping[bytes, bytes]) -> int | None:
+    """How much is done, as a record says: of a run that has reported nothing, 0."""
+    current = record.get(b"progress_current")
+    if current is not None:
+        return int(current)
+    return 0 if record.get(b"state") == b"running" else None

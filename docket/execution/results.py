@@ -1,0 +1,158 @@
+"""How an execution ended, for who waits for it: from its record, or from a result storage."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from docket.clock import now
+from docket.errors import DeserializationError, ExecutionCancelled, ResultUnavailable, TaskError
+from docket.execution.record_fields import text
+from docket.lifecycle import TERMINAL, ExecutionState
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
+
+#: How often someone who waits for a result looks at the record without being told to, in seconds:
+#: pub/sub may lose the message that says it is there.
+RECHECK_SECONDS = 5.0
+
+#: The least that the first look at the record has for its round trip, in seconds, however short the
+#: time that the caller allows.
+FIRST_LOOK_SECONDS = 1.0
+
+Record = Mapping[bytes, bytes]
+
+
+class ResultStorage(Protocol):
+    """Where results and exceptions can be kept instead of in Redis: py-key-value-aio's protocol."""
+
+    async def put(self, key: str, value: dict[str, Any], *, ttl: float | None = None) -> Any:
+        """Keep `value` under `key` for `ttl` seconds."""
+        ...
+
+    async def get(self, key: str) -> dict[str, Any] | None:
+        """What is kept under `key`; None if nothing is, or nothing any more."""
+        ...
+
+
+def storable(payload: bytes) -> dict[str, Any]:
+    """A payload as a result storage takes it, which may know nothing but JSON."""
+    return {"data": base64.b64encode(payload).decode()}
+
+
+async def wait_for_result(
+    execution: Execution, timeout: timedelta | None, deadline: datetime | None
+) -> Any:
+    """See Execution.get_result."""
+    if timeout is not None and deadline is not None:
+        raise ValueError("Cannot specify both timeout and deadline: give one of them")
+    if deadline is not None:
+        timeout = deadline.astimezone(UTC) - now()
+    waited_for = execution.generation
+    allowed = math.inf if timeout is None else timeout.total_seconds()
+    ends_at = asyncio.get_running_loop().time() + allowed
+    try:
+        # Looks before it waits: what has ended is returned however short the time.
+        async with asyncio.timeout(_unless_endless(max(allowed, FIRST_LOOK_SECONDS))):
+            record = await execution.docket.records.fetch(execution.key)
+        if not _has_ended(execution, record, waited_for):
+            async with asyncio.timeout_at(_unless_endless(ends_at)):
+                record = await _wait_for_end(execution, waited_for)
+    except TimeoutError:
+        raise TimeoutError(f"Task {execution.key!r} did not end within the time allowed") from None
+    return await _result_of(execution, record)
+
+
+def _unless_endless(seconds: float) -> float | None:
+    return None if seconds == math.inf else seconds
+
+
+async def _wait_for_end(execution: Execution, waited_for: int) -> Record:
+    changed, docket = asyncio.Event(), execution.docket
+    channel = docket.keys.state_channel(execution.key)
+    async with docket.connections.subscriber.listening(channel, lambda _: changed.set()):
+        while True:
+            record = await docket.records.fetch(execution.key)
+            if _has_ended(execution, record, waited_for):
+                return record
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECHECK_SECONDS):
+                    await changed.wait()
+            changed.clear()
+
+
+def _has_ended(execution: Execution, record: Record, waited_for: int) -> bool:
+    execution.load(record)
+    if execution.state is None or execution.state in TERMINAL:
+        return True
+    if b"perpetual" in record and 0 < waited_for < int(record[b"generation"]):
+        # Its successor has the record, and another one will have it after that: without this a
+        # caller would wait for as long as the task goes on.
+        raise ResultUnavailable(
+            f"The run of perpetual task {execution.key!r} has ended, and its successor is on the "
+            "docket: only the last run of a perpetual task leaves a result"
+        )
+    return False
+
+
+async def _result_of(execution: Execution, record: Record) -> Any:
+    serializer = execution.docket.serializer
+    match execution.state:
+        case ExecutionState.COMPLETED:
+            payload = await _payload(execution, record)
+            return serializer.decode_result(execution.function, payload)
+        case ExecutionState.FAILED:
+            payload = await _payload_or_none(execution, record)
+            raise _untold(execution) if payload is None else serializer.decode_error(payload)
+        case ExecutionState.CANCELLED:
+            raise ExecutionCancelled(f"Task {execution.key!r} was cancelled: it has no result")
+        case _:
+            raise ResultUnavailable(
+                f"Task {execution.key!r} has no record (execution_ttl has passed, or is 0, or it "
+                "was never scheduled): its result cannot be returned"
+            )
+
+
+def _untold(execution: Execution) -> TaskError:
+    """Stands for the exception of a task that was marked as failed without one."""
+    reason = execution.error or "no exception was recorded"
+    return TaskError("Exception", f"Task execution failed: {reason}", "")
+
+
+async def _payload_or_none(execution: Execution, record: Record) -> bytes | None:
+    """The exception of a failed task; if it cannot be had, its text in the record must do."""
+    with suppress(ResultUnavailable):
+        return await _payload(execution, record)
+    return None
+
+
+async def _payload(execution: Execution, record: Record) -> bytes | None:
+    stored_under = text(record.get(b"result_key"))
+    if stored_under is None:
+        return record.get(b"result")
+    storage = execution.docket.result_storage
+    if storage is None:
+        raise ResultUnavailable(
+            f"The result of task {execution.key!r} is in a result storage, under {stored_under!r}: "
+            "open the docket with that result_storage to read it"
+        )
+    found = await storage.get(stored_under)
+    if found is None:
+        raise ResultUnavailable(
+            f"The result of task {execution.key!r} is not in the result storage (any more), under "
+            f"{stored_under!r}"
+        )
+    try:
+        return base64.b64decode(found["data"], validate=True)
+    except (KeyError, TypeError, binascii.Error) as error:
+        raise DeserializationError(
+            f"What the result storage has under {stored_under!r} is no result of this library: "
+            f"{type(error).__name__}: {error}"
+        ) from error

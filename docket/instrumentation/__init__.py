@@ -1,0 +1,23 @@
+"""Metrics, health probes and traces of a process that runs workers."""
+
+from docket.instrumentation.servers import (
+    COLLECTOR,
+    DURATION_BUCKETS,
+    Counters,
+    Histogram,
+    health,
+    healthcheck_server,
+    metrics_server,
+    metrics_text,
+)
+
+__all__ = [
+    "COLLECTOR",
+    "DURATION_BUCKETS",
+    "Counters",
+    "Histogram",
+    "health",
+    "healthcheck_server",
+    "metrics_server",
+    "metrics_text",
+]

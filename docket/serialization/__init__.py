@@ -1,0 +1,1 @@
+"""Serializers: payloads as bytes and back."""

@@ -1,0 +1,207 @@
+"""The scheduling side: adds made at the same time become one call of the schedule script."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import astuple
+from redis.exceptions import NoScriptError
+
+from docket.errors import ServerUnavailable
+from docket.store import scripts
+from docket.store.connection.pipeline import Argument, LostReply, Pipeline
+from docket.store.connection.retrying import PATIENCE_SECONDS, patiently
+from docket.store.keys import Keys
+
+#: Most tasks in one script call, and most payload bytes, so that no call blocks the server.
+BATCH_LIMIT = 256
+BATCH_BYTES = 4 * 1024 * 1024
+#: Adds of one turn of the loop that leave before the turn ends: small enough for the server to
+#: begin early, large enough that a thousand adds cost few round trips.
+CHUNK = 128
+
+
+class ScheduleRequest(msgspec.Struct, frozen=True):
+    """One task to schedule: the values that schedule.lua reads, in its order.
+
+    when: milliseconds since the epoch; "" for now, by the server.
+    token: names this very request, so that sending it again is harmless.
+    replace: 1 or 0.
+    expected_generation: a newer one in the record makes this request superseded; 0: no check.
+    trace: "" for none.
+    perpetual: 1 for a task that runs again and again; 2 for one that a worker seeds, which does not
+        take the place of a record that says that the task is poison.
+    """
+
+    key: str
+    function: str
+    call: bytes
+    when: int | Literal[""]
+    attempt: int
+    token: str
+    replace: Literal[0, 1] = 0
+    expected_generation: int = 0
+    trace: bytes | Literal[""] = ""
+    perpetual: Literal[0, 1, 2] = 0
+
+
+class Scheduled(msgspec.Struct, frozen=True):
+    """What became of a request; `when` in milliseconds."""
+
+    disposition: Literal["scheduled", "already", "superseded", "error"]
+    generation: int
+    when: int
+    state: str
+
+
+#: A request and who waits for what became of it.
+Pending = tuple[ScheduleRequest, "asyncio.Future[Scheduled]"]
+
+
+class Scheduling:
+    """Schedules tasks of one docket.
+
+    What is pending in one turn of the loop leaves together: a microbatch, never a timer, so that
+    a single add waits for nothing.
+
+    Args:
+        pipeline: the connection.
+        keys: of the docket.
+        keeps_records: whether the record of an ended execution outlives every attempt to send its
+            request again. If not, a request whose reply was lost is not sent again: it could not
+            be told from one that ran already.
+    """
+
+    def __init__(self, pipeline: Pipeline, keys: Keys, *, keeps_records: bool) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+        self._keeps_records = keeps_records
+        self._batch: list[Pending] = []
+        self._batch_bytes = 0
+        self._retries: set[asyncio.Task[None]] = set()
+        self._token_prefix = os.urandom(8).hex()
+        self._tokens = 0
+
+    def token(self) -> str:
+        """A name for one schedule request that no other request has."""
+        self._tokens += 1
+        return f"{self._token_prefix}{self._tokens:x}"
+
+    async def schedule(self, request: ScheduleRequest) -> Scheduled:
+        """Schedule one task; requests made in the same turn of the loop share their calls.
+
+        Raises:
+            ServerUnavailable: the server stayed away for PATIENCE_SECONDS. A LostReply among
+                them says that the request may have taken effect.
+            TypeError, ValueError: the key cannot be written (a lone surrogate, say).
+        """
+        # Here, where it is the caller's alone: in the batch it would fail the others as well.
+        key = request.key
+        if type(key) is not str or not key.isascii():
+            self._keys.record(key).encode()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Scheduled] = loop.create_future()
+        if not self._batch:
+            loop.call_soon(self._flush)
+        self._batch.append((request, future))
+        self._batch_bytes += len(request.call)
+        if len(self._batch) == CHUNK or self._batch_bytes >= BATCH_BYTES:
+            # The server begins with these while the loop still makes the rest.
+            self._flush()
+            self._pipeline.flush()
+        return await future
+
+    def _flush(self) -> None:
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        if not batch:
+            return
+        if not self._pipeline.is_connected:
+            self._schedule_patiently(batch)
+            return
+        try:
+            reply = self._pipeline.send(*self._command([request for request, _ in batch]))
+        except (TypeError, ValueError) as error:
+            # A value that cannot be sent: nobody else hears of it, we are a callback of the loop.
+            _reject(batch, error)
+            return
+        reply.add_done_callback(lambda reply: self._settle(batch, reply))
+
+    def _settle(self, batch: list[Pending], reply: "asyncio.Future[Any]") -> None:
+        error = None if reply.cancelled() else reply.exception()
+        match error:
+            case None:
+                _resolve(batch, _scheduled(reply.result()))
+            case LostReply() if not self._keeps_records:
+                # Without a record, a second call cannot tell that the first one's task has run.
+                _reject(batch, error)
+            case NoScriptError() | ServerUnavailable():
+                self._schedule_patiently(batch)
+            case _:
+                _reject(batch, self._pipeline.denied("schedule", error) or error)
+
+    def _schedule_patiently(self, batch: list[Pending]) -> None:
+        retry = asyncio.create_task(self._retry(batch), name="docket schedule")
+        self._retries.add(retry)
+        retry.add_done_callback(self._retries.discard)
+
+    async def _retry(self, batch: list[Pending]) -> None:
+        try:
+            _resolve(batch, await self.schedule_batch([request for request, _ in batch]))
+        except Exception as error:
+            _reject(batch, error)
+
+    async def schedule_batch(self, requests: Sequence[ScheduleRequest]) -> list[Scheduled]:
+        """Schedule up to BATCH_LIMIT tasks in one call; replies in the order of the requests.
+
+        Raises:
+            ServerUnavailable: the server stayed away for PATIENCE_SECONDS.
+        """
+        keys, arguments = self._keys_of(requests), self._arguments_of(requests)
+
+        async def call() -> list[Any]:
+            return await self._pipeline.call(
+                scripts.SCHEDULE, keys, arguments, patience_seconds=PATIENCE_SECONDS
+            )
+
+        return _scheduled(await patiently(call, after_lost_reply=self._keeps_records))
+
+    def _command(self, requests: Sequence[ScheduleRequest]) -> list[Argument]:
+        keys = self._keys_of(requests)
+        return [
+            "EVALSHA",
+            scripts.SCHEDULE.digest,
+            len(keys),
+            *keys,
+            *self._arguments_of(requests),
+        ]
+
+    def _keys_of(self, requests: Sequence[ScheduleRequest]) -> list[str]:
+        prefix = self._keys.record_prefix
+        return [*self._keys.places, *[prefix + request.key for request in requests]]
+
+    def _arguments_of(self, requests: Sequence[ScheduleRequest]) -> list[Argument]:
+        arguments: list[Argument] = [self._keys.prefix]
+        for request in requests:
+            arguments.extend(astuple(request))
+        return arguments
+
+
+def _scheduled(flat: list[Any]) -> list[Scheduled]:
+    return [
+        Scheduled(flat[i].decode(), flat[i + 1], flat[i + 2], flat[i + 3].decode())
+        for i in range(0, len(flat), 4)
+    ]
+
+
+def _resolve(batch: list[Pending], replies: list[Scheduled]) -> None:
+    for (_, future), reply in zip(batch, replies, strict=True):
+        if not future.done():
+            future.set_result(reply)
+
+
+def _reject(batch: list[Pending], error: BaseException) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,1 @@
+"""Connections of one process to its server."""

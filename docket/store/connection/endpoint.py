@@ -1,0 +1,305 @@
+"""Where the server is: what its URL says turned into connections, and how long to wait between
+two tries."""
+
+import asyncio
+import random
+import re
+from typing import Any, cast
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.connection import Connection as BlockingConnection
+from redis.connection import ConnectionInterface
+from redis.connection import SSLConnection as BlockingSSLConnection
+from redis.connection import UnixDomainSocketConnection as BlockingUnixDomainSocketConnection
+from redis.credentials import CredentialProvider
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
+from redis.retry import Retry as BlockingRetry
+
+from docket.errors import NotPermitted, ServerUnavailable
+from docket.store.connection.after_fork import silence_in_forks
+from docket.store.connection.discovery import (
+    BlockingLocated,
+    ClusterLocator,
+    Located,
+    Locator,
+    SentinelLocator,
+)
+from docket.store.connection.urls import ServerUrl, parse, without_password
+
+#: How long connecting may take, greeting included, in seconds.
+CONNECT_SECONDS = 5.0
+#: Longest wait between two connection attempts, in seconds: what comes back is at work again within
+#: two seconds of the server's return, of which one is for what follows the connecting.
+BACKOFF_CAP_SECONDS = 1.0
+#: A connection that is lost within this time, in seconds, has not stood: the server lets us in and
+#: shuts us out, as one does that has too many clients, or a proxy in front of one that is away.
+STEADY_SECONDS = 2.0
+#: What the first wait is drawn from, in seconds; it doubles.
+BACKOFF_BASE_SECONDS = 0.05
+
+#: Error replies of a server that cannot serve now, and may later: what redis-py has a class for,
+_UNAVAILABLE = (
+    BusyLoadingError,
+    ReadOnlyError,
+    MasterDownError,
+    OutOfMemoryError,
+    ClusterDownError,
+    TryAgainError,
+)
+#: and the codes of the rest, which is also how 6.2 quotes the error of a call inside a script; and
+#: what a script is told while its slot is on the move or its cluster is down.
+_UNAVAILABLE_CODES = re.compile(
+    r"(^|-)(LOADING|READONLY|MASTERDOWN|MISCONF|OOM|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|BUSY) "
+    r"|attempted to (access a non local key|execute a (write )?command while the cluster is down)"
+)
+_READONLY_IN_A_SCRIPT = re.compile(r"-READONLY ")
+#: A primary without replicas: under sentinels it may have been replaced, and not know it yet.
+_ABANDONED = re.compile(r"(^|-)NOREPLICAS ")
+#: How servers say that a script called what its user may not: since 7.0, before 7.0.
+_DENIED_IN_A_SCRIPT = re.compile(
+    r"NOPERM |ACL failure in script|user executing the script can't (run|access|publish)"
+)
+#: How redis-py says that the other side hung up.
+_HUNG_UP = re.compile(r"(?i)closed by server|broken pipe|connection (lost|reset)")
+
+
+def backoff_seconds(failures: int) -> float:
+    """How long to wait before the next attempt: exponential with full jitter, so that the
+    workers of a pool do not come back all at once.
+
+    Args:
+        failures: how many attempts failed in a row, 1 or more.
+    """
+    ceiling = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2 ** min(failures - 1, 10))
+    return random.uniform(ceiling / 4, ceiling)
+
+
+def is_unavailable(error: RedisError) -> bool:
+    """Whether an error reply says that the server cannot serve now, not that the call is wrong."""
+    return isinstance(error, _UNAVAILABLE) or bool(_UNAVAILABLE_CODES.search(str(error)))
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether an error reply says that the user may not do this."""
+    return isinstance(error, NoPermissionError) or (
+        isinstance(error, RedisError) and bool(_DENIED_IN_A_SCRIPT.search(str(error)))
+    )
+
+
+async def connect(connection: AbstractConnection) -> None:
+    """Connect, unless it is connected.
+
+    redis-py bounds the opening of the socket and waits for ever for the answer to its greeting.
+
+    Raises:
+        RedisError, OSError: refused, or not done within CONNECT_SECONDS.
+    """
+    async with asyncio.timeout(CONNECT_SECONDS):
+        await connection.connect()
+    silence_in_forks(connection)
+
+
+class DirectWrites(AbstractConnection):
+    """A connection that can be written to without awaiting: the pipeline bounds what is in flight
+    by its callers, each of which awaits its reply."""
+
+    def write_now(self, data: bytes) -> None:
+        """Hand bytes to the transport. A broken one is noticed by whoever reads."""
+        assert self._writer is not None
+        # uvloop's transports raise on a write when they are closed.
+        if not self._writer.is_closing():
+            self._writer.write(data)
+
+    def abort(self) -> None:
+        """Close at once; whoever reads finds the connection closed."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+class Endpoint:
+    """One server, as the connections of this process reach it.
+
+    redis-py's own retries are off for all of them: it sends again silently, and an INCR whose
+    reply was lost ran twice. What is sent again is decided by who made the call.
+
+    With a cluster or sentinels, each connection asks where the server is when it connects.
+
+    Args:
+        url: what to connect to; not memory:// or embedded://, whose servers have a unix:// URL.
+        credential_provider: redis-py's, asked at every connect, instead of what the URL says.
+        slot: of the keys that are in use, in a cluster: the connections go to the node that
+            serves it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credential_provider: CredentialProvider | None = None,
+        *,
+        slot: int = 0,
+    ) -> None:
+        self._url = parse(url)
+        self.display_url = without_password(url)
+        #: As the URL says, for the client that users get.
+        self._client_options = {"protocol": 2, **self._url.options}
+        self._client_options.setdefault("socket_connect_timeout", CONNECT_SECONDS)
+        if credential_provider is not None:
+            self._client_options.pop("username", None)
+            self._client_options.pop("password", None)
+            self._client_options["credential_provider"] = credential_provider
+        #: For ours, on what the URL says: how replies are read and calls repeated is not its
+        #: business.
+        self._options = {
+            **self._client_options,
+            "protocol": 2,
+            "decode_responses": False,
+            "encoding": "utf-8",
+            "encoding_errors": "strict",
+            "retry_on_timeout": False,
+            "health_check_interval": 0,
+        }
+        self._options.pop("max_connections", None)
+        locator = _locator_of(self._url, self._options, slot)
+        self._connection_class = _located(_connection_class(self._url), Located, locator)
+        self._direct_class: type[Any] = type("Direct", (DirectWrites, self._connection_class), {})
+        self._blocking_class = _located(_blocking_class(self._url), BlockingLocated, locator)
+
+    def connection(self) -> AbstractConnection:
+        """A connection that is not connected yet, with no time limit on reads."""
+        return self._connection_class(**self._options_of_ours())
+
+    def direct_connection(self) -> DirectWrites:
+        """As `connection`, for the pipeline."""
+        return self._direct_class(**self._options_of_ours())
+
+    def client(self) -> Redis:
+        """redis-py's client, for what users do with Redis themselves.
+
+        In a cluster it is a RedisCluster, which has the commands of a Redis without being one.
+        """
+        if self._url.topology == "cluster":
+            nodes = [ClusterNode(host, port) for host, port in self._url.hosts]
+            cluster: Any = RedisCluster
+            options = {**self._client_options, "ssl": self._url.tls, "startup_nodes": nodes}
+            return cast("Redis", cluster(**options))
+        # redis-py leaves the types of the options open.
+        pool: Any = ConnectionPool
+        options = {**self._client_options, "retry": Retry(NoBackoff(), 0)}
+        return Redis.from_pool(pool(self._connection_class, **options))
+
+    def blocking_connection(self, timeout_seconds: float) -> ConnectionInterface:
+        """A connection for a thread; every read and write is bounded by the timeout."""
+        retry = BlockingRetry(NoBackoff(), 0)
+        options = {**self._options, "socket_timeout": timeout_seconds, "retry": retry}
+        return self._blocking_class(**options)
+
+    def _options_of_ours(self) -> dict[str, Any]:
+        return {**self._options, "socket_timeout": None, "retry": Retry(NoBackoff(), 0)}
+
+    def is_unavailable(self, error: RedisError) -> bool:
+        """Whether an error reply says that the server cannot serve now, not that the call is wrong.
+
+        A redirection says so too: a docket's keys are all in one slot, so whoever is told ASK
+        for one of them tries again until the slot has moved with all of them.
+        """
+        return is_unavailable(error) or (
+            self._url.topology == "cluster" and isinstance(error, AskError)
+        )
+
+    def is_elsewhere(self, error: RedisError) -> bool:
+        """Whether an error reply says that another server serves by now: a new connection finds it.
+
+        A node whose cluster is down may be one that is cut off from those that go on. Sentinels
+        tell a primary seconds later that they have replaced it; that its replica has left it, it
+        knows at once.
+        """
+        if isinstance(error, ReadOnlyError) or _READONLY_IN_A_SCRIPT.search(str(error)):
+            return True
+        if self._url.topology == "sentinel" and _ABANDONED.search(str(error)):
+            return True
+        return self._url.topology == "cluster" and isinstance(error, MovedError | ClusterDownError)
+
+    def unavailable(self, operation: str, cause: object) -> ServerUnavailable:
+        """The error for an operation that the server's absence prevented."""
+        return ServerUnavailable(f"{operation} on {self.display_url}: {self.explained(cause)}")
+
+    def explained(self, cause: object) -> str:
+        """The text of what prevented an operation, with a remedy where the server's has none."""
+        if isinstance(cause, AuthenticationError):
+            return f"{cause} (the server refuses the user or the password of the URL, or wants one)"
+        # With TLS 1.3 a server asks for the certificate after the client believes it is let in.
+        if self._url.tls and "ssl_certfile" not in self._options and _HUNG_UP.search(str(cause)):
+            return f"{cause} (if it wants a client certificate: ssl_certfile= and ssl_keyfile=)"
+        if self._url.unix and "No such file or directory" in str(cause):
+            return f"{cause} (that of an embedded server is there while its owner runs)"
+        # redis-py has no number for an error without one, and a timeout of the kernel no words.
+        return str(cause).removeprefix("Error UNKNOWN while writing to socket. ") or "no answer"
+
+    def denied(self, operation: str, error: BaseException) -> NotPermitted | None:
+        """The error for an operation that the server forbids our user; None if it does not.
+
+        Args:
+            operation: what was to be done, for the message.
+            error: what the server answered.
+        """
+        if not is_denied(error):
+            return None
+        return NotPermitted(
+            f"{operation} on {self.display_url} is forbidden: {error}. Give the user of the URL "
+            "the permissions that docs/operations.md lists (Least privilege); ACL LOG on the "
+            "server tells what was missing"
+        )
+
+
+def _connection_class(url: ServerUrl) -> type[AbstractConnection]:
+    if url.unix:
+        return UnixDomainSocketConnection
+    return SSLConnection if url.tls else Connection
+
+
+def _blocking_class(url: ServerUrl) -> type[ConnectionInterface]:
+    if url.unix:
+        return BlockingUnixDomainSocketConnection
+    return BlockingSSLConnection if url.tls else BlockingConnection
+
+
+def _located(one: type[Any], how: type[Any], locator: Locator | None) -> type[Any]:
+    """A class of connections that ask the locator, if there is one."""
+    if locator is None:
+        return one
+    return type(f"Located{one.__name__}", (how, one), {"locator": locator})
+
+
+def _locator_of(url: ServerUrl, options: dict[str, Any], slot: int) -> Locator | None:
+    if url.topology == "cluster":
+        return ClusterLocator(url.hosts, options, tls=url.tls, slot=slot)
+    if url.topology == "one":
+        return None
+    # Sentinels have users and passwords of their own, and no databases.
+    not_theirs = ("username", "password", "credential_provider", "db")
+    theirs = {name: value for name, value in options.items() if name not in not_theirs}
+    return SentinelLocator(
+        url.hosts, {**theirs, **url.sentinel_options}, tls=url.tls, primary=url.primary
+    )

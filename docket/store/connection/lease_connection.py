@@ -1,0 +1,99 @@
+"""What the keeper thread says to Redis, over a blocking connection of its own."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisError
+
+from docket.clock import delay_milliseconds
+from docket.store import scripts
+from docket.store.connection.endpoint import Endpoint
+from docket.store.keys import Keys
+
+#: A lease as a thread hands it over: key, entry, generation, as they were claimed.
+Lease = tuple[bytes, bytes, bytes]
+
+
+class LeaseConnection:
+    """Heartbeats and lease renewals of one consumer. Used by one thread.
+
+    Args:
+        endpoint: where the server is.
+        keys: of the docket.
+        timeout_seconds: bound of each read and write: the thread must not hang on a dead server.
+    """
+
+    def __init__(self, endpoint: Endpoint, keys: Keys, timeout_seconds: float = 5.0) -> None:
+        self._endpoint = endpoint
+        self._keys = keys
+        self._timeout_seconds = timeout_seconds
+        # Any: redis-py leaves the types of a connection's methods open.
+        self._connection: Any = None
+
+    def beat(self, consumer: str, function_names: Sequence[str], lifetime: timedelta) -> bool:
+        """Write the consumer's heartbeat.
+
+        Returns:
+            Whether it is still registered.
+
+        Raises:
+            ServerUnavailable: not written; the next beat connects anew.
+            NotPermitted: the server's user may not, and a next beat would not be written either.
+        """
+        keys = [
+            self._keys.workers,
+            self._keys.epochs,
+            self._keys.worker_tasks(consumer),
+            *(self._keys.task_workers(name) for name in function_names),
+        ]
+        return self._call(scripts.BEAT, keys, [consumer, delay_milliseconds(lifetime)]) == 1
+
+    def renew(self, consumer: str, leases: Sequence[Lease]) -> tuple[list[bytes], list[bytes]]:
+        """Renew leases.
+
+        Returns:
+            The entries that are not ours any more, and those that someone cancelled.
+
+        Raises:
+            ServerUnavailable: none or not all were renewed.
+            NotPermitted: the server's user may not.
+        """
+        lost: list[bytes] = []
+        cancelled: list[bytes] = []
+        for start in range(0, len(leases), 256):
+            flat = [part for lease in leases[start : start + 256] for part in lease]
+            reply = self._call(
+                scripts.RENEW, self._keys.places, [self._keys.prefix, consumer, *flat]
+            )
+            lost.extend(reply[0])
+            cancelled.extend(reply[1])
+        return lost, cancelled
+
+    def close(self) -> None:
+        """Disconnect; twice is fine."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _call(self, script: scripts.Script, keys: Sequence[str], arguments: list[Any]) -> Any:
+        try:
+            connection = self._connection or self._endpoint.blocking_connection(
+                self._timeout_seconds
+            )
+            self._connection = connection
+            connection.connect()
+            call = (len(keys), *keys, *arguments)
+            try:
+                return self._ask(connection, ("EVALSHA", script.digest, *call))
+            except NoScriptError:
+                return self._ask(connection, ("EVAL", script.source, *call))
+        except (RedisError, OSError) as error:
+            self.close()
+            raise self._endpoint.denied(script.name, error) or self._endpoint.unavailable(
+                script.name, error
+            ) from error
+
+    def _ask(self, connection: Any, command: tuple[Any, ...]) -> Any:
+        connection.send_command(*command, check_health=False)
+        return connection.read_response()

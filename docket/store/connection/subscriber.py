@@ -1,0 +1,167 @@
+"""The one subscription connection of a process: fans messages out to all who wait.
+
+Pub/sub may lose messages (a reconnect, a full output buffer), so a message only ever saves time:
+whoever listens looks at the record again when told to, and every few seconds anyway.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from docket.errors import NotPermitted
+from docket.store.connection.endpoint import Endpoint, backoff_seconds, connect
+
+logger = logging.getLogger("docket.store")
+
+#: Called with the payload of a message, or with None: messages may have been lost, look yourself.
+Listener = Callable[[bytes | None], None]
+
+#: After how long without a message the server is asked whether it is there, in seconds: a peer
+#: that is gone without a word sends nothing, as one does that has nothing to say.
+QUIET_SECONDS = 15.0
+
+
+class Subscriber:
+    """Channels and who listens to them, over one connection that connects on first use.
+
+    Args:
+        endpoint: where the server is.
+        quiet_seconds: after how long without a message the server is asked whether it is there.
+    """
+
+    def __init__(self, endpoint: Endpoint, quiet_seconds: float = QUIET_SECONDS) -> None:
+        self._endpoint = endpoint
+        self._quiet_seconds = quiet_seconds
+        self._listeners: dict[str, list[Listener]] = {}
+        self._confirmed: dict[str, asyncio.Future[None]] = {}
+        self._connection: AbstractConnection | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._failures = 0
+
+    @asynccontextmanager
+    async def listening(self, channel: str, listener: Listener) -> AsyncGenerator[None]:
+        """Call `listener` for every message of `channel` while the context lasts.
+
+        Entered once the server has confirmed the subscription: what is published from then on is
+        heard, as long as the connection stands. With the server away it is entered when it is back.
+
+        Raises:
+            NotPermitted: the server's user may not subscribe to this channel, or to one of the
+                others that are listened to; nothing of what is published is heard.
+        """
+        self._start()
+        listeners = self._listeners.setdefault(channel, [])
+        listeners.append(listener)
+        try:
+            if len(listeners) == 1:
+                self._confirmed[channel] = asyncio.get_running_loop().create_future()
+                await self._tell("SUBSCRIBE", channel)
+            # Shielded: it is everybody's who listens to this channel.
+            await asyncio.shield(self._confirmed[channel])
+            yield
+        finally:
+            listeners.remove(listener)
+            if not listeners:
+                self._listeners.pop(channel, None)
+                self._confirmed.pop(channel, None)
+                await self._tell("UNSUBSCRIBE", channel)
+
+    async def close(self) -> None:
+        """Disconnect; twice is fine."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.cancel()
+            with suppress(asyncio.CancelledError):
+                await runner
+
+    def _start(self) -> None:
+        if self._runner is None:
+            self._runner = asyncio.create_task(self._run(), name="docket subscriber")
+
+    async def _tell(self, verb: str, channel: str) -> None:
+        # Without a connection there is nothing to tell: the next one subscribes to all there is.
+        if self._connection is not None:
+            with suppress(RedisError, OSError):
+                await self._connection.send_command(verb, channel, check_health=False)
+
+    async def _run(self) -> None:
+        while True:
+            connection = self._endpoint.connection()
+            try:
+                await connect(connection)
+                self._connection = connection
+                if self._listeners:
+                    await connection.send_command("SUBSCRIBE", *self._listeners, check_health=False)
+                await self._read(connection)
+            except (RedisError, OSError) as error:
+                denied = self._endpoint.denied("subscribe", error)
+                self._failures += 1
+                if denied is None:
+                    logger.debug("Subscription connection lost: %s", error)
+                else:
+                    self._refuse(denied)
+            finally:
+                self._connection = None
+                await connection.disconnect(nowait=True)
+            await asyncio.sleep(backoff_seconds(max(1, self._failures)))
+
+    async def _read(self, connection: Any) -> None:
+        is_asked = False
+        while True:
+            # redis-py returns None when this time is over, and keeps the connection.
+            push = await connection.read_response(timeout=self._quiet_seconds)
+            if push is not None:
+                is_asked = False
+                self._take(push)
+            elif is_asked:
+                raise RedisConnectionError("the server was asked whether it is there, in vain")
+            else:
+                is_asked = True
+                await connection.send_command("PING", check_health=False)
+
+    def _take(self, push: Any) -> None:
+        # Not when it has connected: who may connect and not subscribe would be back at once.
+        self._failures = 0
+        match cast("list[bytes | int] | bytes", push):
+            case [b"message", bytes(channel), bytes(payload)]:
+                self._hand_out(channel.decode(), payload)
+            case [b"subscribe", bytes(channel), _]:
+                self._confirm(channel.decode())
+            case _:
+                pass  # What ends a subscription, and the answer to a PING.
+
+    def _confirm(self, channel: str) -> None:
+        confirmed = self._confirmed.get(channel)
+        if confirmed is None:
+            return
+        if confirmed.done():
+            # Subscribed again after a lost connection: what was published meanwhile is lost.
+            self._hand_out(channel, None)
+        else:
+            confirmed.set_result(None)
+
+    def _refuse(self, denied: NotPermitted) -> None:
+        """Whoever waits for a subscription hears that there will be none.
+
+        Who has one already is told nothing, and looks by himself every few seconds.
+        """
+        if self._failures == 1:
+            logger.warning("Messages are not heard, which costs seconds at a time: %s", denied)
+        for confirmed in self._confirmed.values():
+            if not confirmed.done():
+                confirmed.set_exception(denied)
+                confirmed.exception()  # nobody may wait for it any more
+
+    def _hand_out(self, channel: str, payload: bytes | None) -> None:
+        for listener in tuple(self._listeners.get(channel, ())):
+            try:
+                listener(payload)
+            except Exception as error:
+                # Anybody may publish anything: it must not end what everybody listens by.
+                logger.warning("A message on %s was not understood: %s", channel, error)

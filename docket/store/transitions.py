@@ -1,0 +1,367 @@
+"""Each transition as a typed call: what goes into its script, and what its reply means."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
+from typing import Any, Literal, NamedTuple, cast
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from docket.clock import delay_milliseconds
+from docket.errors import DocketError, NotPermitted
+from docket.store import scripts
+from docket.store.coalescing import BATCH_LIMIT, Scheduling
+from docket.store.connection.pipeline import Argument, Pipeline
+from docket.store.connection.retrying import PATIENCE_SECONDS, patiently
+from docket.store.keys import Keys
+from docket.store.limits import Limits
+from docket.store.manual import ByHand
+from docket.store.overwritten_keys import tell_broken
+from docket.supervision import FUNCTIONS, NOBODY
+
+logger = logging.getLogger("docket.store")
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A task as it was claimed. `when` and `started_at` in server milliseconds."""
+
+    key: bytes
+    entry: bytes
+    generation: bytes
+    function: bytes
+    call: bytes
+    when: int
+    attempt: int
+    deaths: int
+    came_from: bytes | None
+    trace: bytes | None
+    started_at: int
+
+
+#: An outcome as exchange.lua reads it: kind, key, entry, generation, and three values of its kind.
+OutcomeRow = tuple[str, bytes, bytes, bytes, Argument, Argument, Argument]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """The reply to an exchange: `left` is -1 unless it was asked for and there was room."""
+
+    claims: list[Claim]
+    superseded: list[int]
+    more: bool
+    left: int
+
+
+class ProgressRow(NamedTuple):
+    """Progress as stored; `updated_at` in server milliseconds."""
+
+    current: int
+    total: int
+    message: str | None
+    updated_at: int
+
+
+class StaleEpoch(DocketError):
+    """The exchange was of an older epoch and did nothing: a newer one has taken its outcomes."""
+
+
+class StruckOff(DocketError):
+    """The consumer is not registered (any more): others may have adopted what it ran."""
+
+
+def _claims(flat: list[Any], now: int) -> list[Claim]:
+    return [
+        Claim(
+            flat[i],
+            flat[i + 1],
+            flat[i + 2],
+            flat[i + 3],
+            flat[i + 4],
+            int(flat[i + 5]),
+            int(flat[i + 6]),
+            int(flat[i + 7] or 0),
+            flat[i + 8],
+            flat[i + 9],
+            now,
+        )
+        for i in range(0, len(flat), 10)
+    ]
+
+
+def _raise_refusal(status: bytes) -> None:
+    if status == b"refused":
+        raise StruckOff("The consumer was struck off; a new name has to be registered")
+    if status == b"stale":
+        raise StaleEpoch("An exchange of an older epoch arrived late and did nothing")
+
+
+class Records:
+    """The transitions of one docket, over the process's pipeline.
+
+    Args:
+        pipeline: the connection.
+        keys: of the docket.
+        execution_ttl: how long the record of an ended execution is kept; 0 keeps nothing.
+    """
+
+    def __init__(self, pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+        self._ttl = delay_milliseconds(execution_ttl)
+        #: Schedules tasks; adds made in one turn of the loop share their calls.
+        self.scheduling = Scheduling(
+            pipeline, keys, keeps_records=execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS
+        )
+        #: Claims and ends executions without being a consumer.
+        self.by_hand = ByHand(pipeline, keys, execution_ttl)
+
+        #: Admits the runs of tasks that have limits.
+        self.limits = Limits(pipeline, keys, self._ttl)
+
+    async def fetch(self, key: str) -> dict[bytes, bytes]:
+        """Every field of a record; empty if there is none."""
+        flat: list[bytes] = await patiently(
+            lambda: self._pipeline.command(
+                "HGETALL", self._keys.record(key), patience_seconds=PATIENCE_SECONDS
+            )
+        )
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
+        """Cancel what is scheduled, queued or running under a key."""
+        verdict, broken = await patiently(
+            lambda: self._pipeline.call(
+                scripts.CANCEL,
+                [*self._keys.places, self._keys.record(key)],
+                [self._keys.prefix, key, self._ttl],
+                patience_seconds=PATIENCE_SECONDS,
+            )
+        )
+        tell_broken(broken)
+        return cast("Literal['nothing', 'removed', 'signalled']", verdict.decode())
+
+    async def report_progress(
+        self, key: str, entry: str, generation: int, operation: str, value: str | int
+    ) -> ProgressRow | None:
+        """Change the progress of a run: operation "total", "increment" or "message".
+
+        Not sent again after a lost reply: an increment that took effect would count twice.
+
+        Returns:
+            What stands now, or None if the run was superseded and nothing was changed.
+        """
+        reply = await patiently(
+            lambda: self._pipeline.call(
+                scripts.PROGRESS,
+                [self._keys.record(key)],
+                [self._keys.progress_channel(key), entry, generation, operation, value],
+                patience_seconds=PATIENCE_SECONDS,
+            ),
+            after_lost_reply=operation != "increment",
+        )
+        if not reply:
+            return None
+        current, total, message, updated_at = reply
+        return ProgressRow(current, total, message.decode() if message else None, updated_at)
+
+    # Workers -----------------------------------------------------------------------------
+    # These raise what the pipeline raises and repeat nothing: the exchanger owns recovery.
+
+    async def exchange(
+        self,
+        consumer: str,
+        epoch: int,
+        want: int,
+        outcomes: Sequence[OutcomeRow],
+        *,
+        may_take_suspect: bool,
+        census: bool = False,
+    ) -> Exchanged:
+        """Hand in outcomes and take up to `want` tasks; see exchange.lua.
+
+        Raises:
+            StruckOff, StaleEpoch: nothing was done.
+        """
+        reply = await self._pipeline.call(
+            scripts.EXCHANGE,
+            (*self._keys.places, self._keys.epochs),
+            (
+                self._keys.prefix,
+                consumer,
+                epoch,
+                want,
+                1 if may_take_suspect else 0,
+                self._ttl,
+                1 if census else 0,
+                *chain.from_iterable(outcomes),
+            ),
+        )
+        _raise_refusal(reply[0])
+        _, now, more, left, superseded, taken, broken = reply
+        if broken:
+            tell_broken(broken)
+        return Exchanged(_claims(taken, now), superseded, more == 1, left)
+
+    async def register(
+        self,
+        consumer: str,
+        function_names: Sequence[str],
+        lifetime: timedelta,
+        lease: timedelta | None = None,
+    ) -> None:
+        """Announce a consumer; its keys expire `lifetime` after its last beat.
+
+        Args:
+            lease: how long its claims hold without a renewal. None: as long as whoever sweeps says.
+        """
+        await self._pipeline.call(
+            scripts.REGISTER,
+            [
+                *self._keys.places,
+                self._keys.workers,
+                self._keys.epochs,
+                self._keys.worker_tasks(consumer),
+                *(self._keys.task_workers(name) for name in function_names),
+            ],
+            [
+                self._keys.prefix,
+                consumer,
+                delay_milliseconds(lifetime),
+                "" if lease is None else delay_milliseconds(lease),
+                *function_names,
+            ],
+        )
+
+    async def raise_epoch(self, consumer: str) -> int:
+        """Make older exchanges do nothing. Raises StruckOff."""
+        epoch: int = await self._pipeline.call(scripts.RAISE_EPOCH, [self._keys.epochs], [consumer])
+        if epoch == 0:
+            _raise_refusal(b"refused")
+        return epoch
+
+    async def reclaim(self, consumer: str, epoch: int, running: Sequence[bytes]) -> list[Claim]:
+        """Take those of the consumer's own pending entries that are not in `running`."""
+        claims: list[Claim] = []
+        for letter in "xfs":
+            start = b"-"
+            while start:
+                reply = await self._pipeline.call(
+                    scripts.RECLAIM,
+                    [*self._keys.places, self._keys.epochs],
+                    [self._keys.prefix, consumer, epoch, letter, start, self._ttl, *running],
+                )
+                _raise_refusal(reply[0])
+                _, now, start, taken, broken = reply
+                tell_broken(broken)
+                claims.extend(_claims(taken, now))
+        return claims
+
+    async def adopt(
+        self, consumer: str, blame: str, max_deliveries: int, poison: tuple[bytes, str]
+    ) -> tuple[int, list[str]]:
+        """Strike a consumer off and put what it ran to the front.
+
+        Args:
+            consumer: the one that is gone.
+            blame: whose deaths count; see adopt.lua.
+            max_deliveries: deaths at which a task is failed.
+            poison: the error payload and text of such a task.
+
+        Returns:
+            How many tasks were moved, and the keys that were failed as poison.
+        """
+        moved, poisoned, more = 0, list[str](), True
+        while more:
+            reply = await self._pipeline.call(
+                scripts.ADOPT,
+                [
+                    *self._keys.places,
+                    self._keys.workers,
+                    self._keys.epochs,
+                    self._keys.worker_tasks(consumer),
+                ],
+                [self._keys.prefix, consumer, blame, max_deliveries, self._ttl, *poison],
+            )
+            moved += reply[0]
+            more = reply[1] == 1
+            poisoned.extend(key.decode() for key in reply[2])
+            tell_broken(reply[3])
+            if blame.startswith(FUNCTIONS):
+                blame = NOBODY  # judged in the first call, which saw all that there were
+        return moved, poisoned
+
+    async def promote(self) -> tuple[int, int, int | None]:
+        """Move due tasks to the stream: server now (ms), how many moved, next due (ms) if any."""
+        now, promoted, due, broken = await self._pipeline.call(
+            scripts.PROMOTE, self._keys.places, [self._keys.prefix, BATCH_LIMIT]
+        )
+        tell_broken(broken)
+        return now, promoted, None if due < 0 else due
+
+    async def sweep(self, redelivery_timeout: timedelta) -> int:
+        """Put runs whose lease ended to the front; how many.
+
+        In calls that each look at a few hundred entries, however many there are. Nothing at first:
+        it judges only what it has watched for half the timeout without a gap.
+        """
+        timeout, moved = delay_milliseconds(redelivery_timeout), 0
+        for letter in "xfs":
+            start = b"-"
+            while start:
+                found, start, broken = await self._pipeline.call(
+                    scripts.SWEEP,
+                    [*self._keys.places, self._keys.watch],
+                    [self._keys.prefix, timeout, self._ttl, letter, start],
+                )
+                tell_broken(broken)
+                moved += found
+        return moved
+
+    async def is_known(self, function_name: str) -> bool:
+        """Whether any registered worker can run a function."""
+        knowing: list[bytes] = await self._pipeline.command(
+            "SMEMBERS", self._keys.task_workers(function_name)
+        )
+        return not (await self.beats()).keys().isdisjoint(knowing)
+
+    async def ring(self) -> None:
+        """Pass a bell token on to the next idle worker."""
+        await self._pipeline.call(scripts.RING, self._keys.places, [])
+
+    async def beats(self) -> dict[bytes, int]:
+        """The last beat (server ms) of each registered consumer."""
+        flat: list[bytes] = await self._pipeline.command(
+            "ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"
+        )
+        return {name: int(float(beat)) for name, beat in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def beats_at(self) -> tuple[int, dict[bytes, int]]:
+        """The server's time (ms) and `beats`, in one round trip."""
+        beats, (seconds, microseconds) = await asyncio.gather(
+            self.beats(), self._pipeline.command("TIME")
+        )
+        return int(seconds) * 1000 + int(microseconds) // 1000, beats
+
+    async def group_consumers(self) -> dict[bytes, int]:
+        """Pending entries of each consumer known to any of the streams' groups."""
+        pending: dict[bytes, int] = {}
+        for stream in self._keys.places[:3]:
+            for row in await self._consumers_of(stream):
+                fields = dict(zip(row[::2], row[1::2], strict=True))
+                name = fields[b"name"]
+                pending[name] = pending.get(name, 0) + int(fields[b"pending"])
+        return pending
+
+    async def _consumers_of(self, stream: str) -> list[list[Any]]:
+        try:
+            return await self._pipeline.command("XINFO", "CONSUMERS", stream, "workers")
+        except NotPermitted:
+            raise
+        except ResponseError as error:
+            # No stream or no group yet: nobody has registered.
+            logger.debug("No consumers of %s: %s", stream, error)
+            return []

