@@ -37,21 +37,21 @@ SAME_SIGNAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Caught:
+class ReceivedSignal:
     """One signal, at `at` seconds of the monotonic clock."""
 
     number: int
     at: float
 
 
-class Inlet:
+class SignalQueue:
     """Notes signals from the moment it is installed, and wakes the loop that reads them later.
 
     Owns the process's handlers and its wakeup fd between `install` and `remove`.
     """
 
     def __init__(self) -> None:
-        self._caught: deque[Caught] = deque()
+        self._caught: deque[ReceivedSignal] = deque()
         self._previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self._wake_read, self._wake_write = os.pipe()
         self._previous_wakeup = -1
@@ -86,7 +86,7 @@ class Inlet:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._previous.clear()
 
-    def deafen(self) -> None:
+    def ignore_all(self) -> None:
         """Have what is caught ignored for good: the process ends, and its exit code stands.
 
         Not `remove`: a second TERM in the last moments of a drain would kill what has succeeded.
@@ -108,7 +108,7 @@ class Inlet:
         """Readable when signals may have come."""
         return self._wake_read
 
-    def take(self) -> Iterator[Caught]:
+    def take(self) -> Iterator[ReceivedSignal]:
         """The signals noted since the last call, oldest first."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._wake_read, 4096):
@@ -117,7 +117,7 @@ class Inlet:
             yield self._caught.popleft()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._caught.append(Caught(number, time.monotonic()))
+        self._caught.append(ReceivedSignal(number, time.monotonic()))
 
 
 def in_main_thread() -> bool:
@@ -125,14 +125,14 @@ def in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-class Repeats:
+class Debouncer:
     """Tells a signal from its echo (pure: the caller brings the times)."""
 
     def __init__(self, same_signal_seconds: float = SAME_SIGNAL_SECONDS) -> None:
         self._same_signal_seconds = same_signal_seconds
         self._last: dict[int, float] = {}
 
-    def counts(self, caught: Caught) -> bool:
+    def counts(self, caught: ReceivedSignal) -> bool:
         """Whether `caught` is a signal of its own; an echo does not prolong its own silence."""
         last = self._last.get(caught.number)
         if last is not None and caught.at - last < self._same_signal_seconds:

@@ -25,24 +25,24 @@ from ipc.messages import WorkerSettings
 from supervisor import observer, signals
 from supervisor.config import SupervisorConfig
 from supervisor.control import server
-from supervisor.control.claim import Place
+from supervisor.control.claim import SocketClaim
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.logs import log_setup
 from supervisor.monitoring import status
 from supervisor.monitoring.handlers import handlers_of
-from supervisor.monitoring.http_server import Endpoints
+from supervisor.monitoring.http_server import HttpServer
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.pool.pool import Pool
-from supervisor.pool.state.inbox import Command, Inbox, ServerEnded, Signalled, Tick
-from supervisor.pool.state.pool_commands import Drain, HandBack
-from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, Ground, prepare
+from supervisor.pool.state.inbox import CommandReceived, Inbox, ServerEnded, SignalReceived, Tick
+from supervisor.pool.state.pool_commands import Drain, Requeue
+from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, new_pool_state
 from supervisor.pool.watchdog import TICK_SECONDS
-from supervisor.processes.driver import Doer
+from supervisor.processes.driver import ProcessDriver
 from supervisor.processes.reaper import Reaper, become_subreaper
 from supervisor.system import process_setup
 from supervisor.systemd.notifier import Notifier
-from supervisor.text.plurals import counted
+from supervisor.text.plurals import pluralize
 
 log = logging.getLogger("supervisor")
 
@@ -76,14 +76,14 @@ class Supervisor:
         config: SupervisorConfig,
         *,
         on_event: Observer = observer.ignore,
-        inlet: signals.Inlet | None = None,
+        signal_queue: signals.SignalQueue | None = None,
     ) -> None:
         self._config = config
         self._on_event = on_event
-        self._inlet = inlet
+        self._signal_queue = signal_queue
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told_to_stop: Drain | HandBack | None = None
+        self._told_to_stop: Drain | Requeue | None = None
         #: Why the run ended, if not by a plain stop.
         self.reason: str | None = None
 
@@ -97,8 +97,8 @@ class Supervisor:
         process_setup.raise_file_limit()
         process_setup.take_name()
         own = None
-        if self._inlet is None and signals.in_main_thread():
-            own = self._inlet = signals.Inlet()
+        if self._signal_queue is None and signals.in_main_thread():
+            own = self._signal_queue = signals.SignalQueue()
             own.install()
         written = log_setup.configure(
             self._config.logging_level, self._config.logging_format, threaded=True
@@ -134,44 +134,46 @@ class Supervisor:
         Arguments:
             hand_back: cancel what runs and put it back, rather than wait for it.
         """
-        order = HandBack() if hand_back else Drain()
+        order = Requeue() if hand_back else Drain()
         self._told_to_stop = order
         loop, inbox = self._loop, self._inbox
         if loop is not None and inbox is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and the run with it
-                loop.call_soon_threadsafe(inbox.put, Command(order))
+                loop.call_soon_threadsafe(inbox.put, CommandReceived(order))
 
     async def _serve(self, *, own_process: bool) -> ExitCode:
         self._loop = asyncio.get_running_loop()
         self._inbox = inbox = Inbox()
         if self._told_to_stop is not None:
-            inbox.put(Command(self._told_to_stop))
+            inbox.put(CommandReceived(self._told_to_stop))
         async with server.placed(self._config) as place:
             return await self._run_pool(inbox, place, own_process=own_process)
 
-    async def _run_pool(self, inbox: Inbox, place: Place | None, *, own_process: bool) -> ExitCode:
+    async def _run_pool(
+        self, inbox: Inbox, place: SocketClaim | None, *, own_process: bool
+    ) -> ExitCode:
         with self._server() as server, contextlib.ExitStack() as stack:
             become_subreaper()
             reaper = Reaper(strangers=own_process)
             stack.callback(reaper.close)
-            doer = self._doer(inbox, reaper, server)
-            stack.callback(doer.close)
-            ground = prepare(
-                self._config, doer, self._on_event, socket.gethostname(), time.monotonic()
+            driver = self._driver(inbox, reaper, server)
+            stack.callback(driver.close)
+            pool_state = new_pool_state(
+                self._config, driver, self._on_event, socket.gethostname(), time.monotonic()
             )
             if server is not None:
                 self._watch_server(server, stack)
-                ground.observe(ServerStarted(server.url, time.monotonic()))
-            if self._inlet is not None:
-                self._read_signals(self._inlet, reaper, stack)
+                pool_state.observe(ServerStarted(server.url, time.monotonic()))
+            if self._signal_queue is not None:
+                self._read_signals(self._signal_queue, reaper, stack)
             # As a guest the host does the talking: its service is more than this pool.
-            manager = Notifier(ground, os.environ if own_process else {}, os.getpid())
+            manager = Notifier(pool_state, os.environ if own_process else {}, os.getpid())
             stack.callback(manager.close)
-            steering = self._control(place, ground, inbox, guest=not own_process)
-            async with self._endpoints(ground), steering:
-                ticker = _Ticker(inbox, reaper, doer)
-                code = await self._feed(Pool(ground), inbox, ticker, manager)
-            self.reason = ground.drain.reason if ground.drain is not None else None
+            steering = self._control(place, pool_state, inbox, guest=not own_process)
+            async with self._endpoints(pool_state), steering:
+                ticker = _Ticker(inbox, reaper, driver)
+                code = await self._feed(Pool(pool_state), inbox, ticker, manager)
+            self.reason = pool_state.drain.reason if pool_state.drain is not None else None
             log.info("stopped: exit code %d", code)
             return code
 
@@ -216,24 +218,24 @@ class Supervisor:
         stack.callback(loop.remove_reader, server)
 
     def _read_signals(
-        self, inlet: signals.Inlet, reaper: Reaper, stack: contextlib.ExitStack
+        self, signal_queue: signals.SignalQueue, reaper: Reaper, stack: contextlib.ExitStack
     ) -> None:
         loop, inbox = asyncio.get_running_loop(), self._inbox
 
         def take() -> None:
-            for caught in inlet.take():
+            for caught in signal_queue.take():
                 if caught.number == signal.SIGCHLD:
                     reaper.sweep()
                 elif inbox is not None:
-                    inbox.put(Signalled(caught), caught.at)
+                    inbox.put(SignalReceived(caught), caught.at)
 
-        loop.add_reader(inlet, take)
-        stack.callback(loop.remove_reader, inlet)
+        loop.add_reader(signal_queue, take)
+        stack.callback(loop.remove_reader, signal_queue)
         take()  # those that came before there was a loop
 
-    def _doer(self, inbox: Inbox, reaper: Reaper, server: Server | None) -> Doer:
+    def _driver(self, inbox: Inbox, reaper: Reaper, server: Server | None) -> ProcessDriver:
         config = self._config
-        return Doer(
+        return ProcessDriver(
             inbox,
             reaper,
             worker_settings(config, config.url if server is None else server.url),
@@ -243,25 +245,25 @@ class Supervisor:
         )
 
     def _control(
-        self, place: Place | None, ground: Ground, inbox: Inbox, *, guest: bool
+        self, place: SocketClaim | None, pool_state: PoolState, inbox: Inbox, *, guest: bool
     ) -> contextlib.AbstractAsyncContextManager[None]:
         def report() -> dict[str, Any]:
-            return status.report(ground, time.monotonic())
+            return status.report(pool_state, time.monotonic())
 
         return server.serving(place, inbox, report, guest=guest)
 
     @contextlib.asynccontextmanager
-    async def _endpoints(self, ground: Ground) -> AsyncGenerator[None]:
+    async def _endpoints(self, pool_state: PoolState) -> AsyncGenerator[None]:
         config, where = self._config, "off"
         endpoints = None
         if config.http is not None:
-            endpoints = Endpoints(config.http, handlers_of(ground))
+            endpoints = HttpServer(config.http, handlers_of(pool_state))
             address = await endpoints.start()
             where = f"http://{address}"
-            ground.observe(EndpointsListening(address.host, address.port, time.monotonic()))
+            pool_state.observe(EndpointsListening(address.host, address.port, time.monotonic()))
         log.info(
             "starting %s on docket %r at %s, pid %d, http %s",
-            counted(config.processes, "worker"),
+            pluralize(config.processes, "worker"),
             config.docket,
             config.display_url,
             os.getpid(),
@@ -277,11 +279,11 @@ class Supervisor:
 class _Ticker:
     """Puts ticks into the inbox: regular ones, and one for whatever is due before the next."""
 
-    def __init__(self, inbox: Inbox, reaper: Reaper, doer: Doer) -> None:
+    def __init__(self, inbox: Inbox, reaper: Reaper, driver: ProcessDriver) -> None:
         self._loop = asyncio.get_running_loop()
         self._inbox = inbox
         self._reaper = reaper
-        self._doer = doer
+        self._driver = driver
         self._wake: asyncio.TimerHandle | None = None
         self._regular = self._loop.call_soon(self._tick)
 
@@ -304,7 +306,7 @@ class _Ticker:
         # Where exits send no SIGCHLD to us (as a guest, or without pidfds), this finds them.
         self._reaper.sweep()
         # Before the tick, which counts as silent whoever was not heard until it.
-        self._doer.catch_up()
+        self._driver.catch_up()
         self._inbox.put(Tick(regular=True))
         self._regular = self._loop.call_later(TICK_SECONDS, self._tick)
 

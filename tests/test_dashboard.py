@@ -12,7 +12,7 @@ import yaml
 from supervisor.monitoring.metrics import registry_of, render
 from tests.support.exposition import labels_by_name
 from tests.support.promql import OF_TARGETS, faults, parse, placeholders
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 DEPLOY = Path(__file__).parent.parent / "docs/deploy"
 DASHBOARD: dict[str, Any] = json.loads(
@@ -37,7 +37,7 @@ def scraped() -> dict[str, frozenset[str]]:
     """Labels by name of a scrape (a slow test compares it with that of a real pool)."""
     rig = Rig(1).boot()
     rig.beat(rig.first)
-    return labels_by_name(render(registry_of(rig.ground)).decode())
+    return labels_by_name(render(registry_of(rig.pool_state)).decode())
 
 
 @pytest.mark.parametrize(("panel", "target"), TARGETS, ids=named)

@@ -25,7 +25,7 @@ from tests.support.deploy import (
     seconds,
     unit,
 )
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 RELOADING = FOLDER / "docket-supervisor.service"
 PLAIN = FOLDER / "docket-supervisor-notify.service"
@@ -241,7 +241,7 @@ def test_the_size_of_the_pool_is_said_and_not_taken_from_the_node(
 def test_the_probes_ask_what_is_answered_on_the_port_that_is_open(
     container: dict[str, Any], config: SupervisorConfig
 ) -> None:
-    answered = handlers_of(Rig().ground).keys()
+    answered = handlers_of(Rig().pool_state).keys()
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
     assert config.http == Address("0.0.0.0", ports["http"])
     asked = {
@@ -302,7 +302,7 @@ def test_the_monitor_scrapes_a_path_that_is_answered(container: dict[str, Any]) 
     (monitor,) = manifests("podmonitor.yaml")
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] in {each["name"] for each in container["ports"]}
-    assert endpoint["path"] in handlers_of(Rig().ground)
+    assert endpoint["path"] in handlers_of(Rig().pool_state)
 
 
 # The Dockerfile. There is nothing here that builds it: this reads it.

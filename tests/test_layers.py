@@ -35,14 +35,18 @@ BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
             "docket/serialization/pickle_codec.py": "from docket import worker\n",
             "docket/worker.py": "",
         },
-        "docket/serialization/pickle_codec.py:1: "
-        "docket.serialization.pickle_codec imports docket.worker, which is above it",
+        (
+            "docket/serialization/pickle_codec.py:1: "
+            "docket.serialization.pickle_codec imports docket.worker, which is above it"
+        ),
     ),
     (
         layers.docket_imports_only_downwards,
         {"docket/services/heartbeater.py": "import docket\n"},
-        "docket/services/heartbeater.py:1: "
-        "docket.services.heartbeater imports docket, which is above it",
+        (
+            "docket/services/heartbeater.py:1: "
+            "docket.services.heartbeater imports docket, which is above it"
+        ),
     ),
     (
         layers.docket_imports_only_downwards,

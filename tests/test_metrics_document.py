@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from supervisor.logs.formats import JsonFormatter, PlainFormatter, Speaker, line_of
+from supervisor.logs.formats import JsonFormatter, LogContext, PlainFormatter, line_of
 from supervisor.logs.writer import QUEUE_BYTES, QUEUE_LINES
 from supervisor.monitoring.metrics import registry_of, render
 from tests.support.exposition import families
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 PAGE = (Path(__file__).parent.parent / "docs/operations.md").read_text("utf-8")
 
@@ -34,7 +34,7 @@ def scraped() -> dict[str, frozenset[str]]:
     rig = Rig(1).boot()
     rig.beat(rig.first)
     found: dict[str, frozenset[str]] = {}
-    for name, family in families(render(registry_of(rig.ground)).decode()).items():
+    for name, family in families(render(registry_of(rig.pool_state)).decode()).items():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         found[name + "_total" * (family.type == "counter")] = frozenset(labels)
     return found
@@ -57,14 +57,14 @@ def test_the_bounds_of_the_queue_are_those_of_the_document() -> None:
 
 
 def test_the_lines_of_the_document_look_like_those_of_the_program() -> None:
-    speaker = Speaker("worker 3", 3, lambda: ("order-17", "ship"))
-    line = line_of(PlainFormatter(speaker), "docket.worker", 20, "message")
+    log_context = LogContext("worker 3", 3, lambda: ("order-17", "ship"))
+    line = line_of(PlainFormatter(log_context), "docket.worker", 20, "message")
     form = re.search(r"\| `plain` \| `(.+)` \|", section("Logs"))
     assert form is not None
     assert (
         re.sub(r"\d", "0", line[:23]) + line[23:] == re.sub(r"\d", "0", form[1][:23]) + form[1][23:]
     )
-    line = line_of(JsonFormatter(speaker), "docket.worker", 20, "message")
+    line = line_of(JsonFormatter(log_context), "docket.worker", 20, "message")
     fields = re.findall(r'"(\w+)": ', line)
     told = re.search(r"\| `json` \| (.+) \|", section("Logs"))
     assert told is not None

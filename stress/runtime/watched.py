@@ -12,7 +12,7 @@ import sys
 from supervisor import observer
 from supervisor.cli.commands import configure, docket_supervisor
 from supervisor.observer import PoolEvent
-from supervisor.signals import Inlet
+from supervisor.signals import SignalQueue
 from supervisor.supervisor import Supervisor
 
 
@@ -31,13 +31,13 @@ def decode(line: bytes) -> PoolEvent:
 
 def main(descriptor: int, words: list[str]) -> int:
     """Run the pool that the words of `docket-supervisor run` ask for; its exit code."""
-    inlet = Inlet()
-    inlet.install()
+    signal_queue = SignalQueue()
+    signal_queue.install()
     os.set_inheritable(descriptor, False)
     command = docket_supervisor.commands["run"]
     config = configure(command.make_context("run", words).params, {})
     supervisor = Supervisor(
-        config, on_event=lambda event: _tell(descriptor, encode(event)), inlet=inlet
+        config, on_event=lambda event: _tell(descriptor, encode(event)), signal_queue=signal_queue
     )
     return supervisor.run()
 

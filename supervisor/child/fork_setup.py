@@ -36,7 +36,7 @@ RESEEDERS: Final = (("random", "seed"), ("numpy.random", "seed"), ("uuid_utils",
 
 
 @dataclass(frozen=True)
-class Berth:
+class ChildSpec:
     """What a forked child is given: who it is, what to do, and its three descriptors, its own."""
 
     slot: int
@@ -47,7 +47,7 @@ class Berth:
     dump: int
 
 
-class Ending:
+class ExitHandler:
     """How the process ends: by itself, with what it registered, and with nothing it inherited.
 
     Exit handlers run last in, first out; this one is registered before any of the worker's own
@@ -76,14 +76,14 @@ class Ending:
 
 
 @dataclass(frozen=True)
-class Newborn:
+class ForkedChild:
     """A forked child that has become a process of its own."""
 
-    berth: Berth
-    ending: Ending
+    spec: ChildSpec
+    ending: ExitHandler
 
 
-def settle(berth: Berth) -> Newborn:
+def set_up(spec: ChildSpec) -> ForkedChild:
     """Make a forked process one of its own. Called with all signals blocked."""
     os.setpgid(0, 0)  # the nursery does so too: whoever is first
     signal.set_wakeup_fd(-1)
@@ -96,8 +96,8 @@ def settle(berth: Berth) -> Newborn:
     disown_finalizers()
     hide_program()
     raise_oom_score()
-    listen_for_dumps(berth.dump)
-    return Newborn(berth, Ending())
+    listen_for_dumps(spec.dump)
+    return ForkedChild(spec, ExitHandler())
 
 
 def dump_signal() -> int:

@@ -50,7 +50,7 @@ def outlive_supervisor() -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
-class OrphanWatch:
+class ParentWatch:
     """Watches one pipe.
 
     pipe: the write end whose reader is the supervisor; not owned.

@@ -15,7 +15,7 @@ from supervisor.cli import option_table
 from supervisor.config import SupervisorConfig
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
-from supervisor.signals import Inlet
+from supervisor.signals import SignalQueue
 
 PROGRAM = "docket-supervisor"
 
@@ -30,7 +30,7 @@ ELSEWHERE = {
 }
 
 
-def main(inlet: Inlet, arguments: list[str] | None = None) -> NoReturn:
+def main(signal_queue: SignalQueue, arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit with its code; what a user did wrong is told in one line.
 
     Arguments:
@@ -39,7 +39,7 @@ def main(inlet: Inlet, arguments: list[str] | None = None) -> NoReturn:
     """
     try:
         result = docket_supervisor.main(
-            arguments, prog_name=PROGRAM, standalone_mode=False, obj=inlet
+            arguments, prog_name=PROGRAM, standalone_mode=False, obj=signal_queue
         )
     except click.ClickException as error:
         _end(ExitCode.USAGE, error.format_message())
@@ -155,7 +155,7 @@ def _run(context: click.Context, **values: Any) -> int:
     config = configure(values, os.environ)
     # Not at the top: `ctl` is to answer at once, and has no use for a runtime.
     runtime = importlib.import_module("supervisor.supervisor").Supervisor
-    code: int = runtime(config, inlet=context.find_object(Inlet)).run()
+    code: int = runtime(config, signal_queue=context.find_object(SignalQueue)).run()
     return code
 
 

@@ -13,9 +13,9 @@ from supervisor.system import standard_streams
 def main() -> None:
     """The entry point of the console script; never returns."""
     standard_streams.open_standard_streams()
-    inlet = signals.Inlet()
-    inlet.install()
+    signal_queue = signals.SignalQueue()
+    signal_queue.install()
     try:
-        importlib.import_module("supervisor.cli.commands").main(inlet)
+        importlib.import_module("supervisor.cli.commands").main(signal_queue)
     finally:
-        inlet.deafen()
+        signal_queue.ignore_all()

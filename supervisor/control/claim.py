@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 0.02
 MOST_NAMESAKES = 100
 
 
-class Place:
+class SocketClaim:
     """A path that is ours, and the socket bound there: not yet listening, mode 0600."""
 
     def __init__(self, path: Path, lock: Lock) -> None:
@@ -52,7 +52,7 @@ class Place:
         self._lock.release()
 
 
-async def claim_given(path: str) -> Place:
+async def claim_given(path: str) -> SocketClaim:
     """The place at the path of `--control`.
 
     Raises:
@@ -65,10 +65,10 @@ async def claim_given(path: str) -> Place:
             f"--control: another supervisor is running at {absolute};"
             " end it first, or give the path of another socket"
         )
-    return Place(absolute, lock)
+    return SocketClaim(absolute, lock)
 
 
-async def claim_default(docket: str, environment: Mapping[str, str]) -> Place:
+async def claim_default(docket: str, environment: Mapping[str, str]) -> SocketClaim:
     """The place that a pool of this docket has by default.
 
     Raises:
@@ -80,7 +80,7 @@ async def claim_default(docket: str, environment: Mapping[str, str]) -> Place:
         path = first if number == 1 else first.with_stem(f"{first.stem}-{number}")
         lock = await _lock(path)
         if lock is not None:
-            return Place(path, lock)
+            return SocketClaim(path, lock)
     raise ControlInUse(f"--control: {first} and all names after it are taken; give another path")
 
 

@@ -17,13 +17,13 @@ from typing import Any
 from ipc import control
 from ipc.control import PROTOCOL, Answer, Hello, Refused, Report, Request
 from supervisor.config import SupervisorConfig
-from supervisor.control.claim import Place, claim_default, claim_given
+from supervisor.control.claim import SocketClaim, claim_default, claim_given
 from supervisor.control.peer_credentials import Credentials
-from supervisor.control.session import Peer
+from supervisor.control.session import Session
 from supervisor.errors import NoPlace
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.inbox import Command, Inbox
-from supervisor.pool.state.pool_commands import Order, Outcome, nobody
+from supervisor.pool.state.inbox import CommandReceived, Inbox
+from supervisor.pool.state.pool_commands import Command, Outcome, nobody
 
 log = logging.getLogger("supervisor.control")
 
@@ -35,7 +35,7 @@ GOODBYE_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
-async def placed(config: SupervisorConfig) -> AsyncGenerator[Place | None]:
+async def placed(config: SupervisorConfig) -> AsyncGenerator[SocketClaim | None]:
     """Hold the place of this config's control socket for as long as the block runs.
 
     None for a pool that was told no path, on a system where nothing can be written: it runs
@@ -58,7 +58,7 @@ async def placed(config: SupervisorConfig) -> AsyncGenerator[Place | None]:
 
 @contextlib.asynccontextmanager
 async def serving(
-    place: Place | None, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
+    place: SocketClaim | None, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
 ) -> AsyncGenerator[None]:
     """Serve the control socket, if there is one, for as long as the block runs.
 
@@ -67,7 +67,7 @@ async def serving(
     if place is None:
         yield
         return
-    served = Control(place, inbox, report, guest=guest)
+    served = ControlServer(place, inbox, report, guest=guest)
     await served.start()
     try:
         yield
@@ -75,13 +75,13 @@ async def serving(
         await served.stop()
 
 
-async def _claim(config: SupervisorConfig) -> Place:
+async def _claim(config: SupervisorConfig) -> SocketClaim:
     if config.control is not None:
         return await claim_given(config.control)
     return await claim_default(config.docket, os.environ)
 
 
-class Control:
+class ControlServer:
     """Serves one place from `start` until `stop`.
 
     Arguments:
@@ -92,23 +92,23 @@ class Control:
     """
 
     def __init__(
-        self, place: Place, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
+        self, place: SocketClaim, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
     ) -> None:
         self._place = place
         self._inbox = inbox
         self._report = report
         self._hello = Hello(PROTOCOL, os.getpid(), guest)
         self._server: asyncio.AbstractServer | None = None
-        self._peers: set[Peer] = set()
+        self._peers: set[Session] = set()
         self._none_left = asyncio.Event()
         self._none_left.set()
-        self._faults = Seldom(FAULT_LOG_SECONDS)
+        self._faults = LogThrottle(FAULT_LOG_SECONDS)
 
     async def start(self) -> None:
         """Listen."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: Peer(self, self._hello), sock=self._place.socket
+            lambda: Session(self, self._hello), sock=self._place.socket
         )
         log.info("control socket: %s", self._place.path)
 
@@ -134,7 +134,7 @@ class Control:
         """Why this user is not served; None: it is."""
         return None if who.is_trusted else "only the user of the supervisor and root are served"
 
-    def admit(self, peer: Peer) -> bool:
+    def admit(self, peer: Session) -> bool:
         """Count it among the clients, unless there are too many."""
         if self._server is None or len(self._peers) >= MAX_CLIENTS:
             return False
@@ -142,13 +142,13 @@ class Control:
         self._none_left.clear()
         return True
 
-    def gone(self, peer: Peer) -> None:
+    def gone(self, peer: Session) -> None:
         """It is a client no more."""
         self._peers.discard(peer)
         if not self._peers:
             self._none_left.set()
 
-    def asked(self, peer: Peer, request: Request) -> None:
+    def asked(self, peer: Session, request: Request) -> None:
         """Answer at once, or hand the order on and answer when the pool does."""
         match request:
             case control.Status():
@@ -164,7 +164,7 @@ class Control:
             case control.Reload(wait=True):
                 self._order(peer, pool_commands.Reload())
             case control.Reload():
-                self._inbox.put(Command(pool_commands.Reload(), nobody))
+                self._inbox.put(CommandReceived(pool_commands.Reload(), nobody))
                 peer.answer(control.Done("the reload has been asked for; see the status"))
 
     def dropped(self, kind: str, why: str) -> None:
@@ -175,12 +175,12 @@ class Control:
         more = f" (and {before} before, like this one)" if before else ""
         log.warning("control socket: %s%s", why, more)
 
-    def _order(self, peer: Peer, order: Order, *, stay: bool = False) -> None:
+    def _order(self, peer: Session, order: Command, *, stay: bool = False) -> None:
         def answer(outcome: Outcome) -> None:
             done = isinstance(outcome, pool_commands.Done)
             peer.answer(_told(outcome), stay=stay and done)
 
-        self._inbox.put(Command(order, answer))
+        self._inbox.put(CommandReceived(order, answer))
 
     def _make_report(self) -> Answer:
         try:
@@ -198,7 +198,7 @@ def _told(outcome: Outcome) -> Answer:
             return Refused(text)
 
 
-class Seldom:
+class LogThrottle:
     """Decides which of many like events are worth a line (pure: the caller brings the times)."""
 
     def __init__(self, seconds: float) -> None:

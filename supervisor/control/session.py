@@ -28,22 +28,22 @@ from supervisor.control.peer_credentials import Credentials, credentials_of
 PATIENCE_SECONDS = 5.0
 
 
-class Host(Protocol):
+class SessionHost(Protocol):
     """What a client needs of the server it belongs to."""
 
     def objection_to(self, who: Credentials) -> str | None:
         """Why this user is not served, nor answered; None: it is."""
         ...
 
-    def admit(self, peer: "Peer") -> bool:
+    def admit(self, peer: "Session") -> bool:
         """Count it among the clients, unless there are too many."""
         ...
 
-    def gone(self, peer: "Peer") -> None:
+    def gone(self, peer: "Session") -> None:
         """It is a client no more."""
         ...
 
-    def asked(self, peer: "Peer", request: Request) -> None:
+    def asked(self, peer: "Session", request: Request) -> None:
         """It asked; answer it once, now or later."""
         ...
 
@@ -63,14 +63,14 @@ class _Turn(Enum):
     OVER = auto()
 
 
-class Peer(asyncio.Protocol):
+class Session(asyncio.Protocol):
     """The supervisor's side of one connection. All of it on the loop.
 
     Arguments:
         hello: said first, to a client that is welcome.
     """
 
-    def __init__(self, host: Host, hello: Hello) -> None:
+    def __init__(self, host: SessionHost, hello: Hello) -> None:
         self._host = host
         self._hello = hello
         self._turn = _Turn.HELLO

@@ -18,10 +18,10 @@ from supervisor.control import paths
 from supervisor.ctl import client, status_view
 from supervisor.ctl.client import Client, SeveralSupervisors
 from supervisor.ctl.report import read_report
-from supervisor.ctl.terminal import Screen
+from supervisor.ctl.terminal import Terminal
 from supervisor.errors import InvalidOption, NoSupervisor, OrderFailed, SupervisorGone
 from supervisor.exit_codes import ExitCode
-from supervisor.signals import Inlet
+from supervisor.signals import SignalQueue
 
 #: Between two pictures of --watch.
 WATCH_SECONDS = 1.0
@@ -67,9 +67,9 @@ def ctl(context: click.Context, control: str | None) -> int:
     Without --control it is the only one of this user that runs. Ends with 0 if it was done, with 1
     if it was refused or failed, with 2 if there is no such supervisor.
     """
-    inlet = context.find_object(Inlet)
-    if inlet is not None:
-        _give_back_signals(inlet)
+    signal_queue = context.find_object(SignalQueue)
+    if signal_queue is not None:
+        _give_back_signals(signal_queue)
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
     return ExitCode.USAGE  # heard only then; else the command's own end is
@@ -82,7 +82,7 @@ def ctl(context: click.Context, control: str | None) -> int:
 @click.pass_context
 def status(context: click.Context, control: str | None, *, as_json: bool, watch: bool) -> None:
     """Show the pool: its workers, what they run, what they have done."""
-    screen = Screen(sys.stdout)
+    screen = Terminal(sys.stdout)
     path = _path(context, control)
     if watch:
         _watch(path, screen, as_json=as_json)
@@ -92,7 +92,7 @@ def status(context: click.Context, control: str | None, *, as_json: bool, watch:
     if as_json:
         screen.say(report)
     else:
-        screen.print(status_view.picture(read_report(report), screen.width))
+        screen.print(status_view.render(read_report(report), screen.width))
 
 
 @ctl.command("scale", context_settings=_NUMBERS)
@@ -154,11 +154,11 @@ def dump(context: click.Context, control: str | None) -> None:
     _order(_path(context, control), Dump())
 
 
-def _give_back_signals(inlet: Inlet) -> None:
+def _give_back_signals(signal_queue: SignalQueue) -> None:
     """A person waits in front of this program: Ctrl-C ends it at once, as everywhere."""
-    inlet.remove()
-    told = [caught.number for caught in inlet.take()]
-    inlet.close()
+    signal_queue.remove()
+    told = [caught.number for caught in signal_queue.take()]
+    signal_queue.close()
     if signal.SIGINT in told or signal.SIGTERM in told:
         raise click.Abort
 
@@ -201,7 +201,7 @@ class _Patience:
             raise OrderFailed(f"interrupted; {self._what} goes on") from None
 
 
-def _watch(path: Path, screen: Screen, *, as_json: bool) -> None:
+def _watch(path: Path, screen: Terminal, *, as_json: bool) -> None:
     client: Client | None = Client(path)
     try:
         while client is not None:
@@ -224,7 +224,7 @@ def _connect_again(path: Path) -> Client | None:
         return None
 
 
-def _show_until_over(client: Client, screen: Screen, *, as_json: bool) -> None:
+def _show_until_over(client: Client, screen: Terminal, *, as_json: bool) -> None:
     over = False
     while not over:
         report = client.status()
@@ -232,5 +232,5 @@ def _show_until_over(client: Client, screen: Screen, *, as_json: bool) -> None:
             screen.say(report)
         else:
             read = read_report(report)
-            screen.redraw(status_view.picture(read, screen.width, screen.height))
+            screen.redraw(status_view.render(read, screen.width, screen.height))
         over = client.is_over_within(WATCH_SECONDS)

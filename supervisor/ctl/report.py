@@ -11,7 +11,7 @@ from msgspec import DecodeError, Struct, field, json
 from supervisor.errors import OrderFailed
 
 
-class Task(Struct, frozen=True):
+class ReportedTask(Struct, frozen=True):
     """One that is running."""
 
     key: str = ""
@@ -19,7 +19,7 @@ class Task(Struct, frozen=True):
     seconds: float = 0.0
 
 
-class Counts(Struct, frozen=True):
+class ReportedCounts(Struct, frozen=True):
     """What tasks came to."""
 
     started: int = 0
@@ -29,7 +29,7 @@ class Counts(Struct, frozen=True):
     redelivered: int = 0
 
 
-class Worker(Counts, frozen=True):
+class ReportedWorker(ReportedCounts, frozen=True):
     """One worker process, or the last one of a slot that waits for its next."""
 
     slot: int = 0
@@ -39,13 +39,13 @@ class Worker(Counts, frozen=True):
     uptime_seconds: float = 0.0
     restarts: int = 0
     in_flight: int = 0
-    tasks: list[Task] = []
+    tasks: list[ReportedTask] = []
     loop_lag_seconds: float | None = None
     heartbeat_age_seconds: float | None = None
     rss_bytes: int | None = None
 
 
-class Totals(Counts, frozen=True):
+class ReportedTotals(ReportedCounts, frozen=True):
     """Of all workers, those that are gone included."""
 
     poisoned: int = 0
@@ -54,7 +54,7 @@ class Totals(Counts, frozen=True):
     stalls: int = 0
 
 
-class Pool(Struct, frozen=True):
+class ReportedPool(Struct, frozen=True):
     """The supervisor itself."""
 
     pid: int = 0
@@ -70,9 +70,9 @@ class Pool(Struct, frozen=True):
 class PoolReport(Struct, frozen=True):
     """All of it."""
 
-    supervisor: Pool = field(default_factory=Pool)
-    workers: list[Worker] = []
-    totals: Totals = field(default_factory=Totals)
+    supervisor: ReportedPool = field(default_factory=ReportedPool)
+    workers: list[ReportedWorker] = []
+    totals: ReportedTotals = field(default_factory=ReportedTotals)
 
 
 def read_report(text: str) -> PoolReport:

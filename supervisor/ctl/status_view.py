@@ -8,11 +8,11 @@ nothing just now (no retries, one generation) go first.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor.ctl.report import PoolReport, Worker
+from supervisor.ctl.report import PoolReport, ReportedWorker
 from supervisor.ctl.table import Column, Line, Piece, cut, table
 from supervisor.text import durations, sizes
-from supervisor.text.plurals import counted
-from supervisor.text.truncation import safe
+from supervisor.text.plurals import pluralize
+from supervisor.text.truncation import escape
 
 #: Tasks listed as the longest running.
 LONGEST = 5
@@ -36,7 +36,7 @@ _STATES = {
 _LEAST_ROWS = 3
 
 
-def picture(report: PoolReport, width: int | None = None, height: int | None = None) -> list[Line]:
+def render(report: PoolReport, width: int | None = None, height: int | None = None) -> list[Line]:
     """The lines.
 
     Arguments:
@@ -49,7 +49,7 @@ def picture(report: PoolReport, width: int | None = None, height: int | None = N
     lines, hidden = table(_columns(report, room), width)
     left_out = 0 if room is None else max(0, len(report.workers) - room)
     if left_out:
-        lines.insert(-1, (Piece(f"and {counted(left_out, 'worker')} more", "dim"),))
+        lines.insert(-1, (Piece(f"and {pluralize(left_out, 'worker')} more", "dim"),))
     if hidden:
         foot.append((Piece(f"no room for: {', '.join(hidden)}", "dim"),))
     return [cut(line, width) for line in (*head, (), *lines, (), *foot)]
@@ -59,19 +59,19 @@ def _head(report: PoolReport) -> list[Line]:
     pool = report.supervisor
     ready = sum(each.state == "ready" for each in report.workers)
     facts = (
-        f"{ready} of {counted(pool.target, 'worker')} ready",
+        f"{ready} of {pluralize(pool.target, 'worker')} ready",
         f"up {_age(pool.uptime_seconds)}",
         f"generation {pool.generation}",
         f"pid {pool.pid}",
     )
-    where = Piece(f" at {safe(pool.url)}")
-    state = Piece(safe(pool.state), _STATES.get(pool.state, ""))
+    where = Piece(f" at {escape(pool.url)}")
+    state = Piece(escape(pool.state), _STATES.get(pool.state, ""))
     head: list[Line] = [
-        (Piece("docket "), Piece(safe(pool.docket), "bold"), where),
+        (Piece("docket "), Piece(escape(pool.docket), "bold"), where),
         (state, Piece(", " + ", ".join(facts))),
     ]
     if pool.reload_error is not None:
-        error = " ".join(safe(pool.reload_error.replace("\n", " ")).split())
+        error = " ".join(escape(pool.reload_error.replace("\n", " ")).split())
         head.append((Piece(f"the last reload failed: {error}", "red"),))
     return head
 
@@ -126,15 +126,15 @@ def _age(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-def _pid(worker: Worker) -> Piece:
+def _pid(worker: ReportedWorker) -> Piece:
     return Piece("-" if worker.pid is None else str(worker.pid))
 
 
-def _state(worker: Worker) -> Piece:
-    return Piece(safe(worker.state), _STATES.get(worker.state, ""))
+def _state(worker: ReportedWorker) -> Piece:
+    return Piece(escape(worker.state), _STATES.get(worker.state, ""))
 
 
-def _lag(worker: Worker) -> Piece:
+def _lag(worker: ReportedWorker) -> Piece:
     silent, late = worker.heartbeat_age_seconds, worker.loop_lag_seconds
     if late is None or worker.state == "dead":
         return Piece("-")
@@ -144,7 +144,7 @@ def _lag(worker: Worker) -> Piece:
     return Piece(durations.brief(late), style)
 
 
-def _memory(worker: Worker) -> Piece:
+def _memory(worker: ReportedWorker) -> Piece:
     bytes_ = _resident(worker)
     return Piece("-" if bytes_ is None else sizes.brief(bytes_))
 
@@ -153,7 +153,7 @@ def _all_memory(report: PoolReport) -> Piece:
     return Piece(sizes.brief(sum(_resident(each) or 0 for each in report.workers)))
 
 
-def _resident(worker: Worker) -> int | None:
+def _resident(worker: ReportedWorker) -> int | None:
     """None for one that is dead too: what it had is free."""
     return None if worker.state == "dead" else worker.rss_bytes
 
@@ -171,7 +171,7 @@ class _Shown:
     """A column: what it has for a worker and for all, its rank, and whether it says anything."""
 
     title: str
-    cell: Callable[[Worker], Piece]
+    cell: Callable[[ReportedWorker], Piece]
     sum: Callable[[PoolReport], Piece] = _nothing
     rank: int | None = None
     tells: Callable[[PoolReport], bool] = _yes
@@ -232,4 +232,4 @@ def _longest(report: PoolReport) -> list[Line]:
 
 
 def _name(text: str) -> Piece:
-    return Piece("".join(piece.text for piece in cut([Piece(safe(text))], NAME_WIDTH)))
+    return Piece("".join(piece.text for piece in cut([Piece(escape(text))], NAME_WIDTH)))

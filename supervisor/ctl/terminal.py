@@ -14,7 +14,7 @@ _ERASE_LINE = "\x1b[K"
 _ERASE_BELOW = "\x1b[J"
 
 
-class Screen:
+class Terminal:
     """Writes lines to `out`.
 
     Arguments:

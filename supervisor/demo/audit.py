@@ -13,7 +13,7 @@ from enum import StrEnum
 from supervisor.demo.tasks import Counts
 
 
-class Outcome(StrEnum):
+class FileOutcome(StrEnum):
     """How a record says that its file ended."""
 
     PARSED = "parsed"
@@ -25,7 +25,7 @@ NOTHING = Counts()
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class FileAccount:
     """What the record of one file says.
 
     Arguments:
@@ -38,7 +38,7 @@ class Account:
     """
 
     key: str
-    outcome: Outcome
+    outcome: FileOutcome
     counts: Counts = NOTHING
     error: str | None = None
     waited_seconds: float | None = None
@@ -46,7 +46,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class AuditTotals:
     """The sums over all accounts. `wrong` says of each file that does not add up why not."""
 
     files: int
@@ -54,7 +54,7 @@ class Totals:
     failed: int
     counts: Counts
     waits: tuple[float, ...]
-    failures: tuple[Account, ...]
+    failures: tuple[FileAccount, ...]
     wrong: tuple[str, ...]
 
     @property
@@ -63,7 +63,7 @@ class Totals:
         return not self.wrong and self.parsed + self.failed == self.files
 
 
-def total(keys: Sequence[str], accounts: Iterable[Account]) -> Totals:
+def total(keys: Sequence[str], accounts: Iterable[FileAccount]) -> AuditTotals:
     """Hold the accounts against the files.
 
     Arguments:
@@ -72,12 +72,12 @@ def total(keys: Sequence[str], accounts: Iterable[Account]) -> Totals:
     """
     found = list(accounts)
     by_key = {account.key: account for account in found}
-    parsed = [each for each in found if each.outcome is Outcome.PARSED]
-    failed = [each for each in found if each.outcome is Outcome.FAILED]
+    parsed = [each for each in found if each.outcome is FileOutcome.PARSED]
+    failed = [each for each in found if each.outcome is FileOutcome.FAILED]
     counts = NOTHING
     for account in parsed:
         counts = counts.plus(account.counts)
-    return Totals(
+    return AuditTotals(
         files=len(keys),
         parsed=len(parsed),
         failed=len(failed),
@@ -89,7 +89,7 @@ def total(keys: Sequence[str], accounts: Iterable[Account]) -> Totals:
 
 
 def _wrong(
-    keys: Sequence[str], found: Sequence[Account], by_key: Mapping[str, Account]
+    keys: Sequence[str], found: Sequence[FileAccount], by_key: Mapping[str, FileAccount]
 ) -> Iterable[str]:
     for key, times in Counter(keys).items():
         if times > 1:
@@ -103,7 +103,7 @@ def _wrong(
     for account in found:
         if account.key not in known:
             yield f"{account.key}: a record of no file"
-        if account.outcome is Outcome.UNFINISHED:
+        if account.outcome is FileOutcome.UNFINISHED:
             yield f"{account.key}: {account.error}"
         if account.generation != 1:
             yield f"{account.key}: scheduled {account.generation} times"

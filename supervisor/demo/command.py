@@ -18,14 +18,14 @@ import click
 
 from docket import Docket
 from supervisor.config import SupervisorConfig
-from supervisor.demo.audit import Totals, percentile, total
+from supervisor.demo.audit import AuditTotals, percentile, total
 from supervisor.demo.pool_view import PoolView
-from supervisor.demo.producer import Feed, counted
+from supervisor.demo.producer import Producer, counted
 from supervisor.demo.screen import LISTED, logging_to, open_screen
 from supervisor.demo.source_files import Found, find, shown
 from supervisor.errors import ConfigurationError
 from supervisor.exit_codes import ExitCode
-from supervisor.signals import Inlet, Repeats
+from supervisor.signals import Debouncer, SignalQueue
 from supervisor.supervisor import Supervisor
 
 DOCKET = "demo"
@@ -82,15 +82,15 @@ class Demo:
         inlet: signal handlers that stand.
     """
 
-    def __init__(self, plan: Plan, inlet: Inlet) -> None:
+    def __init__(self, plan: Plan, signal_queue: SignalQueue) -> None:
         self._plan = plan
-        self._inlet = inlet
+        self._signal_queue = signal_queue
         self._screen = open_screen(self._reader_gone)
         self._view = PoolView(self._screen.say)
         self._supervisor = Supervisor(plan.config, on_event=self._view)
-        self._repeats = Repeats()
+        self._debouncer = Debouncer()
         self._interrupted_by: int | None = None
-        self._work_done: asyncio.Task[tuple[Totals, float]] | None = None
+        self._work_done: asyncio.Task[tuple[AuditTotals, float]] | None = None
 
     async def run(self) -> int:
         """Do it; the exit code.
@@ -99,13 +99,13 @@ class Demo:
             SupervisorError: the pool could not be started.
         """
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._inlet, self._take_signals)
+        loop.add_reader(self._signal_queue, self._take_signals)
         self._take_signals()  # those that came before there was a loop
         try:
             with logging_to(self._screen):
                 return await self._beside_the_pool()
         finally:
-            loop.remove_reader(self._inlet)
+            loop.remove_reader(self._signal_queue)
 
     async def _beside_the_pool(self) -> int:
         """The pool and its producer end together, whichever of them ends first."""
@@ -130,7 +130,7 @@ class Demo:
             return code or ExitCode.BUG
         return self._conclude(*work.result())
 
-    async def _work(self) -> tuple[Totals, float]:
+    async def _work(self) -> tuple[AuditTotals, float]:
         """Feed the pool; what came of it, and how many seconds that took."""
         found, screen = self._plan.found, self._screen
         screen.say(f"{counted(len(found.sources), 'Python file')} under {shown(found.root)}")
@@ -145,14 +145,14 @@ class Demo:
         victims = self._view if self._plan.kill else None
         async with Docket(DOCKET, url) as docket:
             with screen.progress(len(found.sources)) as advanced:
-                feed = Feed(docket, found.sources, self._plan.at_once, advanced)
+                feed = Producer(docket, found.sources, self._plan.at_once, advanced)
                 await feed.run(victims, screen.say)
             with suppress(TimeoutError):  # what is not known then stays open in the table
                 await asyncio.wait_for(self._view.settled(), SETTLE_SECONDS)
             accounts = await feed.audit()
         return total([source.key for source in found.sources], accounts), feed.seconds
 
-    def _conclude(self, totals: Totals, seconds: float) -> int:
+    def _conclude(self, totals: AuditTotals, seconds: float) -> int:
         screen = self._screen
         for line in failures_in_words(totals):
             screen.say(shortened(line, screen.width))
@@ -174,8 +174,8 @@ class Demo:
         click.echo(f"docket-supervisor: {' '.join(reason.split())}", err=True)
 
     def _take_signals(self) -> None:
-        for caught in self._inlet.take():
-            if caught.number not in ENDING or not self._repeats.counts(caught):
+        for caught in self._signal_queue.take():
+            if caught.number not in ENDING or not self._debouncer.counts(caught):
                 continue
             if self._interrupted_by is None:
                 self._interrupt(caught.number)
@@ -192,7 +192,7 @@ class Demo:
             self._work_done.cancel()
 
 
-def failures_in_words(totals: Totals) -> Iterator[str]:
+def failures_in_words(totals: AuditTotals) -> Iterator[str]:
     """The files that failed, each with its error in one line; of many, the first."""
     if not totals.failures:
         return
@@ -204,7 +204,7 @@ def failures_in_words(totals: Totals) -> Iterator[str]:
         yield f"  and {totals.failed - LISTED:,} more"
 
 
-def rows(totals: Totals, seconds: float, view: PoolView) -> Iterator[tuple[str, str]]:
+def rows(totals: AuditTotals, seconds: float, view: PoolView) -> Iterator[tuple[str, str]]:
     """The table: what was done, how fast, and what the kill cost."""
     yield "files", f"{totals.files:,}"
     yield "parsed", f"{totals.parsed:,}"
@@ -259,7 +259,7 @@ def demo(
     # file that happens to be named like one that they import must not get into their way.
     os.chdir(Path(__file__).parents[2])
     try:
-        return int(asyncio.run(Demo(planned, context.ensure_object(Inlet)).run()))
+        return int(asyncio.run(Demo(planned, context.ensure_object(SignalQueue)).run()))
     except ConfigurationError as error:
         # Told without the option that the pool blames: the demo has no --url.
         raise ConfigurationError(f"demo: {error.__cause__ or error}") from error

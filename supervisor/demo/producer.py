@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from docket import Docket, Execution, ExecutionState
-from supervisor.demo.audit import Account, Outcome
+from supervisor.demo.audit import FileAccount, FileOutcome
 from supervisor.demo.pool_view import PoolView
 from supervisor.demo.source_files import Source
 from supervisor.demo.tasks import Counts, parse_file
@@ -22,7 +22,7 @@ READ_AT_ONCE = 256
 Advanced = Callable[[int, float], None]
 
 
-class Feed:
+class Producer:
     """Keeps so many files queued or running that every worker has one waiting, and no more.
 
     All at once would do as well, but then the time from queued to started would say nothing of
@@ -44,7 +44,7 @@ class Feed:
         self._advanced = advanced
         self._started_at = time.monotonic()
         self._outstanding: set[str] = set()
-        self._ended: dict[str, tuple[Account, float]] = {}
+        self._ended: dict[str, tuple[FileAccount, float]] = {}
         self._one_ended = asyncio.Event()
         #: From the first add to the last end.
         self.seconds = 0.0
@@ -69,14 +69,14 @@ class Feed:
                 killer.cancel()
         self.seconds = time.monotonic() - self._started_at
 
-    async def audit(self) -> list[Account]:
+    async def audit(self) -> list[FileAccount]:
         """What the records say, once all has ended. A file without a record has no account.
 
         Read anew, so that what happened to a record after its end is seen too. Records expire:
         of one that is over its time, what it said at its end counts.
         """
         keys = [source.key for source in self._sources]
-        accounts: list[Account] = []
+        accounts: list[FileAccount] = []
         for start in range(0, len(keys), READ_AT_ONCE):
             read = (self._read(key) for key in keys[start : start + READ_AT_ONCE])
             accounts += [each for each in await asyncio.gather(*read) if each is not None]
@@ -115,7 +115,7 @@ class Feed:
         self._one_ended.clear()
         await self._one_ended.wait()
 
-    async def _read(self, key: str) -> Account | None:
+    async def _read(self, key: str) -> FileAccount | None:
         execution = await self._docket.get_execution(key)
         if execution is not None:
             parsed = execution.state is ExecutionState.COMPLETED
@@ -125,20 +125,20 @@ class Feed:
         return account if time.monotonic() - ended_at > kept_for else None
 
 
-def account_of(execution: Execution, counts: Counts) -> Account:
+def account_of(execution: Execution, counts: Counts) -> FileAccount:
     """The account of a file whose record `execution` has just been read from."""
     waited = None
     if execution.started_at is not None:
         waited = (execution.started_at - execution.when).total_seconds()
     match execution.state:
         case ExecutionState.COMPLETED:
-            outcome, error = Outcome.PARSED, None
+            outcome, error = FileOutcome.PARSED, None
         case ExecutionState.FAILED:
-            outcome, error = Outcome.FAILED, execution.error
+            outcome, error = FileOutcome.FAILED, execution.error
         case state:
-            outcome = Outcome.UNFINISHED
+            outcome = FileOutcome.UNFINISHED
             error = "no record" if state is None else f"still {state.value}"
-    return Account(execution.key, outcome, counts, error, waited, execution.generation)
+    return FileAccount(execution.key, outcome, counts, error, waited, execution.generation)
 
 
 def counted(number: int, noun: str) -> str:

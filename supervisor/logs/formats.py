@@ -30,7 +30,7 @@ def nowhere() -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
+class LogContext:
     """Which process writes, and how to ask it what it is in.
 
     Arguments:
@@ -50,21 +50,21 @@ class Speaker:
         if where is not None:
             # A key may hold anything; a line end in it would make two lines of one, an escape
             # sequence would draw on the terminal.
-            words.append(truncation.safe(" ".join(where[0].split())[:KEY_SHOWN]))
+            words.append(truncation.escape(" ".join(where[0].split())[:KEY_SHOWN]))
         return f"[{' '.join(words)}] " if words else ""
 
 
 class PlainFormatter(logging.Formatter):
     """`2026-01-02 03:04:05.678 INFO [worker 3 order-17] docket.worker: message`, local time."""
 
-    def __init__(self, speaker: Speaker) -> None:
+    def __init__(self, log_context: LogContext) -> None:
         super().__init__("%(asctime)s", "%Y-%m-%d %H:%M:%S")
-        self._speaker = speaker
+        self._log_context = log_context
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """The line without a traceback."""
         at = f"{record.asctime}.{int(record.msecs):03d}"
-        who = self._speaker.shown()
+        who = self._log_context.shown()
         return f"{at} {record.levelname} {who}{record.name}: {record.message}"
 
 
@@ -73,9 +73,9 @@ class JsonFormatter(logging.Formatter):
     message, exception, stack, and what the caller gave as `extra`; what is not known is left out.
     """
 
-    def __init__(self, speaker: Speaker) -> None:
+    def __init__(self, log_context: LogContext) -> None:
         super().__init__()
-        self._speaker = speaker
+        self._log_context = log_context
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
@@ -85,9 +85,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "pid": record.process,
         }
-        if self._speaker.worker is not None:
-            line["worker"] = self._speaker.worker
-        where = self._speaker.task()
+        if self._log_context.worker is not None:
+            line["worker"] = self._log_context.worker
+        where = self._log_context.task()
         if where is not None:
             line["task"], line["function"] = where
         line["message"] = record.getMessage()
@@ -116,16 +116,16 @@ def _as_json(value: object) -> object:
 class RichFormatter(logging.Formatter):
     """Colours for a terminal, by hand: the library of this name costs every worker 10 MB."""
 
-    def __init__(self, speaker: Speaker) -> None:
+    def __init__(self, log_context: LogContext) -> None:
         super().__init__()
-        self._speaker = speaker
+        self._log_context = log_context
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         color = _COLORS.get(record.levelname, "0")
         head = f"\x1b[2m{at}\x1b[0m \x1b[{color}m{record.levelname:<8}\x1b[0m"
-        who = self._speaker.shown()
+        who = self._log_context.shown()
         if who:
             head += f" \x1b[36m{who.rstrip()}\x1b[0m"
         line = f"{head} {record.getMessage()} \x1b[2m{record.name}\x1b[0m"
@@ -136,11 +136,11 @@ class RichFormatter(logging.Formatter):
         return line
 
 
-def formatter(logging_format: str, speaker: Speaker) -> logging.Formatter:
+def formatter(logging_format: str, log_context: LogContext) -> logging.Formatter:
     """The formatter of this name: rich, plain or json."""
     if logging_format == "json":
-        return JsonFormatter(speaker)
-    return RichFormatter(speaker) if logging_format == "rich" else PlainFormatter(speaker)
+        return JsonFormatter(log_context)
+    return RichFormatter(log_context) if logging_format == "rich" else PlainFormatter(log_context)
 
 
 def line_of(form: logging.Formatter, logger: str, level: int, message: str) -> str:

@@ -14,10 +14,10 @@ import sys
 import threading
 from collections.abc import Callable
 
-from supervisor.logs.formats import Speaker, formatter, is_json_object, line_of
-from supervisor.logs.stdio_capture import Change, Printed
-from supervisor.logs.writer import FLUSH_SECONDS, Outlet, OutletHandler, encoded, write
-from supervisor.text.plurals import counted
+from supervisor.logs.formats import LogContext, formatter, is_json_object, line_of
+from supervisor.logs.stdio_capture import Change, StdioCapture
+from supervisor.logs.writer import FLUSH_SECONDS, LogWriter, LogWriterHandler, encoded, write
+from supervisor.text.plurals import pluralize
 
 STDOUT = 1
 STDERR = 2
@@ -49,30 +49,30 @@ class Logs:
         logging_format: str,
         *,
         threaded: bool,
-        speaker: Speaker | None = None,
+        log_context: LogContext | None = None,
         runs_user_code: bool = False,
         fd: int = STDERR,
     ) -> None:
-        form = formatter(logging_format, speaker or Speaker())
+        form = formatter(logging_format, log_context or LogContext())
         self._form = form
         into = _own_descriptors() if runs_user_code and threaded else {STDOUT: STDOUT, STDERR: fd}
         fd = into[STDERR]
-        self._outlet = Outlet(lambda lost: encoded(_lost(form, lost)), fd)
+        self._writer = LogWriter(lambda lost: encoded(_lost(form, lost)), fd)
         self._threaded = threaded
-        self._handler = OutletHandler(self._outlet, fd)
+        self._handler = LogWriterHandler(self._writer, fd)
         self._handler.setFormatter(form)
         self._level = level
         self._fd = fd
         self._is_json = logging_format == "json"
         changes = {STDERR: _as_records(form)} if self._is_json else {}
-        self._printed = Printed(self._outlet, into, changes) if runs_user_code else None
+        self._capture = StdioCapture(self._writer, into, changes) if runs_user_code else None
         self._before: tuple[list[logging.Handler], int] | None = None
         self._hook_before: Callable[[threading.ExceptHookArgs], object] | None = None
 
     @property
     def dropped(self) -> int:
         """Lines that were not written because nobody read the earlier ones."""
-        return self._outlet.dropped
+        return self._writer.dropped
 
     def start(self) -> None:
         """Take over the root logger and, where user code runs, what it prints."""
@@ -81,15 +81,15 @@ class Logs:
         root = logging.getLogger()
         self._before = (root.handlers[:], root.level)
         if self._threaded:
-            self._outlet.start()
-        if self._printed is not None:
-            self._printed.start()
+            self._writer.start()
+        if self._capture is not None:
+            self._capture.start()
             logging.captureWarnings(True)
             if threading.excepthook is threading.__excepthook__:  # not one of user code
                 self._hook_before, threading.excepthook = threading.excepthook, _thread_failed
-        self.reclaim()
+        self.reapply()
 
-    def reclaim(self) -> None:
+    def reapply(self) -> None:
         """After user code was imported: see to it that our lines go on, and come once."""
         root = logging.getLogger()
         kept = [each for each in root.handlers if not _is_for_the_streams(each)]
@@ -104,16 +104,16 @@ class Logs:
 
         Twice is fine.
         """
-        if self._printed is not None:
-            self._printed.stop()
-        self._outlet.stop(timeout_seconds)
+        if self._capture is not None:
+            self._capture.stop()
+        self._writer.stop(timeout_seconds)
         if self._before is None:
             return
         root = logging.getLogger()
         root.handlers[:], level = self._before
         root.setLevel(level)
         self._before = None
-        if self._printed is not None:
+        if self._capture is not None:
             logging.captureWarnings(False)
         if self._hook_before is not None:
             threading.excepthook, self._hook_before = self._hook_before, None
@@ -137,7 +137,7 @@ def configure(
     logging_format: str | None,
     *,
     threaded: bool,
-    speaker: Speaker | None = None,
+    log_context: LogContext | None = None,
     runs_user_code: bool = False,
 ) -> Logs:
     """Set up and start the logging of this process; the arguments are those of `Logs`.
@@ -148,7 +148,7 @@ def configure(
         level,
         chosen_format(logging_format),
         threaded=threaded,
-        speaker=speaker,
+        log_context=log_context,
         runs_user_code=runs_user_code,
     )
     logs.start()
@@ -165,7 +165,7 @@ _current: Logs | None = None
 
 
 def _lost(form: logging.Formatter, lines: int) -> str:
-    told = f"{counted(lines, 'log line')} dropped: stderr was not read"
+    told = f"{pluralize(lines, 'log line')} dropped: stderr was not read"
     return line_of(form, "supervisor.logs", logging.WARNING, told)
 
 
@@ -200,7 +200,7 @@ def _as_records(form: logging.Formatter) -> Change:
 def _is_for_the_streams(handler: logging.Handler) -> bool:
     """Whether it writes to stdout or stderr: ours (inherited by fork too), a StreamHandler, or a
     handler of rich, which has its stream in a console."""
-    if isinstance(handler, OutletHandler):
+    if isinstance(handler, LogWriterHandler):
         return True
     stream = getattr(handler, "stream", None) or getattr(
         getattr(handler, "console", None), "file", None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from typing_extensions import Buffer
 
-from supervisor.logs.writer import Outlet
+from supervisor.logs.writer import LogWriter
 
 #: Of a line that does not end (a progress bar), what is kept at most until it does.
 MOST_UNENDED = 64 * 1024
@@ -25,7 +25,7 @@ _STREAMS = {1: "stdout", 2: "stderr"}
 Change = Callable[[bytes], bytes]
 
 
-class PrintedLines(io.RawIOBase):
+class LineStream(io.RawIOBase):
     """The descriptor's end of a text stream: cuts what is printed into lines.
 
     Arguments:
@@ -35,14 +35,14 @@ class PrintedLines(io.RawIOBase):
     def __init__(self, fd: int) -> None:
         self._fd = self._into = fd
         self._unended = b""
-        self._outlet: Outlet | None = None
+        self._writer: LogWriter | None = None
         self._change = _as_it_is
         self.name = f"<{_STREAMS[fd]}>"
         self.mode = "wb"
 
-    def lead(self, outlet: Outlet, into: int, change: Change) -> None:
-        """Have lines go through `outlet` to the descriptor `into`, each as `change` makes it."""
-        self._outlet, self._into, self._change = outlet, into, change
+    def lead(self, writer: LogWriter, into: int, change: Change) -> None:
+        """Have lines go through `writer` to the descriptor `into`, each as `change` makes it."""
+        self._writer, self._into, self._change = writer, into, change
 
     def writable(self) -> bool:
         """It is."""
@@ -62,7 +62,7 @@ class PrintedLines(io.RawIOBase):
         whole, ended, self._unended = (self._unended + piece).rpartition(b"\n")
         for line in whole.split(b"\n") if ended else ():
             self._put(self._change(line) + b"\n")
-        held = self._outlet is not None and self._outlet.queues
+        held = self._writer is not None and self._writer.queues
         if len(self._unended) > MOST_UNENDED or not held:
             # Without a thread the process is alone, or about to end: nothing is held back.
             self.end_line()
@@ -75,15 +75,15 @@ class PrintedLines(io.RawIOBase):
             self._put(unended)
 
     def _put(self, data: bytes) -> None:
-        if self._outlet is not None:
-            self._outlet.put(self._into, data)
+        if self._writer is not None:
+            self._writer.put(self._into, data)
 
 
 #: Of this process, by descriptor. Module-level as sys.stdout is: a fork inherits both.
-_taken: dict[int, PrintedLines] = {}
+_taken: dict[int, LineStream] = {}
 
 
-class Printed:
+class StdioCapture:
     """Takes what is printed in this process, from `start` to `stop`.
 
     Arguments:
@@ -93,9 +93,9 @@ class Printed:
     """
 
     def __init__(
-        self, outlet: Outlet, into: Mapping[int, int], changes: Mapping[int, Change]
+        self, writer: LogWriter, into: Mapping[int, int], changes: Mapping[int, Change]
     ) -> None:
-        self._outlet = outlet
+        self._writer = writer
         self._into = into
         self._changes = changes
         self._before: dict[int, object] = {}
@@ -110,10 +110,10 @@ class Printed:
             change = self._changes.get(fd, _as_it_is)
             inherited = _taken.get(fd)
             if inherited is not None:
-                inherited.lead(self._outlet, self._into[fd], change)
+                inherited.lead(self._writer, self._into[fd], change)
                 continue
-            _taken[fd] = lines = PrintedLines(fd)
-            lines.lead(self._outlet, self._into[fd], change)
+            _taken[fd] = lines = LineStream(fd)
+            lines.lead(self._writer, self._into[fd], change)
             before = getattr(sys, name)
             self._before[fd] = before
             stream = io.TextIOWrapper(

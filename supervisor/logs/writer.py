@@ -144,7 +144,7 @@ class _Waiting:
     thread: threading.Thread | None = None
 
 
-class Outlet:
+class LogWriter:
     """What all of a process's lines go through. Owns its thread from `start` to `stop`.
 
     Arguments:
@@ -249,7 +249,7 @@ class Outlet:
         self._waiting = _Waiting()
 
 
-_outlets: weakref.WeakSet[Outlet] = weakref.WeakSet()
+_outlets: weakref.WeakSet[LogWriter] = weakref.WeakSet()
 
 
 def _forked() -> None:
@@ -260,7 +260,7 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-class OutletHandler(logging.Handler):
+class LogWriterHandler(logging.Handler):
     """Puts each record as one line into an outlet.
 
     Formatting is done by the caller: a record's arguments may change after the call, and where it
@@ -271,15 +271,15 @@ class OutletHandler(logging.Handler):
         fd: usually that of stderr.
     """
 
-    def __init__(self, outlet: Outlet, fd: int) -> None:
+    def __init__(self, writer: LogWriter, fd: int) -> None:
         super().__init__()
-        self._outlet = outlet
+        self._writer = writer
         self._fd = fd
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the line, or write it where there is no thread."""
         try:
-            self._outlet.put(self._fd, encoded(self.format(record)))
+            self._writer.put(self._fd, encoded(self.format(record)))
         except Exception:
             self.handleError(record)
 

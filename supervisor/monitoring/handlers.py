@@ -5,28 +5,28 @@ import time
 from http import HTTPStatus
 
 from supervisor.monitoring import metrics, status
-from supervisor.monitoring.http_server import Answer, Handler, text
-from supervisor.pool.state.pool_state import Ground
+from supervisor.monitoring.http_server import Handler, Response, text
+from supervisor.pool.state.pool_state import PoolState
 
 
-def handlers_of(ground: Ground) -> dict[str, Handler]:
+def handlers_of(pool_state: PoolState) -> dict[str, Handler]:
     """By path."""
-    registry = metrics.registry_of(ground)
+    registry = metrics.registry_of(pool_state)
 
-    def livez() -> Answer:
+    def livez() -> Response:
         return text(HTTPStatus.OK, "ok")
 
-    def readyz() -> Answer:
-        reason = ground.not_ready_because
+    def readyz() -> Response:
+        reason = pool_state.not_ready_because
         if reason is None:
             return text(HTTPStatus.OK, "ready")
         return text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
 
-    def report() -> Answer:
-        body = json.dumps(status.report(ground, time.monotonic())).encode()
-        return Answer(HTTPStatus.OK, body, "application/json")
+    def report() -> Response:
+        body = json.dumps(status.report(pool_state, time.monotonic())).encode()
+        return Response(HTTPStatus.OK, body, "application/json")
 
-    def scrape() -> Answer:
-        return Answer(HTTPStatus.OK, metrics.render(registry), metrics.CONTENT_TYPE)
+    def scrape() -> Response:
+        return Response(HTTPStatus.OK, metrics.render(registry), metrics.CONTENT_TYPE)
 
     return {"/livez": livez, "/readyz": readyz, "/status": report, "/metrics": scrape}

@@ -22,7 +22,7 @@ log = logging.getLogger("supervisor.endpoints")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A body and its status."""
 
     status: HTTPStatus
@@ -41,15 +41,15 @@ class Answer:
         return head.encode("ascii") + (self.body if with_body else b"")
 
 
-def text(status: HTTPStatus, message: str) -> Answer:
+def text(status: HTTPStatus, message: str) -> Response:
     """A line of text."""
-    return Answer(status, message.encode() + b"\n")
+    return Response(status, message.encode() + b"\n")
 
 
-Handler = Callable[[], Answer]
+Handler = Callable[[], Response]
 
 
-class Endpoints:
+class HttpServer:
     """Serves the handlers, by path, from `start` until `stop`.
 
     Arguments:
@@ -132,7 +132,7 @@ class Endpoints:
         method, target, _ = words
         return self._route(method, target.partition("?")[0]).encode(with_body=method != "HEAD")
 
-    def _route(self, method: str, path: str) -> Answer:
+    def _route(self, method: str, path: str) -> Response:
         handler = self._handlers.get(path)
         if handler is None:
             known = " ".join(sorted(self._handlers))

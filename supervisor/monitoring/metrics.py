@@ -19,10 +19,10 @@ from prometheus_client.registry import Collector
 
 from supervisor.logs import log_setup
 from supervisor.monitoring.status import worker_states
-from supervisor.pool.state.pool_state import Ground
-from supervisor.pool.state.replacement import Why
+from supervisor.pool.state.pool_state import PoolState
+from supervisor.pool.state.replacement import Reason
 from supervisor.pool.state.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, TASK_COUNTERS, Buckets
-from supervisor.pool.state.worker_registry import Cause, Incarnation
+from supervisor.pool.state.worker_registry import Cause, WorkerProcess
 
 #: What the text of `render` is, for the header of the answer.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,7 +53,7 @@ _PREFIX = "docket_supervisor_"
 
 #: By slot: name, what it says, and how it is read of the live workers of one slot. During a
 #: replacement there are two: what they use is added, what they lack is the worse of both.
-_OF_SLOTS: tuple[tuple[str, str, Callable[[list[Incarnation], float], float]], ...] = (
+_OF_SLOTS: tuple[tuple[str, str, Callable[[list[WorkerProcess], float], float]], ...] = (
     (
         "loop_lag_seconds",
         "Lag of a worker's event loop.",
@@ -92,16 +92,16 @@ class PoolCollector(Collector):
 
     def __init__(
         self,
-        ground: Ground,
+        pool_state: PoolState,
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._ground = ground
+        self._pool_state = pool_state
         self._now = now
         #: Slots whose counters were told once, and are told for ever: one may be given up at 0.
         self._slots_told: set[int] = set()
         # Once: a start that moved with every correction of the clock would look like a restart.
-        self._started_at = wall() - (now() - ground.started_at)
+        self._started_at = wall() - (now() - pool_state.started_at)
 
     def collect(self) -> Iterable[Metric]:
         """Every family, read now."""
@@ -111,8 +111,8 @@ class PoolCollector(Collector):
         yield from self._events()
 
     def _tasks(self) -> Iterator[Metric]:
-        totals, docket = self._ground.totals, self._ground.config.docket
-        self._slots_told |= {slot.number for slot in self._ground.registry.slots()}
+        totals, docket = self._pool_state.totals, self._pool_state.config.docket
+        self._slots_told |= {slot.number for slot in self._pool_state.registry.slots()}
         slots = self._slots_told | totals.by_slot.keys()
         none = Counter[str]()
         for name in TASK_COUNTERS:
@@ -131,35 +131,35 @@ class PoolCollector(Collector):
             yield family
 
     def _pool(self) -> Iterator[Metric]:
-        ground = self._ground
-        info = {"docket": ground.config.docket, "version": VERSION}
+        pool_state = self._pool_state
+        info = {"docket": pool_state.config.docket, "version": VERSION}
         yield _gauge("info", "What runs here; always 1.", labels=info, value=1)
-        states = {state: float(state == ground.state) for state in STATES}
+        states = {state: float(state == pool_state.state) for state in STATES}
         yield _by("state", "1 for the state the pool is in.", "state", states)
-        yield _by("workers", "Workers by state.", "state", worker_states(ground))
-        current = ground.generations.current
+        yield _by("workers", "Workers by state.", "state", worker_states(pool_state))
+        current = pool_state.nurseries.current
         for name, help_text, value in (
-            ("target_workers", "Worker slots that are to be filled.", ground.registry.target),
-            ("ready", "1 while /readyz is 200.", ground.not_ready_because is None),
+            ("target_workers", "Worker slots that are to be filled.", pool_state.registry.target),
+            ("ready", "1 while /readyz is 200.", pool_state.not_ready_because is None),
             ("generation", "Generation of the code.", current.generation if current else 0),
             ("start_time_seconds", "When the pool was started (epoch).", self._started_at),
-            ("server_away", "1 while a worker waits for the server.", ground.server_is_away),
+            ("server_away", "1 while a worker waits for the server.", pool_state.server_is_away),
             (
                 "adoptions_held",
                 "Dead workers whose tasks are not put back yet.",
-                len(ground.adoptions),
+                len(pool_state.adoptions),
             ),
             (
                 "last_reload_successful",
                 "0 after a reload that failed, until one succeeds.",
-                ground.reload_error is None,
+                pool_state.reload_error is None,
             ),
         ):
             yield _gauge(name, help_text, value=value)
 
     def _of_slots(self) -> Iterator[Metric]:
-        workers: dict[int, list[Incarnation]] = {}
-        for each in self._ground.registry.alive():
+        workers: dict[int, list[WorkerProcess]] = {}
+        for each in self._pool_state.registry.alive():
             if each.heartbeat is not None and not each.adopts_only:
                 workers.setdefault(each.slot, []).append(each)
         now = self._now()
@@ -168,14 +168,14 @@ class PoolCollector(Collector):
             yield _by(name, help_text, "slot", values)
 
     def _events(self) -> Iterator[Metric]:
-        totals = self._ground.totals
+        totals = self._pool_state.totals
         for name, help_text, label, words, counts in (
             ("worker_restarts", "Slots filled anew, by reason.", "reason", Cause, totals.restarts),
             (
                 "worker_replacements",
                 "Living workers that a successor replaced, by reason.",
                 "reason",
-                Why,
+                Reason,
                 totals.replacements,
             ),
             ("reloads", "Reloads that ended.", "outcome", RELOAD_OUTCOMES, totals.reloads),
@@ -206,10 +206,12 @@ def render(registry: CollectorRegistry) -> bytes:
     return generate_latest(registry)
 
 
-def registry_of(ground: Ground, now: Callable[[], float] = time.monotonic) -> CollectorRegistry:
+def registry_of(
+    pool_state: PoolState, now: Callable[[], float] = time.monotonic
+) -> CollectorRegistry:
     """A registry with this pool and the supervisor's own process (`process_*`, on Linux) in it."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(PoolCollector(ground, now))
+    registry.register(PoolCollector(pool_state, now))
     ProcessCollector(registry=registry)
     return registry
 

@@ -5,52 +5,52 @@ from collections import Counter
 from typing import Any
 
 from ipc.messages import WorkerCounters
-from supervisor.pool.state.pool_state import Ground
+from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.totals import TASK_COUNTERS
-from supervisor.pool.state.worker_registry import Incarnation, Slot, State
+from supervisor.pool.state.worker_registry import Slot, WorkerProcess, WorkerState
 
 #: Of a worker's counters, those shown for each worker.
 _SHOWN = TASK_COUNTERS[:5]
 
 
-def report(ground: Ground, now: float) -> dict[str, Any]:
+def report(pool_state: PoolState, now: float) -> dict[str, Any]:
     """The whole of /status at `now`, in the shape that the operators' contract gives."""
-    current = ground.generations.current
+    current = pool_state.nurseries.current
     return {
         "supervisor": {
             "pid": os.getpid(),
-            "state": ground.state,
-            "uptime_seconds": now - ground.started_at,
+            "state": pool_state.state,
+            "uptime_seconds": now - pool_state.started_at,
             "generation": current.generation if current else 0,
-            "target": ground.registry.target,
-            "docket": ground.config.docket,
-            "url": ground.config.display_url,
-            "reload_error": ground.reload_error,
+            "target": pool_state.registry.target,
+            "docket": pool_state.config.docket,
+            "url": pool_state.config.display_url,
+            "reload_error": pool_state.reload_error,
         },
-        "workers": [_worker(slot, each, now) for slot, each in _rows(ground)],
-        "totals": _totals(ground),
+        "workers": [_worker(slot, each, now) for slot, each in _rows(pool_state)],
+        "totals": _totals(pool_state),
     }
 
 
-def worker_states(ground: Ground) -> Counter[str]:
+def worker_states(pool_state: PoolState) -> Counter[str]:
     """How many workers are starting, ready, draining; and slots whose worker is dead."""
     counted: Counter[str] = Counter(dict.fromkeys(("starting", "ready", "draining", "dead"), 0))
-    counted.update(worker.state.shown for _, worker in _rows(ground))
-    unfilled = sum(each.current is None and each.is_empty for each in ground.registry.slots())
-    counted[State.DEAD.shown] += unfilled
+    counted.update(worker.state.shown for _, worker in _rows(pool_state))
+    unfilled = sum(each.current is None and each.is_empty for each in pool_state.registry.slots())
+    counted[WorkerState.DEAD.shown] += unfilled
     return counted
 
 
-def _rows(ground: Ground) -> list[tuple[Slot | None, Incarnation]]:
+def _rows(pool_state: PoolState) -> list[tuple[Slot | None, WorkerProcess]]:
     """Every worker that lives, and the last one of each slot that is empty, in order of slots."""
-    registry = ground.registry
+    registry = pool_state.registry
     dead = [s.current for s in registry.slots() if s.current is not None and not s.current.alive]
     workers = [each for each in (*registry.alive(), *dead) if not each.adopts_only]
     workers.sort(key=lambda worker: (worker.slot, worker.number))
     return [(registry.slot(worker.slot), worker) for worker in workers]
 
 
-def _worker(slot: Slot | None, worker: Incarnation, now: float) -> dict[str, Any]:
+def _worker(slot: Slot | None, worker: WorkerProcess, now: float) -> dict[str, Any]:
     beat = worker.heartbeat
     alive = worker.alive
     until = now if worker.died_at is None else worker.died_at
@@ -75,7 +75,7 @@ def _worker(slot: Slot | None, worker: Incarnation, now: float) -> dict[str, Any
     }
 
 
-def _totals(ground: Ground) -> dict[str, int]:
-    sums = ground.totals.sums()
+def _totals(pool_state: PoolState) -> dict[str, int]:
+    sums = pool_state.totals.sums()
     order = (*_SHOWN, "poisoned", "crashes", "restarts", "stalls")
     return {name: sums[name] for name in order}

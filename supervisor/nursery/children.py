@@ -20,7 +20,7 @@ _RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass
-class _Remains:
+class _DeadGroup:
     """The group of a dead worker whose subprocesses were asked to end."""
 
     deadline: float
@@ -32,12 +32,12 @@ class _Remains:
         self.watched.clear()
 
 
-class Brood:
+class Children:
     """The children of this process. `now` arguments are time.monotonic()."""
 
     def __init__(self) -> None:
         self._alive: set[int] = set()
-        self._remains: dict[int, _Remains] = {}
+        self._remains: dict[int, _DeadGroup] = {}
 
     def __len__(self) -> int:
         """Children that are not reaped."""
@@ -67,7 +67,7 @@ class Brood:
         for pid in [pid for pid in self._alive if _has_exited(pid)]:
             self._alive.remove(pid)
             process_group.signal_group(pid, signal.SIGTERM)
-            self._remains[pid] = _Remains(now + process_group.GRACE_SECONDS)
+            self._remains[pid] = _DeadGroup(now + process_group.GRACE_SECONDS)
         return [_reap(pid) for pid in list(self._remains) if self._is_over(pid, now)]
 
     def watched(self) -> list[int]:

@@ -40,13 +40,13 @@ from ipc.messages import (
     Unsafe,
 )
 from supervisor.child import fork_setup, signal_shield, task_modules
-from supervisor.child.fork_setup import Berth, Newborn
+from supervisor.child.fork_setup import ChildSpec, ForkedChild
 from supervisor.child.parent_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
 from supervisor.child.task_modules import CannotLoad
 from supervisor.logs import log_setup
-from supervisor.logs.formats import Speaker
+from supervisor.logs.formats import LogContext
 from supervisor.nursery import fork_safety
-from supervisor.nursery.children import Brood
+from supervisor.nursery.children import Children
 from supervisor.nursery.fork_safety import Verdict
 from supervisor.text import truncation
 
@@ -72,14 +72,14 @@ class Nursery:
     def __init__(self, channel: BlockingChannel[ToNursery], dump: int | None = None) -> None:
         self._channel = channel
         self._dump = () if dump is None else (dump,)
-        self._brood = Brood()
+        self._children = Children()
         self._early: Arrivals = []
         self._retired = False
         #: When the workers of a supervisor that is gone are killed; None while it is there.
         self._orphans_end: float | None = None
         self._wake_read = self._wake_write = -1
 
-    def run(self) -> Newborn | int:
+    def run(self) -> ForkedChild | int:
         """A forked child, or the nursery's exit status when its work is done."""
         self._tell(Hello(PROTOCOL, os.getpid()))
         settings = self._first_frame()
@@ -163,7 +163,7 @@ class Nursery:
 
     # -- working
 
-    def _serve(self, settings: Settings) -> Newborn | int:
+    def _serve(self, settings: Settings) -> ForkedChild | int:
         arrivals: Arrivals | None = self._early
         while True:
             if arrivals is None:
@@ -174,22 +174,22 @@ class Nursery:
             if child is not None:
                 return child
             self._collect()
-            if not self._brood and (self._retired or self._orphans_end is not None):
+            if not self._children and (self._retired or self._orphans_end is not None):
                 return DONE
             arrivals = self._wait()
 
-    def _obey(self, arrivals: Arrivals, settings: Settings) -> Newborn | None:
+    def _obey(self, arrivals: Arrivals, settings: Settings) -> ForkedChild | None:
         """Do what was asked. Not None in a forked child, which leaves the rest to its parent."""
         while arrivals:
             message, fds = arrivals.pop(0)
             match message:
                 case Spawn():
-                    berth = Berth(message.slot, message.name, settings, *fds)
-                    child = self._spawn(berth, [fd for _, later in arrivals for fd in later])
+                    spec = ChildSpec(message.slot, message.name, settings, *fds)
+                    child = self._spawn(spec, [fd for _, later in arrivals for fd in later])
                     if child is not None:
                         return child
                 case Kill(pid=pid):
-                    if not self._brood.kill(pid):
+                    if not self._children.kill(pid):
                         log.warning("Asked to kill %s, which is no worker of this nursery", pid)
                 case Retire():
                     self._retired = True
@@ -197,23 +197,23 @@ class Nursery:
                     log.warning("Settings came again and are ignored: they are for the start")
         return None
 
-    def _spawn(self, berth: Berth, fds_of_others: Sequence[int]) -> Newborn | None:
+    def _spawn(self, spec: ChildSpec, fds_of_others: Sequence[int]) -> ForkedChild | None:
         """Fork one worker; not None in the child."""
-        fds = (berth.channel, berth.keeper, berth.dump)
+        fds = (spec.channel, spec.keeper, spec.dump)
         fork_setup.flush()
         with signal_shield.blocked():
             try:
                 pid = _fork()
             except OSError as error:
                 _close(fds)
-                self._tell(SpawnFailed(berth.slot, f"cannot fork a worker: {error}"))
+                self._tell(SpawnFailed(spec.slot, f"cannot fork a worker: {error}"))
                 return None
             if pid == 0:
                 self._leave_to_parent(fds_of_others)
-                return fork_setup.settle(berth)
+                return fork_setup.set_up(spec)
         _close(fds)
-        self._brood.add(pid)
-        self._announce(berth.slot, pid)
+        self._children.add(pid)
+        self._announce(spec.slot, pid)
         return None
 
     def _leave_to_parent(self, fds_of_others: Sequence[int]) -> None:
@@ -223,7 +223,7 @@ class Nursery:
         # open to signals.
         _close((*fds_of_others, self._wake_read, self._wake_write, *self._dump))
         self._channel.close()
-        self._brood.forget()
+        self._children.forget()
 
     def _announce(self, slot: int, pid: int) -> None:
         # Opened before the child can be reaped, so it is this child's for sure.
@@ -237,14 +237,14 @@ class Nursery:
     def _collect(self) -> None:
         now = time.monotonic()
         if self._orphans_end is not None and now >= self._orphans_end:
-            self._brood.kill_all()
-        for exited in self._brood.collect(now):
+            self._children.kill_all()
+        for exited in self._children.collect(now):
             self._tell(exited)
 
     def _wait(self) -> Arrivals | None:
         """Until something may have changed; what came, None when the supervisor is gone."""
         poller = select.poll()
-        for fd in (self._wake_read, *self._brood.watched()):
+        for fd in (self._wake_read, *self._children.watched()):
             poller.register(fd, select.POLLIN)
         if self._orphans_end is None:
             poller.register(self._channel, select.POLLIN)
@@ -261,7 +261,7 @@ class Nursery:
 
     def _milliseconds_to_wait(self) -> float | None:
         now = time.monotonic()
-        deadlines = [self._brood.deadline()]
+        deadlines = [self._children.deadline()]
         if self._orphans_end is not None and self._orphans_end > now:
             deadlines.append(self._orphans_end)
         times = [deadline - now for deadline in deadlines if deadline is not None]
@@ -285,7 +285,7 @@ def _enter_and_import(settings: Settings) -> Verdict:
         settings.worker.logging_level,
         settings.worker.logging_format,
         threaded=False,
-        speaker=Speaker("nursery"),
+        log_context=LogContext("nursery"),
         runs_user_code=True,
     )
     task_modules.enter(settings.cwd, settings.tasks)
@@ -293,7 +293,7 @@ def _enter_and_import(settings: Settings) -> Verdict:
         return Verdict()
     before = fork_safety.look()
     task_modules.load(task_modules.paths_of(settings))
-    written.reclaim()
+    written.reapply()
     return fork_safety.judge(before, fork_safety.look())
 
 
@@ -317,7 +317,7 @@ def _empty(pipe: int) -> None:
         return
 
 
-def main(arguments: Sequence[str], work: Callable[[Berth], int]) -> int:
+def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
     """Run a nursery: the arguments are the descriptors of its channel and of its dump pipe.
 
     Without the latter nobody can ask for its stack. `work` is what each forked child does; its
@@ -336,4 +336,4 @@ def main(arguments: Sequence[str], work: Callable[[Berth], int]) -> int:
     outcome = Nursery(channel, dump).run()
     if isinstance(outcome, int):
         return outcome
-    return outcome.ending.with_status(work(outcome.berth))
+    return outcome.ending.with_status(work(outcome.spec))

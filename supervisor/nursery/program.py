@@ -2,17 +2,17 @@
 
 import sys
 
-from supervisor.child.fork_setup import Berth
+from supervisor.child.fork_setup import ChildSpec
 from supervisor.nursery import nursery
 from supervisor.worker import last_adopter
 from supervisor.worker import main as worker_main
 
 
-def work(berth: Berth) -> int:
+def work(spec: ChildSpec) -> int:
     """What a forked child does; its exit status."""
-    if berth.slot == last_adopter.SLOT:
-        return last_adopter.main(berth)
-    return worker_main.main(berth)
+    if spec.slot == last_adopter.SLOT:
+        return last_adopter.main(spec)
+    return worker_main.main(spec)
 
 
 if __name__ == "__main__":

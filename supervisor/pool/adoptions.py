@@ -4,26 +4,26 @@ from collections import OrderedDict
 
 from ipc.messages import Adopt, Adopted
 from supervisor.observer import AdoptionFinished, FirstRedelivered
-from supervisor.pool.state.pool_state import Ground, log
-from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.state.pool_state import PoolState, log
+from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.text import durations
-from supervisor.text.plurals import counted
+from supervisor.text.plurals import pluralize
 
 #: Dead consumers of which the first redelivery may still be reported.
 REMEMBERED_DEATHS = 256
 
 
-class Adopting:
+class AdoptionManager:
     """The service side of the adoption queue: what is sent, logged and observed."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, pool_state: PoolState) -> None:
+        self._pool_state = pool_state
         #: consumer -> (slot, when its death was seen), until its first redelivery.
         self._deaths: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def died(self, dead: Incarnation, blame: str, now: float) -> None:
+    def died(self, dead: WorkerProcess, blame: str, now: float) -> None:
         """Hold what `dead` was running until someone has adopted it."""
-        self._ground.adoptions.add(dead, blame, now)
+        self._pool_state.adoptions.add(dead, blame, now)
         for consumer in dead.consumers:
             self._deaths[consumer] = (dead.slot, now)
             if len(self._deaths) > REMEMBERED_DEATHS:
@@ -31,20 +31,20 @@ class Adopting:
 
     def settle(self) -> None:
         """Ask a live worker for each adoption that nobody has."""
-        ground = self._ground
-        able = [each for each in ground.registry.alive() if each.can_adopt]
-        for adoption, adopter in ground.adoptions.assign(able):
-            ground.tell(adopter, Adopt(adoption.consumer, adoption.blame))
+        pool_state = self._pool_state
+        able = [each for each in pool_state.registry.alive() if each.can_adopt]
+        for adoption, adopter in pool_state.adoptions.assign(able):
+            pool_state.tell(adopter, Adopt(adoption.consumer, adoption.blame))
 
-    def hedge(self, newcomer: Incarnation) -> None:
+    def hedge(self, newcomer: WorkerProcess) -> None:
         """Ask a worker that has just become ready for what others were asked for and have not done.
 
         The one that was asked may be busy with a task that blocks its loop; a newcomer has nothing
         to do yet. Whoever is second finds nothing left to move.
         """
-        ground = self._ground
-        for adoption in ground.adoptions.unfinished_by_others(newcomer.number):
-            ground.tell(newcomer, Adopt(adoption.consumer, adoption.blame))
+        pool_state = self._pool_state
+        for adoption in pool_state.adoptions.unfinished_by_others(newcomer.number):
+            pool_state.tell(newcomer, Adopt(adoption.consumer, adoption.blame))
 
     def finished(self, message: Adopted, now: float) -> None:
         """An adopter has moved everything that it found.
@@ -52,19 +52,19 @@ class Adopting:
         Two may have been asked. Each tells what it has moved itself, and who found nothing left may
         be heard first: that ends the adoption, and what the other has moved counts all the same.
         """
-        adoption = self._ground.adoptions.done(message.consumer)
+        adoption = self._pool_state.adoptions.done(message.consumer)
         whose = message.consumer
         if adoption is not None:
             age = durations.brief(now - adoption.died_at)
             whose = f"worker {adoption.slot}, {age} after its death"
         if message.moved:
-            log.info("put back %s of %s", counted(message.moved, "task"), whose)
+            log.info("put back %s of %s", pluralize(message.moved, "task"), whose)
         poisoned = max(message.poisoned_total, len(message.poisoned))
-        self._ground.totals.poisoned += poisoned
+        self._pool_state.totals.poisoned += poisoned
         if poisoned:
             log.error(
                 "%s failed as poison, for --max-deliveries deaths of workers: %s",
-                counted(poisoned, "task"),
+                pluralize(poisoned, "task"),
                 ", ".join(message.poisoned),
             )
         if adoption is None:
@@ -77,7 +77,7 @@ class Adopting:
             now - adoption.died_at,
             now,
         )
-        self._ground.observe(event)
+        self._pool_state.observe(event)
 
     def redelivered(self, consumer: str, started_at: float) -> None:
         """A worker claimed its first task of that dead consumer; only the pool's first counts."""
@@ -86,10 +86,10 @@ class Adopting:
             return
         slot, died_at = death
         event = FirstRedelivered(slot, consumer, died_at, started_at)
-        self._ground.totals.redelivered_after(event.seconds)
+        self._pool_state.totals.redelivered_after(event.seconds)
         log.info(
             "the first task of dead worker %d was claimed again %s after its death",
             slot,
             durations.brief(max(0.0, event.seconds)),
         )
-        self._ground.observe(event)
+        self._pool_state.observe(event)

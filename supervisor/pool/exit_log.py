@@ -6,9 +6,9 @@ the process, some milliseconds later. Only the line waits for that.
 
 from dataclasses import dataclass
 
-from supervisor.pool.state.exits import Death, tell_status
+from supervisor.pool.state.exits import WorkerExit, tell_status
 from supervisor.pool.state.pool_state import describe, log
-from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.system import process_group
 
 #: How long a line waits for its status: a process group may take a second to end, and is looked
@@ -23,13 +23,15 @@ class _Pending:
     died_at: float
 
 
-class Obituaries:
+class ExitLog:
     """Deaths that are told of once, with their status or without."""
 
     def __init__(self) -> None:
         self._pending: dict[int, _Pending] = {}
 
-    def died(self, worker: Incarnation, death: Death, following: str, *, final: bool) -> None:
+    def died(
+        self, worker: WorkerProcess, death: WorkerExit, following: str, *, final: bool
+    ) -> None:
         """Tell of a death now if there is nothing to wait for (`final`), else soon."""
         who = describe(worker)
         if death.expected:

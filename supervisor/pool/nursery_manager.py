@@ -15,46 +15,46 @@ from ipc.messages import (
     Unsafe,
 )
 from supervisor.observer import NurseryDied, NurseryLoaded
-from supervisor.pool.exit_log import Obituaries
-from supervisor.pool.shutdown import Ending
+from supervisor.pool.exit_log import ExitLog
+from supervisor.pool.shutdown import Shutdown
 from supervisor.pool.state.exits import tell_status
-from supervisor.pool.state.nursery_registry import Nursery, Phase
-from supervisor.pool.state.pool_state import Ground, log
-from supervisor.pool.state.worker_registry import Cause, Incarnation, State
+from supervisor.pool.state.nursery_registry import NurseryProcess, Phase
+from supervisor.pool.state.pool_state import PoolState, log
+from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 from supervisor.text import durations
 
 #: What ends an incarnation that was asked for and never forked.
-NotSpawned = Callable[[Incarnation, Cause, str, float], None]
+NotSpawned = Callable[[WorkerProcess, Cause, str, float], None]
 #: What hears that the nursery of a reload is gone, and why, before it was proven.
-CandidateEnded = Callable[[Nursery, str, float], None]
+CandidateEnded = Callable[[NurseryProcess, str, float], None]
 #: So many nurseries may be killed in their first import, by whoever, before the boot has failed.
 BOOT_TRIES = 3
 
 
-class Nursing:
+class NurseryManager:
     """The service side of the generations."""
 
     def __init__(
         self,
-        ground: Ground,
-        ending: Ending,
-        obituaries: Obituaries,
+        pool_state: PoolState,
+        ending: Shutdown,
+        exit_log: ExitLog,
         not_spawned: NotSpawned,
         candidate_ended: CandidateEnded,
     ) -> None:
-        self._ground = ground
-        self._generations = ground.generations
+        self._pool_state = pool_state
+        self._nurseries = pool_state.nurseries
         self._ending = ending
-        self._obituaries = obituaries
+        self._exit_log = exit_log
         self._tell_not_spawned = not_spawned
         self._candidate_ended = candidate_ended
 
     def settle(self, now: float) -> None:
         """Start a nursery if there is none."""
-        if not self._generations.is_needed(now):
+        if not self._nurseries.is_needed(now):
             return
         try:
-            self.start(now, preload=self._generations.preload)
+            self.start(now, preload=self._nurseries.preload)
         except OSError as error:
             self._could_not_start(error, now)
 
@@ -64,22 +64,22 @@ class Nursing:
         Raises:
             OSError: the system has no room for it.
         """
-        generation = self._generations.next_number
-        pid = self._ground.edge.start_nursery(generation, preload=preload)
-        self._generations.add(pid, now, preload=preload, candidate=candidate)
+        generation = self._nurseries.next_number
+        pid = self._pool_state.process_control.start_nursery(generation, preload=preload)
+        self._nurseries.add(pid, now, preload=preload, candidate=candidate)
 
     def _could_not_start(self, error: OSError, now: float) -> None:
         reason = f"cannot start the nursery: {error}"
-        self._ground.last_error = reason
-        if self._generations.first_loaded_at is None:
+        self._pool_state.last_error = reason
+        if self._nurseries.first_loaded_at is None:
             self._ending.boot_failed(reason, now)
             return
-        pause = self._generations.start_failed(now)
+        pause = self._nurseries.start_failed(now)
         log.error("%s; tried again in %s", reason, durations.brief(pause))
 
     def said(self, generation: int, message: FromNursery, now: float) -> None:
         """A frame came from the nursery of that generation."""
-        nursery = self._generations.find(generation)
+        nursery = self._nurseries.find(generation)
         if nursery is None:
             log.warning("generation %d said %r after its end", generation, message)
             return
@@ -88,7 +88,7 @@ class Nursing:
                 nursery.said_hello = True
                 if protocol != PROTOCOL:
                     self._load_failed(nursery, "the code on disk is newer; restart the supervisor")
-                    self._ground.kill_nursery(nursery)
+                    self._pool_state.kill_nursery(nursery)
             case Loaded():
                 self._loaded(nursery, message, now)
             case LoadFailed(_, reason, traceback):
@@ -104,8 +104,8 @@ class Nursing:
             case Exited():
                 self._reaped(message)
 
-    def _loaded(self, nursery: Nursery, message: Loaded, now: float) -> None:
-        self._generations.loaded(nursery, now)
+    def _loaded(self, nursery: NurseryProcess, message: Loaded, now: float) -> None:
+        self._nurseries.loaded(nursery, now)
         notes = ""
         if message.threads_noted:
             notes = "; native threads left by the import: " + ", ".join(message.threads_noted)
@@ -118,14 +118,14 @@ class Nursing:
             notes,
         )
         event = NurseryLoaded(nursery.generation, nursery.pid, message.seconds, now)
-        self._ground.observe(event)
+        self._pool_state.observe(event)
 
-    def _load_failed(self, nursery: Nursery, reason: str) -> None:
+    def _load_failed(self, nursery: NurseryProcess, reason: str) -> None:
         """It ends by itself; what follows is decided when it has."""
         nursery.phase = Phase.FAILED
-        self._ground.last_error = reason
+        self._pool_state.last_error = reason
 
-    def _unsafe(self, nursery: Nursery, reasons: list[str]) -> None:
+    def _unsafe(self, nursery: NurseryProcess, reasons: list[str]) -> None:
         log.warning(
             "the task modules cannot be imported before forking (%s): each worker imports them",
             "; ".join(reasons),
@@ -133,29 +133,29 @@ class Nursing:
         nursery.phase = Phase.FAILED
         nursery.unsafe = True
         if not nursery.candidate:
-            self._generations.preload = False
+            self._nurseries.preload = False
 
-    def _spawned(self, nursery: Nursery, slot: int, pid: int, now: float) -> None:
-        worker = self._ground.registry.requested_in(slot, nursery.generation)
+    def _spawned(self, nursery: NurseryProcess, slot: int, pid: int, now: float) -> None:
+        worker = self._pool_state.registry.requested_in(slot, nursery.generation)
         if worker is None:
             log.warning("generation %d forked pid %d unasked", nursery.generation, pid)
             return
         worker.pid, worker.spawned_at = pid, now
-        if worker.state is State.REQUESTED:
-            worker.enter(State.STARTING)
+        if worker.state is WorkerState.REQUESTED:
+            worker.enter(WorkerState.STARTING)
         if worker.is_starting:
-            worker.deadline = now + self._ground.config.boot_timeout.total_seconds()
+            worker.deadline = now + self._pool_state.config.boot_timeout.total_seconds()
 
-    def _not_spawned(self, nursery: Nursery, slot: int, reason: str, now: float) -> None:
-        worker = self._ground.registry.requested_in(slot, nursery.generation)
+    def _not_spawned(self, nursery: NurseryProcess, slot: int, reason: str, now: float) -> None:
+        worker = self._pool_state.registry.requested_in(slot, nursery.generation)
         if worker is not None:
             reason = f"the nursery cannot fork: {reason}"
             self._tell_not_spawned(worker, Cause.SPAWN, reason, now)
 
     def _reaped(self, message: Exited) -> None:
         died = tell_status(message.status)
-        self._obituaries.reaped(message.pid, died)
-        self._ground.explain(message.pid, died)
+        self._exit_log.reaped(message.pid, died)
+        self._pool_state.explain(message.pid, died)
         log.debug(
             "pid %d was reaped: %s; %.2f s of CPU, at most %.1f MB",
             message.pid,
@@ -166,38 +166,38 @@ class Nursing:
 
     def lost(self, generation: int, fault: Exception | None) -> None:
         """Its channel ended: it is of no use any more, its exit follows."""
-        nursery = self._generations.find(generation)
+        nursery = self._nurseries.find(generation)
         if nursery is None or nursery.phase in (Phase.FAILED, Phase.ENDING):
             return
         # Reset: it died before it had read what we told it. Its exit says how.
         if fault is not None and not isinstance(fault, ConnectionResetError):
             log.error("the nursery of generation %d broke its channel: %s", generation, fault)
-        self._ground.kill_nursery(nursery)
+        self._pool_state.kill_nursery(nursery)
 
     def exited(self, generation: int, status: int | None, now: float) -> None:
         """Its process is gone; its workers go on. What it had not forked is asked of another."""
-        nursery = self._generations.find(generation)
+        nursery = self._nurseries.find(generation)
         if nursery is None:
             return
         phase = nursery.phase
-        self._generations.ended(nursery)
+        self._nurseries.ended(nursery)
         if phase is Phase.ENDING:
             log.debug("the nursery of generation %d has ended", generation)
-        elif self._ground.drain is None:
+        elif self._pool_state.drain is None:
             self._died(nursery, phase, status, now)
-        for worker in list(self._ground.registry.alive()):
+        for worker in list(self._pool_state.registry.alive()):
             if worker.generation != generation or worker.spawned_at is not None:
                 continue
             if worker.pid is None:
                 reason = "the nursery died before it had forked it"
                 self._tell_not_spawned(worker, Cause.NURSERY, reason, now)
             else:
-                self._ground.edge.follow(worker)
+                self._pool_state.process_control.follow(worker)
 
-    def _died(self, nursery: Nursery, phase: Phase, status: int | None, now: float) -> None:
+    def _died(self, nursery: NurseryProcess, phase: Phase, status: int | None, now: float) -> None:
         reason = f"the nursery ended: {tell_status(status)}"
         if phase is Phase.FAILED:
-            reason = self._ground.last_error or reason
+            reason = self._pool_state.last_error or reason
         elif phase is Phase.LOADING:
             reason += " while it imported the task modules"
         if nursery.candidate:
@@ -205,23 +205,23 @@ class Nursing:
             return
         if nursery.unsafe:
             return  # `settle` starts a bare one now
-        self._ground.last_error = reason
-        is_first = self._generations.first_loaded_at is None
+        self._pool_state.last_error = reason
+        is_first = self._nurseries.first_loaded_at is None
         if is_first and not _was_killed_by_somebody(nursery, phase, status):
             self._ending.boot_failed(reason, now)
             return
-        pause = self._generations.failed(nursery, now)
-        self._ground.totals.restarted(Cause.NURSERY)
+        pause = self._nurseries.failed(nursery, now)
+        self._pool_state.totals.restarted(Cause.NURSERY)
         log.error(
             "%s; %sit is replaced %s",
             reason,
             "" if is_first else "its workers go on, ",
             f"in {durations.brief(pause)}" if pause else "at once",
         )
-        self._ground.observe(NurseryDied(nursery.generation, reason, now))
+        self._pool_state.observe(NurseryDied(nursery.generation, reason, now))
 
 
-def _was_killed_by_somebody(nursery: Nursery, phase: Phase, status: int | None) -> bool:
+def _was_killed_by_somebody(nursery: NurseryProcess, phase: Phase, status: int | None) -> bool:
     """Whether the import may be fine: a kill says nothing of it, but three of them do."""
     killed = phase is Phase.LOADING and status == signal.SIGKILL
     return killed and nursery.generation < BOOT_TRIES

@@ -26,50 +26,50 @@ from ipc.messages import (
 from supervisor.exit_codes import ExitCode
 from supervisor.observer import WorkerDied, WorkerReady
 from supervisor.pool import steward
-from supervisor.pool.adoptions import Adopting
-from supervisor.pool.boot import Booting
-from supervisor.pool.exit_log import Obituaries
-from supervisor.pool.nursery_manager import Nursing
-from supervisor.pool.recycle import Recycling
-from supervisor.pool.reload import Reloading
-from supervisor.pool.replacements import Succession
-from supervisor.pool.restarts import Vacancies
-from supervisor.pool.scale import Scaling
-from supervisor.pool.shutdown import Ending
+from supervisor.pool.adoptions import AdoptionManager
+from supervisor.pool.boot import BootMonitor
+from supervisor.pool.exit_log import ExitLog
+from supervisor.pool.nursery_manager import NurseryManager
+from supervisor.pool.recycle import Recycler
+from supervisor.pool.reload import Reloader
+from supervisor.pool.replacements import Replacer
+from supervisor.pool.restarts import Restarter
+from supervisor.pool.scale import Scaler
+from supervisor.pool.shutdown import Shutdown
 from supervisor.pool.state.drain import END_GRACE_SECONDS
-from supervisor.pool.state.exits import Death, judge, tell_status
+from supervisor.pool.state.exits import WorkerExit, classify, tell_status
 from supervisor.pool.state.inbox import (
-    Command,
+    BeatReceived,
+    CommandReceived,
     Event,
-    KeeperSaid,
+    NurseryDisconnected,
     NurseryExited,
-    NurseryLost,
-    NurserySaid,
+    NurseryMessage,
     ServerEnded,
-    Signalled,
+    SignalReceived,
     Tick,
+    WorkerDisconnected,
     WorkerDumped,
     WorkerExited,
-    WorkerLost,
-    WorkerSaid,
+    WorkerMessage,
 )
-from supervisor.pool.state.nursery_registry import Nursery
+from supervisor.pool.state.nursery_registry import NurseryProcess
 from supervisor.pool.state.pool_commands import (
+    Command,
     Done,
     Drain,
     DumpAll,
-    HandBack,
-    Order,
     Outcome,
     Reload,
+    Requeue,
     Restart,
     Scale,
     nobody,
 )
-from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, Ground, describe, log
-from supervisor.pool.state.worker_registry import Cause, Incarnation, State
-from supervisor.pool.watchdog import Watch
-from supervisor.signals import Caught, Repeats
+from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, describe, log
+from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
+from supervisor.pool.watchdog import Watchdog
+from supervisor.signals import Debouncer, ReceivedSignal
 from supervisor.text import durations
 
 #: Of these a second one may be the echo of the first, and a step that nobody meant. Whoever sends
@@ -84,23 +84,23 @@ class Pool:
         ground: the state of the run.
     """
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
-        self._registry = ground.registry
-        self._ending = Ending(ground)
-        self._adopting = Adopting(ground)
-        self._obituaries = Obituaries()
-        self._nursing = Nursing(
-            ground, self._ending, self._obituaries, self._not_spawned, self._candidate_ended
+    def __init__(self, pool_state: PoolState) -> None:
+        self._pool_state = pool_state
+        self._registry = pool_state.registry
+        self._ending = Shutdown(pool_state)
+        self._adoption_manager = AdoptionManager(pool_state)
+        self._exit_log = ExitLog()
+        self._nursery_manager = NurseryManager(
+            pool_state, self._ending, self._exit_log, self._not_spawned, self._candidate_ended
         )
-        self._succession = Succession(ground)
-        self._vacancies = Vacancies(ground, self._ending, self._succession)
-        self._reloading = Reloading(ground, self._nursing, self._succession)
-        self._recycling = Recycling(ground)
-        self._scaling = Scaling(ground, self._succession)
-        self._watch = Watch(ground, self._ending)
-        self._booting = Booting(ground, self._ending)
-        self._repeats = Repeats()
+        self._replacer = Replacer(pool_state)
+        self._restarter = Restarter(pool_state, self._ending, self._replacer)
+        self._reloading = Reloader(pool_state, self._nursery_manager, self._replacer)
+        self._recycling = Recycler(pool_state)
+        self._scaling = Scaler(pool_state, self._replacer)
+        self._watch = Watchdog(pool_state, self._ending)
+        self._booting = BootMonitor(pool_state, self._ending)
+        self._debouncer = Debouncer()
         self._ignored: Counter[str] = Counter()
 
     @property
@@ -110,32 +110,32 @@ class Pool:
 
     def next_due(self, now: float) -> float | None:
         """When something is due before the next regular tick, if anything is."""
-        due = [self._registry.next_due(), self._ground.generations.due_at]
+        due = [self._registry.next_due(), self._pool_state.nurseries.due_at]
         return min((at for at in due if at is not None and at > now), default=None)
 
     def handle(self, event: Event, now: float) -> None:
         """Take in one event that happened at `now`, and make what should be so."""
         self._watch.notice(now)
         match event:
-            case KeeperSaid(number, beat):
+            case BeatReceived(number, beat):
                 self._watch.keeper_spoke(number, beat)
-            case WorkerSaid(number, message):
+            case WorkerMessage(number, message):
                 self._worker_said(number, message, now)
             case WorkerDumped(number, who, text):
                 self._watch.dumped(number, who, text)
             case WorkerExited(number, status):
                 self._worker_exited(number, status, now)
-            case WorkerLost(number, fault):
+            case WorkerDisconnected(number, fault):
                 self._worker_lost(number, fault)
-            case NurserySaid(generation, message):
-                self._nursing.said(generation, message, now)
-            case NurseryLost(generation, fault):
-                self._nursing.lost(generation, fault)
+            case NurseryMessage(generation, message):
+                self._nursery_manager.said(generation, message, now)
+            case NurseryDisconnected(generation, fault):
+                self._nursery_manager.lost(generation, fault)
             case NurseryExited(generation, status):
-                self._nursing.exited(generation, status, now)
-            case Signalled(caught):
+                self._nursery_manager.exited(generation, status, now)
+            case SignalReceived(caught):
                 self._signalled(caught, now)
-            case Command(order, answer):
+            case CommandReceived(order, answer):
                 self._ordered(order, answer, now)
             case ServerEnded():
                 self._ending.server_ended(now)
@@ -161,37 +161,37 @@ class Pool:
             case Heartbeat():
                 self._heartbeat(worker, message, now)
             case Draining():
-                self._enter(worker, State.DRAINING)
+                self._enter(worker, WorkerState.DRAINING)
             case Drained():
-                self._enter(worker, State.DRAINED)
+                self._enter(worker, WorkerState.DRAINED)
                 worker.deadline = now + END_GRACE_SECONDS
             case Adopted():
-                self._adopting.finished(message, now)
+                self._adoption_manager.finished(message, now)
             case Redelivered(consumer, started_at):
-                self._adopting.redelivered(consumer, started_at)
+                self._adoption_manager.redelivered(consumer, started_at)
             case Fault():
                 self._faulty(worker, message, now)
 
-    def _hello(self, worker: Incarnation, protocol: int, pid: int) -> None:
+    def _hello(self, worker: WorkerProcess, protocol: int, pid: int) -> None:
         if worker.pid is None:
             worker.pid = pid
         if protocol != PROTOCOL:
             reason = f"it speaks protocol {protocol}, not {PROTOCOL}; restart the supervisor"
-            self._ground.last_error = reason
-            self._ground.kill(worker, Cause.BOOT, reason)
+            self._pool_state.last_error = reason
+            self._pool_state.kill(worker, Cause.BOOT, reason)
 
-    def _ready(self, worker: Incarnation, message: Ready, now: float) -> None:
+    def _ready(self, worker: WorkerProcess, message: Ready, now: float) -> None:
         worker.waiting = None
         worker.rss_bytes = message.rss_bytes
         if message.consumer not in worker.consumers and not worker.adopts_only:
             worker.consumers.append(message.consumer)
         self._watch.loop_spoke(worker.number)
-        if not worker.may_enter(State.READY):
+        if not worker.may_enter(WorkerState.READY):
             # It is back after an outage; or was told to drain when there was nothing to drain yet.
             self._ending.remind(worker, now)
-            self._succession.got_ready_late(worker, now)
+            self._replacer.got_ready_late(worker, now)
             return
-        worker.enter(State.READY)
+        worker.enter(WorkerState.READY)
         worker.ready_at = now
         worker.deadline = None
         if worker.adopts_only:
@@ -204,34 +204,34 @@ class Pool:
             pid,
             durations.brief(now - (worker.spawned_at or worker.requested_at)),
         )
-        self._ground.observe(WorkerReady(worker.slot, pid, worker.name, worker.generation, now))
-        self._adopting.hedge(worker)
+        self._pool_state.observe(WorkerReady(worker.slot, pid, worker.name, worker.generation, now))
+        self._adoption_manager.hedge(worker)
         self._recycling.ready(worker)
-        self._succession.ready(worker, now)
+        self._replacer.ready(worker, now)
 
-    def _waiting(self, worker: Incarnation, reason: str) -> None:
+    def _waiting(self, worker: WorkerProcess, reason: str) -> None:
         # One that boots says so every second, and an outage may last for hours.
         if worker.waiting != reason:
             log.warning("%s waits for the server: %s", describe(worker), reason)
         worker.waiting = reason
-        self._ground.last_error = f"the server cannot be reached: {reason}"
-        self._ground.adoptions.adopter_gone(worker.number)
+        self._pool_state.last_error = f"the server cannot be reached: {reason}"
+        self._pool_state.adoptions.adopter_gone(worker.number)
 
-    def _faulty(self, worker: Incarnation, fault: Fault, now: float) -> None:
-        worker.fault = self._ground.last_error = fault.reason
+    def _faulty(self, worker: WorkerProcess, fault: Fault, now: float) -> None:
+        worker.fault = self._pool_state.last_error = fault.reason
         log.error("%s cannot go on: %s\n%s", describe(worker), fault.reason, fault.traceback)
-        nothing_ran = self._ground.ready_at is None and not self._registry.consuming()
+        nothing_ran = self._pool_state.ready_at is None and not self._registry.consuming()
         if fault.cannot_load and nothing_ran:
             # As where the nursery cannot load: whoever came next would run the same code.
             self._ending.boot_failed(fault.reason, now)
 
-    def _heartbeat(self, worker: Incarnation, beat: Heartbeat, now: float) -> None:
+    def _heartbeat(self, worker: WorkerProcess, beat: Heartbeat, now: float) -> None:
         worker.heartbeat, worker.heartbeat_at = beat, now
         worker.rss_bytes = beat.rss_bytes
         self._watch.loop_spoke(worker.number)
-        self._ground.totals.counted(worker.number, worker.slot, beat.counters)
+        self._pool_state.totals.counted(worker.number, worker.slot, beat.counters)
 
-    def _enter(self, worker: Incarnation, state: State) -> None:
+    def _enter(self, worker: WorkerProcess, state: WorkerState) -> None:
         if worker.may_enter(state):
             worker.enter(state)
         elif worker.state is not state:
@@ -239,16 +239,16 @@ class Pool:
 
     def _worker_lost(self, number: int, fault: Exception | None) -> None:
         worker = self._registry.find(number)
-        if worker is None or not worker.alive or worker.state is State.DRAINED:
+        if worker is None or not worker.alive or worker.state is WorkerState.DRAINED:
             return
         if fault is not None and not isinstance(fault, OSError):
             log.error("%s broke its channel: %s", describe(worker), fault)
-            self._ground.kill(worker, Cause.CRASH, f"it broke its channel: {fault}")
+            self._pool_state.kill(worker, Cause.CRASH, f"it broke its channel: {fault}")
             return
         # Nearly always the exit follows within microseconds and this kill finds nobody. What is
         # left is a process that closed its own channel: a crash by the code that ran in it, so
         # the kill is not noted as the supervisor's.
-        self._ground.edge.kill(worker)
+        self._pool_state.process_control.kill(worker)
 
     # Deaths.
 
@@ -256,44 +256,46 @@ class Pool:
         worker = self._registry.find(number)
         if worker is None or not worker.alive:
             return
-        death = judge(worker, status)
+        death = classify(worker, status)
         healthy_for = worker.healthy_seconds(now)
-        worker.enter(State.DEAD)
+        worker.enter(WorkerState.DEAD)
         worker.died_at = now
-        self._ground.edge.release(worker)
-        self._ground.adoptions.adopter_gone(number)
-        self._ground.totals.forget(number)
+        self._pool_state.process_control.release(worker)
+        self._pool_state.adoptions.adopter_gone(number)
+        self._pool_state.totals.forget(number)
         self._watch.forget(number)
         if death.adopt:
-            self._adopting.died(worker, death.blame, now)
-        following = self._vacancies.died(worker, death, healthy_for, now)
+            self._adoption_manager.died(worker, death.blame, now)
+        following = self._restarter.died(worker, death, healthy_for, now)
         self._tell_death(worker, death, following, now)
         self._registry.forget(worker)
 
-    def _tell_death(self, worker: Incarnation, death: Death, following: str, now: float) -> None:
+    def _tell_death(
+        self, worker: WorkerProcess, death: WorkerExit, following: str, now: float
+    ) -> None:
         # A crash whose status is not known yet: its line waits for that, nothing else does.
         final = death.reason != tell_status(None)
-        self._obituaries.died(worker, death, following, final=final)
+        self._exit_log.died(worker, death, following, final=final)
         event = WorkerDied(worker.slot, worker.pid, worker.name, death.reason, death.expected, now)
-        self._ground.observe(event)
+        self._pool_state.observe(event)
 
-    def _not_spawned(self, worker: Incarnation, cause: Cause, reason: str, now: float) -> None:
+    def _not_spawned(self, worker: WorkerProcess, cause: Cause, reason: str, now: float) -> None:
         """The nursery could not fork it, or died before it did: there is no process."""
         worker.killed_for, worker.killed_as = reason, cause
         self._worker_exited(worker.number, None, now)
 
     def _tick(self, now: float, *, regular: bool) -> None:
         self._watch.tick(now, regular=regular)
-        self._obituaries.tick(now)
+        self._exit_log.tick(now)
 
     # Orders and signals.
 
-    def _ordered(self, order: Order, answer: Callable[[Outcome], None], now: float) -> None:
+    def _ordered(self, order: Command, answer: Callable[[Outcome], None], now: float) -> None:
         match order:
             case Drain():
                 self._ending.begin(ExitCode.STOPPED, None, now)
                 answer(Done("draining"))
-            case HandBack():
+            case Requeue():
                 self._ending.hand_back(now)
                 answer(Done("handing back what runs"))
             case DumpAll():
@@ -302,14 +304,14 @@ class Pool:
             case Scale(processes):
                 answer(self._scaling.order(processes, now))
             case Restart(slot):
-                self._succession.order(slot, answer)
+                self._replacer.order(slot, answer)
             case Reload():
                 self._reloading.order(answer, now)
 
-    def _signalled(self, caught: Caught, now: float) -> None:
+    def _signalled(self, caught: ReceivedSignal, now: float) -> None:
         if caught.number == signal.SIGCHLD:
             return
-        if caught.number in ECHOED and not self._repeats.counts(caught):
+        if caught.number in ECHOED and not self._debouncer.counts(caught):
             return
         match caught.number:
             case signal.SIGTERM | signal.SIGINT:
@@ -328,38 +330,38 @@ class Pool:
                 name = signal.Signals(caught.number).name
                 log.warning("%s is not understood by this version; ignored", name)
 
-    def _candidate_ended(self, nursery: Nursery, reason: str, now: float) -> None:
+    def _candidate_ended(self, nursery: NurseryProcess, reason: str, now: float) -> None:
         self._reloading.candidate_ended(nursery, reason, now)
 
     # Making it so.
 
     def _settle(self, now: float) -> None:
-        if self._ground.drain is None:
-            self._nursing.settle(now)
+        if self._pool_state.drain is None:
+            self._nursery_manager.settle(now)
             self._booting.settle(now)
         self._reloading.settle(now)
-        if self._ground.drain is None:
+        if self._pool_state.drain is None:
             self._recycling.settle()
-        self._succession.settle(now)
-        if self._ground.drain is None:
-            self._vacancies.settle(now)
-        self._adopting.settle()
+        self._replacer.settle(now)
+        if self._pool_state.drain is None:
+            self._restarter.settle(now)
+        self._adoption_manager.settle()
         self._appoint(now)
-        if self._ground.drain is not None:
+        if self._pool_state.drain is not None:
             self._ending.settle(now)
 
     def _appoint(self, now: float) -> None:
-        ground = self._ground
-        chosen = steward.choose(self._registry.alive(), ground.steward, now, HEARTBEAT_SECONDS)
+        pool_state = self._pool_state
+        chosen = steward.elect(self._registry.alive(), pool_state.steward, now, HEARTBEAT_SECONDS)
         number = None if chosen is None else chosen.number
-        if number == ground.steward:
+        if number == pool_state.steward:
             return
-        former = None if ground.steward is None else self._registry.find(ground.steward)
+        former = None if pool_state.steward is None else self._registry.find(pool_state.steward)
         if former is not None and former.alive:
-            ground.tell(former, Steward(False))
-        ground.steward = number
+            pool_state.tell(former, Steward(False))
+        pool_state.steward = number
         if chosen is not None:
-            ground.tell(chosen, Steward(True))
+            pool_state.tell(chosen, Steward(True))
 
     def _unexpected(self, what: str, number: int) -> None:
         self._ignored[what] += 1
@@ -372,7 +374,7 @@ def _is_beat(event: Event) -> bool:
     In a large pool the main cost would be to compare everything with what is wanted at each.
     """
     match event:
-        case KeeperSaid() | WorkerSaid(_, Heartbeat()):
+        case BeatReceived() | WorkerMessage(_, Heartbeat()):
             return True
         case _:
             return False

@@ -1,22 +1,22 @@
 """Replaces workers that have done or hold enough: one at a time a pool, the successor first."""
 
-from supervisor.pool.state.pool_state import Ground, describe, log
-from supervisor.pool.state.replacement import Replacement, Why
-from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.state.pool_state import PoolState, describe, log
+from supervisor.pool.state.replacement import Reason, Replacement
+from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.text import sizes
-from supervisor.text.plurals import counted
+from supervisor.text.plurals import pluralize
 
 
-class Recycling:
+class Recycler:
     """The service of --max-tasks and --max-rss."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, pool_state: PoolState) -> None:
+        self._pool_state = pool_state
         self._warned = False
 
-    def ready(self, worker: Incarnation) -> None:
+    def ready(self, worker: WorkerProcess) -> None:
         """A worker that is over the limit from the start would be replaced for ever: it is not."""
-        most = self._ground.config.max_rss
+        most = self._pool_state.config.max_rss
         if most is None or worker.rss_bytes <= self._bound(most, worker):
             return
         worker.exempt_from_rss = True
@@ -32,32 +32,32 @@ class Recycling:
 
     def settle(self) -> None:
         """Note the next worker that is to be replaced, if none is being replaced."""
-        ground = self._ground
-        config = ground.config
+        pool_state = self._pool_state
+        config = pool_state.config
         if config.max_tasks is None and config.max_rss is None:
             return
-        slots = ground.registry.slots()
-        if ground.reloading_since is not None or any(slot.replacement for slot in slots):
+        slots = pool_state.registry.slots()
+        if pool_state.reloading_since is not None or any(slot.replacement for slot in slots):
             return
         for slot in slots:
             because = None if slot.current is None else self._why(slot.current)
             if because is not None and slot.current is not None:
                 log.info("%s is recycled: %s", describe(slot.current), because)
-                slot.replacement = Replacement(Why.RECYCLE, ground.new_backoff())
+                slot.replacement = Replacement(Reason.RECYCLE, pool_state.new_backoff())
                 return
 
-    def _why(self, worker: Incarnation) -> str | None:
-        config, beat = self._ground.config, worker.heartbeat
+    def _why(self, worker: WorkerProcess) -> str | None:
+        config, beat = self._pool_state.config, worker.heartbeat
         if beat is None or not worker.consumes:
             return None
         started = beat.counters.started
         if config.max_tasks is not None and started >= self._bound(config.max_tasks, worker):
-            return f"it has started {counted(started, 'task')}"
+            return f"it has started {pluralize(started, 'task')}"
         if config.max_rss is None or worker.exempt_from_rss:
             return None
         if worker.rss_bytes > self._bound(config.max_rss, worker):
             return f"it has {sizes.brief(worker.rss_bytes)} of memory"
         return None
 
-    def _bound(self, most: int, worker: Incarnation) -> float:
-        return most * (1 - self._ground.config.recycle_jitter * worker.whim)
+    def _bound(self, most: int, worker: WorkerProcess) -> float:
+        return most * (1 - self._pool_state.config.recycle_jitter * worker.jitter)

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from supervisor.observer import ReloadFinished, ReloadStarted
-from supervisor.pool.nursery_manager import Nursing
-from supervisor.pool.replacements import Succession
-from supervisor.pool.state.nursery_registry import Nursery, Phase
+from supervisor.pool.nursery_manager import NurseryManager
+from supervisor.pool.replacements import Replacer
+from supervisor.pool.state.nursery_registry import NurseryProcess, Phase
 from supervisor.pool.state.pool_commands import Done, Outcome, Refused
-from supervisor.pool.state.pool_state import Ground, log
-from supervisor.pool.state.replacement import Replacement, Why
+from supervisor.pool.state.pool_state import PoolState, log
+from supervisor.pool.state.replacement import Reason, Replacement
 from supervisor.pool.state.worker_registry import Slot
 from supervisor.text import durations
 
@@ -25,7 +25,7 @@ Answer = Callable[[Outcome], None]
 
 
 @dataclass(slots=True, eq=False)
-class Reload:
+class ReloadProgress:
     """One reload under way."""
 
     generation: int
@@ -38,24 +38,26 @@ class Reload:
     failures: dict[int, str] = field(default_factory=dict[int, str])
 
 
-class Reloading:
+class Reloader:
     """The service of reloads; at most one is under way."""
 
-    def __init__(self, ground: Ground, nursing: Nursing, succession: Succession) -> None:
-        self._ground = ground
-        self._nursing = nursing
-        self._succession = succession
-        self._reload: Reload | None = None
+    def __init__(
+        self, pool_state: PoolState, nursery_manager: NurseryManager, replacer: Replacer
+    ) -> None:
+        self._pool_state = pool_state
+        self._nursery_manager = nursery_manager
+        self._replacer = replacer
+        self._reload: ReloadProgress | None = None
         #: Who asked for a reload before the pool was ready.
         self._asked: list[Answer] = []
 
     def order(self, answer: Answer, now: float) -> None:
         """Begin; what is under way gives way, for it may have read the disk too early."""
-        ground = self._ground
-        if ground.drain is not None:
+        pool_state = self._pool_state
+        if pool_state.drain is not None:
             answer(Refused("the pool drains"))
             return
-        if ground.ready_at is None:
+        if pool_state.ready_at is None:
             log.info("reload: as soon as the pool is ready")
             self._asked.append(answer)
             return
@@ -64,10 +66,10 @@ class Reloading:
 
     def settle(self, now: float) -> None:
         """One look at how far it is, after each event."""
-        if self._ground.drain is not None:
+        if self._pool_state.drain is not None:
             self._stop(now)
             return
-        if self._asked and self._ground.ready_at is not None:
+        if self._asked and self._pool_state.ready_at is not None:
             self.order(self._take_asked(), now)
         reload = self._reload
         if reload is None:
@@ -81,7 +83,7 @@ class Reloading:
         self._roll_out(reload)
         self._finish_if_done(reload, now)
 
-    def candidate_ended(self, nursery: Nursery, reason: str, now: float) -> None:
+    def candidate_ended(self, nursery: NurseryProcess, reason: str, now: float) -> None:
         """The nursery of an unproven generation is gone."""
         reload = self._reload
         if reload is None or reload.generation != nursery.generation:
@@ -103,74 +105,74 @@ class Reloading:
     # The steps.
 
     def _begin(self, answer: Answer, now: float) -> None:
-        ground = self._ground
-        reload = self._reload = Reload(ground.generations.next_number, now, answer)
-        ground.reloading_since = now
+        pool_state = self._pool_state
+        reload = self._reload = ReloadProgress(pool_state.nurseries.next_number, now, answer)
+        pool_state.reloading_since = now
         log.info("reload: importing the task modules anew, as generation %d", reload.generation)
-        ground.observe(ReloadStarted(reload.generation, now))
+        pool_state.observe(ReloadStarted(reload.generation, now))
         self._take_over_recycles(now)
         # Code that was unsafe to fork may not be so any more.
-        self._start_nursery(reload, now, preload=ground.config.preload)
+        self._start_nursery(reload, now, preload=pool_state.config.preload)
 
     def _take_over_recycles(self, now: float) -> None:
         """They are tried until they work: one that cannot, in the only slot, would keep us out."""
-        for slot in self._ground.registry.slots():
-            if slot.replacement is not None and slot.replacement.why is Why.RECYCLE:
-                self._succession.call_off(slot, "a reload replaces the worker", now)
+        for slot in self._pool_state.registry.slots():
+            if slot.replacement is not None and slot.replacement.why is Reason.RECYCLE:
+                self._replacer.call_off(slot, "a reload replaces the worker", now)
 
-    def _start_nursery(self, reload: Reload, now: float, *, preload: bool) -> None:
-        reload.generation = self._ground.generations.next_number
+    def _start_nursery(self, reload: ReloadProgress, now: float, *, preload: bool) -> None:
+        reload.generation = self._pool_state.nurseries.next_number
         try:
-            self._nursing.start(now, preload=preload, candidate=True)
+            self._nursery_manager.start(now, preload=preload, candidate=True)
         except OSError as error:
             self._fail(reload, f"cannot start the nursery: {error}", now)
 
-    def _prove(self, reload: Reload) -> None:
-        nursery = self._ground.generations.find(reload.generation)
+    def _prove(self, reload: ReloadProgress) -> None:
+        nursery = self._pool_state.nurseries.find(reload.generation)
         if nursery is None or nursery.phase is not Phase.LOADED or reload.first is not None:
             return
-        slots = self._ground.registry.slots()
+        slots = self._pool_state.registry.slots()
         # A slot that is being restarted may have a successor on its way, from the old code.
         free = [slot for slot in slots if slot.replacement is None]
         if free:
             reload.first = free[0].number
             self._ask(reload, free[0], reload.generation)
 
-    def _ask(self, reload: Reload, slot: Slot, generation: int | None) -> None:
+    def _ask(self, reload: ReloadProgress, slot: Slot, generation: int | None) -> None:
         slot.replacement = Replacement(
-            Why.RELOAD,
-            self._ground.new_backoff(),
+            Reason.RELOAD,
+            self._pool_state.new_backoff(),
             generation,
             lambda outcome: self._answered(reload, slot.number, outcome),
         )
 
-    def _answered(self, reload: Reload, number: int, outcome: Outcome) -> None:
+    def _answered(self, reload: ReloadProgress, number: int, outcome: Outcome) -> None:
         """A slot has its successor, or will not have one."""
         if self._reload is not reload:
             return
         if isinstance(outcome, Done):
             if not reload.proven:
                 self._proven(reload)
-        elif number > self._ground.registry.target:
+        elif number > self._pool_state.registry.target:
             reload.first = None  # the pool was made smaller: another slot proves the code
         else:
             reload.failures[number] = outcome.text
 
-    def _proven(self, reload: Reload) -> None:
+    def _proven(self, reload: ReloadProgress) -> None:
         reload.proven = True
-        for old in self._ground.generations.trust(reload.generation):
-            self._ground.let_go(old)
+        for old in self._pool_state.nurseries.promote(reload.generation):
+            self._pool_state.retire(old)
 
-    def _roll_out(self, reload: Reload) -> None:
-        for slot in self._ground.registry.slots():
+    def _roll_out(self, reload: ReloadProgress) -> None:
+        for slot in self._pool_state.registry.slots():
             worker = slot.current
             if slot.replacement is not None or slot.number in reload.failures:
                 continue
             if worker is not None and worker.alive and worker.generation < reload.generation:
                 self._ask(reload, slot, None)
 
-    def _finish_if_done(self, reload: Reload, now: float) -> None:
-        slots = self._ground.registry.slots()
+    def _finish_if_done(self, reload: ReloadProgress, now: float) -> None:
+        slots = self._pool_state.registry.slots()
         # Also for a restart's successor, which may be of the old code: it is replaced then, too.
         if any(each.replacement is not None for each in slots):
             return
@@ -183,7 +185,7 @@ class Reloading:
 
     # Its ends.
 
-    def _fail(self, reload: Reload, reason: str, now: float) -> None:
+    def _fail(self, reload: ReloadProgress, reason: str, now: float) -> None:
         """The old generation goes on."""
         self._end(reload, reason, now)
         self._call_off(reason, now)
@@ -201,30 +203,30 @@ class Reloading:
         reload.answer(Refused(reason))
 
     def _stop(self, now: float) -> None:
-        self._ground.reloading_since = None
+        self._pool_state.reloading_since = None
         for answer in self._asked:
             answer(Refused("the pool drains"))
         self._asked.clear()
         self._give_way("the pool drains", now)
 
     def _call_off(self, reason: str, now: float) -> None:
-        for slot in self._ground.registry.slots():
-            if slot.replacement is not None and slot.replacement.why is Why.RELOAD:
-                self._succession.call_off(slot, reason, now)
+        for slot in self._pool_state.registry.slots():
+            if slot.replacement is not None and slot.replacement.why is Reason.RELOAD:
+                self._replacer.call_off(slot, reason, now)
 
-    def _discard(self, reload: Reload) -> None:
-        nursery = self._ground.generations.find(reload.generation)
+    def _discard(self, reload: ReloadProgress) -> None:
+        nursery = self._pool_state.nurseries.find(reload.generation)
         if nursery is not None:
-            self._ground.let_go(nursery)
+            self._pool_state.retire(nursery)
 
-    def _end(self, reload: Reload, error: str | None, now: float) -> None:
-        ground = self._ground
+    def _end(self, reload: ReloadProgress, error: str | None, now: float) -> None:
+        pool_state = self._pool_state
         self._reload = None
-        ground.reloading_since = None
-        ground.reload_error = error
+        pool_state.reloading_since = None
+        pool_state.reload_error = error
         seconds = now - reload.started_at
-        ground.totals.reloaded(failed=error is not None)
-        ground.observe(ReloadFinished(reload.generation, error, seconds, now))
+        pool_state.totals.reloaded(failed=error is not None)
+        pool_state.observe(ReloadFinished(reload.generation, error, seconds, now))
         if error is None:
             text = f"every worker runs generation {reload.generation}"
             log.info("reload: %s, after %s", text, durations.brief(seconds))

@@ -2,43 +2,43 @@
 
 from supervisor.config import MOST_PROCESSES
 from supervisor.observer import Scaled
-from supervisor.pool.replacements import Succession
+from supervisor.pool.replacements import Replacer
 from supervisor.pool.state.pool_commands import Done, Outcome, Refused
-from supervisor.pool.state.pool_state import Ground, log
-from supervisor.text.plurals import counted
+from supervisor.pool.state.pool_state import PoolState, log
+from supervisor.text.plurals import pluralize
 
 
-class Scaling:
+class Scaler:
     """The service of `ctl scale`, TTIN and TTOU."""
 
-    def __init__(self, ground: Ground, succession: Succession) -> None:
-        self._ground = ground
-        self._succession = succession
+    def __init__(self, pool_state: PoolState, replacer: Replacer) -> None:
+        self._pool_state = pool_state
+        self._replacer = replacer
 
     def order(self, processes: int, now: float) -> Outcome:
         """Be a pool of so many processes."""
-        ground, before = self._ground, self._ground.registry.target
-        if ground.drain is not None:
+        pool_state, before = self._pool_state, self._pool_state.registry.target
+        if pool_state.drain is not None:
             return Refused("the pool drains")
         if not 1 <= processes <= MOST_PROCESSES:
             return Refused(f"a pool has 1 to {MOST_PROCESSES} processes, not {processes}")
         if processes == before:
-            return Done(f"the pool has {counted(before, 'process', 'processes')} already")
-        given_up = [slot for slot in ground.registry.slots() if slot.number > processes]
-        inside = ground.registry.set_target(processes)
+            return Done(f"the pool has {pluralize(before, 'process', 'processes')} already")
+        given_up = [slot for slot in pool_state.registry.slots() if slot.number > processes]
+        inside = pool_state.registry.set_target(processes)
         for slot in given_up:
-            self._succession.call_off(slot, f"slot {slot.number} was given up", now)
+            self._replacer.call_off(slot, f"slot {slot.number} was given up", now)
         for worker in inside:
-            self._succession.retire(worker, now)
-        if ground.config.max_restarts is None:
-            ground.window.allow(ground.config.restarts_for(processes))
-        text = f"scaled from {before} to {counted(processes, 'process', 'processes')}"
+            self._replacer.retire(worker, now)
+        if pool_state.config.max_restarts is None:
+            pool_state.window.allow(pool_state.config.restarts_for(processes))
+        text = f"scaled from {before} to {pluralize(processes, 'process', 'processes')}"
         log.info("%s", text)
-        ground.observe(Scaled(processes, now))
+        pool_state.observe(Scaled(processes, now))
         return Done(text)
 
     def step(self, by: int, now: float) -> None:
         """One more or one less; never none."""
-        outcome = self.order(self._ground.registry.target + by, now)
+        outcome = self.order(self._pool_state.registry.target + by, now)
         if isinstance(outcome, Refused):
             log.warning("not scaled: %s", outcome.text)

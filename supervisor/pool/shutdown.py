@@ -3,19 +3,19 @@
 from ipc.messages import Drain as DrainMessage
 from supervisor.exit_codes import ExitCode
 from supervisor.observer import DrainStarted, Stopped
-from supervisor.pool.state.drain import END_GRACE_SECONDS, Drain, Step
-from supervisor.pool.state.pool_state import Ground, describe, log
+from supervisor.pool.state.drain import END_GRACE_SECONDS, DrainProgress, Step
+from supervisor.pool.state.pool_state import PoolState, describe, log
 from supervisor.pool.state.restart_window import Backoff
-from supervisor.pool.state.worker_registry import Cause, Incarnation, State
+from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 from supervisor.text import durations
-from supervisor.text.plurals import counted
+from supervisor.text.plurals import pluralize
 
 
-class Ending:
+class Shutdown:
     """The service side of a drain; idle until the first reason to end."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, pool_state: PoolState) -> None:
+        self._pool_state = pool_state
         self.outcome: ExitCode | None = None
         self._nursery_deadline: float | None = None
         self._adopter_due_at = 0.0
@@ -26,7 +26,7 @@ class Ending:
 
     def signalled(self, name: str, now: float) -> None:
         """TERM or INT: the first drains, each further one is a step harder."""
-        if self._ground.drain is None:
+        if self._pool_state.drain is None:
             log.info("%s: draining", name)
             self.begin(ExitCode.STOPPED, None, now)
         else:
@@ -34,7 +34,7 @@ class Ending:
 
     def quit(self, now: float) -> None:
         """QUIT, or Ctrl-\\: hand back rather than wait; each further one is a step harder."""
-        if self._ground.drain is None or self._ground.drain.step is Step.FINISH:
+        if self._pool_state.drain is None or self._pool_state.drain.step is Step.FINISH:
             log.info("SIGQUIT: ending without waiting for what runs")
             self.hand_back(now)
         else:
@@ -42,9 +42,9 @@ class Ending:
 
     def hand_back(self, now: float) -> None:
         """End without waiting for what runs: it is cancelled and put back."""
-        if self._ground.drain is None:
+        if self._pool_state.drain is None:
             self.begin(ExitCode.STOPPED, None, now)
-        if self._ground.drain is not None and self._ground.drain.step is Step.FINISH:
+        if self._pool_state.drain is not None and self._pool_state.drain.step is Step.FINISH:
             self._escalate("told to hand back", now)
 
     def boot_failed(self, reason: str, now: float) -> None:
@@ -53,78 +53,78 @@ class Ending:
 
     def give_up_restarting(self, last_error: str, now: float) -> None:
         """Too many restarts. Before the first readiness that is a boot that fails."""
-        window = durations.brief(self._ground.config.restart_window.total_seconds())
+        window = durations.brief(self._pool_state.config.restart_window.total_seconds())
         # As the window has it: the pool may have been scaled.
-        allowed = self._ground.window.intensity
+        allowed = self._pool_state.window.intensity
         reason = f"more than {allowed} restarts in {window}; last: {last_error}"
-        if self._ground.ready_at is None:
+        if self._pool_state.ready_at is None:
             self.boot_failed(reason, now)
         else:
             self.begin(ExitCode.GAVE_UP, reason, now)
 
     def give_up_serving(self, now: float) -> None:
         """The server answers, and still no worker got ready for a whole window."""
-        window = durations.brief(self._ground.config.restart_window.total_seconds())
-        error = self._ground.last_error or "no worker said why"
+        window = durations.brief(self._pool_state.config.restart_window.total_seconds())
+        error = self._pool_state.last_error or "no worker said why"
         self.begin(ExitCode.GAVE_UP, f"no worker was ready for {window}; last: {error}", now)
 
     def server_ended(self, now: float) -> None:
         """The embedded server is gone: no outcome can be written, nothing can be handed back."""
         reason = "the embedded server ended by itself; its log tells why"
-        if self._ground.drain is None:
+        if self._pool_state.drain is None:
             self.begin(ExitCode.GAVE_UP, reason, now, step=Step.ABANDON)
         else:
-            self._ground.drain.step = Step.ABANDON
+            self._pool_state.drain.step = Step.ABANDON
 
     def begin(
         self, code: ExitCode, reason: str | None, now: float, step: Step = Step.FINISH
     ) -> None:
         """Begin to drain; a drain that has begun keeps its first reason."""
-        ground = self._ground
-        if ground.drain is not None:
+        pool_state = self._pool_state
+        if pool_state.drain is not None:
             return
         waits = step is Step.FINISH
-        seconds = ground.config.drain_timeout.total_seconds() if waits else 0.0
-        ground.drain = Drain(code, reason, now + seconds, step)
-        workers = list(ground.registry.alive())
+        seconds = pool_state.config.drain_timeout.total_seconds() if waits else 0.0
+        pool_state.drain = DrainProgress(code, reason, now + seconds, step)
+        workers = list(pool_state.registry.alive())
         running = sum(each.heartbeat.in_flight_total for each in workers if each.heartbeat)
         if workers:
             log.info(
                 "%s %s with about %s running, %s%s",
                 "draining" if waits else "killing",
-                counted(len(workers), "worker"),
-                counted(running, "task"),
+                pluralize(len(workers), "worker"),
+                pluralize(running, "task"),
                 f"at most {durations.brief(seconds)}" if waits else "at once",
                 f": {reason}" if reason else "",
             )
-        ground.observe(DrainStarted(reason, now))
+        pool_state.observe(DrainStarted(reason, now))
         self._tell_all(now)
 
     def _tell_all(self, now: float) -> None:
         """Every worker the time it has; the steward last, so that it is one for the longest."""
-        ground = self._ground
-        if ground.drain is None:
+        pool_state = self._pool_state
+        if pool_state.drain is None:
             return
-        workers = [each for each in ground.registry.alive() if not each.adopts_only]
-        workers.sort(key=lambda worker: worker.number == ground.steward)
+        workers = [each for each in pool_state.registry.alive() if not each.adopts_only]
+        workers.sort(key=lambda worker: worker.number == pool_state.steward)
         for worker in workers:
             if worker.waiting is not None and not worker.consumers:
                 # It ends by itself, since it has claimed nothing; unless it got ready just now, and
                 # its word is on the way: a kill would strand what it runs.
                 worker.deadline = now + END_GRACE_SECONDS
-            ground.tell(worker, DrainMessage(ground.drain.seconds_left(now)))
-            if worker.may_enter(State.DRAINING):
-                worker.enter(State.DRAINING)
+            pool_state.tell(worker, DrainMessage(pool_state.drain.seconds_left(now)))
+            if worker.may_enter(WorkerState.DRAINING):
+                worker.enter(WorkerState.DRAINING)
 
-    def remind(self, worker: Incarnation, now: float) -> None:
+    def remind(self, worker: WorkerProcess, now: float) -> None:
         """Tell a worker to drain that may have been told before it was able to listen."""
-        drain = self._ground.drain
-        if drain is not None and worker.state is State.DRAINING and not worker.adopts_only:
+        drain = self._pool_state.drain
+        if drain is not None and worker.state is WorkerState.DRAINING and not worker.adopts_only:
             worker.deadline = None
-            self._ground.tell(worker, DrainMessage(drain.seconds_left(now)))
+            self._pool_state.tell(worker, DrainMessage(drain.seconds_left(now)))
 
     def _escalate(self, because: str, now: float) -> None:
-        drain = self._ground.drain
+        drain = self._pool_state.drain
         if drain is None:
             return
         match drain.escalate(now):
@@ -140,7 +140,7 @@ class Ending:
 
     def settle(self, now: float) -> None:
         """One look at how far it is, after each event of a drain."""
-        drain = self._ground.drain
+        drain = self._pool_state.drain
         if drain is None or self.outcome is not None:
             return
         if self._workers_are_left(drain, now) or self._adoptions_are_left(drain, now):
@@ -148,56 +148,58 @@ class Ending:
         if self._adopters_are_left(now) or self._nurseries_are_left(now):
             return
         self.outcome = drain.code
-        self._ground.observe(Stopped(drain.code, drain.reason, now))
+        self._pool_state.observe(Stopped(drain.code, drain.reason, now))
 
-    def _workers_are_left(self, drain: Drain, now: float) -> bool:
-        ground = self._ground
-        workers = [each for each in ground.registry.alive() if not each.adopts_only]
+    def _workers_are_left(self, drain: DrainProgress, now: float) -> bool:
+        pool_state = self._pool_state
+        workers = [each for each in pool_state.registry.alive() if not each.adopts_only]
         if drain.must_kill(now):
             for worker in workers:
                 if worker.killed_for is None and drain.step < Step.KILL:
                     log.warning("%s ignored its drain; killed", describe(worker))
-                ground.kill(worker, Cause.DRAIN, "killed at the end of the drain")
+                pool_state.kill(worker, Cause.DRAIN, "killed at the end of the drain")
         return bool(workers)
 
-    def _adoptions_are_left(self, drain: Drain, now: float) -> bool:
-        ground = self._ground
-        if not len(ground.adoptions):
+    def _adoptions_are_left(self, drain: DrainProgress, now: float) -> bool:
+        pool_state = self._pool_state
+        if not len(pool_state.adoptions):
             return False
         if drain.emptied_at is None:
             drain.emptied_at = now
-        nursery = ground.generations.current
+        nursery = pool_state.nurseries.current
         if nursery is None or drain.gives_up_adopting(now):
             log.warning(
                 "left for another pool to redeliver: what ran as %s",
-                ", ".join(ground.adoptions.consumers()),
+                ", ".join(pool_state.adoptions.consumers()),
             )
-            for consumer in ground.adoptions.consumers():
-                ground.adoptions.done(consumer)
+            for consumer in pool_state.adoptions.consumers():
+                pool_state.adoptions.done(consumer)
             return False
-        adopts = any(each.adopts_only for each in ground.registry.alive())
+        adopts = any(each.adopts_only for each in pool_state.registry.alive())
         if not adopts and now >= self._adopter_due_at:
             self._adopter_due_at = now + self._adopter_backoff.pause_after(0.0)
-            ground.edge.spawn(ground.registry.add_adopter(nursery.generation, now))
+            pool_state.process_control.spawn(
+                pool_state.registry.add_adopter(nursery.generation, now)
+            )
         return True
 
     def _adopters_are_left(self, now: float) -> bool:
-        adopters: list[Incarnation] = [
-            each for each in self._ground.registry.alive() if each.adopts_only
+        adopters: list[WorkerProcess] = [
+            each for each in self._pool_state.registry.alive() if each.adopts_only
         ]
         for adopter in adopters:
-            if adopter.may_enter(State.DRAINING):
-                adopter.enter(State.DRAINING)
+            if adopter.may_enter(WorkerState.DRAINING):
+                adopter.enter(WorkerState.DRAINING)
                 adopter.deadline = now + END_GRACE_SECONDS
-                self._ground.tell(adopter, DrainMessage(0.0))
+                self._pool_state.tell(adopter, DrainMessage(0.0))
         return bool(adopters)
 
     def _nurseries_are_left(self, now: float) -> bool:
-        nurseries = self._ground.generations.alive()
+        nurseries = self._pool_state.nurseries.alive()
         if self._nursery_deadline is None:
             self._nursery_deadline = now + END_GRACE_SECONDS
         for nursery in nurseries:
             if now >= self._nursery_deadline:
-                self._ground.kill_nursery(nursery)
-            self._ground.let_go(nursery)
+                self._pool_state.kill_nursery(nursery)
+            self._pool_state.retire(nursery)
         return bool(nurseries)

@@ -6,15 +6,15 @@ Two at once do no harm, none at all delays scheduled tasks: so the appointment m
 
 from collections.abc import Iterable
 
-from supervisor.pool.state.worker_registry import Incarnation, State
+from supervisor.pool.state.worker_registry import WorkerProcess, WorkerState
 
 #: A loop beat this late moves the appointment; heartbeats come twice a second.
 LATE_SECONDS = 1.0
 
 
-def choose(
-    workers: Iterable[Incarnation], current: int | None, now: float, heartbeat_seconds: float
-) -> Incarnation | None:
+def elect(
+    workers: Iterable[WorkerProcess], current: int | None, now: float, heartbeat_seconds: float
+) -> WorkerProcess | None:
     """The worker that should be steward at `now`; the current one as long as it serves.
 
     A draining worker is taken only if no other is there: the steward drains last.
@@ -23,10 +23,10 @@ def choose(
     if not able:
         return None
 
-    def rank(worker: Incarnation) -> tuple[bool, bool, bool, int]:
+    def rank(worker: WorkerProcess) -> tuple[bool, bool, bool, int]:
         return (
             _is_late(worker, now, heartbeat_seconds),
-            worker.state is State.DRAINING,
+            worker.state is WorkerState.DRAINING,
             worker.number != current,
             worker.number,
         )
@@ -34,6 +34,6 @@ def choose(
     return min(able, key=rank)
 
 
-def _is_late(worker: Incarnation, now: float, heartbeat_seconds: float) -> bool:
+def _is_late(worker: WorkerProcess, now: float, heartbeat_seconds: float) -> bool:
     last = worker.heartbeat_at if worker.heartbeat_at is not None else worker.ready_at
     return last is not None and now - last > heartbeat_seconds + LATE_SECONDS

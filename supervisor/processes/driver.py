@@ -21,18 +21,18 @@ from ipc.messages import (
 )
 from supervisor.child import fork_setup
 from supervisor.pool.state.inbox import (
+    BeatReceived,
     Inbox,
-    KeeperSaid,
+    NurseryDisconnected,
     NurseryExited,
-    NurseryLost,
-    NurserySaid,
+    NurseryMessage,
+    WorkerDisconnected,
     WorkerDumped,
     WorkerExited,
-    WorkerLost,
-    WorkerSaid,
+    WorkerMessage,
 )
 from supervisor.pool.state.pool_state import describe, log
-from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes.child_links import NurseryLink, WorkerLink
 from supervisor.processes.dump_collector import DumpCollector
 from supervisor.processes.reaper import Reaper
@@ -49,7 +49,7 @@ class _HeldExit:
     timer: asyncio.TimerHandle
 
 
-class Doer:
+class ProcessDriver:
     """Implements `Edge`. Owns every link, from the start of a child to its release.
 
     Arguments:
@@ -78,7 +78,7 @@ class Doer:
         self._workers: dict[int, WorkerLink] = {}
         self._dumps: dict[int, DumpCollector] = {}
         #: slot, generation -> the incarnation whose Spawn is under way.
-        self._spawning: dict[tuple[int, int], Incarnation] = {}
+        self._spawning: dict[tuple[int, int], WorkerProcess] = {}
         #: Told to die before their pidfd came.
         self._condemned: set[int] = set()
         #: Exits that are told of after the last words, by incarnation.
@@ -102,7 +102,7 @@ class Doer:
             self._lifeline,
             lambda message, fds: self._nursery_said(generation, message, fds),
             lambda text: _log_dump(generation, text),
-            lambda fault: self._inbox.put(NurseryLost(generation, fault)),
+            lambda fault: self._inbox.put(NurseryDisconnected(generation, fault)),
         )
         self._nurseries[generation] = link
         self._reaper.watch(
@@ -137,7 +137,7 @@ class Doer:
         elif isinstance(message, Exited):
             self._reaper.tell(message.pid, message.status)
             self._explain_exit(message.pid, message.status)
-        self._inbox.put(NurserySaid(generation, message))
+        self._inbox.put(NurseryMessage(generation, message))
 
     def _nursery_exited(self, generation: int, status: int | None) -> None:
         link = self._nurseries.pop(generation)
@@ -147,59 +147,59 @@ class Doer:
 
     # Workers.
 
-    def spawn(self, incarnation: Incarnation) -> None:
+    def spawn(self, process: WorkerProcess) -> None:
         """Have the nursery of its generation fork it, with a channel of its own."""
-        number = incarnation.number
+        number = process.number
         dumps = DumpCollector(
-            lambda text: self._inbox.put(WorkerDumped(number, describe(incarnation), text))
+            lambda text: self._inbox.put(WorkerDumped(number, describe(process), text))
         )
         try:
             link = WorkerLink(
-                lambda message: self._inbox.put(WorkerSaid(number, message)),
-                lambda beat: self._inbox.put(KeeperSaid(number, beat)),
+                lambda message: self._inbox.put(WorkerMessage(number, message)),
+                lambda beat: self._inbox.put(BeatReceived(number, beat)),
                 dumps.add,
                 lambda fault: self._channel_closed(number, fault),
             )
         except OSError as error:
-            log.error("cannot connect %s: %s", describe(incarnation), error)
+            log.error("cannot connect %s: %s", describe(process), error)
             self._inbox.put(WorkerExited(number, None))
             return
         self._workers[number], self._dumps[number] = link, dumps
-        self._spawning[incarnation.slot, incarnation.generation] = incarnation
-        message = Spawn(incarnation.slot, incarnation.name)
-        self._nurseries[incarnation.generation].send(message, link.for_worker)
+        self._spawning[process.slot, process.generation] = process
+        message = Spawn(process.slot, process.name)
+        self._nurseries[process.generation].send(message, link.for_worker)
 
-    def tell(self, incarnation: Incarnation, message: ToWorker) -> None:
+    def tell(self, process: WorkerProcess, message: ToWorker) -> None:
         """Send it a frame."""
-        link = self._workers.get(incarnation.number)
+        link = self._workers.get(process.number)
         if link is not None:
             link.send(message)
 
-    def kill(self, incarnation: Incarnation) -> None:
+    def kill(self, process: WorkerProcess) -> None:
         """SIGKILL it; if its pid is not known yet, as soon as it is."""
-        if incarnation.spawned_at is None or incarnation.pid is None:
-            self._condemned.add(incarnation.number)
+        if process.spawned_at is None or process.pid is None:
+            self._condemned.add(process.number)
         else:
-            self._signal(incarnation, signal.SIGKILL)
+            self._signal(process, signal.SIGKILL)
 
-    def follow(self, incarnation: Incarnation) -> None:
+    def follow(self, process: WorkerProcess) -> None:
         """Its nursery died before it could hand its pidfd over: watch its process from here."""
-        pid = incarnation.pid
+        pid = process.pid
         # Only an orphan of ours is surely the one that said this pid.
         if pid is None or _parent_of(pid) != os.getpid():
-            self._inbox.put(WorkerExited(incarnation.number, None))
+            self._inbox.put(WorkerExited(process.number, None))
             return
-        self._watch(incarnation, pid, _pidfd(pid))
+        self._watch(process, pid, _pidfd(pid))
 
-    def dump(self, incarnation: Incarnation) -> None:
+    def dump(self, process: WorkerProcess) -> None:
         """Have it write the stacks of its threads, at C level, for the log."""
         # From its fork on: the handler stands before the child is open to any signal.
-        if incarnation.spawned_at is not None:
-            self._signal(incarnation, fork_setup.dump_signal())
+        if process.spawned_at is not None:
+            self._signal(process, fork_setup.dump_signal())
 
-    def release(self, incarnation: Incarnation) -> None:
+    def release(self, process: WorkerProcess) -> None:
         """It is dead: close what was held for it."""
-        number = incarnation.number
+        number = process.number
         self._condemned.discard(number)
         link = self._workers.pop(number, None)
         if link is not None:
@@ -229,30 +229,30 @@ class Doer:
         for held in self._exits.values():
             held.timer.cancel()
 
-    def _signal(self, incarnation: Incarnation, number: int) -> None:
-        if incarnation.pid is None or self._reaper.signal(incarnation.pid, number):
+    def _signal(self, process: WorkerProcess, number: int) -> None:
+        if process.pid is None or self._reaper.signal(process.pid, number):
             return
-        nursery = self._nurseries.get(incarnation.generation)
+        nursery = self._nurseries.get(process.generation)
         if nursery is not None and number == signal.SIGKILL:
-            nursery.send(Kill(incarnation.pid))
+            nursery.send(Kill(process.pid))
 
     def _spawned(self, generation: int, message: Spawned, pidfd: int | None) -> None:
-        incarnation = self._spawning.pop((message.slot, generation), None)
-        if incarnation is None or not incarnation.alive:
+        process = self._spawning.pop((message.slot, generation), None)
+        if process is None or not process.alive:
             # Given up meanwhile: its channel is closed, so it ends by itself.
             if pidfd is not None:
                 os.close(pidfd)
             return
-        self._watch(incarnation, message.pid, pidfd)
+        self._watch(process, message.pid, pidfd)
 
-    def _watch(self, incarnation: Incarnation, pid: int, pidfd: int | None) -> None:
-        number = incarnation.number
+    def _watch(self, process: WorkerProcess, pid: int, pidfd: int | None) -> None:
+        number = process.number
         self._reaper.watch(
             pid, pidfd, lambda status: self._exit_seen(number, pid, status), leads_group=True
         )
-        incarnation.pid = pid
+        process.pid = pid
         if number in self._condemned:
-            self._signal(incarnation, signal.SIGKILL)
+            self._signal(process, signal.SIGKILL)
 
     def _exit_seen(self, number: int, pid: int, status: int | None) -> None:
         link = self._workers.get(number)
@@ -275,7 +275,7 @@ class Doer:
         self._inbox.put(WorkerExited(number, held.status))
 
     def _channel_closed(self, number: int, fault: Exception | None) -> None:
-        self._inbox.put(WorkerLost(number, fault))
+        self._inbox.put(WorkerDisconnected(number, fault))
         if number in self._exits:
             self._report_exit(number)
 

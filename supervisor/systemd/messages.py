@@ -22,8 +22,8 @@ from supervisor.pool.state.drain import (
     HAND_BACK_GRACE_SECONDS,
 )
 from supervisor.pool.state.nursery_registry import Phase
-from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, Ground
-from supervisor.text.plurals import counted
+from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState
+from supervisor.text.plurals import pluralize
 
 #: A STATUS= that only changed its words waits for this long after the one before: a pool in
 #: trouble changes them at every event.
@@ -43,7 +43,7 @@ MOST_STATUS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ServiceStatus:
     """What concerns the service manager about a run, at one instant.
 
     Arguments:
@@ -60,51 +60,53 @@ class Standing:
     lives: bool
 
 
-def standing(ground: Ground, now: float) -> Standing:
+def service_status(pool_state: PoolState, now: float) -> ServiceStatus:
     """Sum up a run at `now`, in seconds of the monotonic clock."""
-    return Standing(ground.state, _status(ground), _needs_time(ground, now), _lives(ground, now))
+    return ServiceStatus(
+        pool_state.state, _status(pool_state), _needs_time(pool_state, now), _lives(pool_state, now)
+    )
 
 
-def ready_slots(ground: Ground) -> int:
+def ready_slots(pool_state: PoolState) -> int:
     """How many places of the pool have a worker that can claim tasks.
 
     In a reload a place has two workers for a moment; it counts once.
     """
-    target = ground.registry.target
-    return len({each.slot for each in ground.registry.consuming() if each.slot <= target})
+    target = pool_state.registry.target
+    return len({each.slot for each in pool_state.registry.consuming() if each.slot <= target})
 
 
 # The line for a person.
 
 
-def _status(ground: Ground) -> str:
-    parts = [_headline(ground)]
-    if ground.drain is not None:
-        parts += [ground.drain.reason] if ground.drain.reason else []
+def _status(pool_state: PoolState) -> str:
+    parts = [_headline(pool_state)]
+    if pool_state.drain is not None:
+        parts += [pool_state.drain.reason] if pool_state.drain.reason else []
     else:
-        parts += [f"the server is away: {reason}" for reason in _waiting_for(ground)[:1]]
-        if ground.reload_error is not None:
-            parts.append(f"the last reload failed: {ground.reload_error}")
+        parts += [f"the server is away: {reason}" for reason in _waiting_for(pool_state)[:1]]
+        if pool_state.reload_error is not None:
+            parts.append(f"the last reload failed: {pool_state.reload_error}")
     return _one_line("; ".join(parts))
 
 
-def _headline(ground: Ground) -> str:
-    ready = f"{ready_slots(ground)} of {counted(ground.registry.target, 'worker')} ready"
-    match ground.state:
+def _headline(pool_state: PoolState) -> str:
+    ready = f"{ready_slots(pool_state)} of {pluralize(pool_state.registry.target, 'worker')} ready"
+    match pool_state.state:
         case "draining":
-            workers = list(ground.registry.alive())
-            tasks = counted(sum(each.in_flight for each in workers), "task")
-            return f"draining: {tasks} left in {counted(len(workers), 'worker')}"
+            workers = list(pool_state.registry.alive())
+            tasks = pluralize(sum(each.in_flight for each in workers), "task")
+            return f"draining: {tasks} left in {pluralize(len(workers), 'worker')}"
         case "running":
             return ready
-        case state if _is_loading(ground):
+        case state if _is_loading(pool_state):
             return f"{state}: importing the task modules, {ready}"
         case state:
             return f"{state}: {ready}"
 
 
-def _waiting_for(ground: Ground) -> list[str]:
-    return [each.waiting for each in ground.registry.alive() if each.waiting is not None]
+def _waiting_for(pool_state: PoolState) -> list[str]:
+    return [each.waiting for each in pool_state.registry.alive() if each.waiting is not None]
 
 
 def _one_line(text: str) -> str:
@@ -117,71 +119,71 @@ def _one_line(text: str) -> str:
 # Whether more time is asked for, and whether the watchdog is fed.
 
 
-def _is_loading(ground: Ground) -> bool:
-    return any(each.phase is Phase.LOADING for each in ground.generations.alive())
+def _is_loading(pool_state: PoolState) -> bool:
+    return any(each.phase is Phase.LOADING for each in pool_state.nurseries.alive())
 
 
-def _needs_time(ground: Ground, now: float) -> bool:
-    match ground.state:
+def _needs_time(pool_state: PoolState, now: float) -> bool:
+    match pool_state.state:
         case "draining":
-            return _drains_in_time(ground, now)
+            return _drains_in_time(pool_state, now)
         case "starting":
-            return _boots_in_time(ground, now)
+            return _boots_in_time(pool_state, now)
         case "reloading":
             # One that waits for a server that is away may last for ever: `systemctl reload`
             # is to say so in time, and the reload goes on without it.
-            return _is_loading(ground) or not ground.server_is_away
+            return _is_loading(pool_state) or not pool_state.server_is_away
         case _:
             return False
 
 
-def _drains_in_time(ground: Ground, now: float) -> bool:
-    return ground.drain is not None and now <= ground.drain.deadline + OVERTIME_SECONDS
+def _drains_in_time(pool_state: PoolState, now: float) -> bool:
+    return pool_state.drain is not None and now <= pool_state.drain.deadline + OVERTIME_SECONDS
 
 
-def _boots_in_time(ground: Ground, now: float) -> bool:
+def _boots_in_time(pool_state: PoolState, now: float) -> bool:
     """Something is loading or forked, and not for longer than that may take.
 
     An import may take as long as it takes: its process is alive, or its end would be known.
     """
-    if _is_loading(ground):
+    if _is_loading(pool_state):
         return True
-    timeout = ground.config.boot_timeout.total_seconds()
-    if ground.ready_at is None:
-        loaded_at = ground.generations.first_loaded_at
-        return now <= (ground.started_at if loaded_at is None else loaded_at) + timeout
+    timeout = pool_state.config.boot_timeout.total_seconds()
+    if pool_state.ready_at is None:
+        loaded_at = pool_state.nurseries.first_loaded_at
+        return now <= (pool_state.started_at if loaded_at is None else loaded_at) + timeout
     return any(
         now <= (each.requested_at + timeout if each.deadline is None else each.deadline)
-        for each in ground.registry.starting()
+        for each in pool_state.registry.starting()
     )
 
 
-def _backs_off(ground: Ground, now: float) -> bool:
+def _backs_off(pool_state: PoolState, now: float) -> bool:
     """A place, or the nursery, is empty on purpose, and until when is known."""
-    if any(s.is_empty and now < s.due_at for s in ground.registry.slots()):
+    if any(s.is_empty and now < s.due_at for s in pool_state.registry.slots()):
         return True
-    return ground.generations.current is None and now < ground.generations.due_at
+    return pool_state.nurseries.current is None and now < pool_state.nurseries.due_at
 
 
-def _beats(ground: Ground, now: float) -> bool:
+def _beats(pool_state: PoolState, now: float) -> bool:
     """Some worker's loop turns. It says so whether its server is there or not."""
     heard = (
         each.ready_at if each.heartbeat_at is None else each.heartbeat_at
-        for each in ground.registry.alive()
+        for each in pool_state.registry.alive()
     )
     return any(at is not None and now - at <= LATE_SECONDS for at in heard)
 
 
-def _lives(ground: Ground, now: float) -> bool:
-    if ground.drain is not None:
-        return _drains_in_time(ground, now)
-    return _beats(ground, now) or _boots_in_time(ground, now) or _backs_off(ground, now)
+def _lives(pool_state: PoolState, now: float) -> bool:
+    if pool_state.drain is not None:
+        return _drains_in_time(pool_state, now)
+    return _beats(pool_state, now) or _boots_in_time(pool_state, now) or _backs_off(pool_state, now)
 
 
 # What is said.
 
 
-class Told(Enum):
+class LastSent(Enum):
     """What the service manager takes this run for."""
 
     NOTHING = auto()
@@ -190,7 +192,7 @@ class Told(Enum):
     STOPPING = auto()
 
 
-class Conversation:
+class NotifyProtocol:
     """What was said, and what is to be said next.
 
     Arguments:
@@ -200,12 +202,12 @@ class Conversation:
 
     def __init__(self, watchdog_seconds: float | None) -> None:
         self._beat_every = math.inf if watchdog_seconds is None else watchdog_seconds / 2
-        self._told = Told.NOTHING
+        self._told = LastSent.NOTHING
         self._status: str | None = None
         self._status_at = self._extended_at = self._beaten_at = -math.inf
         self._lives = False
 
-    def say(self, standing: Standing, now: float, *, reload_asked: bool = False) -> list[str]:
+    def say(self, standing: ServiceStatus, now: float, *, reload_asked: bool = False) -> list[str]:
         """The datagrams that are due at `now`, in order.
 
         Arguments:
@@ -225,28 +227,28 @@ class Conversation:
         return self._beaten_at + self._beat_every
 
     def _news(self, state: str, now: float, *, reload_asked: bool) -> list[list[str]]:
-        if self._told is Told.STOPPING:
+        if self._told is LastSent.STOPPING:
             return []
         ready, reloading = ["READY=1"], ["RELOADING=1", f"MONOTONIC_USEC={_microseconds(now)}"]
         news: list[list[str]] = []
         match state:
             case "draining":
-                self._told, news = Told.STOPPING, [["STOPPING=1"]]
+                self._told, news = LastSent.STOPPING, [["STOPPING=1"]]
             case "running" | "reloading":
-                if self._told is Told.NOTHING:
+                if self._told is LastSent.NOTHING:
                     news.append(ready)
-                    self._told = Told.READY
-                if reload_asked or (state == "reloading" and self._told is not Told.RELOADING):
+                    self._told = LastSent.READY
+                if reload_asked or (state == "reloading" and self._told is not LastSent.RELOADING):
                     news.append(reloading)
-                    self._told = Told.RELOADING
-                if state == "running" and self._told is Told.RELOADING:
+                    self._told = LastSent.RELOADING
+                if state == "running" and self._told is LastSent.RELOADING:
                     news.append(ready)
-                    self._told = Told.READY
+                    self._told = LastSent.READY
             case _:
                 pass
         return news
 
-    def _remarks(self, standing: Standing, now: float, *, at_once: bool) -> list[str]:
+    def _remarks(self, standing: ServiceStatus, now: float, *, at_once: bool) -> list[str]:
         lines: list[str] = []
         is_due = at_once or now >= self._status_at + STATUS_SECONDS
         if standing.status != self._status and is_due:

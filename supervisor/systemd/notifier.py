@@ -12,9 +12,9 @@ import socket
 from collections.abc import Mapping
 
 from ipc.messages import Heartbeat
-from supervisor.pool.state.inbox import Event, KeeperSaid, Signalled, WorkerSaid
-from supervisor.pool.state.pool_state import Ground
-from supervisor.systemd.messages import Conversation, standing
+from supervisor.pool.state.inbox import BeatReceived, Event, SignalReceived, WorkerMessage
+from supervisor.pool.state.pool_state import PoolState
+from supervisor.systemd.messages import NotifyProtocol, service_status
 
 log = logging.getLogger("supervisor.notify")
 
@@ -32,10 +32,10 @@ class Notifier:
         pid: of this process: a watchdog that was meant for another is left alone.
     """
 
-    def __init__(self, ground: Ground, environment: Mapping[str, str], pid: int) -> None:
-        self._ground = ground
+    def __init__(self, pool_state: PoolState, environment: Mapping[str, str], pid: int) -> None:
+        self._pool_state = pool_state
         self._address = _address(environment.get("NOTIFY_SOCKET", ""))
-        self._conversation = Conversation(_watchdog_seconds(environment, pid))
+        self._protocol = NotifyProtocol(_watchdog_seconds(environment, pid))
         self._socket: socket.socket | None = None
         self._unsent: list[str] = []
         self._retry_at = 0.0
@@ -46,13 +46,13 @@ class Notifier:
         """Say what is due after `event`, which the pool has taken in at `now`."""
         if self._address is None or _is_routine(event):
             return
-        if isinstance(event, Signalled) and event.caught.number == signal.SIGHUP:
+        if isinstance(event, SignalReceived) and event.caught.number == signal.SIGHUP:
             self._reload_asked = True
         # What was not sent goes first: the service manager counts on the order.
         if not self._send(now):
             return
-        self._unsent = self._conversation.say(
-            standing(self._ground, now), now, reload_asked=self._reload_asked
+        self._unsent = self._protocol.say(
+            service_status(self._pool_state, now), now, reload_asked=self._reload_asked
         )
         self._reload_asked = False
         self._send(now)
@@ -61,7 +61,7 @@ class Notifier:
         """When the next look is due: at the latest `otherwise`, if that is known."""
         # While something is unsent the next try is the next tick's: nothing new is said before.
         silent = self._address is None or bool(self._unsent)
-        due = None if silent else self._conversation.next_due()
+        due = None if silent else self._protocol.next_due()
         return min((at for at in (due, otherwise) if at is not None), default=None)
 
     def close(self) -> None:
@@ -107,8 +107,8 @@ class Notifier:
 
 def _is_routine(event: Event) -> bool:
     """Comes twice a second from each worker and changes nothing that the next tick would miss."""
-    return isinstance(event, KeeperSaid) or (
-        isinstance(event, WorkerSaid) and isinstance(event.message, Heartbeat)
+    return isinstance(event, BeatReceived) or (
+        isinstance(event, WorkerMessage) and isinstance(event.message, Heartbeat)
     )
 
 

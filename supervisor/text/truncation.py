@@ -30,7 +30,7 @@ def head_bytes(text: str, limit: int) -> str:
     return _encodable(text).encode()[:limit].decode(errors="ignore")
 
 
-def safe(text: str) -> str:
+def escape(text: str) -> str:
     """`text` with what is not printable spelled out, as \\x1b: for a line on a terminal."""
     if text.isprintable():
         return text

@@ -32,7 +32,7 @@ class AdoptingWorker(Protocol):
         ...
 
 
-class Adoptions:
+class AdoptionRunner:
     """Those of one process. Made and used on its loop.
 
     Arguments:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from docket.supervision import RunningTask
 from supervisor.text import truncation
-from supervisor.text.plurals import counted
+from supervisor.text.plurals import pluralize
 
 #: Frames shown of one coroutine, the innermost.
 FRAMES: Final = 20
@@ -41,15 +41,15 @@ def text(running: Sequence[RunningTask], now: float) -> str:
     Those of the running tasks come first, under their names: they are what a reader looks for, and
     what is left of a dump that does not fit.
     """
-    names = {task.runs_in: f"of {task.function} {truncation.safe(task.key)}" for task in running}
+    names = {task.runs_in: f"of {task.function} {truncation.escape(task.key)}" for task in running}
     every = asyncio.all_tasks()
     users = [each for each in names if each in every]
     others = sorted(every.difference(users), key=lambda each: each.get_name())
     out = io.StringIO()
-    out.write(f"Worker {os.getpid()}: {counted(len(running), 'task')} running\n")
+    out.write(f"Worker {os.getpid()}: {pluralize(len(running), 'task')} running\n")
     for task in running:
         out.write(
-            f"  {task.function} {truncation.safe(task.key)} for {now - task.started_at:.3f}s\n"
+            f"  {task.function} {truncation.escape(task.key)} for {now - task.started_at:.3f}s\n"
         )
     for each in (*users, *others):
         out.write(f"Coroutine {names.get(each, each.get_name())}, most recent call last:\n")

@@ -16,11 +16,11 @@ from docket.docket import Docket
 from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Adopt, Drain, Drained, Hello, Ready, ToWorker
-from supervisor.child.fork_setup import Berth
-from supervisor.child.parent_watch import END_SECONDS, OrphanWatch
+from supervisor.child.fork_setup import ChildSpec
+from supervisor.child.parent_watch import END_SECONDS, ParentWatch
 from supervisor.logs import log_setup
-from supervisor.logs.formats import Speaker
-from supervisor.worker.adoption_runner import Adoptions
+from supervisor.logs.formats import LogContext
+from supervisor.worker.adoption_runner import AdoptionRunner
 from supervisor.worker.heartbeats import rss_bytes
 
 #: The slot of an adopter; those of workers begin at 1.
@@ -29,34 +29,34 @@ SLOT = 0
 log = logging.getLogger("supervisor.adopter")
 
 
-def main(berth: Berth) -> int:
+def main(spec: ChildSpec) -> int:
     """Adopt what is asked until told to drain; the exit status."""
-    settings = berth.settings.worker
+    settings = spec.settings.worker
     written = log_setup.configure(
         settings.logging_level,
         settings.logging_format,
         threaded=True,
-        speaker=Speaker("adopter", SLOT),
+        log_context=LogContext("adopter", SLOT),
     )
-    OrphanWatch(berth.keeper, END_SECONDS).start()
+    ParentWatch(spec.keeper, END_SECONDS).start()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(berth))
+            return runner.run(_serve(spec))
     finally:
         written.stop()
 
 
-async def _serve(berth: Berth) -> int:
-    settings = berth.settings.worker
+async def _serve(spec: ChildSpec) -> int:
+    settings = spec.settings.worker
     docket = Docket(name=settings.docket, url=settings.url)
-    worker = Worker(docket, name=berth.name)
-    sock = socket.socket(fileno=berth.channel)
+    worker = Worker(docket, name=spec.name)
+    sock = socket.socket(fileno=spec.channel)
     async with docket:
-        await Adopter(worker, settings.max_deliveries, sock).run()
+        await LastAdopter(worker, settings.max_deliveries, sock).run()
     return 0
 
 
-class Adopter:
+class LastAdopter:
     """Answers Adopt with Adopted until Drain, or until the supervisor is gone.
 
     Arguments:
@@ -69,7 +69,7 @@ class Adopter:
         self._worker = worker
         self._drained = asyncio.Event()
         self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._obey, self._closed)
-        self._adoptions = Adoptions(worker, max_deliveries, self._channel.send)
+        self._adoptions = AdoptionRunner(worker, max_deliveries, self._channel.send)
 
     async def run(self) -> None:
         """Say that it is ready, adopt, and end when told to."""

@@ -21,14 +21,14 @@ from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Fault, Hello, ToWorker
 from supervisor.child import fork_setup, signal_shield, task_modules
-from supervisor.child.fork_setup import Berth
-from supervisor.child.parent_watch import END_SECONDS, OrphanWatch
+from supervisor.child.fork_setup import ChildSpec
+from supervisor.child.parent_watch import END_SECONDS, ParentWatch
 from supervisor.child.task_modules import CannotLoad
 from supervisor.logs import log_setup
-from supervisor.logs.formats import Speaker
+from supervisor.logs.formats import LogContext
 from supervisor.text import truncation
 from supervisor.worker.keeper_pipe import KeeperPipe
-from supervisor.worker.supervisor_link import Link
+from supervisor.worker.supervisor_link import SupervisorLink
 
 #: Exit statuses of a worker.
 DRAINED: Final = 0
@@ -41,27 +41,27 @@ LAST_LINES_SECONDS: Final = 4.0
 log = logging.getLogger("docket.supervisor.worker")
 
 
-def main(berth: Berth) -> int:
+def main(spec: ChildSpec) -> int:
     """Be the worker of this berth until it has drained; the exit status.
 
     Called in a process that `fork_setup.settle` has made its own.
     """
-    settings = berth.settings.worker
+    settings = spec.settings.worker
     logging_to_stderr = log_setup.configure(
         settings.logging_level,
         settings.logging_format,
         threaded=True,
-        speaker=Speaker(f"worker {berth.slot}", berth.slot, task_here),
+        log_context=LogContext(f"worker {spec.slot}", spec.slot, task_here),
         runs_user_code=True,
     )
     allowed_seconds = settings.drain_timeout_seconds + END_SECONDS
     # Before the import of the tasks: that may hang as well as a loop may.
-    OrphanWatch(berth.keeper, allowed_seconds).start()
-    fault = None if berth.settings.preload else _import_tasks(berth)
-    logging_to_stderr.reclaim()
+    ParentWatch(spec.keeper, allowed_seconds).start()
+    fault = None if spec.settings.preload else _import_tasks(spec)
+    logging_to_stderr.reapply()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
-        status = runner.run(_serve(berth, fault))
+        status = runner.run(_serve(spec, fault))
         runner.close()
     except BaseException:
         # Not closed: that waits for what ignores its cancellation, and hands back nothing, while
@@ -74,33 +74,33 @@ def main(berth: Berth) -> int:
     return status
 
 
-def _import_tasks(berth: Berth) -> Fault | None:
+def _import_tasks(spec: ChildSpec) -> Fault | None:
     """Import in the worker what was not imported in the nursery; what went wrong, if it did.
 
     Outside of the loop: modules may run one of their own while they are imported.
     """
     try:
-        task_modules.load(task_modules.paths_of(berth.settings))
+        task_modules.load(task_modules.paths_of(spec.settings))
     except CannotLoad as error:
         return _fault(str(error), error.details, cannot_load=True)
     signal_shield.stand_by()
     fork_setup.reseed()
-    fork_setup.listen_for_dumps(berth.dump)
+    fork_setup.listen_for_dumps(spec.dump)
     return None
 
 
-async def _serve(berth: Berth, fault: Fault | None) -> int:
-    settings = berth.settings.worker
+async def _serve(spec: ChildSpec, fault: Fault | None) -> int:
+    settings = spec.settings.worker
     _end_forks_that_come_back(asyncio.get_running_loop())
-    sock = socket.socket(fileno=berth.channel)
+    sock = socket.socket(fileno=spec.channel)
     if fault is not None:
         return await _give_up(sock, fault)
     try:
-        docket, worker = _build(berth)
+        docket, worker = _build(spec)
     except Exception as error:
         fault = _fault(task_modules.describe(error), task_modules.details(error), cannot_load=True)
         return await _give_up(sock, fault)
-    link = Link(worker, settings, sock, KeeperPipe(berth.keeper), berth.dump)
+    link = SupervisorLink(worker, settings, sock, KeeperPipe(spec.keeper), spec.dump)
     try:
         async with docket:
             await link.run()
@@ -126,14 +126,14 @@ def _end_forks_that_come_back(loop: asyncio.AbstractEventLoop) -> None:
     os.register_at_fork(after_in_child=lambda: loop.call_soon(end))
 
 
-def _build(berth: Berth) -> tuple[Docket, Worker]:
+def _build(spec: ChildSpec) -> tuple[Docket, Worker]:
     """The docket with its tasks registered and the worker; nothing is connected yet.
 
     Raises whatever the user's tasks, dependencies or fallback are refused with.
     """
-    settings = berth.settings.worker
+    settings = spec.settings.worker
     docket = Docket(name=settings.docket, url=settings.url)
-    for path in berth.settings.tasks:
+    for path in spec.settings.tasks:
         docket.register_collection(path)
     extras: dict[str, Any] = {}
     if settings.dependencies is not None:
@@ -142,7 +142,7 @@ def _build(berth: Berth) -> tuple[Docket, Worker]:
         extras["fallback_task"] = task_modules.resolve(settings.fallback_task)
     worker = Worker(
         docket,
-        name=berth.name,
+        name=spec.name,
         concurrency=settings.concurrency,
         redelivery_timeout=timedelta(seconds=settings.redelivery_timeout_seconds),
         reconnection_delay=timedelta(seconds=settings.reconnection_delay_seconds),

@@ -36,7 +36,7 @@ from ipc.messages import (
 from supervisor.logs import log_setup
 from supervisor.text import truncation
 from supervisor.worker import coroutine_stacks
-from supervisor.worker.adoption_runner import Adoptions
+from supervisor.worker.adoption_runner import AdoptionRunner
 from supervisor.worker.heartbeats import heartbeat, rss_bytes
 from supervisor.worker.keeper_pipe import KeeperPipe
 
@@ -46,7 +46,7 @@ log = logging.getLogger("docket.supervisor.worker")
 KEEPER_SECONDS: Final = 0.5
 
 
-class Link:
+class SupervisorLink:
     """One worker's. Made on the running loop, where all but `beat` is called.
 
     sock: the worker's channel, owned from now on. keeper and dump: the write ends of its pipes.
@@ -68,7 +68,7 @@ class Link:
         self._running: asyncio.Task[None] | None = None
         self._was_ready = self._is_draining = False
         self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._obey, self._closed)
-        self._adoptions = Adoptions(worker, settings.max_deliveries, self._channel.send)
+        self._adoptions = AdoptionRunner(worker, settings.max_deliveries, self._channel.send)
         self._heart: TimerHandle | None = None
         self._channel.send(Hello(PROTOCOL, os.getpid()))
 

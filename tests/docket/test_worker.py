@@ -42,7 +42,7 @@ class Crowd:
         async with self.changed:
             await soon(self.changed.wait_for(lambda: self.inside == count))
 
-    async def let_go(self, count: int) -> None:
+    async def retire(self, count: int) -> None:
         async with self.changed:
             self.may_leave += count
             self.changed.notify_all()
@@ -129,9 +129,9 @@ async def test_no_more_run_at_once_than_the_concurrency_and_no_less_if_there_are
 
     async with Worker(docket, concurrency=3) as worker, at_work(worker):
         await crowd.fills_up_to(3)
-        await crowd.let_go(2)
+        await crowd.retire(2)
         await crowd.fills_up_to(3)
-        await crowd.let_go(5)
+        await crowd.retire(5)
         await soon(asyncio.create_task(_until_idle(docket)))
 
     assert crowd.most == 3
@@ -151,12 +151,12 @@ async def test_the_concurrency_can_be_changed_while_it_runs(docket: Docket) -> N
         worker.set_concurrency(4)
         await crowd.fills_up_to(4)
         worker.set_concurrency(1)
-        await crowd.let_go(3)
+        await crowd.retire(3)
         await crowd.fills_up_to(1)
         assert worker.concurrency == 1
         with pytest.raises(ValueError, match="concurrency must be at least 1"):
             worker.set_concurrency(0)
-        await crowd.let_go(7)
+        await crowd.retire(7)
         await asyncio.gather(*map(result_of, executions))
 
     assert crowd.most == 4

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crash_brood import brood
+from tests.support.crash_brood import children
 from tests.support.crash_points import CUTS, KILLS, Theatre, describe
 from tests.support.crash_scenarios import SCENARIOS
 
@@ -29,7 +29,7 @@ async def test_a_call_or_a_reply_that_is_lost_changes_neither_the_end_nor_the_nu
 async def test_a_process_that_is_killed_is_replaced_and_what_had_ended_stays_ended(
     server: str, tmp_path: Path
 ) -> None:
-    async with brood() as parent:
+    async with children() as parent:
         theatre = Theatre(server, tmp_path, parent)
         walks = [
             await theatre.walk(scenario, KILLS, every=KILLED_SAMPLE, offset=n)

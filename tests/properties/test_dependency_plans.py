@@ -55,7 +55,13 @@ class Journal:
         self.functions: list[Callable[..., Any]] = []
         for node, (kind, edges) in enumerate(graph):
             function = self._function(node, kind)
-            depend(function, {f"p{edge}": self.functions[edge] for edge in edges})
+            depend(
+                function,
+                {
+                    f"p{process_control}": self.functions[process_control]
+                    for process_control in edges
+                },
+            )
             self.functions.append(function)
 
     def _open(self, node: int, values: Mapping[str, Any]) -> int:

@@ -7,8 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from supervisor.systemd.messages import (
     EXTEND_EVERY_SECONDS,
     STATUS_SECONDS,
-    Conversation,
-    Standing,
+    NotifyProtocol,
+    ServiceStatus,
 )
 
 #: The regular tick of the supervisor, in seconds.
@@ -67,7 +67,7 @@ class Model:
 class Run(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.talk = Conversation(WATCHDOG_SECONDS)
+        self.talk = NotifyProtocol(WATCHDOG_SECONDS)
         self.model = Model()
         self.now = 1000.0
         self.state, self.words, self.needs_time, self.lives = "starting", 0, True, True
@@ -82,7 +82,7 @@ class Run(RuleBasedStateMachine):
         self.look()
 
     def look(self, *, reload_asked: bool = False) -> None:
-        standing = Standing(self.state, self.status, self.needs_time, self.lives)
+        standing = ServiceStatus(self.state, self.status, self.needs_time, self.lives)
         for datagram in self.talk.say(standing, self.now, reload_asked=reload_asked):
             self.model.take(datagram, self.now)
             assert self.needs_time or "EXTEND_TIMEOUT_USEC" not in datagram

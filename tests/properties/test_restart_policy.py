@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from supervisor.exit_codes import ExitCode
 from supervisor.pool.state.restart_window import BACKOFF_BASE_SECONDS, Backoff, RestartWindow
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 
 class Windows(RuleBasedStateMachine):
@@ -127,16 +127,16 @@ def test_a_pool_gives_up_exactly_when_too_many_of_its_workers_died_in_a_window(
             rig.exit(rig.worker(slot))
         recent = sum(rig.now - at < 6 for at in deaths)
         if recent > allowed:
-            assert rig.ground.drain is not None
-            assert rig.ground.drain.code is ExitCode.GAVE_UP
-            assert f"more than {allowed} restarts in 6.0 s" in (rig.ground.drain.reason or "")
+            assert rig.pool_state.drain is not None
+            assert rig.pool_state.drain.code is ExitCode.GAVE_UP
+            assert f"more than {allowed} restarts in 6.0 s" in (rig.pool_state.drain.reason or "")
             return
-        assert rig.ground.drain is None
+        assert rig.pool_state.drain is None
 
 
 def _go_on(rig: Rig) -> None:
     """Whoever was asked for gets ready, and whoever is ready beats."""
-    for worker in list(rig.ground.registry.alive()):
+    for worker in list(rig.pool_state.registry.alive()):
         if worker.is_starting:
             rig.fork(worker)
             rig.ready(worker)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from supervisor.pool.state.inbox import Tick
 from supervisor.pool.state.silence import ANSWER_SECONDS, BEATS_MISSED
 from supervisor.pool.watchdog import TICK_SECONDS
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 WARNING_SECONDS, TIMEOUT_SECONDS = 2.0, 6.0
 BEAT_SECONDS = 0.5
@@ -70,7 +70,7 @@ class Watched:
 
     @property
     def killed(self) -> bool:
-        return self.worker.number in self.rig.edge.killed
+        return self.worker.number in self.rig.process_control.killed
 
     def live(self, segment: Segment) -> None:
         if segment.mode is Mode.AWAY:
@@ -85,7 +85,7 @@ class Watched:
             return
         self.rig.beat(self.rig.second)
         self.mode_seconds += TICK_SECONDS
-        now, asked = self.rig.now, self.rig.edge.dumped.count(self.worker.number)
+        now, asked = self.rig.now, self.rig.process_control.dumped.count(self.worker.number)
         if self.mode is Mode.ALIVE:
             self.silent_seconds = 0.0
             self.rig.beat(self.worker, "order-1")

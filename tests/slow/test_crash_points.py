@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crash_brood import brood
+from tests.support.crash_brood import children
 from tests.support.crash_points import CUTS, KILLS, Theatre, describe
 from tests.support.crash_scenarios import SCENARIOS, Scenario
 
@@ -28,7 +28,7 @@ async def test_whatever_call_or_reply_is_lost_each_task_ends_as_promised_and_run
 async def test_wherever_the_process_is_killed_each_task_ends_as_promised_by_another(
     server: str, tmp_path: Path, scenario: Scenario
 ) -> None:
-    async with brood() as parent:
+    async with children() as parent:
         walked = await Theatre(server, tmp_path, parent).walk(scenario, KILLS)
     assert walked.points > 10, describe(walked)
     sys.stdout.write(f"{describe(walked)}\n")

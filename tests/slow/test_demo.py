@@ -19,12 +19,12 @@ pytestmark = pytest.mark.timeout(240)
 
 INTERRUPTED_AT_ONCE = """
 import os, signal
-from supervisor.signals import Inlet
-install = Inlet.install
+from supervisor.signals import SignalQueue
+install = SignalQueue.install
 def then_interrupt(inlet):
     install(inlet)
     os.kill(os.getpid(), signal.SIGINT)
-Inlet.install = then_interrupt
+SignalQueue.install = then_interrupt
 """
 REDELIVERED = "from the kill to the first redelivered start"
 

@@ -8,7 +8,7 @@ import pytest
 from supervisor.monitoring.metrics import registry_of, render
 from tests.support.exposition import Series, faults, labels_by_name, series
 from tests.support.pool_tasks import add, nap, tasks
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 from tests.support.supervised import Program, ready_pool
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -42,7 +42,7 @@ async def test_what_a_real_scrape_has_is_what_the_tests_of_the_dashboard_take_fo
         program.until(lambda: "_rss_bytes{" in program.get("/metrics")[1], "no heartbeat")
         real = labels_by_name(scraped(program))
         assert program.end() == 0
-    assert real == labels_by_name(render(registry_of(pretended.ground)).decode())
+    assert real == labels_by_name(render(registry_of(pretended.pool_state)).decode())
 
 
 async def test_no_counter_falls_while_workers_are_killed_replaced_and_given_up() -> None:

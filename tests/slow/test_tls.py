@@ -86,11 +86,11 @@ async def runs_a_task(url: str, docket_name: str) -> bool:
     async with Docket(docket_name, url) as docket, at_work(Worker(docket)) as worker:
         assert await result_of(await docket.add(double, key="k")(21)) == 42
         workers = await docket.workers()
-    await let_go(urlsplit(url).port)
+    await retire(urlsplit(url).port)
     return worker.name in {each.name for each in workers}
 
 
-async def let_go(port: int | None) -> None:
+async def retire(port: int | None) -> None:
     """Returns when no socket to that port is left: TLS says goodbye after its docket is closed."""
     here = psutil.Process()
     await until(
@@ -146,7 +146,7 @@ async def test_a_server_that_speaks_tls_itself_refuses_who_shows_no_certificate(
             ServerUnavailable, match=r"if it wants a client certificate|CERTIFICATE_REQUIRED"
         ):
             await docket.add(double)(1)
-    await let_go(native)
+    await retire(native)
 
 
 async def test_certificates_need_not_be_checked_if_one_says_so(
@@ -206,7 +206,7 @@ async def test_a_connection_that_cannot_be_trusted_is_refused_with_the_reason_an
                 await docket.add(double)(1)
             seconds = asyncio.get_running_loop().time() - begun
         # Also of a handshake that was cut off with the docket.
-        await let_go(proxy.port)
+        await retire(proxy.port)
         # Backing off: 50 ms, doubling up to a second. And one line in the log, not one a try.
         assert proxy.accepted <= 12 + 2 * seconds
         refused = [each for each in caplog.messages if "lost or refused" in each]

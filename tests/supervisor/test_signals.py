@@ -8,71 +8,73 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor.signals import HANDLED, Caught, Inlet, Repeats, in_main_thread
+from supervisor.signals import HANDLED, Debouncer, ReceivedSignal, SignalQueue, in_main_thread
 
 
 @pytest.fixture
-def inlet() -> Iterator[Inlet]:
-    made = Inlet()
+def signal_queue() -> Iterator[SignalQueue]:
+    made = SignalQueue()
     yield made
     made.close()
 
 
-def test_a_signal_is_noted_with_its_time_and_wakes_whoever_waits(inlet: Inlet) -> None:
-    inlet.install()
+def test_a_signal_is_noted_with_its_time_and_wakes_whoever_waits(signal_queue: SignalQueue) -> None:
+    signal_queue.install()
     os.kill(os.getpid(), signal.SIGUSR1)
-    assert select.select([inlet], [], [], 5)[0]
-    (caught,) = inlet.take()
+    assert select.select([signal_queue], [], [], 5)[0]
+    (caught,) = signal_queue.take()
     assert caught.number == signal.SIGUSR1
     assert caught.at > 0
-    assert select.select([inlet], [], [], 0)[0] == []
+    assert select.select([signal_queue], [], [], 0)[0] == []
 
 
-def test_signals_are_taken_in_the_order_in_which_they_came(inlet: Inlet) -> None:
-    inlet.install()
+def test_signals_are_taken_in_the_order_in_which_they_came(signal_queue: SignalQueue) -> None:
+    signal_queue.install()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
         os.kill(os.getpid(), number)
-    assert [each.number for each in inlet.take()] == [
+    assert [each.number for each in signal_queue.take()] == [
         signal.SIGTERM,
         signal.SIGHUP,
         signal.SIGTERM,
     ]
 
 
-def test_handlers_are_given_back_and_both_ends_may_come_twice(inlet: Inlet) -> None:
+def test_handlers_are_given_back_and_both_ends_may_come_twice(signal_queue: SignalQueue) -> None:
     before = [signal.getsignal(number) for number in HANDLED]
-    inlet.install()
-    inlet.install()
+    signal_queue.install()
+    signal_queue.install()
     assert [signal.getsignal(number) for number in HANDLED] != before
-    inlet.remove()
-    inlet.remove()
+    signal_queue.remove()
+    signal_queue.remove()
     assert [signal.getsignal(number) for number in HANDLED] == before
 
 
-def test_whoever_is_about_to_end_hears_nothing_any_more(inlet: Inlet) -> None:
-    inlet.install()
-    inlet.deafen()
+def test_whoever_is_about_to_end_hears_nothing_any_more(signal_queue: SignalQueue) -> None:
+    signal_queue.install()
+    signal_queue.ignore_all()
     assert {signal.getsignal(number) for number in HANDLED} == {signal.SIG_IGN}
     os.kill(os.getpid(), signal.SIGTERM)
-    assert list(inlet.take()) == []
+    assert list(signal_queue.take()) == []
 
 
-def test_handlers_that_were_given_back_are_nobody_s_to_ignore(inlet: Inlet) -> None:
+def test_handlers_that_were_given_back_are_nobody_s_to_ignore(signal_queue: SignalQueue) -> None:
     before = [signal.getsignal(number) for number in HANDLED]
-    inlet.install()
-    inlet.remove()
-    inlet.deafen()
+    signal_queue.install()
+    signal_queue.remove()
+    signal_queue.ignore_all()
     assert [signal.getsignal(number) for number in HANDLED] == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
-def test_what_nohup_or_a_shell_ignores_stays_ignored(inlet: Inlet, number: signal.Signals) -> None:
+def test_what_nohup_or_a_shell_ignores_stays_ignored(
+    signal_queue: SignalQueue, number: signal.Signals
+) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        inlet.install()
+        signal_queue.install()
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        inlet.remove()
+        signal_queue.remove()
         signal.signal(number, before)
 
 
@@ -85,13 +87,13 @@ def test_only_the_main_thread_may_install() -> None:
 
 
 def test_the_same_signal_within_a_second_is_its_echo() -> None:
-    repeats = Repeats()
+    debouncer = Debouncer()
     times = (0.0, 0.5, 0.9, 1.0, 1.5, 2.5)
-    counted = [repeats.counts(Caught(signal.SIGTERM, at)) for at in times]
+    counted = [debouncer.counts(ReceivedSignal(signal.SIGTERM, at)) for at in times]
     assert counted == [True, False, False, True, False, True]
 
 
 def test_another_signal_is_no_echo() -> None:
-    repeats = Repeats()
-    assert repeats.counts(Caught(signal.SIGTERM, 0.0))
-    assert repeats.counts(Caught(signal.SIGINT, 0.1))
+    debouncer = Debouncer()
+    assert debouncer.counts(ReceivedSignal(signal.SIGTERM, 0.0))
+    assert debouncer.counts(ReceivedSignal(signal.SIGINT, 0.1))

@@ -14,9 +14,9 @@ from typing import Any, Self
 from ipc.control import MAX_ANSWER, PROTOCOL, FromClient, Hello, Report, Status, ToClient
 from ipc.framing import Decoder, encode
 from supervisor.control import claim
-from supervisor.control.server import Control
-from supervisor.pool.state.inbox import Command, Inbox
-from supervisor.pool.state.pool_commands import Order, Outcome
+from supervisor.control.server import ControlServer
+from supervisor.pool.state.inbox import CommandReceived, Inbox
+from supervisor.pool.state.pool_commands import Command, Outcome
 from tests.support.supervised import ROOT
 
 #: Whatever takes this long on a loaded machine is a failure, not a pace.
@@ -94,7 +94,7 @@ class Served:
     """A control socket that is served, and what a pool would find in its inbox."""
 
     path: Path
-    control: Control
+    control: ControlServer
     inbox: Inbox = field(default_factory=Inbox)
 
     async def caller(self) -> Caller:
@@ -105,11 +105,11 @@ class Served:
         assert isinstance(greeting, Hello)
         return caller
 
-    async def ordered(self) -> Command:
+    async def ordered(self) -> CommandReceived:
         """The next order."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             event, _ = await self.inbox.take()
-        assert isinstance(event, Command)
+        assert isinstance(event, CommandReceived)
         return event
 
     async def still_serves(self) -> None:
@@ -119,7 +119,7 @@ class Served:
         assert isinstance(await caller.hear(), Report)
         await caller.close()
 
-    async def answer_next(self, outcome: Outcome) -> Order:
+    async def answer_next(self, outcome: Outcome) -> Command:
         """Take the next order, answer it, and return it."""
         command = await self.ordered()
         command.answer(outcome)
@@ -133,7 +133,7 @@ async def served(
     """A control socket at `path` that nobody's pool is behind."""
     inbox = Inbox()
     place = await claim.claim_given(str(path))
-    control = Control(place, inbox, lambda: REPORT if report is None else report, guest=guest)
+    control = ControlServer(place, inbox, lambda: REPORT if report is None else report, guest=guest)
     await control.start()
     try:
         yield Served(path, control, inbox)

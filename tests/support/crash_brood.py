@@ -24,8 +24,8 @@ from tests.support.crash_scenarios import Ledger, Stories, known, worker_of
 ROOT = Path(__file__).parent.parent.parent
 
 
-class Brood:
-    """The parent of workers. Made by `brood`."""
+class Children:
+    """The parent of workers. Made by `children`."""
 
     def __init__(self, process: Any) -> None:
         self._process = process
@@ -43,7 +43,7 @@ class Brood:
 
 
 @asynccontextmanager
-async def brood() -> AsyncGenerator[Brood]:
+async def children() -> AsyncGenerator[Children]:
     """The program, while the context lasts."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.crash_brood"),
@@ -52,7 +52,7 @@ async def brood() -> AsyncGenerator[Brood]:
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        yield Brood(process)
+        yield Children(process)
     finally:
         assert process.stdin is not None
         process.stdin.close()

@@ -17,7 +17,7 @@ from uuid import uuid4
 from docket import Docket
 from docket.store import scripts
 from docket.store.scripts import Script
-from tests.support.crash_brood import Brood
+from tests.support.crash_brood import Children
 from tests.support.crash_scenarios import Ledger, Scenario, Stories, worker_of
 from tests.support.dockets import at_work, found, soon
 from tests.support.limits import leftovers
@@ -109,10 +109,10 @@ class Walked:
 class Theatre:
     """Where stories are told: a server, a folder for ledgers, and processes that can be killed."""
 
-    def __init__(self, server: str, folder: Path, brood: Brood | None = None) -> None:
+    def __init__(self, server: str, folder: Path, children: Children | None = None) -> None:
         self._server = server
         self._folder = folder
-        self._brood = brood
+        self._children = children
 
     async def points_of(self, scenario: Scenario, *, killed: bool) -> list[Point]:
         """The points of a story, found by telling it without a fault.
@@ -156,14 +156,14 @@ class Theatre:
 
         What had ended by then does not run again; what ran may, once.
         """
-        assert self._brood is not None
+        assert self._children is not None
         do = Do.HOLD_REPLY if how is How.KILLED_AFTER else Do.HOLD_CALL
         async with self._stage() as (ledger, outside, store), proxy_to(self._server) as proxy:
             Stories(ledger).register(outside, *scenario.functions)
             watch = _Watch(proxy)
             killed = watch.intercept(point, do)
             await _add_all(scenario, outside)
-            pid = await self._brood.bear(scenario.name, proxy.url, outside.name, ledger.path)
+            pid = await self._children.bear(scenario.name, proxy.url, outside.name, ledger.path)
             try:
                 async with _told(scenario, outside, ledger):
                     ended = asyncio.create_task(_ended(scenario, store))
@@ -180,7 +180,7 @@ class Theatre:
                         killed.cut_client = True
                         await _let_go(killed, store)
             finally:
-                await self._brood.bury(pid)
+                await self._children.bury(pid)
             await _judge_the_end(scenario, outside, store)
             return watch.points if point is None or killed.happened.is_set() else None
 
@@ -250,7 +250,7 @@ def _makes_sense(point: Point, how: How) -> bool:
 async def _let_go(held: Interception, store: Store) -> None:
     """A call that was held up reaches the server, and changes nothing."""
     before = await store.state()
-    held.let_go.set()
+    held.retire.set()
     await soon(held.served.wait())
     after = await store.state()
     assert after.records == before.records, (before, after)
@@ -288,7 +288,7 @@ def _are_ends(scenario: Scenario, records: dict[str, dict[str, str]]) -> bool:
 
 
 def _is_end(scenario: Scenario, key: str, record: dict[str, str]) -> bool:
-    generation = str(scenario.generations.get(key, 1))
+    generation = str(scenario.nurseries.get(key, 1))
     if record.get("generation") != generation:
         return False
     state = record["state"]

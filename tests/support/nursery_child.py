@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ipc.blocking import BlockingChannel
 from ipc.messages import PROTOCOL, Adopt, Drain, Hello, ToWorker, Waiting
-from supervisor.child.fork_setup import Berth
+from supervisor.child.fork_setup import ChildSpec
 from supervisor.child.signal_shield import QUIET
 from supervisor.nursery import nursery
 
@@ -48,20 +48,20 @@ def loop_is_set() -> bool:
         return False
 
 
-def facts(berth: Berth) -> dict[str, object]:
+def facts(spec: ChildSpec) -> dict[str, object]:
     return {
         "pid": os.getpid(),
         "group": os.getpgrp(),
         "session": os.getsid(0),
-        "name": berth.name,
-        "slot": berth.slot,
+        "name": spec.name,
+        "slot": spec.slot,
         "collecting": gc.isenabled(),
         "frozen": gc.get_freeze_count(),
         "handlers": {s.name: handler_of(s) for s in (*QUIET, signal.SIGCHLD)},
         "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "wakeup": signal.set_wakeup_fd(-1),
         "descriptors": descriptors(),
-        "own": [berth.channel, berth.keeper, berth.dump],
+        "own": [spec.channel, spec.keeper, spec.dump],
         "oom_score": int(Path("/proc/self/oom_score_adj").read_text()),
         "threads": [thread.name for thread in threading.enumerate()],
         "loop": loop_is_set(),
@@ -122,11 +122,11 @@ def obey(verb: str, channel: BlockingChannel[ToWorker]) -> str:
             raise ValueError(verb)
 
 
-def puppet(berth: Berth) -> int:
+def puppet(spec: ChildSpec) -> int:
     channel: BlockingChannel[ToWorker] = BlockingChannel(
-        socket.socket(fileno=berth.channel), ToWorker
+        socket.socket(fileno=spec.channel), ToWorker
     )
-    found = facts(berth)
+    found = facts(spec)
     channel.send(Hello(PROTOCOL, os.getpid()))
     channel.send(Waiting(json.dumps(found)))
     while (arrivals := channel.receive()) is not None:

@@ -44,7 +44,7 @@ class Interception:
     error: str = ""
     cut_client: bool = False
     happened: asyncio.Event = field(default_factory=asyncio.Event)
-    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    retire: asyncio.Event = field(default_factory=asyncio.Event)
     #: For a call that was held: set once the server has answered it.
     served: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -301,7 +301,7 @@ async def _apply(
             chosen.happened.set()
             if chosen.cut_client:
                 to_client.transport.abort()
-            await chosen.let_go.wait()
+            await chosen.retire.wait()
             to_server.write(command)
             reply = await from_server.next()
             chosen.served.set()
@@ -309,7 +309,7 @@ async def _apply(
             to_server.write(command)
             reply = await from_server.next()
             chosen.happened.set()
-            await chosen.let_go.wait()
+            await chosen.retire.wait()
     if chosen.cut_client:
         return False
     to_client.write(reply)

@@ -8,7 +8,7 @@ finds nothing left to move.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.state.worker_registry import WorkerProcess
 
 #: Whom a death counts for, as docket understands it.
 BLAME_EVERYONE = "everyone"
@@ -53,12 +53,12 @@ class AdoptionQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, dead: Incarnation, blame: str, now: float) -> None:
+    def add(self, dead: WorkerProcess, blame: str, now: float) -> None:
         """Hold what `dead` was running; a worker that never claimed leaves nothing."""
         for consumer in dead.consumers:
             self._waiting[consumer] = Adoption(consumer, blame, dead.number, dead.slot, now)
 
-    def assign(self, candidates: Iterable[Incarnation]) -> list[tuple[Adoption, Incarnation]]:
+    def assign(self, candidates: Iterable[WorkerProcess]) -> list[tuple[Adoption, WorkerProcess]]:
         """Give each adoption that nobody has to the candidate with the fewest.
 
         Among equals to the one that runs the fewest tasks: the loop of a busy one may be in the
@@ -68,7 +68,7 @@ class AdoptionQueue:
         if not able:
             return []
         load = {each.number: self.held_by(each.number) for each in able}
-        given: list[tuple[Adoption, Incarnation]] = []
+        given: list[tuple[Adoption, WorkerProcess]] = []
         for adoption in self._waiting.values():
             if adoption.adopter is None:
                 adopter = min(

@@ -31,7 +31,7 @@ class Step(IntEnum):
 
 
 @dataclass(slots=True)
-class Drain:
+class DrainProgress:
     """A drain that has begun. Times are seconds of the monotonic clock.
 
     Arguments:

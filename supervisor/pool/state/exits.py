@@ -10,11 +10,11 @@ import signal
 from dataclasses import dataclass
 
 from supervisor.pool.state.adoption_queue import BLAME_EVERYONE, BLAME_NOBODY
-from supervisor.pool.state.worker_registry import Cause, Incarnation, State
+from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class WorkerExit:
     """One death, judged.
 
     Arguments:
@@ -32,7 +32,7 @@ class Death:
     reason: str
 
 
-def judge(dead: Incarnation, status: int | None) -> Death:
+def classify(dead: WorkerProcess, status: int | None) -> WorkerExit:
     """The death of `dead`, whose state is still the one it died in.
 
     Arguments:
@@ -40,21 +40,21 @@ def judge(dead: Incarnation, status: int | None) -> Death:
     """
     if dead.killed_for is not None:
         return _killed(dead, dead.killed_for)
-    if dead.state is State.DRAINED:
-        return Death(Cause.RETIRED, True, BLAME_NOBODY, False, "drained")
-    if dead.state is State.DRAINING and status == 0:
+    if dead.state is WorkerState.DRAINED:
+        return WorkerExit(Cause.RETIRED, True, BLAME_NOBODY, False, "drained")
+    if dead.state is WorkerState.DRAINING and status == 0:
         # Its last word can be lost with its channel; a clean exit after a drain says the same.
-        return Death(Cause.RETIRED, True, BLAME_NOBODY, True, "drained")
+        return WorkerExit(Cause.RETIRED, True, BLAME_NOBODY, True, "drained")
     reason = dead.fault or tell_status(status)
     cause = Cause.BOOT if dead.is_starting else Cause.CRASH
-    return Death(cause, False, BLAME_EVERYONE, True, reason)
+    return WorkerExit(cause, False, BLAME_EVERYONE, True, reason)
 
 
-def _killed(dead: Incarnation, reason: str) -> Death:
+def _killed(dead: WorkerProcess, reason: str) -> WorkerExit:
     cause = dead.killed_as or Cause.CRASH
     wanted = cause in (Cause.DRAIN, Cause.RETIRED)
-    adopt = dead.state is not State.DRAINED
-    return Death(cause, wanted, dead.blame or BLAME_NOBODY, adopt, reason)
+    adopt = dead.state is not WorkerState.DRAINED
+    return WorkerExit(cause, wanted, dead.blame or BLAME_NOBODY, adopt, reason)
 
 
 def tell_status(status: int | None) -> str:

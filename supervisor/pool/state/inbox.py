@@ -10,19 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ipc.messages import Beat, FromNursery, FromWorker
-from supervisor.pool.state.pool_commands import Order, Outcome, nobody
-from supervisor.signals import Caught
+from supervisor.pool.state.pool_commands import Command, Outcome, nobody
+from supervisor.signals import ReceivedSignal
 
 
 @dataclass(frozen=True, slots=True)
-class Signalled:
+class SignalReceived:
     """A signal came to this process."""
 
-    caught: Caught
+    caught: ReceivedSignal
 
 
 @dataclass(frozen=True, slots=True)
-class NurserySaid:
+class NurseryMessage:
     """A frame from the nursery of `generation`."""
 
     generation: int
@@ -30,7 +30,7 @@ class NurserySaid:
 
 
 @dataclass(frozen=True, slots=True)
-class NurseryLost:
+class NurseryDisconnected:
     """The channel of a nursery ended, at its end (None) or for a fault. No exit was seen yet."""
 
     generation: int
@@ -46,7 +46,7 @@ class NurseryExited:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSaid:
+class WorkerMessage:
     """A frame from the worker that is incarnation `number`."""
 
     number: int
@@ -54,7 +54,7 @@ class WorkerSaid:
 
 
 @dataclass(frozen=True, slots=True)
-class KeeperSaid:
+class BeatReceived:
     """A beat of that worker's keeper thread."""
 
     number: int
@@ -72,7 +72,7 @@ class WorkerDumped:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerLost:
+class WorkerDisconnected:
     """The channel of a worker ended. A hint: the exit is the fact."""
 
     number: int
@@ -100,30 +100,30 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandReceived:
     """An order from inside this process or from its owner.
 
     Arguments:
         answer: called exactly once, on the loop: see supervisor.orders for when.
     """
 
-    order: Order
+    order: Command
     answer: Callable[[Outcome], None] = nobody
 
 
 Event = (
-    Signalled
-    | NurserySaid
-    | NurseryLost
+    SignalReceived
+    | NurseryMessage
+    | NurseryDisconnected
     | NurseryExited
-    | WorkerSaid
-    | KeeperSaid
+    | WorkerMessage
+    | BeatReceived
     | WorkerDumped
-    | WorkerLost
+    | WorkerDisconnected
     | WorkerExited
     | ServerEnded
     | Tick
-    | Command
+    | CommandReceived
 )
 
 

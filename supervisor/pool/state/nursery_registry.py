@@ -25,7 +25,7 @@ class Phase(StrEnum):
 
 
 @dataclass(slots=True, eq=False)
-class Nursery:
+class NurseryProcess:
     """One nursery. Times are seconds of the monotonic clock."""
 
     generation: int
@@ -37,7 +37,7 @@ class Nursery:
     #: Its import left behind what must not be forked: a bare one takes its place.
     unsafe: bool = False
     #: It was killed by us; its exit follows.
-    condemned: bool = False
+    kill_sent: bool = False
     #: Of a reload, and not yet proven by a worker that got ready.
     candidate: bool = False
     #: It runs code of ours, and can be asked for its stack.
@@ -51,12 +51,12 @@ class Nursery:
         return self.phase in (Phase.FAILED, Phase.ENDING)
 
 
-class Generations:
+class NurseryRegistry:
     """Every nursery that has not ended, and when the next one may be started."""
 
     def __init__(self, backoff: Backoff, *, preload: bool) -> None:
         self._backoff = backoff
-        self._nurseries: dict[int, Nursery] = {}
+        self._nurseries: dict[int, NurseryProcess] = {}
         self._last = 0
         self.due_at = 0.0
         #: Given up when the code turned out unsafe to fork after its import.
@@ -69,34 +69,36 @@ class Generations:
         """The number of a generation that is started now."""
         return self._last + 1
 
-    def add(self, pid: int, now: float, *, preload: bool, candidate: bool = False) -> Nursery:
+    def add(
+        self, pid: int, now: float, *, preload: bool, candidate: bool = False
+    ) -> NurseryProcess:
         """The nursery that was just started."""
         self._last += 1
-        nursery = Nursery(self._last, pid, preload, now, candidate=candidate)
+        nursery = NurseryProcess(self._last, pid, preload, now, candidate=candidate)
         self._nurseries[nursery.generation] = nursery
         return nursery
 
-    def find(self, generation: int) -> Nursery | None:
+    def find(self, generation: int) -> NurseryProcess | None:
         """That generation's nursery, if it has not ended."""
         return self._nurseries.get(generation)
 
-    def alive(self) -> list[Nursery]:
+    def alive(self) -> list[NurseryProcess]:
         """Oldest first."""
         return list(self._nurseries.values())
 
     @property
-    def current(self) -> Nursery | None:
+    def current(self) -> NurseryProcess | None:
         """The newest one that workers can be forked from: a candidate only if there is no other."""
         loaded = [each for each in self._nurseries.values() if each.phase is Phase.LOADED]
         proven = [each for each in loaded if not each.candidate]
         return (proven or loaded or [None])[-1]
 
-    def to_fork_from(self, generation: int | None) -> Nursery | None:
+    def to_fork_from(self, generation: int | None) -> NurseryProcess | None:
         """That generation's nursery (None: the current one), if it is loaded."""
         nursery = self.current if generation is None else self.find(generation)
         return nursery if nursery is not None and nursery.phase is Phase.LOADED else None
 
-    def trust(self, generation: int) -> list[Nursery]:
+    def promote(self, generation: int) -> list[NurseryProcess]:
         """A worker of this candidate got ready: the older ones are needed no more; which."""
         for nursery in self.alive():
             if nursery.generation == generation:
@@ -110,19 +112,19 @@ class Generations:
         busy = (Phase.LOADING, Phase.LOADED, Phase.FAILED)
         return now >= self.due_at and not any(n.phase in busy for n in self.alive())
 
-    def loaded(self, nursery: Nursery, now: float) -> None:
+    def loaded(self, nursery: NurseryProcess, now: float) -> None:
         """Its code is imported."""
         nursery.phase = Phase.LOADED
         nursery.loaded_at = now
         if self.first_loaded_at is None:
             self.first_loaded_at = now
 
-    def ended(self, nursery: Nursery) -> None:
+    def ended(self, nursery: NurseryProcess) -> None:
         """Its process is gone."""
         nursery.phase = Phase.DEAD
         self._nurseries.pop(nursery.generation, None)
 
-    def failed(self, nursery: Nursery, now: float) -> float:
+    def failed(self, nursery: NurseryProcess, now: float) -> float:
         """It could not load, or died: the seconds until the next may be started."""
         return self._pause(now - nursery.loaded_at if nursery.loaded_at is not None else 0.0, now)
 

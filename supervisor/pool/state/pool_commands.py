@@ -1,7 +1,7 @@
 """What may be asked of a running pool, and what is answered (pure).
 
 An order comes from the control socket, from a signal that means the same, or from the program that
-runs the Supervisor. Each is answered exactly once: Drain, HandBack, Scale and DumpAll at once,
+runs the Supervisor. Each is answered exactly once: Drain, Requeue, Scale and DumpAll at once,
 Reload and Restart when they have ended, well or badly.
 """
 
@@ -14,7 +14,7 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class HandBack:
+class Requeue:
     """End without waiting: what runs is cancelled and put back."""
 
 
@@ -42,7 +42,7 @@ class DumpAll:
     """The stacks and tasks of every worker to the log."""
 
 
-Order = Drain | HandBack | Reload | Scale | Restart | DumpAll
+Command = Drain | Requeue | Reload | Scale | Restart | DumpAll
 
 
 @dataclass(frozen=True, slots=True)

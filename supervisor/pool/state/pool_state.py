@@ -8,13 +8,13 @@ from ipc.messages import ToWorker
 from supervisor.config import SupervisorConfig, usable_cpus
 from supervisor.observer import Observer, PoolEvent
 from supervisor.pool.state.adoption_queue import BLAME_NOBODY, AdoptionQueue
-from supervisor.pool.state.drain import Drain
+from supervisor.pool.state.drain import DrainProgress
 from supervisor.pool.state.exits import tell_status
-from supervisor.pool.state.nursery_registry import Generations, Nursery, Phase
-from supervisor.pool.state.process_control import Edge
+from supervisor.pool.state.nursery_registry import NurseryProcess, NurseryRegistry, Phase
+from supervisor.pool.state.process_control import ProcessControl
 from supervisor.pool.state.restart_window import Backoff, RestartWindow
 from supervisor.pool.state.totals import Totals
-from supervisor.pool.state.worker_registry import Cause, Incarnation, Registry
+from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerRegistry
 
 log = logging.getLogger("supervisor")
 
@@ -23,14 +23,14 @@ HEARTBEAT_SECONDS = 0.5
 
 
 @dataclass(slots=True, eq=False)
-class Ground:
-    """The state of a run. Decisions read and change it; only `edge` touches anything outside."""
+class PoolState:
+    """The state of a run: decisions read and change it; `process_control` alone acts outside."""
 
     config: SupervisorConfig
-    edge: Edge
+    process_control: ProcessControl
     observer: Observer
-    registry: Registry
-    generations: Generations
+    registry: WorkerRegistry
+    nurseries: NurseryRegistry
     window: RestartWindow
     started_at: float
     #: Most workers that may be starting at once.
@@ -46,7 +46,7 @@ class Ground:
     served_at: float | None = None
     #: What went wrong last, in the words of whoever it went wrong for.
     last_error: str | None = None
-    drain: Drain | None = None
+    drain: DrainProgress | None = None
     #: Since when a reload is under way.
     reloading_since: float | None = None
     #: Why the last reload failed; None if it went well, or there was none.
@@ -59,32 +59,32 @@ class Ground:
         except Exception:
             log.exception("the observer of pool events failed at %s", type(event).__name__)
 
-    def tell(self, worker: Incarnation, message: ToWorker) -> None:
+    def tell(self, worker: WorkerProcess, message: ToWorker) -> None:
         """Send a frame to a worker that is alive."""
         if worker.alive:
-            self.edge.tell(worker, message)
+            self.process_control.tell(worker, message)
 
     def kill(
-        self, worker: Incarnation, cause: Cause, reason: str, blame: str = BLAME_NOBODY
+        self, worker: WorkerProcess, cause: Cause, reason: str, blame: str = BLAME_NOBODY
     ) -> None:
         """SIGKILL a worker, once, and note why: its exit will ask."""
         if worker.alive and worker.killed_for is None:
             worker.killed_for, worker.killed_as, worker.blame = reason, cause, blame
-            self.edge.kill(worker)
+            self.process_control.kill(worker)
 
-    def kill_nursery(self, nursery: Nursery) -> None:
+    def kill_nursery(self, nursery: NurseryProcess) -> None:
         """SIGKILL a nursery, once."""
-        if not nursery.condemned:
-            nursery.condemned = True
-            self.edge.kill_nursery(nursery.generation)
+        if not nursery.kill_sent:
+            nursery.kill_sent = True
+            self.process_control.kill_nursery(nursery.generation)
 
-    def let_go(self, nursery: Nursery) -> None:
+    def retire(self, nursery: NurseryProcess) -> None:
         """It is to fork no more: it ends after its last worker, or now if it has none."""
         if nursery.phase is Phase.LOADING:
             # An import cannot hear that it should end, and has nothing to lose.
             self.kill_nursery(nursery)
         elif nursery.phase is Phase.LOADED:
-            self.edge.retire_nursery(nursery.generation)
+            self.process_control.retire_nursery(nursery.generation)
         nursery.phase = Phase.ENDING
 
     def explain(self, pid: int, reason: str) -> None:
@@ -126,9 +126,13 @@ class Ground:
         return "server away" if self.server_is_away else "no worker is ready"
 
 
-def prepare(
-    config: SupervisorConfig, edge: Edge, observer: Observer, host: str, now: float
-) -> Ground:
+def new_pool_state(
+    config: SupervisorConfig,
+    process_control: ProcessControl,
+    observer: Observer,
+    host: str,
+    now: float,
+) -> PoolState:
     """The ground of a run that has not started anything."""
     window_seconds = config.restart_window.total_seconds()
     cap_seconds = config.backoff_max.total_seconds()
@@ -136,14 +140,14 @@ def prepare(
     def new_backoff() -> Backoff:
         return Backoff(cap_seconds, window_seconds)
 
-    registry = Registry(host, new_backoff)
+    registry = WorkerRegistry(host, new_backoff)
     registry.set_target(config.processes)
-    return Ground(
+    return PoolState(
         config=config,
-        edge=edge,
+        process_control=process_control,
         observer=observer,
         registry=registry,
-        generations=Generations(new_backoff(), preload=config.preload),
+        nurseries=NurseryRegistry(new_backoff(), preload=config.preload),
         window=RestartWindow(config.restarts_allowed, window_seconds),
         started_at=now,
         starting_at_once=max(2, usable_cpus()),
@@ -151,7 +155,7 @@ def prepare(
     )
 
 
-def describe(worker: Incarnation) -> str:
+def describe(worker: WorkerProcess) -> str:
     """`worker 3 (pid 12)` for log lines."""
     name = f"worker {worker.slot}" if worker.slot else "the adopter"
     return f"{name} (pid {worker.pid})" if worker.pid is not None else name

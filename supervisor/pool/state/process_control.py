@@ -3,10 +3,10 @@
 from typing import Protocol
 
 from ipc.messages import ToWorker
-from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.state.worker_registry import WorkerProcess
 
 
-class Edge(Protocol):
+class ProcessControl(Protocol):
     """The doing side. No method waits, and none raises for a child that is already gone."""
 
     def start_nursery(self, generation: int, *, preload: bool) -> int:
@@ -21,23 +21,23 @@ class Edge(Protocol):
         """SIGKILL it."""
         ...
 
-    def spawn(self, incarnation: Incarnation) -> None:
+    def spawn(self, process: WorkerProcess) -> None:
         """Have the nursery of its generation fork it, with a channel of its own."""
         ...
 
-    def tell(self, incarnation: Incarnation, message: ToWorker) -> None:
+    def tell(self, process: WorkerProcess, message: ToWorker) -> None:
         """Send it a frame."""
         ...
 
-    def kill(self, incarnation: Incarnation) -> None:
+    def kill(self, process: WorkerProcess) -> None:
         """SIGKILL it; if its pid is not known yet, as soon as it is."""
         ...
 
-    def follow(self, incarnation: Incarnation) -> None:
+    def follow(self, process: WorkerProcess) -> None:
         """Its nursery died before it could hand its pidfd over: watch its process from here."""
         ...
 
-    def dump(self, incarnation: Incarnation) -> None:
+    def dump(self, process: WorkerProcess) -> None:
         """Have it write the stacks of its threads, at C level, for the log."""
         ...
 
@@ -45,7 +45,7 @@ class Edge(Protocol):
         """Have a nursery that has said Hello write its stack, for the log."""
         ...
 
-    def release(self, incarnation: Incarnation) -> None:
+    def release(self, process: WorkerProcess) -> None:
         """It is dead: close what was held for it."""
         ...
 

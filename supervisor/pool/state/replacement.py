@@ -15,7 +15,7 @@ from supervisor.pool.state.restart_window import Backoff
 TRIES = 3
 
 
-class Why(StrEnum):
+class Reason(StrEnum):
     """The bounded set of words for replacements that nobody died for, in logs and metrics."""
 
     RELOAD = "reload"
@@ -34,7 +34,7 @@ class Replacement:
         answer: told once how it ended.
     """
 
-    why: Why
+    why: Reason
     backoff: Backoff
     generation: int | None = None
     answer: Callable[[Outcome], None] = nobody
@@ -50,4 +50,4 @@ class Replacement:
         """
         self.failures += 1
         self.due_at = now + self.backoff.pause_after(0.0)
-        return self.why is Why.RECYCLE or self.failures < TRIES
+        return self.why is Reason.RECYCLE or self.failures < TRIES

@@ -29,7 +29,7 @@ BEATS_MISSED = 4.0
 ANSWER_SECONDS = 2.0
 
 
-class Kind(StrEnum):
+class SilenceKind(StrEnum):
     """Why a loop is silent, in the words of the log."""
 
     #: A task runs Python, or waits, without giving the loop its turn.
@@ -90,12 +90,12 @@ class Silence:
     #: What came in answer to that, None: nothing yet.
     dump: str | None = None
     #: `loop_seconds` when it had lasted too long.
-    doomed_at: float | None = None
+    kill_due_at: float | None = None
 
     def loop_spoke(self) -> None:
         """A heartbeat: the silence is over."""
         self.loop_seconds = self.keeper_seconds = 0.0
-        self.culprit = self.waited_before = self.asked_at = self.dump = self.doomed_at = None
+        self.culprit = self.waited_before = self.asked_at = self.dump = self.kill_due_at = None
         self.used_before = None
         self.measured_at = self.used_spared = 0.0
         self.warned = False
@@ -137,19 +137,19 @@ class Silence:
         if self.asked_at is not None:
             self.dump = dump
 
-    def kind(self, beat_seconds: float) -> Kind | None:
+    def kind(self, beat_seconds: float) -> SilenceKind | None:
         """What kind of silence it is, given how often the keeper should beat; None: too early.
 
         STARVED is not told from here: see `was_starved`.
         """
         if self.keeper_seconds < BEATS_MISSED * beat_seconds:
             heard_beside = self.loop_seconds - self.keeper_seconds >= BEATS_BESIDE * beat_seconds
-            return Kind.BLOCKED if heard_beside else None
+            return SilenceKind.BLOCKED if heard_beside else None
         if self.dump is not None:
-            return Kind.HELD
+            return SilenceKind.HELD
         if self.asked_at is None or self.loop_seconds - self.asked_at < ANSWER_SECONDS:
             return None
-        return Kind.FROZEN
+        return SilenceKind.FROZEN
 
     def was_starved(self, waited_now: float | None) -> bool:
         """Whether more than half of the silence, where measured, was waiting for a CPU."""

@@ -62,20 +62,20 @@ class Totals:
         #: Of workers only; the supervisor counts its own.
         self.log_lines_dropped = 0
 
-    def counted(self, incarnation: int, slot: int, now: WorkerCounters) -> None:
+    def counted(self, process: int, slot: int, now: WorkerCounters) -> None:
         """A worker's counters, as its latest heartbeat has them."""
-        before = self._before.get(incarnation, WorkerCounters())
+        before = self._before.get(process, WorkerCounters())
         counters = self.by_slot.setdefault(slot, Counter())
         for name in TASK_COUNTERS:
             counters[name] += max(0, getattr(now, name) - getattr(before, name))
         self.log_lines_dropped += max(0, now.log_lines_dropped - before.log_lines_dropped)
         self.duration.add(now.duration, before.duration)
         self.punctuality.add(now.punctuality, before.punctuality)
-        self._before[incarnation] = now
+        self._before[process] = now
 
-    def forget(self, incarnation: int) -> None:
+    def forget(self, process: int) -> None:
         """This child says nothing more; what it did stays counted."""
-        self._before.pop(incarnation, None)
+        self._before.pop(process, None)
 
     def restarted(self, reason: str) -> None:
         """A slot (or the nursery) is filled anew because of `reason`, one of a few words."""

@@ -26,7 +26,7 @@ from supervisor.pool.state.replacement import Replacement
 from supervisor.pool.state.restart_window import Backoff
 
 
-class State(StrEnum):
+class WorkerState(StrEnum):
     """Where an incarnation stands; the values of `State.shown` are those of /status."""
 
     REQUESTED = "requested"
@@ -42,18 +42,26 @@ class State(StrEnum):
         return _SHOWN.get(self, self.value)
 
 
-_SHOWN = {State.REQUESTED: "starting", State.DRAINED: "draining"}
+_SHOWN = {WorkerState.REQUESTED: "starting", WorkerState.DRAINED: "draining"}
 
 #: From each state, those it leads to.
-TRANSITIONS: dict[State, frozenset[State]] = {
-    State.REQUESTED: frozenset(
-        {State.STARTING, State.READY, State.DRAINING, State.DRAINED, State.DEAD}
+TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
+    WorkerState.REQUESTED: frozenset(
+        {
+            WorkerState.STARTING,
+            WorkerState.READY,
+            WorkerState.DRAINING,
+            WorkerState.DRAINED,
+            WorkerState.DEAD,
+        }
     ),
-    State.STARTING: frozenset({State.READY, State.DRAINING, State.DRAINED, State.DEAD}),
-    State.READY: frozenset({State.DRAINING, State.DRAINED, State.DEAD}),
-    State.DRAINING: frozenset({State.DRAINED, State.DEAD}),
-    State.DRAINED: frozenset({State.DEAD}),
-    State.DEAD: frozenset(),
+    WorkerState.STARTING: frozenset(
+        {WorkerState.READY, WorkerState.DRAINING, WorkerState.DRAINED, WorkerState.DEAD}
+    ),
+    WorkerState.READY: frozenset({WorkerState.DRAINING, WorkerState.DRAINED, WorkerState.DEAD}),
+    WorkerState.DRAINING: frozenset({WorkerState.DRAINED, WorkerState.DEAD}),
+    WorkerState.DRAINED: frozenset({WorkerState.DEAD}),
+    WorkerState.DEAD: frozenset(),
 }
 
 
@@ -70,7 +78,7 @@ class Cause(StrEnum):
 
 
 @dataclass(slots=True, eq=False)
-class Incarnation:
+class WorkerProcess:
     """One worker process in a slot. Times are seconds of the monotonic clock."""
 
     number: int
@@ -78,7 +86,7 @@ class Incarnation:
     name: str
     generation: int
     requested_at: float
-    state: State = State.REQUESTED
+    state: WorkerState = WorkerState.REQUESTED
     pid: int | None = None
     spawned_at: float | None = None
     ready_at: float | None = None
@@ -103,11 +111,11 @@ class Incarnation:
     #: Started only to adopt for a pool that drains: it never claims.
     adopts_only: bool = False
     #: From 0 to 1, drawn once: where in a jittered range its own limits lie.
-    whim: float = field(default_factory=random.random)
+    jitter: float = field(default_factory=random.random)
     #: It was over --max-rss when it got ready.
     exempt_from_rss: bool = False
 
-    def enter(self, state: State) -> None:
+    def enter(self, state: WorkerState) -> None:
         """Go to `state`.
 
         Raises:
@@ -117,29 +125,29 @@ class Incarnation:
             raise InvalidTransition(f"worker {self.slot} cannot go from {self.state} to {state}")
         self.state = state
 
-    def may_enter(self, state: State) -> bool:
+    def may_enter(self, state: WorkerState) -> bool:
         """Whether the present state leads to `state`."""
         return state in TRANSITIONS[self.state]
 
     @property
     def alive(self) -> bool:
         """Not known to be dead."""
-        return self.state is not State.DEAD
+        return self.state is not WorkerState.DEAD
 
     @property
     def is_starting(self) -> bool:
         """Asked for and not yet ready."""
-        return self.state in (State.REQUESTED, State.STARTING)
+        return self.state in (WorkerState.REQUESTED, WorkerState.STARTING)
 
     @property
     def consumes(self) -> bool:
         """Able to claim tasks now."""
-        return self.state is State.READY and self.waiting is None and not self.adopts_only
+        return self.state is WorkerState.READY and self.waiting is None and not self.adopts_only
 
     @property
     def can_adopt(self) -> bool:
         """Able to take over a dead one's tasks now; a draining worker still is."""
-        return self.state in (State.READY, State.DRAINING) and self.waiting is None
+        return self.state in (WorkerState.READY, WorkerState.DRAINING) and self.waiting is None
 
     @property
     def in_flight(self) -> int:
@@ -159,13 +167,13 @@ class Slot:
     backoff: Backoff
     #: When it may be filled again, if its incarnation is dead.
     due_at: float = 0.0
-    current: Incarnation | None = None
+    current: WorkerProcess | None = None
     #: Restarts that nobody had asked for.
     restarts: int = 0
     #: Why its worker is to be replaced although it lives, while it is.
     replacement: Replacement | None = None
     #: Asked for, not yet ready; then it becomes the current one.
-    successor: Incarnation | None = None
+    successor: WorkerProcess | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -173,7 +181,7 @@ class Slot:
         return self.successor is None and (self.current is None or not self.current.alive)
 
 
-class Registry:
+class WorkerRegistry:
     """All slots and every incarnation that is not forgotten.
 
     Arguments:
@@ -185,11 +193,11 @@ class Registry:
         self._host = host
         self._new_backoff = new_backoff
         self._slots: dict[int, Slot] = {}
-        self._incarnations: dict[int, Incarnation] = {}
+        self._incarnations: dict[int, WorkerProcess] = {}
         self._last_number = 0
         self.target = 0
 
-    def set_target(self, target: int) -> list[Incarnation]:
+    def set_target(self, target: int) -> list[WorkerProcess]:
         """Have `target` slots; the highest are given up first. Returns what lived in those."""
         self.target = target
         for number in range(1, target + 1):
@@ -198,57 +206,57 @@ class Registry:
         inside = [each for slot in given_up for each in (slot.current, slot.successor)]
         return [each for each in inside if each is not None and each.alive]
 
-    def add(self, slot: Slot, generation: int, now: float) -> Incarnation:
+    def add(self, slot: Slot, generation: int, now: float) -> WorkerProcess:
         """A new incarnation for `slot`, which becomes its current one."""
         slot.current = self._new(slot.number, generation, now)
         return slot.current
 
-    def add_successor(self, slot: Slot, generation: int, now: float) -> Incarnation:
+    def add_successor(self, slot: Slot, generation: int, now: float) -> WorkerProcess:
         """A new incarnation for `slot`, beside its current one."""
         slot.successor = self._new(slot.number, generation, now)
         return slot.successor
 
-    def add_adopter(self, generation: int, now: float) -> Incarnation:
+    def add_adopter(self, generation: int, now: float) -> WorkerProcess:
         """An incarnation in no slot (number 0), which adopts for a pool that drains."""
         adopter = self._new(0, generation, now)
         adopter.adopts_only = True
         return adopter
 
-    def _new(self, slot: int, generation: int, now: float) -> Incarnation:
+    def _new(self, slot: int, generation: int, now: float) -> WorkerProcess:
         self._last_number += 1
-        new = Incarnation(self._last_number, slot, f"{self._host}#{slot}", generation, now)
+        new = WorkerProcess(self._last_number, slot, f"{self._host}#{slot}", generation, now)
         self._incarnations[new.number] = new
         return new
 
-    def promote(self, slot: Slot) -> Incarnation | None:
+    def promote(self, slot: Slot) -> WorkerProcess | None:
         """Make the successor the current one; the one that was."""
         former, slot.current, slot.successor = slot.current, slot.successor, None
         return former
 
-    def forget(self, incarnation: Incarnation) -> None:
+    def forget(self, process: WorkerProcess) -> None:
         """Drop a dead incarnation; its slot keeps it until the next one for /status to show."""
-        self._incarnations.pop(incarnation.number, None)
+        self._incarnations.pop(process.number, None)
 
-    def find(self, number: int) -> Incarnation | None:
+    def find(self, number: int) -> WorkerProcess | None:
         """The incarnation of this number, unless forgotten."""
         return self._incarnations.get(number)
 
-    def requested_in(self, slot: int, generation: int) -> Incarnation | None:
+    def requested_in(self, slot: int, generation: int) -> WorkerProcess | None:
         """The incarnation that the nursery of `generation` was asked to fork for `slot`."""
         for each in self.alive():
             if each.slot == slot and each.generation == generation and each.spawned_at is None:
                 return each
         return None
 
-    def slot_of(self, incarnation: Incarnation) -> Slot | None:
+    def slot_of(self, process: WorkerProcess) -> Slot | None:
         """Its slot, if it is the current one there."""
-        slot = self._slots.get(incarnation.slot)
-        return slot if slot is not None and slot.current is incarnation else None
+        slot = self._slots.get(process.slot)
+        return slot if slot is not None and slot.current is process else None
 
-    def slot_awaiting(self, incarnation: Incarnation) -> Slot | None:
+    def slot_awaiting(self, process: WorkerProcess) -> Slot | None:
         """Its slot, if it is the successor there."""
-        slot = self._slots.get(incarnation.slot)
-        return slot if slot is not None and slot.successor is incarnation else None
+        slot = self._slots.get(process.slot)
+        return slot if slot is not None and slot.successor is process else None
 
     def slot(self, number: int) -> Slot | None:
         """The slot of this number, if the pool has it."""
@@ -258,15 +266,15 @@ class Registry:
         """In the order of their numbers."""
         return [self._slots[number] for number in sorted(self._slots)]
 
-    def alive(self) -> Iterator[Incarnation]:
+    def alive(self) -> Iterator[WorkerProcess]:
         """Every incarnation not known to be dead, oldest first."""
         return (each for each in list(self._incarnations.values()) if each.alive)
 
-    def consuming(self) -> list[Incarnation]:
+    def consuming(self) -> list[WorkerProcess]:
         """Those that can claim tasks now."""
         return [each for each in self.alive() if each.consumes]
 
-    def starting(self) -> list[Incarnation]:
+    def starting(self) -> list[WorkerProcess]:
         """Those asked for and not yet ready."""
         return [each for each in self.alive() if each.is_starting]
 

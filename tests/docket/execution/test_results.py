@@ -271,7 +271,7 @@ async def test_a_timeout_is_kept_when_the_server_goes_away(
         execution = await docket.add(double)(1)
         looked = proxy.intercept(word(b"HGETALL"), Do.HOLD_REPLY, times=2)
         if has_looked:
-            looked.let_go.set()
+            looked.retire.set()
         else:
             proxy.half_open()
         began = time.monotonic()

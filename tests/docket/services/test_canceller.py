@@ -122,7 +122,7 @@ async def test_a_run_that_was_cancelled_before_its_claim_was_heard_of_never_runs
             await store.add("k")
             await soon(held.happened.wait())
             assert await store.records.cancel("k") == "signalled"
-            held.let_go.set()
+            held.retire.set()
             await until(lambda: state_is(store, "k", "cancelled"))
             await result_of(await docket.add(run)())
             assert (await store.record("k"))["state"] == "cancelled"
@@ -189,7 +189,7 @@ async def test_a_cancellation_that_overtakes_the_reply_of_the_claim_stops_the_ru
             while (await found(producer, "k")).state is not ExecutionState.RUNNING:
                 # It had looked before there was anything.
                 empty, held = held, proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
-                empty.let_go.set()
+                empty.retire.set()
                 await soon(held.happened.wait())
             heard = asyncio.Event()
             async with docket.connections.subscriber.listening(
@@ -198,7 +198,7 @@ async def test_a_cancellation_that_overtakes_the_reply_of_the_claim_stops_the_ru
                 await producer.cancel("k")
                 await soon(heard.wait())
             assert not began.is_set()
-            held.let_go.set()
+            held.retire.set()
             async with asyncio.timeout(10):
                 assert isinstance(await failure_of(execution), ExecutionCancelled)
             await until(lambda: worker.counters.cancelled == 1)

@@ -222,7 +222,7 @@ class TestLeaving:
                 worker.drain(0)
                 # The deadline has passed once the loop has gone round.
                 await store.client.ping()
-                held.let_go.set()
+                held.retire.set()
             record = await store.record()
             assert record["state"] == "queued"
             assert (await store.state()).faults() == []
@@ -239,7 +239,7 @@ class TestLeaving:
             runs.gate.opened.set()
             await soon(held.happened.wait())
             working.cancel()
-            held.let_go.set()
+            held.retire.set()
             with pytest.raises(asyncio.CancelledError):
                 await soon(working)
             assert await result_of(execution) == "k"

@@ -39,7 +39,7 @@ async def claimed_unheard(proxy: Proxy, elsewhere: Docket) -> tuple[Execution, I
     while (await found(elsewhere, "k")).state is not ExecutionState.RUNNING:
         # It had looked before there was anything.
         empty, held = held, proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY)
-        empty.let_go.set()
+        empty.retire.set()
         await soon(held.happened.wait())
     return added, held
 
@@ -121,7 +121,7 @@ class TestLostReplies:
                 first, held = await claimed_unheard(proxy, elsewhere)
                 async with at_work(Worker(elsewhere, redelivery_timeout=lease)):
                     assert await result_of(first) == "k"
-                    held.let_go.set()
+                    held.retire.set()
                     second = await docket.add("count")("l")
                     assert await result_of(second) == "l"
                 await until(lambda: late.running_tasks() == [])
@@ -143,10 +143,10 @@ class TestLostReplies:
                 added, held = await claimed_unheard(proxy, elsewhere)
                 anew = proxy.intercept(calls(scripts.RECLAIM), Do.HOLD_REPLY)
                 await asyncio.sleep(lease.total_seconds() / 2)
-                held.let_go.set()
+                held.retire.set()
                 await soon(anew.happened.wait())
                 assert "k" not in runs.of
-                anew.let_go.set()
+                anew.retire.set()
                 assert await result_of(added) == "k"
         assert runs.of["k"] == 1
 
@@ -173,7 +173,7 @@ class TestLostReplies:
                 assert await result_of(third) == "third"
                 # Now the held one arrives: its outcome is not ours, and it claims nothing.
                 await docket.cancel("none")
-                late.let_go.set()
+                late.retire.set()
                 await soon(late.served.wait())
                 await run_more(docket, runs)
                 assert runs.of["first"] == 1

@@ -203,7 +203,7 @@ async def test_heartbeats_that_are_never_written_hold_up_no_renewal(
         for _ in range(2):
             renewed = proxy.intercept(calls(scripts.RENEW), Do.HOLD_REPLY)
             await soon(renewed.happened.wait())
-            renewed.let_go.set()
+            renewed.retire.set()
         assert lost.times < 9_999
         gate.opened.set()
         worker.drain()

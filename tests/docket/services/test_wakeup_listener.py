@@ -125,7 +125,7 @@ async def test_a_token_whose_passing_on_failed_is_passed_on_again(
             await until(lambda: len(gate.arrivals) == 1)
             await other.add(wait)(2)
             failing = proxy.intercept(calls(scripts.RING), Do.LOSE_CALL)
-            held.let_go.set()
+            held.retire.set()
             await soon(failing.happened.wait())
 
             async def has_token() -> bool:

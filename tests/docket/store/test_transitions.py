@@ -118,9 +118,9 @@ async def test_an_act_makes_what_the_table_allows_and_leaves_everything_in_its_p
     expected = MAKES[act].get(state, state)
     assert after.records["k"]["state"] == expected.value
     assert after.faults() == []
-    generations = [int(s.records["k"]["generation"]) for s in (before, after)]
+    nurseries = [int(s.records["k"]["generation"]) for s in (before, after)]
     is_new = act == "add" and state in TERMINAL
-    assert generations[1] - generations[0] == (1 if is_new else 0)
+    assert nurseries[1] - nurseries[0] == (1 if is_new else 0)
     if expected is state and act not in {"cancel", "adoption"}:
         assert after.records == before.records
         assert after.places == before.places

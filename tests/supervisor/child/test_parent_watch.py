@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from supervisor.child.parent_watch import END_SECONDS, ORPHAN_STATUS, OrphanWatch
+from supervisor.child.parent_watch import END_SECONDS, ORPHAN_STATUS, ParentWatch
 from supervisor.config import SupervisorConfig
 from supervisor.pool.state.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
 from supervisor.supervisor import worker_settings
@@ -24,7 +24,7 @@ def pipe() -> Iterator[Pipe]:
 
 def test_the_process_is_ended_some_time_after_the_supervisor(pipe: Pipe) -> None:
     ended: queue.Queue[int] = queue.Queue()
-    OrphanWatch(pipe[1], 0.01, ended.put).start()
+    ParentWatch(pipe[1], 0.01, ended.put).start()
 
     os.close(pipe[0])
 
@@ -33,7 +33,7 @@ def test_the_process_is_ended_some_time_after_the_supervisor(pipe: Pipe) -> None
 
 def test_beats_that_nobody_has_read_are_no_end(pipe: Pipe) -> None:
     ended: queue.Queue[int] = queue.Queue()
-    OrphanWatch(pipe[1], 0, ended.put).start()
+    ParentWatch(pipe[1], 0, ended.put).start()
 
     os.write(pipe[1], b"x" * 1000)
 
@@ -45,7 +45,7 @@ def test_beats_that_nobody_has_read_are_no_end(pipe: Pipe) -> None:
 
 def test_a_stopped_watch_ends_nothing(pipe: Pipe) -> None:
     ended: queue.Queue[int] = queue.Queue()
-    watch = OrphanWatch(pipe[1], 100, ended.put)
+    watch = ParentWatch(pipe[1], 100, ended.put)
     watch.start()
     watch.stop()
     watch.stop()

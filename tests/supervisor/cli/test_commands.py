@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from supervisor.cli import commands, program
 from supervisor.config import SupervisorConfig
 from supervisor.errors import AddressInUse, BootFailure, SupervisorError
-from supervisor.signals import Inlet
+from supervisor.signals import SignalQueue
 
 
 class FakeRun:
@@ -21,7 +21,7 @@ class FakeRun:
     ends_with: int | SupervisorError = 0
     asked: SupervisorConfig | None = None
 
-    def __init__(self, config: SupervisorConfig, inlet: Inlet | None) -> None:
+    def __init__(self, config: SupervisorConfig, signal_queue: SignalQueue | None) -> None:
         FakeRun.asked = config
 
     def run(self) -> int:
@@ -39,13 +39,13 @@ def fake_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def end_of(arguments: list[str]) -> int | str | None:
-    inlet = Inlet()
+    signal_queue = SignalQueue()
     try:
         with pytest.raises(SystemExit) as end:
-            commands.main(inlet, arguments)
+            commands.main(signal_queue, arguments)
         return end.value.code
     finally:
-        inlet.close()
+        signal_queue.close()
 
 
 @pytest.mark.parametrize("arguments", [[], ["run"]])
@@ -172,9 +172,9 @@ def test_the_program_has_its_handlers_before_its_commands(monkeypatch: pytest.Mo
 
     class Commands:
         @staticmethod
-        def main(inlet: Inlet) -> None:
-            stood.append(inlet.installed)
-            inlet.close()
+        def main(signal_queue: SignalQueue) -> None:
+            stood.append(signal_queue.installed)
+            signal_queue.close()
 
     monkeypatch.setattr(program.importlib, "import_module", lambda name: Commands)
     program.main()

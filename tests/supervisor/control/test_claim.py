@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.control import claim, lock_file, paths
-from supervisor.control.claim import Place, claim_default, claim_given
+from supervisor.control.claim import SocketClaim, claim_default, claim_given
 from supervisor.errors import ConfigurationError, ControlInUse
 from tests.support.control import held_elsewhere, lock_path, names_in
 
@@ -183,7 +183,7 @@ async def test_a_start_sweeps_what_killed_supervisors_left_in_its_folder(tmp_pat
     with held_elsewhere(tmp_path / "orders-1.sock") as process:
         process.kill()
         process.wait()
-        place: Place = await claim_default("orders", {"XDG_RUNTIME_DIR": str(tmp_path)})
+        place: SocketClaim = await claim_default("orders", {"XDG_RUNTIME_DIR": str(tmp_path)})
     assert names_in(tmp_path) == {place.path.name, lock_path(place.path).name}
     place.leave()
 

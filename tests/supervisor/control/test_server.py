@@ -28,10 +28,10 @@ from ipc.control import (
 from ipc.framing import encode
 from supervisor.config import SupervisorConfig
 from supervisor.control import claim, server, session
-from supervisor.control.server import Control
+from supervisor.control.server import ControlServer
 from supervisor.errors import ControlInUse, NoPlace
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.inbox import Command, Inbox
+from supervisor.pool.state.inbox import CommandReceived, Inbox
 from tests.support.control import GREETING, REPORT, Caller, names_in, served
 
 pytestmark = pytest.mark.anyio
@@ -79,7 +79,7 @@ async def test_the_status_is_the_json_of_the_report(path: Path) -> None:
 )
 async def test_an_order_goes_to_the_pool_and_its_outcome_comes_back(
     request_: Request,
-    order: pool_commands.Order,
+    order: pool_commands.Command,
     outcome: pool_commands.Outcome,
     answer: messages.Answer,
     path: Path,
@@ -176,7 +176,7 @@ async def test_a_report_that_fails_is_refused_and_logged(
     def fail() -> dict[str, Any]:
         raise RuntimeError("no report")
 
-    serving = Control(place, Inbox(), fail, guest=False)
+    serving = ControlServer(place, Inbox(), fail, guest=False)
     await serving.start()
     caller = await Caller.connect(path, GREETING)
     await caller.hear()
@@ -262,6 +262,6 @@ async def test_an_order_is_put_once_whatever_becomes_of_its_client(path: Path) -
         caller.say(Scale(3))
         await caller.close()
         command = await pool.ordered()
-        assert isinstance(command, Command)
+        assert isinstance(command, CommandReceived)
         command.answer(pool_commands.Done("done"))
         await pool.still_serves()

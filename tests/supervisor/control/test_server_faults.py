@@ -13,7 +13,7 @@ import pytest
 from ipc.control import PROTOCOL, Done, Hello, Refused, Report, Scale, Status
 from ipc.framing import encode
 from supervisor.control import server, session
-from supervisor.control.server import MAX_CLIENTS, Seldom
+from supervisor.control.server import MAX_CLIENTS, LogThrottle
 from tests.support.control import GREETING, PATIENCE_SECONDS, REPORT, Caller, names_in, served
 from tests.support.processes import fork
 
@@ -205,7 +205,7 @@ def talk_to(path: Path) -> bytes:
 
 
 def test_of_many_like_events_one_in_a_while_is_said_with_the_number_of_the_others() -> None:
-    seldom = Seldom(60.0)
+    seldom = LogThrottle(60.0)
     assert seldom.unsaid("a", 0.0) == 0
     assert [seldom.unsaid("a", at) for at in (1.0, 30.0, 59.9)] == [None, None, None]
     assert seldom.unsaid("b", 30.0) == 0

@@ -18,7 +18,7 @@ from supervisor.control import paths
 from supervisor.ctl import commands
 from supervisor.ctl.client import Client
 from supervisor.pool.state import pool_commands
-from supervisor.signals import Inlet
+from supervisor.signals import SignalQueue
 from tests.support.control import REPORT, served
 from tests.support.fake_supervisor import scripted
 
@@ -41,9 +41,9 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*words: str, inlet: Inlet | None = None) -> Ran:
+    def run(*words: str, signal_queue: SignalQueue | None = None) -> Ran:
         with pytest.raises(SystemExit) as end:
-            program.main(inlet or Inlet(), ["ctl", *words])
+            program.main(signal_queue or SignalQueue(), ["ctl", *words])
         said = capsys.readouterr()
         return Ran(end.value.code, said.out, said.err)
 
@@ -82,7 +82,7 @@ async def asked(run: Run, *words: str) -> Ran:
 )
 async def test_an_order_is_asked_for_and_its_outcome_is_told(
     words: list[str],
-    order: pool_commands.Order,
+    order: pool_commands.Command,
     outcome: pool_commands.Outcome,
     expected: Ran,
     path: Path,
@@ -207,7 +207,7 @@ async def test_watching_appends_where_there_is_no_terminal_and_ends_with_the_sup
     monkeypatch.setattr(commands, "WATCH_SECONDS", 0.01)
     shown = asyncio.Event()
     loop = asyncio.get_running_loop()
-    real = commands.status_view.picture
+    real = commands.status_view.render
     count = 0
 
     def picture(*arguments: object) -> object:
@@ -309,9 +309,9 @@ def test_a_signal_that_came_while_it_was_loaded_is_not_lost(
     number: int, ends: bool, path: Path, run: Run
 ) -> None:
     before = signal.getsignal(number)
-    inlet = Inlet()
-    inlet.install()
+    signal_queue = SignalQueue()
+    signal_queue.install()
     os.kill(os.getpid(), number)
-    ran = run("--control", str(path), "status", inlet=inlet)
+    ran = run("--control", str(path), "status", signal_queue=signal_queue)
     assert ("interrupted" in ran.err) is ends
     assert signal.getsignal(number) == before

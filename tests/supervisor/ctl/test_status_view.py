@@ -5,15 +5,22 @@ from typing import Any
 
 import pytest
 
-from supervisor.ctl.report import Pool, PoolReport, Task, Totals, Worker, read_report
-from supervisor.ctl.status_view import picture
+from supervisor.ctl.report import (
+    PoolReport,
+    ReportedPool,
+    ReportedTask,
+    ReportedTotals,
+    ReportedWorker,
+    read_report,
+)
+from supervisor.ctl.status_view import render
 from supervisor.ctl.table import Line, paint
 from supervisor.errors import OrderFailed
 from supervisor.monitoring.status import report
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
-POOL = Pool(4711, "running", 11_523.4, 1, 2, "orders", "redis://localhost:6379/0")
-CALM = Worker(
+POOL = ReportedPool(4711, "running", 11_523.4, 1, 2, "orders", "redis://localhost:6379/0")
+CALM = ReportedWorker(
     slot=1,
     pid=4712,
     generation=1,
@@ -25,7 +32,7 @@ CALM = Worker(
     heartbeat_age_seconds=0.3,
     rss_bytes=28_000_000,
 )
-BUSY = Worker(
+BUSY = ReportedWorker(
     slot=2,
     pid=4713,
     generation=2,
@@ -33,7 +40,7 @@ BUSY = Worker(
     uptime_seconds=75.0,
     restarts=1,
     in_flight=2,
-    tasks=[Task("order-1", "shop.send", 61.5), Task("order-2", "shop.send", 3.2)],
+    tasks=[ReportedTask("order-1", "shop.send", 61.5), ReportedTask("order-2", "shop.send", 3.2)],
     started=12_345,
     succeeded=12_000,
     failed=3,
@@ -43,13 +50,13 @@ BUSY = Worker(
     heartbeat_age_seconds=0.1,
     rss_bytes=1_234_000_000,
 )
-SUMS = Totals(12_445, 12_100, 3, 4, 5, poisoned=1, crashes=2, restarts=2, stalls=1)
+SUMS = ReportedTotals(12_445, 12_100, 3, 4, 5, poisoned=1, crashes=2, restarts=2, stalls=1)
 EVENTFUL = PoolReport(POOL, [CALM, BUSY], SUMS)
-QUIET = PoolReport(POOL, [CALM], Totals(100, 100))
+QUIET = PoolReport(POOL, [CALM], ReportedTotals(100, 100))
 
 
 def drawn(report: PoolReport, width: int | None = None, height: int | None = None) -> str:
-    return "\n".join(paint(line, colours=False) for line in picture(report, width, height))
+    return "\n".join(paint(line, colours=False) for line in render(report, width, height))
 
 
 def styles(lines: list[Line], text: str) -> set[str]:
@@ -127,7 +134,7 @@ def test_on_a_narrow_terminal_what_went_wrong_stays_longest() -> None:
 
 
 def test_on_a_low_terminal_the_last_workers_are_only_counted() -> None:
-    many = PoolReport(POOL, [CALM] * 20, Totals(100, 100))
+    many = PoolReport(POOL, [CALM] * 20, ReportedTotals(100, 100))
     lines = drawn(many, None, 14).splitlines()
     assert len(lines) <= 14
     assert lines[4:10] == [lines[4]] * 5 + ["and 15 workers more"]
@@ -136,8 +143,8 @@ def test_on_a_low_terminal_the_last_workers_are_only_counted() -> None:
 
 
 def test_a_failed_reload_is_told_in_one_line_below_the_state() -> None:
-    pool = Pool(reload_error="ImportError: no module\n  named shop\x1b[2J")
-    lines = picture(PoolReport(pool))
+    pool = ReportedPool(reload_error="ImportError: no module\n  named shop\x1b[2J")
+    lines = render(PoolReport(pool))
     assert paint(lines[2], colours=False) == (
         "the last reload failed: ImportError: no module named shop\\x1b[2J"
     )
@@ -145,14 +152,14 @@ def test_a_failed_reload_is_told_in_one_line_below_the_state() -> None:
 
 
 def test_a_worker_whose_loop_is_silent_says_so_instead_of_its_last_lag() -> None:
-    silent = Worker(state="ready", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9)
-    lines = picture(PoolReport(POOL, [silent]))
+    silent = ReportedWorker(state="ready", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9)
+    lines = render(PoolReport(POOL, [silent]))
     assert styles(lines, "silent 7s") == {"red"}
     assert styles(lines, "1 ms") == set()
 
 
 def test_a_dead_worker_has_neither_lag_nor_silence_nor_memory() -> None:
-    dead = Worker(
+    dead = ReportedWorker(
         state="dead", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9, rss_bytes=5_000_000
     )
     assert drawn(PoolReport(POOL, [dead])).splitlines()[4].split()[-2:] == ["-", "-"]
@@ -170,7 +177,7 @@ def test_a_dead_worker_has_neither_lag_nor_silence_nor_memory() -> None:
     ],
 )
 def test_a_late_loop_stands_out(lag: float | None, shown: str, style: str) -> None:
-    lines = picture(PoolReport(POOL, [Worker(loop_lag_seconds=lag, pid=1, rss_bytes=1)]))
+    lines = render(PoolReport(POOL, [ReportedWorker(loop_lag_seconds=lag, pid=1, rss_bytes=1)]))
     assert styles(lines, shown) == {style}
 
 
@@ -185,7 +192,7 @@ def test_a_late_loop_stands_out(lag: float | None, shown: str, style: str) -> No
     ],
 )
 def test_a_state_has_its_colour(state: str, style: str) -> None:
-    assert styles(picture(PoolReport(POOL, [Worker(state=state)])), state) == {style}
+    assert styles(render(PoolReport(POOL, [ReportedWorker(state=state)])), state) == {style}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +206,7 @@ def test_a_state_has_its_colour(state: str, style: str) -> None:
     ],
 )
 def test_a_number_is_exact_until_it_is_too_long_for_a_column(number: int, shown: str) -> None:
-    lines = picture(PoolReport(POOL, [Worker(started=number)]))
+    lines = render(PoolReport(POOL, [ReportedWorker(started=number)]))
     assert styles(lines, shown) <= {"", "dim"}
     assert styles(lines, shown) != set()
 
@@ -209,17 +216,17 @@ def test_a_number_is_exact_until_it_is_too_long_for_a_column(number: int, shown:
     [(0.9, "0s"), (59.9, "59s"), (60, "1m00s"), (3600, "1h00m"), (86_400 * 5 + 3 * 3600, "5d03h")],
 )
 def test_an_age_has_the_precision_that_a_reader_wants(seconds: float, shown: str) -> None:
-    assert f", up {shown}, " in drawn(PoolReport(Pool(uptime_seconds=seconds)))
+    assert f", up {shown}, " in drawn(PoolReport(ReportedPool(uptime_seconds=seconds)))
 
 
 def test_a_worker_that_never_lived_has_dashes() -> None:
-    line = drawn(PoolReport(POOL, [Worker(slot=3, state="starting")])).splitlines()[4]
+    line = drawn(PoolReport(POOL, [ReportedWorker(slot=3, state="starting")])).splitlines()[4]
     assert line.split() == ["3", "-", "starting", "0", "0s", *"000000", "0", "-", "-"]
 
 
 def test_of_the_running_tasks_the_five_longest_are_listed_with_names_that_fit() -> None:
-    tasks = [Task(f"\x1b[31mkey-{n}" + "x" * 50, "f", float(n)) for n in range(9)]
-    lines = drawn(PoolReport(POOL, [Worker(slot=4, tasks=tasks)])).splitlines()[-5:]
+    tasks = [ReportedTask(f"\x1b[31mkey-{n}" + "x" * 50, "f", float(n)) for n in range(9)]
+    lines = drawn(PoolReport(POOL, [ReportedWorker(slot=4, tasks=tasks)])).splitlines()[-5:]
     assert [line.split()[0] for line in lines] == ["8s", "7s", "6s", "5s", "4s"]
     assert lines[0].split()[2] == "\\x1b[31mkey-8" + "x" * 24 + "..."
 
@@ -227,11 +234,11 @@ def test_of_the_running_tasks_the_five_longest_are_listed_with_names_that_fit() 
 def test_the_report_of_a_real_pool_is_understood() -> None:
     rig = Rig(2).boot()
     rig.beat(rig.first, "order-1", started=3, succeeded=2)
-    text = json.dumps(report(rig.ground, rig.now + 2.0))
+    text = json.dumps(report(rig.pool_state, rig.now + 2.0))
     read = read_report(text)
     assert [each.state for each in read.workers] == ["ready", "ready"]
     assert (read.supervisor.state, read.supervisor.target) == ("running", 2)
-    assert read.workers[0].tasks == [Task("order-1", "f", 0.1)]
+    assert read.workers[0].tasks == [ReportedTask("order-1", "f", 0.1)]
     assert read.totals.started == 3
     assert "order-1" in drawn(read)
 
@@ -239,12 +246,12 @@ def test_the_report_of_a_real_pool_is_understood() -> None:
 def test_every_field_that_is_shown_is_one_that_a_pool_tells() -> None:
     rig = Rig(1).boot()
     rig.beat(rig.first, "order-1")
-    told: dict[str, Any] = report(rig.ground, rig.now)
+    told: dict[str, Any] = report(rig.pool_state, rig.now)
     fields = [
-        (Pool, told["supervisor"]),
-        (Worker, told["workers"][0]),
-        (Task, told["workers"][0]["tasks"][0]),
-        (Totals, told["totals"]),
+        (ReportedPool, told["supervisor"]),
+        (ReportedWorker, told["workers"][0]),
+        (ReportedTask, told["workers"][0]["tasks"][0]),
+        (ReportedTotals, told["totals"]),
     ]
     for kind, values in fields:
         assert set(kind.__struct_fields__) <= set(values), kind

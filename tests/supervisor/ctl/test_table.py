@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.ctl.table import Column, Piece, cut, paint, table
-from supervisor.text.truncation import safe
+from supervisor.text.truncation import escape
 
 COLUMNS = (
     Column("slot", [Piece("1"), Piece("10")]),
@@ -64,7 +64,7 @@ def test_wide_and_combining_characters_take_the_columns_that_terminals_give_them
     ],
 )
 def test_what_could_draw_on_a_terminal_is_spelled_out(text: str, shown: str) -> None:
-    assert safe(text) == shown
+    assert escape(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_a_line_is_cut_where_it_can_be_seen(width: int | None, text: str) -> Non
 
 @given(st.lists(st.text(), max_size=5), st.integers(0, 40))
 def test_a_cut_line_is_never_wider_than_it_may_be(texts: list[str], width: int) -> None:
-    assert width_of(cut([Piece(safe(text)) for text in texts], width)) <= width
+    assert width_of(cut([Piece(escape(text)) for text in texts], width)) <= width
 
 
 @given(st.lists(st.lists(st.text(max_size=9), min_size=2, max_size=2), min_size=1), st.integers(0))
 def test_no_line_of_a_table_is_wider_than_it_may_be(cells: list[list[str]], width: int) -> None:
     columns = [
-        Column(str(number), [Piece(safe(text)) for text in texts], rank=number or None)
+        Column(str(number), [Piece(escape(text)) for text in texts], rank=number or None)
         for number, texts in enumerate(cells)
     ]
     lines, hidden = table(columns, width)

@@ -5,13 +5,13 @@ import io
 import pytest
 
 from supervisor.ctl.table import Line, Piece
-from supervisor.ctl.terminal import Screen
+from supervisor.ctl.terminal import Terminal
 
 GREEN: Line = (Piece("ready", "green"),)
 PLAIN: Line = (Piece("two"),)
 
 
-class Terminal(io.StringIO):
+class FakeTerminal(io.StringIO):
     """A stream that says it is a terminal, of a size that may change."""
 
     columns, lines = 80, 24
@@ -25,15 +25,15 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def terminal() -> Terminal:
-    return Terminal()
+def terminal() -> FakeTerminal:
+    return FakeTerminal()
 
 
-def on(terminal: Terminal, **environment: str) -> Screen:
-    return Screen(terminal, {"TERM": "xterm"} | environment, terminal.size)
+def on(terminal: FakeTerminal, **environment: str) -> FakeTerminal:
+    return Terminal(terminal, {"TERM": "xterm"} | environment, terminal.size)
 
 
-def test_on_a_terminal_there_are_colours_and_a_size(terminal: Terminal) -> None:
+def test_on_a_terminal_there_are_colours_and_a_size(terminal: FakeTerminal) -> None:
     screen = on(terminal)
     screen.print([GREEN])
     assert terminal.getvalue() == "\x1b[32mready\x1b[0m\n"
@@ -42,24 +42,24 @@ def test_on_a_terminal_there_are_colours_and_a_size(terminal: Terminal) -> None:
 
 def test_in_a_file_there_are_neither() -> None:
     file = io.StringIO()
-    screen = Screen(file, {"TERM": "xterm"}, lambda: (80, 24))
+    screen = Terminal(file, {"TERM": "xterm"}, lambda: (80, 24))
     screen.print([GREEN])
     assert file.getvalue() == "ready\n"
     assert (screen.width, screen.height) == (None, None)
 
 
 @pytest.mark.parametrize("value", ["1", "yes"])
-def test_who_wants_no_colours_has_none(terminal: Terminal, value: str) -> None:
+def test_who_wants_no_colours_has_none(terminal: FakeTerminal, value: str) -> None:
     on(terminal, NO_COLOR=value).print([GREEN])
     assert terminal.getvalue() == "ready\n"
 
 
-def test_an_empty_no_color_asks_for_nothing(terminal: Terminal) -> None:
+def test_an_empty_no_color_asks_for_nothing(terminal: FakeTerminal) -> None:
     on(terminal, NO_COLOR="").print([GREEN])
     assert "\x1b[32m" in terminal.getvalue()
 
 
-def test_a_dumb_terminal_is_written_to_like_a_file(terminal: Terminal) -> None:
+def test_a_dumb_terminal_is_written_to_like_a_file(terminal: FakeTerminal) -> None:
     screen = on(terminal, TERM="dumb")
     screen.redraw([GREEN])
     screen.redraw([PLAIN])
@@ -67,7 +67,7 @@ def test_a_dumb_terminal_is_written_to_like_a_file(terminal: Terminal) -> None:
     assert (screen.width, screen.height) == (None, None)
 
 
-def test_a_picture_is_drawn_over_the_last_one(terminal: Terminal) -> None:
+def test_a_picture_is_drawn_over_the_last_one(terminal: FakeTerminal) -> None:
     screen = on(terminal)
     screen.redraw([PLAIN, PLAIN])
     assert terminal.getvalue() == "two\x1b[K\ntwo\x1b[K\n\x1b[J"
@@ -81,7 +81,7 @@ def test_a_picture_is_drawn_over_the_last_one(terminal: Terminal) -> None:
     assert terminal.getvalue() == "\x1b[1A\rtwo\x1b[K\n\x1b[J"
 
 
-def test_after_a_change_of_its_size_the_terminal_is_cleared(terminal: Terminal) -> None:
+def test_after_a_change_of_its_size_the_terminal_is_cleared(terminal: FakeTerminal) -> None:
     screen = on(terminal)
     screen.redraw([PLAIN])
     terminal.columns = 40
@@ -91,7 +91,7 @@ def test_after_a_change_of_its_size_the_terminal_is_cleared(terminal: Terminal) 
     assert terminal.getvalue() == "\x1b[H\x1b[2Jtwo\x1b[K\n\x1b[J"
 
 
-def test_a_picture_that_is_too_high_is_drawn_as_far_as_it_fits(terminal: Terminal) -> None:
+def test_a_picture_that_is_too_high_is_drawn_as_far_as_it_fits(terminal: FakeTerminal) -> None:
     screen = on(terminal)
     terminal.lines = 4
     screen.redraw([PLAIN] * 9)
@@ -104,5 +104,5 @@ def test_a_picture_that_is_too_high_is_drawn_as_far_as_it_fits(terminal: Termina
 def test_what_the_encoding_of_a_stream_has_not_is_spelled_out() -> None:
     bytes_ = io.BytesIO()
     file = io.TextIOWrapper(bytes_, encoding="ascii")
-    Screen(file, {}, lambda: (80, 24)).say("größe")
+    Terminal(file, {}, lambda: (80, 24)).say("größe")
     assert bytes_.getvalue() == b"gr\\xf6\\xdfe\n"

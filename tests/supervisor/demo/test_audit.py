@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.demo.audit import Account, Outcome, percentile, total
+from supervisor.demo.audit import FileAccount, FileOutcome, percentile, total
 from supervisor.demo.tasks import Counts
 
-A = Account("a", Outcome.PARSED, Counts(1, 2, 3, 4), waited_seconds=0.2)
-B = Account("b", Outcome.PARSED, Counts(10, 20, 30, 40), waited_seconds=0.1)
-BAD = Account("bad", Outcome.FAILED, error="SyntaxError: invalid syntax", waited_seconds=0.3)
+A = FileAccount("a", FileOutcome.PARSED, Counts(1, 2, 3, 4), waited_seconds=0.2)
+B = FileAccount("b", FileOutcome.PARSED, Counts(10, 20, 30, 40), waited_seconds=0.1)
+BAD = FileAccount(
+    "bad", FileOutcome.FAILED, error="SyntaxError: invalid syntax", waited_seconds=0.3
+)
 
 
 def test_the_sums_are_over_the_files_that_were_parsed_and_the_waits_over_all() -> None:
@@ -25,7 +27,11 @@ def test_the_sums_are_over_the_files_that_were_parsed_and_the_waits_over_all() -
     ("keys", "accounts", "wrong"),
     [
         (["a", "b"], [A], "b: no record"),
-        (["a", "b"], [A, replace(B, outcome=Outcome.UNFINISHED, error="still queued")], "b: still"),
+        (
+            ["a", "b"],
+            [A, replace(B, outcome=FileOutcome.UNFINISHED, error="still queued")],
+            "b: still",
+        ),
         (["a", "b"], [A, replace(B, generation=2)], "b: scheduled 2 times"),
         (["a", "b"], [A, B, B], "b: accounted for 2 times"),
         (["a"], [A, B], "b: a record of no file"),
@@ -33,7 +39,7 @@ def test_the_sums_are_over_the_files_that_were_parsed_and_the_waits_over_all() -
     ],
 )
 def test_a_file_that_is_not_accounted_for_exactly_once_is_told_of(
-    keys: list[str], accounts: list[Account], wrong: str
+    keys: list[str], accounts: list[FileAccount], wrong: str
 ) -> None:
     totals = total(keys, accounts)
     assert not totals.adds_up
@@ -44,7 +50,7 @@ def test_a_file_that_is_not_accounted_for_exactly_once_is_told_of(
 def test_it_adds_up_only_if_files_and_records_are_the_same_set(
     keys: list[str], recorded: list[str]
 ) -> None:
-    totals = total(keys, [Account(key, Outcome.PARSED) for key in recorded])
+    totals = total(keys, [FileAccount(key, FileOutcome.PARSED) for key in recorded])
     assert totals.adds_up == (sorted(keys) == sorted(recorded) and len(set(keys)) == len(keys))
 
 

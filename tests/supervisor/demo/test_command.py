@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo.audit import Account, Outcome, total
+from supervisor.demo.audit import FileAccount, FileOutcome, total
 from supervisor.demo.command import failures_in_words, milliseconds, shortened
 from tests.support.demonstrations import demonstrate, demonstrate_on_a_terminal
 
@@ -104,7 +104,7 @@ def test_the_missing_extra_is_named_with_the_line_that_installs_it(sources: Path
 
 
 def test_of_many_failures_the_first_are_listed_and_the_rest_counted() -> None:
-    failed = [Account(f"f{n}", Outcome.FAILED, error="Bad:\n  worse") for n in range(25)]
+    failed = [FileAccount(f"f{n}", FileOutcome.FAILED, error="Bad:\n  worse") for n in range(25)]
     lines = list(failures_in_words(total([each.key for each in failed], failed)))
     assert lines[0] == "25 files failed, each after a second attempt:"
     assert lines[1] == "  f0: Bad: worse"

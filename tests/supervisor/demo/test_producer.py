@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from docket import Docket, Execution, ExecutionState, Worker
-from supervisor.demo.audit import Account, Outcome
-from supervisor.demo.producer import Feed, account_of, counted
+from supervisor.demo.audit import FileAccount, FileOutcome
+from supervisor.demo.producer import Producer, account_of, counted
 from supervisor.demo.source_files import Source, find
 from supervisor.demo.tasks import Counts, parse_file
 
@@ -41,18 +41,18 @@ async def test_every_file_is_fed_and_accounted_for_by_its_record(
 ) -> None:
     told: list[int] = []
     async with open_docket(docket_name, server) as docket:
-        feed = Feed(docket, sources, 3, lambda finished, _: told.append(finished))
+        feed = Producer(docket, sources, 3, lambda finished, _: told.append(finished))
         await feed.run(None, told.extend)
         accounts = {account.key: account for account in await feed.audit()}
     assert told == list(range(1, 11))
     assert feed.seconds > 0
     assert accounts.keys() == {source.key for source in sources}
     bad = accounts.pop("old.py")
-    assert bad.outcome is Outcome.FAILED
+    assert bad.outcome is FileOutcome.FAILED
     assert bad.error is not None
     assert bad.error.startswith("SyntaxError: Missing parentheses")
     assert {(each.outcome, each.counts) for each in accounts.values()} == {
-        (Outcome.PARSED, Counts(lines=1, imports=1))
+        (FileOutcome.PARSED, Counts(lines=1, imports=1))
     }
     assert all(each.waited_seconds is not None for each in accounts.values())
     assert {each.generation for each in accounts.values()} == {1}
@@ -68,7 +68,7 @@ async def test_a_record_that_is_over_its_time_counts_as_what_it_said_at_its_end(
         return None
 
     async with open_docket(docket_name, server) as docket:
-        feed = Feed(docket, sources, 3, lambda *_: None)
+        feed = Producer(docket, sources, 3, lambda *_: None)
         await feed.run(None, lambda _: None)
         before = await feed.audit()
         monkeypatch.setattr(docket, "get_execution", gone)
@@ -84,7 +84,7 @@ def test_what_has_not_ended_is_unfinished(state: ExecutionState | None, error: s
     docket = Docket("d", "memory://")
     execution: Any = Execution(docket, parse_file, (), {}, "k", datetime.now(UTC), 1)
     execution.state, execution.generation = state, 1
-    assert account_of(execution, Counts()) == Account("k", Outcome.UNFINISHED, error=error)
+    assert account_of(execution, Counts()) == FileAccount("k", FileOutcome.UNFINISHED, error=error)
 
 
 def test_one_is_not_many() -> None:

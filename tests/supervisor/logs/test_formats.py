@@ -9,18 +9,18 @@ import pytest
 from supervisor.logs.formats import (
     KEY_SHOWN,
     JsonFormatter,
+    LogContext,
     PlainFormatter,
     RichFormatter,
-    Speaker,
     formatter,
     is_json_object,
     line_of,
 )
 
-SUPERVISOR = Speaker()
-NURSERY = Speaker("nursery")
-WORKER = Speaker("worker 3", 3)
-IN_TASK = Speaker("worker 3", 3, lambda: ("order-17", "ship"))
+SUPERVISOR = LogContext()
+NURSERY = LogContext("nursery")
+WORKER = LogContext("worker 3", 3)
+IN_TASK = LogContext("worker 3", 3, lambda: ("order-17", "ship"))
 
 
 def record(message: str = "hello %s", *, error: bool = False, **extra: object) -> logging.LogRecord:
@@ -45,8 +45,8 @@ def record(message: str = "hello %s", *, error: bool = False, **extra: object) -
         (IN_TASK, " INFO [worker 3 order-17] docket.worker: hello you"),
     ],
 )
-def test_a_plain_line_says_who_wrote_it_in_which_task(speaker: Speaker, said: str) -> None:
-    line = PlainFormatter(speaker).format(record())
+def test_a_plain_line_says_who_wrote_it_in_which_task(log_context: LogContext, said: str) -> None:
+    line = PlainFormatter(log_context).format(record())
     assert line.endswith(said)
     assert line[4] == line[7] == "-"
     assert line[19] == "."
@@ -59,13 +59,13 @@ def test_a_plain_line_is_followed_by_its_traceback_and_its_stack() -> None:
 
 
 def test_a_key_of_several_lines_stays_on_the_line_and_a_long_one_is_cut() -> None:
-    speaker = Speaker("worker 1", 1, lambda: ("two\nlines", "f"))
-    assert "[worker 1 two lines]" in PlainFormatter(speaker).format(record())
-    speaker = Speaker("worker 1", 1, lambda: ("\x1b[2Jred\x9b31m\u202e", "f"))
-    assert r"[worker 1 \x1b[2Jred\x9b31m\u202e]" in PlainFormatter(speaker).format(record())
-    speaker = Speaker("worker 1", 1, lambda: ("k" * 1000, "f"))
-    assert f"[worker 1 {'k' * KEY_SHOWN}]" in PlainFormatter(speaker).format(record())
-    assert json.loads(JsonFormatter(speaker).format(record()))["task"] == "k" * 1000
+    log_context = LogContext("worker 1", 1, lambda: ("two\nlines", "f"))
+    assert "[worker 1 two lines]" in PlainFormatter(log_context).format(record())
+    log_context = LogContext("worker 1", 1, lambda: ("\x1b[2Jred\x9b31m\u202e", "f"))
+    assert r"[worker 1 \x1b[2Jred\x9b31m\u202e]" in PlainFormatter(log_context).format(record())
+    log_context = LogContext("worker 1", 1, lambda: ("k" * 1000, "f"))
+    assert f"[worker 1 {'k' * KEY_SHOWN}]" in PlainFormatter(log_context).format(record())
+    assert json.loads(JsonFormatter(log_context).format(record()))["task"] == "k" * 1000
 
 
 def test_a_json_line_is_one_object_with_what_is_known() -> None:

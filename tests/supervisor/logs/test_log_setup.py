@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from supervisor.logs import log_setup
-from supervisor.logs.formats import Speaker
+from supervisor.logs.formats import LogContext
 from supervisor.logs.log_setup import Logs, chosen_format, configure
 from tests.support.processes import Pipe, fork
 
-WORKER = Speaker("worker 3", 3)
+WORKER = LogContext("worker 3", 3)
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def root() -> Iterator[logging.Logger]:
 
 @contextlib.contextmanager
 def logging_to(
-    pipe: Pipe, logging_format: str = "plain", *, threaded: bool = True, printed: bool = False
+    pipe: Pipe, logging_format: str = "plain", *, threaded: bool = True, capture: bool = False
 ) -> Iterator[Logs]:
     made = Logs(
         "INFO",
         logging_format,
         threaded=threaded,
-        speaker=WORKER,
-        runs_user_code=printed,
+        log_context=WORKER,
+        runs_user_code=capture,
         fd=pipe.write,
     )
     made.start()
@@ -69,7 +69,7 @@ def as_worker(pipe: Pipe, work: Callable[[], None], logging_format: str = "plain
         os.dup2(pipe.write, 1)
         os.dup2(pipe.write, 2)
         threading.excepthook = threading.__excepthook__  # pytest has one of its own
-        made = Logs("INFO", logging_format, threaded=True, speaker=WORKER, runs_user_code=True)
+        made = Logs("INFO", logging_format, threaded=True, log_context=WORKER, runs_user_code=True)
         made.start()
         try:
             work()
@@ -214,7 +214,7 @@ def test_what_a_module_configures_at_its_import_is_put_right_by_a_reclaim(
             }
         )
         assert ours.disabled
-        made.reclaim()
+        made.reapply()
         ours.info("ours")
         logging.getLogger("orders").info("below the level of its own")
         logging.getLogger("orders").error("theirs")
@@ -293,7 +293,7 @@ def test_a_process_that_has_no_streams_logs_to_nobody(pipe: Pipe) -> None:
 
 def test_the_streams_are_given_back(pipe: Pipe) -> None:
     before = (sys.stdout, sys.stderr, threading.excepthook)
-    with logging_to(pipe, threaded=False, printed=True):
+    with logging_to(pipe, threaded=False, capture=True):
         assert sys.stderr is not before[1]
         assert sys.stderr.fileno() == 2
         print("printed by the test", file=sys.stderr)
@@ -307,7 +307,7 @@ def test_a_fork_leads_the_streams_of_its_parent_to_its_own_way_out_and_keeps_wha
     def work() -> None:
         held_at_import, hook_at_import = sys.stderr, print
         threading.excepthook = hook_at_import
-        made = Logs("INFO", "json", threaded=True, speaker=WORKER, runs_user_code=True)
+        made = Logs("INFO", "json", threaded=True, log_context=WORKER, runs_user_code=True)
         made.start()
         print("through what was held", file=held_at_import)
         assert sys.stderr is held_at_import

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from supervisor.logs import writer
-from supervisor.logs.writer import Outlet, OutletHandler, encoded, write
+from supervisor.logs.writer import LogWriter, LogWriterHandler, encoded, write
 from tests.support.processes import Pipe, fork
 
 
@@ -192,7 +192,7 @@ def test_a_lock_that_another_process_holds_is_waited_for_no_longer_than_told(pip
 
 def test_a_reader_that_stopped_costs_lines_which_are_counted_and_told(pipe: Pipe) -> None:
     small(pipe)
-    way = Outlet(notice, pipe.write, capacity=10)
+    way = LogWriter(notice, pipe.write, capacity=10)
     way.start()
     way.start()
     for number in range(200):
@@ -206,7 +206,7 @@ def test_a_reader_that_stopped_costs_lines_which_are_counted_and_told(pipe: Pipe
 
 def test_what_waits_is_bounded_in_bytes_too_and_a_single_long_line_is_not_lost(pipe: Pipe) -> None:
     fill(pipe)
-    way = Outlet(notice, pipe.write, capacity_bytes=10_000)
+    way = LogWriter(notice, pipe.write, capacity_bytes=10_000)
     way.start()
     way.put(pipe.write, b"first\n")  # taken by the thread, or waiting alone
     os.read(pipe.read, 4096)
@@ -225,7 +225,7 @@ def test_what_waits_is_bounded_in_bytes_too_and_a_single_long_line_is_not_lost(p
 
 def test_lines_that_could_not_be_written_are_counted(pipe: Pipe) -> None:
     pipe.close_read()
-    way = Outlet(notice, pipe.write)
+    way = LogWriter(notice, pipe.write)
     way.start()
     way.put(pipe.write, b"nobody reads this\n")
     way.stop()
@@ -243,7 +243,7 @@ def test_without_a_thread_a_reader_that_stopped_is_waited_for_once(
         return write(fd, data, 0.0)
 
     fill(pipe)
-    way = Outlet(notice, pipe.write)
+    way = LogWriter(notice, pipe.write)
     monkeypatch.setattr(writer, "write", note)
     for _ in range(3):
         way.put(pipe.write, b"lost\n")
@@ -256,7 +256,7 @@ def test_without_a_thread_a_reader_that_stopped_is_waited_for_once(
 
 
 def test_a_fork_of_a_process_with_a_thread_writes_by_itself(pipe: Pipe) -> None:
-    way = Outlet(notice, pipe.write)
+    way = LogWriter(notice, pipe.write)
     way.start()
     if fork() == 0:
         way.put(pipe.write, b"from the child\n")
@@ -269,7 +269,7 @@ def test_a_fork_of_a_process_with_a_thread_writes_by_itself(pipe: Pipe) -> None:
 
 
 def test_a_handler_writes_what_has_no_utf_8_escaped(pipe: Pipe) -> None:
-    handler = OutletHandler(Outlet(notice, pipe.write), pipe.write)
+    handler = LogWriterHandler(LogWriter(notice, pipe.write), pipe.write)
     handler.handle(logging.makeLogRecord({"msg": "a file \udc80"}))
     assert os.read(pipe.read, 100) == b"a file \\udc80\n"
 
@@ -277,6 +277,6 @@ def test_a_handler_writes_what_has_no_utf_8_escaped(pipe: Pipe) -> None:
 def test_a_message_that_cannot_be_formatted_is_reported_and_passed_over(
     pipe: Pipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    handler = OutletHandler(Outlet(notice, pipe.write), pipe.write)
+    handler = LogWriterHandler(LogWriter(notice, pipe.write), pipe.write)
     handler.handle(logging.makeLogRecord({"msg": "%d apples", "args": ("many",)}))
     assert "Logging error" in capsys.readouterr().err

@@ -6,16 +6,16 @@ from http import HTTPStatus
 from supervisor.monitoring import metrics
 from supervisor.monitoring.handlers import handlers_of
 from supervisor.monitoring.status import report
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 
 def test_a_probe_of_life_is_always_answered() -> None:
-    assert handlers_of(Rig(1).ground)["/livez"]().status is HTTPStatus.OK
+    assert handlers_of(Rig(1).pool_state)["/livez"]().status is HTTPStatus.OK
 
 
 def test_a_probe_of_readiness_is_told_why_not() -> None:
     rig = Rig(1)
-    readyz = handlers_of(rig.ground)["/readyz"]
+    readyz = handlers_of(rig.pool_state)["/readyz"]
     assert (readyz().status, readyz().body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"booting\n")
     rig.boot()
     assert (readyz().status, readyz().body) == (HTTPStatus.OK, b"ready\n")
@@ -25,7 +25,7 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
     rig = Rig(2, docket="orders", url="redis://:secret@host/0").boot()
     rig.beat(rig.first, "order-1", started=100, succeeded=97)
     rig.now += 0.3
-    status = report(rig.ground, rig.now)
+    status = report(rig.pool_state, rig.now)
     supervisor = status["supervisor"]
     assert supervisor["state"] == "running"
     assert (supervisor["generation"], supervisor["target"]) == (1, 2)
@@ -63,25 +63,25 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
         "restarts": 0,
         "stalls": 0,
     }
-    assert json.loads(handlers_of(rig.ground)["/status"]().body)["totals"] == status["totals"]
+    assert json.loads(handlers_of(rig.pool_state)["/status"]().body)["totals"] == status["totals"]
 
 
 def test_a_slot_that_waits_for_its_backoff_is_shown_as_dead() -> None:
     rig = Rig(1).boot()
     rig.beat(rig.first, "order-1")
-    for slot in rig.ground.registry.slots():
+    for slot in rig.pool_state.registry.slots():
         slot.backoff.pause_after(0.0)
         slot.backoff.pause_after(0.0)
-    rig.ground.generations.preload = True
+    rig.pool_state.nurseries.preload = True
     rig.exit(rig.first)
-    (worker,) = report(rig.ground, rig.now + 5)["workers"]
+    (worker,) = report(rig.pool_state, rig.now + 5)["workers"]
     assert worker["state"] in ("dead", "starting")
     assert worker["in_flight"] == 0
     assert worker["restarts"] == 1
 
 
 def test_before_anything_runs_the_status_is_empty() -> None:
-    status = report(Rig(1).ground, 100.5)
+    status = report(Rig(1).pool_state, 100.5)
     assert status["workers"] == []
     assert status["supervisor"]["state"] == "starting"
     assert status["supervisor"]["generation"] == 0
@@ -89,6 +89,6 @@ def test_before_anything_runs_the_status_is_empty() -> None:
 
 def test_a_scrape_is_answered_in_the_format_of_prometheus() -> None:
     rig = Rig(2).boot()
-    answer = handlers_of(rig.ground)["/metrics"]()
+    answer = handlers_of(rig.pool_state)["/metrics"]()
     assert (answer.status, answer.content_type) == (HTTPStatus.OK, metrics.CONTENT_TYPE)
     assert 'docket_supervisor_workers{state="ready"} 2.0' in answer.body.decode()

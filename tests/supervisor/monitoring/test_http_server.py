@@ -10,14 +10,14 @@ import pytest
 from supervisor.config import Address
 from supervisor.errors import AddressInUse
 from supervisor.monitoring import http_server
-from supervisor.monitoring.http_server import Answer, Endpoints, text
+from supervisor.monitoring.http_server import HttpServer, Response, text
 
 pytestmark = pytest.mark.anyio
 
 LOOPBACK = Address("127.0.0.1", 0)
 
 
-def broken() -> Answer:
+def broken() -> Response:
     raise RuntimeError("no answer")
 
 
@@ -26,7 +26,7 @@ HANDLERS = {"/livez": lambda: text(HTTPStatus.OK, "ok"), "/broken": broken}
 
 @asynccontextmanager
 async def serving() -> AsyncGenerator[Address]:
-    server = Endpoints(LOOPBACK, HANDLERS)
+    server = HttpServer(LOOPBACK, HANDLERS)
     address = await server.start()
     try:
         yield address
@@ -125,4 +125,4 @@ async def test_stopping_ends_the_connections_that_are_open() -> None:
 async def test_an_address_that_is_taken_is_told_by_its_option() -> None:
     async with serving() as address:
         with pytest.raises(AddressInUse, match=rf"^--http: cannot listen on {address}"):
-            await Endpoints(address, HANDLERS).start()
+            await HttpServer(address, HANDLERS).start()

@@ -12,16 +12,16 @@ from ipc.messages import Heartbeat, Histogram, Waiting, WorkerCounters
 from supervisor.logs import log_setup
 from supervisor.monitoring import metrics
 from supervisor.monitoring.metrics import PoolCollector, registry_of, render
-from supervisor.pool.state.inbox import Command
+from supervisor.pool.state.inbox import CommandReceived
 from supervisor.pool.state.pool_commands import Drain, Reload, Scale
-from supervisor.pool.state.replacement import Why
+from supervisor.pool.state.replacement import Reason
 from supervisor.pool.state.worker_registry import Cause
 from tests.support.exposition import faults, labels_by_name, series
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 
 def scrape_text(rig: Rig) -> str:
-    return render(registry_of(rig.ground, lambda: rig.now)).decode()
+    return render(registry_of(rig.pool_state, lambda: rig.now)).decode()
 
 
 class Read:
@@ -52,7 +52,7 @@ def busy_rig() -> Rig:
     rig.say(rig.first, Heartbeat(1, 0.001, [], 2, said, 2_000_000))
     rig.beat(rig.second)
     rig.exit(rig.first)
-    rig.ground.totals.redelivered_after(0.06)
+    rig.pool_state.totals.redelivered_after(0.06)
     return rig
 
 
@@ -118,7 +118,7 @@ def test_every_counter_is_there_from_the_start_so_that_rates_see_the_first_event
     read = Read(Rig(2))
     assert read.by_labels("docket_tasks_failed_total") == {("docket", "1"): 0, ("docket", "2"): 0}
     assert read.by_labels("worker_restarts_total") == {(cause.value,): 0 for cause in Cause}
-    assert read.by_labels("worker_replacements_total") == {(why.value,): 0 for why in Why}
+    assert read.by_labels("worker_replacements_total") == {(why.value,): 0 for why in Reason}
     assert read.by_labels("reloads_total") == {("failed",): 0, ("succeeded",): 0}
     assert read["redelivery_seconds_count"] == 0
 
@@ -167,9 +167,9 @@ def test_gauges_tell_how_the_pool_is() -> None:
     assert Read(rig)["server_away"] == 1
     rig.exit(rig.first)
     assert Read(rig)["adoptions_held"] == 1
-    rig.ground.reload_error = "it does not import"
+    rig.pool_state.reload_error = "it does not import"
     assert Read(rig)["last_reload_successful"] == 0
-    rig.feed(Command(Drain()))
+    rig.feed(CommandReceived(Drain()))
     read = Read(rig)
     assert read.by_labels("state") == {
         ("starting",): 0,
@@ -196,9 +196,9 @@ def test_a_slot_is_told_of_by_its_last_heartbeat_and_no_more_once_nobody_lives_i
 def test_while_a_worker_is_replaced_its_slot_has_the_memory_of_both() -> None:
     rig = Rig(1).boot()
     rig.beat(rig.first, "a")
-    rig.feed(Command(Reload()))
+    rig.feed(CommandReceived(Reload()))
     rig.load()
-    successor = rig.edge.spawned[-1]
+    successor = rig.process_control.spawned[-1]
     rig.fork(successor)
     rig.ready(successor)
     rig.now += 0.5
@@ -212,7 +212,7 @@ def test_while_a_worker_is_replaced_its_slot_has_the_memory_of_both() -> None:
 
 def test_the_time_of_the_start_does_not_move_with_the_clock() -> None:
     rig, wall = Rig(1), [1_000_000.0]
-    collector = PoolCollector(rig.ground, lambda: rig.now, lambda: wall[0])
+    collector = PoolCollector(rig.pool_state, lambda: rig.now, lambda: wall[0])
 
     def started_at() -> float:
         found: dict[str, Any] = {family.name: family for family in collector.collect()}
@@ -255,7 +255,7 @@ EVENTS = st.one_of(
 
 def happens(rig: Rig, event: tuple[str, Any, int], counted: dict[int, int]) -> None:
     kind, which, more = event
-    alive = list(rig.ground.registry.alive())
+    alive = list(rig.pool_state.registry.alive())
     match kind:
         case "beat" | "kill" if not alive or which >= len(alive):
             return
@@ -269,9 +269,9 @@ def happens(rig: Rig, event: tuple[str, Any, int], counted: dict[int, int]) -> N
         case "kill":
             rig.exit(alive[which])
         case "scale":
-            rig.feed(Command(Scale(which)))
+            rig.feed(CommandReceived(Scale(which)))
         case "reload":
-            rig.feed(Command(Reload()))
+            rig.feed(CommandReceived(Reload()))
         case _:
             settle(rig)
 
@@ -279,14 +279,14 @@ def happens(rig: Rig, event: tuple[str, Any, int], counted: dict[int, int]) -> N
 def settle(rig: Rig) -> None:
     """Whoever was asked for comes, and whoever was told to drain does."""
     rig.pass_seconds(1.0)
-    if rig.ground.generations.alive()[-1].loaded_at is None:
+    if rig.pool_state.nurseries.alive()[-1].loaded_at is None:
         rig.load()
-    for worker in list(rig.ground.registry.alive()):
+    for worker in list(rig.pool_state.registry.alive()):
         if worker.spawned_at is None:
             rig.fork(worker)
         if worker.is_starting:
             rig.ready(worker)
-    for worker in list(rig.ground.registry.alive()):
+    for worker in list(rig.pool_state.registry.alive()):
         if worker.state.shown == "draining":
             rig.drain_and_exit(worker)
 
@@ -298,7 +298,7 @@ def test_no_series_of_a_counter_falls_or_vanishes_whatever_happens(
 ) -> None:
     rig = Rig(3, max_restarts=1000).boot()
     counted: dict[int, int] = {}
-    collector = PoolCollector(rig.ground, lambda: rig.now)
+    collector = PoolCollector(rig.pool_state, lambda: rig.now)
     before = counters_of(collector)
     for event in events:
         happens(rig, event, counted)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 
 from ipc.messages import Exited
-from supervisor.nursery.children import Brood
+from supervisor.nursery.children import Children
 from supervisor.system import process_group
 
 GENTLE = [sys.executable, "-c", "import signal; print(1, flush=True); signal.pause()"]
@@ -20,10 +20,10 @@ STUBBORN = [
 ]
 
 
-def fork(brood: Brood, work: Callable[[], int]) -> int:
+def fork(children: Children, work: Callable[[], int]) -> int:
     """A worker that does this in a group of its own and exits with what it returns."""
     pid = fork_apart(work)
-    brood.add(pid)
+    children.add(pid)
     return pid
 
 
@@ -64,69 +64,69 @@ def pause() -> int:
 
 
 def test_a_worker_that_left_nothing_is_reaped_when_it_is_seen_to_have_exited() -> None:
-    brood = Brood()
-    pid = fork(brood, lambda: 7)
+    children = Children()
+    pid = fork(children, lambda: 7)
     wait_for_zombie(pid)
 
-    [exited] = brood.collect(now=0.0)
+    [exited] = children.collect(now=0.0)
 
     assert (exited.pid, os.waitstatus_to_exitcode(exited.status)) == (pid, 7)
-    assert len(brood) == 0
-    assert brood.collect(now=0.0) == []
+    assert len(children) == 0
+    assert children.collect(now=0.0) == []
 
 
 def test_a_worker_that_lives_is_left_alone_until_it_is_killed() -> None:
-    brood = Brood()
-    pid = fork(brood, pause)
+    children = Children()
+    pid = fork(children, pause)
 
-    assert brood.collect(now=0.0) == []
-    assert len(brood) == 1
-    assert brood.kill(pid)
+    assert children.collect(now=0.0) == []
+    assert len(children) == 1
+    assert children.kill(pid)
     wait_for_zombie(pid)
 
-    assert [exited.status for exited in brood.collect(now=0.0)] == [signal.SIGKILL]
-    assert not brood.kill(pid), "its number may be a stranger's by now"
+    assert [exited.status for exited in children.collect(now=0.0)] == [signal.SIGKILL]
+    assert not children.kill(pid), "its number may be a stranger's by now"
 
 
 def test_all_are_killed_at_once() -> None:
-    brood = Brood()
-    pids = [fork(brood, pause), fork(brood, pause)]
+    children = Children()
+    pids = [fork(children, pause), fork(children, pause)]
 
-    brood.kill_all()
+    children.kill_all()
     for pid in pids:
         wait_for_zombie(pid)
 
-    assert sorted(exited.pid for exited in brood.collect(now=0.0)) == sorted(pids)
+    assert sorted(exited.pid for exited in children.collect(now=0.0)) == sorted(pids)
 
 
 def test_a_worker_is_not_reaped_before_what_it_left_behind_has_ended() -> None:
-    brood = Brood()
-    pid = fork(brood, leave_behind(GENTLE))
+    children = Children()
+    pid = fork(children, leave_behind(GENTLE))
     wait_for_zombie(pid)
 
-    exits = brood.collect(now=100.0)
-    assert brood.deadline() in {None, 100.0 + process_group.GRACE_SECONDS}
+    exits = children.collect(now=100.0)
+    assert children.deadline() in {None, 100.0 + process_group.GRACE_SECONDS}
     while not exits:
         poller = select.poll()
-        for pidfd in brood.watched():
+        for pidfd in children.watched():
             poller.register(pidfd, select.POLLIN)
         assert poller.poll(10_000), "TERM ends it"
-        exits = brood.collect(now=100.0)
+        exits = children.collect(now=100.0)
 
     assert [exited.pid for exited in exits] == [pid]
     assert process_group.members(pid) == []
-    assert (brood.watched(), brood.deadline()) == ([], None)
+    assert (children.watched(), children.deadline()) == ([], None)
 
 
 def test_what_does_not_end_by_itself_is_killed_after_the_grace() -> None:
-    brood = Brood()
-    pid = fork(brood, leave_behind(STUBBORN))
+    children = Children()
+    pid = fork(children, leave_behind(STUBBORN))
     wait_for_zombie(pid)
-    assert brood.collect(now=100.0) == []
-    [pidfd] = brood.watched()
+    assert children.collect(now=100.0) == []
+    [pidfd] = children.watched()
     pidfd = os.dup(pidfd)
 
-    exits: list[Exited] = brood.collect(now=100.0 + process_group.GRACE_SECONDS)
+    exits: list[Exited] = children.collect(now=100.0 + process_group.GRACE_SECONDS)
 
     assert [exited.pid for exited in exits] == [pid]
     poller = select.poll()
@@ -136,16 +136,16 @@ def test_what_does_not_end_by_itself_is_killed_after_the_grace() -> None:
 
 
 def test_a_forked_child_forgets_its_siblings_and_what_they_left() -> None:
-    brood = Brood()
-    pid = fork(brood, leave_behind(STUBBORN))
+    children = Children()
+    pid = fork(children, leave_behind(STUBBORN))
     wait_for_zombie(pid)
-    brood.collect(now=100.0)
-    [pidfd] = [os.dup(each) for each in brood.watched()]
-    sibling = fork(brood, pause)
+    children.collect(now=100.0)
+    [pidfd] = [os.dup(each) for each in children.watched()]
+    sibling = fork(children, pause)
 
-    brood.forget()
+    children.forget()
 
-    assert (len(brood), brood.watched()) == (0, [])
+    assert (len(children), children.watched()) == (0, [])
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     os.kill(sibling, signal.SIGKILL)
     os.close(pidfd)
@@ -154,10 +154,10 @@ def test_a_forked_child_forgets_its_siblings_and_what_they_left() -> None:
 
 
 def test_a_worker_that_has_ended_already_is_taken_in_all_the_same() -> None:
-    brood = Brood()
+    children = Children()
     pid = fork_apart(lambda: 3)
     wait_for_zombie(pid)
 
-    brood.add(pid)
+    children.add(pid)
 
-    assert [exited.pid for exited in brood.collect(now=0.0)] == [pid]
+    assert [exited.pid for exited in children.collect(now=0.0)] == [pid]

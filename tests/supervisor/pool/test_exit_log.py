@@ -2,38 +2,38 @@
 
 import pytest
 
-from supervisor.pool.exit_log import PATIENCE_SECONDS, Obituaries
-from supervisor.pool.state.exits import Death
-from supervisor.pool.state.worker_registry import Cause, Incarnation, State
+from supervisor.pool.exit_log import PATIENCE_SECONDS, ExitLog
+from supervisor.pool.state.exits import WorkerExit
+from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 
 
-def dead(pid: int | None = 12) -> Incarnation:
-    return Incarnation(1, 1, "host#1", 1, 0.0, state=State.DEAD, pid=pid, died_at=100.0)
+def dead(pid: int | None = 12) -> WorkerProcess:
+    return WorkerProcess(1, 1, "host#1", 1, 0.0, state=WorkerState.DEAD, pid=pid, died_at=100.0)
 
 
-def crash(reason: str = "its process ended") -> Death:
-    return Death(Cause.CRASH, False, "everyone", True, reason)
+def crash(reason: str = "its process ended") -> WorkerExit:
+    return WorkerExit(Cause.CRASH, False, "everyone", True, reason)
 
 
 def test_a_crash_is_told_when_its_status_is_known_and_only_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    obituaries = Obituaries()
-    obituaries.died(dead(), crash(), "replaced at once", final=False)
-    obituaries.tick(100.5)
+    exit_log = ExitLog()
+    exit_log.died(dead(), crash(), "replaced at once", final=False)
+    exit_log.tick(100.5)
     assert caplog.messages == []
-    obituaries.reaped(12, "killed by SIGSEGV")
-    obituaries.reaped(12, "killed by SIGSEGV")
-    obituaries.tick(1000.0)
+    exit_log.reaped(12, "killed by SIGSEGV")
+    exit_log.reaped(12, "killed by SIGSEGV")
+    exit_log.tick(1000.0)
     assert caplog.messages == ["worker 1 (pid 12) died: killed by SIGSEGV; replaced at once"]
 
 
 def test_a_crash_whose_status_nobody_tells_is_told_without_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    obituaries = Obituaries()
-    obituaries.died(dead(), crash(), "replaced at once", final=False)
-    obituaries.tick(100.0 + PATIENCE_SECONDS)
+    exit_log = ExitLog()
+    exit_log.died(dead(), crash(), "replaced at once", final=False)
+    exit_log.tick(100.0 + PATIENCE_SECONDS)
     assert caplog.messages == ["worker 1 (pid 12) died: its process ended; replaced at once"]
 
 
@@ -41,13 +41,13 @@ def test_a_crash_whose_status_nobody_tells_is_told_without_it(
 def test_there_is_nothing_to_wait_for_if_the_reason_is_known_or_there_was_no_process(
     caplog: pytest.LogCaptureFixture, pid: int | None, final: bool
 ) -> None:
-    Obituaries().died(dead(pid), crash("its loop was silent"), "replaced", final=final)
+    ExitLog().died(dead(pid), crash("its loop was silent"), "replaced", final=final)
     assert caplog.messages[0].endswith("died: its loop was silent; replaced")
 
 
 def test_an_end_that_was_wanted_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    wanted = Death(Cause.RETIRED, True, "nobody", False, "drained")
-    Obituaries().died(dead(), wanted, "not replaced", final=False)
+    wanted = WorkerExit(Cause.RETIRED, True, "nobody", False, "drained")
+    ExitLog().died(dead(), wanted, "not replaced", final=False)
     (record,) = caplog.records
     assert (record.levelname, record.message) == ("INFO", "worker 1 (pid 12) ended: drained")

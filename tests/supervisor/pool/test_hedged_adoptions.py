@@ -4,7 +4,7 @@ import pytest
 
 from ipc.messages import Adopt, Adopted
 from supervisor.observer import AdoptionFinished
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 
 def test_a_replacement_that_is_ready_before_the_adopter_is_done_adopts_too() -> None:
@@ -13,7 +13,7 @@ def test_a_replacement_that_is_ready_before_the_adopter_is_done_adopts_too() -> 
     replacement = rig.first
     rig.fork(replacement)
     rig.ready(replacement)
-    asked = [rig.edge.told_to(each.number, Adopt) for each in (rig.second, replacement)]
+    asked = [rig.process_control.told_to(each.number, Adopt) for each in (rig.second, replacement)]
     assert [[each.consumer for each in adopts] for adopts in asked] == [["host#1.1"], ["host#1.1"]]
     rig.say(replacement, Adopted("host#1.1", 7))
     rig.say(rig.second, Adopted("host#1.1", 0))
@@ -30,7 +30,7 @@ def test_what_the_one_of_two_adopters_moved_that_is_heard_last_counts_all_the_sa
     rig.ready(rig.first)
     rig.say(rig.first, Adopted("host#1.1", 0))
     rig.say(rig.second, Adopted("host#1.1", 3, ["bad"], 1))
-    assert rig.ground.totals.sums()["poisoned"] == 1
+    assert rig.pool_state.totals.sums()["poisoned"] == 1
     assert "put back 3 tasks of host#1.1" in caplog.text
     assert "1 task failed as poison, for --max-deliveries deaths of workers: bad" in caplog.text
     assert [each.moved for each in rig.saw(AdoptionFinished)] == [0]

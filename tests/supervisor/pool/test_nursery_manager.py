@@ -6,9 +6,9 @@ from ipc.messages import PROTOCOL, Exited, Hello, LoadFailed, Spawned, SpawnFail
 from supervisor.exit_codes import ExitCode
 from supervisor.observer import NurseryDied, NurseryLoaded
 from supervisor.pool.exit_log import PATIENCE_SECONDS
-from supervisor.pool.state.inbox import NurseryExited, NurseryLost, NurserySaid, Tick
-from supervisor.pool.state.worker_registry import State
-from tests.support.recording_edge import Rig
+from supervisor.pool.state.inbox import NurseryDisconnected, NurseryExited, NurseryMessage, Tick
+from supervisor.pool.state.worker_registry import WorkerState
+from tests.support.recording_process_control import Rig
 
 
 def test_a_nursery_that_loads_is_told_of() -> None:
@@ -21,12 +21,12 @@ def test_a_nursery_that_loads_is_told_of() -> None:
 def test_a_first_import_that_fails_ends_the_boot_with_its_reason() -> None:
     rig = Rig(1)
     rig.feed(Tick())
-    rig.feed(NurserySaid(1, LoadFailed(1, "no module named shop", "Traceback ...")))
-    assert rig.ground.drain is None
+    rig.feed(NurseryMessage(1, LoadFailed(1, "no module named shop", "Traceback ...")))
+    assert rig.pool_state.drain is None
     rig.nursery_exit(1, 256)
-    assert rig.ground.drain is not None
+    assert rig.pool_state.drain is not None
     assert rig.pool.outcome is ExitCode.BOOT_FAILED
-    assert rig.ground.drain.reason == "no module named shop"
+    assert rig.pool_state.drain.reason == "no module named shop"
 
 
 def test_a_nursery_that_dies_while_it_imports_ends_the_boot() -> None:
@@ -34,8 +34,8 @@ def test_a_nursery_that_dies_while_it_imports_ends_the_boot() -> None:
     rig.feed(Tick())
     rig.nursery_exit(1, 11)
     assert rig.pool.outcome is ExitCode.BOOT_FAILED
-    assert rig.ground.drain is not None
-    assert rig.ground.drain.reason == (
+    assert rig.pool_state.drain is not None
+    assert rig.pool_state.drain.reason == (
         "the nursery ended: killed by SIGSEGV while it imported the task modules"
     )
 
@@ -45,23 +45,23 @@ def test_a_first_import_that_somebody_kills_is_tried_again_and_the_third_time_en
 ) -> None:
     rig = Rig(1)
     rig.feed(Tick())
-    rig.feed(NurseryLost(1, ConnectionResetError()))
+    rig.feed(NurseryDisconnected(1, ConnectionResetError()))
     rig.nursery_exit(1, 9)
-    assert rig.ground.drain is None
-    assert rig.edge.nurseries == [(1, True), (2, True)]
+    assert rig.pool_state.drain is None
+    assert rig.process_control.nurseries == [(1, True), (2, True)]
     assert [each.levelname for each in caplog.records] == ["ERROR"]
     assert "while it imported the task modules; it is replaced at once" in caplog.text
     rig.nursery_exit(2, 9)
     rig.pass_seconds(60.0)
-    assert rig.ground.drain is None
+    assert rig.pool_state.drain is None
     rig.nursery_exit(3, 9)
     assert rig.pool.outcome is ExitCode.BOOT_FAILED
-    assert len(rig.edge.nurseries) == 3
+    assert len(rig.process_control.nurseries) == 3
 
 
 def test_a_system_without_room_for_the_first_nursery_ends_the_boot() -> None:
     rig = Rig(1)
-    rig.edge.no_room = OSError("cannot allocate memory")
+    rig.process_control.no_room = OSError("cannot allocate memory")
     rig.feed(Tick())
     assert rig.pool.outcome is ExitCode.BOOT_FAILED
 
@@ -71,45 +71,45 @@ def test_code_that_is_unsafe_to_fork_is_left_to_the_workers(
 ) -> None:
     rig = Rig(1)
     rig.feed(Tick())
-    rig.feed(NurserySaid(1, Unsafe(1, ["a connected socket to 10.0.0.1:5432"])))
+    rig.feed(NurseryMessage(1, Unsafe(1, ["a connected socket to 10.0.0.1:5432"])))
     rig.nursery_exit(1, 256)
-    assert rig.edge.nurseries == [(1, True), (2, False)]
+    assert rig.process_control.nurseries == [(1, True), (2, False)]
     assert "a connected socket to 10.0.0.1:5432" in caplog.text
-    assert rig.ground.drain is None
+    assert rig.pool_state.drain is None
 
 
 def test_the_workers_of_a_dead_nursery_go_on_and_it_is_replaced() -> None:
     rig = Rig(2).boot()
     workers = [rig.first, rig.second]
     rig.nursery_exit(1, 9)
-    assert rig.edge.nurseries == [(1, True), (2, True)]
-    assert all(worker.state is State.READY for worker in workers)
+    assert rig.process_control.nurseries == [(1, True), (2, True)]
+    assert all(worker.state is WorkerState.READY for worker in workers)
     (died,) = rig.saw(NurseryDied)
     assert died.reason == "the nursery ended: killed by SIGKILL"
-    assert rig.ground.totals.restarts["nursery"] == 1
+    assert rig.pool_state.totals.restarts["nursery"] == 1
 
 
 def test_a_replacement_that_does_not_import_is_tried_again_later() -> None:
     rig = Rig(1).boot()
     rig.nursery_exit(1, 9)
-    rig.feed(NurserySaid(2, LoadFailed(2, "syntax error in shop.py")))
+    rig.feed(NurseryMessage(2, LoadFailed(2, "syntax error in shop.py")))
     rig.nursery_exit(2, 256)
-    assert rig.ground.drain is None
+    assert rig.pool_state.drain is None
     rig.pass_seconds(0.5, lambda: rig.beat(rig.first))
-    assert [generation for generation, _ in rig.edge.nurseries] == [1, 2, 3]
-    assert rig.ground.last_error == "syntax error in shop.py"
+    assert [generation for generation, _ in rig.process_control.nurseries] == [1, 2, 3]
+    assert rig.pool_state.last_error == "syntax error in shop.py"
 
 
 def test_a_replacement_that_cannot_be_started_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(1).boot()
-    rig.edge.no_room = OSError("too many processes")
+    rig.process_control.no_room = OSError("too many processes")
     rig.nursery_exit(1, 9)
     assert "cannot start the nursery: too many processes" in caplog.text
-    rig.edge.no_room = None
+    rig.process_control.no_room = None
     rig.pass_seconds(1.0, lambda: rig.beat(rig.first))
-    assert rig.edge.nurseries[-1] == (2, True)
+    assert rig.process_control.nurseries[-1] == (2, True)
 
 
 def test_what_a_dead_nursery_had_not_forked_is_asked_of_the_next_and_no_crash() -> None:
@@ -117,11 +117,11 @@ def test_what_a_dead_nursery_had_not_forked_is_asked_of_the_next_and_no_crash() 
     rig.load()
     unborn = rig.first
     rig.nursery_exit(1, 9)
-    assert rig.edge.released == [unborn.number]
-    assert rig.ground.totals.sums()["crashes"] == 0
+    assert rig.process_control.released == [unborn.number]
+    assert rig.pool_state.totals.sums()["crashes"] == 0
     rig.load()
     assert rig.first.generation == 2
-    assert len(rig.edge.spawned) == 2
+    assert len(rig.process_control.spawned) == 2
 
 
 def test_a_worker_that_spoke_before_its_nursery_died_is_followed_by_its_pid() -> None:
@@ -129,56 +129,56 @@ def test_a_worker_that_spoke_before_its_nursery_died_is_followed_by_its_pid() ->
     rig.load()
     rig.say(rig.first, Hello(PROTOCOL, 77))
     rig.nursery_exit(1, 9)
-    assert rig.edge.followed == [rig.first.number]
+    assert rig.process_control.followed == [rig.first.number]
     assert rig.first.alive
 
 
 def test_a_fork_that_fails_is_tried_again_and_counts() -> None:
     rig = Rig(1)
     rig.load()
-    rig.feed(NurserySaid(1, SpawnFailed(1, "resource temporarily unavailable")))
-    assert rig.ground.totals.restarts["spawn"] == 1
-    assert len(rig.edge.spawned) == 2
-    rig.feed(NurserySaid(1, SpawnFailed(9, "there is no such slot")))
+    rig.feed(NurseryMessage(1, SpawnFailed(1, "resource temporarily unavailable")))
+    assert rig.pool_state.totals.restarts["spawn"] == 1
+    assert len(rig.process_control.spawned) == 2
+    rig.feed(NurseryMessage(1, SpawnFailed(9, "there is no such slot")))
 
 
 def test_a_nursery_whose_channel_is_lost_is_killed() -> None:
     rig = Rig(1).boot()
-    rig.feed(NurseryLost(1, ValueError("not our protocol")))
-    assert rig.edge.killed_nurseries == [1]
-    rig.feed(NurseryLost(9, None))
-    assert rig.edge.killed_nurseries == [1]
+    rig.feed(NurseryDisconnected(1, ValueError("not our protocol")))
+    assert rig.process_control.killed_nurseries == [1]
+    rig.feed(NurseryDisconnected(9, None))
+    assert rig.process_control.killed_nurseries == [1]
 
 
 def test_a_nursery_that_is_ending_may_close_its_channel() -> None:
     rig = Rig(1)
     rig.feed(Tick())
-    rig.feed(NurserySaid(1, LoadFailed(1, "no module named shop")))
-    rig.feed(NurseryLost(1, None))
-    assert rig.edge.killed_nurseries == []
+    rig.feed(NurseryMessage(1, LoadFailed(1, "no module named shop")))
+    rig.feed(NurseryDisconnected(1, None))
+    assert rig.process_control.killed_nurseries == []
 
 
 def test_a_nursery_of_another_protocol_cannot_be_used() -> None:
     rig = Rig(1)
     rig.feed(Tick())
-    rig.feed(NurserySaid(1, Hello(99, 1001)))
+    rig.feed(NurseryMessage(1, Hello(99, 1001)))
     rig.nursery_exit(1, 256)
     assert rig.pool.outcome is ExitCode.BOOT_FAILED
-    assert "restart the supervisor" in (rig.ground.last_error or "")
+    assert "restart the supervisor" in (rig.pool_state.last_error or "")
 
 
 def test_a_nursery_that_forks_nothing_within_the_boot_timeout_is_killed() -> None:
     rig = Rig(2).boot()
     rig.exit(rig.first)
     rig.pass_seconds(30.5, lambda: rig.beat(rig.second))
-    assert rig.edge.killed_nurseries == [1]
+    assert rig.process_control.killed_nurseries == [1]
 
 
 def test_strange_words_of_a_nursery_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(1).boot()
-    rig.feed(NurserySaid(1, Spawned(1, 4242)))
+    rig.feed(NurseryMessage(1, Spawned(1, 4242)))
     assert "forked pid 4242 unasked" in caplog.text
-    rig.feed(NurserySaid(9, Hello(PROTOCOL, 1)))
+    rig.feed(NurseryMessage(9, Hello(PROTOCOL, 1)))
     assert "generation 9 said" in caplog.text
     rig.feed(NurseryExited(9, 0))
 
@@ -190,7 +190,7 @@ def test_how_a_worker_died_is_told_when_the_nursery_has_reaped_it(
     dead = rig.first
     rig.exit(dead, None)
     assert "worker 1 (pid 5001) died" not in caplog.text
-    rig.feed(NurserySaid(1, Exited(5001, 11, 1.0, 0.5, 20_000_000)))
+    rig.feed(NurseryMessage(1, Exited(5001, 11, 1.0, 0.5, 20_000_000)))
     assert "worker 1 (pid 5001) died: killed by SIGSEGV; replaced at once" in caplog.text
 
 

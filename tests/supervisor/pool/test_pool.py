@@ -24,36 +24,41 @@ from supervisor.observer import (
     WorkerDied,
     WorkerReady,
 )
-from supervisor.pool.state.inbox import Signalled, WorkerExited, WorkerLost, WorkerSaid
-from supervisor.pool.state.worker_registry import Cause, State
-from supervisor.signals import Caught
-from tests.support.recording_edge import Rig
+from supervisor.pool.state.inbox import (
+    SignalReceived,
+    WorkerDisconnected,
+    WorkerExited,
+    WorkerMessage,
+)
+from supervisor.pool.state.worker_registry import Cause, WorkerState
+from supervisor.signals import ReceivedSignal
+from tests.support.recording_process_control import Rig
 
 
 def test_workers_are_asked_for_once_the_code_is_loaded() -> None:
     rig = Rig(2)
     rig.load()
-    assert rig.edge.nurseries == [(1, True)]
-    assert [worker.slot for worker in rig.edge.spawned] == [1, 2]
+    assert rig.process_control.nurseries == [(1, True)]
+    assert [worker.slot for worker in rig.process_control.spawned] == [1, 2]
 
 
 def test_no_more_workers_are_starting_at_once_than_allowed() -> None:
     rig = Rig(4)
-    rig.ground.starting_at_once = 2
+    rig.pool_state.starting_at_once = 2
     rig.load()
-    assert len(rig.edge.spawned) == 2
+    assert len(rig.process_control.spawned) == 2
     rig.ready(rig.first)
-    assert len(rig.edge.spawned) == 3
+    assert len(rig.process_control.spawned) == 3
 
 
 def test_the_pool_is_ready_when_every_worker_is() -> None:
     rig = Rig(2)
     rig.load()
     rig.ready(rig.first)
-    assert rig.ground.not_ready_because == "booting"
+    assert rig.pool_state.not_ready_because == "booting"
     assert rig.saw(PoolReady) == []
     rig.ready(rig.second)
-    assert rig.ground.not_ready_because is None
+    assert rig.pool_state.not_ready_because is None
     (ready,) = rig.saw(PoolReady)
     assert ready.workers == 2
     assert [event.slot for event in rig.saw(WorkerReady)] == [1, 2]
@@ -63,9 +68,9 @@ def test_a_worker_may_be_ready_before_the_nursery_says_that_it_was_forked() -> N
     rig = Rig(1)
     rig.load()
     rig.ready(rig.first)
-    assert rig.first.state is State.READY
+    assert rig.first.state is WorkerState.READY
     rig.fork(rig.first)
-    assert rig.first.state is State.READY
+    assert rig.first.state is WorkerState.READY
     assert rig.first.deadline is None
 
 
@@ -74,11 +79,11 @@ def test_a_crash_is_adopted_by_a_live_worker_and_replaced_at_once() -> None:
     dead = rig.first
     rig.beat(dead, "order-1")
     rig.exit(dead)
-    (adopt,) = rig.edge.told_to(rig.second.number, Adopt)
+    (adopt,) = rig.process_control.told_to(rig.second.number, Adopt)
     assert (adopt.consumer, adopt.blame) == ("host#1.1", "everyone")
     assert rig.first is not dead
-    assert rig.first.state is State.REQUESTED
-    assert rig.edge.released == [dead.number]
+    assert rig.first.state is WorkerState.REQUESTED
+    assert rig.process_control.released == [dead.number]
     (died,) = rig.saw(WorkerDied)
     assert (died.slot, died.expected, died.reason) == (1, False, "killed by SIGKILL")
 
@@ -87,19 +92,21 @@ def test_an_adoption_waits_for_the_next_ready_worker_if_there_is_none() -> None:
     rig = Rig(1).boot()
     rig.exit(rig.first)
     successor = rig.first
-    assert rig.edge.told_to(successor.number, Adopt) == []
+    assert rig.process_control.told_to(successor.number, Adopt) == []
     rig.fork(successor)
     rig.ready(successor)
-    assert [each.consumer for each in rig.edge.told_to(successor.number, Adopt)] == ["host#1.1"]
+    assert [each.consumer for each in rig.process_control.told_to(successor.number, Adopt)] == [
+        "host#1.1"
+    ]
 
 
 def test_an_adoption_is_sent_again_when_its_adopter_dies() -> None:
     rig = Rig(3).boot()
     rig.exit(rig.first)
     adopter = rig.second
-    assert len(rig.edge.told_to(adopter.number, Adopt)) == 1
+    assert len(rig.process_control.told_to(adopter.number, Adopt)) == 1
     rig.exit(adopter)
-    consumers = [each.consumer for each in rig.edge.told_to(rig.worker(3).number, Adopt)]
+    consumers = [each.consumer for each in rig.process_control.told_to(rig.worker(3).number, Adopt)]
     assert sorted(consumers) == ["host#1.1", "host#2.2"]
 
 
@@ -107,7 +114,7 @@ def test_an_adoption_goes_to_another_when_its_adopter_loses_the_server() -> None
     rig = Rig(3).boot()
     rig.exit(rig.first)
     rig.say(rig.second, Waiting("connection refused"))
-    assert len(rig.edge.told_to(rig.worker(3).number, Adopt)) == 1
+    assert len(rig.process_control.told_to(rig.worker(3).number, Adopt)) == 1
 
 
 def test_an_adoption_that_is_done_is_told_once() -> None:
@@ -119,7 +126,7 @@ def test_an_adoption_that_is_done_is_told_once() -> None:
     (finished,) = rig.saw(AdoptionFinished)
     assert (finished.moved, finished.poisoned) == (7, ("bad",))
     assert finished.seconds == pytest.approx(0.01)
-    assert rig.ground.totals.sums()["poisoned"] == 1
+    assert rig.pool_state.totals.sums()["poisoned"] == 1
 
 
 def test_a_task_failed_as_poison_is_told_with_the_option_that_says_when(
@@ -140,7 +147,7 @@ def test_only_the_first_redelivery_of_a_dead_worker_is_measured() -> None:
     rig.say(rig.worker(3), Redelivered("host#1.1", rig.now + 0.05))
     (first,) = rig.saw(FirstRedelivered)
     assert first.seconds == pytest.approx(0.02)
-    assert sum(rig.ground.totals.redelivery_seconds) == 1
+    assert sum(rig.pool_state.totals.redelivery_seconds) == 1
 
 
 def test_every_name_under_which_a_worker_claimed_is_adopted() -> None:
@@ -148,7 +155,7 @@ def test_every_name_under_which_a_worker_claimed_is_adopted() -> None:
     rig.say(rig.first, Waiting("connection reset"))
     rig.say(rig.first, Ready("host#1.other", "host#1", 1))
     rig.exit(rig.first)
-    consumers = [each.consumer for each in rig.edge.told_to(rig.second.number, Adopt)]
+    consumers = [each.consumer for each in rig.process_control.told_to(rig.second.number, Adopt)]
     assert consumers == ["host#1.1", "host#1.other"]
 
 
@@ -157,7 +164,7 @@ def test_a_slot_that_keeps_crashing_waits_longer_and_longer() -> None:
     pauses = []
     for _ in range(6):
         rig.exit(rig.first)
-        pauses.append(rig.ground.registry.slots()[0].due_at - rig.now)
+        pauses.append(rig.pool_state.registry.slots()[0].due_at - rig.now)
         rig.pass_seconds(max(0.25, pauses[-1]))
         rig.fork(rig.first)
         rig.ready(rig.first)
@@ -169,8 +176,8 @@ def test_a_slot_that_keeps_crashing_waits_longer_and_longer() -> None:
 def test_an_empty_slot_says_when_it_is_due() -> None:
     rig = Rig(1).boot()
     assert rig.pool.next_due(rig.now) is None
-    rig.ground.registry.slots()[0].due_at = rig.now + 7
-    rig.first.enter(State.DEAD)
+    rig.pool_state.registry.slots()[0].due_at = rig.now + 7
+    rig.first.enter(WorkerState.DEAD)
     assert rig.pool.next_due(rig.now) == rig.now + 7
 
 
@@ -179,10 +186,10 @@ def test_more_restarts_than_allowed_in_the_window_drain_the_pool_with_code_4() -
     for _ in range(3):
         rig.exit(rig.first)
         rig.pass_seconds(0.5)
-        if rig.first.alive and rig.ground.drain is None:
+        if rig.first.alive and rig.pool_state.drain is None:
             rig.fork(rig.first)
             rig.ready(rig.first)
-    drain = rig.ground.drain
+    drain = rig.pool_state.drain
     assert drain is not None
     assert drain.code is ExitCode.GAVE_UP
     assert "more than 2 restarts in 1m00s" in (drain.reason or "")
@@ -191,36 +198,36 @@ def test_more_restarts_than_allowed_in_the_window_drain_the_pool_with_code_4() -
 
 def test_the_first_ready_worker_is_steward_and_its_death_moves_that() -> None:
     rig = Rig(2).boot()
-    assert rig.edge.told_to(rig.first.number, Steward) == [Steward(True)]
+    assert rig.process_control.told_to(rig.first.number, Steward) == [Steward(True)]
     rig.exit(rig.first)
-    assert rig.edge.told_to(rig.second.number, Steward) == [Steward(True)]
+    assert rig.process_control.told_to(rig.second.number, Steward) == [Steward(True)]
 
 
 def test_a_steward_whose_loop_is_late_is_relieved() -> None:
     rig = Rig(2).boot()
     late, other = rig.first, rig.second
     rig.pass_seconds(2.0, lambda: rig.beat(other))
-    assert rig.edge.told_to(late.number, Steward) == [Steward(True), Steward(False)]
-    assert rig.edge.told_to(other.number, Steward) == [Steward(True)]
+    assert rig.process_control.told_to(late.number, Steward) == [Steward(True), Steward(False)]
+    assert rig.process_control.told_to(other.number, Steward) == [Steward(True)]
 
 
 def test_a_lost_channel_is_a_hint_and_the_exit_is_the_fact() -> None:
     rig = Rig(2).boot()
     lost = rig.first
-    rig.feed(WorkerLost(lost.number, None))
-    assert rig.edge.killed == [lost.number]
-    assert rig.edge.told_to(rig.second.number, Adopt) == []
+    rig.feed(WorkerDisconnected(lost.number, None))
+    assert rig.process_control.killed == [lost.number]
+    assert rig.process_control.told_to(rig.second.number, Adopt) == []
     rig.exit(lost)
-    (adopt,) = rig.edge.told_to(rig.second.number, Adopt)
+    (adopt,) = rig.process_control.told_to(rig.second.number, Adopt)
     assert adopt.blame == "everyone"
 
 
 def test_a_worker_that_breaks_its_channel_is_killed_and_its_tasks_are_innocent() -> None:
     rig = Rig(2).boot()
     broken = rig.first
-    rig.feed(WorkerLost(broken.number, ValueError("not our protocol")))
+    rig.feed(WorkerDisconnected(broken.number, ValueError("not our protocol")))
     rig.exit(broken)
-    (adopt,) = rig.edge.told_to(rig.second.number, Adopt)
+    (adopt,) = rig.process_control.told_to(rig.second.number, Adopt)
     assert adopt.blame == "nobody"
 
 
@@ -228,8 +235,8 @@ def test_the_end_of_a_drained_workers_channel_kills_nobody() -> None:
     rig = Rig(2).boot()
     rig.say(rig.first, Draining())
     rig.say(rig.first, Drained())
-    rig.feed(WorkerLost(rig.first.number, None))
-    assert rig.edge.killed == []
+    rig.feed(WorkerDisconnected(rig.first.number, None))
+    assert rig.process_control.killed == []
 
 
 def test_a_worker_that_drained_unasked_is_replaced_without_a_crash() -> None:
@@ -237,7 +244,7 @@ def test_a_worker_that_drained_unasked_is_replaced_without_a_crash() -> None:
     drained = rig.first
     rig.drain_and_exit(drained)
     assert rig.first is not drained
-    assert rig.ground.totals.sums()["crashes"] == 0
+    assert rig.pool_state.totals.sums()["crashes"] == 0
     assert rig.saw(WorkerDied)[0].expected
 
 
@@ -246,12 +253,12 @@ def test_a_process_that_does_not_end_after_its_drain_is_killed_and_no_crash() ->
     stuck = rig.first
     rig.say(stuck, Drained())
     rig.pass_seconds(4.5, lambda: rig.beat(rig.second))
-    assert rig.edge.killed == []
+    assert rig.process_control.killed == []
     rig.pass_seconds(1.0, lambda: rig.beat(rig.second))
-    assert rig.edge.killed == [stuck.number]
+    assert rig.process_control.killed == [stuck.number]
     rig.exit(stuck)
-    assert rig.ground.totals.sums()["crashes"] == 0
-    assert rig.edge.told_to(rig.second.number, Adopt) == []
+    assert rig.pool_state.totals.sums()["crashes"] == 0
+    assert rig.process_control.told_to(rig.second.number, Adopt) == []
 
 
 def test_a_fault_is_the_reason_of_the_death() -> None:
@@ -266,8 +273,8 @@ def test_a_boot_whose_code_cannot_be_loaded_is_not_tried_again() -> None:
     rig.load()
     rig.fork(rig.first)
     rig.say(rig.first, Fault("cannot import 'shop'", "Traceback", cannot_load=True))
-    assert rig.ground.drain is not None
-    assert (rig.ground.drain.code, rig.ground.drain.reason) == (
+    assert rig.pool_state.drain is not None
+    assert (rig.pool_state.drain.code, rig.pool_state.drain.reason) == (
         ExitCode.BOOT_FAILED,
         "cannot import 'shop'",
     )
@@ -278,7 +285,7 @@ def test_a_boot_goes_on_when_others_could_load_the_code() -> None:
     rig.load()
     rig.ready(rig.first)
     rig.say(rig.second, Fault("cannot import 'shop'", "Traceback", cannot_load=True))
-    assert rig.ground.drain is None
+    assert rig.pool_state.drain is None
 
 
 def test_a_pool_that_was_ready_goes_on_when_a_replacement_cannot_load_its_code() -> None:
@@ -287,16 +294,16 @@ def test_a_pool_that_was_ready_goes_on_when_a_replacement_cannot_load_its_code()
     rig.fork(rig.first)
     rig.say(rig.first, Fault("cannot import 'shop'", "Traceback", cannot_load=True))
     rig.exit(rig.first, 256)
-    assert rig.ground.drain is None
+    assert rig.pool_state.drain is None
 
 
 def test_another_protocol_is_no_worker_of_ours() -> None:
     rig = Rig(1)
     rig.load()
     rig.say(rig.first, Hello(99, 4242))
-    assert rig.edge.killed == [rig.first.number]
+    assert rig.process_control.killed == [rig.first.number]
     assert rig.first.killed_as is Cause.BOOT
-    assert "protocol 99" in (rig.ground.last_error or "")
+    assert "protocol 99" in (rig.pool_state.last_error or "")
 
 
 def test_what_a_dead_or_unknown_worker_says_changes_nothing(
@@ -306,9 +313,9 @@ def test_what_a_dead_or_unknown_worker_says_changes_nothing(
     dead = rig.first
     rig.exit(dead)
     rig.say(dead, Drained())
-    rig.feed(WorkerSaid(99, Drained()))
+    rig.feed(WorkerMessage(99, Drained()))
     rig.feed(WorkerExited(99, 0))
-    rig.feed(WorkerLost(99, None))
+    rig.feed(WorkerDisconnected(99, None))
     assert "unexpected Drained" in caplog.text
 
 
@@ -316,7 +323,7 @@ def test_a_message_out_of_order_is_logged_and_ignored(caplog: pytest.LogCaptureF
     rig = Rig(1).boot()
     rig.say(rig.first, Drained())
     rig.say(rig.first, Draining())
-    assert rig.first.state is State.DRAINED
+    assert rig.first.state is WorkerState.DRAINED
     assert "unexpected draining while drained" in caplog.text
 
 
@@ -327,16 +334,16 @@ def test_counters_of_the_dead_stay_in_the_totals() -> None:
     rig.fork(rig.first)
     rig.ready(rig.first)
     rig.beat(rig.first, started=3, succeeded=1)
-    sums = rig.ground.totals.sums()
+    sums = rig.pool_state.totals.sums()
     assert (sums["started"], sums["succeeded"], sums["restarts"]) == (13, 10, 1)
 
 
 def test_readiness_says_why_it_is_lost() -> None:
     rig = Rig(1).boot()
     rig.say(rig.first, Waiting("connection refused"))
-    assert rig.ground.not_ready_because == "server away"
+    assert rig.pool_state.not_ready_because == "server away"
     rig.exit(rig.first)
-    assert rig.ground.not_ready_because == "no worker is ready"
+    assert rig.pool_state.not_ready_because == "no worker is ready"
 
 
 def test_an_outage_is_told_once_for_each_worker_and_reason(
@@ -352,18 +359,18 @@ def test_an_outage_is_told_once_for_each_worker_and_reason(
 
 def test_a_signal_that_means_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(1).boot()
-    rig.feed(Signalled(Caught(signal.SIGWINCH, rig.now)))
+    rig.feed(SignalReceived(ReceivedSignal(signal.SIGWINCH, rig.now)))
     assert "SIGWINCH is not understood" in caplog.text
-    rig.feed(Signalled(Caught(signal.SIGCHLD, rig.now)))
-    assert rig.ground.drain is None
+    rig.feed(SignalReceived(ReceivedSignal(signal.SIGCHLD, rig.now)))
+    assert rig.pool_state.drain is None
 
 
 def test_usr1_dumps_every_worker() -> None:
     rig = Rig(2)
     rig.load()
     rig.ready(rig.first)
-    rig.feed(Signalled(Caught(signal.SIGUSR1, rig.now)))
-    assert rig.edge.dumped == [1, 2]
+    rig.feed(SignalReceived(ReceivedSignal(signal.SIGUSR1, rig.now)))
+    assert rig.process_control.dumped == [1, 2]
 
 
 def test_an_observer_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -372,7 +379,7 @@ def test_an_observer_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) 
     def fail(event: object) -> None:
         raise ValueError("the observer's own bug")
 
-    rig.ground.observer = fail
+    rig.pool_state.observer = fail
     rig.boot()
-    assert rig.ground.ready_at is not None
+    assert rig.pool_state.ready_at is not None
     assert "the observer of pool events failed" in caplog.text

@@ -9,20 +9,20 @@ from supervisor.exit_codes import ExitCode
 from supervisor.observer import DrainStarted, Stopped
 from supervisor.pool.state import pool_commands
 from supervisor.pool.state.drain import ADOPTION_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
-from supervisor.pool.state.inbox import Command, ServerEnded, Signalled, Tick
-from supervisor.pool.state.worker_registry import State
-from supervisor.signals import Caught
+from supervisor.pool.state.inbox import CommandReceived, ServerEnded, SignalReceived, Tick
+from supervisor.pool.state.worker_registry import WorkerState
+from supervisor.signals import ReceivedSignal
 from supervisor.worker.last_adopter import SLOT as ADOPTER_SLOT
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 
 def term(rig: Rig, number: int = signal.SIGTERM) -> None:
-    rig.feed(Signalled(Caught(number, rig.now)))
+    rig.feed(SignalReceived(ReceivedSignal(number, rig.now)))
 
 
 def finish(rig: Rig) -> None:
     """Every worker drains, and the nursery ends."""
-    for worker in list(rig.ground.registry.alive()):
+    for worker in list(rig.pool_state.registry.alive()):
         rig.drain_and_exit(worker)
     rig.nursery_exit(1)
 
@@ -30,11 +30,11 @@ def finish(rig: Rig) -> None:
 def test_term_tells_every_worker_to_drain_the_steward_last() -> None:
     rig = Rig(3).boot()
     term(rig)
-    drained = [number for number, message in rig.edge.told if isinstance(message, Drain)]
+    drained = [number for number, message in rig.process_control.told if isinstance(message, Drain)]
     assert drained == [2, 3, 1]
-    assert rig.edge.told_to(1, Drain) == [Drain(30.0)]
-    assert all(worker.state is State.DRAINING for worker in rig.ground.registry.alive())
-    assert rig.ground.not_ready_because == "draining"
+    assert rig.process_control.told_to(1, Drain) == [Drain(30.0)]
+    assert all(worker.state is WorkerState.DRAINING for worker in rig.pool_state.registry.alive())
+    assert rig.pool_state.not_ready_because == "draining"
     assert rig.saw(DrainStarted)
 
 
@@ -42,9 +42,9 @@ def test_a_drained_pool_lets_its_nursery_go_and_ends_with_0() -> None:
     rig = Rig(2).boot()
     term(rig)
     rig.drain_and_exit(rig.first)
-    assert rig.edge.retired == []
+    assert rig.process_control.retired == []
     rig.drain_and_exit(rig.second)
-    assert rig.edge.retired == [1]
+    assert rig.process_control.retired == [1]
     assert rig.pool.outcome is None
     rig.nursery_exit(1)
     assert rig.pool.outcome is ExitCode.STOPPED
@@ -56,7 +56,7 @@ def test_nothing_is_started_while_the_pool_drains() -> None:
     term(rig)
     rig.drain_and_exit(rig.first)
     rig.pass_seconds(2.0, lambda: rig.beat(rig.second))
-    assert len(rig.edge.spawned) == 2
+    assert len(rig.process_control.spawned) == 2
 
 
 def test_the_same_signal_within_a_second_is_one() -> None:
@@ -64,7 +64,7 @@ def test_the_same_signal_within_a_second_is_one() -> None:
     term(rig)
     rig.now += 0.5
     term(rig)
-    assert rig.edge.told_to(1, Drain) == [Drain(30.0)]
+    assert rig.process_control.told_to(1, Drain) == [Drain(30.0)]
 
 
 def test_a_quit_hands_back_at_once_and_a_second_one_kills(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,11 +72,11 @@ def test_a_quit_hands_back_at_once_and_a_second_one_kills(caplog: pytest.LogCapt
     rig = Rig(1).boot()
     worker = rig.first
     term(rig, signal.SIGQUIT)
-    assert rig.edge.told_to(1, Drain)[-1] == Drain(0.0)
-    assert rig.edge.killed == []
+    assert rig.process_control.told_to(1, Drain)[-1] == Drain(0.0)
+    assert rig.process_control.killed == []
     rig.now += 1.5
     term(rig, signal.SIGQUIT)
-    assert rig.edge.killed == [worker.number]
+    assert rig.process_control.killed == [worker.number]
     assert "SIGQUIT again: killing the workers" in caplog.text
     rig.exit(worker)
     rig.nursery_exit(1)
@@ -87,14 +87,14 @@ def test_a_quit_shortens_a_drain_that_has_begun() -> None:
     rig = Rig(1).boot()
     term(rig)
     term(rig, signal.SIGQUIT)
-    assert rig.edge.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
-    assert rig.edge.killed == []
+    assert rig.process_control.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    assert rig.process_control.killed == []
 
 
 def test_a_user_signal_that_means_nothing_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(1).boot()
     term(rig, signal.SIGUSR2)
-    assert rig.ground.drain is None
+    assert rig.pool_state.drain is None
     assert "SIGUSR2" in caplog.text
 
 
@@ -103,11 +103,11 @@ def test_a_second_signal_hands_back_now_and_a_third_kills() -> None:
     term(rig)
     rig.now += 0.2
     term(rig, signal.SIGINT)
-    assert rig.edge.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
-    assert rig.edge.killed == []
+    assert rig.process_control.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    assert rig.process_control.killed == []
     rig.now += 1.5
     term(rig)
-    assert rig.edge.killed == [1]
+    assert rig.process_control.killed == [1]
 
 
 def test_who_ignores_the_deadline_is_killed_and_its_tasks_are_innocent(
@@ -120,9 +120,9 @@ def test_who_ignores_the_deadline_is_killed_and_its_tasks_are_innocent(
     term(rig)
     rig.drain_and_exit(good)
     rig.pass_seconds(30 + HAND_BACK_GRACE_SECONDS - 0.5, lambda: rig.beat(deaf, "slow"))
-    assert rig.edge.killed == []
+    assert rig.process_control.killed == []
     rig.pass_seconds(0.75, lambda: rig.beat(deaf, "slow"))
-    assert rig.edge.killed == [deaf.number]
+    assert rig.process_control.killed == [deaf.number]
     assert "ignored its drain" in caplog.text
     rig.exit(deaf)
     assert rig.saw(Stopped) == []
@@ -132,16 +132,16 @@ def test_with_no_worker_left_one_is_forked_that_adopts_and_ends() -> None:
     rig = Rig(1).boot()
     term(rig)
     rig.exit(rig.first)
-    adopter = rig.edge.spawned[-1]
+    adopter = rig.process_control.spawned[-1]
     assert adopter.adopts_only
     assert adopter.slot == ADOPTER_SLOT
     rig.fork(adopter)
     rig.ready(adopter)
-    (adopt,) = rig.edge.told_to(adopter.number, Adopt)
+    (adopt,) = rig.process_control.told_to(adopter.number, Adopt)
     assert (adopt.consumer, adopt.blame) == ("host#1.1", "everyone")
     rig.say(adopter, Adopted("host#1.1", 3))
-    assert rig.edge.told_to(adopter.number, Drain) == [Drain(0.0)]
-    assert rig.edge.retired == []
+    assert rig.process_control.told_to(adopter.number, Drain) == [Drain(0.0)]
+    assert rig.process_control.retired == []
     rig.drain_and_exit(adopter)
     rig.nursery_exit(1)
     assert rig.pool.outcome is ExitCode.STOPPED
@@ -151,7 +151,7 @@ def test_a_draining_worker_adopts_as_well_as_another() -> None:
     rig = Rig(2).boot()
     term(rig)
     rig.exit(rig.first)
-    assert len(rig.edge.told_to(rig.second.number, Adopt)) == 1
+    assert len(rig.process_control.told_to(rig.second.number, Adopt)) == 1
 
 
 def test_an_adopter_that_dies_is_followed_by_another_until_the_grace_is_over(
@@ -161,25 +161,25 @@ def test_an_adopter_that_dies_is_followed_by_another_until_the_grace_is_over(
     term(rig)
     rig.exit(rig.first)
     for _ in range(5):
-        rig.exit(rig.edge.spawned[-1])
-    assert len(rig.edge.spawned) == 3  # the second at once, the third after a pause
+        rig.exit(rig.process_control.spawned[-1])
+    assert len(rig.process_control.spawned) == 3  # the second at once, the third after a pause
     rig.pass_seconds(0.25)
-    assert len(rig.edge.spawned) == 4
+    assert len(rig.process_control.spawned) == 4
     rig.pass_seconds(ADOPTION_GRACE_SECONDS + 0.5)
     assert "left for another pool to redeliver: what ran as host#1.1" in caplog.text
-    assert not len(rig.ground.adoptions)
+    assert not len(rig.pool_state.adoptions)
 
 
 def test_an_adopter_that_does_not_end_is_killed() -> None:
     rig = Rig(1).boot()
     term(rig)
     rig.exit(rig.first)
-    adopter = rig.edge.spawned[-1]
+    adopter = rig.process_control.spawned[-1]
     rig.fork(adopter)
     rig.ready(adopter)
     rig.say(adopter, Adopted("host#1.1", 3))
     rig.pass_seconds(6.0)
-    assert adopter.number in rig.edge.killed
+    assert adopter.number in rig.process_control.killed
 
 
 def test_without_a_nursery_nobody_can_adopt_and_another_pool_will(
@@ -199,8 +199,8 @@ def test_a_fourth_signal_waits_for_no_adoption() -> None:
         term(rig)
         rig.now += 1.5
     rig.exit(rig.first)
-    assert len(rig.edge.spawned) == 1
-    assert rig.edge.retired == [1]
+    assert len(rig.process_control.spawned) == 1
+    assert rig.process_control.retired == [1]
 
 
 def test_a_nursery_that_does_not_end_is_killed() -> None:
@@ -208,14 +208,14 @@ def test_a_nursery_that_does_not_end_is_killed() -> None:
     term(rig)
     rig.drain_and_exit(rig.first)
     rig.pass_seconds(6.0)
-    assert rig.edge.killed_nurseries == [1]
+    assert rig.process_control.killed_nurseries == [1]
 
 
 def test_a_nursery_that_still_imports_is_not_waited_for() -> None:
     rig = Rig(1)
     rig.feed(Tick())
     term(rig)
-    assert rig.edge.killed_nurseries == [1]
+    assert rig.process_control.killed_nurseries == [1]
     rig.nursery_exit(1, 9)
     assert rig.pool.outcome is ExitCode.STOPPED
 
@@ -227,8 +227,8 @@ def test_a_worker_that_was_not_listening_yet_is_told_again_when_it_is() -> None:
     term(rig)
     rig.now += 1.0
     rig.ready(rig.first)
-    assert rig.edge.told_to(rig.first.number, Drain) == [Drain(30.0), Drain(29.0)]
-    assert rig.first.state is State.DRAINING
+    assert rig.process_control.told_to(rig.first.number, Drain) == [Drain(30.0), Drain(29.0)]
+    assert rig.first.state is WorkerState.DRAINING
 
 
 def test_a_worker_that_never_had_a_server_is_not_waited_for() -> None:
@@ -237,11 +237,11 @@ def test_a_worker_that_never_had_a_server_is_not_waited_for() -> None:
     rig.fork(rig.first)
     rig.say(rig.first, Waiting("connection refused"))
     term(rig)
-    assert rig.edge.told_to(rig.first.number, Drain) == [Drain(30.0)]
+    assert rig.process_control.told_to(rig.first.number, Drain) == [Drain(30.0)]
     rig.pass_seconds(4.75)
-    assert rig.edge.killed == []
+    assert rig.process_control.killed == []
     rig.pass_seconds(0.5)
-    assert rig.edge.killed == [rig.first.number]
+    assert rig.process_control.killed == [rig.first.number]
 
 
 def test_a_worker_whose_readiness_was_on_its_way_keeps_its_time_to_drain() -> None:
@@ -252,16 +252,16 @@ def test_a_worker_whose_readiness_was_on_its_way_keeps_its_time_to_drain() -> No
     term(rig)
     rig.ready(rig.first)
     rig.pass_seconds(29.0, lambda: rig.beat(rig.first, "a task"))
-    assert rig.edge.killed == []
+    assert rig.process_control.killed == []
 
 
 def test_a_program_may_drain_and_hand_back() -> None:
     rig = Rig(1).boot()
-    rig.feed(Command(pool_commands.HandBack()))
-    assert rig.edge.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
-    rig.feed(Command(pool_commands.HandBack()))
-    assert rig.edge.killed == []
-    rig.feed(Command(pool_commands.Drain()))
+    rig.feed(CommandReceived(pool_commands.Requeue()))
+    assert rig.process_control.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    rig.feed(CommandReceived(pool_commands.Requeue()))
+    assert rig.process_control.killed == []
+    rig.feed(CommandReceived(pool_commands.Drain()))
     finish(rig)
     assert rig.pool.outcome is ExitCode.STOPPED
 
@@ -272,21 +272,21 @@ def test_an_embedded_server_that_ended_ends_the_pool_at_once_with_4(
     caplog.set_level("INFO")
     rig = Rig(2).boot()
     rig.feed(ServerEnded())
-    assert sorted(rig.edge.killed) == [1, 2]
+    assert sorted(rig.process_control.killed) == [1, 2]
     assert "killing 2 workers with about 0 tasks running, at once: " in caplog.text
     rig.exit(rig.first)
     rig.exit(rig.second)
     rig.nursery_exit(1)
     assert rig.pool.outcome is ExitCode.GAVE_UP
-    assert rig.ground.drain is not None
-    assert "embedded server" in (rig.ground.drain.reason or "")
+    assert rig.pool_state.drain is not None
+    assert "embedded server" in (rig.pool_state.drain.reason or "")
 
 
 def test_an_embedded_server_that_ends_during_a_drain_cuts_it_short() -> None:
     rig = Rig(1).boot()
     term(rig)
     rig.feed(ServerEnded())
-    assert rig.edge.killed == [1]
+    assert rig.process_control.killed == [1]
 
 
 def test_a_drain_keeps_its_first_reason() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from ipc.messages import Adopt
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.inbox import Command
-from supervisor.pool.state.worker_registry import Cause, Incarnation
-from tests.support.recording_edge import Rig
+from supervisor.pool.state.inbox import CommandReceived
+from supervisor.pool.state.worker_registry import Cause, WorkerProcess
+from tests.support.recording_process_control import Rig
 
 DOCKET = Path(__file__).parents[3] / "docket"
 STACK = f"""Thread 0x0002 (most recent call first):
@@ -34,30 +34,30 @@ def test_a_blocked_loop_is_dumped_then_killed_and_only_its_task_is_blamed(
         rig.keeper(stuck, "order-1")
 
     rig.pass_seconds(5.5, meanwhile)
-    assert rig.edge.dumped == [stuck.number]
+    assert rig.process_control.dumped == [stuck.number]
     assert "the event loop is blocked, in task 'order-1'" in caplog.text
     rig.pass_seconds(55.0, meanwhile)
-    assert rig.edge.dumped == [stuck.number, stuck.number]
-    assert rig.edge.killed == []
+    assert rig.process_control.dumped == [stuck.number, stuck.number]
+    assert rig.process_control.killed == []
     rig.pass_seconds(1.0, meanwhile)
-    assert rig.edge.killed == [stuck.number]
+    assert rig.process_control.killed == [stuck.number]
     rig.exit(stuck)
-    (adopt,) = rig.edge.told_to(other.number, Adopt)
+    (adopt,) = rig.process_control.told_to(other.number, Adopt)
     assert adopt.blame == "key:order-1"
-    assert rig.ground.totals.sums()["stalls"] == 1
+    assert rig.pool_state.totals.sums()["stalls"] == 1
 
 
-def freeze(rig: Rig, worker: Incarnation, seconds: float, answer: str | None = None) -> None:
+def freeze(rig: Rig, worker: WorkerProcess, seconds: float, answer: str | None = None) -> None:
     """The worker says nothing for so long, but for the answer to each question for its stack."""
-    asked = len(rig.edge.dumped)
+    asked = len(rig.process_control.dumped)
 
     def meanwhile() -> None:
         nonlocal asked
-        for other in rig.ground.registry.alive():
+        for other in rig.pool_state.registry.alive():
             if other is not worker:
                 rig.beat(other)
-        if answer is not None and len(rig.edge.dumped) > asked:
-            asked = len(rig.edge.dumped)
+        if answer is not None and len(rig.process_control.dumped) > asked:
+            asked = len(rig.process_control.dumped)
             rig.dump(worker, answer)
 
     rig.pass_seconds(seconds, meanwhile)
@@ -69,7 +69,7 @@ def test_a_frozen_process_is_nobodys_fault(caplog: pytest.LogCaptureFixture) -> 
     rig.beat(frozen, "order-1")
     freeze(rig, frozen, 62.5)
     assert "has been silent for 7.0 s: the process is frozen" in caplog.text
-    assert rig.edge.killed == [frozen.number]
+    assert rig.process_control.killed == [frozen.number]
     assert (frozen.blame, frozen.killed_as) == ("nobody", Cause.STALL)
     assert (frozen.killed_for or "").endswith("the process is frozen")
 
@@ -82,7 +82,7 @@ def test_a_stack_without_beats_is_c_code_that_holds_the_gil_and_blames_by_its_fu
     freeze(rig, held, 6.0, STACK)
     assert "has been silent for 5.0 s: C code holds the GIL, in crunch()" in caplog.text
     freeze(rig, held, 55.5, STACK)
-    assert rig.edge.killed == [held.number]
+    assert rig.process_control.killed == [held.number]
     assert held.blame == "functions:match crunch"
 
 
@@ -127,7 +127,7 @@ def test_a_stack_that_was_asked_for_by_a_person_changes_nothing(
     rig.pass_seconds(1.0, lambda: rig.beat(rig.first))
     assert "worker 1, where it is:" in caplog.text
     assert "silent" not in caplog.text
-    assert rig.edge.killed == []
+    assert rig.process_control.killed == []
 
 
 def test_what_a_worker_writes_after_its_end_is_logged_all_the_same(
@@ -145,20 +145,20 @@ def test_tasks_that_never_end_and_starve_each_other_are_not_spared_for_ever(
 ) -> None:
     rig = Rig(2).boot()
     stuck = rig.first
-    rig.edge.waited = rig.edge.used = 0.0
+    rig.process_control.waited = rig.process_control.used = 0.0
 
     def meanwhile() -> None:
         rig.beat(rig.second)
         rig.keeper(stuck, "order-1")
         # Three at each CPU: of a quarter of a second it gets a third.
-        rig.edge.used = (rig.edge.used or 0.0) + 0.25 / 3
-        rig.edge.waited = (rig.edge.waited or 0.0) + 0.5 / 3
+        rig.process_control.used = (rig.process_control.used or 0.0) + 0.25 / 3
+        rig.process_control.waited = (rig.process_control.waited or 0.0) + 0.5 / 3
 
     rig.pass_seconds(175.0, meanwhile)
-    assert rig.edge.killed == []
+    assert rig.process_control.killed == []
     assert caplog.text.count("is starved of CPU") == 2
     rig.pass_seconds(70.0, meanwhile)
-    assert rig.edge.killed == [stuck.number]
+    assert rig.process_control.killed == [stuck.number]
     assert stuck.blame == "key:order-1"
 
 
@@ -166,11 +166,11 @@ def test_a_starved_worker_is_told_apart_in_the_warning_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(2).boot()
-    rig.edge.waited = 0.0
+    rig.process_control.waited = 0.0
 
     def meanwhile() -> None:
         rig.beat(rig.second)
-        rig.edge.waited = (rig.edge.waited or 0.0) + 0.24
+        rig.process_control.waited = (rig.process_control.waited or 0.0) + 0.24
 
     rig.pass_seconds(6.0, meanwhile)
     assert "has been silent for 5.0 s: it waits for a CPU" in caplog.text
@@ -179,12 +179,12 @@ def test_a_starved_worker_is_told_apart_in_the_warning_too(
 def test_a_stall_in_a_drain_is_counted_and_blamed_as_any_other() -> None:
     rig = Rig(1, drain_timeout=timedelta(minutes=10)).boot()
     stuck = rig.first
-    rig.feed(Command(pool_commands.Drain()))
+    rig.feed(CommandReceived(pool_commands.Drain()))
     rig.pass_seconds(62.0, lambda: rig.keeper(stuck, "order-1"))
-    assert rig.edge.killed == [stuck.number]
+    assert rig.process_control.killed == [stuck.number]
     rig.exit(stuck)
-    assert rig.ground.totals.sums()["stalls"] == 1
-    assert rig.ground.totals.sums()["restarts"] == 0
+    assert rig.pool_state.totals.sums()["stalls"] == 1
+    assert rig.pool_state.totals.sums()["restarts"] == 0
 
 
 def test_a_loop_that_speaks_again_is_not_killed() -> None:
@@ -192,17 +192,17 @@ def test_a_loop_that_speaks_again_is_not_killed() -> None:
     rig.pass_seconds(60.25, lambda: rig.beat(rig.second))
     rig.beat(rig.first)
     rig.pass_seconds(30.0, lambda: rig.beat(rig.second))
-    assert rig.edge.killed == []
+    assert rig.process_control.killed == []
 
 
 def test_a_starved_worker_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(2).boot()
-    rig.edge.waited = 0.0
+    rig.process_control.waited = 0.0
 
     def meanwhile() -> None:
         rig.beat(rig.second)
-        rig.edge.waited = (rig.edge.waited or 0.0) + 0.2
+        rig.process_control.waited = (rig.process_control.waited or 0.0) + 0.2
 
     rig.pass_seconds(70.0, meanwhile)
-    assert rig.edge.killed == []
+    assert rig.process_control.killed == []
     assert "starved of CPU" in caplog.text

@@ -1,24 +1,26 @@
 from supervisor.pool import steward
-from supervisor.pool.state.worker_registry import Incarnation, State
+from supervisor.pool.state.worker_registry import WorkerProcess, WorkerState
 
 
-def worker(number: int, state: State = State.READY, beat_at: float = 10.0) -> Incarnation:
-    made = Incarnation(number, number, f"host#{number}", 1, 0.0, state=state)
+def worker(
+    number: int, state: WorkerState = WorkerState.READY, beat_at: float = 10.0
+) -> WorkerProcess:
+    made = WorkerProcess(number, number, f"host#{number}", 1, 0.0, state=state)
     made.heartbeat_at = made.ready_at = beat_at
     return made
 
 
-def choose(workers: list[Incarnation], current: int | None, now: float = 10.0) -> int | None:
-    chosen = steward.choose(workers, current, now, 0.5)
+def choose(workers: list[WorkerProcess], current: int | None, now: float = 10.0) -> int | None:
+    chosen = steward.elect(workers, current, now, 0.5)
     return None if chosen is None else chosen.number
 
 
 def test_the_first_able_worker_is_appointed() -> None:
-    assert choose([worker(1, State.STARTING), worker(2), worker(3)], None) == 2
+    assert choose([worker(1, WorkerState.STARTING), worker(2), worker(3)], None) == 2
 
 
 def test_nobody_is_appointed_when_nobody_can() -> None:
-    assert choose([worker(1, State.STARTING), worker(2, State.DRAINED)], None) is None
+    assert choose([worker(1, WorkerState.STARTING), worker(2, WorkerState.DRAINED)], None) is None
 
 
 def test_the_current_one_stays_as_long_as_it_serves() -> None:
@@ -36,9 +38,9 @@ def test_if_all_are_late_it_stays_where_it_is() -> None:
 
 
 def test_a_draining_one_is_steward_only_if_no_other_is_there() -> None:
-    draining = worker(1, State.DRAINING)
+    draining = worker(1, WorkerState.DRAINING)
     assert choose([draining, worker(2)], 1) == 2
-    assert choose([draining, worker(2, State.STARTING)], 1) == 1
+    assert choose([draining, worker(2, WorkerState.STARTING)], 1) == 1
 
 
 def test_one_that_waits_for_the_server_is_not_appointed() -> None:

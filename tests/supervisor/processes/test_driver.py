@@ -15,14 +15,14 @@ from supervisor.pool.state.inbox import (
     Event,
     Inbox,
     NurseryExited,
-    NurserySaid,
+    NurseryMessage,
     WorkerExited,
-    WorkerSaid,
+    WorkerMessage,
 )
-from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes import driver
 from supervisor.processes.child_links import WorkerLink
-from supervisor.processes.driver import Doer
+from supervisor.processes.driver import ProcessDriver
 from supervisor.processes.reaper import Reaper
 from tests.support.processes import fork
 from tests.support.supervised import ROOT, TASKS
@@ -40,7 +40,7 @@ class Edge:
     def __init__(self) -> None:
         self.inbox = Inbox()
         self.reaper = Reaper(strangers=False)
-        self.doer = Doer(self.inbox, self.reaper, SETTINGS, (TASKS,), str(ROOT), None)
+        self.driver = ProcessDriver(self.inbox, self.reaper, SETTINGS, (TASKS,), str(ROOT), None)
         self.pid = -1
 
     async def next(self, kind: type[E]) -> E:
@@ -52,7 +52,7 @@ class Edge:
                     return event
 
     async def nursery_says(self, kind: type) -> None:
-        while not isinstance((await self.next(NurserySaid)).message, kind):
+        while not isinstance((await self.next(NurseryMessage)).message, kind):
             pass
 
     async def swept(self, kind: type[E]) -> E:
@@ -65,37 +65,37 @@ class Edge:
 
 
 @asynccontextmanager
-async def edge() -> AsyncGenerator[Edge]:
+async def process_control() -> AsyncGenerator[Edge]:
     made = Edge()
-    made.pid = made.doer.start_nursery(1, preload=True)
+    made.pid = made.driver.start_nursery(1, preload=True)
     try:
         await made.nursery_says(Loaded)
         yield made
-        made.doer.kill_nursery(1)
-        made.doer.kill_nursery(1)
-        made.doer.kill_nursery(9)
+        made.driver.kill_nursery(1)
+        made.driver.kill_nursery(1)
+        made.driver.kill_nursery(9)
         await made.swept(NurseryExited)
     finally:
-        made.doer.close()
+        made.driver.close()
         made.reaper.close()
 
 
-def incarnation(number: int = 1, pid: int | None = None) -> Incarnation:
-    return Incarnation(number, number, f"host#{number}", 1, 0.0, pid=pid)
+def process(number: int = 1, pid: int | None = None) -> WorkerProcess:
+    return WorkerProcess(number, number, f"host#{number}", 1, 0.0, pid=pid)
 
 
 async def test_a_worker_is_forked_with_a_channel_of_its_own_and_its_exit_is_seen() -> None:
-    async with edge() as made:
-        worker = incarnation()
-        made.doer.spawn(worker)
-        hello = await made.next(WorkerSaid)
+    async with process_control() as made:
+        worker = process()
+        made.driver.spawn(worker)
+        hello = await made.next(WorkerMessage)
         assert isinstance(hello.message, Hello)
         worker.spawned_at = 1.0
-        made.doer.kill(worker)
+        made.driver.kill(worker)
         exited = await made.next(WorkerExited)
         assert exited.number == worker.number
-        made.doer.release(worker)
-        made.doer.release(worker)
+        made.driver.release(worker)
+        made.driver.release(worker)
 
 
 async def test_a_status_that_comes_before_the_last_words_is_not_lost(
@@ -110,31 +110,31 @@ async def test_a_status_that_comes_before_the_last_words_is_not_lost(
 
     monkeypatch.setattr(driver, "WorkerLink", HeldOpen)
     monkeypatch.setattr(driver, "LAST_WORDS_SECONDS", 30.0)
-    async with edge() as made:
-        worker = incarnation()
-        made.doer.spawn(worker)
+    async with process_control() as made:
+        worker = process()
+        made.driver.spawn(worker)
         await made.nursery_says(Spawned)
         worker.spawned_at = 1.0
-        made.doer.kill(worker)
+        made.driver.kill(worker)
         await made.nursery_says(Exited)
         os.close(held.pop())
         assert await made.next(WorkerExited) == WorkerExited(1, signal.SIGKILL)
 
 
 async def test_who_is_condemned_before_its_fork_dies_right_after_it() -> None:
-    async with edge() as made:
-        worker = incarnation()
-        made.doer.spawn(worker)
-        made.doer.kill(worker)
+    async with process_control() as made:
+        worker = process()
+        made.driver.spawn(worker)
+        made.driver.kill(worker)
         assert (await made.next(WorkerExited)).number == worker.number
 
 
 async def test_a_worker_that_is_given_up_before_its_fork_ends_by_itself() -> None:
-    async with edge() as made:
-        worker = incarnation()
-        made.doer.spawn(worker)
+    async with process_control() as made:
+        worker = process()
+        made.driver.spawn(worker)
         worker.state = worker.state.DEAD
-        made.doer.release(worker)
+        made.driver.release(worker)
         await made.nursery_says(Spawned)
         children = psutil.Process(made.pid).children()
         _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=20)
@@ -147,9 +147,9 @@ async def test_without_descriptors_a_worker_is_dead_before_it_was_born(
     def refuse(*_: object) -> None:
         raise OSError("too many open files")
 
-    async with edge() as made:
+    async with process_control() as made:
         monkeypatch.setattr(driver, "WorkerLink", refuse)
-        made.doer.spawn(incarnation())
+        made.driver.spawn(process())
         assert await made.next(WorkerExited) == WorkerExited(1, None)
         assert "cannot connect worker 1: too many open files" in caplog.text
 
@@ -159,16 +159,16 @@ async def test_an_orphan_is_followed_by_its_pid() -> None:
     if pid == 0:
         signal.pause()
         os._exit(0)
-    async with edge() as made:
-        made.doer.follow(incarnation(pid=pid))
+    async with process_control() as made:
+        made.driver.follow(process(pid=pid))
         os.kill(pid, signal.SIGKILL)
         assert await made.next(WorkerExited) == WorkerExited(1, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("pid", [None, 1, 2**22 + 1])
 async def test_who_is_no_orphan_of_ours_is_taken_for_dead(pid: int | None) -> None:
-    async with edge() as made:
-        made.doer.follow(incarnation(pid=pid))
+    async with process_control() as made:
+        made.driver.follow(process(pid=pid))
         assert await made.next(WorkerExited) == WorkerExited(1, None)
 
 
@@ -179,37 +179,39 @@ async def test_without_pidfds_the_nursery_does_the_killing_and_tells_the_exit(
         raise OSError("no such system call")
 
     monkeypatch.setattr(os, "pidfd_open", refuse)
-    spawned = Doer._spawned  # noqa: SLF001 - what a nursery without pidfds would have sent
+    spawned = ProcessDriver._spawned  # noqa: SLF001 - what a nursery without pidfds would have sent
 
-    def without_pidfd(self: Doer, generation: int, message: Spawned, pidfd: int | None) -> None:
+    def without_pidfd(
+        self: ProcessDriver, generation: int, message: Spawned, pidfd: int | None
+    ) -> None:
         if pidfd is not None:
             os.close(pidfd)
         spawned(self, generation, message, None)
 
-    monkeypatch.setattr(Doer, "_spawned", without_pidfd)
-    async with edge() as made:
-        worker = incarnation()
-        made.doer.spawn(worker)
+    monkeypatch.setattr(ProcessDriver, "_spawned", without_pidfd)
+    async with process_control() as made:
+        worker = process()
+        made.driver.spawn(worker)
         await made.nursery_says(Spawned)
         worker.spawned_at = 1.0
-        made.doer.kill(worker)
+        made.driver.kill(worker)
         exited = await made.next(WorkerExited)
         assert exited == WorkerExited(1, signal.SIGKILL)
 
 
 async def test_nobody_is_told_and_nothing_dumped_that_is_not_there() -> None:
-    async with edge() as made:
-        stranger = incarnation(9)
-        made.doer.tell(stranger, Hello(1, 1))  # type: ignore[arg-type]
-        made.doer.dump(stranger)
-        made.doer.retire_nursery(9)
+    async with process_control() as made:
+        stranger = process(9)
+        made.driver.tell(stranger, Hello(1, 1))  # type: ignore[arg-type]
+        made.driver.dump(stranger)
+        made.driver.retire_nursery(9)
 
 
 async def test_the_wait_for_a_cpu_is_told_where_the_kernel_does() -> None:
-    async with edge() as made:
-        waited = made.doer.cpu_wait_seconds(os.getpid())
+    async with process_control() as made:
+        waited = made.driver.cpu_wait_seconds(os.getpid())
         assert waited is None or waited >= 0
-        assert made.doer.cpu_wait_seconds(2**22 + 1) is None
-        used = made.doer.cpu_used_seconds(os.getpid())
+        assert made.driver.cpu_wait_seconds(2**22 + 1) is None
+        used = made.driver.cpu_used_seconds(os.getpid())
         assert used is None or used > 0
-        assert made.doer.cpu_used_seconds(2**22 + 1) is None
+        assert made.driver.cpu_used_seconds(2**22 + 1) is None

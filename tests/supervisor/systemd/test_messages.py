@@ -5,23 +5,23 @@ from datetime import timedelta
 import pytest
 
 from ipc.messages import LoadFailed, Waiting
-from supervisor.pool.state.inbox import Command, NurserySaid, Tick
+from supervisor.pool.state.inbox import CommandReceived, NurseryMessage, Tick
 from supervisor.pool.state.nursery_registry import Phase
 from supervisor.pool.state.pool_commands import Drain
 from supervisor.systemd.messages import (
     LATE_SECONDS,
     MOST_STATUS,
     OVERTIME_SECONDS,
-    Conversation,
-    Standing,
+    NotifyProtocol,
+    ServiceStatus,
     ready_slots,
-    standing,
+    service_status,
 )
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 
 
-def look(rig: Rig) -> Standing:
-    return standing(rig.ground, rig.now)
+def look(rig: Rig) -> ServiceStatus:
+    return service_status(rig.pool_state, rig.now)
 
 
 def status_of(rig: Rig) -> str:
@@ -29,12 +29,12 @@ def status_of(rig: Rig) -> str:
 
 
 def beat_all(rig: Rig) -> None:
-    for worker in list(rig.ground.registry.alive()):
+    for worker in list(rig.pool_state.registry.alive()):
         rig.beat(worker)
 
 
 def drain(rig: Rig) -> None:
-    rig.feed(Command(Drain()))
+    rig.feed(CommandReceived(Drain()))
 
 
 # The line for a person.
@@ -48,7 +48,7 @@ def test_a_boot_says_that_it_imports_then_how_many_are_ready() -> None:
     rig.load()
     assert status_of(rig) == "starting: 0 of 3 workers ready"
 
-    first = rig.edge.spawned[0]
+    first = rig.process_control.spawned[0]
     rig.fork(first)
     rig.ready(first)
     assert status_of(rig) == "starting: 1 of 3 workers ready"
@@ -56,9 +56,9 @@ def test_a_boot_says_that_it_imports_then_how_many_are_ready() -> None:
 
 def test_when_the_time_to_boot_is_over_those_that_are_ready_make_it_ready() -> None:
     rig = Rig(processes=8, boot_timeout=timedelta(seconds=30))
-    talk = Conversation(None)
+    talk = NotifyProtocol(None)
     rig.load()
-    for worker in rig.edge.spawned[:7]:
+    for worker in rig.process_control.spawned[:7]:
         rig.fork(worker)
         rig.ready(worker)
     said = "".join(talk.say(look(rig), rig.now))
@@ -98,11 +98,11 @@ def test_a_server_that_is_away_is_said_with_the_reason_once() -> None:
 
 def test_a_reload_that_failed_is_said_until_one_goes_well() -> None:
     rig = Rig().boot()
-    rig.ground.reload_error = "SyntaxError: invalid syntax\n  in line 3"
+    rig.pool_state.reload_error = "SyntaxError: invalid syntax\n  in line 3"
     told = "2 of 2 workers ready; the last reload failed: SyntaxError: invalid syntax in line 3"
     assert status_of(rig) == told
 
-    rig.ground.reload_error = None
+    rig.pool_state.reload_error = None
     assert status_of(rig) == "2 of 2 workers ready"
 
 
@@ -110,9 +110,9 @@ def test_a_drain_says_how_much_is_left_and_why_it_began() -> None:
     rig = Rig().boot()
     rig.beat(rig.first, "a", "b")
     rig.beat(rig.second, "c")
-    rig.feed(Command(Drain()))
-    assert rig.ground.drain is not None
-    rig.ground.drain.reason = "more than 3 restarts in 1m00s"
+    rig.feed(CommandReceived(Drain()))
+    assert rig.pool_state.drain is not None
+    rig.pool_state.drain.reason = "more than 3 restarts in 1m00s"
     reason = "; more than 3 restarts in 1m00s"
     assert status_of(rig) == "draining: 3 tasks left in 2 workers" + reason
 
@@ -124,19 +124,19 @@ def test_a_drain_says_how_much_is_left_and_why_it_began() -> None:
 
 def test_a_place_with_two_workers_counts_once_and_one_beyond_the_target_not_at_all() -> None:
     rig = Rig(processes=3).boot()
-    registry = rig.ground.registry
+    registry = rig.pool_state.registry
     successor = registry.add(registry.slots()[0], 1, rig.now)
     rig.ready(successor)
     assert len(registry.consuming()) == 4
-    assert ready_slots(rig.ground) == 3
+    assert ready_slots(rig.pool_state) == 3
 
     registry.set_target(2)
-    assert ready_slots(rig.ground) == 2
+    assert ready_slots(rig.pool_state) == 2
 
 
 def test_a_reason_of_many_lines_and_control_characters_is_one_line_of_bounded_length() -> None:
     rig = Rig().boot()
-    rig.ground.reload_error = "READY=1\nSTOPPING=1\r\x1b[31m" + "x" * 5000
+    rig.pool_state.reload_error = "READY=1\nSTOPPING=1\r\x1b[31m" + "x" * 5000
     told = status_of(rig)
     assert told.isprintable()
     assert len(told) == MOST_STATUS
@@ -195,7 +195,7 @@ def test_workers_that_all_hang_are_no_life_until_they_are_replaced() -> None:
     rig.pass_seconds(LATE_SECONDS + 1)
     assert not look(rig).lives
     rig.pass_seconds(20)
-    assert len(rig.edge.killed) == 2
+    assert len(rig.process_control.killed) == 2
     for worker in (rig.first, rig.second):
         rig.exit(worker)
     assert look(rig).lives
@@ -227,7 +227,7 @@ def test_the_time_to_boot_begins_with_the_fork() -> None:
 def test_a_place_in_its_backoff_is_life_until_its_pause_is_over() -> None:
     rig = Rig(processes=1, max_restarts=100).boot()
     rig.now += 3600
-    (slot,) = rig.ground.registry.slots()
+    (slot,) = rig.pool_state.registry.slots()
     rig.exit(rig.first)
     while slot.due_at <= rig.now:  # the first pause is none, the others are random
         rig.exit(rig.first)
@@ -240,14 +240,14 @@ def test_a_nursery_in_its_backoff_is_life_until_its_pause_is_over() -> None:
     rig = Rig(processes=1).boot()
     rig.now += 3600
     rig.nursery_exit(1, 9)
-    assert rig.ground.generations.find(2) is not None
+    assert rig.pool_state.nurseries.find(2) is not None
     assert look(rig).lives  # it loads
-    while rig.ground.generations.due_at <= rig.now:
-        generation = rig.edge.nurseries[-1][0]
-        rig.feed(NurserySaid(generation, LoadFailed(generation, "SyntaxError", "")))
+    while rig.pool_state.nurseries.due_at <= rig.now:
+        generation = rig.process_control.nurseries[-1][0]
+        rig.feed(NurseryMessage(generation, LoadFailed(generation, "SyntaxError", "")))
         rig.nursery_exit(generation, 256)
     assert look(rig).lives
-    rig.now = rig.ground.generations.due_at + 0.001
+    rig.now = rig.pool_state.nurseries.due_at + 0.001
     assert not look(rig).lives
 
 
@@ -264,14 +264,14 @@ def test_a_drain_has_its_time_and_what_may_follow_its_deadline() -> None:
 def test_a_reload_needs_time_while_it_imports_or_the_server_is_there() -> None:
     rig = Rig().boot()
     beat_all(rig)
-    rig.ground.reloading_since = rig.now
+    rig.pool_state.reloading_since = rig.now
     assert look(rig).state == "reloading"
     assert (look(rig).needs_time, status_of(rig)) == (True, "reloading: 2 of 2 workers ready")
 
     rig.say(rig.first, Waiting("connection refused"))
     assert (look(rig).needs_time, look(rig).lives) == (False, True)
 
-    nursery = rig.ground.generations.add(77, rig.now, preload=True)
+    nursery = rig.pool_state.nurseries.add(77, rig.now, preload=True)
     assert nursery.phase is Phase.LOADING
     assert look(rig).needs_time
     assert status_of(rig).startswith("reloading: importing the task modules, 1 of 2 workers ready")
@@ -279,14 +279,14 @@ def test_a_reload_needs_time_while_it_imports_or_the_server_is_there() -> None:
 
 # What is said.
 
-STARTING = Standing("starting", "starting: 0 of 2 workers ready", True, True)
-RUNNING = Standing("running", "2 of 2 workers ready", False, True)
-RELOADING = Standing("reloading", "reloading: 2 of 2 workers ready", True, True)
-DRAINING = Standing("draining", "draining: 1 task left in 1 worker", True, True)
+STARTING = ServiceStatus("starting", "starting: 0 of 2 workers ready", True, True)
+RUNNING = ServiceStatus("running", "2 of 2 workers ready", False, True)
+RELOADING = ServiceStatus("reloading", "reloading: 2 of 2 workers ready", True, True)
+DRAINING = ServiceStatus("draining", "draining: 1 task left in 1 worker", True, True)
 
 
 def test_a_run_from_its_start_to_its_end() -> None:
-    talk = Conversation(None)
+    talk = NotifyProtocol(None)
     more = "EXTEND_TIMEOUT_USEC=20000000"
     assert talk.say(STARTING, 1.0) == [f"STATUS={STARTING.status}\n{more}"]
     assert talk.say(STARTING, 2.0) == []
@@ -301,30 +301,30 @@ def test_a_run_from_its_start_to_its_end() -> None:
 
 
 def test_more_time_is_asked_for_again_and_again() -> None:
-    talk = Conversation(None)
+    talk = NotifyProtocol(None)
     asked = [now for now in range(31) if talk.say(DRAINING, float(now))]
     assert asked == [0, 5, 10, 15, 20, 25, 30]
 
 
 def test_a_status_waits_its_second_and_is_then_the_latest() -> None:
-    talk = Conversation(None)
+    talk = NotifyProtocol(None)
     talk.say(RUNNING, 1.0)
     for ready, now in ((1, 1.1), (0, 1.5), (1, 1.9)):
-        assert talk.say(Standing("running", f"{ready} of 2", False, True), now) == []
-    assert talk.say(Standing("running", "1 of 2", False, True), 2.0) == ["STATUS=1 of 2"]
-    assert talk.say(Standing("running", "1 of 2", False, True), 9.0) == []
+        assert talk.say(ServiceStatus("running", f"{ready} of 2", False, True), now) == []
+    assert talk.say(ServiceStatus("running", "1 of 2", False, True), 2.0) == ["STATUS=1 of 2"]
+    assert talk.say(ServiceStatus("running", "1 of 2", False, True), 9.0) == []
 
 
 def test_news_come_with_the_status_however_soon_after_another() -> None:
-    talk = Conversation(None)
+    talk = NotifyProtocol(None)
     talk.say(RUNNING, 1.0)
     assert f"STATUS={RELOADING.status}" in talk.say(RELOADING, 1.1)[0]
     assert talk.say(RUNNING, 1.2) == [f"READY=1\nSTATUS={RUNNING.status}"]
 
 
 @pytest.mark.parametrize("standing", [RUNNING, RELOADING], ids=lambda each: each.state)
-def test_a_hangup_is_always_answered_by_a_reload_newer_than_itself(standing: Standing) -> None:
-    talk = Conversation(None)
+def test_a_hangup_is_always_answered_by_a_reload_newer_than_itself(standing: ServiceStatus) -> None:
+    talk = NotifyProtocol(None)
     talk.say(RUNNING, 1.0)
     talk.say(standing, 2.0)
     answered = talk.say(standing, 3.0, reload_asked=True)
@@ -333,22 +333,22 @@ def test_a_hangup_is_always_answered_by_a_reload_newer_than_itself(standing: Sta
 
 
 @pytest.mark.parametrize("standing", [STARTING, DRAINING], ids=lambda each: each.state)
-def test_a_hangup_during_the_start_or_the_end_reloads_nothing(standing: Standing) -> None:
-    talk = Conversation(None)
+def test_a_hangup_during_the_start_or_the_end_reloads_nothing(standing: ServiceStatus) -> None:
+    talk = NotifyProtocol(None)
     said = talk.say(standing, 1.0) + talk.say(standing, 2.0, reload_asked=True)
     assert not any("RELOADING" in each for each in said)
 
 
 def test_a_pool_that_is_drained_before_it_was_ready_never_says_that_it_is() -> None:
-    talk = Conversation(None)
+    talk = NotifyProtocol(None)
     said = talk.say(STARTING, 1.0) + talk.say(DRAINING, 2.0)
     assert "READY=1" not in "\n".join(said)
     assert said[-1].startswith("STOPPING=1\n")
 
 
 def test_a_sign_of_life_comes_at_half_of_what_is_wanted_and_only_of_the_living() -> None:
-    talk = Conversation(2.0)
-    dead = Standing("running", RUNNING.status, False, False)
+    talk = NotifyProtocol(2.0)
+    dead = ServiceStatus("running", RUNNING.status, False, False)
     assert talk.next_due() is None
     assert talk.say(RUNNING, 1.0)[-1].endswith("WATCHDOG=1")
     assert talk.next_due() == 2.0
@@ -360,6 +360,6 @@ def test_a_sign_of_life_comes_at_half_of_what_is_wanted_and_only_of_the_living()
 
 
 def test_without_a_watchdog_there_are_no_signs_of_life() -> None:
-    talk = Conversation(None)
+    talk = NotifyProtocol(None)
     assert "WATCHDOG" not in "".join(talk.say(RUNNING, 1.0) + talk.say(RUNNING, 1000.0))
     assert talk.next_due() is None

@@ -10,17 +10,23 @@ from pathlib import Path
 import pytest
 
 from ipc.messages import Beat, Heartbeat, WorkerCounters
-from supervisor.pool.state.inbox import Command, KeeperSaid, Signalled, Tick, WorkerSaid
+from supervisor.pool.state.inbox import (
+    BeatReceived,
+    CommandReceived,
+    SignalReceived,
+    Tick,
+    WorkerMessage,
+)
 from supervisor.pool.state.pool_commands import Drain
-from supervisor.signals import Caught
+from supervisor.signals import ReceivedSignal
 from supervisor.systemd.notifier import RETRY_SECONDS, Notifier
-from tests.support.recording_edge import Rig
+from tests.support.recording_process_control import Rig
 from tests.support.service_managers import ServiceManager, bound
 
 PID = 4242
 ROUTINE = [
-    KeeperSaid(1, Beat(1, 0.0, None)),
-    WorkerSaid(1, Heartbeat(1, 0.0, [], 0, WorkerCounters(), 1)),
+    BeatReceived(1, Beat(1, 0.0, None)),
+    WorkerMessage(1, Heartbeat(1, 0.0, [], 0, WorkerCounters(), 1)),
 ]
 
 
@@ -33,7 +39,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServiceM
 
 def test_a_ready_pool_is_told_at_a_path_and_at_an_abstract_address(manager: ServiceManager) -> None:
     rig = Rig().boot()
-    notifier = Notifier(rig.ground, manager.environment(), PID)
+    notifier = Notifier(rig.pool_state, manager.environment(), PID)
     notifier.look(Tick(), rig.now)
     assert manager.wait_for("READY=1").value("STATUS") == "2 of 2 workers ready"
     notifier.close()
@@ -45,9 +51,9 @@ def test_a_ready_pool_is_told_at_a_path_and_at_an_abstract_address(manager: Serv
 def test_a_hangup_is_answered_although_the_pool_did_not_reload(tmp_path: Path) -> None:
     rig = Rig().boot()
     with ServiceManager(tmp_path / "s") as manager:
-        notifier = Notifier(rig.ground, manager.environment(), PID)
+        notifier = Notifier(rig.pool_state, manager.environment(), PID)
         notifier.look(Tick(), rig.now)
-        notifier.look(Signalled(Caught(signal.SIGHUP, 107.5)), 107.5)
+        notifier.look(SignalReceived(ReceivedSignal(signal.SIGHUP, 107.5)), 107.5)
         assert manager.wait_for("RELOADING=1").value("MONOTONIC_USEC") == "107500000"
         manager.wait_for("READY=1", after=2)
         notifier.look(Tick(), 109.0)
@@ -57,11 +63,11 @@ def test_a_hangup_is_answered_although_the_pool_did_not_reload(tmp_path: Path) -
 
 @pytest.mark.parametrize("event", ROUTINE, ids=lambda each: type(each).__name__)
 def test_what_comes_from_each_worker_twice_a_second_costs_no_look(
-    event: KeeperSaid | WorkerSaid, tmp_path: Path
+    event: BeatReceived | WorkerMessage, tmp_path: Path
 ) -> None:
     rig = Rig().boot()
     with bound(tmp_path / "s") as listener:
-        notifier = Notifier(rig.ground, {"NOTIFY_SOCKET": str(tmp_path / "s")}, PID)
+        notifier = Notifier(rig.pool_state, {"NOTIFY_SOCKET": str(tmp_path / "s")}, PID)
         notifier.look(event, rig.now)
         with pytest.raises(BlockingIOError):
             listener.recv(4096)
@@ -74,7 +80,7 @@ def test_without_a_service_manager_nothing_is_said_and_nothing_is_due(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig().boot()
-    notifier = Notifier(rig.ground, {"WATCHDOG_USEC": "1000000"}, PID)
+    notifier = Notifier(rig.pool_state, {"WATCHDOG_USEC": "1000000"}, PID)
     notifier.look(Tick(), rig.now)
     assert notifier.next_due(None) is None
     assert notifier.next_due(5.0) == 5.0
@@ -86,7 +92,7 @@ def test_a_service_manager_that_is_not_there_is_one_line_and_is_tried_again(
 ) -> None:
     path = tmp_path / "gone"
     rig = Rig().boot()
-    notifier = Notifier(rig.ground, {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000"}, PID)
+    notifier = Notifier(rig.pool_state, {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000"}, PID)
     for _ in range(5):
         notifier.look(Tick(), rig.now)
         rig.now += RETRY_SECONDS
@@ -110,14 +116,14 @@ def test_a_service_manager_that_does_not_read_delays_nothing_and_gets_all_of_it_
     rig = Rig().boot()
     environment = {"NOTIFY_SOCKET": str(tmp_path / "s"), "WATCHDOG_USEC": "1000"}
     with bound(tmp_path / "s") as listener:
-        notifier = Notifier(rig.ground, environment, PID)
+        notifier = Notifier(rig.pool_state, environment, PID)
         notifier.look(Tick(), rig.now)
         while notifier.next_due(None) is not None:  # until its queue is full
             rig.now += 0.5
             rig.beat(rig.first)
             notifier.look(Tick(), rig.now)
-        notifier.look(Signalled(Caught(signal.SIGHUP, rig.now)), rig.now)
-        rig.feed(Command(Drain()))
+        notifier.look(SignalReceived(ReceivedSignal(signal.SIGHUP, rig.now)), rig.now)
+        rig.feed(CommandReceived(Drain()))
         read = _read_all(listener)
         assert read[0].startswith("READY=1\n")
         assert set(read[1:]) == {"WATCHDOG=1"}
@@ -145,7 +151,7 @@ def test_an_address_of_another_kind_is_one_line_and_no_more(
     given: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig = Rig().boot()
-    notifier = Notifier(rig.ground, {"NOTIFY_SOCKET": given}, PID)
+    notifier = Notifier(rig.pool_state, {"NOTIFY_SOCKET": given}, PID)
     notifier.look(Tick(), rig.now)
     notifier.close()
     (record,) = caplog.records
@@ -156,7 +162,7 @@ def test_an_address_that_is_too_long_for_a_socket_is_one_line_and_no_more(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig().boot()
-    notifier = Notifier(rig.ground, {"NOTIFY_SOCKET": "/" + "x" * 200}, PID)
+    notifier = Notifier(rig.pool_state, {"NOTIFY_SOCKET": "/" + "x" * 200}, PID)
     for _ in range(3):
         notifier.look(Tick(), rig.now)
         rig.now += RETRY_SECONDS
@@ -181,7 +187,9 @@ def test_signs_of_life_are_given_to_a_watchdog_that_is_meant_for_this_process(
     rig = Rig().boot()
     rig.beat(rig.first)
     with bound(tmp_path / "s") as listener:
-        notifier = Notifier(rig.ground, environment | {"NOTIFY_SOCKET": str(tmp_path / "s")}, PID)
+        notifier = Notifier(
+            rig.pool_state, environment | {"NOTIFY_SOCKET": str(tmp_path / "s")}, PID
+        )
         notifier.look(Tick(), rig.now)
         assert notifier.next_due(None) == due
         assert listener.recv(4096).endswith(b"\nWATCHDOG=1") == (due is not None)
@@ -192,7 +200,7 @@ def test_signs_of_life_are_given_to_a_watchdog_that_is_meant_for_this_process(
 def test_a_watchdog_time_that_is_no_number_is_one_line(
     given: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notifier = Notifier(Rig().ground, {"WATCHDOG_USEC": given}, PID)
+    notifier = Notifier(Rig().pool_state, {"WATCHDOG_USEC": given}, PID)
     assert notifier.next_due(None) is None
     (record,) = caplog.records
     assert repr(given) in record.getMessage()
@@ -202,7 +210,7 @@ def test_its_socket_is_not_inherited_and_never_waits(tmp_path: Path) -> None:
     rig = Rig().boot()
     with bound(tmp_path / "s"):
         before = _sockets()
-        notifier = Notifier(rig.ground, {"NOTIFY_SOCKET": str(tmp_path / "s")}, PID)
+        notifier = Notifier(rig.pool_state, {"NOTIFY_SOCKET": str(tmp_path / "s")}, PID)
         notifier.look(Tick(), rig.now)
         (fd,) = _sockets() - before
         assert (os.get_inheritable(fd), os.get_blocking(fd)) == (False, False)

@@ -9,7 +9,7 @@ from docket.errors import ConnectionClosed, RefusedCall, ServerUnavailable
 from docket.supervision import Adoption
 from ipc.messages import MAX_TASKS_LISTED, Adopt, Adopted
 from supervisor.pool.state.restart_window import Backoff
-from supervisor.worker.adoption_runner import RETRY_CAP_SECONDS, Adoptions
+from supervisor.worker.adoption_runner import RETRY_CAP_SECONDS, AdoptionRunner
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ class Bench:
         self.worker = Worker()
         self.answers: asyncio.Queue[Adopted] = asyncio.Queue()
         self.pauses: list[float] = []
-        self.adoptions = Adoptions(self.worker, 4, self.answers.put_nowait, self._backoff)
+        self.adoptions = AdoptionRunner(self.worker, 4, self.answers.put_nowait, self._backoff)
 
     def _backoff(self) -> Backoff:
         def note(most: float) -> float:

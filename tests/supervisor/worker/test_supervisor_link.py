@@ -32,7 +32,7 @@ from ipc.messages import (
     WorkerSettings,
 )
 from supervisor.worker.keeper_pipe import KeeperPipe
-from supervisor.worker.supervisor_link import Link
+from supervisor.worker.supervisor_link import SupervisorLink
 
 pytestmark = pytest.mark.anyio
 
@@ -100,7 +100,9 @@ class Pair:
         )
         self.keeper_write = keeper_write
         worker: Any = self.worker
-        self.link = Link(worker, settings, theirs, KeeperPipe(keeper_write), self.dump_write)
+        self.link = SupervisorLink(
+            worker, settings, theirs, KeeperPipe(keeper_write), self.dump_write
+        )
 
     async def next(self, wanted: type) -> Any:
         async with asyncio.timeout(20):

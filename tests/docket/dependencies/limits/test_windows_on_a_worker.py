@@ -52,7 +52,7 @@ async def test_what_is_dropped_is_counted_so_even_if_a_renewal_sees_it_first(
             await soon(held.happened.wait())
             renewals = calls_of(proxy, scripts.RENEW)
             await until(lambda: len(renewals) == 2, "a renewal and its answer")
-            held.let_go.set()
+            held.retire.set()
             await until(lambda: worker.counters.cancelled == 1)
         await dropped.sync()
         assert dropped.state is ExecutionState.CANCELLED

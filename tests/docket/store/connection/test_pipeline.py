@@ -130,7 +130,7 @@ async def test_a_connection_that_says_nothing_any_more_is_given_up(server: str) 
         held = proxy.intercept(word(b"PING"), Do.HOLD_CALL)
         with pytest.raises(LostReply):
             await pipeline.command("PING")
-        held.let_go.set()
+        held.retire.set()
         assert await pipeline.command("PING") == b"PONG"
 
 
@@ -142,7 +142,7 @@ async def test_a_reply_that_is_late_but_not_lost_keeps_the_connection(
         held = proxy.intercept(word(b"PING"), Do.HOLD_REPLY)
         calling = asyncio.create_task(pipeline.command("PING"))
         await held.happened.wait()
-        held.let_go.set()
+        held.retire.set()
         assert await calling == b"PONG"
         assert pipeline.disruptions == 0
 

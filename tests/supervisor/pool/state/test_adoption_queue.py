@@ -10,11 +10,11 @@ from supervisor.pool.state.adoption_queue import (
     AdoptionQueue,
     blame_key,
 )
-from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.state.worker_registry import WorkerProcess
 
 
-def worker(number: int, *consumers: str) -> Incarnation:
-    made = Incarnation(number, number, f"host#{number}", 1, 0.0)
+def worker(number: int, *consumers: str) -> WorkerProcess:
+    made = WorkerProcess(number, number, f"host#{number}", 1, 0.0)
     made.consumers.extend(consumers)
     return made
 

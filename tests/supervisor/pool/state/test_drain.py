@@ -2,13 +2,13 @@ from supervisor.exit_codes import ExitCode
 from supervisor.pool.state.drain import (
     ADOPTION_GRACE_SECONDS,
     HAND_BACK_GRACE_SECONDS,
-    Drain,
+    DrainProgress,
     Step,
 )
 
 
-def make() -> Drain:
-    return Drain(ExitCode.STOPPED, None, deadline=30.0)
+def make() -> DrainProgress:
+    return DrainProgress(ExitCode.STOPPED, None, deadline=30.0)
 
 
 def test_each_signal_is_a_step_harder_and_the_last_stays() -> None:

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from supervisor.pool.state.silence import (
     ANSWER_SECONDS,
     LATE_TICK_INTERVALS,
-    Kind,
     Silence,
+    SilenceKind,
     TickClock,
 )
 
@@ -47,7 +47,7 @@ def test_a_keeper_that_beats_means_that_the_loop_is_blocked_by_the_task_it_names
     for _ in range(8):
         silence.listened(0.5)
         silence.keeper_spoke("order-1")
-    assert silence.kind(0.5) is Kind.BLOCKED
+    assert silence.kind(0.5) is SilenceKind.BLOCKED
     assert silence.culprit == "order-1"
     assert silence.loop_seconds == 4.0
 
@@ -58,7 +58,7 @@ def test_no_beat_but_a_stack_means_that_c_code_holds_the_gil() -> None:
     silence.asked()
     assert silence.kind(0.5) is None
     silence.answered("Current thread 0x1")
-    assert silence.kind(0.5) is Kind.HELD
+    assert silence.kind(0.5) is SilenceKind.HELD
 
 
 def test_neither_beat_nor_stack_means_that_the_process_is_frozen() -> None:
@@ -69,7 +69,7 @@ def test_neither_beat_nor_stack_means_that_the_process_is_frozen() -> None:
     silence.listened(ANSWER_SECONDS - 0.5)
     assert silence.kind(0.5) is None
     silence.listened(0.5)
-    assert silence.kind(0.5) is Kind.FROZEN
+    assert silence.kind(0.5) is SilenceKind.FROZEN
 
 
 def test_a_stack_that_nobody_asked_for_is_no_evidence() -> None:
@@ -78,7 +78,7 @@ def test_a_stack_that_nobody_asked_for_is_no_evidence() -> None:
     silence.listened(5.0)
     silence.asked()
     silence.listened(ANSWER_SECONDS)
-    assert silence.kind(0.5) is Kind.FROZEN
+    assert silence.kind(0.5) is SilenceKind.FROZEN
 
 
 def test_a_keeper_heard_just_after_the_loop_is_no_evidence_yet() -> None:

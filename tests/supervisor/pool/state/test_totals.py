@@ -18,12 +18,12 @@ def said(number: int) -> WorkerCounters:
 @given(st.lists(st.tuples(st.integers(1, 4), NUMBERS), max_size=40))
 def test_the_sums_only_rise(reports: list[tuple[int, int]]) -> None:
     totals, before, most = Totals(), 0, dict.fromkeys(range(1, 5), 0)
-    for incarnation, number in reports:
-        totals.counted(incarnation, 1 + incarnation % 2, said(number))
+    for process, number in reports:
+        totals.counted(process, 1 + process % 2, said(number))
         now = totals.sums()["started"]
         assert now >= before
         before = now
-        most[incarnation] = max(most[incarnation], number)
+        most[process] = max(most[process], number)
     assert before >= sum(most.values())
 
 

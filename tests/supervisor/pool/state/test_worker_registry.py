@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.errors import InvalidTransition
-from supervisor.pool.state.replacement import Replacement, Why
+from supervisor.pool.state.replacement import Reason, Replacement
 from supervisor.pool.state.restart_window import Backoff
-from supervisor.pool.state.worker_registry import TRANSITIONS, Registry, State
+from supervisor.pool.state.worker_registry import TRANSITIONS, WorkerRegistry, WorkerState
 
 
-def make(target: int) -> Registry:
-    registry = Registry("host", lambda: Backoff(30.0, 60.0))
+def make(target: int) -> WorkerRegistry:
+    registry = WorkerRegistry("host", lambda: Backoff(30.0, 60.0))
     registry.set_target(target)
     return registry
 
@@ -40,7 +40,7 @@ def test_a_dead_workers_slot_is_filled_when_its_pause_is_over() -> None:
     registry = make(1)
     (slot,) = registry.slots()
     worker = registry.add(slot, 1, 0.0)
-    worker.enter(State.DEAD)
+    worker.enter(WorkerState.DEAD)
     slot.due_at = 5.0
     assert registry.to_fill(4.9) == []
     assert registry.next_due() == 5.0
@@ -49,7 +49,7 @@ def test_a_dead_workers_slot_is_filled_when_its_pause_is_over() -> None:
 
 def test_states_lead_only_where_the_table_says() -> None:
     for state, following in TRANSITIONS.items():
-        for other in State:
+        for other in WorkerState:
             worker = make(1).add(make(1).slots()[0], 1, 0.0)
             worker.state = state
             assert worker.may_enter(other) is (other in following)
@@ -62,7 +62,7 @@ def test_states_lead_only_where_the_table_says() -> None:
 
 
 def test_operators_see_four_states() -> None:
-    assert {state.shown for state in State} == {"starting", "ready", "draining", "dead"}
+    assert {state.shown for state in WorkerState} == {"starting", "ready", "draining", "dead"}
 
 
 def test_a_successor_becomes_current_and_the_former_stays_until_forgotten() -> None:
@@ -84,7 +84,7 @@ def test_a_slot_that_is_given_up_goes_at_once_and_its_workers_when_they_have_die
     assert list(registry.alive()) == [worker, successor]
     assert registry.slot_of(worker) is None
     assert registry.slot_awaiting(successor) is None
-    worker.enter(State.DEAD)
+    worker.enter(WorkerState.DEAD)
     registry.forget(worker)
     assert list(registry.alive()) == [successor]
 
@@ -106,7 +106,7 @@ def test_a_slot_whose_worker_died_is_not_empty_while_a_successor_comes() -> None
     (slot,) = registry.slots()
     worker = registry.add(slot, 1, 0.0)
     registry.add_successor(slot, 2, 1.0)
-    worker.enter(State.DEAD)
+    worker.enter(WorkerState.DEAD)
     assert not slot.is_empty
     assert registry.to_fill(2.0) == []
 
@@ -117,7 +117,7 @@ def test_a_pause_of_a_replacement_is_due_like_that_of_an_empty_slot() -> None:
     for slot in (first, second):
         registry.add(slot, 1, 0.0)
     assert registry.next_due() is None
-    second.replacement = Replacement(Why.RELOAD, Backoff(1.0, 1.0), due_at=7.0)
+    second.replacement = Replacement(Reason.RELOAD, Backoff(1.0, 1.0), due_at=7.0)
     assert registry.next_due() == 7.0
     registry.add_successor(second, 1, 0.0)
     assert registry.next_due() is None
@@ -135,7 +135,7 @@ def test_a_request_is_found_by_slot_and_generation_until_it_was_forked() -> None
 def test_an_adopter_fills_no_slot_and_claims_nothing() -> None:
     registry = make(1)
     adopter = registry.add_adopter(1, 0.0)
-    adopter.enter(State.READY)
+    adopter.enter(WorkerState.READY)
     assert not adopter.consumes
     assert adopter.can_adopt
     assert registry.slot_of(adopter) is None

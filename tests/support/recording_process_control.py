@@ -22,30 +22,30 @@ from supervisor.config import SupervisorConfig
 from supervisor.observer import PoolEvent
 from supervisor.pool.pool import Pool
 from supervisor.pool.state.inbox import (
+    BeatReceived,
     Event,
-    KeeperSaid,
     NurseryExited,
-    NurserySaid,
+    NurseryMessage,
     Tick,
     WorkerDumped,
     WorkerExited,
-    WorkerSaid,
+    WorkerMessage,
 )
-from supervisor.pool.state.pool_state import Ground, prepare
-from supervisor.pool.state.worker_registry import Incarnation
+from supervisor.pool.state.pool_state import PoolState, new_pool_state
+from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.pool.watchdog import TICK_SECONDS
 
 KILLED = 9  # the wait status of a process that SIGKILL ended
 
 
 @dataclass
-class RecordingEdge:
+class RecordingProcessControl:
     """Everything it was told to do, in order."""
 
     nurseries: list[tuple[int, bool]] = field(default_factory=list)
     retired: list[int] = field(default_factory=list)
     killed_nurseries: list[int] = field(default_factory=list)
-    spawned: list[Incarnation] = field(default_factory=list)
+    spawned: list[WorkerProcess] = field(default_factory=list)
     told: list[tuple[int, ToWorker]] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
     followed: list[int] = field(default_factory=list)
@@ -71,26 +71,26 @@ class RecordingEdge:
     def kill_nursery(self, generation: int) -> None:
         self.killed_nurseries.append(generation)
 
-    def spawn(self, incarnation: Incarnation) -> None:
-        self.spawned.append(incarnation)
+    def spawn(self, process: WorkerProcess) -> None:
+        self.spawned.append(process)
 
-    def tell(self, incarnation: Incarnation, message: ToWorker) -> None:
-        self.told.append((incarnation.number, message))
+    def tell(self, process: WorkerProcess, message: ToWorker) -> None:
+        self.told.append((process.number, message))
 
-    def kill(self, incarnation: Incarnation) -> None:
-        self.killed.append(incarnation.number)
+    def kill(self, process: WorkerProcess) -> None:
+        self.killed.append(process.number)
 
-    def follow(self, incarnation: Incarnation) -> None:
-        self.followed.append(incarnation.number)
+    def follow(self, process: WorkerProcess) -> None:
+        self.followed.append(process.number)
 
-    def dump(self, incarnation: Incarnation) -> None:
-        self.dumped.append(incarnation.number)
+    def dump(self, process: WorkerProcess) -> None:
+        self.dumped.append(process.number)
 
     def dump_nursery(self, generation: int) -> None:
         self.dumped_nurseries.append(generation)
 
-    def release(self, incarnation: Incarnation) -> None:
-        self.released.append(incarnation.number)
+    def release(self, process: WorkerProcess) -> None:
+        self.released.append(process.number)
 
     def cpu_used_seconds(self, pid: int) -> float | None:
         return self.used
@@ -108,13 +108,15 @@ class Rig:
 
     def __init__(self, processes: int = 2, **options: Any) -> None:
         config = SupervisorConfig(processes=processes, **options)
-        self.edge = RecordingEdge()
+        self.process_control = RecordingProcessControl()
         self.seen: list[PoolEvent] = []
         self.now = 100.0
-        self.ground: Ground = prepare(config, self.edge, self.seen.append, "host", self.now)
+        self.pool_state: PoolState = new_pool_state(
+            config, self.process_control, self.seen.append, "host", self.now
+        )
         # The machine that runs the tests may have any number of CPUs.
-        self.ground.starting_at_once = max(2, processes)
-        self.pool = Pool(self.ground)
+        self.pool_state.starting_at_once = max(2, processes)
+        self.pool = Pool(self.pool_state)
 
     def feed(self, event: Event) -> None:
         self.pool.handle(event, self.now)
@@ -131,7 +133,7 @@ class Rig:
     def boot(self) -> "Rig":
         """Up to a pool that is ready, with every worker asked for once."""
         self.load()
-        for worker in list(self.edge.spawned):
+        for worker in list(self.process_control.spawned):
             self.fork(worker)
             self.ready(worker)
         return self
@@ -139,38 +141,38 @@ class Rig:
     def load(self) -> None:
         """The nursery that was started loads its code."""
         self.feed(Tick())
-        generation, _ = self.edge.nurseries[-1]
-        self.feed(NurserySaid(generation, Hello(PROTOCOL, 1000 + generation)))
-        self.feed(NurserySaid(generation, Loaded(generation, 0.1)))
+        generation, _ = self.process_control.nurseries[-1]
+        self.feed(NurseryMessage(generation, Hello(PROTOCOL, 1000 + generation)))
+        self.feed(NurseryMessage(generation, Loaded(generation, 0.1)))
 
-    def fork(self, worker: Incarnation) -> None:
+    def fork(self, worker: WorkerProcess) -> None:
         pid = 5000 + worker.number
-        self.feed(NurserySaid(worker.generation, Spawned(worker.slot, pid)))
+        self.feed(NurseryMessage(worker.generation, Spawned(worker.slot, pid)))
         self.say(worker, Hello(PROTOCOL, pid))
 
-    def ready(self, worker: Incarnation) -> None:
+    def ready(self, worker: WorkerProcess) -> None:
         self.say(worker, Ready(f"{worker.name}.{worker.number}", worker.name, 1_000_000))
 
-    def say(self, worker: Incarnation, message: FromWorker) -> None:
-        self.feed(WorkerSaid(worker.number, message))
+    def say(self, worker: WorkerProcess, message: FromWorker) -> None:
+        self.feed(WorkerMessage(worker.number, message))
 
-    def beat(self, worker: Incarnation, *keys: str, **counters: int) -> None:
+    def beat(self, worker: WorkerProcess, *keys: str, **counters: int) -> None:
         """A heartbeat of the loop, with these tasks in flight."""
         tasks = [Task(key, "f", 0.1) for key in keys]
         said = WorkerCounters(**counters)
         self.say(worker, Heartbeat(1, 0.001, tasks, len(tasks), said, 2_000_000))
 
-    def keeper(self, worker: Incarnation, culprit: str | None = None) -> None:
-        self.feed(KeeperSaid(worker.number, Beat(1, 0.0, culprit)))
+    def keeper(self, worker: WorkerProcess, culprit: str | None = None) -> None:
+        self.feed(BeatReceived(worker.number, Beat(1, 0.0, culprit)))
 
-    def dump(self, worker: Incarnation, text: str = "Current thread 0x1\n") -> None:
+    def dump(self, worker: WorkerProcess, text: str = "Current thread 0x1\n") -> None:
         """It writes its stack."""
         self.feed(WorkerDumped(worker.number, f"worker {worker.slot}", text))
 
-    def exit(self, worker: Incarnation, status: int | None = KILLED) -> None:
+    def exit(self, worker: WorkerProcess, status: int | None = KILLED) -> None:
         self.feed(WorkerExited(worker.number, status))
 
-    def drain_and_exit(self, worker: Incarnation) -> None:
+    def drain_and_exit(self, worker: WorkerProcess) -> None:
         self.say(worker, Drained())
         self.exit(worker, 0)
 
@@ -178,16 +180,16 @@ class Rig:
         self.feed(NurseryExited(generation, status))
 
     @property
-    def first(self) -> Incarnation:
+    def first(self) -> WorkerProcess:
         return self.worker(1)
 
     @property
-    def second(self) -> Incarnation:
+    def second(self) -> WorkerProcess:
         return self.worker(2)
 
-    def worker(self, slot: int) -> Incarnation:
+    def worker(self, slot: int) -> WorkerProcess:
         """The current incarnation of a slot."""
-        found = self.ground.registry.slots()[slot - 1].current
+        found = self.pool_state.registry.slots()[slot - 1].current
         assert found is not None
         return found
 
