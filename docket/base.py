@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from docket.errors import DocketError
 from docket.execution.results import ResultStorage
-from docket.instrumentation.process_registry import LEDGER
+from docket.instrumentation.process_registry import PROCESS_REGISTRY
 from docket.registry import Registry
 from docket.serialization.serializers import Serializer, serializer_named
 from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url, without_password
 from docket.store.keys import Keys
-from docket.store.traced_transitions import TracedRecords
-from docket.store.transitions import Records
+from docket.store.traced_transitions import TracedTransitions
+from docket.store.transitions import Transitions
 from docket.strikelist import StrikeList
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class DocketBase(Registry):
         #: Every key of this docket.
         self.keys = Keys(name)
         #: What this process asks of the docket, counted.
-        self.producer = LEDGER.producer(name)
+        self.producer = PROCESS_REGISTRY.producer(name)
         #: The strikes in effect, followed while the docket is open.
         self.strike_list = StrikeList(
             url, name, enable_internal_instrumentation, credential_provider
@@ -69,7 +69,7 @@ class DocketBase(Registry):
         self.strike_list.reads_pickles = serializer == "pickle"
         self._credential_provider = credential_provider
         self._connections: Connections | None = None
-        self._records: Records | None = None
+        self._records: Transitions | None = None
 
     def __repr__(self) -> str:
         return f"<Docket {self.name!r} on {without_password(self.url)}>"
@@ -80,7 +80,7 @@ class DocketBase(Registry):
         self._connections = await Connections.acquire(
             self.url, self._credential_provider, keys=self.keys
         )
-        records = TracedRecords if self.enable_internal_instrumentation else Records
+        records = TracedTransitions if self.enable_internal_instrumentation else Transitions
         self._records = records(self._connections.pipeline, self.keys, self.execution_ttl)
         await self.strike_list.follow()
         return self
@@ -104,15 +104,15 @@ class DocketBase(Registry):
         return self._connections
 
     @property
-    def records(self) -> Records:
+    def transitions(self) -> Transitions:
         """The transitions of this docket. Raises DocketError outside `async with`."""
         if self._records is None:
             raise DocketError(f"{self!r} is not open: use it inside `async with`")
         return self._records
 
-    def seen_records(self) -> TracedRecords:
+    def traced_transitions(self) -> TracedTransitions:
         """The transitions, with a span around each internal call."""
-        return TracedRecords(self.connections.pipeline, self.keys, self.execution_ttl)
+        return TracedTransitions(self.connections.pipeline, self.keys, self.execution_ttl)
 
     @property
     def prefix(self) -> str:

@@ -41,7 +41,7 @@ async def _schedule_chunk(
         for call, execution in zip(calls, executions, strict=True)
         if not refuse_stricken(docket, execution)
     ]
-    replies = await schedule_many(docket.records.scheduling, [request for _, request in batch])
+    replies = await schedule_many(docket.transitions.coalescer, [request for _, request in batch])
     for (execution, _), reply in zip(batch, replies, strict=True):
         execution.take_over(reply, replace)
     return executions

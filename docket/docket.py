@@ -145,7 +145,7 @@ class Docket(DocketBase):
         What waits is removed, and its key is free at once. What runs has its coroutine cancelled;
         if it ends before the worker hears of it, the cancellation has no effect.
         """
-        if await self.records.cancel(key) == "removed":
+        if await self.transitions.cancel(key) == "removed":
             self.producer.cancelled += 1
 
     async def get_execution(self, key: str) -> Execution | None:
@@ -154,7 +154,7 @@ class Docket(DocketBase):
         Raises:
             DeserializationError: its arguments cannot be read back here.
         """
-        record = await self.records.fetch(key)
+        record = await self.transitions.fetch(key)
         if b"call" not in record:
             return None
         return self.execution_of(key, record)

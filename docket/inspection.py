@@ -12,7 +12,7 @@ from docket.clock import delay_milliseconds, from_milliseconds
 from docket.errors import DeserializationError
 from docket.execution import Execution, ExecutionState
 from docket.store.keys import worker_of
-from docket.store.scan import Record, Survey, WorkerRow
+from docket.store.scan import Record, Scan, WorkerRow
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -87,13 +87,13 @@ class DocketSnapshot:
 
 async def take_snapshot(docket: Docket) -> DocketSnapshot:
     """Look at everything on a docket, page by page; see Docket.snapshot."""
-    survey = Survey(docket.connections.pipeline, docket.keys)
-    now, rows = await survey.workers()
+    scan = Scan(docket.connections.pipeline, docket.keys)
+    now, rows = await scan.workers()
     queued: list[Execution] = []
     scheduled: list[Execution] = []
     running: list[RunningExecution] = []
     unreadable = 0
-    async for key, record in survey.tasks():
+    async for key, record in scan.tasks():
         match record.get(b"state"):
             case b"scheduled" | b"queued" | b"running":
                 execution = _execution(docket, key, record)
@@ -119,7 +119,7 @@ async def take_snapshot(docket: Docket) -> DocketSnapshot:
 
 async def live_workers(docket: Docket) -> list[WorkerInfo]:
     """The workers that are registered and were heard of lately; see Docket.workers."""
-    now, rows = await Survey(docket.connections.pipeline, docket.keys).workers()
+    now, rows = await Scan(docket.connections.pipeline, docket.keys).workers()
     return _alive(docket, now, rows)
 
 

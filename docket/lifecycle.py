@@ -81,7 +81,7 @@ class Failed(msgspec.Struct, frozen=True):
     result_key: str | None = None
 
 
-class Again(msgspec.Struct, frozen=True):
+class Retried(msgspec.Struct, frozen=True):
     """The same execution is to run again.
 
     delay_seconds: from now by the server's clock; 0 queues it at once.
@@ -141,7 +141,7 @@ class Perpetuated(msgspec.Struct, frozen=True):
     successor: Successor
 
 
-class Postponed(msgspec.Struct, frozen=True):
+class Deferred(msgspec.Struct, frozen=True):
     """Not run at all: the execution is to be claimed again later, by whoever can run it.
 
     delay_seconds: from now by the server's clock.
@@ -154,7 +154,7 @@ class Cancelled(msgspec.Struct, frozen=True):
     """Someone cancelled it while it ran, or it was stricken."""
 
 
-class HandedBack(msgspec.Struct, frozen=True):
+class Requeued(msgspec.Struct, frozen=True):
     """Not finished: the worker stops; the execution goes to the front for another one."""
 
 
@@ -162,4 +162,4 @@ class Superseded(msgspec.Struct, frozen=True):
     """The execution belongs to somebody else by now: nothing may be written for it."""
 
 
-Outcome = Completed | Failed | Again | Perpetuated | Postponed | Cancelled | HandedBack | Superseded
+Outcome = Completed | Failed | Retried | Perpetuated | Deferred | Cancelled | Requeued | Superseded

@@ -11,15 +11,15 @@ from typing import Any
 
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
-from docket.instrumentation.process_registry import LEDGER
-from docket.instrumentation.readiness import Standing
+from docket.instrumentation.process_registry import PROCESS_REGISTRY
+from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
 from docket.services import service_group as crews
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
 from docket.services.payloads import Payloads
-from docket.services.run_quota import Allowance
+from docket.services.run_quota import RunQuota
 from docket.services.standalone import work_as_program
 from docket.store.connection.endpoint import backoff_seconds
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
@@ -70,7 +70,7 @@ class Worker(WorkerBase):
     @property
     def loop_lag_seconds(self) -> float:
         """How late the loop was at its last tick."""
-        return self._crew.keeper.loop_lag_seconds if self._crew is not None else 0.0
+        return self._services.keeper.loop_lag_seconds if self._services is not None else 0.0
 
     # Running ------------------------------------------------------------------------------
 
@@ -87,11 +87,11 @@ class Worker(WorkerBase):
         Args:
             iterations_by_key: the most runs of a key, attempts of retries included.
         """
-        self._allowance = Allowance(iterations_by_key)
+        self._run_quota = RunQuota(iterations_by_key)
         try:
             await self._run(Alone(), until_finished=True, is_steward=True)
         finally:
-            self._allowance = None
+            self._run_quota = None
 
     async def run_forever(self) -> None:
         """Run tasks until drained or cancelled.
@@ -136,24 +136,24 @@ class Worker(WorkerBase):
         if self._exchanger is not None:
             raise DocketError(f"{self!r} is running already: make another one to run twice at once")
         pipeline = self.docket.connections.pipeline
-        self._standing = Standing(supervision, lambda: pipeline.is_connected)
+        self._readiness = Readiness(supervision, lambda: pipeline.is_connected)
         self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
         # Another worker's last run leaves no token behind: who waits for the end looks more often.
         bell = self.minimum_check_interval.total_seconds() if until_finished else crews.BELL_SECONDS
-        settings = crews.CrewSettings(
+        settings = crews.ServiceSettings(
             redelivery_timeout=self.redelivery_timeout,
             bell_seconds=max(bell, 0.01),
             stall_timeout_seconds=stall_timeout_seconds,
             keeper_interval_seconds=keeper_interval_seconds,
         )
-        self._crew = crew = self._make_crew(exchanger, settings)
-        crew.steward.appoint(self._is_steward)
+        self._services = services = self._make_crew(exchanger, settings)
+        services.steward.appoint(self._is_steward)
         try:
-            with LEDGER.at_work(self._post(self._standing)):
-                await self._work(exchanger, crew)
+            with PROCESS_REGISTRY.at_work(self._running_worker(self._readiness)):
+                await self._work(exchanger, services)
         finally:
-            self._exchanger = self._crew = None
+            self._exchanger = self._services = None
             self._begin_to_count_anew()
             # It was struck off at the end, and a name is never used again.
             self._consumer.renew()
@@ -164,17 +164,17 @@ class Worker(WorkerBase):
             if not self._is_entered:
                 await self.shared.close()
 
-    async def _work(self, exchanger: Exchanger, crew: crews.Crew) -> None:
-        runs, tally = self._runs, self._tally
-        executor = Executor(self.docket, self, runs, exchanger, tally, self._standing)
-        executor.allowance = self._allowance
+    async def _work(self, exchanger: Exchanger, services: crews.ServiceGroup) -> None:
+        runs, task_counters = self._runs, self._task_counters
+        executor = Executor(self.docket, self, runs, exchanger, task_counters, self._readiness)
+        executor.run_quota = self._run_quota
         if not await self._register_patiently(exchanger):
             return
         try:
-            async with crew.at_work():
+            async with services.at_work():
                 if self.schedule_automatic_tasks:
                     await self._seeder.seed()
-                self._standing.ready()
+                self._readiness.ready()
                 try:
                     await exchanger.run(executor.start, self._register)
                 except asyncio.CancelledError:
@@ -194,13 +194,15 @@ class Worker(WorkerBase):
         finally:
             await self._unregister()
 
-    def _make_crew(self, exchanger: Exchanger, settings: crews.CrewSettings) -> crews.Crew:
-        return crews.Crew(
+    def _make_crew(
+        self, exchanger: Exchanger, settings: crews.ServiceSettings
+    ) -> crews.ServiceGroup:
+        return crews.ServiceGroup(
             self.docket,
             self._consumer,
             self._runs,
             exchanger,
-            self._standing,
+            self._readiness,
             lambda consumer: self.adopt(consumer, blame=NOBODY),
             self._seeder.seed if self.schedule_automatic_tasks else None,
             settings,
@@ -209,13 +211,13 @@ class Worker(WorkerBase):
     def _make_exchanger(self, until_finished: bool) -> Exchanger:
         docket, is_seen = self.docket, self.enable_internal_instrumentation
         return Exchanger(
-            docket.seen_records() if is_seen else docket.records,
+            docket.traced_transitions() if is_seen else docket.transitions,
             self.docket.connections.pipeline,
             self._consumer,
             self._runs,
             Payloads(self.docket),
-            self._tally,
-            self._standing,
+            self._task_counters,
+            self._readiness,
             concurrency=self.concurrency,
             until_finished=until_finished,
             message_batch=self.message_batch,
@@ -224,7 +226,7 @@ class Worker(WorkerBase):
 
     async def _register(self) -> None:
         names, lifetime = tuple(self.docket.tasks), crews.consumer_lifetime(self.docket)
-        records, lease = self.docket.records, self.redelivery_timeout
+        records, lease = self.docket.transitions, self.redelivery_timeout
         await records.register(self._consumer.name, names, lifetime, lease)
 
     async def _register_patiently(self, exchanger: Exchanger) -> bool:
@@ -240,7 +242,7 @@ class Worker(WorkerBase):
                 return True
             except (ServerUnavailable, TimeoutError) as error:
                 failures += 1
-                self._standing.waiting(str(error) or self.docket.strike_list.unread)
+                self._readiness.waiting(str(error) or self.docket.strike_list.unread)
                 await asyncio.sleep(backoff_seconds(failures))
         return False
 
@@ -253,7 +255,7 @@ class Worker(WorkerBase):
             return
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
-                await self.docket.records.ring()
+                await self.docket.transitions.ring()
                 await self.adopt(self._consumer.name, blame=NOBODY)
         except (DocketError, RefusedCall, TimeoutError) as error:
             logger.warning(
@@ -337,7 +339,7 @@ class Worker(WorkerBase):
             return
         logger.info("Shutdown requested, finishing %d active tasks", self._runs.active)
         exchanger.drain()
-        self._standing.draining()
+        self._readiness.draining()
         if deadline_seconds is None:
             return
         loop = asyncio.get_running_loop()
@@ -351,8 +353,8 @@ class Worker(WorkerBase):
     def appoint_steward(self, on: bool) -> None:
         """Make this worker the one that does what is needed once a pool, or relieve it."""
         self._is_steward = on
-        if self._crew is not None:
-            self._crew.steward.appoint(on)
+        if self._services is not None:
+            self._services.steward.appoint(on)
 
     async def adopt(
         self, consumer: str, *, blame: str = EVERYONE, max_deliveries: int = 3
@@ -372,7 +374,7 @@ class Worker(WorkerBase):
             "again. See the logs of those workers; schedule it anew once the cause is mended"
         )
         payload = self.docket.serializer.encode_error(error)
-        moved, poisoned = await self.docket.records.adopt(
+        moved, poisoned = await self.docket.transitions.adopt(
             consumer, blame, max_deliveries, (payload, error_text(error))
         )
         return Adoption(consumer, moved, tuple(poisoned))

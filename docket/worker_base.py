@@ -15,9 +15,9 @@ from docket.dependencies.worker_dependencies import named_dependencies
 from docket.docket import Docket
 from docket.execution import TaskFunction
 from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
-from docket.instrumentation.counters import Counters, Tally
-from docket.instrumentation.process_registry import Post
-from docket.instrumentation.readiness import Standing
+from docket.instrumentation.counters import Counters, TaskCounters
+from docket.instrumentation.process_registry import RunningWorker
+from docket.instrumentation.readiness import Readiness
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
 from docket.store.depths import depths
@@ -25,8 +25,8 @@ from docket.supervision import Alone
 
 if TYPE_CHECKING:
     from docket.services.exchanger import Exchanger
-    from docket.services.run_quota import Allowance
-    from docket.services.service_group import Crew
+    from docket.services.run_quota import RunQuota
+    from docket.services.service_group import ServiceGroup
 
 
 class WorkerBase:
@@ -71,14 +71,14 @@ class WorkerBase:
         #: What its tasks share; see docket.dependencies.Shared.
         self.shared = SharedContext()
         self._is_entered = False
-        self._allowance: Allowance | None = None
+        self._run_quota: RunQuota | None = None
         self._seeder = Seeder(docket)
         self._consumer = Consumer(self.name)
         self._runs = Runs()
-        self._tally, self._earlier = Tally(), Tally()
-        self._standing = Standing(Alone(), lambda: False)
+        self._task_counters, self._earlier = TaskCounters(), TaskCounters()
+        self._readiness = Readiness(Alone(), lambda: False)
         self._exchanger: Exchanger | None = None
-        self._crew: Crew | None = None
+        self._services: ServiceGroup | None = None
         self._is_steward = self._is_supervised = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -107,16 +107,16 @@ class WorkerBase:
     def counters(self) -> Counters:
         """What happened since this worker was made: a sum, made at this moment."""
         total = self._earlier.total()
-        total.add(self._tally.total())
+        total.add(self._task_counters.total())
         return total
 
-    def _post(self, standing: Standing) -> Post:
+    def _running_worker(self, standing: Readiness) -> RunningWorker:
         docket = self.docket
         pipeline, disruptions = docket.connections.pipeline, docket.connections.pipeline.disruptions
-        return Post(
+        return RunningWorker(
             docket.name,
             self.label,
-            self._tally,
+            self._task_counters,
             standing,
             running=self._runs.functions,
             disruptions=lambda: pipeline.disruptions - disruptions,
@@ -127,5 +127,5 @@ class WorkerBase:
 
     def _begin_to_count_anew(self) -> None:
         # What a run has counted is kept by the process's ledger when it ends, and once only.
-        self._earlier.add(self._tally)
-        self._tally = Tally()
+        self._earlier.add(self._task_counters)
+        self._task_counters = TaskCounters()

@@ -27,7 +27,7 @@ class BlockingChannel(Generic[T]):
         sock.setblocking(True)
         self._sock = sock
         self._decoder: Decoder[T] = Decoder(receives)
-        self._inbox = descriptors.Inbox(sock)
+        self._inbox = descriptors.DescriptorQueue(sock)
         self._fault: IpcError | None = None
 
     def fileno(self) -> int:

@@ -63,7 +63,7 @@ class Channel(Generic[T]):
         sock.setblocking(False)
         self._sock = sock
         self._decoder: Decoder[T] = Decoder(receives)
-        self._inbox = descriptors.Inbox(sock)
+        self._inbox = descriptors.DescriptorQueue(sock)
         self._on_message = on_message
         self._on_closed = on_closed
         self._outgoing: deque[_Outgoing] = deque()

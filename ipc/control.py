@@ -6,7 +6,7 @@
 
 Evolution is that of ipc.messages: a new field gets a default, a field never changes its type or its
 meaning, a message is never reused. What breaks that raises PROTOCOL, and each side tells the other
-which of the two is to be replaced.
+which of the two is to be replaced. A tag is what goes over the wire: it outlives a renamed class.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_REQUEST: Final = 4096
 MAX_ANSWER: Final = 64 << 20
 
 
-class Hello(Message, frozen=True):
+class ControlHello(Message, frozen=True, tag="Hello"):
     """Who speaks, and which protocol."""
 
     protocol: int
@@ -37,35 +37,35 @@ class Hello(Message, frozen=True):
 # -- requests ----------------------------------------------------------------------------------
 
 
-class Status(Message, frozen=True):
+class StatusRequest(Message, frozen=True, tag="Status"):
     """What /status says; answered by Report."""
 
 
-class Scale(Message, frozen=True):
+class ScaleRequest(Message, frozen=True, tag="Scale"):
     """Be a pool of so many processes."""
 
     processes: int
 
 
-class Reload(Message, frozen=True):
+class ReloadRequest(Message, frozen=True, tag="Reload"):
     """Import the code anew and replace every worker. `wait`: answer when that has ended."""
 
     wait: bool = True
 
 
-class Drain(Message, frozen=True):
+class DrainRequest(Message, frozen=True, tag="Drain"):
     """Finish and end. `wait`: after the answer the connection stays until the pool has ended."""
 
     wait: bool = False
 
 
-class Restart(Message, frozen=True):
+class RestartRequest(Message, frozen=True, tag="Restart"):
     """Replace the worker of this slot; answered when that has ended."""
 
     slot: int
 
 
-class Dump(Message, frozen=True):
+class DumpRequest(Message, frozen=True, tag="Dump"):
     """The stacks and tasks of every worker to the supervisor's log."""
 
 
@@ -90,7 +90,7 @@ class Refused(Message, frozen=True):
     text: str
 
 
-Request = Status | Scale | Reload | Drain | Restart | Dump
+Request = StatusRequest | ScaleRequest | ReloadRequest | DrainRequest | RestartRequest | DumpRequest
 Answer = Report | Done | Refused
-FromClient = Hello | Request
-ToClient = Hello | Answer
+FromClient = ControlHello | Request
+ToClient = ControlHello | Answer

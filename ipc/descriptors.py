@@ -30,7 +30,7 @@ _ROOM = socket.CMSG_SPACE(PER_READ * _INT)
 _READ_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-class Inbox:
+class DescriptorQueue:
     """Reads bytes and descriptors from a Unix socket, and owns the descriptors until taken."""
 
     def __init__(self, sock: socket.socket) -> None:

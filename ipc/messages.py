@@ -321,12 +321,12 @@ class Fault(Message, frozen=True):
 # -- keeper pipe -------------------------------------------------------------------------------
 
 
-class Beat(Message, frozen=True):
+class KeeperBeat(Message, frozen=True):
     """From the keeper thread: alive, how late the loop is, and the key of the task it is in."""
 
     counter: int
     lag_seconds: float
-    culprit: str | None = None
+    blocking_key: str | None = None
 
 
 ToNursery = Settings | Spawn | Kill | Retire
@@ -335,7 +335,7 @@ ToWorker = Drain | Adopt | Steward | Nudge | Dump | SetConcurrency
 FromWorker = (
     Hello | Ready | Waiting | Heartbeat | Draining | Drained | Adopted | Redelivered | Fault
 )
-FromKeeper = Beat
+FromKeeper = KeeperBeat
 
 
 def descriptors_of(message: object) -> int:

@@ -72,10 +72,10 @@ def test_the_service_of_the_readme_runs_on_the_pool_of_the_readme(tmp_path: Path
 
     options = [word.replace(README_FOLDER, here) for word in start[1:]]
     with pool.ready_pool([*pool.PROGRAM, *options], tmp_path, ENVIRONMENT):
-        capture = _run_block(service, tmp_path, text)
+        printed = _run_block(service, tmp_path, text)
 
-    assert capture == "Hello, world! Hello, again!\n"
-    assert f"`{capture.strip()}`" in readme.read_text("utf-8")
+    assert printed == "Hello, world! Hello, again!\n"
+    assert f"`{printed.strip()}`" in readme.read_text("utf-8")
 
 
 @pytest.mark.parametrize(("block", "command"), SHELL, ids=lambda value: str(value)[:60])

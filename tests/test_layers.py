@@ -70,7 +70,7 @@ BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
     ),
     (
         layers.supervisor_uses_only_public_names,
-        {"supervisor/cli/program.py": "from docket.services.heartbeater import Keeper\n"},
+        {"supervisor/cli/program.py": "from docket.services.heartbeater import Heartbeater\n"},
         "supervisor/cli/program.py:1: docket.services.heartbeater is not public to the runtime",
     ),
     (
@@ -106,7 +106,7 @@ BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
     (
         layers.files_are_short,
         {"ipc/long.py": "x = 1\n" * 401},
-        "ipc/long.py:401: 401 lines, more than 400",
+        "ipc/long.py:401: 401 lines of code, more than 400",
     ),
     (
         layers.functions_are_short,

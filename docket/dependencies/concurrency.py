@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit
-from docket.store.limits import Wish
+from docket.store.limits import LimitRequest
 
 
 class ConcurrencyLimit(Limit[Any]):
@@ -73,8 +73,8 @@ class ConcurrencyLimit(Limit[Any]):
         """
         return self._is_initialized and self._concurrency_key is None
 
-    def wish(self, target: str) -> Wish | None:
-        return Wish("S", target, self.max_concurrent)
+    def request(self, target: str) -> LimitRequest | None:
+        return LimitRequest("S", target, self.max_concurrent)
 
     def bound(self, run: TaskRun, target: str | None) -> Self:
         # As Retry does it: a subclass has a constructor of its own.

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit, window_milliseconds
-from docket.store.limits import Wish
+from docket.store.limits import LimitRequest
 
 
 class Cooldown(Limit[Any]):
@@ -28,8 +28,8 @@ class Cooldown(Limit[Any]):
         self.window = window
         self._milliseconds = window_milliseconds("The window of a Cooldown", window)
 
-    def wish(self, target: str) -> Wish | None:
-        return Wish("C", target, self._milliseconds) if self._milliseconds else None
+    def request(self, target: str) -> LimitRequest | None:
+        return LimitRequest("C", target, self._milliseconds) if self._milliseconds else None
 
     def bound(self, run: TaskRun, target: str | None) -> Self:
         return self

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit, window_milliseconds
-from docket.store.limits import Wish
+from docket.store.limits import LimitRequest
 
 
 class Debounce(Limit[Any]):
@@ -31,8 +31,8 @@ class Debounce(Limit[Any]):
         self.settle = settle
         self._milliseconds = window_milliseconds("The settle time of a Debounce", settle)
 
-    def wish(self, target: str) -> Wish | None:
-        return Wish("D", target, self._milliseconds) if self._milliseconds else None
+    def request(self, target: str) -> LimitRequest | None:
+        return LimitRequest("D", target, self._milliseconds) if self._milliseconds else None
 
     def bound(self, run: TaskRun, target: str | None) -> Self:
         return self

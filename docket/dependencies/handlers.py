@@ -1,6 +1,6 @@
 """What follows the end of a run, as the dependencies of its task decide.
 
-Two shapes meet here. Our own handlers return a value (`Again`, `Successor`), which the store
+Two shapes meet here. Our own handlers return a value (`Retried`, `Successor`), which the store
 applies in one step with the end of the run. Those of users, `FailureHandler` and
 `CompletionHandler`, may act by themselves and say whether they did.
 """
@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from docket.dependencies.base import Dependency
-from docket.lifecycle import Again, Completed, Failed, Perpetuated, Successor
+from docket.lifecycle import Completed, Failed, Perpetuated, Retried, Successor
 
 if TYPE_CHECKING:
     from docket.execution import Execution
@@ -69,11 +69,11 @@ class CompletionHandler(Dependency[T_co]):
         """
 
 
-class DecidingFailureHandler(FailureHandler[T_co]):
+class PureFailureHandler(FailureHandler[T_co]):
     """A failure handler that returns a value and has no side effects."""
 
     @abstractmethod
-    def after_failure(self, execution: Execution, error: BaseException) -> Again | None:
+    def after_failure(self, execution: Execution, error: BaseException) -> Retried | None:
         """Decide, without side effects, whether the task runs again.
 
         Returns:
@@ -86,7 +86,7 @@ class DecidingFailureHandler(FailureHandler[T_co]):
         return error is not None and self.after_failure(execution, error) is not None
 
 
-class DecidingCompletionHandler(CompletionHandler[T_co]):
+class PureCompletionHandler(CompletionHandler[T_co]):
     """A completion handler that returns a value and has no side effects."""
 
     @abstractmethod
@@ -103,12 +103,12 @@ async def end_of(
     outcome: TaskOutcome,
     on_failure: FailureHandler[Any] | None,
     on_completion: CompletionHandler[Any] | None,
-) -> Completed | Failed | Again | Perpetuated:
+) -> Completed | Failed | Retried | Perpetuated:
     """What a run ends with, by the handlers of its task."""
     error = outcome.exception
     if error is not None and on_failure is not None:
         handled = await on_failure.handle_failure(execution, outcome)
-        if handled and isinstance(on_failure, DecidingFailureHandler):
+        if handled and isinstance(on_failure, PureFailureHandler):
             again = on_failure.after_failure(execution, error)
             if again is not None:
                 return again
@@ -117,7 +117,7 @@ async def end_of(
     ended = Completed(outcome.result) if error is None else Failed(error)
     if on_completion is None or not await on_completion.on_complete(execution, outcome):
         return ended
-    if isinstance(on_completion, DecidingCompletionHandler):
+    if isinstance(on_completion, PureCompletionHandler):
         successor = on_completion.after_completion(execution, outcome)
         if successor is not None:
             return Perpetuated(ended, successor)

@@ -23,7 +23,7 @@ from docket.clock import delay_milliseconds
 from docket.dependencies.arguments import Lookup
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.errors import MissingArgument
-from docket.store.limits import Wish
+from docket.store.limits import LimitRequest
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -51,7 +51,7 @@ class Limit(ProvidedDependency[T_co]):
         return None
 
     @abstractmethod
-    def wish(self, target: str) -> Wish | None:
+    def request(self, target: str) -> LimitRequest | None:
         """What a run asks for; None if it asks for nothing.
 
         Args:
@@ -110,19 +110,19 @@ class Gate:
         return self.limit.bound(run, self.target(run))
 
 
-def wishes_of(gates: Iterable[Gate], run: TaskRun) -> list[Wish]:
+def requests_of(gates: Iterable[Gate], run: TaskRun) -> list[LimitRequest]:
     """What a run asks for: of two wishes for the same thing, the stricter one."""
-    wishes: dict[tuple[str, str], Wish] = {}
+    requests: dict[tuple[str, str], LimitRequest] = {}
     for gate in gates:
         target = gate.target(run)
-        wish = None if target is None else gate.limit.wish(target)
-        if wish is None:
+        request = None if target is None else gate.limit.request(target)
+        if request is None:
             continue
-        other = wishes.get((wish.kind, wish.scope), wish)
+        other = requests.get((request.kind, request.scope), request)
         # Fewer slots and a lower rate are stricter; of windows, the longer one.
-        strictest = max if wish.kind in "CD" else min
-        wishes[wish.kind, wish.scope] = strictest(wish, other, key=lambda w: w.a)
-    return list(wishes.values())
+        strictest = max if request.kind in "CD" else min
+        requests[request.kind, request.scope] = strictest(request, other, key=lambda w: w.a)
+    return list(requests.values())
 
 
 def text_of(value: object) -> str:

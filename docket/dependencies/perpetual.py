@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from docket.annotations import signature_of
 from docket.clock import now, to_milliseconds
 from docket.dependencies.base import ProvidedDependency, TaskRun
-from docket.dependencies.handlers import DecidingCompletionHandler, TaskOutcome
+from docket.dependencies.handlers import PureCompletionHandler, TaskOutcome
 from docket.dependencies.plan import Plan
 from docket.lifecycle import Due, Successor
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from docket.execution import Execution
 
 
-class Perpetual(DecidingCompletionHandler["Perpetual"], ProvidedDependency["Perpetual"]):
+class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetual"]):
     """Run the task again after each run, whether that succeeded or failed.
 
     The successor has the same key and the same arguments, and is due `every` after the start of the

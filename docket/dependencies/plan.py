@@ -27,14 +27,14 @@ from docket.dependencies.errors import CycleError, DuplicateDependency
 from docket.dependencies.functional import Functional, SharedFunctional, function_label
 from docket.dependencies.handlers import (
     CompletionHandler,
-    DecidingCompletionHandler,
-    DecidingFailureHandler,
     FailureHandler,
+    PureCompletionHandler,
+    PureFailureHandler,
 )
 from docket.dependencies.limits import Gate, Limit, limits_of
 
 #: Shapes of ours: a message about a second Retry speaks of a FailureHandler.
-_SHAPES = (DecidingFailureHandler, DecidingCompletionHandler, ScopedRuntime)
+_SHAPES = (PureFailureHandler, PureCompletionHandler, ScopedRuntime)
 _NONE: Mapping[str, Dependency[Any]] = {}
 
 

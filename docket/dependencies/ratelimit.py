@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit, window_milliseconds
-from docket.store.limits import Wish
+from docket.store.limits import LimitRequest
 
 
 class RateLimit(Limit[Any]):
@@ -40,10 +40,10 @@ class RateLimit(Limit[Any]):
         self.drop = drop
         self._milliseconds = window_milliseconds("The period of a RateLimit", per)
 
-    def wish(self, target: str) -> Wish | None:
+    def request(self, target: str) -> LimitRequest | None:
         # Two periods are two windows: 10 a second and 100 a minute may stand together.
         scope = f"{target}/{self._milliseconds}"
-        return Wish("V" if self.drop else "R", scope, self.limit, self._milliseconds)
+        return LimitRequest("V" if self.drop else "R", scope, self.limit, self._milliseconds)
 
     def bound(self, run: TaskRun, target: str | None) -> Self:
         return self

@@ -20,9 +20,9 @@ from docket.dependencies.base import (
 from docket.dependencies.errors import UnresolvedDependencies
 from docket.dependencies.functional import Functional
 from docket.dependencies.handlers import CompletionHandler, FailureHandler
-from docket.dependencies.limits import wishes_of
+from docket.dependencies.limits import requests_of
 from docket.dependencies.plan import Plan, Step
-from docket.store.limits import Wish
+from docket.store.limits import LimitRequest
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -91,9 +91,9 @@ class Resolution(TaskRun):
         finally:
             self._leave_context()
 
-    def wishes(self) -> list[Wish]:
+    def requests(self) -> list[LimitRequest]:
         """What the run has to be granted before it is resolved; empty for most tasks."""
-        return wishes_of(self._plan.gates, self) if self._plan.gates else []
+        return requests_of(self._plan.gates, self) if self._plan.gates else []
 
     def failure_handler(self) -> FailureHandler[Any] | None:
         """What decides whether the task runs again after a failure, that of the resolution too."""

@@ -1,6 +1,6 @@
 """`Retry` and `ExponentialRetry`: a task that failed is tried again.
 
-Whether and when is a value, `Again`, that the executor hands to the next exchange; nothing is
+Whether and when is a value, `Retried`, that the executor hands to the next exchange; nothing is
 scheduled here. Delays are relative, so that no clock but the server's has a say.
 """
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.errors import ForcedRetry
-from docket.dependencies.handlers import DecidingFailureHandler
-from docket.lifecycle import Again
+from docket.dependencies.handlers import PureFailureHandler
+from docket.lifecycle import Retried
 
 if TYPE_CHECKING:
     from docket.execution import Execution
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_DOUBLINGS = 64
 
 
-class Retry(DecidingFailureHandler[Any], ProvidedDependency[Any]):
+class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
     """Try a failed task again, after the same delay each time.
 
     In the task, the parameter's value is the retry of this run: its `attempt` counts from 1.
@@ -70,12 +70,12 @@ class Retry(DecidingFailureHandler[Any], ProvidedDependency[Any]):
         """End this attempt here and try again at `when` (at once if that has passed)."""
         self.in_(when - datetime.now(when.tzinfo))
 
-    def after_failure(self, execution: Execution, error: BaseException) -> Again | None:
+    def after_failure(self, execution: Execution, error: BaseException) -> Retried | None:
         if self.attempts is not None and execution.attempt >= self.attempts:
             return None
         forced = _forced_delay(error)
         delay = self.delay_after(execution.attempt) if forced is None else forced
-        return Again(
+        return Retried(
             delay.total_seconds(), execution.attempt + 1, error=error if forced is None else None
         )
 

@@ -116,7 +116,7 @@ class _Feed:
     async def _look(self) -> list[Event]:
         self._must_look = False
         execution = self._execution
-        record = await execution.docket.records.fetch(execution.key)
+        record = await execution.docket.transitions.fetch(execution.key)
         if not record and self._told:
             return []  # Its end was told, or is among what was heard.
         found = [_recorded_state(execution, record), _recorded_progress(execution.key, record)]

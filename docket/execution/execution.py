@@ -17,7 +17,7 @@ from docket.execution.record_fields import instant, text
 from docket.execution.results import wait_for_result
 from docket.instrumentation.tracing import carried, context_of
 from docket.lifecycle import ExecutionState
-from docket.store.coalescing import Scheduled, ScheduleRequest
+from docket.store.coalescing import ScheduleReply, ScheduleRequest
 from docket.store.keys import check_task_key, worker_of
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Execution:
     ) -> Disposition:
         """As `schedule`, at `due`; None for now, by the server's clock."""
         request = self.request(replace, due, expected_generation)
-        self.take_over(await self._docket.records.scheduling.schedule(request), replace)
+        self.take_over(await self._docket.transitions.coalescer.schedule(request), replace)
         if self.schedule_exception is not None:
             raise self.schedule_exception
         return self.disposition
@@ -201,7 +201,7 @@ class Execution:
             call=self.encoded_call(),
             when="" if due is None else due_milliseconds(due),
             attempt=self.attempt,
-            token=self._docket.records.scheduling.token(),
+            token=self._docket.transitions.coalescer.token(),
             replace=1 if replace else 0,
             expected_generation=expected_generation,
             trace=carried(self._trace_context),
@@ -212,7 +212,7 @@ class Execution:
         """Its arguments as the docket stores them; raises as `schedule`."""
         return self._docket.serializer.encode_call(self._function, self._args, self._kwargs)
 
-    def take_over(self, scheduled: Scheduled, replace: bool) -> None:
+    def take_over(self, scheduled: ScheduleReply, replace: bool) -> None:
         """Take over what became of the request; a failure is left in `schedule_exception`."""
         self.disposition = BY_NAME[scheduled.disposition]
         if self.disposition is Disposition.SCHEDULED:
@@ -281,7 +281,7 @@ class Execution:
         """Whether a newer execution of the key was scheduled; raises as `claim`."""
         if self.generation == 0:
             return False
-        return await self._docket.records.by_hand.generation(self._key) > self.generation
+        return await self._docket.transitions.manual.generation(self._key) > self.generation
 
     # Its record ---------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ class Execution:
         The record is that of the key's newest execution. A run that was replaced shows its state
         and stays what it is; what is no run becomes that execution.
         """
-        self.load(await self._docket.records.fetch(self._key))
+        self.load(await self._docket.transitions.fetch(self._key))
 
     def load(self, record: Mapping[bytes, bytes]) -> None:
         """Take everything that a record says of the execution's state."""

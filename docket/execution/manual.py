@@ -10,7 +10,7 @@ from docket.errors import ExecutionCancelled
 from docket.execution.disposition import BY_NAME, Disposition
 from docket.lifecycle import ExecutionState
 from docket.store.keys import check_task_key
-from docket.store.manual import Content, Identity, Mark
+from docket.store.manual import Content, Mark, RunIdentity
 
 if TYPE_CHECKING:
     from docket.execution import Execution
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 async def claim(execution: Execution, worker: str) -> bool:
     """See Execution.claim."""
-    held = await execution.docket.records.by_hand.claim(
+    held = await execution.docket.transitions.manual.claim(
         _identity(execution), worker, partial(_content, execution)
     )
     if held is None:
@@ -34,7 +34,7 @@ async def mark(
     execution: Execution, state: Mark, error: str | None = None, result_key: str | None = None
 ) -> None:
     """See Execution.mark_as_completed."""
-    marked = await execution.docket.records.by_hand.mark(
+    marked = await execution.docket.transitions.manual.mark(
         _identity(execution), state, error or "", result_key or "", partial(_content, execution)
     )
     if marked is None:
@@ -47,8 +47,8 @@ async def mark(
 async def reschedule(execution: Execution, message: str) -> Disposition:
     """See Execution.schedule."""
     check_task_key(execution.key)
-    done = await execution.docket.records.by_hand.reschedule(
-        Identity(execution.key, execution.generation, message),
+    done = await execution.docket.transitions.manual.reschedule(
+        RunIdentity(execution.key, execution.generation, message),
         due_milliseconds(execution.when),
         execution.attempt,
         execution.encoded_call(),
@@ -67,9 +67,9 @@ async def reschedule(execution: Execution, message: str) -> Disposition:
     return execution.disposition
 
 
-def _identity(execution: Execution) -> Identity:
+def _identity(execution: Execution) -> RunIdentity:
     check_task_key(execution.key)
-    return Identity(execution.key, execution.generation, execution.message_id or "")
+    return RunIdentity(execution.key, execution.generation, execution.message_id or "")
 
 
 def _content(execution: Execution) -> Content:

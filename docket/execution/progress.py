@@ -52,7 +52,7 @@ class ExecutionProgress:
     async def sync(self) -> None:
         """Read what the record says; of the execution's state nothing is read."""
         execution = self._execution
-        self.load(await execution.docket.records.fetch(execution.key))
+        self.load(await execution.docket.transitions.fetch(execution.key))
 
     def load(self, record: Mapping[bytes, bytes]) -> None:
         """Take the values from the fields of a record."""
@@ -67,7 +67,7 @@ class ExecutionProgress:
 
     async def _report(self, operation: str, value: str | int) -> None:
         execution = self._execution
-        row = await execution.docket.records.report_progress(
+        row = await execution.docket.transitions.report_progress(
             execution.key,
             execution.message_id or "",
             execution.generation,

@@ -61,7 +61,7 @@ async def wait_for_result(
     try:
         # Looks before it waits: what has ended is returned however short the time.
         async with asyncio.timeout(_unless_endless(max(allowed, FIRST_LOOK_SECONDS))):
-            record = await execution.docket.records.fetch(execution.key)
+            record = await execution.docket.transitions.fetch(execution.key)
         if not _has_ended(execution, record, waited_for):
             async with asyncio.timeout_at(_unless_endless(ends_at)):
                 record = await _wait_for_end(execution, waited_for)
@@ -79,7 +79,7 @@ async def _wait_for_end(execution: Execution, waited_for: int) -> Record:
     channel = docket.keys.state_channel(execution.key)
     async with docket.connections.subscriber.listening(channel, lambda _: changed.set()):
         while True:
-            record = await docket.records.fetch(execution.key)
+            record = await docket.transitions.fetch(execution.key)
             if _has_ended(execution, record, waited_for):
                 return record
             with suppress(TimeoutError):

@@ -3,6 +3,7 @@
 from docket.instrumentation.servers import (
     COLLECTOR,
     DURATION_BUCKETS,
+    EVERYWHERE,
     Counters,
     Histogram,
     health,
@@ -14,6 +15,7 @@ from docket.instrumentation.servers import (
 __all__ = [
     "COLLECTOR",
     "DURATION_BUCKETS",
+    "EVERYWHERE",
     "Counters",
     "Histogram",
     "health",

@@ -19,8 +19,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from docket.errors import DocketError
-from docket.instrumentation.counters import DURATION_BUCKETS, Counters, Histogram, Scheduled, Tally
-from docket.instrumentation.process_registry import Depths, Ledger, Post
+from docket.instrumentation.counters import (
+    DURATION_BUCKETS,
+    Counters,
+    Histogram,
+    ScheduledCounts,
+    TaskCounters,
+)
+from docket.instrumentation.process_registry import Depths, ProcessRegistry, RunningWorker
 
 logger = logging.getLogger("docket.metrics")
 
@@ -43,7 +49,7 @@ _OF_RUNS: dict[str, tuple[str, Callable[[Counters], int]]] = {
     "retried": ("Runs that raised and are tried again.", lambda c: c.retried),
     "perpetuated": ("Runs of perpetual tasks that a successor follows.", lambda c: c.perpetuated),
 }
-_OF_SCHEDULING: dict[str, tuple[str, Callable[[Scheduled], int]]] = {
+_OF_SCHEDULING: dict[str, tuple[str, Callable[[ScheduledCounts], int]]] = {
     "added": ("Executions put on the docket by add.", lambda s: s.added),
     "replaced": ("Executions put on the docket by replace.", lambda s: s.replaced),
     "scheduled": ("Executions put on the docket.", lambda s: s.scheduled),
@@ -56,7 +62,7 @@ _HISTOGRAMS: dict[str, tuple[str, Callable[[Counters], Histogram]]] = {
     ),
 }
 
-Tallies = dict[tuple[str, str], Tally]
+Tallies = dict[tuple[str, str], TaskCounters]
 
 
 class DocketCollector(Collector):
@@ -69,8 +75,8 @@ class DocketCollector(Collector):
         ledger: of the process.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: ProcessRegistry) -> None:
+        self._registry = ledger
 
     def describe(self) -> list[Metric]:
         """Nothing, so that to register it asks nobody anything."""
@@ -78,20 +84,20 @@ class DocketCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Every family, as it is now."""
-        tallies = self._ledger.tallies()
+        counters_by_labels = self._registry.counters_by_labels()
         yield from self._of_scheduling()
-        yield self._cancelled(tallies)
+        yield self._cancelled(counters_by_labels)
         yield self._cleared()
-        yield from _of_runs(tallies)
-        yield from _histograms(tallies)
-        posts = self._ledger.posts()
+        yield from _of_runs(counters_by_labels)
+        yield from _histograms(counters_by_labels)
+        posts = self._registry.posts()
         yield _running(posts)
         yield from _depths(posts)
         yield self._disruptions()
         yield _strikes(posts)
 
     def _of_scheduling(self) -> Iterator[Metric]:
-        producers = self._ledger.producers()
+        producers = self._registry.producers()
         for name, (text, value) in _OF_SCHEDULING.items():
             family = CounterMetricFamily(f"docket_tasks_{name}", text, labels=["docket", "task"])
             for docket, producer in producers:
@@ -99,31 +105,31 @@ class DocketCollector(Collector):
                     family.add_metric([docket, task], value(scheduled))
             yield family
 
-    def _cancelled(self, tallies: Tallies) -> Metric:
+    def _cancelled(self, counters_by_labels: Tallies) -> Metric:
         text = "Executions that were cancelled: while they ran, by a worker; before, by a docket."
         family = CounterMetricFamily("docket_tasks_cancelled", text, labels=_LABELS)
-        for labels, counters in _rows(tallies):
+        for labels, counters in _rows(counters_by_labels):
             family.add_metric(labels, counters.cancelled)
-        for docket, producer in self._ledger.producers():
+        for docket, producer in self._registry.producers():
             family.add_metric([docket, "", ""], producer.cancelled)
         return family
 
     def _cleared(self) -> Metric:
         text = "Executions taken off the docket by clear."
         family = CounterMetricFamily("docket_tasks_cleared", text, labels=["docket"])
-        for docket, producer in self._ledger.producers():
+        for docket, producer in self._registry.producers():
             family.add_metric([docket], producer.cleared)
         return family
 
     def _disruptions(self) -> Metric:
         text = "Times that a connection to the server broke."
         family = CounterMetricFamily("docket_redis_disruptions", text, labels=["docket", "worker"])
-        for labels, count in sorted(self._ledger.disruptions().items()):
+        for labels, count in sorted(self._registry.disruptions().items()):
             family.add_metric(list(labels), count)
         return family
 
 
-class Beside(Collector):
+class MergedCollector(Collector):
     """A collector and, beside it, the families of a registry that it has not itself."""
 
     def __init__(self, collector: Collector, registry: CollectorRegistry) -> None:
@@ -138,24 +144,26 @@ class Beside(Collector):
         yield from (family for family in self._registry.collect() if family.name not in names)
 
 
-def _rows(tallies: Tallies) -> Iterator[tuple[list[str], Counters]]:
-    for (docket, worker), tally in sorted(tallies.items(), key=lambda item: item[0]):
-        for task, counters in tally.by_task():
+def _rows(counters_by_labels: Tallies) -> Iterator[tuple[list[str], Counters]]:
+    for (docket, worker), task_counters in sorted(
+        counters_by_labels.items(), key=lambda item: item[0]
+    ):
+        for task, counters in task_counters.by_task():
             yield [docket, worker, task], counters
 
 
-def _of_runs(tallies: Tallies) -> Iterator[Metric]:
+def _of_runs(counters_by_labels: Tallies) -> Iterator[Metric]:
     for name, (text, value) in _OF_RUNS.items():
         family = CounterMetricFamily(f"docket_tasks_{name}", text, labels=_LABELS)
-        for labels, counters in _rows(tallies):
+        for labels, counters in _rows(counters_by_labels):
             family.add_metric(labels, value(counters))
         yield family
 
 
-def _histograms(tallies: Tallies) -> Iterator[Metric]:
+def _histograms(counters_by_labels: Tallies) -> Iterator[Metric]:
     for name, (text, histogram_of) in _HISTOGRAMS.items():
         family = HistogramMetricFamily(f"docket_task_{name}", text, labels=_LABELS)
-        for labels, counters in _rows(tallies):
+        for labels, counters in _rows(counters_by_labels):
             histogram = histogram_of(counters)
             family.add_metric(labels, cumulative(histogram.counts), histogram.sum)
         yield family
@@ -167,21 +175,21 @@ def cumulative(counts: list[int]) -> list[tuple[str, float]]:
     return list(zip(names, accumulate(counts), strict=True))
 
 
-def _running(posts: list[Post]) -> Metric:
+def _running(posts: list[RunningWorker]) -> Metric:
     family = GaugeMetricFamily("docket_tasks_running", "Tasks that run now.", labels=_LABELS)
     running = Counter[tuple[str, str, str]]()
     for post in posts:
         for function in post.running():
             running[post.docket, post.worker, function.decode(errors="replace")] += 1
         # Those that do not run at this moment are at 0, rather than gone.
-        for task, _ in post.tally.by_task():
+        for task, _ in post.task_counters.by_task():
             running[post.docket, post.worker, task] += 0
     for labels, count in sorted(running.items()):
         family.add_metric(list(labels), count)
     return family
 
 
-def _depths(posts: list[Post]) -> Iterator[Metric]:
+def _depths(posts: list[RunningWorker]) -> Iterator[Metric]:
     ready = GaugeMetricFamily(
         "docket_queue_depth", "Tasks that wait and are due.", labels=_LABELS[:1]
     )
@@ -196,7 +204,7 @@ def _depths(posts: list[Post]) -> Iterator[Metric]:
     yield later
 
 
-def _ask(post: Post) -> Depths | None:
+def _ask(post: RunningWorker) -> Depths | None:
     """How much waits on a worker's docket; None if that cannot be known in time."""
     if _is_running_here(post.loop):
         return None
@@ -212,7 +220,7 @@ def _ask(post: Post) -> Depths | None:
         return None
 
 
-async def _depths_of(post: Post) -> Depths:
+async def _depths_of(post: RunningWorker) -> Depths:
     return await post.depths()
 
 
@@ -223,7 +231,7 @@ def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
 
-def _strikes(posts: list[Post]) -> Metric:
+def _strikes(posts: list[RunningWorker]) -> Metric:
     text = "Strikes that are in effect."
     family = GaugeMetricFamily("docket_strikes_in_effect", text, labels=["docket"])
     in_effect = {post.docket: post.strikes() for post in posts}

@@ -86,7 +86,7 @@ PLAIN_COUNTERS: tuple[str, ...] = tuple(
 )
 
 
-class Tally:
+class TaskCounters:
     """The counters of one worker, by task: sums are made when they are asked for, not counted."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Tally:
         # One copy in one step: the loop may begin to count another task at any moment.
         return [(name.decode(errors="replace"), at) for name, at in list(self._by_task.items())]
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "TaskCounters") -> None:
         """Count what another one has counted."""
         for name, counters in other.by_task():
             self.of(name.encode()).add(counters)
@@ -121,7 +121,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Scheduled:
+class ScheduledCounts:
     """What this process has put on a docket of one task: by adding it, and by replacing."""
 
     added: int = 0
@@ -142,16 +142,18 @@ class Producer:
     """
 
     def __init__(self) -> None:
-        self._by_task: dict[str, Scheduled] = {}
+        self._by_task: dict[str, ScheduledCounts] = {}
         self.cancelled = 0
         self.cleared = 0
 
-    def of(self, function_name: str) -> Scheduled:
+    def of(self, function_name: str) -> ScheduledCounts:
         """Where to count what is scheduled of a task."""
         counters = self._by_task.get(function_name)
         if counters is None:
             known = len(self._by_task) < MAX_NAMES
-            counters = self._by_task.setdefault(function_name if known else OTHERS, Scheduled())
+            counters = self._by_task.setdefault(
+                function_name if known else OTHERS, ScheduledCounts()
+            )
         return counters
 
     def count(self, function_name: str, *, replace: bool) -> None:
@@ -162,6 +164,6 @@ class Producer:
         else:
             counters.added += 1
 
-    def by_task(self) -> list[tuple[str, Scheduled]]:
+    def by_task(self) -> list[tuple[str, ScheduledCounts]]:
         """The counters of each task, by its name."""
         return list(self._by_task.items())

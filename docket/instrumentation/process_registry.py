@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from docket.instrumentation.counters import Producer, Tally
-from docket.instrumentation.readiness import Standing
+from docket.instrumentation.counters import Producer, TaskCounters
+from docket.instrumentation.readiness import Readiness
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +29,7 @@ class Depths(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Post:
+class RunningWorker:
     """A worker while it works.
 
     Attributes:
@@ -46,8 +46,8 @@ class Post:
 
     docket: str
     worker: str
-    tally: Tally
-    standing: Standing
+    task_counters: TaskCounters
+    readiness: Readiness
     running: Callable[[], list[bytes]]
     disruptions: Callable[[], int]
     strikes: Callable[[], int]
@@ -56,34 +56,34 @@ class Post:
 
 
 @dataclass
-class Ended:
+class EndedWorkers:
     """What the workers of one name have counted that have ended."""
 
-    tally: Tally = field(default_factory=Tally)
+    task_counters: TaskCounters = field(default_factory=TaskCounters)
     disruptions: int = 0
 
 
-class Ledger:
+class ProcessRegistry:
     """The workers and dockets of a process. Written on event loops, read on any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._posts: list[Post] = []
-        self._ended: dict[tuple[str, str], Ended] = {}
+        self._running_workers: list[RunningWorker] = []
+        self._ended: dict[tuple[str, str], EndedWorkers] = {}
         self._producers: dict[str, Producer] = {}
 
     @contextmanager
-    def at_work(self, post: Post) -> Generator[None]:
+    def at_work(self, post: RunningWorker) -> Generator[None]:
         """The worker works while the context lasts; what it has counted then is kept."""
         with self._lock:
-            self._posts.append(post)
+            self._running_workers.append(post)
         try:
             yield
         finally:
             with self._lock:
-                self._posts.remove(post)
-                ended = _kept(self._ended, (post.docket, post.worker), Ended)
-                ended.tally.add(post.tally)
+                self._running_workers.remove(post)
+                ended = _kept(self._ended, (post.docket, post.worker), EndedWorkers)
+                ended.task_counters.add(post.task_counters)
                 ended.disruptions += post.disruptions()
 
     def producer(self, docket_name: str) -> Producer:
@@ -91,26 +91,28 @@ class Ledger:
         with self._lock:
             return _kept(self._producers, docket_name, Producer)
 
-    def posts(self) -> list[Post]:
+    def posts(self) -> list[RunningWorker]:
         """The workers that work at this moment."""
         with self._lock:
-            return list(self._posts)
+            return list(self._running_workers)
 
-    def tallies(self) -> dict[tuple[str, str], Tally]:
+    def counters_by_labels(self) -> dict[tuple[str, str], TaskCounters]:
         """What was counted so far, by docket and worker, those that have ended included."""
         with self._lock:
-            parts = [(key, ended.tally) for key, ended in self._ended.items()]
-            parts += [((post.docket, post.worker), post.tally) for post in self._posts]
-            sums: dict[tuple[str, str], Tally] = {}
-            for key, tally in parts:
-                sums.setdefault(key, Tally()).add(tally)
+            parts = [(key, ended.task_counters) for key, ended in self._ended.items()]
+            parts += [
+                ((post.docket, post.worker), post.task_counters) for post in self._running_workers
+            ]
+            sums: dict[tuple[str, str], TaskCounters] = {}
+            for key, task_counters in parts:
+                sums.setdefault(key, TaskCounters()).add(task_counters)
             return sums
 
     def disruptions(self) -> dict[tuple[str, str], int]:
         """How often connections broke, by docket and worker."""
         with self._lock:
             sums = {key: ended.disruptions for key, ended in self._ended.items()}
-            for post in self._posts:
+            for post in self._running_workers:
                 key = (post.docket, post.worker)
                 sums[key] = sums.get(key, 0) + post.disruptions()
             return sums
@@ -129,4 +131,4 @@ def _kept(table: dict[K, V], key: K, make: Callable[[], V]) -> V:
 
 
 #: The one of this process.
-LEDGER = Ledger()
+PROCESS_REGISTRY = ProcessRegistry()

@@ -12,7 +12,7 @@ logger = logging.getLogger("docket.worker")
 SILENCE_SECONDS = 10.0
 
 
-class Standing:
+class Readiness:
     """Hears what a worker tells its supervision, passes it on, and remembers where it stands.
 
     Args:

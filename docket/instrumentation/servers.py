@@ -9,14 +9,15 @@ from http import HTTPStatus
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-from docket.instrumentation.collector import Beside, DocketCollector
+from docket.instrumentation.collector import DocketCollector, MergedCollector
 from docket.instrumentation.counters import DURATION_BUCKETS, Counters, Histogram
 from docket.instrumentation.http_server import Answer, serving
-from docket.instrumentation.process_registry import LEDGER
+from docket.instrumentation.process_registry import PROCESS_REGISTRY
 
 __all__ = [
     "COLLECTOR",
     "DURATION_BUCKETS",
+    "EVERYWHERE",
     "Counters",
     "Histogram",
     "health",
@@ -30,7 +31,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104
 
 #: The metrics of this process, for whoever has an endpoint of their own:
 #: `prometheus_client.REGISTRY.register(COLLECTOR)`.
-COLLECTOR = DocketCollector(LEDGER)
+COLLECTOR = DocketCollector(PROCESS_REGISTRY)
 
 
 def health() -> tuple[bool, str]:
@@ -39,11 +40,11 @@ def health() -> tuple[bool, str]:
     Not if one of them cannot (its server is away, its event loop is blocked, it was told to stop),
     nor if none is running.
     """
-    posts = LEDGER.posts()
+    posts = PROCESS_REGISTRY.posts()
     if not posts:
         return False, "no worker runs in this process"
     for post in posts:
-        obstacle = post.standing.obstacle
+        obstacle = post.readiness.obstacle
         if obstacle is not None:
             return False, f"worker {post.worker} cannot claim: {obstacle}"
     return True, "OK"
@@ -87,7 +88,7 @@ def metrics_server(port: int | None = None, host: str = EVERYWHERE) -> Generator
 def metrics_text() -> bytes:
     """What `metrics_server` serves."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Beside(COLLECTOR, REGISTRY))
+    registry.register(MergedCollector(COLLECTOR, REGISTRY))
     return generate_latest(registry)
 
 

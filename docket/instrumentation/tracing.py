@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import msgspec
 
-from docket.lifecycle import Again, Completed, Failed, Perpetuated
+from docket.lifecycle import Completed, Failed, Perpetuated, Retried
 from docket.serialization.pickle_codec import error_message
 
 try:
@@ -131,7 +131,7 @@ def end_with(span: Span, outcome: object) -> None:
             end_with(span, ended)
         case Completed():
             span.set_status(trace.StatusCode.OK)
-        case Failed(error) | Again(error=BaseException() as error):
+        case Failed(error) | Retried(error=BaseException() as error):
             span.record_exception(error)
             span.set_status(trace.StatusCode.ERROR, error_message(error))
         case _:

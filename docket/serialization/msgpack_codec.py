@@ -111,7 +111,7 @@ class _Shape:
         return self._by_name.get(name) or self._slot(name, self._rest_by_name_type)
 
 
-class TypedCodec:
+class MsgpackCodec:
     """The serializer `msgpack`."""
 
     def __init__(self) -> None:

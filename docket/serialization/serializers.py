@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from docket.serialization import pickle_codec
-from docket.serialization.msgpack_codec import TypedCodec
+from docket.serialization.msgpack_codec import MsgpackCodec
 from docket.serialization.pickle_codec import Call
 
 #: The function of a task: what it is called with and what it returns is encoded by its annotations.
@@ -84,7 +84,7 @@ class PickleSerializer:
 
 _SERIALIZERS: dict[str, Callable[[], Serializer]] = {
     "pickle": PickleSerializer,
-    "msgpack": TypedCodec,
+    "msgpack": MsgpackCodec,
 }
 
 

@@ -10,8 +10,8 @@ from docket.annotations import on_one_line
 from docket.clock import from_milliseconds
 from docket.dependencies.errors import AdmissionBlocked
 from docket.dependencies.resolution import Resolution
-from docket.instrumentation.counters import Tally
-from docket.lifecycle import Again, Cancelled, Outcome
+from docket.instrumentation.counters import TaskCounters
+from docket.lifecycle import Cancelled, Outcome, Retried
 from docket.services.runs import Run
 from docket.store.limits import Admission, Limits
 
@@ -24,11 +24,11 @@ logger = logging.getLogger("docket.worker")
 BLOCKED_DELAY = timedelta(milliseconds=100)
 
 
-class Withheld:
+class NotAdmitted:
     """Stands where an outcome does: the store has written already what became of the task."""
 
 
-class Doorkeeper:
+class AdmissionController:
     """Asks the store to admit runs.
 
     Args:
@@ -37,30 +37,30 @@ class Doorkeeper:
         tally: counts what is dropped.
     """
 
-    def __init__(self, limits: Limits, worker: Worker, tally: Tally) -> None:
+    def __init__(self, limits: Limits, worker: Worker, task_counters: TaskCounters) -> None:
         self._limits = limits
         self._worker = worker
-        self._tally = tally
+        self._task_counters = task_counters
 
-    async def admit(self, run: Run, resolution: Resolution) -> Withheld | None:
+    async def admit(self, run: Run, resolution: Resolution) -> NotAdmitted | None:
         """None if the run is admitted. Raises what an argument's own `__str__` raises."""
-        wishes = resolution.wishes()
-        if not wishes:
+        requests = resolution.requests()
+        if not requests:
             return None
         claim = run.claim
         # Before the answer: without a word of the server nobody may think it holds nothing.
-        run.holds_slots = any(wish.kind == "S" for wish in wishes)
+        run.holds_slots = any(request.kind == "S" for request in requests)
         run.being_admitted = True
         try:
             admission = await self._limits.acquire(
-                self._worker.consumer, (claim.key, claim.entry, claim.generation), wishes
+                self._worker.consumer, (claim.key, claim.entry, claim.generation), requests
             )
         finally:
             run.being_admitted = False
         if admission.verdict == "granted":
             return None
         self._tell(run, admission)
-        return Withheld()
+        return NotAdmitted()
 
     def _tell(self, run: Run, admission: Admission) -> None:
         name, key = run.claim.function.decode(), on_one_line(run.claim.key.decode())
@@ -71,10 +71,10 @@ class Doorkeeper:
                 when = from_milliseconds(admission.when).isoformat()
                 logger.debug("%s{%s} comes later, at %s: %s", name, key, when, admission.scope)
             case "dropped" | "cancelled":
-                self._tally.of(run.claim.function).cancelled += 1
+                self._task_counters.of(run.claim.function).cancelled += 1
                 logger.info("↩ %s{%s} was %s: %s", name, key, admission.verdict, admission.scope)
             case _:
-                self._tally.of(run.claim.function).superseded += 1
+                self._task_counters.of(run.claim.function).superseded += 1
                 logger.info("↩ %s{%s} is somebody else's by now", name, key)
 
 
@@ -86,7 +86,7 @@ def after_block(error: BaseException, attempt: int) -> Outcome | None:
     if blocked.handled or not blocked.reschedule:
         return Cancelled()
     delay = BLOCKED_DELAY if blocked.retry_delay is None else blocked.retry_delay
-    return Again(delay.total_seconds(), attempt, error=blocked)
+    return Retried(delay.total_seconds(), attempt, error=blocked)
 
 
 def _blocked(error: BaseException) -> AdmissionBlocked | None:

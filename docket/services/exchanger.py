@@ -13,23 +13,23 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
-from docket.instrumentation.counters import Tally
-from docket.instrumentation.readiness import Standing
-from docket.lifecycle import Cancelled, Failed, HandedBack, Outcome, Superseded
+from docket.instrumentation.counters import TaskCounters
+from docket.instrumentation.readiness import Readiness
+from docket.lifecycle import Cancelled, Failed, Outcome, Requeued, Superseded
 from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.payloads import Payloads
 from docket.services.runs import Consumer, Run, Runs, reject_late
 from docket.store.coalescing import BATCH_BYTES, BATCH_LIMIT
 from docket.store.connection.endpoint import backoff_seconds
 from docket.store.connection.pipeline import LostReply, Pipeline
-from docket.store.connection.retrying import patiently
+from docket.store.connection.retrying import retry
 from docket.store.transitions import (
     Claim,
     Exchanged,
+    Fenced,
     OutcomeRow,
-    Records,
     StaleEpoch,
-    StruckOff,
+    Transitions,
 )
 
 logger = logging.getLogger("docket.worker")
@@ -65,13 +65,13 @@ class Exchanger:
 
     def __init__(
         self,
-        records: Records,
+        records: Transitions,
         pipeline: Pipeline,
         consumer: Consumer,
         runs: Runs,
         payloads: Payloads,
-        tally: Tally,
-        standing: Standing,
+        task_counters: TaskCounters,
+        standing: Readiness,
         *,
         concurrency: int,
         until_finished: bool,
@@ -83,8 +83,8 @@ class Exchanger:
         self._consumer = consumer
         self._runs = runs
         self._payloads = payloads
-        self._tally = tally
-        self._standing = standing
+        self._task_counters = task_counters
+        self._readiness = standing
         self._until_finished = until_finished
         self._message_batch = min(message_batch, BATCH_LIMIT)
         self._lease_seconds = lease_seconds
@@ -131,7 +131,7 @@ class Exchanger:
         """Stop what runs, and what an exchange under way may still bring, for others to run."""
         self._handing_back = True
         for run in self._runs:
-            stop(run, HandedBack(), self)
+            stop(run, Requeued(), self)
 
     def cancelled(self, entry: bytes) -> None:
         """Somebody cancelled the run of an entry: stop it, if it is ours.
@@ -201,7 +201,7 @@ class Exchanger:
         return settled and (self._draining or self._nothing_left)
 
     def _want(self) -> int:
-        if self._draining or not self._standing.may_claim:
+        if self._draining or not self._readiness.may_claim:
             return 0
         if self._probation is not None and self._runs.has_suspect:
             return 0
@@ -210,7 +210,7 @@ class Exchanger:
     async def _turn(self) -> None:
         # While a refused outcome is looked for, nothing else may be the reason of a refusal.
         is_searching = self._batch == 1
-        parcels = self._take_parcels()
+        outcomes = self._take_parcels()
         try:
             if not self._pipeline.is_connected:
                 # A call would wait as long as it takes, in silence.
@@ -219,56 +219,56 @@ class Exchanger:
                 await self._records.ring()
                 self._token_to_pass_on = False
             want = 0 if is_searching else self._want()
-            if parcels or want or self._doubted:
+            if outcomes or want or self._doubted:
                 self._doubted = False
                 self._is_claiming = want > 0
-                self._absorb(parcels, want, await self._exchange(parcels, want))
+                self._absorb(outcomes, want, await self._exchange(outcomes, want))
         except (ServerUnavailable, StaleEpoch) as error:
-            self._put_back(parcels, may_be_applied=isinstance(error, LostReply))
+            self._put_back(outcomes, may_be_applied=isinstance(error, LostReply))
             await self._recover(error)
-        except StruckOff:
-            self._put_back(parcels, may_be_applied=False)
+        except Fenced:
+            self._put_back(outcomes, may_be_applied=False)
             await self._start_over()
         except (asyncio.CancelledError, NotPermitted):
             # Whoever cancelled us exchanges once more before it goes. And what our user may not do
             # is no outcome's fault: none is failed for it.
-            self._put_back(parcels, may_be_applied=True)
+            self._put_back(outcomes, may_be_applied=True)
             raise
         except RefusedCall as error:
-            self._isolate(parcels, error)
+            self._isolate(outcomes, error)
         finally:
             self._is_claiming = False
             self._cancelled_early.clear()
 
     def _take_parcels(self) -> list[Parcel]:
-        parcels: list[Parcel] = []
+        outcomes: list[Parcel] = []
         size = 0
         # A call over what the server lets a client send (1 GB) would be cut off each time.
-        while self._outbox and len(parcels) < self._batch and size < BATCH_BYTES:
-            parcel = self._outbox.popleft()
-            size += weight(parcel[2])
-            parcels.append(parcel)
+        while self._outbox and len(outcomes) < self._batch and size < BATCH_BYTES:
+            outcome = self._outbox.popleft()
+            size += weight(outcome[2])
+            outcomes.append(outcome)
         if self._outbox:
             self.look()
         else:
             self._batch = BATCH_LIMIT
-        return parcels
+        return outcomes
 
-    async def _exchange(self, parcels: list[Parcel], want: int) -> Exchanged:
+    async def _exchange(self, outcomes: list[Parcel], want: int) -> Exchanged:
         asked_at = time.monotonic()
         reply = await self._records.exchange(
             self._consumer.name,
             self._consumer.epoch,
             want,
-            [row for _, _, row in parcels],
+            [row for _, _, row in outcomes],
             may_take_suspect=not self._runs.has_suspect,
             census=self._until_finished,
         )
         reject_late(reply.claims, asked_at, self._lease_seconds)
         return reply
 
-    def _absorb(self, parcels: list[Parcel], want: int, reply: Exchanged) -> None:
-        self._acknowledge(parcels, reply.superseded)
+    def _absorb(self, outcomes: list[Parcel], want: int, reply: Exchanged) -> None:
+        self._acknowledge(outcomes, reply.superseded)
         self._begin(reply.claims)
         self._nothing_left = self._until_finished and reply.left == 0
         if len(reply.claims) < want and not reply.more:
@@ -285,7 +285,7 @@ class Exchanger:
             if self._handing_back or claim.entry in self._cancelled_early:
                 run = self._runs.get(claim.entry)
                 if run is not None:
-                    stop(run, HandedBack() if self._handing_back else Cancelled(), self)
+                    stop(run, Requeued() if self._handing_back else Cancelled(), self)
 
     def _keep_to_the_suspect(self) -> None:
         if self._probation is not None:
@@ -297,19 +297,19 @@ class Exchanger:
         self._probation = None
         self.look()
 
-    def _acknowledge(self, parcels: list[Parcel], superseded: list[int]) -> None:
+    def _acknowledge(self, outcomes: list[Parcel], superseded: list[int]) -> None:
         lost = frozenset(superseded)
-        for index, (run, outcome, _) in enumerate(parcels):
+        for index, (run, outcome, _) in enumerate(outcomes):
             self._runs.remove(run)
             # One that was sent twice may not match any more because its first sending was applied.
             is_lost = index in lost and not run.sent_again
-            counters = self._tally.of(run.claim.function)
+            counters = self._task_counters.of(run.claim.function)
             count(counters, Superseded() if is_lost else outcome)
 
-    def _put_back(self, parcels: list[Parcel], *, may_be_applied: bool) -> None:
-        for run, _, _ in parcels:
+    def _put_back(self, outcomes: list[Parcel], *, may_be_applied: bool) -> None:
+        for run, _, _ in outcomes:
             run.sent_again = run.sent_again or may_be_applied
-        self._outbox.extendleft(reversed(parcels))
+        self._outbox.extendleft(reversed(outcomes))
 
     async def _recover(self, cause: Exception) -> None:
         """After an error whose call may or may not have taken effect: settle what did.
@@ -318,7 +318,7 @@ class Exchanger:
         for us and we never heard of. Our outcomes go again with the next turn: those that were
         applied do not match any more and change nothing.
         """
-        self._standing.waiting(str(cause))
+        self._readiness.waiting(str(cause))
         failures = 0
         while True:
             try:
@@ -329,10 +329,10 @@ class Exchanger:
             except (ServerUnavailable, StaleEpoch):
                 failures += 1
                 await asyncio.sleep(backoff_seconds(failures))
-            except StruckOff:
+            except Fenced:
                 await self._start_over()
                 return
-        self._standing.ready()
+        self._readiness.ready()
         self.look()
 
     async def _reclaim(self) -> None:
@@ -353,19 +353,19 @@ class Exchanger:
         for run in self._runs:
             stop(run, Superseded(), self)
         self._consumer.renew()
-        await patiently(self._register, patience_seconds=math.inf)
-        self._standing.ready()
+        await retry(self._register, patience_seconds=math.inf)
+        self._readiness.ready()
         self.look()
 
-    def _isolate(self, parcels: list[Parcel], error: RefusedCall) -> None:
+    def _isolate(self, outcomes: list[Parcel], error: RefusedCall) -> None:
         """The server refused a call: find the outcome that it refuses, and fail that one alone."""
-        if not parcels:
+        if not outcomes:
             raise error
-        if len(parcels) > 1:
-            self._put_back(parcels, may_be_applied=True)
+        if len(outcomes) > 1:
+            self._put_back(outcomes, may_be_applied=True)
             self._batch = 1
-        elif parcels[0][0].refused:
-            run = parcels[0][0]
+        elif outcomes[0][0].refused:
+            run = outcomes[0][0]
             logger.error(
                 "The outcome of task %r cannot be recorded: %s. Its lease is given up, so that it "
                 "is redelivered",
@@ -374,11 +374,11 @@ class Exchanger:
             )
             self._runs.remove(run)
         else:
-            run = parcels[0][0]
+            run = outcomes[0][0]
             run.refused = True
             failed = Failed(error)
-            parcel = (run, failed, row_of(run.claim, failed, self._payloads))
-            self._put_back([parcel], may_be_applied=True)
+            outcome = (run, failed, row_of(run.claim, failed, self._payloads))
+            self._put_back([outcome], may_be_applied=True)
             self._batch = 1
         self.look()
 

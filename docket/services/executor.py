@@ -17,25 +17,25 @@ from docket.dependencies.handlers import TaskOutcome, end_of
 from docket.dependencies.plan import Plan
 from docket.dependencies.resolution import Resolution
 from docket.execution import Execution, TaskFunction
-from docket.instrumentation.counters import Tally
+from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.tracing import context_of, tracer
 from docket.lifecycle import (
-    Again,
     Cancelled,
     Completed,
+    Deferred,
     Failed,
-    HandedBack,
     Outcome,
     Perpetuated,
-    Postponed,
+    Requeued,
+    Retried,
     Superseded,
 )
 from docket.serialization.pickle_codec import Call
-from docket.services.admission import Doorkeeper, Withheld, after_block
+from docket.services.admission import AdmissionController, NotAdmitted, after_block
 from docket.services.exchanger import Exchanger
 from docket.services.outcomes import error_text
-from docket.services.result_writer import ResultKeeper
-from docket.services.run_quota import Allowance
+from docket.services.result_writer import ResultWriter
+from docket.services.run_quota import RunQuota
 from docket.services.run_spans import in_span
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
@@ -68,18 +68,20 @@ class Executor:
         worker: Worker,
         runs: Runs,
         exchanger: Exchanger,
-        tally: Tally,
+        task_counters: TaskCounters,
         supervision: Supervision,
     ) -> None:
         self._docket = docket
         self._worker = worker
         self._runs = runs
         self._exchanger = exchanger
-        self._tally = tally
+        self._task_counters = task_counters
         self._supervision = supervision
-        self._doorkeeper = Doorkeeper(docket.records.limits, worker, tally)
+        self._admission_controller = AdmissionController(
+            docket.transitions.limits, worker, task_counters
+        )
         #: How many runs certain keys still have; None for no limit.
-        self.allowance: Allowance | None = None
+        self.run_quota: RunQuota | None = None
         self._plans = TaskPlans(docket.plans, worker.dependencies)
         self._unknown = UnknownTasks(docket)
         self._strikes = docket.strike_list
@@ -102,7 +104,7 @@ class Executor:
         if not self._is_gated(claim.function):
             self._count_start(claim)
         if claim.came_from is not None:
-            self._tally.of(claim.function).redelivered += 1
+            self._task_counters.of(claim.function).redelivered += 1
             if claim.came_from not in self._seen_dead:
                 self._seen_dead.add(claim.came_from)
                 self._supervision.redelivered(claim.came_from.decode(), run.started_at)
@@ -117,7 +119,7 @@ class Executor:
         return gated
 
     def _count_start(self, claim: Claim) -> None:
-        counters = self._tally.of(claim.function)
+        counters = self._task_counters.of(claim.function)
         counters.started += 1
         counters.punctuality.observe(max(0, claim.started_at - claim.when) / 1000)
 
@@ -128,26 +130,26 @@ class Executor:
             outcome = await self._outcome(run)
         else:
             outcome = await in_span(self._tracer, self._worker, run, self._outcome)
-        if isinstance(outcome, Withheld):
+        if isinstance(outcome, NotAdmitted):
             self._exchanger.withdraw(run)
             return
         if self._result_keeper is not None:
             outcome = await self._result_keeper.keep(run, outcome)
-        duration = self._tally.of(run.claim.function).duration
+        duration = self._task_counters.of(run.claim.function).duration
         duration.observe(time.monotonic() - run.started_at)
         self._exchanger.report(run, outcome)
 
-    async def _outcome(self, run: Run) -> Outcome | Withheld:
-        allowance = self.allowance
+    async def _outcome(self, run: Run) -> Outcome | NotAdmitted:
+        run_quota = self.run_quota
         try:
-            if allowance is None:
+            if run_quota is None:
                 return await self._execute(run)
             key = run.claim.key.decode()
-            if not allowance.take(key):
+            if not run_quota.take(key):
                 return Cancelled()
             outcome = await self._execute(run)
-            if isinstance(outcome, Withheld):
-                allowance.give_back(key)
+            if isinstance(outcome, NotAdmitted):
+                run_quota.give_back(key)
             return outcome
         except BaseException as error:
             # The payload cannot be read, a handler is broken: only this task has failed.
@@ -155,7 +157,7 @@ class Executor:
             described = on_one_line(f"{claim.function.decode()}(...){{{claim.key.decode()}}}")
             return _logged_end(described, run, run.ending or Failed(error), error)
 
-    async def _execute(self, run: Run) -> Outcome | Withheld:
+    async def _execute(self, run: Run) -> Outcome | NotAdmitted:
         claim = run.claim
         name = claim.function.decode()
         function = self._docket.tasks.get(name)
@@ -177,7 +179,7 @@ class Executor:
             outcome = await self._after_error(run, execution, None, error)
             return _logged_end(self._describe(execution), run, outcome, error)
 
-    async def _fall_back(self, run: Run, name: str) -> Outcome | Withheld:
+    async def _fall_back(self, run: Run, name: str) -> Outcome | NotAdmitted:
         fallback = self._worker.fallback_task
         if fallback is None:
             return await self._unknown.judge(run.claim)
@@ -192,7 +194,7 @@ class Executor:
         execution = self._execution(claim, name, function, call)
         if not self._strikes.is_stricken(execution):
             return False
-        self._tally.of(claim.function).stricken += 1
+        self._task_counters.of(claim.function).stricken += 1
         logger.warning("🗙 %s", self._describe(execution))
         return True
 
@@ -208,16 +210,16 @@ class Executor:
 
     async def _execute_call(
         self, run: Run, name: str, function: TaskFunction, plan: Plan, call: Call
-    ) -> Outcome | Withheld:
+    ) -> Outcome | NotAdmitted:
         execution = self._execution(run.claim, name, function, call)
         described = None
         started = time.monotonic()
         resolution = None if plan.bare else self._resolution(plan, execution)
         try:
             if resolution is not None and plan.gates:
-                withheld = await self._doorkeeper.admit(run, resolution)
-                if withheld is not None:
-                    return withheld
+                not_admitted = await self._admission_controller.admit(run, resolution)
+                if not_admitted is not None:
+                    return not_admitted
                 if self._is_gated(run.claim.function):
                     self._count_start(run.claim)
             described = self._log_start(execution) if logger.isEnabledFor(logging.INFO) else None
@@ -248,7 +250,7 @@ class Executor:
         if run.ending is not None:
             return run.ending
         if self._is_shutdown(error):
-            return HandedBack()
+            return Requeued()
         blocked = after_block(error, execution.attempt)
         if blocked is not None:
             return blocked
@@ -264,7 +266,7 @@ class Executor:
         return self._bound(execution, outcome)
 
     def _bound(self, execution: Execution, outcome: Outcome) -> Outcome:
-        return outcome if self.allowance is None else self.allowance.bound(execution.key, outcome)
+        return outcome if self.run_quota is None else self.run_quota.bound(execution.key, outcome)
 
     def _is_shutdown(self, error: BaseException) -> bool:
         # asyncio.run cancels all tasks at once when it ends, ours before or after the worker's.
@@ -312,10 +314,10 @@ class Executor:
         return on_one_line(f"{call}{{{execution.key}}}")
 
 
-def _result_keeper(docket: Docket) -> ResultKeeper | None:
+def _result_keeper(docket: Docket) -> ResultWriter | None:
     storage = docket.result_storage
     # Where nothing is kept of an ended execution, nobody could find its result either.
-    return ResultKeeper(docket, storage) if storage is not None and docket.execution_ttl else None
+    return ResultWriter(docket, storage) if storage is not None and docket.execution_ttl else None
 
 
 async def _call(execution: Execution, resolution: Resolution | None) -> object:
@@ -351,7 +353,7 @@ def _logged_end(described: str, run: Run, outcome: Outcome, error: BaseException
         case Perpetuated():
             logger.error("↩ [%s] %s", duration, described, exc_info=error)
             logger.info("↫ [%s] %s", duration, described)
-        case Again():
+        case Retried():
             logger.info(
                 "↩ [%s] %s failed (%s); attempt %d follows in %s",
                 duration,
@@ -362,7 +364,7 @@ def _logged_end(described: str, run: Run, outcome: Outcome, error: BaseException
             )
         case Cancelled():
             logger.info("↩ [%s] %s was cancelled", duration, described)
-        case HandedBack() | Postponed():
+        case Requeued() | Deferred():
             logger.info("↩ [%s] %s was interrupted and is handed back", duration, described)
         case Superseded() | Completed():
             logger.info("↩ [%s] %s is somebody else's by now", duration, described)

@@ -31,7 +31,7 @@ NO_ANSWER = "the server has not answered"
 
 
 @dataclass(frozen=True, slots=True)
-class KeeperSettings:
+class HeartbeatSettings:
     """Intervals of a keeper, in seconds unless said otherwise.
 
     interval: how often the loop ticks and the supervision hears a beat.
@@ -52,7 +52,7 @@ class KeeperSettings:
     lease_tenure: float
 
 
-class Keeper:
+class Heartbeater:
     """Heartbeat, leases, and the pulse of the loop.
 
     Args:
@@ -78,7 +78,7 @@ class Keeper:
         runs: Runs,
         supervision: Supervision,
         function_names: Callable[[], Sequence[str]],
-        settings: KeeperSettings,
+        settings: HeartbeatSettings,
         *,
         on_lost: Callable[[list[bytes]], None],
         on_cancelled: Callable[[list[bytes]], None],
@@ -207,7 +207,7 @@ class Keeper:
                 # The exchanger has said it already; the next round connects anew. Soon: after an
                 # outage others judge whose heartbeat and leases are written again. But not all
                 # workers of all pools in step.
-                logger.debug("Keeper: %s", error)
+                logger.debug("Heartbeater: %s", error)
                 self._trouble = str(error)
                 failures += 1
                 due[duty] = retry_at = time.monotonic() + backoff_seconds(failures)

@@ -3,14 +3,14 @@
 from docket.clock import delay_milliseconds
 from docket.instrumentation.counters import Counters
 from docket.lifecycle import (
-    Again,
     Cancelled,
     Completed,
+    Deferred,
     Failed,
-    HandedBack,
     Outcome,
     Perpetuated,
-    Postponed,
+    Requeued,
+    Retried,
     Successor,
     Superseded,
 )
@@ -44,25 +44,25 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
         case Failed(error):
             kind, b, c = "F", error_text(error), outcome.result_key or ""
             a = "" if outcome.result_key else payloads.error(error)
-        case Again():
+        case Retried():
             kind, a, b = "A", delay_milliseconds(outcome.delay_seconds), outcome.attempt
             c = _new_call(claim, outcome, payloads)
         case Perpetuated(ended, successor):
             kind, a = "P", f"{successor.due.origin}{successor.due.milliseconds}"
             b = error_text(ended.error) if isinstance(ended, Failed) else ""
             c = _new_call(claim, successor, payloads)
-        case Postponed(delay_seconds):
+        case Deferred(delay_seconds):
             kind, a, b = "A", delay_milliseconds(delay_seconds), claim.attempt
         case Cancelled():
             kind = "X"
-        case HandedBack():
+        case Requeued():
             kind = "H"
         case Superseded():
             kind = "S"
     return (kind, claim.key, claim.entry, claim.generation, a, b, c)
 
 
-def _new_call(claim: Claim, called: Again | Successor, payloads: Payloads) -> bytes | str:
+def _new_call(claim: Claim, called: Retried | Successor, payloads: Payloads) -> bytes | str:
     args, kwargs = called.args, called.kwargs
     return "" if args is None and kwargs is None else payloads.call(claim, args or (), kwargs or {})
 
@@ -99,11 +99,11 @@ def count(counters: Counters, outcome: Outcome) -> None:
         case Perpetuated(ended):
             count(counters, ended)
             counters.perpetuated += 1
-        case Again():
+        case Retried():
             counters.retried += 1
         case Cancelled():
             counters.cancelled += 1
         case Superseded():
             counters.superseded += 1
-        case HandedBack() | Postponed():
+        case Requeued() | Deferred():
             pass  # Not an end: whoever takes it next counts.

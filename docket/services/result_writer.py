@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("docket.worker")
 
 
-class ResultKeeper:
+class ResultWriter:
     """Keeps results and exceptions in a result storage, under the key and generation of the run.
 
     Before the outcome is recorded: who sees that the task has ended finds its result.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from docket.lifecycle import Again, Cancelled, Failed, Outcome, Perpetuated
+from docket.lifecycle import Cancelled, Failed, Outcome, Perpetuated, Retried
 
 
-class Allowance:
+class RunQuota:
     """Counts the runs of keys that are limited; all others are free.
 
     Args:
@@ -37,7 +37,7 @@ class Allowance:
         match outcome:
             case Perpetuated(ended):
                 return ended
-            case Again(error=error):
+            case Retried(error=error):
                 return Cancelled() if error is None else Failed(error)
             case _:
                 return outcome

@@ -68,7 +68,7 @@ class Seeder:
 
     async def _seed(self, name: str, perpetual: Perpetual) -> None:
         when = perpetual.initial_when
-        scheduling = self._docket.records.scheduling
+        scheduling = self._docket.transitions.coalescer
         request = ScheduleRequest(
             key=name,
             function=name,

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from docket.instrumentation.readiness import Standing
-from docket.lifecycle import HandedBack, Superseded
+from docket.instrumentation.readiness import Readiness
+from docket.lifecycle import Requeued, Superseded
 from docket.services.canceller import Canceller
 from docket.services.exchanger import Exchanger, stop
-from docket.services.heartbeater import Keeper, KeeperSettings
+from docket.services.heartbeater import Heartbeater, HeartbeatSettings
 from docket.services.runs import Consumer, Runs
 from docket.services.steward import Steward
-from docket.services.wakeup_listener import BellListener
+from docket.services.wakeup_listener import WakeupListener
 
 if TYPE_CHECKING:
     from docket.docket import Docket
 
-#: Longest wait for the bell, in seconds; see BellListener.
+#: Longest wait for the bell, in seconds; see WakeupListener.
 BELL_SECONDS = 2.0
 #: Most that a renewal waits, in seconds: it is also how a missed cancellation is noticed.
 RENEWAL_CAP_SECONDS = 15.0
@@ -36,7 +36,7 @@ GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class CrewSettings:
+class ServiceSettings:
     """What a worker's services go by.
 
     redelivery_timeout: when a lease that is not renewed is lost.
@@ -61,7 +61,7 @@ def shortest_lease(docket: Docket, redelivery_timeout: timedelta) -> timedelta:
     return min(redelivery_timeout, docket.heartbeat_interval * docket.missed_heartbeats)
 
 
-class Crew:
+class ServiceGroup:
     """Canceller, steward, bell listener and keeper of one worker.
 
     Args:
@@ -81,17 +81,17 @@ class Crew:
         consumer: Consumer,
         runs: Runs,
         exchanger: Exchanger,
-        standing: Standing,
+        standing: Readiness,
         adopt: Callable[[str], Awaitable[object]],
         seed: Callable[[], Awaitable[None]] | None,
-        settings: CrewSettings,
+        settings: ServiceSettings,
     ) -> None:
         self._docket = docket
         self._consumer = consumer
         self._runs = runs
         self._exchanger = exchanger
         connections = docket.connections
-        self._standing = standing
+        self._readiness = standing
         self._pipeline = connections.pipeline
         #: Since when the keeper alone is out of touch, by `time.monotonic()`.
         self._out_of_touch_since = math.inf
@@ -100,12 +100,12 @@ class Crew:
         self._canceller = Canceller(
             connections.subscriber, docket.keys, exchanger, self.keeper.renew_soon
         )
-        self._listener = BellListener(
+        self._listener = WakeupListener(
             connections.bell(docket.keys), exchanger, settings.bell_seconds
         )
         #: Idle until it is appointed.
         self.steward = Steward(
-            docket.records,
+            docket.transitions,
             connections.pipeline,
             connections.subscriber,
             docket.keys,
@@ -117,17 +117,17 @@ class Crew:
             seed=seed,
         )
 
-    def _make_keeper(self, settings: CrewSettings) -> Keeper:
+    def _make_keeper(self, settings: ServiceSettings) -> Heartbeater:
         docket = self._docket
         lease = settings.redelivery_timeout.total_seconds()
         heartbeat = docket.heartbeat_interval.total_seconds()
-        return Keeper(
+        return Heartbeater(
             docket.connections.lease_connection(docket.keys),
             self._consumer,
             self._runs,
-            self._standing,
+            self._readiness,
             lambda: tuple(docket.tasks),
-            KeeperSettings(
+            HeartbeatSettings(
                 interval=settings.keeper_interval_seconds,
                 heartbeat=heartbeat,
                 renewal=min(lease / 4, RENEWAL_CAP_SECONDS),
@@ -187,7 +187,7 @@ class Crew:
         self._out_of_touch_since = min(self._out_of_touch_since, now)
         if now - self._out_of_touch_since > GRACE_SECONDS:
             # The keeper alone is shut out (maxclients, say): what we claimed would go to others.
-            self._standing.hold(f"its heartbeat and its leases cannot be renewed ({trouble})")
+            self._readiness.hold(f"its heartbeat and its leases cannot be renewed ({trouble})")
             # Who claims nothing and has nothing to hand in would never hear that it was struck off.
             self._exchanger.doubt()
 
@@ -198,14 +198,14 @@ class Crew:
 
     def _release(self) -> None:
         self._out_of_touch_since = math.inf
-        self._standing.release()
+        self._readiness.release()
         self._exchanger.look()
 
     def _give_up_slots(self) -> None:
         """Others may be given the slots of what runs here, any moment now."""
         for run in self._runs:
             if run.holds_slots:
-                stop(run, HandedBack(), self._exchanger)
+                stop(run, Requeued(), self._exchanger)
 
     def _cancel(self, entries: list[bytes]) -> None:
         for entry in entries:

@@ -17,7 +17,7 @@ from docket.store.connection.endpoint import backoff_seconds
 from docket.store.connection.pipeline import Pipeline
 from docket.store.connection.subscriber import Subscriber
 from docket.store.keys import Keys
-from docket.store.transitions import Records
+from docket.store.transitions import Transitions
 
 logger = logging.getLogger("docket.worker")
 
@@ -32,7 +32,7 @@ LONGEST_GAP_HEARTBEATS = 3
 LOOKS_A_HEARTBEAT = 20
 
 
-class Watch:
+class DeadWorkerDetector:
     """Who is dead, judged by beats that do not change: pure, the caller brings values and clock.
 
     A beat is compared with itself as seen from here, never with the clock of its writer. After an
@@ -102,7 +102,7 @@ class Steward:
 
     def __init__(
         self,
-        records: Records,
+        records: Transitions,
         pipeline: Pipeline,
         subscriber: Subscriber,
         keys: Keys,
@@ -124,7 +124,7 @@ class Steward:
         self._heartbeat_seconds = heartbeat_interval.total_seconds()
         self._redelivery_timeout = redelivery_timeout
         patience = self._heartbeat_seconds * missed_heartbeats
-        self._watch = Watch(patience, LONGEST_GAP_HEARTBEATS * self._heartbeat_seconds)
+        self._watch = DeadWorkerDetector(patience, LONGEST_GAP_HEARTBEATS * self._heartbeat_seconds)
         self._strangers: set[bytes] = set()
         self._patience_seconds = patience
         self._appointed = asyncio.Event()

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from docket.errors import ServerUnavailable, UnknownTask
-from docket.lifecycle import Failed, HandedBack, Outcome, Postponed
+from docket.lifecycle import Deferred, Failed, Outcome, Requeued
 from docket.store.transitions import Claim
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class UnknownTasks:
             keeps = await self._is_to_be_kept(claim, name)
         except ServerUnavailable as error:
             logger.debug("Whether unknown task %r is perpetual cannot be told: %s", name, error)
-            return HandedBack()
+            return Requeued()
         if keeps:
             return self._postponed(name)
         self._since.pop(name, None)
@@ -56,14 +56,14 @@ class UnknownTasks:
         return Failed(UnknownTask(name))
 
     async def _is_to_be_kept(self, claim: Claim, name: str) -> bool:
-        records = self._docket.records
+        records = self._docket.transitions
         if b"perpetual" not in await records.fetch(claim.key.decode()):
             return False
         if await records.is_known(name):
             return True
         return monotonic() - self._since.get(name, monotonic()) < PATIENCE_SECONDS
 
-    def _postponed(self, name: str) -> Postponed:
+    def _postponed(self, name: str) -> Deferred:
         shortest, longest = POSTPONEMENTS
         waited = monotonic() - self._since.setdefault(name, monotonic())
         delay = min(max(waited, shortest), longest)
@@ -73,4 +73,4 @@ class UnknownTasks:
             name,
             delay,
         )
-        return Postponed(delay)
+        return Deferred(delay)

@@ -5,10 +5,10 @@ import asyncio
 from docket.errors import ServerUnavailable
 from docket.services.exchanger import Exchanger
 from docket.store.connection.endpoint import backoff_seconds
-from docket.store.connection.wakeup import Bell
+from docket.store.connection.wakeup import WakeupConnection
 
 
-class BellListener:
+class WakeupListener:
     """Tells the exchanger to look when someone rang.
 
     Args:
@@ -18,7 +18,9 @@ class BellListener:
             it; this is what bounds the delay then.
     """
 
-    def __init__(self, bell: Bell, exchanger: Exchanger, timeout_seconds: float) -> None:
+    def __init__(
+        self, bell: WakeupConnection, exchanger: Exchanger, timeout_seconds: float
+    ) -> None:
         self._bell = bell
         self._exchanger = exchanger
         self._timeout_seconds = timeout_seconds

@@ -7,15 +7,15 @@ from itertools import chain
 from docket.store.coalescing import (
     BATCH_BYTES,
     BATCH_LIMIT,
-    Scheduled,
+    ScheduleCoalescer,
+    ScheduleReply,
     ScheduleRequest,
-    Scheduling,
 )
 
 
 async def schedule_many(
-    scheduling: Scheduling, requests: Sequence[ScheduleRequest]
-) -> list[Scheduled]:
+    scheduling: ScheduleCoalescer, requests: Sequence[ScheduleRequest]
+) -> list[ScheduleReply]:
     """Schedule any number of tasks; replies in the order of the requests.
 
     Raises:

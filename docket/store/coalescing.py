@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 from docket.errors import ServerUnavailable
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, LostReply, Pipeline
-from docket.store.connection.retrying import PATIENCE_SECONDS, patiently
+from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
 
 #: Most tasks in one script call, and most payload bytes, so that no call blocks the server.
@@ -47,7 +47,7 @@ class ScheduleRequest(msgspec.Struct, frozen=True):
     perpetual: Literal[0, 1, 2] = 0
 
 
-class Scheduled(msgspec.Struct, frozen=True):
+class ScheduleReply(msgspec.Struct, frozen=True):
     """What became of a request; `when` in milliseconds."""
 
     disposition: Literal["scheduled", "already", "superseded", "error"]
@@ -57,10 +57,10 @@ class Scheduled(msgspec.Struct, frozen=True):
 
 
 #: A request and who waits for what became of it.
-Pending = tuple[ScheduleRequest, "asyncio.Future[Scheduled]"]
+Pending = tuple[ScheduleRequest, "asyncio.Future[ScheduleReply]"]
 
 
-class Scheduling:
+class ScheduleCoalescer:
     """Schedules tasks of one docket.
 
     What is pending in one turn of the loop leaves together: a microbatch, never a timer, so that
@@ -89,7 +89,7 @@ class Scheduling:
         self._tokens += 1
         return f"{self._token_prefix}{self._tokens:x}"
 
-    async def schedule(self, request: ScheduleRequest) -> Scheduled:
+    async def schedule(self, request: ScheduleRequest) -> ScheduleReply:
         """Schedule one task; requests made in the same turn of the loop share their calls.
 
         Raises:
@@ -102,7 +102,7 @@ class Scheduling:
         if type(key) is not str or not key.isascii():
             self._keys.record(key).encode()
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Scheduled] = loop.create_future()
+        future: asyncio.Future[ScheduleReply] = loop.create_future()
         if not self._batch:
             loop.call_soon(self._flush)
         self._batch.append((request, future))
@@ -152,7 +152,7 @@ class Scheduling:
         except Exception as error:
             _reject(batch, error)
 
-    async def schedule_batch(self, requests: Sequence[ScheduleRequest]) -> list[Scheduled]:
+    async def schedule_batch(self, requests: Sequence[ScheduleRequest]) -> list[ScheduleReply]:
         """Schedule up to BATCH_LIMIT tasks in one call; replies in the order of the requests.
 
         Raises:
@@ -165,7 +165,7 @@ class Scheduling:
                 scripts.SCHEDULE, keys, arguments, patience_seconds=PATIENCE_SECONDS
             )
 
-        return _scheduled(await patiently(call, after_lost_reply=self._keeps_records))
+        return _scheduled(await retry(call, after_lost_reply=self._keeps_records))
 
     def _command(self, requests: Sequence[ScheduleRequest]) -> list[Argument]:
         keys = self._keys_of(requests)
@@ -188,14 +188,14 @@ class Scheduling:
         return arguments
 
 
-def _scheduled(flat: list[Any]) -> list[Scheduled]:
+def _scheduled(flat: list[Any]) -> list[ScheduleReply]:
     return [
-        Scheduled(flat[i].decode(), flat[i + 1], flat[i + 2], flat[i + 3].decode())
+        ScheduleReply(flat[i].decode(), flat[i + 1], flat[i + 2], flat[i + 3].decode())
         for i in range(0, len(flat), 4)
     ]
 
 
-def _resolve(batch: list[Pending], replies: list[Scheduled]) -> None:
+def _resolve(batch: list[Pending], replies: list[ScheduleReply]) -> None:
     for (_, future), reply in zip(batch, replies, strict=True):
         if not future.done():
             future.set_result(reply)

@@ -9,9 +9,9 @@ import msgspec
 from docket.store import scripts
 from docket.store.connection.lease_connection import Lease
 from docket.store.connection.pipeline import Pipeline
-from docket.store.connection.retrying import patiently
+from docket.store.connection.retrying import retry
 from docket.store.keys import Keys
-from docket.store.overwritten_keys import tell_broken
+from docket.store.overwritten_keys import log_overwritten
 
 #: Kinds of wishes in the order in which acquire.lua has to see them: who drops the task says so
 #: before anything is taken, and slots come last because everything else can refuse them.
@@ -20,7 +20,7 @@ KINDS = "CVDRS"
 Verdict = Literal["granted", "waiting", "later", "dropped", "cancelled", "superseded"]
 
 
-class Wish(msgspec.Struct, frozen=True):
+class LimitRequest(msgspec.Struct, frozen=True):
     """What one limit of one run asks for; acquire.lua lists the kinds and their numbers."""
 
     kind: Literal["C", "V", "D", "R", "S"]
@@ -54,7 +54,9 @@ class Limits:
         self._keys = keys
         self._ttl = ttl
 
-    async def acquire(self, consumer: str, run: Lease, wishes: Sequence[Wish]) -> Admission:
+    async def acquire(
+        self, consumer: str, run: Lease, requests: Sequence[LimitRequest]
+    ) -> Admission:
         """Take all that a run needs, or none of it.
 
         Waits for a server that is away as long as that takes: a run that is not admitted cannot
@@ -66,15 +68,15 @@ class Limits:
             *run,
             self._ttl,
         ]
-        for wish in sorted(wishes, key=lambda wish: KINDS.index(wish.kind)):
-            arguments += [wish.kind, wish.scope, wish.a, wish.b]
+        for request in sorted(requests, key=lambda request: KINDS.index(request.kind)):
+            arguments += [request.kind, request.scope, request.a, request.b]
         record = self._keys.record_prefix.encode() + run[0]
         keys = [*self._keys.places, record]
-        verdict, scope, when, broken = await patiently(
+        verdict, scope, when, broken = await retry(
             lambda: self._pipeline.call(scripts.ACQUIRE, keys, arguments),
             patience_seconds=math.inf,
         )
-        tell_broken(broken)
+        log_overwritten(broken)
         return Admission(verdict.decode(), scope.decode(), when)
 
     async def sweep(self) -> int:
@@ -84,6 +86,6 @@ class Limits:
             cursor, seen, found, broken = await self._pipeline.call(
                 scripts.SWEEP_LIMITS, self._keys.places, [self._keys.prefix, cursor, seen]
             )
-            tell_broken(broken)
+            log_overwritten(broken)
             mended += found
         return mended

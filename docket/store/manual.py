@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from docket.clock import delay_milliseconds
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, Pipeline
-from docket.store.connection.retrying import PATIENCE_SECONDS, patiently
+from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
 from docket.store.scripts import Script
 
@@ -22,7 +22,7 @@ _BY_HAND = ".hand"
 Mark = Literal["completed", "failed", "cancelled"]
 
 
-class Identity(NamedTuple):
+class RunIdentity(NamedTuple):
     """Which execution is meant.
 
     generation: 0 for whatever is under the key.
@@ -69,7 +69,7 @@ class Rescheduled(NamedTuple):
     state: str
 
 
-class ByHand:
+class ManualTransitions:
     """The transitions of one docket's executions.
 
     Each may be made again after a lost reply: the second time it is told what the first one did.
@@ -86,7 +86,7 @@ class ByHand:
         self._ttl = delay_milliseconds(execution_ttl)
 
     async def claim(
-        self, identity: Identity, worker: str, content: Callable[[], Content]
+        self, identity: RunIdentity, worker: str, content: Callable[[], Content]
     ) -> Held | None:
         """Mark an execution running. None: it is not there to be claimed."""
         entry = f"h{os.urandom(8).hex()}"
@@ -97,7 +97,7 @@ class ByHand:
 
     async def mark(
         self,
-        identity: Identity,
+        identity: RunIdentity,
         state: Mark,
         error: str,
         result_key: str,
@@ -116,7 +116,7 @@ class ByHand:
         return Marked(*reply) if reply else None
 
     async def reschedule(
-        self, identity: Identity, when: int, attempt: int, call: bytes
+        self, identity: RunIdentity, when: int, attempt: int, call: bytes
     ) -> Rescheduled:
         """Give up the run of an entry, and let the execution wait again."""
         token = os.urandom(8).hex()
@@ -128,16 +128,16 @@ class ByHand:
 
     async def generation(self, key: str) -> int:
         """The newest generation of a key; 0 if there is no record."""
-        found: bytes | None = await patiently(
+        found: bytes | None = await retry(
             lambda: self._pipeline.command(
                 "HGET", self._keys.record(key), "generation", patience_seconds=PATIENCE_SECONDS
             )
         )
         return int(found or 0)
 
-    async def _call(self, script: Script, identity: Identity, *arguments: Argument) -> Any:
+    async def _call(self, script: Script, identity: RunIdentity, *arguments: Argument) -> Any:
         keys = self._keys
-        return await patiently(
+        return await retry(
             lambda: self._pipeline.call(
                 script,
                 [*keys.places, keys.record(identity.key)],
@@ -147,6 +147,6 @@ class ByHand:
         )
 
 
-def _content(identity: Identity, content: Callable[[], Content]) -> tuple[Argument, ...]:
+def _content(identity: RunIdentity, content: Callable[[], Content]) -> tuple[Argument, ...]:
     # Only what has no generation yet may have to be written: all else is in its record.
     return () if identity.generation else content()

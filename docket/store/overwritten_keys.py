@@ -6,7 +6,7 @@ from collections.abc import Sequence
 logger = logging.getLogger("docket.store")
 
 
-def tell_broken(found: Sequence[bytes]) -> None:
+def log_overwritten(found: Sequence[bytes]) -> None:
     """Log what a script met and went on without.
 
     Args:

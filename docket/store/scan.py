@@ -11,9 +11,9 @@ from docket.clock import delay_milliseconds
 from docket.errors import RefusedCall
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, Pipeline
-from docket.store.connection.retrying import PATIENCE_SECONDS, patiently
+from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
-from docket.store.overwritten_keys import tell_broken
+from docket.store.overwritten_keys import log_overwritten
 
 #: Stream entries or members of the queue read in one call.
 PAGE = 1000
@@ -33,7 +33,7 @@ class WorkerRow:
     functions: frozenset[str]
 
 
-class Survey:
+class Scan:
     """Reads one docket page by page, so that no call blocks the server, however much there is.
 
     Args:
@@ -111,12 +111,12 @@ class Survey:
         except RefusedCall as error:
             if "WRONGTYPE" not in str(error):
                 raise
-            tell_broken((name, await self._command("TYPE", name)))
+            log_overwritten((name, await self._command("TYPE", name)))
             return {}
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
     async def _command(self, *command: Argument) -> Any:
-        return await patiently(
+        return await retry(
             lambda: self._pipeline.command(*command, patience_seconds=PATIENCE_SECONDS)
         )
 
@@ -136,7 +136,7 @@ async def clear(pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> int
         start, stop = b"", b""
         while True:
             call = partial(_clear_page, pipeline, keys, execution_ttl, place, start, stop)
-            count, start, stop = await patiently(call)
+            count, start, stop = await retry(call)
             cleared += count
             if not start:
                 break

@@ -13,7 +13,7 @@ from docket.errors import ServerUnavailable
 from docket.store import scripts
 from docket.store.connection.connections import Connections
 from docket.store.connection.endpoint import backoff_seconds
-from docket.store.connection.retrying import PATIENCE_SECONDS, patiently
+from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
 
 logger = logging.getLogger("docket.store")
@@ -69,7 +69,7 @@ class StrikeStream:
         """
         flat = [part for pair in fields.items() for part in pair]
         needless = self._made_needless(_subject(fields))
-        await patiently(
+        await retry(
             lambda: self._pipeline.call(
                 scripts.STRIKE,
                 [self._key],

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from docket.instrumentation.tracing import span_of_call
-from docket.store.transitions import Exchanged, OutcomeRow, Records
+from docket.store.transitions import Exchanged, OutcomeRow, Transitions
 
 
-class TracedRecords(Records):
-    """Records whose internal calls, those that no user asked for, can be seen as spans."""
+class TracedTransitions(Transitions):
+    """Transitions whose internal calls, those that no user asked for, can be seen as spans."""
 
     async def exchange(
         self,

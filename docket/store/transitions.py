@@ -14,13 +14,13 @@ from redis.exceptions import ResponseError
 from docket.clock import delay_milliseconds
 from docket.errors import DocketError, NotPermitted
 from docket.store import scripts
-from docket.store.coalescing import BATCH_LIMIT, Scheduling
+from docket.store.coalescing import BATCH_LIMIT, ScheduleCoalescer
 from docket.store.connection.pipeline import Argument, Pipeline
-from docket.store.connection.retrying import PATIENCE_SECONDS, patiently
+from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
 from docket.store.limits import Limits
-from docket.store.manual import ByHand
-from docket.store.overwritten_keys import tell_broken
+from docket.store.manual import ManualTransitions
+from docket.store.overwritten_keys import log_overwritten
 from docket.supervision import FUNCTIONS, NOBODY
 
 logger = logging.getLogger("docket.store")
@@ -69,7 +69,7 @@ class StaleEpoch(DocketError):
     """The exchange was of an older epoch and did nothing: a newer one has taken its outcomes."""
 
 
-class StruckOff(DocketError):
+class Fenced(DocketError):
     """The consumer is not registered (any more): others may have adopted what it ran."""
 
 
@@ -94,12 +94,12 @@ def _claims(flat: list[Any], now: int) -> list[Claim]:
 
 def _raise_refusal(status: bytes) -> None:
     if status == b"refused":
-        raise StruckOff("The consumer was struck off; a new name has to be registered")
+        raise Fenced("The consumer was struck off; a new name has to be registered")
     if status == b"stale":
         raise StaleEpoch("An exchange of an older epoch arrived late and did nothing")
 
 
-class Records:
+class Transitions:
     """The transitions of one docket, over the process's pipeline.
 
     Args:
@@ -113,18 +113,18 @@ class Records:
         self._keys = keys
         self._ttl = delay_milliseconds(execution_ttl)
         #: Schedules tasks; adds made in one turn of the loop share their calls.
-        self.scheduling = Scheduling(
+        self.coalescer = ScheduleCoalescer(
             pipeline, keys, keeps_records=execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS
         )
         #: Claims and ends executions without being a consumer.
-        self.by_hand = ByHand(pipeline, keys, execution_ttl)
+        self.manual = ManualTransitions(pipeline, keys, execution_ttl)
 
         #: Admits the runs of tasks that have limits.
         self.limits = Limits(pipeline, keys, self._ttl)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Every field of a record; empty if there is none."""
-        flat: list[bytes] = await patiently(
+        flat: list[bytes] = await retry(
             lambda: self._pipeline.command(
                 "HGETALL", self._keys.record(key), patience_seconds=PATIENCE_SECONDS
             )
@@ -133,7 +133,7 @@ class Records:
 
     async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
         """Cancel what is scheduled, queued or running under a key."""
-        verdict, broken = await patiently(
+        verdict, broken = await retry(
             lambda: self._pipeline.call(
                 scripts.CANCEL,
                 [*self._keys.places, self._keys.record(key)],
@@ -141,7 +141,7 @@ class Records:
                 patience_seconds=PATIENCE_SECONDS,
             )
         )
-        tell_broken(broken)
+        log_overwritten(broken)
         return cast("Literal['nothing', 'removed', 'signalled']", verdict.decode())
 
     async def report_progress(
@@ -154,7 +154,7 @@ class Records:
         Returns:
             What stands now, or None if the run was superseded and nothing was changed.
         """
-        reply = await patiently(
+        reply = await retry(
             lambda: self._pipeline.call(
                 scripts.PROGRESS,
                 [self._keys.record(key)],
@@ -184,7 +184,7 @@ class Records:
         """Hand in outcomes and take up to `want` tasks; see exchange.lua.
 
         Raises:
-            StruckOff, StaleEpoch: nothing was done.
+            Fenced, StaleEpoch: nothing was done.
         """
         reply = await self._pipeline.call(
             scripts.EXCHANGE,
@@ -203,7 +203,7 @@ class Records:
         _raise_refusal(reply[0])
         _, now, more, left, superseded, taken, broken = reply
         if broken:
-            tell_broken(broken)
+            log_overwritten(broken)
         return Exchanged(_claims(taken, now), superseded, more == 1, left)
 
     async def register(
@@ -237,7 +237,7 @@ class Records:
         )
 
     async def raise_epoch(self, consumer: str) -> int:
-        """Make older exchanges do nothing. Raises StruckOff."""
+        """Make older exchanges do nothing. Raises Fenced."""
         epoch: int = await self._pipeline.call(scripts.RAISE_EPOCH, [self._keys.epochs], [consumer])
         if epoch == 0:
             _raise_refusal(b"refused")
@@ -256,7 +256,7 @@ class Records:
                 )
                 _raise_refusal(reply[0])
                 _, now, start, taken, broken = reply
-                tell_broken(broken)
+                log_overwritten(broken)
                 claims.extend(_claims(taken, now))
         return claims
 
@@ -289,7 +289,7 @@ class Records:
             moved += reply[0]
             more = reply[1] == 1
             poisoned.extend(key.decode() for key in reply[2])
-            tell_broken(reply[3])
+            log_overwritten(reply[3])
             if blame.startswith(FUNCTIONS):
                 blame = NOBODY  # judged in the first call, which saw all that there were
         return moved, poisoned
@@ -299,7 +299,7 @@ class Records:
         now, promoted, due, broken = await self._pipeline.call(
             scripts.PROMOTE, self._keys.places, [self._keys.prefix, BATCH_LIMIT]
         )
-        tell_broken(broken)
+        log_overwritten(broken)
         return now, promoted, None if due < 0 else due
 
     async def sweep(self, redelivery_timeout: timedelta) -> int:
@@ -317,7 +317,7 @@ class Records:
                     [*self._keys.places, self._keys.watch],
                     [self._keys.prefix, timeout, self._ttl, letter, start],
                 )
-                tell_broken(broken)
+                log_overwritten(broken)
                 moved += found
         return moved
 

@@ -62,7 +62,7 @@ class Pool:
             async with asyncio.timeout(seconds):
                 while True:
                     if self._process.returncode is not None:
-                        raise PoolFailed(await self.capture())
+                        raise PoolFailed(await self.printed())
                     status = await self.status()
                     if status is not None and condition(status):
                         return status
@@ -70,7 +70,7 @@ class Pool:
         except TimeoutError:
             raise PoolFailed(f"not within {seconds:g} s; the last status: {status}") from None
 
-    async def capture(self) -> str:
+    async def printed(self) -> str:
         """Everything the runtime logged, once it has ended."""
         await self._process.wait()
         self._log.seek(0)
@@ -139,9 +139,9 @@ async def _drained_after(process: asyncio.subprocess.Process, running: Pool) -> 
         yield running
         process.terminate()
         async with asyncio.timeout(STOPPED_SECONDS):
-            capture = await running.capture()
+            printed = await running.printed()
         if process.returncode != 0:
-            raise PoolFailed(capture)
+            raise PoolFailed(printed)
     finally:
         if process.returncode is None:
             process.kill()

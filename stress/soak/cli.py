@@ -14,7 +14,7 @@ from docket.store.embedded import embedded_server
 from stress.runtime.output import published
 from stress.runtime.report import Figure, Report
 from stress.soak import payloads, pending, queue, scheduled, strikes, waiting
-from stress.soak.pool_state import Ground
+from stress.soak.ground import Ground
 from stress.soak.settings import LEAST_JUDGED_SCALE, Settings
 from stress.soak.slowlog import watched
 from stress.soak.timed import timed

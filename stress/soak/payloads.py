@@ -6,7 +6,7 @@ from docket import Docket
 from stress.bench.jobs import no_op
 from stress.runtime.report import Figure, Limit, Report
 from stress.soak.cost import Cost, compared
-from stress.soak.pool_state import Ground
+from stress.soak.ground import Ground
 from stress.soak.settings import Settings
 
 FULL = 1_000
@@ -30,27 +30,25 @@ async def echo(payload: bytes) -> bytes:
     return payload
 
 
-async def run(pool_state: Ground, settings: Settings) -> Report:
+async def run(ground: Ground, settings: Settings) -> Report:
     """Add and run large ones alone, and large ones behind small ones."""
     full, size = settings.of(FULL, 20), BYTES
     payload = os.urandom(size)
-    async with Docket("soak", pool_state.url) as docket:
+    async with Docket("soak", ground.url) as docket:
         docket.register(echo)
         docket.register(no_op)
         small: list[tuple[Cost, Cost]] = []
         for _ in range(settings.rounds):
             count = min(SMALL, full)
-            added = await pool_state.add(
-                docket, count, lambda _: docket.call(echo)(payload), AT_ONCE
-            )
-            small.append((added, await pool_state.drain(docket, count, CONCURRENCY)))
-            await pool_state.empty()
-        empty = await pool_state.memory()
-        added = await pool_state.add(docket, full, lambda _: docket.call(echo)(payload), AT_ONCE)
-        weight = (await pool_state.memory() - empty) / full
-        ran = await pool_state.drain(docket, full, CONCURRENCY)
-        await pool_state.empty()
-        await _mixed(pool_state, docket, payload)
+            added = await ground.add(docket, count, lambda _: docket.call(echo)(payload), AT_ONCE)
+            small.append((added, await ground.drain(docket, count, CONCURRENCY)))
+            await ground.empty()
+        empty = await ground.memory()
+        added = await ground.add(docket, full, lambda _: docket.call(echo)(payload), AT_ONCE)
+        weight = (await ground.memory() - empty) / full
+        ran = await ground.drain(docket, full, CONCURRENCY)
+        await ground.empty()
+        await _mixed(ground, docket, payload)
     figures = [
         *compared("add", [cost for cost, _ in small], added, settings.ratio_limit),
         *compared("run", [cost for _, cost in small], ran, settings.ratio_limit),
@@ -59,7 +57,7 @@ async def run(pool_state: Ground, settings: Settings) -> Report:
     return Report("payloads", {"tasks": full, "bytes": size}, figures)
 
 
-async def _mixed(pool_state: Ground, docket: Docket, payload: bytes) -> None:
-    await pool_state.add(docket, SMALL_BEFORE_LARGE, lambda _: docket.call(no_op)())
-    await pool_state.add(docket, LARGE, lambda _: docket.call(echo)(payload), AT_ONCE)
-    await pool_state.drain(docket, SMALL_BEFORE_LARGE + LARGE, SMALL_BEFORE_LARGE + LARGE)
+async def _mixed(ground: Ground, docket: Docket, payload: bytes) -> None:
+    await ground.add(docket, SMALL_BEFORE_LARGE, lambda _: docket.call(no_op)())
+    await ground.add(docket, LARGE, lambda _: docket.call(echo)(payload), AT_ONCE)
+    await ground.drain(docket, SMALL_BEFORE_LARGE + LARGE, SMALL_BEFORE_LARGE + LARGE)

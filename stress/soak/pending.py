@@ -9,11 +9,11 @@ import time
 from datetime import timedelta
 
 from docket import Docket
-from docket.store.scan import Survey
+from docket.store.scan import Scan
 from stress.bench.jobs import no_op
 from stress.runtime.report import Figure, Report
 from stress.soak.cost import Cost, compared, metered
-from stress.soak.pool_state import Ground
+from stress.soak.ground import Ground
 from stress.soak.settings import Settings
 
 FULL = 1_000_000
@@ -34,15 +34,15 @@ FUNCTIONS = ["no_op", *(f"task-{n}" for n in range(19))]
 POISON = (b"poison", "failed as poison")
 
 
-async def run(pool_state: Ground, settings: Settings) -> Report:
+async def run(ground: Ground, settings: Settings) -> Report:
     """Claim all and die; sweep; claim all again and die; adopt; clear. The small size first."""
     full = settings.of(FULL, 2_000)
-    async with Docket("soak", pool_state.url) as docket:
+    async with Docket("soak", ground.url) as docket:
         docket.register(no_op)
-        await _round(pool_state, docket, settings.small)
-        small = [await _round(pool_state, docket, settings.small) for _ in range(settings.rounds)]
-        found = await _round(pool_state, docket, full)
-        small += [await _round(pool_state, docket, settings.small) for _ in range(settings.rounds)]
+        await _round(ground, docket, settings.small)
+        small = [await _round(ground, docket, settings.small) for _ in range(settings.rounds)]
+        found = await _round(ground, docket, full)
+        small += [await _round(ground, docket, settings.small) for _ in range(settings.rounds)]
     figures: list[Figure] = []
     for name in ("claim", "look through leases that last", "sweep", "adopt", "clear"):
         figures += compared(name, [each[name] for each in small], found[name], settings.ratio_limit)
@@ -51,23 +51,23 @@ async def run(pool_state: Ground, settings: Settings) -> Report:
     return Report("pending", {"tasks": full, "dead workers": -(-full // OF_EACH)}, figures)
 
 
-async def _round(pool_state: Ground, docket: Docket, count: int) -> dict[str, Cost]:
+async def _round(ground: Ground, docket: Docket, count: int) -> dict[str, Cost]:
     costs: dict[str, Cost] = {}
-    await pool_state.add(docket, count, lambda _: docket.call(no_op)())
-    costs["claim"], dead = await _claim_all(pool_state, docket, count)
+    await ground.add(docket, count, lambda _: docket.call(no_op)())
+    costs["claim"], dead = await _claim_all(ground, docket, count)
     # What whoever looks does, and a steward: they are many, too.
-    _expect(len(dead), len((await Survey(docket.connections.pipeline, docket.keys).workers())[1]))
-    _expect(len(dead), len(await docket.records.group_consumers()))
-    async with metered(pool_state.client, count) as costs["look through leases that last"]:
-        _expect(0, await _sweep(pool_state, docket, LEASE))
-    async with metered(pool_state.client, count) as costs["sweep"]:
-        _expect(count, await _sweep(pool_state, docket, ENDED))
-    _, dead = await _claim_all(pool_state, docket, count)
-    async with metered(pool_state.client, count) as costs["adopt"]:
+    _expect(len(dead), len((await Scan(docket.connections.pipeline, docket.keys).workers())[1]))
+    _expect(len(dead), len(await docket.transitions.group_consumers()))
+    async with metered(ground.client, count) as costs["look through leases that last"]:
+        _expect(0, await _sweep(ground, docket, LEASE))
+    async with metered(ground.client, count) as costs["sweep"]:
+        _expect(count, await _sweep(ground, docket, ENDED))
+    _, dead = await _claim_all(ground, docket, count)
+    async with metered(ground.client, count) as costs["adopt"]:
         _expect(count, sum([await _adopt(docket, name) for name in dead]))
-    async with metered(pool_state.client, count) as costs["clear"]:
+    async with metered(ground.client, count) as costs["clear"]:
         _expect(count, await docket.clear())
-    await pool_state.empty()
+    await ground.empty()
     return costs
 
 
@@ -76,9 +76,9 @@ def _expect(count: int, found: int) -> None:
         raise RuntimeError(f"{found} tasks were found, and not {count}")
 
 
-async def _claim_all(pool_state: Ground, docket: Docket, count: int) -> tuple[Cost, list[str]]:
+async def _claim_all(ground: Ground, docket: Docket, count: int) -> tuple[Cost, list[str]]:
     names: list[str] = []
-    async with metered(pool_state.client, count) as cost:
+    async with metered(ground.client, count) as cost:
         claimed = 0
         while claimed < count:
             names.append(f"dead-{len(names)}.{time.monotonic_ns():x}")
@@ -89,10 +89,10 @@ async def _claim_all(pool_state: Ground, docket: Docket, count: int) -> tuple[Co
 
 async def _claim_some(docket: Docket, name: str) -> int:
     """Claim as a worker that is about to die does, and return how many tasks."""
-    await docket.records.register(name, FUNCTIONS, LIFETIME)
+    await docket.transitions.register(name, FUNCTIONS, LIFETIME)
     claimed = 0
     while claimed < OF_EACH:
-        exchanged = await docket.records.exchange(name, 1, WANT, [], may_take_suspect=True)
+        exchanged = await docket.transitions.exchange(name, 1, WANT, [], may_take_suspect=True)
         claimed += len(exchanged.claims)
         if not exchanged.claims:
             break
@@ -100,11 +100,11 @@ async def _claim_some(docket: Docket, name: str) -> int:
 
 
 async def _adopt(docket: Docket, name: str) -> int:
-    moved, _ = await docket.records.adopt(name, "nobody", 3, POISON)
+    moved, _ = await docket.transitions.adopt(name, "nobody", 3, POISON)
     return moved
 
 
-async def _sweep(pool_state: Ground, docket: Docket, lease: timedelta) -> int:
+async def _sweep(ground: Ground, docket: Docket, lease: timedelta) -> int:
     """Sweep as one who has watched for long enough: half a lease, which is not waited for."""
-    await pool_state.client.set(docket.keys.watch, 1, px=600_000)
-    return await docket.records.sweep(lease)
+    await ground.client.set(docket.keys.watch, 1, px=600_000)
+    return await docket.transitions.sweep(lease)

@@ -8,7 +8,7 @@ from docket import Docket, TaskCall
 from stress.bench.jobs import no_op
 from stress.runtime.report import Figure, Limit, Report
 from stress.soak.cost import Cost, compared, middle
-from stress.soak.pool_state import Ground
+from stress.soak.ground import Ground
 from stress.soak.settings import Settings
 
 FULL = 1_000_000
@@ -20,24 +20,24 @@ HOLE = 100
 MUST_OVERHEAD = 700
 
 
-async def run(pool_state: Ground, settings: Settings) -> Report:
+async def run(ground: Ground, settings: Settings) -> Report:
     """Fill, look, drain; the small size before, on the same streams afterwards, and on new ones."""
     full, with_holes = settings.of(FULL, 1_000), settings.of(FULL_WITH_HOLES, 2_000)
-    async with Docket("soak", pool_state.url) as docket:
+    async with Docket("soak", ground.url) as docket:
         docket.register(no_op)
-        await small(pool_state, settings, docket, 1)
-        among_few = await small(pool_state, settings, docket, settings.rounds)
-        empty = await pool_state.memory()
-        added = await pool_state.add(docket, full, lambda _: docket.call(no_op)())
-        weight = (await pool_state.memory() - empty) / full
+        await small(ground, settings, docket, 1)
+        among_few = await small(ground, settings, docket, settings.rounds)
+        empty = await ground.memory()
+        added = await ground.add(docket, full, lambda _: docket.call(no_op)())
+        weight = (await ground.memory() - empty) / full
         looked = await _look(docket, full)
-        drained = await pool_state.drain(docket, full)
-        after = await small(pool_state, settings, docket, settings.rounds)
-        await pool_state.empty()
-        await small(pool_state, settings, docket, 1)
+        drained = await ground.drain(docket, full)
+        after = await small(ground, settings, docket, settings.rounds)
+        await ground.empty()
+        await small(ground, settings, docket, 1)
         # Half before and half after: a machine that others use is not as fast the whole time.
-        among_few += await small(pool_state, settings, docket, settings.rounds)
-        left = await _run_past_holes(pool_state, docket, with_holes)
+        among_few += await small(ground, settings, docket, settings.rounds)
+        left = await _run_past_holes(ground, docket, with_holes)
     costs = [cost for _, cost in among_few]
     _, again, _, ratio = compared(
         "run", costs, middle([cost for _, cost in after]), settings.ratio_limit
@@ -57,13 +57,13 @@ async def run(pool_state: Ground, settings: Settings) -> Report:
 
 
 async def small(
-    pool_state: Ground, settings: Settings, docket: Docket, rounds: int
+    ground: Ground, settings: Settings, docket: Docket, rounds: int
 ) -> list[tuple[Cost, Cost]]:
     """What it costs to add and to run the small size, so many times."""
     found: list[tuple[Cost, Cost]] = []
     for _ in range(rounds):
-        added = await pool_state.add(docket, settings.small, lambda _: docket.call(no_op)())
-        found.append((added, await pool_state.drain(docket, settings.small)))
+        added = await ground.add(docket, settings.small, lambda _: docket.call(no_op)())
+        found.append((added, await ground.drain(docket, settings.small)))
     return found
 
 
@@ -98,10 +98,10 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-async def _run_past_holes(pool_state: Ground, docket: Docket, count: int) -> Cost:
+async def _run_past_holes(ground: Ground, docket: Docket, count: int) -> Cost:
     """Cancel 99 of each 100 tasks where they wait, and run the rest."""
-    await pool_state.add(docket, count, lambda n: docket.call(no_op, key=f"k{n}")())
+    await ground.add(docket, count, lambda n: docket.call(no_op, key=f"k{n}")())
     gone = [f"k{n}" for n in range(count) if n % HOLE]
     for start in range(0, len(gone), 1_000):
         await asyncio.gather(*map(docket.cancel, gone[start : start + 1_000]))
-    return await pool_state.drain(docket, count - len(gone))
+    return await ground.drain(docket, count - len(gone))

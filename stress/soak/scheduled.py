@@ -9,7 +9,7 @@ from docket import Docket
 from stress.bench.jobs import no_op
 from stress.runtime.report import Figure, Report
 from stress.soak.cost import Cost, compared
-from stress.soak.pool_state import Ground
+from stress.soak.ground import Ground
 from stress.soak.queue import memory_figures, payload_bytes
 from stress.soak.settings import Settings
 
@@ -20,22 +20,22 @@ LEAD_SECONDS = 2.0
 LEAD_SECONDS_PER_TASK = 0.0005
 
 
-async def run(pool_state: Ground, settings: Settings) -> Report:
+async def run(ground: Ground, settings: Settings) -> Report:
     """Schedule, wait until they are due, promote and run; the small size before and after."""
     full = settings.of(FULL, 1_000)
-    async with Docket("soak", pool_state.url) as docket:
+    async with Docket("soak", ground.url) as docket:
         docket.register(no_op)
-        await _round(pool_state, docket, settings.small)
+        await _round(ground, docket, settings.small)
         rounds = range(max(1, settings.rounds // 2))
-        small = [await _round(pool_state, docket, settings.small) for _ in rounds]
-        empty = await pool_state.memory()
+        small = [await _round(ground, docket, settings.small) for _ in rounds]
+        empty = await ground.memory()
         weights: list[float] = []
 
         async def weigh() -> None:
-            weights.append((await pool_state.memory() - empty) / full)
+            weights.append((await ground.memory() - empty) / full)
 
-        added, ran = await _round(pool_state, docket, full, weigh)
-        small += [await _round(pool_state, docket, settings.small) for _ in rounds]
+        added, ran = await _round(ground, docket, full, weigh)
+        small += [await _round(ground, docket, settings.small) for _ in rounds]
         payload = payload_bytes(docket.call(no_op)(), docket)
     figures = [
         *compared("schedule", [cost for cost, _ in small], added, settings.ratio_limit),
@@ -47,14 +47,14 @@ async def run(pool_state: Ground, settings: Settings) -> Report:
 
 
 async def _round(
-    pool_state: Ground,
+    ground: Ground,
     docket: Docket,
     count: int,
     there: Callable[[], Awaitable[None]] | None = None,
 ) -> tuple[Cost, Cost]:
     due = datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS + count * LEAD_SECONDS_PER_TASK)
-    added = await pool_state.add(docket, count, lambda _: docket.call(no_op, when=due)())
+    added = await ground.add(docket, count, lambda _: docket.call(no_op, when=due)())
     if there is not None:
         await there()
     await asyncio.sleep(max(0.0, due.timestamp() - time.time()) + 0.01)
-    return added, await pool_state.drain(docket, count)
+    return added, await ground.drain(docket, count)

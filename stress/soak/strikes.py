@@ -5,7 +5,7 @@ import time
 from docket import Docket
 from stress.runtime.report import Figure, Limit, Report
 from stress.soak.cost import Cost, compared
-from stress.soak.pool_state import Ground
+from stress.soak.ground import Ground
 from stress.soak.settings import Settings
 
 FULL = 1_000
@@ -23,24 +23,24 @@ async def serve(customer: int) -> None:
     """Nothing, for a customer."""
 
 
-async def run(pool_state: Ground, settings: Settings) -> Report:
+async def run(ground: Ground, settings: Settings) -> Report:
     """Add and run tasks under one strike and under all; open dockets under both."""
     full = settings.of(FULL, 20)
-    async with Docket("soak", pool_state.url) as docket:
+    async with Docket("soak", ground.url) as docket:
         docket.register(serve)
         await docket.strike(serve, "customer", "==", -1)
-        await _round(pool_state, docket, settings)
-        few = [await _round(pool_state, docket, settings) for _ in range(settings.rounds)]
-        start_few = [await _start_ms(pool_state, 1) for _ in range(STARTS)]
+        await _round(ground, docket, settings)
+        few = [await _round(ground, docket, settings) for _ in range(settings.rounds)]
+        start_few = [await _start_ms(ground, 1) for _ in range(STARTS)]
         for _ in range(CHANGES):
             for customer in range(2, full + 1):
                 await docket.strike(serve, "customer", "==", -customer)
                 await docket.restore(serve, "customer", "==", -customer)
         for customer in range(2, full + 1):
             await docket.strike(serve, "customer", "==", -customer)
-        kept = await pool_state.client.xlen(docket.keys.strikes)
-        added, ran = await _round(pool_state, docket, settings)
-        start_all = [await _start_ms(pool_state, full) for _ in range(STARTS)]
+        kept = await ground.client.xlen(docket.keys.strikes)
+        added, ran = await _round(ground, docket, settings)
+        start_all = [await _start_ms(ground, full) for _ in range(STARTS)]
     instructions = 1 + (full - 1) * (2 * CHANGES + 1)
     sizes = ("under 1 strike", f"under {full:,} strikes")
     limit = Limit("median", at_most=MUST_START_MS)
@@ -54,15 +54,15 @@ async def run(pool_state: Ground, settings: Settings) -> Report:
     return Report("strikes", {"strikes": full, "instructions": instructions}, figures)
 
 
-async def _round(pool_state: Ground, docket: Docket, settings: Settings) -> tuple[Cost, Cost]:
+async def _round(ground: Ground, docket: Docket, settings: Settings) -> tuple[Cost, Cost]:
     count = settings.of(TASKS, 100)
-    added = await pool_state.add(docket, count, docket.call(serve))
-    return added, await pool_state.drain(docket, count)
+    added = await ground.add(docket, count, docket.call(serve))
+    return added, await ground.drain(docket, count)
 
 
-async def _start_ms(pool_state: Ground, strikes: int) -> float:
+async def _start_ms(ground: Ground, strikes: int) -> float:
     began = time.process_time()
-    async with Docket("soak", pool_state.url) as docket:
+    async with Docket("soak", ground.url) as docket:
         await docket.wait_for_strikes_loaded()
         milliseconds = (time.process_time() - began) * 1000
         if docket.strike_list.in_effect != strikes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from docket import ConcurrencyLimit, Docket, Worker
 from stress.runtime.report import Figure, Report
 from stress.soak.cost import Cost, compared, metered
-from stress.soak.pool_state import CONCURRENCY, Ground
+from stress.soak.ground import CONCURRENCY, Ground
 from stress.soak.queue import memory_figures, payload_bytes
 from stress.soak.settings import Settings
 
@@ -34,17 +34,17 @@ class _Round:
     sweep_seconds: float
 
 
-async def run(pool_state: Ground, settings: Settings) -> Report:
+async def run(ground: Ground, settings: Settings) -> Report:
     """Let them all wait, look after them, let them go; the small size before and after."""
     full = settings.of(FULL, 500)
     small_size = min(settings.small, full // 2)
-    async with Docket("soak", pool_state.url) as docket:
+    async with Docket("soak", ground.url) as docket:
         docket.register(gated)
-        await _round(pool_state, docket, small_size)
+        await _round(ground, docket, small_size)
         rounds = range(max(1, settings.rounds // 2))
-        small = [await _round(pool_state, docket, small_size) for _ in rounds]
-        found = await _round(pool_state, docket, full)
-        small += [await _round(pool_state, docket, small_size) for _ in rounds]
+        small = [await _round(ground, docket, small_size) for _ in rounds]
+        found = await _round(ground, docket, full)
+        small += [await _round(ground, docket, small_size) for _ in rounds]
         payload = payload_bytes(docket.call(gated)("here"), docket)
     figures = [
         *compared(
@@ -62,19 +62,19 @@ async def run(pool_state: Ground, settings: Settings) -> Report:
     return Report("waiting", {"keys": full, "slots": SLOTS}, figures)
 
 
-async def _round(pool_state: Ground, docket: Docket, count: int) -> _Round:
+async def _round(ground: Ground, docket: Docket, count: int) -> _Round:
     _gate.clear()
-    empty = await pool_state.memory()
-    await pool_state.add(docket, count, lambda _: docket.call(gated)("here"))
+    empty = await ground.memory()
+    await ground.add(docket, count, lambda _: docket.call(gated)("here"))
     async with Worker(docket, concurrency=CONCURRENCY) as worker, asyncio.TaskGroup() as group:
-        async with metered(pool_state.client, count) as lined_up:
+        async with metered(ground.client, count) as lined_up:
             running = group.create_task(worker.run_until_finished())
-            await _lined_up(pool_state, docket, count - SLOTS)
-        weight = (await pool_state.memory() - empty) / count
+            await _lined_up(ground, docket, count - SLOTS)
+        weight = (await ground.memory() - empty) / count
         began = time.monotonic()
-        await docket.records.limits.sweep()
+        await docket.transitions.limits.sweep()
         swept = time.monotonic() - began
-        async with metered(pool_state.client, count) as woken:
+        async with metered(ground.client, count) as woken:
             _gate.set()
             await running
     if worker.counters.succeeded != count:
@@ -82,6 +82,6 @@ async def _round(pool_state: Ground, docket: Docket, count: int) -> _Round:
     return _Round(lined_up, woken, weight, swept)
 
 
-async def _lined_up(pool_state: Ground, docket: Docket, count: int) -> None:
-    while await pool_state.client.zcard(docket.keys.queue) < count:  # noqa: ASYNC110
+async def _lined_up(ground: Ground, docket: Docket, count: int) -> None:
+    while await ground.client.zcard(docket.keys.queue) < count:  # noqa: ASYNC110
         await asyncio.sleep(LOOK_SECONDS)

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from ipc import control
-from ipc.control import PROTOCOL, Answer, Hello, Refused, Report, Request
+from ipc.control import PROTOCOL, Answer, ControlHello, Refused, Report, Request
 from supervisor.config import SupervisorConfig
 from supervisor.control.claim import SocketClaim, claim_default, claim_given
 from supervisor.control.peer_credentials import Credentials
@@ -97,7 +97,7 @@ class ControlServer:
         self._place = place
         self._inbox = inbox
         self._report = report
-        self._hello = Hello(PROTOCOL, os.getpid(), guest)
+        self._hello = ControlHello(PROTOCOL, os.getpid(), guest)
         self._server: asyncio.AbstractServer | None = None
         self._peers: set[Session] = set()
         self._none_left = asyncio.Event()
@@ -151,19 +151,19 @@ class ControlServer:
     def asked(self, peer: Session, request: Request) -> None:
         """Answer at once, or hand the order on and answer when the pool does."""
         match request:
-            case control.Status():
+            case control.StatusRequest():
                 peer.answer(self._make_report())
-            case control.Scale(processes):
+            case control.ScaleRequest(processes):
                 self._order(peer, pool_commands.Scale(processes))
-            case control.Restart(slot):
+            case control.RestartRequest(slot):
                 self._order(peer, pool_commands.Restart(slot))
-            case control.Dump():
+            case control.DumpRequest():
                 self._order(peer, pool_commands.DumpAll())
-            case control.Drain(wait):
+            case control.DrainRequest(wait):
                 self._order(peer, pool_commands.Drain(), stay=wait)
-            case control.Reload(wait=True):
+            case control.ReloadRequest(wait=True):
                 self._order(peer, pool_commands.Reload())
-            case control.Reload():
+            case control.ReloadRequest():
                 self._inbox.put(CommandReceived(pool_commands.Reload(), nobody))
                 peer.answer(control.Done("the reload has been asked for; see the status"))
 

@@ -14,8 +14,8 @@ from ipc.control import (
     MAX_REQUEST,
     PROTOCOL,
     Answer,
+    ControlHello,
     FromClient,
-    Hello,
     Refused,
     Request,
     ToClient,
@@ -70,7 +70,7 @@ class Session(asyncio.Protocol):
         hello: said first, to a client that is welcome.
     """
 
-    def __init__(self, host: SessionHost, hello: Hello) -> None:
+    def __init__(self, host: SessionHost, hello: ControlHello) -> None:
         self._host = host
         self._hello = hello
         self._turn = _Turn.HELLO
@@ -150,9 +150,9 @@ class Session(asyncio.Protocol):
 
     def _heard(self, message: FromClient) -> None:
         match message:
-            case Hello(protocol) if self._turn is _Turn.HELLO:
+            case ControlHello(protocol) if self._turn is _Turn.HELLO:
                 self._greeted(protocol)
-            case Hello():
+            case ControlHello():
                 self._drop("malformed", "it said Hello twice")
             case _ if self._turn is _Turn.HELLO:
                 self._drop("malformed", "it did not say Hello first")

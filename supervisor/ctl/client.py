@@ -20,12 +20,12 @@ from ipc.control import (
     MAX_ANSWER,
     PROTOCOL,
     Answer,
+    ControlHello,
     Done,
-    Hello,
     Refused,
     Report,
     Request,
-    Status,
+    StatusRequest,
     ToClient,
 )
 from ipc.errors import FrameError
@@ -63,7 +63,7 @@ class Client:
         self._process = -1
         try:
             self._peer_pid = credentials_of(self._socket).pid
-            self._send(Hello(PROTOCOL, os.getpid()))
+            self._send(ControlHello(PROTOCOL, os.getpid()))
             self.hello = self._greeted()
             self._process = self._open_process()
         except BaseException:
@@ -93,7 +93,7 @@ class Client:
         Raises:
             OrderFailed: it was refused, or not answered.
         """
-        match self._answer(Status(), ANSWER_SECONDS):
+        match self._answer(StatusRequest(), ANSWER_SECONDS):
             case Report(json):
                 return json
             case Refused(text):
@@ -142,16 +142,16 @@ class Client:
     def _answer(self, request: Request, timeout_seconds: float | None) -> Answer:
         self._send(request)
         match self._next(timeout_seconds):
-            case Hello():
+            case ControlHello():
                 raise OrderFailed(f"{self._name} said Hello twice")
             case answer:
                 return answer
 
-    def _greeted(self) -> Hello:
+    def _greeted(self) -> ControlHello:
         match self._next(ANSWER_SECONDS):
-            case Hello(protocol) as hello if protocol == PROTOCOL:
+            case ControlHello(protocol) as hello if protocol == PROTOCOL:
                 return hello
-            case Hello(protocol):
+            case ControlHello(protocol):
                 raise OrderFailed(
                     f"{self._name} speaks protocol {protocol}, this program {PROTOCOL};"
                     " use the program that it was started by, or restart it"
@@ -159,7 +159,7 @@ class Client:
             case _:
                 raise OrderFailed(f"{self._name} did not say Hello")
 
-    def _send(self, message: Hello | Request) -> None:
+    def _send(self, message: ControlHello | Request) -> None:
         # One that is about to drop us may have said why; that is read next.
         with contextlib.suppress(ConnectionError):
             self._socket.sendall(encode(message))

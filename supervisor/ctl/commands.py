@@ -12,7 +12,14 @@ from typing import Any
 
 import click
 
-from ipc.control import Drain, Dump, Reload, Request, Restart, Scale
+from ipc.control import (
+    DrainRequest,
+    DumpRequest,
+    ReloadRequest,
+    Request,
+    RestartRequest,
+    ScaleRequest,
+)
 from supervisor.config import MOST_PROCESSES
 from supervisor.control import paths
 from supervisor.ctl import client, status_view
@@ -101,7 +108,7 @@ def status(context: click.Context, control: str | None, *, as_json: bool, watch:
 @click.pass_context
 def scale(context: click.Context, control: str | None, processes: int) -> None:
     """Make it a pool of N processes, from now on."""
-    _order(_path(context, control), Scale(processes))
+    _order(_path(context, control), ScaleRequest(processes))
 
 
 @ctl.command("reload")
@@ -116,9 +123,9 @@ def reload(context: click.Context, control: str | None, *, no_wait: bool) -> Non
     """
     path = _path(context, control)
     if no_wait:
-        _order(path, Reload(wait=False))
+        _order(path, ReloadRequest(wait=False))
     else:
-        _order_and_wait(path, Reload(), "the reload")
+        _order_and_wait(path, ReloadRequest(), "the reload")
 
 
 @ctl.command("drain")
@@ -129,10 +136,10 @@ def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
     """Claim no more tasks, finish what runs, and end: the same as TERM."""
     path = _path(context, control)
     if not wait:
-        _order(path, Drain())
+        _order(path, DrainRequest())
         return
     with Client(path) as client, _Patience("the drain"):
-        click.echo(client.ask(Drain(wait=True)).text)
+        click.echo(client.ask(DrainRequest(wait=True)).text)
         client.wait_for_end()
     click.echo("the supervisor has ended")
 
@@ -143,7 +150,7 @@ def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
 @click.pass_context
 def restart(context: click.Context, control: str | None, slot: int) -> None:
     """Replace the worker in SLOT, successor first, and wait for it."""
-    _order_and_wait(_path(context, control), Restart(slot), "the restart")
+    _order_and_wait(_path(context, control), RestartRequest(slot), "the restart")
 
 
 @ctl.command("dump")
@@ -151,7 +158,7 @@ def restart(context: click.Context, control: str | None, slot: int) -> None:
 @click.pass_context
 def dump(context: click.Context, control: str | None) -> None:
     """Write the stacks and tasks of every worker to the log."""
-    _order(_path(context, control), Dump())
+    _order(_path(context, control), DumpRequest())
 
 
 def _give_back_signals(signal_queue: SignalQueue) -> None:

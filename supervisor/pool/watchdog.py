@@ -5,7 +5,7 @@ which this process did not run, with the whole machine or alone, is nobody's del
 is put off by it.
 """
 
-from ipc.messages import Beat, Dump
+from ipc.messages import Dump, KeeperBeat
 from supervisor.pool.shutdown import Shutdown
 from supervisor.pool.stalls import StallMonitor
 from supervisor.pool.state.drain import END_GRACE_SECONDS
@@ -36,9 +36,9 @@ class Watchdog:
         """A worker's loop is alive."""
         self._stall_monitor.loop_spoke(number)
 
-    def keeper_spoke(self, number: int, beat: Beat) -> None:
+    def keeper_spoke(self, number: int, beat: KeeperBeat) -> None:
         """A worker's keeper thread is alive, and says where its loop is."""
-        self._stall_monitor.keeper_spoke(number, beat.culprit)
+        self._stall_monitor.keeper_spoke(number, beat.blocking_key)
 
     def dumped(self, number: int, who: str, text: str) -> None:
         """A worker wrote its stacks; maybe as the last thing it did."""

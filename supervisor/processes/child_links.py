@@ -11,11 +11,11 @@ from ipc.channel import Channel
 from ipc.errors import IpcError
 from ipc.framing import Decoder
 from ipc.messages import (
-    Beat,
     FromKeeper,
     FromNursery,
     FromWorker,
     Heartbeat,
+    KeeperBeat,
     Message,
     Ready,
     Settings,
@@ -142,7 +142,7 @@ class WorkerLink:
     def __init__(
         self,
         on_message: Callable[[FromWorker], None],
-        on_beat: Callable[[Beat], None],
+        on_beat: Callable[[KeeperBeat], None],
         on_dump: Callable[[str], None],
         on_closed: Callable[[Exception | None], None],
     ) -> None:

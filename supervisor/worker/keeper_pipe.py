@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ipc.framing import encode
-from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, Beat
+from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, KeeperBeat
 from supervisor.text import truncation
 
 
@@ -27,7 +27,7 @@ class KeeperPipe:
         """
         self._counter += 1
         named = None if culprit is None else truncation.head_bytes(culprit, MAX_CULPRIT)
-        frame = encode(Beat(self._counter, lag_seconds, named), MAX_BEAT_FRAME)
+        frame = encode(KeeperBeat(self._counter, lag_seconds, named), MAX_BEAT_FRAME)
         try:
             os.write(self._pipe, frame)
         except OSError:

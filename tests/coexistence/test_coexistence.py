@@ -67,8 +67,8 @@ def test_docket_supervisor_starts_a_pool_and_drains_it(scripts: Path, tmp_path: 
 
 def test_the_demo_runs_in_the_folder_of_a_clone(scripts: Path) -> None:
     """Where the README has it started: beside folders named like the installed packages."""
-    capture = _run(str(scripts / "docket-supervisor"), "demo", "ipc", "--no-kill", folder=ROOT)
-    assert "exactly once" in capture
+    printed = _run(str(scripts / "docket-supervisor"), "demo", "ipc", "--no-kill", folder=ROOT)
+    assert "exactly once" in printed
 
 
 def test_supervisord_starts_its_program_and_ends_it(scripts: Path, tmp_path: Path) -> None:

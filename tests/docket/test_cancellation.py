@@ -32,16 +32,16 @@ async def test_a_steward_that_is_woken_while_it_is_cancelled_ends(
     docket: Docket, turns: int
 ) -> None:
     promotions: list[int] = []
-    promote = docket.records.promote
+    promote = docket.transitions.promote
 
     async def promote_and_tell() -> tuple[int, int, int | None]:
         promoted = await promote()
         promotions.append(1)
         return promoted
 
-    docket.records.promote = promote_and_tell  # type: ignore[method-assign]
+    docket.transitions.promote = promote_and_tell  # type: ignore[method-assign]
     steward = Steward(
-        docket.records,
+        docket.transitions,
         docket.connections.pipeline,
         docket.connections.subscriber,
         docket.keys,

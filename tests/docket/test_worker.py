@@ -252,7 +252,7 @@ async def test_until_finished_waits_for_what_another_worker_runs(docket: Docket)
 
 
 async def has_workers(docket: Docket, count: int) -> bool:
-    return len(await docket.records.beats()) == count
+    return len(await docket.transitions.beats()) == count
 
 
 async def test_what_runs_is_told_oldest_first(docket: Docket) -> None:
@@ -373,9 +373,9 @@ async def test_a_worker_is_announced_while_it_works_and_not_after(docket: Docket
     told = Told()
 
     async with Worker(docket) as worker, at_work(worker, told):
-        assert worker.consumer.encode() in await docket.records.beats()
+        assert worker.consumer.encode() in await docket.transitions.beats()
 
-    assert await docket.records.beats() == {}
+    assert await docket.transitions.beats() == {}
     assert told.is_draining.is_set()
 
 

@@ -202,7 +202,7 @@ async def test_run_forever_that_is_cancelled_hands_back_what_it_runs(
         await soon(asyncio.wait([running]))
 
         assert running.cancelled()
-        assert await docket.records.beats() == {}
+        assert await docket.transitions.beats() == {}
         async with Worker(docket) as other, at_work(other):
             assert await result_of(execution) == (True, 1)
 
@@ -273,7 +273,7 @@ async def test_a_worker_whose_tasks_cannot_be_recorded_any_more_is_told_by_the_f
         execution = await docket.add(runs.run)()
         await soon(runs.gate.reached.wait())
         with monkeypatch.context() as patch:
-            patch.setattr(docket.records, "exchange", broken)
+            patch.setattr(docket.transitions, "exchange", broken)
             worker.nudge()
             with pytest.raises(ZeroDivisionError):
                 await soon(running)
@@ -324,7 +324,7 @@ async def test_the_fault_of_a_service_is_raised_as_itself(
         raise ZeroDivisionError("a bug of ours")
 
     # The steward is a group of tasks: what one of them raises comes out wrapped.
-    monkeypatch.setattr(docket.records, "promote", broken)
+    monkeypatch.setattr(docket.transitions, "promote", broken)
 
     with pytest.raises(ZeroDivisionError):
         await soon(Worker(docket).run_forever())

@@ -9,32 +9,32 @@ from ipc import control
 from ipc.control import (
     MAX_ANSWER,
     MAX_REQUEST,
+    ControlHello,
     Done,
-    Drain,
-    Dump,
+    DrainRequest,
+    DumpRequest,
     FromClient,
-    Hello,
     Refused,
-    Reload,
+    ReloadRequest,
     Report,
-    Restart,
-    Scale,
-    Status,
+    RestartRequest,
+    ScaleRequest,
+    StatusRequest,
     ToClient,
 )
 from ipc.errors import FrameTooLarge, MalformedFrame
 from ipc.framing import Decoder, encode
 
 REQUESTS = (
-    Hello(1, 12),
-    Status(),
-    Scale(3),
-    Reload(wait=False),
-    Drain(wait=True),
-    Restart(2),
-    Dump(),
+    ControlHello(1, 12),
+    StatusRequest(),
+    ScaleRequest(3),
+    ReloadRequest(wait=False),
+    DrainRequest(wait=True),
+    RestartRequest(2),
+    DumpRequest(),
 )
-ANSWERS = (Hello(1, 12, guest=True), Report("{}"), Done("done"), Refused("no"))
+ANSWERS = (ControlHello(1, 12, guest=True), Report("{}"), Done("done"), Refused("no"))
 
 
 def frame(content: dict[str, object]) -> bytes:
@@ -60,16 +60,16 @@ def test_every_message_of_the_protocol_is_tried_here() -> None:
 def test_a_newer_client_may_say_more_and_an_older_one_less() -> None:
     decoder = Decoder(FromClient)
     newer = {"type": "Reload", "wait": True, "only_slot": 3}
-    assert decoder.feed(frame(newer)) == [Reload()]
-    assert decoder.feed(frame({"type": "Hello", "protocol": 1})) == [Hello(1)]
-    assert decoder.feed(frame({"type": "Drain"})) == [Drain(wait=False)]
+    assert decoder.feed(frame(newer)) == [ReloadRequest()]
+    assert decoder.feed(frame({"type": "Hello", "protocol": 1})) == [ControlHello(1)]
+    assert decoder.feed(frame({"type": "Drain"})) == [DrainRequest(wait=False)]
 
 
 def test_an_answer_is_no_request_and_a_request_no_answer() -> None:
     with pytest.raises(MalformedFrame):
         Decoder(FromClient).feed(encode(Done("done")))
     with pytest.raises(MalformedFrame):
-        Decoder(ToClient).feed(encode(Status()))
+        Decoder(ToClient).feed(encode(StatusRequest()))
 
 
 def test_a_request_over_its_limit_is_refused_by_its_length() -> None:

@@ -57,10 +57,7 @@ class Journal:
             function = self._function(node, kind)
             depend(
                 function,
-                {
-                    f"p{process_control}": self.functions[process_control]
-                    for process_control in edges
-                },
+                {f"p{edge}": self.functions[edge] for edge in edges},
             )
             self.functions.append(function)
 

@@ -87,7 +87,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(KEYS))
     def cancel(self, key: str) -> None:
-        if self.do(self.store.records.cancel(key)) == "removed":
+        if self.do(self.store.transitions.cancel(key)) == "removed":
             self.model.leave(key)
             self.model.release(f"woken:{key}")
 
@@ -147,7 +147,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        assert self.do(self.store.records.limits.sweep()) == 0
+        assert self.do(self.store.transitions.limits.sweep()) == 0
         self.model.look_after()
 
     @invariant()

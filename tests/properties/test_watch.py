@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docket.services.steward import Watch
+from docket.services.steward import DeadWorkerDetector
 
 PATIENCE = 10.0
 GAP = 6.0
@@ -22,13 +22,13 @@ Looks = st.lists(
 
 
 def test_a_beat_that_stands_still_for_longer_than_the_patience_is_a_death() -> None:
-    watch = Watch(PATIENCE, GAP)
+    watch = DeadWorkerDetector(PATIENCE, GAP)
     assert [watch.dead({b"a": 1}, 0, now, 0) for now in (0.0, 5.0, 10.0)] == [[], [], []]
     assert watch.dead({b"a": 1}, 0, 10.5, 0) == [b"a"]
 
 
 def test_after_an_interruption_of_the_view_nobody_is_dead_yet() -> None:
-    watch = Watch(PATIENCE, GAP)
+    watch = DeadWorkerDetector(PATIENCE, GAP)
     for now in (0.0, 5.0, 10.0):
         watch.dead({b"a": 1}, 0, now, 0)
     assert watch.dead({b"a": 1}, 0, 11.0, 1) == []
@@ -39,13 +39,13 @@ def test_after_an_interruption_of_the_view_nobody_is_dead_yet() -> None:
 
 def test_after_a_server_that_stood_still_nobody_is_dead_yet() -> None:
     # Every beat stood still with it, and the connection never broke.
-    watch = Watch(PATIENCE, GAP)
+    watch = DeadWorkerDetector(PATIENCE, GAP)
     watch.dead({b"a": 1, b"b": 1}, 0, 0.0, 0)
     assert watch.dead({b"a": 1, b"b": 1}, 0, 30.0, 0) == []
 
 
 def test_who_is_gone_from_the_register_is_forgotten() -> None:
-    watch = Watch(PATIENCE, GAP)
+    watch = DeadWorkerDetector(PATIENCE, GAP)
     watch.dead({b"a": 1}, 0, 0.0, 0)
     watch.dead({}, 0, 5.0, 0)
     assert watch.dead({b"a": 1}, 0, 11.0, 0) == []
@@ -55,7 +55,7 @@ def test_who_is_gone_from_the_register_is_forgotten() -> None:
 def test_only_who_did_not_beat_for_longer_than_the_patience_is_dead(
     looks: list[tuple[int, set[bytes]]],
 ) -> None:
-    watch = Watch(PATIENCE, GAP)
+    watch = DeadWorkerDetector(PATIENCE, GAP)
     now = 0.0
     beats = {b"a": 0, b"b": 0, b"c": 0}
     seen_since = dict.fromkeys(beats, 0.0)
@@ -73,7 +73,7 @@ def test_only_who_did_not_beat_for_longer_than_the_patience_is_dead(
 def test_however_the_view_is_interrupted_nobody_dies_sooner(
     looks: list[tuple[int, set[bytes]]], views: list[int]
 ) -> None:
-    unbroken, broken = Watch(PATIENCE, GAP), Watch(PATIENCE, GAP)
+    unbroken, broken = DeadWorkerDetector(PATIENCE, GAP), DeadWorkerDetector(PATIENCE, GAP)
     now, beats = 0.0, {b"a": 0, b"b": 0, b"c": 0}
     for (seconds, beaten), view in zip(looks, views, strict=False):
         now += seconds
@@ -95,7 +95,7 @@ def seconds_of_silence(
 
     offset: of the server's clock to ours, in ms; set by `step` ms at the event `step_at`.
     """
-    watch = Watch(PATIENCE, GAP)
+    watch = DeadWorkerDetector(PATIENCE, GAP)
     now = beaten = 0
     server_beat = offset
     found: list[tuple[float, bool]] = []
@@ -127,7 +127,7 @@ def test_a_servers_clock_that_is_set_is_believed_back_to_the_last_look_and_no_fu
 
 
 def test_a_death_is_noticed_when_the_patience_ends_and_not_a_look_later() -> None:
-    watch = Watch(PATIENCE, GAP)
+    watch = DeadWorkerDetector(PATIENCE, GAP)
     watch.dead({b"a": 1000}, 1000, 1.0, 0)
     # It beat right after that look, and never again.
     assert watch.dead({b"a": 1100}, 3000, 3.0, 0) == []
@@ -138,6 +138,6 @@ def test_a_death_is_noticed_when_the_patience_ends_and_not_a_look_later() -> Non
 
 
 def test_of_nobody_no_patience_ends() -> None:
-    watch = Watch(PATIENCE, GAP)
+    watch = DeadWorkerDetector(PATIENCE, GAP)
     watch.dead({}, 0, 0.0, 0)
     assert watch.next_end_of_patience() == math.inf

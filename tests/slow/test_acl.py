@@ -170,8 +170,8 @@ async def test_an_adoption_that_may_not_look_keeps_what_is_pending(newest: Restr
     newest.allow(documented_users()["worker"])
     async with acl_stories.docket_at(newest.url("worker"), DOCKET) as docket:
         await docket.add(acl_stories.double, key="k")(1)
-        await docket.records.register("gone.1", ["double"], acl_stories.HOUR)
-        claimed = await docket.records.exchange(
+        await docket.transitions.register("gone.1", ["double"], acl_stories.HOUR)
+        claimed = await docket.transitions.exchange(
             "gone.1", 1, 1, [], may_take_suspect=True, census=False
         )
         assert len(claimed.claims) == 1

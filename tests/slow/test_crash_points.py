@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crash_brood import children
 from tests.support.crash_points import CUTS, KILLS, Theatre, describe
 from tests.support.crash_scenarios import SCENARIOS, Scenario
+from tests.support.crash_workers import children
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800)]
 

@@ -37,7 +37,7 @@ def sent_apart(program: Program, *numbers: int) -> None:
 
 
 async def deaths(docket: Docket, key: str) -> int:
-    return int((await docket.records.fetch(key)).get(b"deaths", 0))
+    return int((await docket.transitions.fetch(key)).get(b"deaths", 0))
 
 
 async def test_what_runs_finishes_once_though_the_drain_outlasts_its_lease_four_times(

@@ -54,7 +54,7 @@ def test_the_server_ends_with_an_owner_that_just_returns(temporary: Path) -> Non
 # the moment is one of its start and not of ours. Imports take 100 ms, the start itself 65.
 _DIES_SOON = """
 import signal, sys
-from docket.store import embedded
+from docket.store.embedded import embedded_server
 signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
 server = embedded_server.start(sys.argv[1])
 signal.pause()

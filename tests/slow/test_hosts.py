@@ -47,7 +47,7 @@ def hosts(server: str, docket_name: str, tmp_path: Path) -> Hosts:
 
 
 async def deaths(docket: Docket, key: str) -> int:
-    return int((await docket.records.fetch(key)).get(b"deaths", 0))
+    return int((await docket.transitions.fetch(key)).get(b"deaths", 0))
 
 
 async def add_many(docket: Docket, count: int, seconds: float, name: str = "work") -> list[str]:

@@ -70,7 +70,7 @@ def test_a_worker_whose_loop_hangs_does_not_outlive_its_supervisor(
         worker = nursery.spawn()
         worker.next(Ready)
         add(pool, "block", END_SECONDS * 10)
-        next(beat for beat in worker.beats() if beat.culprit is not None)
+        next(beat for beat in worker.beats() if beat.blocking_key is not None)
 
         # Without its nursery nobody else is left who would kill it.
         nursery.process.kill()

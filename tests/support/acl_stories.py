@@ -160,7 +160,7 @@ async def _cancel_what_runs(docket: Docket) -> None:
 async def _adopt(docket: Docket) -> None:
     """By hand: a consumer that claims, and is gone."""
     await docket.add(double, key="orphan")(4)
-    records, gone = docket.records, "gone.1"
+    records, gone = docket.transitions, "gone.1"
     await records.register(gone, ["double"], timedelta(minutes=1))
     await records.exchange(gone, 1, 1, [], may_take_suspect=True, census=False)
     epoch = await records.raise_epoch(gone)

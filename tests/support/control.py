@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ipc.control import MAX_ANSWER, PROTOCOL, FromClient, Hello, Report, Status, ToClient
+from ipc.control import (
+    MAX_ANSWER,
+    PROTOCOL,
+    ControlHello,
+    FromClient,
+    Report,
+    StatusRequest,
+    ToClient,
+)
 from ipc.framing import Decoder, encode
 from supervisor.control import claim
 from supervisor.control.server import ControlServer
@@ -22,7 +30,7 @@ from tests.support.supervised import ROOT
 #: Whatever takes this long on a loaded machine is a failure, not a pace.
 PATIENCE_SECONDS = 20.0
 
-GREETING = encode(Hello(PROTOCOL, 1))
+GREETING = encode(ControlHello(PROTOCOL, 1))
 
 #: A status with some of everything, small.
 REPORT: dict[str, Any] = {
@@ -100,9 +108,9 @@ class Served:
     async def caller(self) -> Caller:
         """Connected, greeted."""
         caller = await Caller.connect(self.path)
-        caller.say(Hello(PROTOCOL, os.getpid()))
+        caller.say(ControlHello(PROTOCOL, os.getpid()))
         greeting = await caller.hear()
-        assert isinstance(greeting, Hello)
+        assert isinstance(greeting, ControlHello)
         return caller
 
     async def ordered(self) -> CommandReceived:
@@ -114,8 +122,8 @@ class Served:
 
     async def still_serves(self) -> None:
         """Fail unless another client gets its answer."""
-        caller = await Caller.connect(self.path, GREETING + encode(Status()))
-        assert isinstance(await caller.hear(), Hello)
+        caller = await Caller.connect(self.path, GREETING + encode(StatusRequest()))
+        assert isinstance(await caller.hear(), ControlHello)
         assert isinstance(await caller.hear(), Report)
         await caller.close()
 

@@ -17,8 +17,8 @@ from uuid import uuid4
 from docket import Docket
 from docket.store import scripts
 from docket.store.scripts import Script
-from tests.support.crash_brood import Children
 from tests.support.crash_scenarios import Ledger, Scenario, Stories, worker_of
+from tests.support.crash_workers import Children
 from tests.support.dockets import at_work, found, soon
 from tests.support.limits import leftovers
 from tests.support.proxy import Do, Interception, Proxy, proxy_to
@@ -188,7 +188,7 @@ class Theatre:
         self, scenario: Scenario, outside: Docket, store: Store, ledger: Ledger
     ) -> None:
         done = await _done(scenario, store)
-        dead = [name.decode() for name in await store.records.beats()]
+        dead = [name.decode() for name in await store.transitions.beats()]
         async with at_work(worker_of(outside)) as worker:
             for consumer in dead:
                 await worker.adopt(consumer)
@@ -288,7 +288,7 @@ def _are_ends(scenario: Scenario, records: dict[str, dict[str, str]]) -> bool:
 
 
 def _is_end(scenario: Scenario, key: str, record: dict[str, str]) -> bool:
-    generation = str(scenario.nurseries.get(key, 1))
+    generation = str(scenario.generations.get(key, 1))
     if record.get("generation") != generation:
         return False
     state = record["state"]

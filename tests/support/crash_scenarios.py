@@ -158,7 +158,7 @@ class Scenario:
     calls: dict[str, tuple[Any, ...]]
     ends: dict[str, str]
     steps: dict[str, int]
-    nurseries: dict[str, int] = field(default_factory=dict[str, int])
+    generations: dict[str, int] = field(default_factory=dict[str, int])
     results: dict[str, object] = field(default_factory=dict[str, object])
     either: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()

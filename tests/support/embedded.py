@@ -114,7 +114,7 @@ class Owner:
 
 _OWNER = """
 import sys
-from docket.store import embedded
+from docket.store.embedded import embedded_server
 server = embedded_server.start(sys.argv[1])
 print(server.url, server.pid, server.folder, sep="\\n", flush=True)
 {then}

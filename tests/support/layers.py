@@ -229,9 +229,9 @@ def _private_names_defined(module: Module) -> frozenset[str]:
 
 def files_are_short(modules: Sequence[Module]) -> list[str]:
     return [
-        module.at(lines, f"{lines} lines, more than {MAX_FILE_LINES}")
+        module.at(lines, f"{lines} lines of code, more than {MAX_FILE_LINES}")
         for module in modules
-        for lines in (len(module.source.splitlines()),)
+        for lines in (module.lines_of_code,)
         if lines > MAX_FILE_LINES
     ]
 

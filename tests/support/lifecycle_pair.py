@@ -13,10 +13,10 @@ import redis
 
 from docket.errors import DocketError
 from docket.store.coalescing import ScheduleRequest
-from docket.store.limits import Wish
-from docket.store.manual import Content, Identity, Mark
+from docket.store.limits import LimitRequest
+from docket.store.manual import Content, Mark, RunIdentity
 from docket.store.scan import clear
-from docket.store.transitions import Claim, StaleEpoch, StruckOff
+from docket.store.transitions import Claim, Fenced, StaleEpoch
 from stress.model import by_hand, producing, slots, working
 from stress.model.values import Claimed, Ending, Entry, Exchanged, Request, Scheduled
 from stress.model.world import World
@@ -97,7 +97,7 @@ class Pair:
 
     def schedule(self, *requests: Request) -> list[Scheduled]:
         replies = self.do(
-            self.store.records.scheduling.schedule_batch([self._asked(r) for r in requests])
+            self.store.transitions.coalescer.schedule_batch([self._asked(r) for r in requests])
         )
         expected = producing.schedule(self.world, requests)
         for reply, should in zip(replies, expected, strict=True):
@@ -125,7 +125,7 @@ class Pair:
         )
 
     def cancel(self, key: str) -> None:
-        reply = self.do(self.store.records.cancel(key))
+        reply = self.do(self.store.transitions.cancel(key))
         assert reply == producing.cancel(self.world, key)
         self.check()
 
@@ -198,7 +198,7 @@ class Pair:
         return expected
 
     def _expect_refusal(self, expected: Exchanged, error: DocketError) -> None:
-        kinds = {"refused": StruckOff, "stale": StaleEpoch}
+        kinds = {"refused": Fenced, "stale": StaleEpoch}
         assert isinstance(error, kinds.get(expected.status, ())), (expected, error)
 
     def _compare_claims(self, claims: Sequence[Claim], expected: Sequence[Claimed]) -> None:
@@ -246,8 +246,10 @@ class Pair:
     def acquire(self, consumer: str, claim: Claimed) -> str:
         wishes = WISHES[claim.key]
         reply = self.do(
-            self.store.records.limits.acquire(
-                consumer, self._run(claim), [Wish("S", scope, n) for scope, n in wishes.items()]
+            self.store.transitions.limits.acquire(
+                consumer,
+                self._run(claim),
+                [LimitRequest("S", scope, n) for scope, n in wishes.items()],
             )
         )
         assert reply.verdict == slots.acquire(self.world, consumer, claim, wishes)
@@ -257,8 +259,8 @@ class Pair:
     def raise_epoch(self, consumer: str) -> None:
         expected = working.raise_epoch(self.world, consumer)
         try:
-            assert self.do(self.store.records.raise_epoch(consumer)) == expected
-        except StruckOff:
+            assert self.do(self.store.transitions.raise_epoch(consumer)) == expected
+        except Fenced:
             assert expected == 0
         self.check()
 
@@ -267,7 +269,7 @@ class Pair:
         expected = working.reclaim(self.world, consumer, epoch, known)
         names = [entry.name.encode() for entry in known]
         try:
-            claims = self.do(self.store.records.reclaim(consumer, epoch, names))
+            claims = self.do(self.store.transitions.reclaim(consumer, epoch, names))
         except DocketError as error:
             self._expect_refusal(expected, error)
         else:
@@ -293,20 +295,20 @@ class Pair:
         self.check()
 
     def promote(self) -> None:
-        reply = self.do(self.store.records.promote())
+        reply = self.do(self.store.transitions.promote())
         assert reply[1] == self.world.promote(working.PROMOTED)
         self.check()
 
     def sweep(self) -> None:
-        reply = self.do(self.store.records.sweep(timedelta(hours=LEASE_TICKS)))
+        reply = self.do(self.store.transitions.sweep(timedelta(hours=LEASE_TICKS)))
         assert reply == working.sweep(self.world)
-        assert self.do(self.store.records.limits.sweep()) == 0
+        assert self.do(self.store.transitions.limits.sweep()) == 0
         slots.look_after(self.world)
         self.check()
 
     def report(self, claim: Claimed, operation: str, value: int | str) -> None:
         reply = self.do(
-            self.store.records.report_progress(
+            self.store.transitions.report_progress(
                 claim.key, claim.entry.name, claim.generation, operation, value
             )
         )
@@ -328,7 +330,9 @@ class Pair:
 
     def claim_by_hand(self, key: str, generation: int) -> Entry | None:
         held = self.do(
-            self.store.records.by_hand.claim(Identity(key, generation, ""), "hand", self._content)
+            self.store.transitions.manual.claim(
+                RunIdentity(key, generation, ""), "hand", self._content
+            )
         )
         entry = by_hand.claim(self.world, key, generation, "hand.hand")
         assert (held is None) == (entry is None)
@@ -340,8 +344,8 @@ class Pair:
         return entry
 
     def mark(self, key: str, generation: int, entry: Entry | None, state: Mark) -> None:
-        identity = Identity(key, generation, entry.name if entry is not None else "")
-        marked = self.do(self.store.records.by_hand.mark(identity, state, "", "", self._content))
+        identity = RunIdentity(key, generation, entry.name if entry is not None else "")
+        marked = self.do(self.store.transitions.manual.mark(identity, state, "", "", self._content))
         assert (marked is not None) == by_hand.mark(self.world, key, generation, entry, state)
         self.check()
 
@@ -349,8 +353,8 @@ class Pair:
         """For so many ticks from now, as the second attempt."""
         when = self.world.now + ticks
         reply = self.do(
-            self.store.records.by_hand.reschedule(
-                Identity(key, generation, entry.name), self._clock.milliseconds(when), 2, b"1"
+            self.store.transitions.manual.reschedule(
+                RunIdentity(key, generation, entry.name), self._clock.milliseconds(when), 2, b"1"
             )
         )
         disposition = by_hand.reschedule(self.world, key, generation, entry, when, 2, "1")

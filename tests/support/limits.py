@@ -10,7 +10,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from docket import Docket
-from docket.store.limits import Admission, Wish
+from docket.store.limits import Admission, LimitRequest
 from docket.store.transitions import Claim
 from tests.support.store import Store
 
@@ -89,13 +89,13 @@ class LimitedStore:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    async def acquire(self, claim: Claim, *wishes: Wish, consumer: str = "a") -> Admission:
-        return await self.store.records.limits.acquire(
+    async def acquire(self, claim: Claim, *wishes: LimitRequest, consumer: str = "a") -> Admission:
+        return await self.store.transitions.limits.acquire(
             consumer, (claim.key, claim.entry, claim.generation), wishes
         )
 
     async def started(
-        self, key: str, *wishes: Wish, consumer: str = "a", **options: Any
+        self, key: str, *wishes: LimitRequest, consumer: str = "a", **options: Any
     ) -> tuple[Claim, Admission]:
         """Adds a task, claims it and asks for its limits."""
         await self.store.add(key, **options)
@@ -122,5 +122,5 @@ class LimitedStore:
         )
 
 
-def slots(scope: str, size: int = 1) -> Wish:
-    return Wish("S", scope, size)
+def slots(scope: str, size: int = 1) -> LimitRequest:
+    return LimitRequest("S", scope, size)

@@ -19,12 +19,12 @@ from ipc.framing import Decoder
 from ipc.messages import (
     PROTOCOL,
     Adopt,
-    Beat,
     Drain,
     FromKeeper,
     FromNursery,
     FromWorker,
     Hello,
+    KeeperBeat,
     Loaded,
     Message,
     Settings,
@@ -110,8 +110,8 @@ class Child:
                 return False
         return True
 
-    def beats(self) -> Iterator[Beat]:
-        decoder: Decoder[Beat] = Decoder(FromKeeper)
+    def beats(self) -> Iterator[KeeperBeat]:
+        decoder: Decoder[KeeperBeat] = Decoder(FromKeeper)
         while data := os.read(self.keeper, 4096):
             yield from decoder.feed(data)
 

@@ -66,9 +66,9 @@ def ready_pool(
         wait_until_ready(pool, f"http://127.0.0.1:{port}/readyz")
         yield pool
         pool.send_signal(signal.SIGTERM)
-        capture, _ = pool.communicate(timeout=STOP_SECONDS)
+        printed, _ = pool.communicate(timeout=STOP_SECONDS)
         if pool.returncode != 0:
-            raise PoolFailed(f"exit {pool.returncode} after TERM: {capture}")
+            raise PoolFailed(f"exit {pool.returncode} after TERM: {printed}")
 
 
 def wait_until_ready(pool: subprocess.Popen[str], url: str) -> None:

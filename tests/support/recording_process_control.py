@@ -6,11 +6,11 @@ from typing import Any
 
 from ipc.messages import (
     PROTOCOL,
-    Beat,
     Drained,
     FromWorker,
     Heartbeat,
     Hello,
+    KeeperBeat,
     Loaded,
     Ready,
     Spawned,
@@ -163,7 +163,7 @@ class Rig:
         self.say(worker, Heartbeat(1, 0.001, tasks, len(tasks), said, 2_000_000))
 
     def keeper(self, worker: WorkerProcess, culprit: str | None = None) -> None:
-        self.feed(BeatReceived(worker.number, Beat(1, 0.0, culprit)))
+        self.feed(BeatReceived(worker.number, KeeperBeat(1, 0.0, culprit)))
 
     def dump(self, worker: WorkerProcess, text: str = "Current thread 0x1\n") -> None:
         """It writes its stack."""

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from docket.store.coalescing import Scheduled, ScheduleRequest
+from docket.store.coalescing import ScheduleReply, ScheduleRequest
 from docket.store.connection.connections import Connections
 from docket.store.keys import Keys
-from docket.store.transitions import Claim, Exchanged, OutcomeRow, Records
+from docket.store.transitions import Claim, Exchanged, OutcomeRow, Transitions
 
 #: Nothing in these tests takes seconds; this is where one that hangs ends.
 PATIENCE_SECONDS = 15.0
@@ -83,7 +83,7 @@ class Store:
     def __init__(self, connections: Connections, keys: Keys, execution_ttl: timedelta) -> None:
         self.connections = connections
         self.keys = keys
-        self.records = Records(connections.pipeline, keys, execution_ttl)
+        self.transitions = Transitions(connections.pipeline, keys, execution_ttl)
         self.client: Redis = connections.client()
 
     async def add(
@@ -96,7 +96,7 @@ class Store:
         call: bytes = b"call",
         expected: int = 0,
         function: str = "f",
-    ) -> Scheduled:
+    ) -> ScheduleReply:
         when = "" if delay_seconds is None else await self.now() + round(delay_seconds * 1000)
         request = ScheduleRequest(
             key=key,
@@ -104,11 +104,11 @@ class Store:
             call=call,
             when=when,
             attempt=1,
-            token=token or self.records.scheduling.token(),
+            token=token or self.transitions.coalescer.token(),
             replace=replace,
             expected_generation=expected,
         )
-        return await self.records.scheduling.schedule(request)
+        return await self.transitions.coalescer.schedule(request)
 
     async def now(self) -> int:
         seconds, microseconds = await self.client.time()
@@ -116,7 +116,7 @@ class Store:
 
     async def register(self, *consumers: str) -> None:
         for consumer in consumers:
-            await self.records.register(consumer, ["f"], timedelta(minutes=1))
+            await self.transitions.register(consumer, ["f"], timedelta(minutes=1))
 
     async def exchange(
         self,
@@ -128,7 +128,7 @@ class Store:
         may_take_suspect: bool = True,
         census: bool = False,
     ) -> Exchanged:
-        return await self.records.exchange(
+        return await self.transitions.exchange(
             consumer, epoch, want, outcomes, may_take_suspect=may_take_suspect, census=census
         )
 
@@ -140,7 +140,7 @@ class Store:
     async def adopt(
         self, consumer: str = "a", blame: str = "everyone", max_deliveries: int = 3
     ) -> tuple[int, list[str]]:
-        return await self.records.adopt(consumer, blame, max_deliveries, POISON)
+        return await self.transitions.adopt(consumer, blame, max_deliveries, POISON)
 
     async def state(self, *keys: str) -> State:
         """Everything there is, in one transaction; of the records those of `keys`, if named."""
@@ -189,7 +189,7 @@ class Store:
     async def sweep_now(self, timeout: timedelta = timedelta(0)) -> int:
         """A sweep of who has watched for long enough."""
         await self.client.set(self.keys.watch, 1, px=60_000)
-        return await self.records.sweep(timeout)
+        return await self.transitions.sweep(timeout)
 
     async def rewind_queue(self) -> None:
         """Makes everything in the queue due."""

@@ -17,7 +17,7 @@ from docket.store.connection.lease_connection import LeaseConnection
 from docket.store.connection.pipeline import Pipeline
 from docket.store.connection.subscriber import Subscriber
 from docket.store.connection.urls import is_cluster
-from docket.store.connection.wakeup import Bell
+from docket.store.connection.wakeup import WakeupConnection
 from docket.store.embedded import embedded_server
 from docket.store.keys import Keys
 
@@ -99,9 +99,9 @@ class Connections:
             self._client = self.endpoint.client()
         return self._client
 
-    def bell(self, keys: Keys) -> Bell:
+    def bell(self, keys: Keys) -> WakeupConnection:
         """A worker's bell."""
-        return Bell(self.endpoint, keys)
+        return WakeupConnection(self.endpoint, keys)
 
     def lease_connection(self, keys: Keys) -> LeaseConnection:
         """A keeper's connection."""

@@ -1,9 +1,9 @@
-"""Which of several servers to connect to: asked anew at each connect, never remembered longer.
+"""Discovery of the server to connect to: asked anew at each connect, never remembered longer.
 
-Whoever connects owns nothing of this: a connection that is `Located` asks its locator where the
-server is, connects there, and asks again the next time. So every way in which a primary moves
-(a failover, a resharding, a node that was replaced) ends the same way: the connection breaks, or
-its owner drops it because of an answer, and the next one goes to the right place.
+Whoever connects owns nothing of this: a `DiscoveringConnection` asks its locator where the server
+is, connects there, and asks again the next time. So every way in which a primary moves (a failover,
+a resharding, a node that was replaced) ends the same way: the connection breaks, or its owner drops
+it because of an answer, and the next one goes to the right place.
 """
 
 import asyncio
@@ -180,7 +180,7 @@ class SentinelLocator(Locator):
         return f"no sentinel told where the primary {self._primary!r} is"
 
 
-class Located(AbstractConnection):
+class DiscoveringConnection(AbstractConnection):
     """What makes a TCP connection ask where the server is whenever it connects.
 
     Attributes:
@@ -196,8 +196,8 @@ class Located(AbstractConnection):
         await super()._connect()
 
 
-class BlockingLocated(BlockingAbstractConnection):
-    """As `Located`, for a thread."""
+class DiscoveringBlockingConnection(BlockingAbstractConnection):
+    """As `DiscoveringConnection`, for a thread."""
 
     locator: Locator
 

@@ -40,9 +40,9 @@ from redis.retry import Retry as BlockingRetry
 from docket.errors import NotPermitted, ServerUnavailable
 from docket.store.connection.after_fork import silence_in_forks
 from docket.store.connection.discovery import (
-    BlockingLocated,
     ClusterLocator,
-    Located,
+    DiscoveringBlockingConnection,
+    DiscoveringConnection,
     Locator,
     SentinelLocator,
 )
@@ -182,9 +182,13 @@ class Endpoint:
         }
         self._options.pop("max_connections", None)
         locator = _locator_of(self._url, self._options, slot)
-        self._connection_class = _located(_connection_class(self._url), Located, locator)
+        self._connection_class = _located(
+            _connection_class(self._url), DiscoveringConnection, locator
+        )
         self._direct_class: type[Any] = type("Direct", (DirectWrites, self._connection_class), {})
-        self._blocking_class = _located(_blocking_class(self._url), BlockingLocated, locator)
+        self._blocking_class = _located(
+            _blocking_class(self._url), DiscoveringBlockingConnection, locator
+        )
 
     def connection(self) -> AbstractConnection:
         """A connection that is not connected yet, with no time limit on reads."""
@@ -289,7 +293,7 @@ def _located(one: type[Any], how: type[Any], locator: Locator | None) -> type[An
     """A class of connections that ask the locator, if there is one."""
     if locator is None:
         return one
-    return type(f"Located{one.__name__}", (how, one), {"locator": locator})
+    return type(f"Discovering{one.__name__}", (how, one), {"locator": locator})
 
 
 def _locator_of(url: ServerUrl, options: dict[str, Any], slot: int) -> Locator | None:

@@ -15,7 +15,7 @@ Reply = TypeVar("Reply")
 PATIENCE_SECONDS = 5.0
 
 
-async def patiently(
+async def retry(
     call: Callable[[], Awaitable[Reply]],
     *,
     after_lost_reply: bool = True,

@@ -208,12 +208,12 @@ def _encryption(tls: bool, query: str) -> tuple[bool, str]:
     """
     pairs = query.split("&")
     others = [pair for pair in pairs if pair.partition("=")[0] != "ssl"]
-    wishes = {pair.partition("=")[2].lower() for pair in pairs if pair not in others}
-    if not wishes:
+    requests = {pair.partition("=")[2].lower() for pair in pairs if pair not in others}
+    if not requests:
         return tls, query
-    if wishes != {"true"} and (wishes != {"false"} or tls):
+    if requests != {"true"} and (requests != {"false"} or tls):
         raise ValueError("ssl is true or false, and never false where the scheme says rediss")
-    return wishes == {"true"}, "&".join(others)
+    return requests == {"true"}, "&".join(others)
 
 
 def _several(authority: str, default_port: int) -> tuple[str, tuple[Address, ...]]:

@@ -17,7 +17,7 @@ logger = logging.getLogger("docket.store")
 _GRACE_SECONDS = 5.0
 
 
-class Bell:
+class WakeupConnection:
     """Waits on `{d}:bell`. Owned by the worker's bell listener; one wait at a time.
 
     Args:

@@ -26,7 +26,13 @@ from urllib.parse import quote
 
 from docket.errors import EmbeddedFolderInUse, EmbeddedServerError
 from docket.store.embedded import guard
-from docket.store.embedded.home import Home, Identity, is_embedded, open_private, server_binary
+from docket.store.embedded.home import (
+    ServerIdentity,
+    ServerPaths,
+    is_embedded,
+    open_private,
+    server_binary,
+)
 
 __all__ = ["EmbeddedServer", "is_embedded", "shared", "start"]
 
@@ -101,7 +107,9 @@ class EmbeddedServer:
     #: Data, lock and log (server.log); with memory:// a temporary one.
     folder: Path
 
-    def __init__(self, home: Home, pids: tuple[int, int], lifeline: int, reports: _Reports) -> None:
+    def __init__(
+        self, home: ServerPaths, pids: tuple[int, int], lifeline: int, reports: _Reports
+    ) -> None:
         """`pids`: of the guard and of the server."""
         self.url = "unix://" + quote(os.fsencode(home.socket))
         self.folder = home.folder
@@ -157,7 +165,7 @@ def start(url: str, *, lock_timeout_seconds: float = 5.0) -> EmbeddedServer:
         EmbeddedFolderInUse: the folder's owner is still there after `lock_timeout_seconds`.
         EmbeddedServerError: anything else; the message ends with the server's own last lines.
     """
-    home = Home.of(Identity.of(url))
+    home = ServerPaths.of(ServerIdentity.of(url))
     command = home.command(server_binary(url))
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as guards:
         lifeline_end, lifeline = _pipe(guards, ours)
@@ -174,7 +182,7 @@ def start(url: str, *, lock_timeout_seconds: float = 5.0) -> EmbeddedServer:
     return EmbeddedServer(home, pids, lifeline, reports)
 
 
-def _guard_arguments(home: Home, fds: list[int], lock_timeout_seconds: float) -> list[str]:
+def _guard_arguments(home: ServerPaths, fds: list[int], lock_timeout_seconds: float) -> list[str]:
     """As `guard.Plan` reads them; `fds`: lifeline, status and, if data is kept, the folder."""
     program = Path(sys.argv[0] if sys.argv else "").name or "python"
     owner = f"process {os.getpid()} ({program})"
@@ -236,7 +244,7 @@ def _signals_blocked() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _await_ready(url: str, home: Home, reports: _Reports) -> tuple[int, int]:
+def _await_ready(url: str, home: ServerPaths, reports: _Reports) -> tuple[int, int]:
     """The pids of the guard and the server, once the server answers; else the error it gave.
 
     No time limit: whatever goes wrong ends with a message or an end of the pipe, and a server that
@@ -258,7 +266,7 @@ def _await_ready(url: str, home: Home, reports: _Reports) -> tuple[int, int]:
                 _fail(url, home, word, text or "\n".join(reports.noise))
 
 
-def _fail(url: str, home: Home, word: str, text: str) -> NoReturn:
+def _fail(url: str, home: ServerPaths, word: str, text: str) -> NoReturn:
     if word == "in-use":
         owner, _, socket = text.strip().partition("\n")
         raise EmbeddedFolderInUse(
@@ -309,7 +317,7 @@ def _keep(fd: int, owner: contextlib.ExitStack) -> int:
     return fd
 
 
-_shared: Final[dict[Identity, EmbeddedServer]] = {}
+_shared: Final[dict[ServerIdentity, EmbeddedServer]] = {}
 #: Held while one starts. A fork waits for it, so that no child finds half a server and starts
 #: a second one of the same name. Reentrant for a signal handler that forks in the middle.
 _starting: Final = threading.RLock()
@@ -326,7 +334,7 @@ def shared(url: str) -> EmbeddedServer:
     memory:// without a name is one, too. Forked children use their parent's. One that was stopped
     or has died is replaced. Thread-safe; raises what `start` raises.
     """
-    identity = Identity.of(url)
+    identity = ServerIdentity.of(url)
     with _starting:
         server = _shared.get(identity)
         if server is None or server.ended:

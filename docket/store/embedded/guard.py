@@ -50,7 +50,7 @@ class FolderInUse(Exception):
     """Another guard holds the folder; the text is what it wrote into the lock file."""
 
 
-class Plan:
+class GuardOptions:
     """What the owner wants: the command line, in this order.
 
     `folder` is a descriptor of the data folder (-1: nothing is kept), `scratch` the path of a
@@ -132,7 +132,7 @@ class Server:
             os.kill(self.pid, signal.SIGKILL)
             self.reap(options=0)
 
-    def epitaph(self) -> str:
+    def exit_summary(self) -> str:
         """How it ended and what it said last."""
         self.pump()
         code = self.exited or 0
@@ -224,8 +224,8 @@ class Probe:
             self.connection = None
 
 
-class Watch:
-    def __init__(self, plan: Plan, report: Report, server: Server, wakeup: int) -> None:
+class GuardLoop:
+    def __init__(self, plan: GuardOptions, report: Report, server: Server, wakeup: int) -> None:
         self.plan = plan
         self.report = report
         self.server = server
@@ -241,7 +241,9 @@ class Watch:
                 return self.end()
             if not self.probe.ready:
                 self.look(happened)
-        return self.report.say("ended" if self.probe.ready else "failed", self.server.epitaph())
+        return self.report.say(
+            "ended" if self.probe.ready else "failed", self.server.exit_summary()
+        )
 
     def look(self, happened: set[int]) -> None:
         """Is it ready? Asked on each news; the answer comes on a later turn."""
@@ -285,7 +287,7 @@ class Watch:
         self.server.kill()
 
 
-def take_lock(plan: Plan) -> io.BufferedRandom:
+def take_lock(plan: GuardOptions) -> io.BufferedRandom:
     """Enters the data folder and locks it until the file is closed and the server has ended.
 
     The file is never removed, or two could each lock a file of that name.
@@ -330,7 +332,7 @@ def remove(folder: str) -> None:
         os.rmdir(folder)
 
 
-def serve(plan: Plan, report: Report, wakeup: int) -> None:
+def serve(plan: GuardOptions, report: Report, wakeup: int) -> None:
     """From the folder to the end of the server; none is left behind, whatever happens."""
     if plan.scratch:
         os.mkdir(plan.scratch, 0o700)
@@ -338,14 +340,14 @@ def serve(plan: Plan, report: Report, wakeup: int) -> None:
     with contextlib.nullcontext() if plan.folder < 0 else take_lock(plan):
         server = Server(plan.command, Log())
         try:
-            Watch(plan, report, server, wakeup).run()
+            GuardLoop(plan, report, server, wakeup).run()
         finally:
             server.kill()
             with contextlib.suppress(OSError):  # the server removes it, unless it was killed
                 os.unlink(plan.address)
 
 
-def run(plan: Plan, wakeup: int) -> None:
+def run(plan: GuardOptions, wakeup: int) -> None:
     """The whole life of the guard, told to its owner."""
     report = Report(plan.status)
     report.say("guard", str(os.getpid()))
@@ -383,7 +385,7 @@ def settle_signals() -> int:
 def main(arguments: list[str]) -> None:
     """Forks once more, so that the guard is no child that the owner's program could trip over."""
     wakeup = settle_signals()
-    plan = Plan(arguments)
+    plan = GuardOptions(arguments)
     for fd in (plan.lifeline, plan.status, plan.folder):
         if fd >= 0:
             os.set_inheritable(fd, False)

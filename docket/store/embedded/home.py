@@ -55,14 +55,14 @@ def is_embedded(url: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Identity:
+class ServerIdentity:
     """What makes two URLs the same server: the name of a memory://, the folder of an embedded://."""
 
     scheme: str
     name: str
 
     @classmethod
-    def of(cls, url: str) -> "Identity":
+    def of(cls, url: str) -> "ServerIdentity":
         """Raises ValueError, with the accepted forms, for any other URL."""
         if not is_embedded(url):
             raise ValueError(f"not the URL of an embedded server: {url!r} ({ACCEPTED})")
@@ -78,7 +78,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Home:
+class ServerPaths:
     """Where a server lives. `scratch` is the temporary folder of its guard, if it needs one.
 
     The socket stands in the data folder, so that producers find it at the same place after each
@@ -91,7 +91,7 @@ class Home:
     durable: bool
 
     @classmethod
-    def of(cls, identity: Identity) -> "Home":
+    def of(cls, identity: ServerIdentity) -> "ServerPaths":
         """A memory:// gets a new one each time."""
         scratch = _temporary()
         if identity.scheme == "memory":

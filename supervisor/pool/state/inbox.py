@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ipc.messages import Beat, FromNursery, FromWorker
+from ipc.messages import FromNursery, FromWorker, KeeperBeat
 from supervisor.pool.state.pool_commands import Command, Outcome, nobody
 from supervisor.signals import ReceivedSignal
 
@@ -58,7 +58,7 @@ class BeatReceived:
     """A beat of that worker's keeper thread."""
 
     number: int
-    beat: Beat
+    beat: KeeperBeat
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from docket.dependencies import (
     Retry,
     UnresolvedDependencies,
 )
-from docket.dependencies.handlers import DecidingFailureHandler
-from docket.lifecycle import Again
+from docket.dependencies.handlers import PureFailureHandler
+from docket.lifecycle import Retried
 from tests.support.runs import Run, execute, resolution_of
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ ERROR = ValueError("of the task")
 async def nothing() -> None: ...
 
 
-def after_failure(retry: Retry, attempt: int, error: BaseException = ERROR) -> Again | None:
+def after_failure(retry: Retry, attempt: int, error: BaseException = ERROR) -> Retried | None:
     execution: Any = Run(nothing, attempt=attempt)
     return retry.after_failure(execution, error)
 
@@ -32,19 +32,19 @@ def after_failure(retry: Retry, attempt: int, error: BaseException = ERROR) -> A
 def test_a_failure_is_tried_again_until_the_attempts_are_used_up() -> None:
     retry = Retry(attempts=3, delay=timedelta(seconds=5))
 
-    assert after_failure(retry, 1) == Again(5.0, 2, error=ERROR)
-    assert after_failure(retry, 2) == Again(5.0, 3, error=ERROR)
+    assert after_failure(retry, 1) == Retried(5.0, 2, error=ERROR)
+    assert after_failure(retry, 2) == Retried(5.0, 3, error=ERROR)
     assert after_failure(retry, 3) is None
 
 
 def test_by_default_there_is_one_attempt_and_no_delay() -> None:
     assert after_failure(Retry(), 1) is None
-    assert after_failure(Retry(attempts=2), 1) == Again(0.0, 2, error=ERROR)
+    assert after_failure(Retry(attempts=2), 1) == Retried(0.0, 2, error=ERROR)
 
 
 def test_without_a_number_of_attempts_it_never_gives_up() -> None:
     for retry in Retry(attempts=None, delay=timedelta(0)), Retry.forever():
-        assert after_failure(retry, 10**9) == Again(0.0, 10**9 + 1, error=ERROR)
+        assert after_failure(retry, 10**9) == Retried(0.0, 10**9 + 1, error=ERROR)
     assert Retry.forever(timedelta(seconds=2)).delay == timedelta(seconds=2)
 
 
@@ -68,7 +68,7 @@ def test_exponential_retry_keeps_its_defaults_and_its_bounds() -> None:
     )
     assert ExponentialRetry().attempts == 1
     assert after_failure(ExponentialRetry(attempts=2), 2) is None
-    assert after_failure(ExponentialRetry(attempts=2), 1) == Again(1.0, 2, error=ERROR)
+    assert after_failure(ExponentialRetry(attempts=2), 1) == Retried(1.0, 2, error=ERROR)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_forced_retry_brings_its_own_delay_and_counts_as_an_attempt() -> None:
     with pytest.raises(ForcedRetry) as caught:
         retry.in_(timedelta(seconds=30))
 
-    assert after_failure(retry, 1, caught.value) == Again(30.0, 2)
+    assert after_failure(retry, 1, caught.value) == Retried(30.0, 2)
     assert after_failure(retry, 2, caught.value) is None
     assert "retry in 0:00:30" in str(caught.value)
 
@@ -132,9 +132,9 @@ def test_a_forced_retry_is_found_within_a_group() -> None:
     forced = ForcedRetry(timedelta(seconds=7))
     group = ExceptionGroup("g", [ERROR, ExceptionGroup("inner", [forced])])
 
-    assert after_failure(Retry.forever(), 1, group) == Again(7.0, 2)
+    assert after_failure(Retry.forever(), 1, group) == Retried(7.0, 2)
     without = ExceptionGroup("g", [ERROR])
-    assert after_failure(Retry.forever(), 1, without) == Again(0.0, 2, error=without)
+    assert after_failure(Retry.forever(), 1, without) == Retried(0.0, 2, error=without)
 
 
 async def test_the_retry_is_asked_of_the_value_of_this_run() -> None:
@@ -152,7 +152,7 @@ async def test_the_retry_is_asked_of_the_value_of_this_run() -> None:
 
     assert isinstance(handler, Retry)
     assert handler.attempt == 2
-    assert handler.after_failure(execution, caught.value) == Again(9.0, 3)
+    assert handler.after_failure(execution, caught.value) == Retried(9.0, 3)
 
 
 async def test_a_failed_resolution_is_retried_too() -> None:
@@ -171,16 +171,16 @@ async def test_a_failed_resolution_is_retried_too() -> None:
     handler = resolution.failure_handler()
 
     assert handler is not None
-    assert handler.after_failure(execution, caught.value) == Again(0.0, 2, error=caught.value)
+    assert handler.after_failure(execution, caught.value) == Retried(0.0, 2, error=caught.value)
 
 
 async def test_a_handler_of_ones_own_that_gives_the_task_another_value_still_decides() -> None:
-    class OnlyOnce(DecidingFailureHandler[str]):
+    class OnlyOnce(PureFailureHandler[str]):
         async def __aenter__(self) -> str:
             return "a word"
 
-        def after_failure(self, execution: Any, error: BaseException) -> Again | None:
-            return Again(1.0, 2) if execution.attempt == 1 else None
+        def after_failure(self, execution: Any, error: BaseException) -> Retried | None:
+            return Retried(1.0, 2) if execution.attempt == 1 else None
 
     declared: Any = OnlyOnce()
 

@@ -273,7 +273,7 @@ async def test_what_happens_while_the_record_is_read_is_told_once(
 ) -> None:
     execution = Execution(docket, steps, (), {}, "the-key", datetime.now(UTC), 1)
     await execution.schedule()
-    fetch, heard = docket.records.fetch, asyncio.Event()
+    fetch, heard = docket.transitions.fetch, asyncio.Event()
 
     async def fetch_late(key: str) -> dict[bytes, bytes]:
         if not heard.is_set():
@@ -285,7 +285,7 @@ async def test_what_happens_while_the_record_is_read_is_told_once(
                 await soon(heard.wait())
         return await fetch(key)
 
-    monkeypatch.setattr(docket.records, "fetch", fetch_late)
+    monkeypatch.setattr(docket.transitions, "fetch", fetch_late)
     async with listening(execution) as listener:
         await listener.hears(ExecutionState.COMPLETED)
 

@@ -52,12 +52,12 @@ async def test_what_was_never_scheduled_is_not_superseded(docket: Docket) -> Non
 async def test_a_replaced_run_that_ends_last_changes_nothing(docket: Docket, end: str) -> None:
     old, new = await claimed(docket), execution_of(docket, "new")
     await new.schedule(replace=True)
-    before = await docket.records.fetch("k")
+    before = await docket.transitions.fetch("k")
 
     await getattr(old, f"mark_as_{end}")()
     await old.progress.increment()
 
-    assert await docket.records.fetch("k") == before
+    assert await docket.transitions.fetch("k") == before
     await finish(docket)
     assert await new.get_result(timeout=PATIENCE) == "new"
 

@@ -34,7 +34,7 @@ def execution_of(docket: Docket, key: str = "k", *, delay: timedelta = -LATER) -
 
 
 async def record_of(docket: Docket, key: str = "k") -> dict[bytes, bytes]:
-    return await docket.records.fetch(key)
+    return await docket.transitions.fetch(key)
 
 
 async def left_to_run(docket: Docket) -> int:

@@ -74,7 +74,7 @@ async def test_a_result_is_kept_there_and_not_in_the_record(
     assert execution.result_key == "k:1"
     assert list(storage.kept) == ["k:1"]
     assert storage.ttls == [90.0]
-    assert b"result" not in await docket.records.fetch("k")
+    assert b"result" not in await docket.transitions.fetch("k")
 
 
 async def test_an_exception_is_kept_there_and_raised(docket: Docket, storage: Storage) -> None:
@@ -85,7 +85,7 @@ async def test_an_exception_is_kept_there_and_raised(docket: Docket, storage: St
     assert isinstance(error, KeyError)
     assert error.args == ("sold out",)
     assert (execution.error, execution.result_key) == ("KeyError: 'sold out'", "k:1")
-    assert b"result" not in await docket.records.fetch("k")
+    assert b"result" not in await docket.transitions.fetch("k")
 
 
 async def test_nothing_is_kept_of_a_task_that_returns_nothing(

@@ -17,7 +17,7 @@ from docket.instrumentation import (
     metrics_server,
     metrics_text,
 )
-from docket.instrumentation.process_registry import LEDGER
+from docket.instrumentation.process_registry import PROCESS_REGISTRY
 from docket.instrumentation.readiness import SILENCE_SECONDS
 from tests.support.dockets import PATIENCE, Gate, Told, at_work, finish, soon
 from tests.support.scrapes import Scrape, fetch, probe
@@ -366,7 +366,9 @@ async def test_a_worker_without_a_server_is_not_healthy(
 
 async def test_a_blocked_loop_is_told_by_whoever_is_asked(docket: Docket) -> None:
     async with at_work(Worker(docket, name="w")):
-        (standing,) = [post.standing for post in LEDGER.posts() if post.docket == docket.name]
+        (standing,) = [
+            post.readiness for post in PROCESS_REGISTRY.posts() if post.docket == docket.name
+        ]
         assert health() == (True, "OK")
         standing.beat(SILENCE_SECONDS + 5, "some-key")
 

@@ -8,7 +8,7 @@ from docket.instrumentation.counters import (
     Counters,
     Histogram,
     Producer,
-    Tally,
+    TaskCounters,
 )
 
 
@@ -50,25 +50,25 @@ def test_adding_counters_adds_every_one_of_them() -> None:
     assert one.punctuality.sum == 3
 
 
-def test_a_tally_counts_by_task_and_sums_when_it_is_asked() -> None:
-    tally = Tally()
-    tally.of(b"greet").started += 2
-    tally.of(b"sleep").started += 1
+def test_counters_count_by_task_and_sum_when_it_is_asked() -> None:
+    task_counters = TaskCounters()
+    task_counters.of(b"greet").started += 2
+    task_counters.of(b"sleep").started += 1
 
-    assert {name: counters.started for name, counters in tally.by_task()} == {
+    assert {name: counters.started for name, counters in task_counters.by_task()} == {
         "greet": 2,
         "sleep": 1,
     }
-    assert tally.total().started == 3
+    assert task_counters.total().started == 3
 
 
 def test_names_beyond_the_limit_are_counted_together() -> None:
-    tally, producer = Tally(), Producer()
+    task_counters, producer = TaskCounters(), Producer()
     for number in range(MAX_NAMES + 20):
-        tally.of(f"task-{number}".encode()).started += 1
+        task_counters.of(f"task-{number}".encode()).started += 1
         producer.count(f"task-{number}", replace=False)
 
-    started = {name: counters.started for name, counters in tally.by_task()}
+    started = {name: counters.started for name, counters in task_counters.by_task()}
     added = {name: scheduled.added for name, scheduled in producer.by_task()}
     for counted in (started, added):
         assert len(counted) == MAX_NAMES + 1

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from docket.instrumentation.counters import Tally
-from docket.instrumentation.process_registry import MAX_KEPT, Depths, Ledger, Post
-from docket.instrumentation.readiness import Standing
+from docket.instrumentation.counters import TaskCounters
+from docket.instrumentation.process_registry import MAX_KEPT, Depths, ProcessRegistry, RunningWorker
+from docket.instrumentation.readiness import Readiness
 from docket.supervision import Alone
 
 
@@ -22,12 +22,12 @@ async def no_depths() -> Depths:
     return Depths(0, 0)
 
 
-def post(loop: asyncio.AbstractEventLoop, worker: str = "w", disruptions: int = 0) -> Post:
-    return Post(
+def post(loop: asyncio.AbstractEventLoop, worker: str = "w", disruptions: int = 0) -> RunningWorker:
+    return RunningWorker(
         "d",
         worker,
-        Tally(),
-        Standing(Alone(), lambda: True),
+        TaskCounters(),
+        Readiness(Alone(), lambda: True),
         running=list,
         disruptions=lambda: disruptions,
         strikes=lambda: 0,
@@ -39,47 +39,47 @@ def post(loop: asyncio.AbstractEventLoop, worker: str = "w", disruptions: int = 
 def test_what_a_worker_has_counted_stays_when_it_has_ended(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    ledger = Ledger()
+    ledger = ProcessRegistry()
     first, second = post(loop, disruptions=1), post(loop, disruptions=2)
 
     with ledger.at_work(first):
-        first.tally.of(b"greet").started += 1
+        first.task_counters.of(b"greet").started += 1
         assert ledger.posts() == [first]
     with ledger.at_work(second):
-        second.tally.of(b"greet").started += 1
-        assert ledger.tallies()["d", "w"].total().started == 2
+        second.task_counters.of(b"greet").started += 1
+        assert ledger.counters_by_labels()["d", "w"].total().started == 2
         assert ledger.disruptions() == {("d", "w"): 3}
 
     assert ledger.posts() == []
-    assert ledger.tallies()["d", "w"].total().started == 2
+    assert ledger.counters_by_labels()["d", "w"].total().started == 2
     assert ledger.disruptions() == {("d", "w"): 3}
 
 
 def test_workers_of_one_name_are_counted_together(loop: asyncio.AbstractEventLoop) -> None:
-    ledger = Ledger()
+    ledger = ProcessRegistry()
     first, second = post(loop), post(loop)
 
     with ledger.at_work(first), ledger.at_work(second):
-        first.tally.of(b"greet").started += 1
-        second.tally.of(b"greet").started += 1
+        first.task_counters.of(b"greet").started += 1
+        second.task_counters.of(b"greet").started += 1
 
-        assert ledger.tallies()["d", "w"].total().started == 2
+        assert ledger.counters_by_labels()["d", "w"].total().started == 2
 
 
 def test_only_so_many_names_are_kept(loop: asyncio.AbstractEventLoop) -> None:
-    ledger = Ledger()
+    ledger = ProcessRegistry()
 
     for number in range(MAX_KEPT + 10):
         with ledger.at_work(post(loop, worker=f"w{number}")):
             ledger.producer(f"d{number}")
 
-    assert len(ledger.tallies()) == MAX_KEPT
-    assert ("d", "w0") not in ledger.tallies()
+    assert len(ledger.counters_by_labels()) == MAX_KEPT
+    assert ("d", "w0") not in ledger.counters_by_labels()
     assert len(ledger.producers()) == MAX_KEPT
 
 
 def test_a_docket_is_counted_in_one_place_whoever_asks() -> None:
-    ledger = Ledger()
+    ledger = ProcessRegistry()
 
     assert ledger.producer("d") is ledger.producer("d")
     assert ledger.producer("d") is not ledger.producer("other")

@@ -1,6 +1,6 @@
 """Whether a worker can claim, as probes are told."""
 
-from docket.instrumentation.readiness import SILENCE_SECONDS, Standing
+from docket.instrumentation.readiness import SILENCE_SECONDS, Readiness
 from docket.supervision import Alone
 
 
@@ -31,7 +31,7 @@ def connected() -> bool:
 
 
 def test_a_worker_cannot_claim_before_it_is_ready() -> None:
-    standing = Standing(Alone(), connected)
+    standing = Readiness(Alone(), connected)
     assert standing.obstacle == "it has not registered yet"
 
     standing.ready()
@@ -42,9 +42,9 @@ def test_a_worker_cannot_claim_before_it_is_ready() -> None:
 
 
 def test_a_worker_is_ready_once_it_has_registered_and_its_heartbeat_is_written() -> None:
-    for first, last in [(Standing.ready, Standing.release), (Standing.release, Standing.ready)]:
+    for first, last in [(Readiness.ready, Readiness.release), (Readiness.release, Readiness.ready)]:
         heard = Heard()
-        standing = Standing(heard, connected)
+        standing = Readiness(heard, connected)
         first(standing)
         assert heard.calls == []
         last(standing)
@@ -53,7 +53,7 @@ def test_a_worker_is_ready_once_it_has_registered_and_its_heartbeat_is_written()
 
 def test_a_worker_that_nobody_keeps_says_so_once_and_is_ready_when_somebody_does() -> None:
     heard = Heard()
-    standing = Standing(heard, connected)
+    standing = Readiness(heard, connected)
     standing.ready()
     standing.release()
 
@@ -69,7 +69,7 @@ def test_a_worker_that_nobody_keeps_says_so_once_and_is_ready_when_somebody_does
 
 def test_a_worker_whose_server_went_away_is_not_ready_because_its_heartbeat_was_written() -> None:
     heard = Heard()
-    standing = Standing(heard, connected)
+    standing = Readiness(heard, connected)
     standing.ready()
     standing.release()
 
@@ -80,7 +80,7 @@ def test_a_worker_whose_server_went_away_is_not_ready_because_its_heartbeat_was_
 
 
 def test_a_worker_that_waits_for_its_server_cannot_claim_until_it_is_back() -> None:
-    standing = Standing(Alone(), connected)
+    standing = Readiness(Alone(), connected)
     standing.ready()
     standing.release()
 
@@ -92,7 +92,7 @@ def test_a_worker_that_waits_for_its_server_cannot_claim_until_it_is_back() -> N
 
 
 def test_a_worker_without_a_connection_cannot_claim_even_if_it_has_not_noticed() -> None:
-    standing = Standing(Alone(), lambda: False)
+    standing = Readiness(Alone(), lambda: False)
     standing.ready()
     standing.release()
 
@@ -100,7 +100,7 @@ def test_a_worker_without_a_connection_cannot_claim_even_if_it_has_not_noticed()
 
 
 def test_a_worker_whose_loop_is_blocked_cannot_claim_until_it_turns_again() -> None:
-    standing = Standing(Alone(), connected)
+    standing = Readiness(Alone(), connected)
     standing.ready()
     standing.release()
 
@@ -112,7 +112,7 @@ def test_a_worker_whose_loop_is_blocked_cannot_claim_until_it_turns_again() -> N
 
 
 def test_a_worker_that_was_told_to_stop_claims_no_more() -> None:
-    standing = Standing(Alone(), connected)
+    standing = Readiness(Alone(), connected)
     standing.ready()
     standing.release()
 
@@ -124,7 +124,7 @@ def test_a_worker_that_was_told_to_stop_claims_no_more() -> None:
 
 def test_everything_is_passed_on_to_the_supervision() -> None:
     heard = Heard()
-    standing = Standing(heard, connected)
+    standing = Readiness(heard, connected)
     standing.release()
 
     standing.ready()

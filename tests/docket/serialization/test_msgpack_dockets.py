@@ -16,7 +16,7 @@ from docket import Docket, Execution, ExecutionState, Retry
 from docket.errors import DeserializationError, TaskError, UnfitValue
 from docket.serialization.serializers import serializer_named
 from docket.strike_rules import Operator, Strike
-from tests.docket.serializer.test_msgpack import Color, Line, Order, task_of
+from tests.docket.serialization.test_msgpack_codec import Color, Line, Order, task_of
 from tests.support.dockets import failure_of, finish, found, result_of
 
 pytestmark = pytest.mark.anyio

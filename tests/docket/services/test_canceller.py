@@ -121,7 +121,7 @@ async def test_a_run_that_was_cancelled_before_its_claim_was_heard_of_never_runs
             held = proxy.intercept(calls(scripts.EXCHANGE), Do.HOLD_REPLY, cut_client=True)
             await store.add("k")
             await soon(held.happened.wait())
-            assert await store.records.cancel("k") == "signalled"
+            assert await store.transitions.cancel("k") == "signalled"
             held.retire.set()
             await until(lambda: state_is(store, "k", "cancelled"))
             await result_of(await docket.add(run)())

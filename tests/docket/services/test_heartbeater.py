@@ -173,7 +173,7 @@ async def test_heartbeats_are_written_again_soon_after_an_outage(
         # Ready once one is written; the next would be due in a minute.
         running = await run_with_keeper(worker, Told(), stall_timeout_seconds=60)
         assert lost.times == 0
-        assert worker.consumer.encode() in await store.records.beats()
+        assert worker.consumer.encode() in await store.transitions.beats()
         worker.drain()
         await soon(running)
 

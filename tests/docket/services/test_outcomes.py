@@ -7,12 +7,12 @@ import pytest
 from docket import Docket
 from docket.instrumentation import Counters
 from docket.lifecycle import (
-    Again,
     Cancelled,
     Completed,
     Failed,
-    HandedBack,
     Outcome,
+    Requeued,
+    Retried,
     Superseded,
 )
 from docket.serialization.pickle_codec import decode_call, decode_error, decode_result
@@ -33,9 +33,9 @@ def row(outcome: Outcome) -> OutcomeRow:
     [
         (Completed(None), "C", "succeeded"),
         (Failed(ValueError("x")), "F", "failed"),
-        (Again(1.5, 2), "A", "retried"),
+        (Retried(1.5, 2), "A", "retried"),
         (Cancelled(), "X", "cancelled"),
-        (HandedBack(), "H", None),
+        (Requeued(), "H", None),
         (Superseded(), "S", "superseded"),
     ],
 )
@@ -58,17 +58,17 @@ def test_a_result_an_error_and_new_arguments_can_be_read_back() -> None:
     assert isinstance(failed[4], bytes)
     assert str(decode_error(failed[4])) == "broken"
     assert failed[5] == "ValueError: broken"
-    again = row(Again(1.5, 2, args=(1,), kwargs={"b": 2}))
+    again = row(Retried(1.5, 2, args=(1,), kwargs={"b": 2}))
     assert again[4:6] == (1500, 2)
     assert isinstance(again[6], bytes)
     assert decode_call(again[6]) == ((1,), {"b": 2})
-    assert row(Again(0, 2))[6] == ""
+    assert row(Retried(0, 2))[6] == ""
 
 
 def test_the_weight_of_a_row_is_that_of_its_payloads() -> None:
     big = bytes(1000)
     assert weight(row(Completed(big))) >= 1000
-    assert weight(row(Again(0, 2, args=(big,)))) >= 1000
+    assert weight(row(Retried(0, 2, args=(big,)))) >= 1000
     assert weight(row(Cancelled())) == 0
 
 

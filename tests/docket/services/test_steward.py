@@ -118,7 +118,7 @@ async def test_a_dead_consumer_is_adopted_and_its_run_goes_on_elsewhere(
             await until(lambda: worker.counters.redelivered == 1)
 
             async def is_forgotten() -> bool:
-                return set(await store.records.group_consumers()) == {worker.consumer.encode()}
+                return set(await store.transitions.group_consumers()) == {worker.consumer.encode()}
 
             await until(is_forgotten)
             assert (await store.state()).workers == {worker.consumer}
@@ -160,10 +160,10 @@ async def test_a_worker_that_beats_is_not_taken_for_dead(server: str, docket_nam
             execution = await docket.add(wait)()
             await soon(gate.reached.wait())
             names = {busy.consumer, steward.consumer}
-            before = await store.records.beats()
+            before = await store.transitions.beats()
 
             async def have_beaten_often() -> bool:
-                beats = await store.records.beats()
+                beats = await store.transitions.beats()
                 return all(beats[name] - before[name] > 25 * 40 for name in before)
 
             await until(have_beaten_often)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from docket.store.transitions import StruckOff
+from docket.store.transitions import Fenced
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio
@@ -28,11 +28,11 @@ async def test_a_dead_consumers_runs_go_to_the_front_and_nothing_is_left_of_it(
     assert after.pending == {}
     assert after.workers == frozenset()
     assert after.epochs == {}
-    assert await store.records.group_consumers() == {}
+    assert await store.transitions.group_consumers() == {}
     assert not await store.client.exists(store.keys.worker_tasks("a"))
     assert not await store.client.exists(store.keys.task_workers("f"))
     assert after.faults() == []
-    with pytest.raises(StruckOff):
+    with pytest.raises(Fenced):
         await store.exchange("a", want=1)
 
 
@@ -65,7 +65,7 @@ async def test_exactly_as_many_runs_as_calls_move_need_one_more_that_finds_none_
 ) -> None:
     await run_of(store, "a", *[f"k{n}" for n in range(256)])
     assert await store.adopt("a", "nobody") == (256, [])
-    assert await store.records.group_consumers() == {}
+    assert await store.transitions.group_consumers() == {}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ async def test_a_suspect_stays_one_through_a_retry_that_waits(store: Store) -> N
     await store.register("b")
     await store.exchange("b", [outcome("A", await store.claim("b"), 60_000, 2)])
     await store.rewind_queue()
-    await store.records.promote()
+    await store.transitions.promote()
     assert (await store.state()).where("k")[0][0] == "x"
 
 

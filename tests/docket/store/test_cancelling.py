@@ -13,7 +13,7 @@ async def test_what_waits_is_removed_and_its_key_is_free_at_once(
     store: Store, delay_seconds: float | None
 ) -> None:
     await store.add(delay_seconds=delay_seconds)
-    assert await store.records.cancel("k") == "removed"
+    assert await store.transitions.cancel("k") == "removed"
     cancelled = await store.state()
     assert cancelled.records["k"]["state"] == "cancelled"
     assert cancelled.places == cancelled.queue == {}
@@ -22,11 +22,11 @@ async def test_what_waits_is_removed_and_its_key_is_free_at_once(
 
 async def test_nothing_is_cancelled_where_nothing_is(store: Store) -> None:
     await store.register("a")
-    assert await store.records.cancel("k") == "nothing"
+    assert await store.transitions.cancel("k") == "nothing"
     await store.add()
     await store.exchange(outcomes=[outcome("C", await store.claim(), b"r")])
     before = await store.state()
-    assert await store.records.cancel("k") == "nothing"
+    assert await store.transitions.cancel("k") == "nothing"
     assert await store.state() == before
 
 
@@ -36,7 +36,7 @@ async def running_and_cancelled(store: Store) -> Claim:
     claim = await store.claim("a")
     messages: list[bytes | None] = []
     async with store.connections.subscriber.listening(store.keys.cancel_channel, messages.append):
-        assert await store.records.cancel("k") == "signalled"
+        assert await store.transitions.cancel("k") == "signalled"
         async with store.connections.subscriber.listening("fence", messages.append):
             pass
     assert messages == [claim.entry + b"\x1fk"]
@@ -88,7 +88,7 @@ async def test_a_sweep_obeys_a_cancellation(store: Store) -> None:
 
 async def test_a_claim_that_is_taken_back_obeys_a_cancellation(store: Store) -> None:
     await running_and_cancelled(store)
-    assert await store.records.reclaim("a", 1, []) == []
+    assert await store.transitions.reclaim("a", 1, []) == []
     after = await store.state()
     assert after.records["k"]["state"] == "cancelled"
     assert after.places == after.pending == {}

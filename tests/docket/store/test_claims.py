@@ -120,7 +120,7 @@ async def test_the_census_counts_what_is_left_wherever_it_is(store: Store) -> No
     await store.claim("b")
     assert (await store.exchange(want=1, census=True)).left == 2
     assert (await store.exchange(want=1)).left == -1
-    await store.records.cancel("later")
+    await store.transitions.cancel("later")
     await store.adopt("b")
     assert (await store.exchange(want=1, census=True)).left == -1
     assert (await store.exchange(want=1, census=True)).left == 1
@@ -211,7 +211,7 @@ class TestTheBell:
         assert await self.ring_at(store)
         await store.add("later", delay_seconds=60)
         await store.rewind_queue()
-        await store.records.promote()
+        await store.transitions.promote()
         assert await self.ring_at(store)
 
     async def test_a_suspect_that_is_left_over_wakes_the_next_one(self, store: Store) -> None:
@@ -228,8 +228,8 @@ class TestTheBell:
         assert not await self.ring_at(store)
 
     async def test_a_token_is_passed_on_once(self, store: Store) -> None:
-        await store.records.ring()
-        await store.records.ring()
+        await store.transitions.ring()
+        await store.transitions.ring()
         assert await store.client.llen(store.keys.bell) == 1
 
 

@@ -77,7 +77,7 @@ async def test_a_renewal_tells_what_was_lost_and_what_was_cancelled(
     cancelled = await running(store, "cancelled")
     ended = await running(store, "ended")
     await store.add("replaced", replace=1, delay_seconds=60)
-    await store.records.cancel("cancelled")
+    await store.transitions.cancel("cancelled")
     await store.exchange(outcomes=[outcome("C", ended)])
 
     owned = [lease(claim) for claim in (replaced, cancelled, ended)]
@@ -111,10 +111,10 @@ async def test_a_beat_keeps_a_consumer_registered_and_tells_one_that_was_struck_
     await store.register("a")
     await store.client.zadd(store.keys.workers, {"a": 1})
     assert leases.beat("a", ["f"], MINUTE)
-    assert (await store.records.beats())[b"a"] > 1
+    assert (await store.transitions.beats())[b"a"] > 1
     await store.adopt("a")
     assert not leases.beat("a", ["f"], MINUTE)
-    assert await store.records.beats() == {}
+    assert await store.transitions.beats() == {}
 
 
 async def test_a_keepers_connection_survives_the_loss_of_the_servers_scripts(
@@ -159,26 +159,26 @@ async def test_a_sweep_takes_a_lease_that_ended_and_leaves_one_that_did_not(stor
 async def test_a_lease_is_as_long_as_its_owner_says_whoever_sweeps(
     store: Store, theirs: int, taken: int
 ) -> None:
-    await store.records.register("a", ["f"], MINUTE, timedelta(seconds=theirs))
+    await store.transitions.register("a", ["f"], MINUTE, timedelta(seconds=theirs))
     await store.add("k")
     (claim,) = (await store.exchange("a", want=1)).claims
     await age(store, claim, 120_000)
 
     assert await store.sweep_now(MINUTE) == taken
-    await store.records.adopt("a", "nobody", 3, POISON)
+    await store.transitions.adopt("a", "nobody", 3, POISON)
     assert not await store.client.exists(store.keys.leases)
 
 
 async def test_a_longer_lease_is_judged_by_who_has_watched_for_half_of_it(store: Store) -> None:
-    await store.records.register("a", ["f"], MINUTE, timedelta(seconds=100))
+    await store.transitions.register("a", ["f"], MINUTE, timedelta(seconds=100))
     await store.add("k")
     (claim,) = (await store.exchange("a", want=1)).claims
     await age(store, claim, 120_000)
     now = await store.now()
     await store.client.set(store.keys.watch, now - 45_000, px=30_000)
-    assert await store.records.sweep(MINUTE) == 0
+    assert await store.transitions.sweep(MINUTE) == 0
     await store.client.set(store.keys.watch, now - 55_000, px=30_000)
-    assert await store.records.sweep(MINUTE) == 1
+    assert await store.transitions.sweep(MINUTE) == 1
 
 
 async def test_a_sweep_judges_nobody_before_it_has_watched_for_half_the_timeout(
@@ -190,16 +190,16 @@ async def test_a_sweep_judges_nobody_before_it_has_watched_for_half_the_timeout(
     await age(store, claim, 120_000)
     before = await store.state()
 
-    assert await store.records.sweep(MINUTE) == 0
-    assert await store.records.sweep(MINUTE) == 0
+    assert await store.transitions.sweep(MINUTE) == 0
+    assert await store.transitions.sweep(MINUTE) == 0
     assert await store.state() == before
     assert 0 < await store.client.pttl(store.keys.watch) <= 30_000
 
     now = await store.now()
     await store.client.set(store.keys.watch, now - 29_000, px=30_000)
-    assert await store.records.sweep(MINUTE) == 0
+    assert await store.transitions.sweep(MINUTE) == 0
     await store.client.set(store.keys.watch, now - 31_000, px=30_000)
-    assert await store.records.sweep(MINUTE) == 1
+    assert await store.transitions.sweep(MINUTE) == 1
 
 
 async def test_a_sweep_forgets_pending_entries_that_nobody_owns(store: Store) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.exceptions import ResponseError
 
-from docket.store.manual import Content, Identity
+from docket.store.manual import Content, RunIdentity
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +97,7 @@ async def test_what_else_is_due_is_promoted(store: Store, caplog: pytest.LogCapt
     await overwrite_record(store, "2")
     await store.rewind_queue()
 
-    _, promoted, due = await store.records.promote()
+    _, promoted, due = await store.transitions.promote()
 
     assert (promoted, due) == (2, None)
     assert sorted((await store.state("1", "3")).places.values()) == ["1", "3"]
@@ -127,7 +127,7 @@ async def test_what_of_ones_own_was_lost_with_a_reply_is_taken_back_without_it(
     await store.exchange(want=2)
     await overwrite_record(store, "1")
 
-    claims = await store.records.reclaim("a", 1, [])
+    claims = await store.transitions.reclaim("a", 1, [])
 
     assert [claim.key for claim in claims] == [b"2"]
     assert was_told(caplog, store.keys.record("1"))
@@ -138,7 +138,7 @@ async def test_a_cancellation_finds_nothing_and_takes_it_out_of_the_queue(
 ) -> None:
     await store.add("1", delay_seconds=3600)
     await overwrite_record(store, "1")
-    assert await store.records.cancel("1") == "nothing"
+    assert await store.transitions.cancel("1") == "nothing"
     assert was_told(caplog, store.keys.record("1"))
     assert await store.client.zcard(store.keys.queue) == 0
     assert await store.client.lrange(store.keys.record("1"), 0, -1) == [b"foreign"]
@@ -150,14 +150,14 @@ async def test_progress_of_it_is_that_of_a_superseded_run(store: Store) -> None:
     claim = await store.claim()
     await overwrite_record(store, "k")
     entry, generation = claim.entry.decode(), int(claim.generation)
-    assert await store.records.report_progress("k", entry, generation, "increment", 1) is None
+    assert await store.transitions.report_progress("k", entry, generation, "increment", 1) is None
 
 
 async def test_who_names_it_by_hand_is_told_and_nothing_is_written_over_it(store: Store) -> None:
     await overwrite_record(store, "k")
-    identity = Identity("k", 0, "")
+    identity = RunIdentity("k", 0, "")
     with pytest.raises(ResponseError, match="record of task k was overwritten by a list"):
-        await store.records.by_hand.mark(identity, "completed", "", "", lambda: NEW)
+        await store.transitions.manual.mark(identity, "completed", "", "", lambda: NEW)
     with pytest.raises(ResponseError, match="record of task k was overwritten by a list"):
-        await store.records.by_hand.claim(identity, "w", lambda: NEW)
+        await store.transitions.manual.claim(identity, "w", lambda: NEW)
     assert await store.client.lrange(store.keys.record("k"), 0, -1) == [b"foreign"]

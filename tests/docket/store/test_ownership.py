@@ -2,7 +2,7 @@
 
 import pytest
 
-from docket.store.transitions import StaleEpoch, StruckOff
+from docket.store.transitions import Fenced, StaleEpoch
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio
@@ -131,12 +131,12 @@ async def test_a_consumer_that_is_not_registered_may_neither_claim_nor_end_a_run
     await store.client.hdel(store.keys.epochs, "a")
     before = await store.state()
 
-    with pytest.raises(StruckOff):
+    with pytest.raises(Fenced):
         await store.exchange(outcomes=[outcome("C", claim)], want=1)
-    with pytest.raises(StruckOff):
-        await store.records.raise_epoch("a")
-    with pytest.raises(StruckOff):
-        await store.records.reclaim("a", 1, [])
+    with pytest.raises(Fenced):
+        await store.transitions.raise_epoch("a")
+    with pytest.raises(Fenced):
+        await store.transitions.reclaim("a", 1, [])
 
     assert await store.state() == before
 
@@ -148,13 +148,13 @@ async def test_an_exchange_of_an_older_epoch_does_nothing_however_late_it_comes(
     await store.add()
     await store.add("other")
     claim = await store.claim()
-    assert await store.records.raise_epoch("a") == 2
+    assert await store.transitions.raise_epoch("a") == 2
     before = await store.state()
 
     with pytest.raises(StaleEpoch):
         await store.exchange(outcomes=[outcome("C", claim)], want=1, epoch=1)
     with pytest.raises(StaleEpoch):
-        await store.records.reclaim("a", 1, [])
+        await store.transitions.reclaim("a", 1, [])
 
     assert await store.state() == before
     assert (await store.exchange(outcomes=[outcome("C", claim)], epoch=2)).superseded == []

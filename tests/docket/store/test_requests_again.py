@@ -6,7 +6,7 @@ answered, and perhaps after what it asked for has run and others have used the k
 
 import pytest
 
-from docket.store.manual import Identity
+from docket.store.manual import RunIdentity
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio
@@ -41,8 +41,8 @@ async def test_one_that_is_held_up_until_its_run_was_given_up_for_a_later_one_sc
     await store.register("a")
     await store.add("k", token="held-up")
     claim = await store.claim("a")
-    identity = Identity("k", 1, claim.entry.decode())
-    await store.records.by_hand.reschedule(identity, await store.now(), 2, b"call")
+    identity = RunIdentity("k", 1, claim.entry.decode())
+    await store.transitions.manual.reschedule(identity, await store.now(), 2, b"call")
     await end(store)
     before = await store.state()
 

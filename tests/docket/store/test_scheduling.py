@@ -205,7 +205,7 @@ async def test_an_execution_ttl_of_zero_leaves_no_key(server: str, docket_name: 
             claim = await store.claim()
             await store.exchange(outcomes=[outcome(kind, claim, b"r", "text")])
         await store.add("cancelled")
-        await store.records.cancel("cancelled")
+        await store.transitions.cancel("cancelled")
 
         after = await store.state()
         assert after.records == {}

@@ -57,7 +57,7 @@ async def hand_in(store: Store, kind: str, a: str | int = "", b: str | int = "")
 
 async def promote(store: Store) -> None:
     await store.rewind_queue()
-    await store.records.promote()
+    await store.transitions.promote()
 
 
 async def claim(store: Store) -> None:
@@ -118,9 +118,9 @@ async def test_an_act_makes_what_the_table_allows_and_leaves_everything_in_its_p
     expected = MAKES[act].get(state, state)
     assert after.records["k"]["state"] == expected.value
     assert after.faults() == []
-    nurseries = [int(s.records["k"]["generation"]) for s in (before, after)]
+    generations = [int(s.records["k"]["generation"]) for s in (before, after)]
     is_new = act == "add" and state in TERMINAL
-    assert nurseries[1] - nurseries[0] == (1 if is_new else 0)
+    assert generations[1] - generations[0] == (1 if is_new else 0)
     if expected is state and act not in {"cancel", "adoption"}:
         assert after.records == before.records
         assert after.places == before.places

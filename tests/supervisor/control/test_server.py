@@ -13,17 +13,17 @@ import pytest
 from ipc import control as messages
 from ipc.control import (
     PROTOCOL,
+    ControlHello,
     Done,
-    Drain,
-    Dump,
-    Hello,
+    DrainRequest,
+    DumpRequest,
     Refused,
-    Reload,
+    ReloadRequest,
     Report,
     Request,
-    Restart,
-    Scale,
-    Status,
+    RestartRequest,
+    ScaleRequest,
+    StatusRequest,
 )
 from ipc.framing import encode
 from supervisor.config import SupervisorConfig
@@ -54,7 +54,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_status_is_the_json_of_the_report(path: Path) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-        answers = [await caller.ask(Status()) for _ in range(3)]
+        answers = [await caller.ask(StatusRequest()) for _ in range(3)]
         await caller.close()
     expected = '{"supervisor": {"pid": 1, "state": "running", "docket": "orders"}, '
     assert answers == [Report(expected + '"workers": [], "totals": {}}')] * 3
@@ -63,11 +63,11 @@ async def test_the_status_is_the_json_of_the_report(path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_", "order"),
     [
-        (Scale(3), pool_commands.Scale(3)),
-        (Reload(), pool_commands.Reload()),
-        (Restart(2), pool_commands.Restart(2)),
-        (Dump(), pool_commands.DumpAll()),
-        (Drain(), pool_commands.Drain()),
+        (ScaleRequest(3), pool_commands.Scale(3)),
+        (ReloadRequest(), pool_commands.Reload()),
+        (RestartRequest(2), pool_commands.Restart(2)),
+        (DumpRequest(), pool_commands.DumpAll()),
+        (DrainRequest(), pool_commands.Drain()),
     ],
 )
 @pytest.mark.parametrize(
@@ -89,17 +89,17 @@ async def test_an_order_goes_to_the_pool_and_its_outcome_comes_back(
         caller.say(request_)
         assert await pool.answer_next(outcome) == order
         assert await caller.hear() == answer
-        assert isinstance(await caller.ask(Status()), Report)
+        assert isinstance(await caller.ask(StatusRequest()), Report)
         await caller.close()
 
 
 async def test_an_answer_may_take_longer_than_a_client_may(path: Path, impatient: None) -> None:
     async with served(path) as pool:
-        caller = await Caller.connect(path, GREETING + encode(Reload()))
+        caller = await Caller.connect(path, GREETING + encode(ReloadRequest()))
         command = await pool.ordered()
         await asyncio.sleep(3 * session.PATIENCE_SECONDS)
         command.answer(pool_commands.Done("done"))
-        assert isinstance(await caller.hear(), Hello)
+        assert isinstance(await caller.hear(), ControlHello)
         assert await caller.hear() == Done("done")
         await caller.close()
 
@@ -107,11 +107,11 @@ async def test_an_answer_may_take_longer_than_a_client_may(path: Path, impatient
 async def test_a_reload_that_is_not_waited_for_is_answered_at_once(path: Path) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-        assert isinstance(await caller.ask(Reload(wait=False)), Done)
+        assert isinstance(await caller.ask(ReloadRequest(wait=False)), Done)
         command = await pool.ordered()
         assert command.order == pool_commands.Reload()
         command.answer(pool_commands.Refused("nobody hears this"))
-        assert isinstance(await caller.ask(Status()), Report)
+        assert isinstance(await caller.ask(StatusRequest()), Report)
         await caller.close()
 
 
@@ -119,9 +119,9 @@ async def test_who_waits_for_a_drain_is_told_its_beginning_and_sees_its_end(
     path: Path, impatient: None
 ) -> None:
     async with served(path) as pool:
-        caller = await Caller.connect(path, GREETING + encode(Drain(wait=True)))
+        caller = await Caller.connect(path, GREETING + encode(DrainRequest(wait=True)))
         await pool.answer_next(pool_commands.Done("draining"))
-        assert isinstance(await caller.hear(), Hello)
+        assert isinstance(await caller.hear(), ControlHello)
         assert await caller.hear() == Done("draining")
         heard = asyncio.create_task(caller.hear())
         await asyncio.sleep(3 * session.PATIENCE_SECONDS)
@@ -132,7 +132,7 @@ async def test_who_waits_for_a_drain_is_told_its_beginning_and_sees_its_end(
 
 async def test_a_drain_that_is_refused_is_not_waited_for(path: Path, impatient: None) -> None:
     async with served(path) as pool:
-        caller = await Caller.connect(path, GREETING + encode(Drain(wait=True)))
+        caller = await Caller.connect(path, GREETING + encode(DrainRequest(wait=True)))
         await pool.answer_next(pool_commands.Refused("why not"))
         assert (await caller.rest())[1:] == [Refused("why not")]
         await caller.close()
@@ -141,7 +141,7 @@ async def test_a_drain_that_is_refused_is_not_waited_for(path: Path, impatient: 
 async def test_an_answer_for_a_client_that_has_gone_is_for_nobody(path: Path) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-        caller.say(Scale(3))
+        caller.say(ScaleRequest(3))
         command = await pool.ordered()
         await caller.close()
         await pool.still_serves()
@@ -154,7 +154,7 @@ async def test_an_answer_that_is_known_reaches_its_client_although_the_pool_ends
 ) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-        caller.say(Drain())
+        caller.say(DrainRequest())
         await pool.answer_next(pool_commands.Done("draining"))
     assert await caller.rest() == [Done("draining")]
     await caller.close()
@@ -164,7 +164,7 @@ async def test_an_answer_that_is_known_reaches_its_client_although_the_pool_ends
 async def test_a_client_learns_the_pid_and_whether_the_pool_is_a_guest(path: Path) -> None:
     async with served(path, guest=True):
         caller = await Caller.connect(path)
-        assert await caller.hear() == Hello(PROTOCOL, os.getpid(), guest=True)
+        assert await caller.hear() == ControlHello(PROTOCOL, os.getpid(), guest=True)
         await caller.close()
 
 
@@ -180,7 +180,7 @@ async def test_a_report_that_fails_is_refused_and_logged(
     await serving.start()
     caller = await Caller.connect(path, GREETING)
     await caller.hear()
-    assert await caller.ask(Status()) == Refused("a bug of the supervisor; see its log")
+    assert await caller.ask(StatusRequest()) == Refused("a bug of the supervisor; see its log")
     await caller.close()
     await serving.stop()
     place.leave()
@@ -193,7 +193,7 @@ async def test_a_report_that_no_frame_holds_is_refused(
     monkeypatch.setattr(session, "MAX_ANSWER", 200)
     async with served(path, {"supervisor": "x" * 300}) as pool:
         caller = await pool.caller()
-        answer = await caller.ask(Status())
+        answer = await caller.ask(StatusRequest())
         await caller.close()
     assert isinstance(answer, Refused)
     assert "too large" in answer.text
@@ -230,7 +230,7 @@ async def test_a_pool_with_a_path_is_served_there_and_a_second_one_is_not(path: 
         with pytest.raises(ControlInUse):
             await server.placed(config).__aenter__()
         caller = await Caller.connect(path)
-        assert isinstance(await caller.hear(), Hello)
+        assert isinstance(await caller.hear(), ControlHello)
         await caller.close()
 
 
@@ -259,7 +259,7 @@ async def test_a_client_that_comes_while_the_pool_ends_is_sent_away(path: Path) 
 async def test_an_order_is_put_once_whatever_becomes_of_its_client(path: Path) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-        caller.say(Scale(3))
+        caller.say(ScaleRequest(3))
         await caller.close()
         command = await pool.ordered()
         assert isinstance(command, CommandReceived)

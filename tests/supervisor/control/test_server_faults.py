@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ipc.control import PROTOCOL, Done, Hello, Refused, Report, Scale, Status
+from ipc.control import PROTOCOL, ControlHello, Done, Refused, Report, ScaleRequest, StatusRequest
 from ipc.framing import encode
 from supervisor.control import server, session
 from supervisor.control.server import MAX_CLIENTS, LogThrottle
@@ -48,9 +48,9 @@ async def hung_up(caller: socket.socket) -> None:
     [
         (b"GET / HTTP/1.1\r\n\r\n", "over the limit"),
         (b"\x00\x00\x00\x03abc", "holds no message"),
-        (encode(Status()), "it did not say Hello first"),
+        (encode(StatusRequest()), "it did not say Hello first"),
         (GREETING + GREETING, "it said Hello twice"),
-        (GREETING + encode(Scale(1)) + encode(Scale(2)), "before it was answered"),
+        (GREETING + encode(ScaleRequest(1)) + encode(ScaleRequest(2)), "before it was answered"),
         (GREETING + encode(Done("no request")), "holds no message"),
     ],
 )
@@ -61,21 +61,21 @@ async def test_who_does_not_keep_the_protocol_is_dropped_and_the_others_are_serv
         good = await pool.caller()
         caller = await Caller.connect(path, bytes_)
         heard = await caller.rest()
-        assert [type(each) for each in heard] == [Hello]
+        assert [type(each) for each in heard] == [ControlHello]
         await caller.close()
-        assert isinstance(await good.ask(Status()), Report)
+        assert isinstance(await good.ask(StatusRequest()), Report)
         await good.close()
     assert f"a client (pid {os.getpid()}, uid {os.geteuid()}) was dropped: " in caplog.text
     assert why in caplog.text
 
 
-@pytest.mark.parametrize("said", [b"", GREETING, (GREETING + encode(Status()))[:-1]])
+@pytest.mark.parametrize("said", [b"", GREETING, (GREETING + encode(StatusRequest()))[:-1]])
 async def test_who_asks_nothing_is_dropped_half_a_frame_included(
     said: bytes, path: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(path) as pool:
         caller = await Caller.connect(path, said)
-        assert [type(each) for each in await caller.rest()] == [Hello]
+        assert [type(each) for each in await caller.rest()] == [ControlHello]
         await caller.close()
         await pool.still_serves()
     assert "was dropped: it asked nothing within 0.1 s" in caplog.text
@@ -85,8 +85,8 @@ async def test_who_got_an_answer_and_asks_no_more_is_dropped_without_a_word(
     path: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(path):
-        caller = await Caller.connect(path, GREETING + encode(Status()))
-        assert [type(each) for each in await caller.rest()] == [Hello, Report]
+        caller = await Caller.connect(path, GREETING + encode(StatusRequest()))
+        assert [type(each) for each in await caller.rest()] == [ControlHello, Report]
         await caller.close()
     assert "was dropped" not in caplog.text
 
@@ -100,7 +100,7 @@ async def test_who_does_not_read_is_dropped_and_holds_nobody_up(
     async with served(path, REPORT | {"workers": "x" * OVER_EVERY_BUFFER}) as pool:
         with socket.socket(socket.AF_UNIX) as slow:
             slow.connect(str(path))
-            slow.sendall(GREETING + encode(Status()))
+            slow.sendall(GREETING + encode(StatusRequest()))
             await hung_up(slow)
         # Who reads has its time, however slow the machine is.
         monkeypatch.setattr(session, "PATIENCE_SECONDS", PATIENCE_SECONDS)
@@ -115,7 +115,7 @@ async def test_who_does_not_read_does_not_hold_up_the_end(
     with socket.socket(socket.AF_UNIX) as slow:
         async with served(path, REPORT | {"workers": "x" * OVER_EVERY_BUFFER}):
             slow.connect(str(path))
-            slow.sendall(GREETING + encode(Status()))
+            slow.sendall(GREETING + encode(StatusRequest()))
             await asyncio.get_running_loop().run_in_executor(None, slow.recv, 1 << 10)
         assert names_in(path.parent) == set()
 
@@ -125,7 +125,7 @@ async def test_another_protocol_is_told_which_one_is_spoken_here(
 ) -> None:
     async with served(path):
         caller = await Caller.connect(path)
-        caller.say(Hello(PROTOCOL + 1))
+        caller.say(ControlHello(PROTOCOL + 1))
         assert (await caller.rest())[1:] == [Refused("this supervisor speaks protocol 1, not 2")]
         await caller.close()
     assert "it speaks protocol 2, not 1" in caplog.text
@@ -140,13 +140,13 @@ async def test_a_hundred_clients_at_once_are_too_many_and_one_at_a_time_are_not(
             await pool.still_serves()
         crowd = [await Caller.connect(path) for _ in range(100)]
         for caller in crowd:
-            assert isinstance(await caller.hear(), Hello)
+            assert isinstance(await caller.hear(), ControlHello)
         late = await crowd[-1].rest()
         assert late == [Refused("too many clients are connected; try again")]
         served_ones = 0
         for caller in crowd[:MAX_CLIENTS]:
             caller.writer.write(GREETING)
-            served_ones += isinstance(await caller.ask(Status()), Report)
+            served_ones += isinstance(await caller.ask(StatusRequest()), Report)
         assert served_ones == MAX_CLIENTS
         for caller in crowd:
             await caller.close()
@@ -198,7 +198,7 @@ def talk_to(path: Path) -> bytes:
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(str(path))
         try:
-            caller.sendall(GREETING + encode(Status()))
+            caller.sendall(GREETING + encode(StatusRequest()))
             return caller.recv(1 << 16)
         except ConnectionError:
             return b""

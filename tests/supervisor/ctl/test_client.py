@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from ipc.control import PROTOCOL, Done, Drain, Dump, Hello, Refused, Reload, Report, Scale
+from ipc.control import (
+    PROTOCOL,
+    ControlHello,
+    Done,
+    DrainRequest,
+    DumpRequest,
+    Refused,
+    ReloadRequest,
+    Report,
+    ScaleRequest,
+)
 from ipc.framing import encode
 from supervisor.control import lock_file, paths
 from supervisor.ctl import client
@@ -22,7 +32,7 @@ from tests.support.fake_supervisor import scripted
 
 pytestmark = pytest.mark.anyio
 
-HELLO = encode(Hello(PROTOCOL, 1))
+HELLO = encode(ControlHello(PROTOCOL, 1))
 
 
 @pytest.fixture
@@ -48,7 +58,7 @@ async def test_the_status_comes_as_it_was_sent(path: Path) -> None:
 async def test_an_order_is_answered_when_the_pool_answers_it(path: Path) -> None:
     def ask() -> str:
         with Client(path) as client:
-            return client.ask(Reload(), None).text
+            return client.ask(ReloadRequest(), None).text
 
     async with served(path) as pool:
         asking = asyncio.create_task(asyncio.to_thread(ask))
@@ -59,7 +69,7 @@ async def test_an_order_is_answered_when_the_pool_answers_it(path: Path) -> None
 async def test_an_order_that_is_refused_fails_with_its_reason(path: Path) -> None:
     def ask() -> None:
         with Client(path) as client, pytest.raises(OrderFailed, match=r"^too many$"):
-            client.ask(Scale(1000))
+            client.ask(ScaleRequest(1000))
 
     async with served(path) as pool:
         asking = asyncio.create_task(asyncio.to_thread(ask))
@@ -72,7 +82,7 @@ async def test_the_end_of_a_pool_is_waited_for_and_of_a_guest_not_that_of_its_ho
 ) -> None:
     def wait() -> str:
         with Client(path) as client:
-            said = client.ask(Drain(wait=True)).text
+            said = client.ask(DrainRequest(wait=True)).text
             client.wait_for_end()
             return said
 
@@ -118,7 +128,7 @@ def test_a_supervisor_that_says_nothing_is_stopped_or_hangs(path: Path, impatien
 
 
 def ask_for_done(client: Client) -> object:
-    return client.ask(Dump())
+    return client.ask(DumpRequest())
 
 
 def ask_for_status(client: Client) -> object:
@@ -132,7 +142,7 @@ def ask_for_status(client: Client) -> object:
         (b"", SupervisorGone, "closed the connection without an answer"),
         (HELLO, SupervisorGone, "closed the connection without an answer"),
         (b"HTTP/1.1 200 OK\r\n\r\n", OrderFailed, "is no control socket of ours"),
-        (encode(Hello(PROTOCOL + 1)), OrderFailed, "speaks protocol 2, this program 1"),
+        (encode(ControlHello(PROTOCOL + 1)), OrderFailed, "speaks protocol 2, this program 1"),
         (encode(Done("")), OrderFailed, "did not say Hello"),
         (HELLO + HELLO, OrderFailed, "said Hello twice"),
         (HELLO + encode(Refused("why not")), OrderFailed, "^why not$"),
@@ -167,7 +177,7 @@ def test_waiting_for_the_end_takes_what_else_is_said(reply: bytes, path: Path) -
 
 def test_a_client_leaves_no_descriptor_open(path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    with scripted(path, encode(Hello(PROTOCOL, os.getpid())), b""):
+    with scripted(path, encode(ControlHello(PROTOCOL, os.getpid())), b""):
         client = Client(path)
         client.close()
         client.close()

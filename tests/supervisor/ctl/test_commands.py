@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ipc.control import PROTOCOL, Hello, Refused, Report
+from ipc.control import PROTOCOL, ControlHello, Refused, Report
 from ipc.framing import encode
 from supervisor.cli import commands as program
 from supervisor.control import paths
@@ -24,7 +24,7 @@ from tests.support.fake_supervisor import scripted
 
 pytestmark = pytest.mark.anyio
 
-HELLO = encode(Hello(PROTOCOL, 1))
+HELLO = encode(ControlHello(PROTOCOL, 1))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import pytest
 
 from ipc.framing import encode
 from ipc.messages import (
-    Beat,
     Drain,
     Drained,
     FromWorker,
     Heartbeat,
+    KeeperBeat,
     Message,
     Ready,
     Waiting,
@@ -66,9 +66,9 @@ async def test_frames_beats_and_dumps_arrive() -> None:
     async with both() as made:
         made.channel.sendall(encode(Drained()))
         assert await made.next() == Drained()
-        os.write(made.keeper, encode(Beat(1, 0.5, "order-1")))
+        os.write(made.keeper, encode(KeeperBeat(1, 0.5, "order-1")))
         made.link.catch_up()
-        assert await made.next() == Beat(1, 0.5, "order-1")
+        assert await made.next() == KeeperBeat(1, 0.5, "order-1")
         os.write(made.dump, b"Thread 0x1:\n")
         assert await made.next() == "Thread 0x1:\n"
         made.link.send(Drain(1.0))
@@ -153,10 +153,10 @@ async def test_the_end_of_a_calm_worker_is_heard_when_it_is_listened_for() -> No
 async def test_what_a_dead_workers_pipes_still_hold_is_read() -> None:
     async with both() as made:
         os.write(made.dump, b"last words")
-        os.write(made.keeper, encode(Beat(7, 0.0)))
+        os.write(made.keeper, encode(KeeperBeat(7, 0.0)))
         made.link.read_rest()
         made.link.read_rest()
-        assert {str(await made.next()) for _ in range(2)} == {"last words", str(Beat(7, 0.0))}
+        assert {str(await made.next()) for _ in range(2)} == {"last words", str(KeeperBeat(7, 0.0))}
 
 
 async def test_a_keeper_pipe_that_is_not_ours_is_given_up_and_nothing_else() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ipc.messages import Beat, Heartbeat, WorkerCounters
+from ipc.messages import Heartbeat, KeeperBeat, WorkerCounters
 from supervisor.pool.state.inbox import (
     BeatReceived,
     CommandReceived,
@@ -25,7 +25,7 @@ from tests.support.service_managers import ServiceManager, bound
 
 PID = 4242
 ROUTINE = [
-    BeatReceived(1, Beat(1, 0.0, None)),
+    BeatReceived(1, KeeperBeat(1, 0.0, None)),
     WorkerMessage(1, Heartbeat(1, 0.0, [], 0, WorkerCounters(), 1)),
 ]
 

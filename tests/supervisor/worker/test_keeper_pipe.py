@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipc.framing import Decoder
-from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, Beat, FromKeeper
+from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, FromKeeper, KeeperBeat
 from supervisor.worker.keeper_pipe import KeeperPipe
 
 Pipe = tuple[int, int]
@@ -20,8 +20,8 @@ def pipe() -> Iterator[Pipe]:
     os.close(write)
 
 
-def beats(read: int) -> list[Beat]:
-    decoder: Decoder[Beat] = Decoder(FromKeeper)
+def beats(read: int) -> list[KeeperBeat]:
+    decoder: Decoder[KeeperBeat] = Decoder(FromKeeper)
     return decoder.feed(os.read(read, 1 << 20))
 
 
@@ -31,7 +31,7 @@ def test_beats_are_counted_and_name_the_culprit(pipe: Pipe) -> None:
     assert keeper.beat(0.0, None)
     assert keeper.beat(1.5, "the-task")
 
-    assert beats(pipe[0]) == [Beat(1, 0.0), Beat(2, 1.5, "the-task")]
+    assert beats(pipe[0]) == [KeeperBeat(1, 0.0), KeeperBeat(2, 1.5, "the-task")]
     os.close(pipe[0])
 
 
@@ -40,8 +40,8 @@ def test_a_key_of_any_length_fits_a_frame(pipe: Pipe, culprit: str) -> None:
     assert KeeperPipe(pipe[1]).beat(0.0, culprit)
 
     [beat] = beats(pipe[0])
-    assert beat.culprit is not None
-    assert 0 < len(beat.culprit.encode()) <= MAX_CULPRIT
+    assert beat.blocking_key is not None
+    assert 0 < len(beat.blocking_key.encode()) <= MAX_CULPRIT
     os.close(pipe[0])
 
 
@@ -56,7 +56,7 @@ def test_a_full_pipe_drops_whole_beats_and_later_ones_go_on(pipe: Pipe) -> None:
     assert [beat.counter for beat in received] == list(range(1, sent + 1))
     assert sent > 100_000 // (2 * MAX_BEAT_FRAME)
     assert keeper.beat(0.0, None)
-    assert beats(pipe[0]) == [Beat(sent + 2, 0.0)]
+    assert beats(pipe[0]) == [KeeperBeat(sent + 2, 0.0)]
     os.close(pipe[0])
 
 

@@ -164,10 +164,10 @@ def test_a_blocked_loop_beats_with_its_culprit_and_shows_its_stack(
     worker.next(Ready)
     key = add(pool, "block", 3)
 
-    beat = next(beat for beat in worker.beats() if beat.culprit is not None)
+    beat = next(beat for beat in worker.beats() if beat.blocking_key is not None)
     signal.pidfd_send_signal(worker.pidfd, dump_signal())
 
-    assert beat.culprit == key
+    assert beat.blocking_key == key
     assert beat.lag_seconds > 0
     assert "in block" in read(worker.dump, b"in block")
 

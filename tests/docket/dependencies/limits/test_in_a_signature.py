@@ -9,13 +9,13 @@ import pytest
 from docket import ConcurrencyLimit, Cooldown, Debounce, Depends, RateLimit, TaskArgument
 from docket.dependencies import AdmissionBlocked, ConcurrencyBlocked, compile_plan
 from docket.dependencies.limits import VALUE_LIMIT, text_of
-from docket.store.limits import Wish
+from docket.store.limits import LimitRequest
 from tests.support.runs import Run, resolution_of
 
 SECOND = timedelta(seconds=1)
 
 
-def wishes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Wish]:
+def wishes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[LimitRequest]:
     return resolution_of(Run(function, args, kwargs)).wishes()
 
 
@@ -76,8 +76,8 @@ def test_of_two_wishes_for_the_same_thing_the_stricter_one_counts() -> None:
     ) -> None: ...
 
     assert sorted(wishes(task), key=lambda w: w.kind) == [
-        Wish("C", "task", 2000),
-        Wish("S", "task", 2),
+        LimitRequest("C", "task", 2000),
+        LimitRequest("S", "task", 2),
     ]
 
 
@@ -137,7 +137,7 @@ def test_a_limit_that_makes_no_sense_is_refused(make: Callable[[], object], mess
 def test_the_smallest_window_is_a_millisecond() -> None:
     async def task(cooldown: Cooldown = Cooldown(timedelta(microseconds=1))) -> None: ...
 
-    assert wishes(task) == [Wish("C", "task", 1)]
+    assert wishes(task) == [LimitRequest("C", "task", 1)]
 
 
 def test_a_long_value_is_known_by_its_digest() -> None:

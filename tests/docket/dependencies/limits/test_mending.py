@@ -17,10 +17,10 @@ async def test_slots_whose_entry_is_gone_are_found_and_freed(limited: LimitedSto
     # Somebody's hand: no script of ours deletes an entry and keeps its slots.
     await store.client.xdel(store.keys.stream, holder.entry[1:])
 
-    assert await store.records.limits.sweep() > 0
+    assert await store.transitions.limits.sweep() > 0
 
     assert (await limited.held()).holders == {"one": ["k2"]}
-    assert await store.records.limits.sweep() == 0
+    assert await store.transitions.limits.sweep() == 0
 
 
 async def test_a_line_that_was_lost_is_mended(limited: LimitedStore) -> None:
@@ -29,12 +29,12 @@ async def test_a_line_that_was_lost_is_mended(limited: LimitedStore) -> None:
     await limited.started("k2", ONE)
     await store.client.delete(store.keys.waiting("one"))
 
-    await store.records.limits.sweep()
+    await store.transitions.limits.sweep()
     assert (await limited.held()).lines == {"one": ["k2"]}
 
     await store.client.delete(store.keys.waiting("one"))
     await store.exchange(outcomes=[outcome("C", holder)])
-    assert await store.records.limits.sweep() == 1
+    assert await store.transitions.limits.sweep() == 1
     assert (await limited.held()).holders == {"one": ["k2"]}
 
 
@@ -59,6 +59,6 @@ async def test_the_sweep_goes_through_more_than_one_page(limited: LimitedStore) 
         assert (await limited.acquire(claim, ONE)).verdict == "waiting"
     await store.client.delete(store.keys.waiting("one"))
 
-    assert await store.records.limits.sweep() == 0
+    assert await store.transitions.limits.sweep() == 0
 
     assert len((await limited.held()).lines["one"]) == 250

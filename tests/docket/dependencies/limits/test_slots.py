@@ -3,7 +3,7 @@
 import pytest
 
 from docket.store import scripts
-from docket.store.limits import Wish
+from docket.store.limits import LimitRequest
 from tests.support.limits import LimitedStore, left_behind, slots
 from tests.support.store import outcome
 
@@ -42,7 +42,7 @@ async def test_who_waits_never_comes_due_by_itself(limited: LimitedStore) -> Non
     await limited.started("k1", ONE)
     await limited.started("k2", ONE)
 
-    _, promoted, due = await limited.store.records.promote()
+    _, promoted, due = await limited.store.transitions.promote()
 
     assert promoted == 0
     # Later than any instant that a datetime can name: nobody's `when` can be taken for it.
@@ -162,7 +162,7 @@ async def test_a_task_that_was_cancelled_before_it_was_admitted_ends_as_cancelle
 ) -> None:
     await limited.store.add("k1")
     claim = await limited.store.claim()
-    assert await limited.store.records.cancel("k1") == "signalled"
+    assert await limited.store.transitions.cancel("k1") == "signalled"
 
     assert (await limited.acquire(claim, ONE)).verdict == "cancelled"
 
@@ -177,7 +177,7 @@ async def test_cancelling_who_waits_lets_those_behind_it_move_up(limited: Limite
     await limited.started("k2", ONE)
     await limited.started("k3", ONE)
 
-    assert await store.records.cancel("k2") == "removed"
+    assert await store.transitions.cancel("k2") == "removed"
     await store.exchange(outcomes=[outcome("C", holder)])
 
     assert (await store.record("k2"))["state"] == "cancelled"
@@ -194,7 +194,7 @@ async def test_cancelling_who_was_woken_and_not_claimed_gives_the_slot_on(
     await store.exchange(outcomes=[outcome("C", holder)])
     await store.client.delete(store.keys.bell)
 
-    assert await store.records.cancel("k2") == "removed"
+    assert await store.transitions.cancel("k2") == "removed"
 
     assert (await limited.held()).holders == {"one": ["k3"]}
     assert (await store.state()).token
@@ -346,7 +346,7 @@ async def test_a_thousand_who_wait_on_one_slot_run_one_by_one_and_leave_nothing_
     limited: LimitedStore,
 ) -> None:
     store = limited.store
-    wish = Wish("S", "one", 1)
+    wish = LimitRequest("S", "one", 1)
     for i in range(1000):
         await store.add(f"k{i:04}")
     order = list[bytes]()

@@ -201,7 +201,7 @@ async def test_without_a_server_seeding_is_left_to_the_next_time(
 
     ran = Ran()
     docket.register(ran.task)
-    monkeypatch.setattr(docket.records.scheduling, "schedule", away)
+    monkeypatch.setattr(docket.transitions.coalescer, "schedule", away)
 
     with caplog.at_level(logging.WARNING):
         await Seeder(docket).seed()

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from docket import Docket, ExecutionState, Perpetual, Retry, Worker
-from docket.lifecycle import Again, Cancelled, Completed, Failed, HandedBack
-from docket.services.run_quota import Allowance
+from docket.lifecycle import Cancelled, Completed, Failed, Requeued, Retried
+from docket.services.run_quota import RunQuota
 from tests.support.dockets import found, result_of, soon
 
 pytestmark = pytest.mark.anyio
@@ -81,21 +81,21 @@ async def test_the_limit_is_of_that_call_alone(docket: Docket) -> None:
 
 
 def test_an_outcome_is_bound_only_when_nothing_is_left() -> None:
-    allowance = Allowance({"k": 1})
+    allowance = RunQuota({"k": 1})
     error = ValueError()
-    again = Again(1.0, 2, error=error)
+    again = Retried(1.0, 2, error=error)
     assert allowance.bound("k", again) is again
     assert allowance.take("k")
     assert allowance.bound("k", again) == Failed(error)
-    assert allowance.bound("k", Again(1.0, 2)) == Cancelled()
+    assert allowance.bound("k", Retried(1.0, 2)) == Cancelled()
     assert allowance.bound("k", Completed(1)) == Completed(1)
-    assert allowance.bound("k", HandedBack()) == HandedBack()
+    assert allowance.bound("k", Requeued()) == Requeued()
     assert allowance.bound("free", again) is again
     assert not allowance.take("k")
 
 
 def test_a_run_that_its_limits_withheld_is_given_back() -> None:
-    allowance = Allowance({"k": 1})
+    allowance = RunQuota({"k": 1})
     assert allowance.take("k")
     allowance.give_back("k")
     allowance.give_back("free")

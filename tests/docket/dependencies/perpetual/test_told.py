@@ -149,8 +149,8 @@ async def test_a_request_says_whether_its_task_is_perpetual(docket: Docket) -> N
     await docket.add(plain, key="plain")()
     await docket.add(perpetual, key="perpetual")()
 
-    assert b"perpetual" not in await docket.records.fetch("plain")
-    assert b"perpetual" in await docket.records.fetch("perpetual")
+    assert b"perpetual" not in await docket.transitions.fetch("plain")
+    assert b"perpetual" in await docket.transitions.fetch("perpetual")
     assert ScheduleRequest("k", "f", b"", "", 1, "t").perpetual == 0
     assert not docket.is_perpetual("never registered")
     assert perpetual_module.perpetual_of(docket.plans["plain"]) is None

@@ -7,7 +7,7 @@ import pytest
 
 from docket import Docket, ExecutionState, Perpetual, Worker
 from docket.errors import ServerUnavailable, UnknownTask
-from docket.lifecycle import Failed, HandedBack, Postponed
+from docket.lifecycle import Deferred, Failed, Requeued
 from docket.services import unknown_tasks
 from docket.services.unknown_tasks import UnknownTasks
 from docket.store.transitions import Claim
@@ -62,9 +62,9 @@ async def test_one_that_a_live_worker_knows_is_kept_without_end(
 ) -> None:
     monkeypatch.setattr(unknown_tasks, "PATIENCE_SECONDS", 0.0)
     await docket.add(newest, key="k")()
-    await docket.records.register("who-knows", ["newest"], LONG)
+    await docket.transitions.register("who-knows", ["newest"], LONG)
 
-    assert await UnknownTasks(old).judge(claim_of("k")) == Postponed(1.0)
+    assert await UnknownTasks(old).judge(claim_of("k")) == Deferred(1.0)
 
 
 async def test_one_that_nobody_knows_any_more_is_dropped_in_the_end(
@@ -75,11 +75,11 @@ async def test_one_that_nobody_knows_any_more_is_dropped_in_the_end(
     await docket.add(newest, key="k")()
     unknown = UnknownTasks(old)
 
-    assert await unknown.judge(claim_of("k")) == Postponed(1.0)
+    assert await unknown.judge(claim_of("k")) == Deferred(1.0)
     clock[0] += 20
-    assert await unknown.judge(claim_of("k")) == Postponed(20.0)
+    assert await unknown.judge(claim_of("k")) == Deferred(20.0)
     clock[0] += 100
-    assert await unknown.judge(claim_of("k")) == Postponed(60.0)
+    assert await unknown.judge(claim_of("k")) == Deferred(60.0)
     clock[0] += unknown_tasks.PATIENCE_SECONDS
     outcome = await unknown.judge(claim_of("k"))
 
@@ -96,7 +96,7 @@ async def test_when_the_server_cannot_be_asked_it_is_handed_back(
 
     monkeypatch.setattr(old.records, "fetch", away)
 
-    assert await UnknownTasks(old).judge(claim_of("k")) == HandedBack()
+    assert await UnknownTasks(old).judge(claim_of("k")) == Requeued()
 
 
 async def test_a_fallback_task_has_it_if_there_is_one(docket: Docket, old: Docket) -> None:

@@ -12,7 +12,8 @@ pytestmark = pytest.mark.anyio
 PROGRAM = """
 import asyncio, sys
 sys.modules["opentelemetry"] = None  # As if it were not installed.
-from docket import Docket, Worker, telemetry
+from docket import Docket, Worker
+from docket.instrumentation import tracing
 
 async def greet(name):
     return f"Hello, {name}!"
@@ -26,7 +27,7 @@ async def main():
         print(await execution.get_result(), stored.trace_context)
 
 asyncio.run(main())
-print(telemetry.tracer(), telemetry.carried({}), telemetry.context_of(b"{}"))
+print(tracing.tracer(), tracing.carried({}), tracing.context_of(b"{}"))
 print([name for name in sys.modules if name.startswith("opentelemetry.")])
 """
 

@@ -14,7 +14,7 @@ from docket.store import scripts
 from docket.store.connection import endpoint, retrying
 from docket.store.connection.endpoint import Endpoint
 from docket.store.connection.pipeline import LostReply, Pipeline
-from docket.store.connection.retrying import patiently
+from docket.store.connection.retrying import retry
 from tests.support.proxy import Do, calls, proxy_to, word
 from tests.support.store import until
 
@@ -261,12 +261,12 @@ async def test_a_patient_caller_asks_again_until_it_is_answered(
 ) -> None:
     async with proxy_to(server) as proxy, pipeline_to(proxy.url) as pipeline:
         proxy.intercept(word(b"ECHO"), Do.ANSWER, times=3, error="LOADING")
-        assert await patiently(lambda: pipeline.command("ECHO", "x")) == b"x"
+        assert await retry(lambda: pipeline.command("ECHO", "x")) == b"x"
         proxy.intercept(word(b"ECHO"), Do.LOSE_REPLY)
-        assert await patiently(lambda: pipeline.command("ECHO", "x")) == b"x"
+        assert await retry(lambda: pipeline.command("ECHO", "x")) == b"x"
         proxy.intercept(word(b"ECHO"), Do.LOSE_REPLY)
         with pytest.raises(LostReply):
-            await patiently(lambda: pipeline.command("ECHO", "x"), after_lost_reply=False)
+            await retry(lambda: pipeline.command("ECHO", "x"), after_lost_reply=False)
 
 
 async def test_patience_has_an_end(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +274,7 @@ async def test_patience_has_an_end(server: str, monkeypatch: pytest.MonkeyPatch)
     async with proxy_to(server) as proxy, pipeline_to(proxy.url) as pipeline:
         proxy.intercept(word(b"ECHO"), Do.ANSWER, times=1000, error="LOADING loading")
         with pytest.raises(ServerUnavailable, match="loading"):
-            await patiently(lambda: pipeline.command("ECHO", "x"))
+            await retry(lambda: pipeline.command("ECHO", "x"))
 
 
 def test_on_uvloop_a_connection_that_closes_under_a_write_is_connected_anew(server: str) -> None:
@@ -287,7 +287,7 @@ def test_on_uvloop_a_connection_that_closes_under_a_write_is_connected_anew(serv
                 proxy.cut()
                 replies = [pipeline.command("PING") for _ in range(3)]
                 await asyncio.gather(*replies, return_exceptions=True)
-            assert await patiently(lambda: pipeline.command("PING")) == b"PONG"
+            assert await retry(lambda: pipeline.command("PING")) == b"PONG"
             assert faults == []
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

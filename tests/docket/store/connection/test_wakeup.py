@@ -7,7 +7,7 @@ import pytest
 from docket.errors import ServerUnavailable
 from docket.store.connection import wakeup as bell_module
 from docket.store.connection.endpoint import Endpoint
-from docket.store.connection.wakeup import Bell
+from docket.store.connection.wakeup import WakeupConnection
 from tests.support.proxy import Do, proxy_to, word
 from tests.support.store import Store, until
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_token_is_taken_by_one_who_waits(store: Store) -> None:
     bell = store.connections.bell(store.keys)
     waiting = asyncio.create_task(bell.wait(10))
-    await store.records.ring()
+    await store.transitions.ring()
     assert await waiting
     assert not (await store.state()).token
     await bell.close()
@@ -27,7 +27,7 @@ async def test_a_token_is_taken_by_one_who_waits(store: Store) -> None:
 async def test_nobody_rang_in_time(store: Store) -> None:
     bell = store.connections.bell(store.keys)
     assert not await bell.wait(0.01)
-    await store.records.ring()
+    await store.transitions.ring()
     assert await bell.wait(0.01)
     await bell.close()
 
@@ -44,7 +44,7 @@ async def test_who_stops_waiting_leaves_the_token_to_others(store: Store) -> Non
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await until(lambda: is_blocked(0))
-    await store.records.ring()
+    await store.transitions.ring()
     assert (await store.state()).token
 
 
@@ -52,7 +52,7 @@ async def test_a_lost_connection_is_told_and_the_next_wait_connects_anew(
     store: Store, server: str
 ) -> None:
     async with proxy_to(server) as proxy:
-        bell = Bell(Endpoint(proxy.url), store.keys)
+        bell = WakeupConnection(Endpoint(proxy.url), store.keys)
         proxy.intercept(word(b"BLPOP"), Do.LOSE_CALL)
         with pytest.raises(ServerUnavailable, match="wait for the bell"):
             await bell.wait(0.01)
@@ -64,7 +64,7 @@ async def test_a_connection_that_says_nothing_any_more_is_not_taken_for_a_quiet_
     store: Store, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxy_to(server) as proxy:
-        bell = Bell(Endpoint(proxy.url), store.keys)
+        bell = WakeupConnection(Endpoint(proxy.url), store.keys)
         assert not await bell.wait(0.01)
         proxy.half_open()
         with monkeypatch.context() as impatient:
@@ -73,6 +73,6 @@ async def test_a_connection_that_says_nothing_any_more_is_not_taken_for_a_quiet_
                 await bell.wait(0.01)
         proxy.cut()
         proxy.flow()
-        await store.records.ring()
+        await store.transitions.ring()
         assert await bell.wait(5)
         await bell.close()

@@ -234,7 +234,7 @@ def test_a_program_without_standard_streams_can_start_one(temporary: Path) -> No
         import os
         for fd in (0, 1, 2):
             os.close(fd)
-        from docket.store import embedded
+        from docket.store.embedded import embedded_server
         server = embedded_server.start("memory://")
         assert server.lifeline > 2 and server.fileno() > 2
         server.stop()

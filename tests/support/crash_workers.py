@@ -46,7 +46,7 @@ class Children:
 async def children() -> AsyncGenerator[Children]:
     """The program, while the context lasts."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.crash_brood"),
+        *(sys.executable, "-m", "tests.support.crash_workers"),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
