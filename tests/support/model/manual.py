@@ -1,8 +1,8 @@
-"""What somebody does with one execution without being a worker: claim, mark, reschedule."""
+"""Manual operations on one execution, without a worker: claim, mark, reschedule."""
 
-from stress.model import producing, working
-from stress.model.values import Entry, Record
-from stress.model.world import World
+from tests.support.model import producing, working
+from tests.support.model.values import Entry, Record
+from tests.support.model.world import World
 
 
 def claim(world: World, key: str, generation: int, worker: str) -> Entry | None:
@@ -27,7 +27,7 @@ def claim(world: World, key: str, generation: int, worker: str) -> Entry | None:
 
 
 def mark(world: World, key: str, generation: int, entry: Entry | None, state: str) -> bool:
-    """End an execution; whether it was the caller's to end, or had ended so already."""
+    """End an execution; return True if it was the caller's to end, or had ended so already."""
     record = world.records.get(key)
     if generation and (record is None or record.generation != generation):
         return False

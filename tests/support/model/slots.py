@@ -1,4 +1,4 @@
-"""Slots of concurrency limits: who holds them, who waits, and who is next.
+"""Slots of concurrency limits: their holders, the tasks that wait, and their order.
 
 A slot is held by the entry of a run and ends with it. All slots of a run are taken at once or none;
 who is blocked waits in the line of each scope that blocks it, in the order of first coming, and
@@ -9,31 +9,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stress.model.values import NEVER, Claimed, Entry, Record
+from tests.support.model.values import NEVER, Claimed, Entry, Record
 
 if TYPE_CHECKING:
-    from stress.model.world import World
+    from tests.support.model.world import World
 
 
 def held(world: World, scope: str) -> int:
-    """How many slots of a scope are taken."""
+    """Count the taken slots of a scope."""
     return sum(scope in scopes for scopes in world.holds.values())
 
 
 def line(world: World, scope: str) -> list[str]:
-    """Who waits for a scope, in order."""
+    """The keys that wait for a scope, in order."""
     return sorted(world.lines.get(scope, ()), key=lambda key: _order(world.records[key]))
 
 
 def has_room(world: World, scope: str, size: int, order: int) -> bool:
-    """Whether one who came at `order` may have a slot: there is one, and it is nobody else's."""
+    """Return True if a task that came at `order` may take a slot: one is free for it."""
     taken = held(world, scope)
     before = sum(_order(world.records[key]) < order for key in world.lines.get(scope, ()))
     return taken < size and taken + before < size
 
 
 def forgotten(world: World) -> list[str]:
-    """Who waits although nothing that it waits for is taken, or kept for somebody else."""
+    """The keys that wait although every slot they wait for is free, and kept for no other."""
     return [
         key
         for key in waiting(world)
@@ -50,7 +50,7 @@ def waiting(world: World) -> list[str]:
 
 
 def acquire(world: World, consumer: str, claim: Claimed, wishes: dict[str, int]) -> str:
-    """granted | waiting | cancelled | superseded: all but the first end the run."""
+    """Ask for slots: granted | waiting | cancelled | superseded; all but the first end the run."""
     record = world.records.get(claim.key)
     if record is None or not is_owned(record, claim, consumer):
         return "superseded"
@@ -71,7 +71,7 @@ def acquire(world: World, consumer: str, claim: Claimed, wishes: dict[str, int])
 
 
 def is_owned(record: Record, claim: Claimed, consumer: str) -> bool:
-    """Whether a claim is still the consumer's to speak for."""
+    """Return True if the claim still belongs to the consumer."""
     is_same = record.entry is claim.entry and record.generation == claim.generation
     return is_same and record.state == "running" and record.worker == consumer
 
@@ -104,13 +104,16 @@ def _wait(world: World, claim: Claimed, record: Record, wishes: dict[str, int]) 
 
 
 def release(world: World, entry: Entry) -> None:
-    """The entry is gone: so are its slots, and whoever waits for them has them now."""
+    """Free the slots of an entry that is gone, and pass them to the tasks that wait."""
     for scope in world.holds.pop(entry, []):
         serve(world, scope)
 
 
 def serve(world: World, scope: str) -> None:
-    """Give what is free of a scope to those in line; who is blocked elsewhere keeps one free."""
+    """Give the free slots of a scope to the tasks in line, in order.
+
+    A task that is blocked elsewhere keeps its slot free.
+    """
     passed_over = 0
     while passed_over < len(in_line := line(world, scope)):
         size = world.records[in_line[passed_over]].wishes[scope]
@@ -122,7 +125,7 @@ def serve(world: World, scope: str) -> None:
 
 
 def admit(world: World, key: str) -> bool:
-    """All that a waiter wants, or a place in each line that it is blocked in."""
+    """Give a waiting task all its slots, or a place in each line that blocks it."""
     record = world.records[key]
     wishes = record.wishes
     blocked = [s for s, n in wishes.items() if not has_room(world, s, n, _order(record))]
@@ -141,7 +144,7 @@ def admit(world: World, key: str) -> bool:
 
 
 def leave(world: World, key: str) -> None:
-    """Somebody takes a waiting task away: those behind it move up."""
+    """Take a waiting task away, and move up those behind it."""
     record = world.records[key]
     wishes, record.wishes = record.wishes, {}
     for scope in wishes:
@@ -151,7 +154,7 @@ def leave(world: World, key: str) -> None:
 
 
 def look_after(world: World) -> None:
-    """What the sweep does; it changes nothing unless somebody was forgotten."""
+    """Repair forgotten waiters, as the sweep does; otherwise nothing changes."""
     for key in waiting(world):
         if world.queue.get(key) == NEVER and not admit(world, key):
             for scope in world.records[key].wishes:

@@ -1,9 +1,9 @@
-"""What producers do: schedule, cancel, clear."""
+"""The operations of producers: schedule, cancel, clear."""
 
 from collections.abc import Sequence
 
-from stress.model.values import Record, Request, Scheduled
-from stress.model.world import World
+from tests.support.model.values import Record, Request, Scheduled
+from tests.support.model.world import World
 
 
 def schedule(world: World, requests: Sequence[Request]) -> list[Scheduled]:
@@ -37,7 +37,7 @@ def _schedule(world: World, request: Request) -> Scheduled:
 
 
 def _kept(found: Record, request: Request) -> str | None:
-    """The disposition if what is there is kept."""
+    """The disposition, if the existing record is kept."""
     if request.token in {found.token, *found.earlier}:
         # Sent again, or held up on its way: told what it was told the first time.
         return "scheduled"
@@ -58,7 +58,7 @@ def remembered(world: World, record: Record | None) -> list[str]:
 
 
 def _make_way(world: World, key: str, found: Record) -> None:
-    """What waits leaves its place. What runs keeps its entry, which its worker owes an outcome."""
+    """Remove a waiting execution. A running one keeps its entry, whose outcome its worker owes."""
     if found.state == "scheduled":
         world.leave_queue(key)
     elif found.state == "queued" and found.entry is not None:
@@ -66,7 +66,7 @@ def _make_way(world: World, key: str, found: Record) -> None:
 
 
 def cancel(world: World, key: str) -> str:
-    """nothing | removed | signalled."""
+    """Cancel a key: nothing | removed | signalled."""
     record = world.records.get(key)
     if record is None or not record.is_live:
         return "nothing"
@@ -80,7 +80,7 @@ def cancel(world: World, key: str) -> str:
 
 
 def clear(world: World) -> int:
-    """Cancel all that waits at this moment, the queue first; how many."""
+    """Cancel all that waits, the queue first, and return the number."""
     cleared = 0
     for key in list(world.queue):
         if key in world.queue:

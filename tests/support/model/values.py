@@ -1,4 +1,4 @@
-"""What is in the world, what is asked of it, and what it answers."""
+"""The contents of the world, the requests to it, and its replies."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass
 class Progress:
-    """What a run says of itself."""
+    """The progress that a run reports."""
 
     current: int = 0
     total: int = 100
@@ -92,7 +92,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Scheduled:
-    """What became of a request."""
+    """The reply to a request."""
 
     disposition: str
     generation: int
@@ -102,7 +102,7 @@ class Scheduled:
 
 @dataclass(frozen=True)
 class Claimed:
-    """What a worker is given; what it later says about it names entry and generation."""
+    """A task given to a worker, whose later reports name entry and generation."""
 
     key: str
     entry: Entry
@@ -117,7 +117,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended, as its worker says.
+    """The end of a run, as its worker reports it.
 
     kind: of exchange.lua: C F X A P H S.
     delay: of an A (ticks); of a P, counted from `origin`: now, the start of the run, or everything.

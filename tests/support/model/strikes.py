@@ -1,4 +1,4 @@
-"""Which calls are stricken: neither scheduled nor run."""
+"""The strikes in effect: stricken calls are neither scheduled nor run."""
 
 from dataclasses import dataclass, field
 

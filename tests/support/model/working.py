@@ -1,10 +1,10 @@
-"""What workers do: claim, hand in, reclaim, renew, adopt, sweep, promote, report."""
+"""The operations of workers: claim, hand in, reclaim, renew, adopt, sweep, promote, report."""
 
 from collections.abc import Collection, Sequence
 
-from stress.model import slots
-from stress.model.values import Claimed, Ending, Entry, Exchanged, Progress, Record
-from stress.model.world import LETTERS, World
+from tests.support.model import slots
+from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Progress, Record
+from tests.support.model.world import LETTERS, World
 
 #: How many due tasks an exchange makes ready on its way.
 PROMOTED_ON_THE_WAY = 16
@@ -107,7 +107,7 @@ def _end(world: World, consumer: str, ending: Ending) -> None:
 
 
 def again(world: World, key: str, attempt: int, call: str, when: int) -> None:
-    """The same execution waits for its next attempt."""
+    """Make the same execution wait for its next attempt."""
     record = world.records[key]
     world.forget_run(record)
     record.entry = record.came_from = None
@@ -154,7 +154,7 @@ def _is_run_of(record: Record | None, entry: Entry, consumer: str) -> bool:
 
 
 def reclaim(world: World, consumer: str, epoch: int, known: Collection[Entry]) -> Exchanged:
-    """What a lost reply left: the consumer's own entries that it does not run."""
+    """The consumer's own entries that it does not run: those of a lost reply."""
     if (status := _refusal(world, consumer, epoch)) is not None:
         return Exchanged(status)
     claims: list[Claimed] = []
@@ -189,7 +189,7 @@ def renew(world: World, consumer: str, runs: Sequence[Claimed]) -> tuple[list[En
 
 
 def adopt(world: World, consumer: str, blame: str) -> tuple[int, list[str]]:
-    """Strike a consumer off; how many of its runs go to others, and which are poison.
+    """Strike a consumer off; return the number of runs given to others, and the poison keys.
 
     blame: everyone | nobody | key:KEY: whose deaths count.
     """
@@ -208,7 +208,7 @@ def adopt(world: World, consumer: str, blame: str) -> tuple[int, list[str]]:
 
 
 def sweep(world: World) -> int:
-    """Runs whose lease ended go to others; nobody is blamed.
+    """Give the runs whose lease has ended to others; nobody is blamed.
 
     They are judged only by who has watched for half a lease without a gap.
     """

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from stress.model import slots
-from stress.model.values import Entry, Event, Letter, Progress, Record
+from tests.support.model import slots
+from tests.support.model.values import Entry, Event, Letter, Progress, Record
 
 #: The order in which streams are gone through: who waited longest first.
 LETTERS: tuple[Letter, ...] = ("x", "f", "s")
@@ -47,14 +47,14 @@ class World:
     first_come: int = 0
 
     def pass_time(self, ticks: int) -> None:
-        """The clock goes on; records of ended executions expire."""
+        """Move the clock on, and expire the records of ended executions."""
         self.now += ticks
         for key, record in list(self.records.items()):
             if record.expires is not None and record.expires <= self.now:
                 del self.records[key]
 
     def take_events(self) -> list[Event]:
-        """What was published since the last time."""
+        """Take the events published since the last call."""
         events, self.events = self.events, []
         return events
 
@@ -86,13 +86,13 @@ class World:
         return entry
 
     def remove(self, entry: Entry) -> None:
-        """From its stream, and nothing else; twice is fine."""
+        """Remove an entry from its stream, and nothing else; twice is fine."""
         stream = self.streams.get(entry.letter, [])
         if entry in stream:
             stream.remove(entry)
 
     def drop(self, entry: Entry) -> None:
-        """From its stream; what it holds goes to those who wait."""
+        """Remove an entry from its stream, and pass its slots to the tasks that wait."""
         self.remove(entry)
         self.release([entry])
 
@@ -120,7 +120,7 @@ class World:
         record.result, record.error, record.result_key = result, error, result_key or None
 
     def requeue(self, key: str, came_from: str, deaths: int) -> None:
-        """To where the next free worker looks first; a suspect to its own stream."""
+        """Append to the stream that is read first; a suspect goes to its own stream."""
         record = self.records[key]
         self.forget_run(record)
         record.entry = self.append("x" if deaths else "f", key)
@@ -131,7 +131,7 @@ class World:
         record.worker = record.started = record.progress = None
 
     def place(self, key: str, when: int) -> None:
-        """Where a live record waits for its next run."""
+        """Put a live record where it waits for its next run."""
         record = self.records[key]
         if when > self.now:
             self.queue[key] = when
@@ -142,7 +142,7 @@ class World:
         self.publish(key, record.state, record.when)
 
     def leave_queue(self, key: str) -> None:
-        """A scheduled task is taken away: its place in line is free."""
+        """Take a scheduled task away, and free its place in line."""
         self.queue.pop(key, None)
         slots.leave(self, key)
 
@@ -153,7 +153,7 @@ class World:
         self.publish(key, "running", record.when, consumer, self.now)
 
     def promote(self, limit: int) -> int:
-        """Due tasks become ready; how many."""
+        """Make due tasks ready, and return their number."""
         due = sorted((w, n, k) for n, (k, w) in enumerate(self.queue.items()) if w <= self.now)
         for _, _, key in due[:limit]:
             del self.queue[key]
