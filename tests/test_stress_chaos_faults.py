@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stress.chaos.breaking import Breaker, load_delay
 from stress.chaos.evidence import knowledge
+from stress.chaos.fault_injector import FaultInjector, load_delay
 from stress.chaos.fleet import Fleet
 from stress.chaos.hosts import Host
 from stress.chaos.network import Direct, network
@@ -20,10 +20,10 @@ from stress.chaos.plan import (
     Topology,
     draw_plan,
 )
-from stress.chaos.processes import Census
-from stress.chaos.record import Broken, Rollback
+from stress.chaos.record import InjectedFault, Rollback
 from stress.chaos.sentinels import DOWN_AFTER_SECONDS
 from stress.chaos.server import Server
+from stress.processes import Census
 
 # The plan.
 
@@ -70,7 +70,7 @@ def fault(kind: Kind) -> Fault:
 )
 def test_a_fault_is_told_with_whom_it_concerns(kind: Kind, target: str) -> None:
     assert fault(kind).target == target
-    assert Broken(fault(kind), 0.0).line == f"   32.5 s  {target:6}  {kind}"
+    assert InjectedFault(fault(kind), 0.0).line == f"   32.5 s  {target:6}  {kind}"
 
 
 @pytest.mark.anyio
@@ -87,10 +87,10 @@ async def test_a_host_has_one_fault_at_a_time_and_the_next_is_told_as_skipped(
     )
     fleet.hosts.append(host)
     told: list[str] = []
-    breaker = Breaker(fleet, lambda broken: told.append(broken.line))
+    injector = FaultInjector(fleet, lambda injected: told.append(injected.line))
     host.busy_with = Kind.DRAIN
 
-    await breaker.break_one(fault(Kind.KILL_SUPERVISOR))
+    await injector.inject(fault(Kind.KILL_SUPERVISOR))
 
     assert told == [
         (
@@ -100,14 +100,14 @@ async def test_a_host_has_one_fault_at_a_time_and_the_next_is_told_as_skipped(
     ]
     assert host.busy_with is Kind.DRAIN
     host.busy_with = None
-    await breaker.break_one(fault(Kind.STOP_HOST))
+    await injector.inject(fault(Kind.STOP_HOST))
     assert told[1:] == ["   32.5 s  host 0  SIGSTOP of a whole process tree"]
     assert host.busy_with is None
 
 
 def test_the_server_was_away_in_its_own_faults_and_in_failovers() -> None:
-    stopped = Broken(fault(Kind.SERVER_STOP), 1.0, ended=2.0)
-    elsewhere = Broken(fault(Kind.NET_HALF_OPEN), 3.0, ended=4.0)
+    stopped = InjectedFault(fault(Kind.SERVER_STOP), 1.0, ended=2.0)
+    elsewhere = InjectedFault(fault(Kind.NET_HALF_OPEN), 3.0, ended=4.0)
     known = knowledge([], Census(), [stopped, elsewhere], {}, [Rollback(5.0, 6.0)])
     assert set(known.away) == {(1.0, 2.0), (5.0, 6.0)}
 

@@ -1,4 +1,4 @@
-"""Which fault comes when, and to whom: drawn from a seed, so that a run can be repeated (pure)."""
+"""The plan of faults: drawn from a seed, so that it can be repeated (pure)."""
 
 import random
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What can be done to a run. The comment says to whom."""
+    """A kind of fault, in words."""
 
     KILL_WORKER = "kill -9 of a worker"
     KILL_WORKERS = "kill -9 of all workers of a host"
@@ -41,20 +41,20 @@ class Kind(StrEnum):
 
 
 class Topology(StrEnum):
-    """What the pools stand on."""
+    """The servers that the pools use."""
 
     ONE = "one"
     """One server, and a network in front of it."""
     SENTINEL = "sentinel"
-    """A primary and its replicas under sentinels. Everyone connects to the address that these
-    name, so no network of ours can stand in between. The primary takes writes only while it has
-    a replica (min-replicas-to-write), so that nothing but the last instant can be lost."""
+    """A primary and its replicas under sentinels. All clients connect to the address that these
+    name, so there is no network of ours to break. The primary takes writes only while it has a
+    replica (min-replicas-to-write), so that nothing but the last instant can be lost."""
     SENTINEL_BARE = "sentinel-bare"
-    """The same without that: a primary that was replaced takes writes until it is told, and all of
-    them are lost."""
+    """The same without that: a replaced primary takes writes until it is demoted, and all of them
+    are lost."""
 
 
-#: How often each is drawn; what takes the whole service away is rarer, so that work gets done.
+#: The relative frequency of each kind; outages of everything are rarer, so that work gets done.
 WEIGHTS: dict[Kind, int] = {
     Kind.KILL_WORKER: 12,
     Kind.KILL_WORKERS: 2,
@@ -83,21 +83,21 @@ WEIGHTS: dict[Kind, int] = {
     Kind.NET_HALF_OPEN: 2,
 }
 
-#: Instead of what can be done to one server and to the network in front of it.
+#: Under sentinels, instead of faults of one server and of the network in front of it.
 SENTINEL_WEIGHTS: dict[Kind, int] = {
     **{
         kind: weight
         for kind, weight in WEIGHTS.items()
         if not kind.name.startswith(("SERVER", "CLIENT", "NET"))
     },
-    # Each takes ten seconds or twenty until all are of one opinion again.
+    # Each takes ten or twenty seconds until all sentinels agree again.
     Kind.FAILOVER: 1,
     Kind.PRIMARY_KILL: 1,
     Kind.PRIMARY_STOP: 1,
     Kind.REPLICA_KILL: 1,
 }
 
-#: Seconds that a lasting fault lasts, from and to: some within the lease, some beyond it.
+#: The least and most seconds of a lasting fault: some within the lease, some beyond it.
 LASTS: dict[Kind, tuple[float, float]] = {
     Kind.STOP_WORKER: (0.5, 9.0),
     Kind.STOP_HOST: (0.5, 9.0),
@@ -115,13 +115,13 @@ LASTS: dict[Kind, tuple[float, float]] = {
     Kind.REPLICA_KILL: (0.5, 5.0),
 }
 
-#: What concerns the servers and everyone who is connected to them, and no host alone.
+#: Faults of the servers and of all their clients, not of one host.
 ON_SERVERS = frozenset(
     kind
     for kind in Kind
     if kind.name.startswith(("SERVER", "CLIENT", "FAILOVER", "PRIMARY", "REPLICA"))
 )
-#: What takes a whole host, or gives it an order: one of these at a time.
+#: Faults of a whole host, and orders to it: one of these at a time.
 EXCLUSIVE = frozenset(
     {
         Kind.KILL_SUPERVISOR,
@@ -148,10 +148,10 @@ class Fault:
 
     Arguments:
         at: seconds from the beginning of the faults.
-        kind: what happens.
-        host: number of the host it happens to; those of the server ignore it.
+        kind: of the fault.
+        host: number of the host that it hits; faults of the server ignore it.
         lasts: seconds until it is taken back; 0 for what cannot be.
-        draw: from 0 to 1, for whoever has to choose among what is there at that moment.
+        draw: from 0 to 1, to choose among the processes that are there at that moment.
     """
 
     at: float
@@ -162,19 +162,19 @@ class Fault:
 
     @property
     def target(self) -> str:
-        """Whom it concerns, for a person."""
+        """The target, in words."""
         return "server" if self.kind in ON_SERVERS else f"host {self.host}"
 
 
 def weights_of(topology: Topology) -> dict[Kind, int]:
-    """How often each kind is drawn."""
+    """The relative frequency of each kind."""
     return WEIGHTS if topology is Topology.ONE else SENTINEL_WEIGHTS
 
 
 def draw_plan(
     seed: int, seconds: float, hosts: int, topology: Topology = Topology.ONE
 ) -> list[Fault]:
-    """All faults of a run, in the order of their times."""
+    """Draw all faults of a run, in the order of their times."""
     return list(_drawn(random.Random(seed), seconds, hosts, weights_of(topology)))
 
 

@@ -1,7 +1,7 @@
-"""Preload: what a worker costs in memory when its tasks import something heavy, with and without.
+"""Preload: the memory of a worker whose tasks import something heavy, with --preload and without.
 
-SQLAlchemy if it is installed (the dependency group `stress`), else what stands in for it, which the
-report says.
+The import is SQLAlchemy if it is installed (the dependency group `stress`), else a stand-in; the
+report says which.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ import importlib.util
 import time
 from dataclasses import dataclass
 
-from stress.bench.pool import pool, ready_pids
-from stress.bench.server import docket_name
-from stress.runtime.processes import parent_of, pss_of
-from stress.runtime.report import Figure, Report
-from stress.runtime.settings import Settings
+from stress.command import Settings
+from stress.pool import pool
+from stress.processes import parent_of, pss_of
+from stress.report import Figure, Report
+from stress.server import docket_name
 
 #: After the pool is ready: its workers have run their loops.
 SETTLE_SECONDS = 1.0
@@ -23,16 +23,21 @@ SWITCHES = {"preloaded": "--preload", "not preloaded": "--no-preload"}
 
 
 @dataclass(frozen=True)
-class Heavy:
-    """A tasks module that imports much, and what that is."""
+class HeavyImport:
+    """A module of tasks that imports much.
+
+    Arguments:
+        module: its name.
+        imported: a description of its imports.
+    """
 
     module: str
-    what: str
+    imported: str
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one pool cost: PSS in MB, and seconds from its start until it was ready."""
+class PoolCost:
+    """The cost of one pool: PSS in MB, and seconds from its start until it was ready."""
 
     workers: list[float]
     nursery: float
@@ -41,21 +46,23 @@ class Cost:
 
     @property
     def together(self) -> float:
-        """Of every process."""
+        """The PSS of all processes."""
         return sum(self.workers) + self.nursery + self.supervisor
 
 
-def heavy() -> Heavy:
-    """The heavy module that can be imported here."""
+def heavy_import() -> HeavyImport:
+    """Choose the heavy module that can be imported here."""
     if importlib.util.find_spec("sqlalchemy") is None:
-        return Heavy("stress.runtime.heavy_standard", "standard library (SQLAlchemy is missing)")
+        return HeavyImport(
+            "stress.runtime.heavy_imports_standard", "standard library (SQLAlchemy is missing)"
+        )
     version = importlib.metadata.version("sqlalchemy")
-    return Heavy("stress.runtime.heavy", f"SQLAlchemy {version}")
+    return HeavyImport("stress.runtime.heavy_imports", f"SQLAlchemy {version}")
 
 
 async def run(url: str, settings: Settings) -> Report:
-    """Start `rounds` pools each way."""
-    chosen = heavy()
+    """Start `rounds` pools with each switch."""
+    chosen = heavy_import()
     figures: list[Figure] = []
     for name, switch in SWITCHES.items():
         costs = [
@@ -71,13 +78,13 @@ async def run(url: str, settings: Settings) -> Report:
         ]
     conditions = {
         "workers": settings.processes,
-        "imported": chosen.what,
+        "imported": chosen.imported,
         "pools each way": settings.rounds,
     }
     return Report("preload", conditions, figures)
 
 
-async def _cost(url: str, processes: int, module: str, switch: str) -> Cost:
+async def _cost(url: str, processes: int, module: str, switch: str) -> PoolCost:
     started = time.monotonic()
     async with (
         docket_name(url) as name,
@@ -87,7 +94,7 @@ async def _cost(url: str, processes: int, module: str, switch: str) -> Cost:
     ):
         seconds = time.monotonic() - started
         await asyncio.sleep(SETTLE_SECONDS)
-        workers = ready_pids(await running.until(lambda status: True, 5))
+        workers = await running.workers_ready(processes)
         (nursery,) = pss_of({parent_of(pid) for pid in workers})
         (supervisor,) = pss_of([running.pid])
-        return Cost(pss_of(workers), nursery, supervisor, seconds)
+        return PoolCost(pss_of(workers), nursery, supervisor, seconds)
