@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stress.program import ROOT, environment, free_port, start
+from stress.server import docket_name
 
 #: The real program.
 PROGRAM = (sys.executable, "-m", "supervisor.cli")
@@ -219,3 +220,24 @@ async def pool(
                 raise PoolFailed(running.printed())
         finally:
             running.kill()
+
+
+@contextlib.asynccontextmanager
+async def settled_pool(
+    url: str,
+    *,
+    processes: int,
+    tasks: str,
+    seconds: float,
+    options: Mapping[str, str] | None = None,
+) -> AsyncGenerator[tuple[SupervisorProcess, list[int]]]:
+    """Run a pool on a docket of its own that is given some seconds after it is ready.
+
+    By then its workers have run their loops, and its start no longer shows.
+    """
+    async with (
+        docket_name(url) as name,
+        pool(url, name, processes=processes, tasks=tasks, options=options) as running,
+    ):
+        await asyncio.sleep(seconds)
+        yield running, await running.workers_ready(processes)

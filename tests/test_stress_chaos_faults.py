@@ -11,14 +11,13 @@ from stress.chaos.fleet import Fleet
 from stress.chaos.hosts import Host
 from stress.chaos.network import Direct, network
 from stress.chaos.plan import (
-    LASTS,
     QUIET_SECONDS,
-    SENTINEL_WEIGHTS,
-    WEIGHTS,
+    TRAITS,
     Fault,
     Kind,
     Topology,
     draw_plan,
+    kinds_of,
 )
 from stress.chaos.record import InjectedFault, Rollback
 from stress.chaos.sentinels import DOWN_AFTER_SECONDS
@@ -35,20 +34,20 @@ def test_a_seed_draws_the_same_plan_again_and_another_seed_another() -> None:
 
 def test_a_minute_has_every_kind_of_fault_at_least_once() -> None:
     plan = draw_plan(1, 90, 2)
-    assert {fault.kind for fault in plan} == set(WEIGHTS)
-    assert set(WEIGHTS) | set(SENTINEL_WEIGHTS) == set(Kind)
+    assert {fault.kind for fault in plan} == set(kinds_of(Topology.ONE))
+    assert set(TRAITS) == set(Kind)
     assert plan[0].at >= QUIET_SECONDS
     assert [fault.at for fault in plan] == sorted(fault.at for fault in plan)
     assert {fault.host for fault in plan} == {0, 1}
-    assert all((fault.lasts > 0) == (fault.kind in LASTS) for fault in plan)
+    assert all((fault.lasts > 0) == (TRAITS[fault.kind].lasts != (0.0, 0.0)) for fault in plan)
 
 
 def test_under_sentinels_the_servers_fail_over_and_no_network_of_ours_is_there_to_break() -> None:
     kinds = {fault.kind for fault in draw_plan(1, 90, 2, Topology.SENTINEL)}
-    assert kinds == set(SENTINEL_WEIGHTS)
+    assert kinds == set(kinds_of(Topology.SENTINEL))
     assert {Kind.FAILOVER, Kind.PRIMARY_KILL, Kind.PRIMARY_STOP, Kind.REPLICA_KILL} <= kinds
     assert not any(kind.name.startswith(("NET", "SERVER", "CLIENT")) for kind in kinds)
-    assert LASTS[Kind.PRIMARY_STOP][0] > DOWN_AFTER_SECONDS
+    assert TRAITS[Kind.PRIMARY_STOP].lasts[0] > DOWN_AFTER_SECONDS
 
 
 # Faults.

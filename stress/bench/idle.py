@@ -7,10 +7,9 @@ from redis.asyncio import Redis
 
 from docket.store.scripts import BEAT
 from stress.command import Settings
-from stress.pool import pool
+from stress.pool import settled_pool
 from stress.processes import cpu_percent
 from stress.report import Figure, Limit, Report
-from stress.server import docket_name
 
 TARGET_CPU_PERCENT = 0.5
 TARGET_COMMANDS = 2.0
@@ -25,12 +24,9 @@ async def run(url: str, settings: Settings) -> Report:
     cpu: list[float] = []
     commands: list[float] = []
     beats: list[float] = []
-    async with (
-        docket_name(url) as name,
-        pool(url, name, processes=processes, tasks="stress.tasks:idle") as running,
-    ):
-        await asyncio.sleep(SETTLE_SECONDS)
-        pids = await running.workers_ready(processes)
+    async with settled_pool(
+        url, processes=processes, tasks="stress.tasks:idle", seconds=SETTLE_SECONDS
+    ) as (_, pids):
         for _ in range(settings.rounds):
             used, seen = await asyncio.gather(
                 cpu_percent(pids, seconds), _monitor_commands(url, seconds)

@@ -1,12 +1,9 @@
 """Memory: the cost of a preloaded worker beyond the pages that it shares (Linux)."""
 
-import asyncio
-
 from stress.command import Settings
-from stress.pool import pool
+from stress.pool import settled_pool
 from stress.processes import footprint
 from stress.report import Figure, Limit, Report
-from stress.server import docket_name
 
 TARGET_EACH_MB = 15
 TARGET_ALL_MB = 120
@@ -21,12 +18,9 @@ async def run(url: str, settings: Settings) -> Report:
     together: list[float] = []
     resident: list[float] = []
     for _ in range(settings.rounds):
-        async with (
-            docket_name(url) as name,
-            pool(url, name, processes=settings.processes, tasks="stress.tasks:nothing") as running,
-        ):
-            await asyncio.sleep(SETTLE_SECONDS)
-            pids = await running.workers_ready(settings.processes)
+        async with settled_pool(
+            url, processes=settings.processes, tasks="stress.tasks:nothing", seconds=SETTLE_SECONDS
+        ) as (_, pids):
             used = [footprint(pid) for pid in pids]
             each.append(max(worker.pss for worker in used))
             together.append(sum(worker.pss for worker in used))

@@ -9,7 +9,7 @@ from functools import partial
 
 from stress.chaos.fleet import Fleet
 from stress.chaos.hosts import Host, release
-from stress.chaos.plan import EXCLUSIVE, ON_SERVERS, Fault, Kind
+from stress.chaos.plan import ON_SERVERS, TRAITS, Fault, Kind
 from stress.chaos.record import InjectedFault
 from stress.chaos.sentinels import Sentinels
 from stress.processes import send
@@ -77,7 +77,7 @@ class FaultInjector:
         injected = InjectedFault(fault, time.monotonic())
         self.injected.append(injected)
         host = self._fleet.hosts[fault.host]
-        if fault.kind in EXCLUSIVE and host.busy_with is not None:
+        if TRAITS[fault.kind].is_exclusive and host.busy_with is not None:
             injected.skipped = f"the host has another one: {host.busy_with}"
         self._announce(injected)
         try:
@@ -261,7 +261,7 @@ async def _stop(injected: InjectedFault, pids: list[int]) -> None:
 
 @contextmanager
 def _exclusive(host: Host, kind: Kind) -> Generator[None]:
-    if kind not in EXCLUSIVE:
+    if not TRAITS[kind].is_exclusive:
         yield
         return
     host.busy_with = kind

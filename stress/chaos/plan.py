@@ -54,87 +54,67 @@ class Topology(StrEnum):
     are lost."""
 
 
-#: The relative frequency of each kind; outages of everything are rarer, so that work gets done.
-WEIGHTS: dict[Kind, int] = {
-    Kind.KILL_WORKER: 12,
-    Kind.KILL_WORKERS: 2,
-    Kind.KILL_NURSERY: 3,
-    Kind.KILL_SUPERVISOR: 3,
-    Kind.KILL_HOST: 2,
-    Kind.KILL_PRODUCER: 3,
-    Kind.STOP_WORKER: 5,
-    Kind.STOP_HOST: 2,
-    Kind.RELOAD: 3,
-    Kind.NEXT_VERSION: 2,
-    Kind.SCALE: 3,
-    Kind.DRAIN: 3,
-    Kind.SERVER_RESTART: 2,
-    Kind.SERVER_KILL: 2,
-    Kind.SERVER_LOADING: 1,
-    Kind.SERVER_STOP: 2,
-    Kind.SERVER_PAUSE: 2,
-    Kind.SERVER_MISCONF: 2,
-    Kind.SERVER_READONLY: 2,
-    Kind.SERVER_OOM: 2,
-    Kind.CLIENT_KILL: 3,
-    Kind.NET_DELAY: 2,
-    Kind.NET_CUT: 4,
-    Kind.NET_REFUSE: 2,
-    Kind.NET_HALF_OPEN: 2,
-}
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The traits of a kind of fault.
 
-#: Under sentinels, instead of faults of one server and of the network in front of it.
-SENTINEL_WEIGHTS: dict[Kind, int] = {
-    **{
-        kind: weight
-        for kind, weight in WEIGHTS.items()
-        if not kind.name.startswith(("SERVER", "CLIENT", "NET"))
-    },
+    Arguments:
+        weight: its relative frequency; outages of everything are rarer, so that work gets done.
+        lasts: the least and most seconds that it lasts: some within the lease, some beyond it.
+        is_exclusive: it has a whole host, or gives it an order: there is one of these at a time.
+    """
+
+    weight: int
+    lasts: tuple[float, float] = (0.0, 0.0)
+    is_exclusive: bool = False
+
+
+TRAITS: dict[Kind, Traits] = {
+    Kind.KILL_WORKER: Traits(12),
+    Kind.KILL_WORKERS: Traits(2),
+    Kind.KILL_NURSERY: Traits(3),
+    Kind.KILL_SUPERVISOR: Traits(3, is_exclusive=True),
+    Kind.KILL_HOST: Traits(2, is_exclusive=True),
+    Kind.KILL_PRODUCER: Traits(3),
+    Kind.STOP_WORKER: Traits(5, (0.5, 9.0)),
+    Kind.STOP_HOST: Traits(2, (0.5, 9.0), is_exclusive=True),
+    Kind.RELOAD: Traits(3, is_exclusive=True),
+    Kind.NEXT_VERSION: Traits(2, is_exclusive=True),
+    Kind.SCALE: Traits(3, is_exclusive=True),
+    Kind.DRAIN: Traits(3, is_exclusive=True),
+    Kind.SERVER_RESTART: Traits(2),
+    Kind.SERVER_KILL: Traits(2),
+    Kind.SERVER_LOADING: Traits(1, (0.5, 3.0)),
+    Kind.SERVER_STOP: Traits(2, (0.5, 8.0)),
+    Kind.SERVER_PAUSE: Traits(2, (0.2, 3.0)),
+    Kind.SERVER_MISCONF: Traits(2, (0.5, 3.0)),
+    Kind.SERVER_READONLY: Traits(2, (0.5, 3.0)),
+    Kind.SERVER_OOM: Traits(2, (0.5, 3.0)),
+    Kind.CLIENT_KILL: Traits(3),
+    Kind.NET_DELAY: Traits(2, (1.0, 6.0)),
+    Kind.NET_CUT: Traits(4),
+    Kind.NET_REFUSE: Traits(2, (0.5, 8.0), is_exclusive=True),
+    Kind.NET_HALF_OPEN: Traits(2, (0.5, 9.0), is_exclusive=True),
     # Each takes ten or twenty seconds until all sentinels agree again.
-    Kind.FAILOVER: 1,
-    Kind.PRIMARY_KILL: 1,
-    Kind.PRIMARY_STOP: 1,
-    Kind.REPLICA_KILL: 1,
+    Kind.FAILOVER: Traits(1),
+    Kind.PRIMARY_KILL: Traits(1, (0.5, 5.0)),
+    Kind.PRIMARY_STOP: Traits(1, (3.0, 8.0)),
+    Kind.REPLICA_KILL: Traits(1, (0.5, 5.0)),
 }
 
-#: The least and most seconds of a lasting fault: some within the lease, some beyond it.
-LASTS: dict[Kind, tuple[float, float]] = {
-    Kind.STOP_WORKER: (0.5, 9.0),
-    Kind.STOP_HOST: (0.5, 9.0),
-    Kind.SERVER_LOADING: (0.5, 3.0),
-    Kind.SERVER_STOP: (0.5, 8.0),
-    Kind.SERVER_PAUSE: (0.2, 3.0),
-    Kind.SERVER_MISCONF: (0.5, 3.0),
-    Kind.SERVER_READONLY: (0.5, 3.0),
-    Kind.SERVER_OOM: (0.5, 3.0),
-    Kind.NET_DELAY: (1.0, 6.0),
-    Kind.NET_REFUSE: (0.5, 8.0),
-    Kind.NET_HALF_OPEN: (0.5, 9.0),
-    Kind.PRIMARY_KILL: (0.5, 5.0),
-    Kind.PRIMARY_STOP: (3.0, 8.0),
-    Kind.REPLICA_KILL: (0.5, 5.0),
-}
-
+_OF_ONE_SERVER = ("SERVER", "CLIENT", "NET")
+_OF_SENTINELS = ("FAILOVER", "PRIMARY", "REPLICA")
 #: Faults of the servers and of all their clients, not of one host.
 ON_SERVERS = frozenset(
-    kind
-    for kind in Kind
-    if kind.name.startswith(("SERVER", "CLIENT", "FAILOVER", "PRIMARY", "REPLICA"))
+    kind for kind in Kind if kind.name.startswith(("SERVER", "CLIENT", *_OF_SENTINELS))
 )
-#: Faults of a whole host, and orders to it: one of these at a time.
-EXCLUSIVE = frozenset(
-    {
-        Kind.KILL_SUPERVISOR,
-        Kind.KILL_HOST,
-        Kind.STOP_HOST,
-        Kind.RELOAD,
-        Kind.NEXT_VERSION,
-        Kind.SCALE,
-        Kind.DRAIN,
-        Kind.NET_REFUSE,
-        Kind.NET_HALF_OPEN,
-    }
-)
+
+
+def kinds_of(topology: Topology) -> list[Kind]:
+    """The kinds of faults of a topology: either of one server and its network, or of sentinels."""
+    others = _OF_SENTINELS if topology is Topology.ONE else _OF_ONE_SERVER
+    return [kind for kind in Kind if not kind.name.startswith(others)]
+
 
 #: Between two faults, in seconds: the mean of an exponential distribution.
 MEAN_PAUSE_SECONDS = 1.5
@@ -166,28 +146,21 @@ class Fault:
         return "server" if self.kind in ON_SERVERS else f"host {self.host}"
 
 
-def weights_of(topology: Topology) -> dict[Kind, int]:
-    """The relative frequency of each kind."""
-    return WEIGHTS if topology is Topology.ONE else SENTINEL_WEIGHTS
-
-
 def draw_plan(
     seed: int, seconds: float, hosts: int, topology: Topology = Topology.ONE
 ) -> list[Fault]:
     """Draw all faults of a run, in the order of their times."""
-    return list(_drawn(random.Random(seed), seconds, hosts, weights_of(topology)))
+    return list(_drawn(random.Random(seed), seconds, hosts, kinds_of(topology)))
 
 
-def _drawn(
-    source: random.Random, seconds: float, hosts: int, drawn: dict[Kind, int]
-) -> Iterator[Fault]:
-    kinds, weights = list(drawn), list(drawn.values())
+def _drawn(source: random.Random, seconds: float, hosts: int, kinds: list[Kind]) -> Iterator[Fault]:
+    weights = [TRAITS[kind].weight for kind in kinds]
     at = QUIET_SECONDS
     # Each kind once, in a random order, before chance decides: a short run misses none.
     first = source.sample(kinds, len(kinds))
     while at < seconds:
         kind = first.pop() if first else source.choices(kinds, weights)[0]
-        least, most = LASTS.get(kind, (0.0, 0.0))
+        least, most = TRAITS[kind].lasts
         yield Fault(
             round(at, 3),
             kind,

@@ -47,6 +47,17 @@ AT_ONCE = 20
 CUSTOMERS = 6
 TOPICS = 4
 
+#: The arguments of each kind that takes some.
+ARGUMENTS: dict[str, Callable[[random.Random], tuple[Any, ...]]] = {
+    "plain": lambda draw: (draw.choice((0.0, 0.01, 0.05, 0.2, 0.5, 2.0)),),
+    "payload": lambda draw: (draw.randbytes(draw.choice((10, 1_000, 100_000))),),
+    "limited": lambda draw: (draw.randrange(CUSTOMERS), draw.choice((0.01, 0.05, 0.2))),
+    "cool": lambda draw: (draw.randrange(TOPICS),),
+    "settled": lambda draw: (draw.randrange(TOPICS),),
+    "blocker": lambda draw: (draw.uniform(0.1, 1.0),),
+    "deaf": lambda draw: (draw.uniform(0.5, 2.0),),
+}
+
 Add = Callable[[], Awaitable[object]]
 
 
@@ -113,47 +124,18 @@ class Producer:
     def _adding(self, task: Any, key: str, *arguments: Any, **options: Any) -> Add:
         return lambda: self._docket.add(task, key=key, **options)(*arguments)
 
-    # The task_kinds. A kind without a method of its own takes no arguments.
+    # The kinds that take more than one call, or another key.
 
     async def _simple(self, kind: str, key: str) -> None:
-        await self._insist(kind, key, self._adding(getattr(task_kinds, kind), key))
-
-    async def _plain(self, kind: str, key: str) -> None:
-        seconds = self._random.choice((0.0, 0.01, 0.05, 0.2, 0.5, 2.0))
-        await self._insist(kind, key, self._adding(task_kinds.plain, key, seconds))
-
-    async def _payload(self, kind: str, key: str) -> None:
-        data = self._random.randbytes(self._random.choice((10, 1_000, 100_000)))
-        await self._insist(kind, key, self._adding(task_kinds.payload, key, data))
+        """Add a task of one call, with the arguments that its kind takes."""
+        draw = ARGUMENTS.get(kind, lambda _draw: ())
+        arguments = draw(self._random)
+        number = arguments[0] if kind == "limited" else 0
+        add = self._adding(getattr(task_kinds, kind), key, *arguments)
+        await self._insist(kind, key, add, number)
 
     async def _relay(self, kind: str, key: str) -> None:
-        await self._insist(kind, f"{key}.0", self._adding(task_kinds.relay, f"{key}.0"))
-
-    async def _limited(self, kind: str, key: str) -> None:
-        customer = self._random.randrange(CUSTOMERS)
-        seconds = self._random.choice((0.01, 0.05, 0.2))
-        await self._insist(
-            kind, key, self._adding(task_kinds.limited, key, customer, seconds), customer
-        )
-
-    async def _cool(self, kind: str, key: str) -> None:
-        await self._insist(
-            kind, key, self._adding(task_kinds.cool, key, self._random.randrange(TOPICS))
-        )
-
-    async def _settled(self, kind: str, key: str) -> None:
-        await self._insist(
-            kind, key, self._adding(task_kinds.settled, key, self._random.randrange(TOPICS))
-        )
-
-    async def _blocker(self, kind: str, key: str) -> None:
-        seconds = self._random.uniform(0.1, 1.0)
-        await self._insist(kind, key, self._adding(task_kinds.blocker, key, seconds))
-
-    async def _deaf(self, kind: str, key: str) -> None:
-        await self._insist(
-            kind, key, self._adding(task_kinds.deaf, key, self._random.uniform(0.5, 2.0))
-        )
+        await self._simple(kind, f"{key}.0")
 
     async def _scheduled(self, _kind: str, _key: str) -> None:
         key, due = self._key("plain"), self._in(self._random.uniform(0.0, 8.0))

@@ -1,12 +1,9 @@
 """Idle: the cost of a supervisor of many workers that have nothing to do."""
 
-import asyncio
-
 from stress.command import Settings
-from stress.pool import pool
+from stress.pool import settled_pool
 from stress.processes import cpu_percent, footprint, parent_of, pss_of
 from stress.report import Figure, Limit, Report
-from stress.server import docket_name
 
 MUST_CPU_PERCENT = 2
 
@@ -16,12 +13,9 @@ SETTLE_SECONDS = 4.0
 
 async def run(url: str, settings: Settings) -> Report:
     """Observe an idle pool `rounds` times for `seconds`."""
-    async with (
-        docket_name(url) as name,
-        pool(url, name, processes=settings.processes, tasks="stress.tasks:load") as running,
-    ):
-        await asyncio.sleep(SETTLE_SECONDS)
-        workers = await running.workers_ready(settings.processes)
+    async with settled_pool(
+        url, processes=settings.processes, tasks="stress.tasks:load", seconds=SETTLE_SECONDS
+    ) as (running, workers):
         cpu = [
             await cpu_percent([running.pid, *workers], settings.seconds)
             for _ in range(settings.rounds)

@@ -23,19 +23,6 @@ SWITCHES = {"preloaded": "--preload", "not preloaded": "--no-preload"}
 
 
 @dataclass(frozen=True)
-class HeavyImport:
-    """A module of tasks that imports much.
-
-    Arguments:
-        module: its name.
-        imported: a description of its imports.
-    """
-
-    module: str
-    imported: str
-
-
-@dataclass(frozen=True)
 class PoolCost:
     """The cost of one pool: PSS in MB, and seconds from its start until it was ready."""
 
@@ -50,23 +37,20 @@ class PoolCost:
         return sum(self.workers) + self.nursery + self.supervisor
 
 
-def heavy_import() -> HeavyImport:
-    """Choose the heavy module that can be imported here."""
+def heavy_import() -> tuple[str, str]:
+    """Choose a module that imports much and can be imported here; its name, and the import."""
     if importlib.util.find_spec("sqlalchemy") is None:
-        return HeavyImport(
-            "stress.runtime.heavy_imports_standard", "standard library (SQLAlchemy is missing)"
-        )
-    version = importlib.metadata.version("sqlalchemy")
-    return HeavyImport("stress.runtime.heavy_imports", f"SQLAlchemy {version}")
+        return "heavy_imports_standard", "standard library (SQLAlchemy is missing)"
+    return "heavy_imports", f"SQLAlchemy {importlib.metadata.version('sqlalchemy')}"
 
 
 async def run(url: str, settings: Settings) -> Report:
     """Start `rounds` pools with each switch."""
-    chosen = heavy_import()
+    module, imported = heavy_import()
     figures: list[Figure] = []
     for name, switch in SWITCHES.items():
         costs = [
-            await _cost(url, settings.processes, chosen.module, switch)
+            await _cost(url, settings.processes, f"stress.runtime.{module}", switch)
             for _ in range(settings.rounds)
         ]
         workers = [pss for cost in costs for pss in cost.workers]
@@ -78,7 +62,7 @@ async def run(url: str, settings: Settings) -> Report:
         ]
     conditions = {
         "workers": settings.processes,
-        "imported": chosen.imported,
+        "imported": imported,
         "pools each way": settings.rounds,
     }
     return Report("preload", conditions, figures)

@@ -1,6 +1,7 @@
 """Reload: SIGHUP to a busy pool, and the number of workers that are ready meanwhile."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -8,16 +9,20 @@ import time
 from dataclasses import dataclass
 
 from stress.command import Settings
+from stress.pool import ask
 from stress.report import Figure, Limit, Report
-from stress.runtime.capacity import CapacitySample, between, widest_gap
+from stress.runtime.capacity import CapacitySample, between, sample, widest_gap
 from stress.runtime.loaded_pool import LoadedPool, loaded_pool
-from stress.runtime.sampler import CapacitySampler
+from stress.waiting import in_background, repeat
 from supervisor.observer import ReloadFinished, WorkerDied
 
 #: Of one reload: its workers finish what they run, and a task takes a second at most.
 PATIENCE_SECONDS = 60.0
 #: Before the first and between two: the pool is busy.
 PAUSE_SECONDS = 0.5
+
+#: For one answer; the supervisor's loop never takes this long.
+ANSWER_SECONDS = 10.0
 
 NONE = Limit("most", at_most=0)
 
@@ -85,11 +90,19 @@ def figures_of_time(reloads: list[Reload]) -> list[Figure]:
 
 
 async def _observe(loaded: LoadedPool) -> list[CapacitySample]:
-    async with CapacitySampler(loaded.running.port) as sampler:
+    samples: list[CapacitySample] = []
+
+    async def look() -> None:
+        asked_at = time.monotonic()
+        _, body = await asyncio.to_thread(ask, loaded.running.port, "/status", ANSWER_SECONDS)
+        samples.append(sample(json.loads(body), asked_at, time.monotonic()))
+
+    # As fast as it is answered.
+    async with in_background(repeat(look, 0.0)):
         begun = time.monotonic()
         await _reload(loaded)
         ended = time.monotonic()
-    return between(sampler.samples, begun, ended)
+    return between(samples, begun, ended)
 
 
 async def _reload(loaded: LoadedPool) -> Reload:

@@ -6,10 +6,9 @@ import random
 import signal
 
 from stress.command import Settings
-from stress.pool import Status, SupervisorProcess, pool, ready_pids
+from stress.pool import Status, SupervisorProcess, ready_pids, settled_pool
 from stress.processes import Footprint, footprint
 from stress.report import Figure, Limit, Report
-from stress.server import docket_name
 
 #: For the pool to be full again.
 PATIENCE_SECONDS = 20.0
@@ -25,17 +24,13 @@ OPTIONS = {"--backoff-max": "0s", "--max-restarts": "100000"}
 async def run(url: str, settings: Settings) -> Report:
     """Kill `rounds` workers, and compare the supervisor before and after."""
     chance = random.Random(settings.seed)
-    async with (
-        docket_name(url) as name,
-        pool(
-            url,
-            name,
-            processes=settings.processes,
-            tasks="stress.tasks:load",
-            options=OPTIONS,
-        ) as running,
-    ):
-        await asyncio.sleep(SETTLE_SECONDS)
+    async with settled_pool(
+        url,
+        processes=settings.processes,
+        tasks="stress.tasks:load",
+        seconds=SETTLE_SECONDS,
+        options=OPTIONS,
+    ) as (running, _):
         before = footprint(running.pid)
         for _ in range(settings.rounds):
             await _restart_one(running, settings.processes, chance)
