@@ -67,7 +67,7 @@ def parse(text: str) -> Line:
 
 
 class HistoryWriter:
-    """Writes the lines of this process; its forks open files of their own.
+    """A writer of the lines of this process; its forks open files of their own.
 
     Arguments:
         folder: of the files.
@@ -108,7 +108,7 @@ def noted(kind: str, key: str, number: int = 0, attempt: int = 1) -> Generator[N
 
 
 class Tail:
-    """Reads the lines that were appended to the files of a role since its last look."""
+    """A reader of the lines appended to the files of a role since its last look."""
 
     def __init__(self, folder: Path, role: str) -> None:
         self._folder, self._role = folder, role

@@ -120,7 +120,7 @@ def test_the_report_explains_each_metric(tmp_path: Path) -> None:
         "while it was away:",
         "  attempts to connect: 0.1 a second, of all workers",
         "  /readyz 503: after 1.40 s",
-        "  its words: server away",
+        "  its reason: server away",
         "log, 2 lines:",
         "  lost",
         "  back",

@@ -28,7 +28,7 @@ Inject = Callable[[InjectedFault, Host], Awaitable[None]]
 
 
 class FaultInjector:
-    """Carries out the faults of a plan, and records them.
+    """The faults of a plan, carried out and recorded.
 
     Arguments:
         fleet: the hosts and servers that are hit.

@@ -21,7 +21,7 @@ ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 class EndCollector:
-    """Asks the docket for every accepted key until it has ended; past all proxies."""
+    """The ends of all accepted tasks, as the docket reports them past all proxies."""
 
     def __init__(self, fleet: Fleet, docket: Docket) -> None:
         self._docket, self._fleet = docket, fleet
@@ -102,7 +102,7 @@ class EndCollector:
 
 
 class StatusSampler:
-    """Samples /status of every host: its counters only rise, its descriptors do not."""
+    """Samples of /status of every host, whose counters only rise and whose descriptors do not."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet

@@ -62,7 +62,7 @@ Add = Callable[[], Awaitable[object]]
 
 
 class Producer:
-    """Adds until it is told to stop.
+    """A producer that adds until it is stopped.
 
     Arguments:
         history: takes what it adds.

@@ -18,7 +18,7 @@ CHAINS = 8
 
 
 class OutageLoad:
-    """Adds the tasks of an outage, straight to the server, past the network.
+    """The tasks of an outage, added straight to the server, past the network.
 
     Arguments:
         docket: entered; the tasks of chaos are registered with it here.

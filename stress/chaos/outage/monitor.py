@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.1
 
 
 class EndpointProbe:
-    """Asks /livez and /readyz again and again, as a load balancer does.
+    """The answers of /livez and /readyz, asked again and again as by a load balancer.
 
     Arguments:
         host: of the endpoints.

@@ -79,7 +79,7 @@ def as_text(result: OutageResult) -> str:
         "while it was away:",
         f"  attempts to connect: {_attempts(told)}",
         f"  /readyz 503: {_after(told['readyz_503_after'])}",
-        f"  its words: {', '.join(told['readyz_reasons']) or 'none'}",
+        f"  its reason: {', '.join(told['readyz_reasons']) or 'none'}",
         f"log, {told['log_lines']} lines:",
         *(f"  {line}" for line in told["log"]),
         "statuses for the service manager:",
