@@ -61,7 +61,7 @@ def test_a_cost_is_judged_by_how_many_times_it_is_the_median_of_the_small_ones(
     assert [figure.name for figure in figures] == [
         "run, 1,000",
         "run, 1,000,000",
-        "  of it ours, 1,000,000",
+        "  of which this process, 1,000,000",
         "run, ratio",
     ]
     assert figures[-1].samples == [pytest.approx(full / 10)]
@@ -74,7 +74,7 @@ def test_sizes_that_are_no_numbers_of_tasks_have_names() -> None:
     assert [(figure.name, figure.reached) for figure in found] == [
         ("add, under 1 strike", None),
         ("add, under 20 strikes", None),
-        ("  of it ours, under 20 strikes", None),
+        ("  of which this process, under 20 strikes", None),
         ("add, ratio", None),
     ]
 

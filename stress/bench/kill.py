@@ -5,7 +5,7 @@ import random
 
 from stress.command import Settings
 from stress.report import Figure, Limit, Report
-from stress.runtime.kills import Kill, delays_of_redelivery, kill_one
+from stress.runtime.kills import Kill, delays, kill_one
 from stress.runtime.loaded_pool import loaded_pool
 
 TARGET_REDELIVERED_MS = 100
@@ -19,17 +19,13 @@ BUSY_SECONDS = 0.5
 async def run(url: str, settings: Settings) -> Report:
     """Kill one worker a round."""
     kills = [await _kill(url, settings.count) for _ in range(settings.rounds)]
-    ready = [kill.replaced for kill in kills]
     soon_started = Limit("median", at_most=TARGET_REDELIVERED_MS)
     soon_ready = Limit("median", at_most=TARGET_READY_MS)
     return Report(
         "kill",
         {"workers": WORKERS, "tasks": settings.count, "rounds": settings.rounds},
         [
-            Figure(
-                "kill to first redelivered start", delays_of_redelivery(kills), "ms", soon_started
-            ),
-            Figure("kill to replacement ready", ready, "ms", soon_ready),
+            *delays(kills, soon_started, soon_ready),
             Figure("tasks redelivered", [kill.interrupted for kill in kills]),
         ],
     )

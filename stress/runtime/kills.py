@@ -61,21 +61,19 @@ def figures(kills: list[Kill], lost: int, generator_cpu_percent: float) -> list[
     Raises:
         ValueError: no kill hit a worker that was in the middle of a task.
     """
-    again = delays_of_redelivery(kills)
     start_limit = Limit("p99", below=MUST_START_MS)
     ready_limit = Limit("p99", below=MUST_REPLACE_MS)
     return [
         Figure("kill to death seen", [kill.seen for kill in kills], "ms"),
-        Figure("kill to first redelivered start", again, "ms", start_limit),
-        Figure("kill to replacement ready", [kill.replaced for kill in kills], "ms", ready_limit),
+        *delays(kills, start_limit, ready_limit),
         Figure("tasks interrupted by a kill", [kill.interrupted for kill in kills]),
         Figure("tasks lost", [lost], "", Limit("most", at_most=0)),
         Figure("CPU of the load's generator", [generator_cpu_percent], "% of a core"),
     ]
 
 
-def delays_of_redelivery(kills: list[Kill]) -> list[float]:
-    """Milliseconds from each kill to the first redelivered start.
+def delays(kills: list[Kill], start_limit: Limit, ready_limit: Limit) -> list[Figure]:
+    """The figures of both delays, from a kill to redelivery and to replacement.
 
     Raises:
         ValueError: no kill hit a worker that was in the middle of a task.
@@ -83,7 +81,10 @@ def delays_of_redelivery(kills: list[Kill]) -> list[float]:
     again = [kill.started_again for kill in kills if kill.started_again is not None]
     if not again:
         raise ValueError("no kill hit a task: nothing can be said about redelivery")
-    return again
+    return [
+        Figure("kill to first redelivered start", again, "ms", start_limit),
+        Figure("kill to replacement ready", [kill.replaced for kill in kills], "ms", ready_limit),
+    ]
 
 
 async def kill_one(loaded: LoadedPool, chance: random.Random) -> Kill:

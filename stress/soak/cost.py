@@ -3,7 +3,7 @@
 import contextlib
 import statistics
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -58,6 +58,31 @@ async def server_cpu(client: Redis) -> float:
     return told["used_cpu_user"] + told["used_cpu_sys"]
 
 
+@dataclass(frozen=True)
+class Round:
+    """One round of a scenario at some size.
+
+    Arguments:
+        costs: of its parts, by name.
+        weight: memory of the server for one task, in bytes.
+        sweep_seconds: duration of a sweep, where there is one.
+    """
+
+    costs: dict[str, Cost]
+    weight: float = 0.0
+    sweep_seconds: float = 0.0
+
+
+async def at_both_sizes(
+    measure: Callable[[int], Awaitable[Round]], small: int, full: int, rounds: int
+) -> tuple[list[dict[str, Cost]], Round]:
+    """Measure the full size, and the small one before and after it; the first round warms up."""
+    await measure(small)
+    before = [(await measure(small)).costs for _ in range(rounds)]
+    found = await measure(full)
+    return [*before, *[(await measure(small)).costs for _ in range(rounds)]], found
+
+
 def middle(costs: Sequence[Cost]) -> Cost:
     """Find the median one, by the cost of a task."""
     return sorted(costs, key=lambda cost: cost.microseconds)[len(costs) // 2]
@@ -82,7 +107,7 @@ def compared(
     return [
         Figure(f"{what}, {smaller}", [cost.microseconds for cost in small], "us"),
         Figure(f"{what}, {larger}", [full.microseconds], "us"),
-        Figure(f"  of it ours, {larger}", [full.ours * 1e6 / full.tasks], "us"),
+        Figure(f"  of which this process, {larger}", [full.ours * 1e6 / full.tasks], "us"),
         Figure(f"{what}, ratio", [ratio], "", limit),
     ]
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from docket import Docket
 from docket.store.survey import Survey
 from stress.report import Figure, Report
-from stress.soak.cost import Cost, compared_all, metered
+from stress.soak.cost import Cost, Round, at_both_sizes, compared_all, metered
 from stress.soak.environment import Environment
 from stress.soak.scale import Scale
 from stress.tasks import no_op
@@ -39,17 +39,17 @@ async def run(environment: Environment, scale: Scale) -> Report:
     full = scale.of(FULL, 2_000)
     async with Docket("soak", environment.url) as docket:
         docket.register(no_op)
-        await _round(environment, docket, scale.small)
-        small = [await _round(environment, docket, scale.small) for _ in range(scale.rounds)]
-        found = await _round(environment, docket, full)
-        small += [await _round(environment, docket, scale.small) for _ in range(scale.rounds)]
+        small, measured = await at_both_sizes(
+            lambda count: _round(environment, docket, count), scale.small, full, scale.rounds
+        )
+    found = measured.costs
     figures = compared_all({name: name for name in found}, small, found, scale.ratio_limit)
     for name in [*found][1:]:
         figures.append(Figure(f"{name}, all", [found[name].wall], "s"))
     return Report("pending", {"tasks": full, "dead workers": -(-full // OF_EACH)}, figures)
 
 
-async def _round(environment: Environment, docket: Docket, count: int) -> dict[str, Cost]:
+async def _round(environment: Environment, docket: Docket, count: int) -> Round:
     costs: dict[str, Cost] = {}
     await environment.add(docket, count, lambda _: docket.call(no_op)())
     costs["claim"], dead = await _claim_all(environment, docket, count)
@@ -66,7 +66,7 @@ async def _round(environment: Environment, docket: Docket, count: int) -> dict[s
     async with metered(environment.client, count) as costs["clear"]:
         _expect(count, await docket.clear())
     await environment.empty()
-    return costs
+    return Round(costs)
 
 
 def _expect(count: int, found: int) -> None:

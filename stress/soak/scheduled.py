@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from docket import Docket
 from stress.report import Figure, Report
-from stress.soak.cost import Cost, compared_all
+from stress.soak.cost import Round, at_both_sizes, compared_all
 from stress.soak.environment import Environment
 from stress.soak.queue import memory_figures, payload_bytes
 from stress.soak.scale import Scale
@@ -26,35 +25,25 @@ async def run(environment: Environment, scale: Scale) -> Report:
     full = scale.of(FULL, 1_000)
     async with Docket("soak", environment.url) as docket:
         docket.register(no_op)
-        await _round(environment, docket, scale.small)
-        rounds = range(max(1, scale.rounds // 2))
-        small = [await _round(environment, docket, scale.small) for _ in rounds]
-        empty = await environment.memory()
-        weights: list[float] = []
-
-        async def weigh() -> None:
-            weights.append((await environment.memory() - empty) / full)
-
-        found = await _round(environment, docket, full, weigh)
-        small += [await _round(environment, docket, scale.small) for _ in rounds]
+        small, found = await at_both_sizes(
+            lambda count: _round(environment, docket, count),
+            scale.small,
+            full,
+            max(1, scale.rounds // 2),
+        )
         payload = payload_bytes(docket.call(no_op)(), docket)
     figures = [
-        *compared_all(NAMES, small, found, scale.ratio_limit),
-        *memory_figures(weights[0], payload),
-        Figure("due to the end of all", [found["run"].wall], "s"),
+        *compared_all(NAMES, small, found.costs, scale.ratio_limit),
+        *memory_figures(found.weight, payload),
+        Figure("due to the end of all", [found.costs["run"].wall], "s"),
     ]
     return Report("scheduled", {"tasks": full}, figures)
 
 
-async def _round(
-    environment: Environment,
-    docket: Docket,
-    count: int,
-    all_added: Callable[[], Awaitable[None]] | None = None,
-) -> dict[str, Cost]:
+async def _round(environment: Environment, docket: Docket, count: int) -> Round:
+    empty = await environment.memory()
     due = datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS + count * LEAD_SECONDS_PER_TASK)
     added = await environment.add(docket, count, lambda _: docket.call(no_op, when=due)())
-    if all_added is not None:
-        await all_added()
+    weight = (await environment.memory() - empty) / count
     await asyncio.sleep(max(0.0, due.timestamp() - time.time()) + 0.01)
-    return {"add": added, "run": await environment.drain(docket, count)}
+    return Round({"add": added, "run": await environment.drain(docket, count)}, weight)

@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 from docket import ConcurrencyLimit, Docket, Worker
 from stress.report import Figure, Report
-from stress.soak.cost import Cost, compared_all, metered
+from stress.soak.cost import Round, at_both_sizes, compared_all, metered
 from stress.soak.environment import CONCURRENCY, Environment
 from stress.soak.queue import memory_figures, payload_bytes
 from stress.soak.scale import Scale
@@ -31,34 +30,27 @@ async def gated(
 NAMES = {"lined up": "claim and put in line", "woken": "wake and run"}
 
 
-@dataclass(frozen=True)
-class _Round:
-    costs: dict[str, Cost]
-    weight: float
-    sweep_seconds: float
-
-
 async def run(environment: Environment, scale: Scale) -> Report:
     """Let all keys wait, sweep, let them go; the small size before and after."""
     full = scale.of(FULL, 500)
-    small_size = min(scale.small, full // 2)
     async with Docket("soak", environment.url) as docket:
         docket.register(gated)
-        await _round(environment, docket, small_size)
-        rounds = range(max(1, scale.rounds // 2))
-        small = [await _round(environment, docket, small_size) for _ in rounds]
-        found = await _round(environment, docket, full)
-        small += [await _round(environment, docket, small_size) for _ in rounds]
+        small, found = await at_both_sizes(
+            lambda count: _round(environment, docket, count),
+            min(scale.small, full // 2),
+            full,
+            max(1, scale.rounds // 2),
+        )
         payload = payload_bytes(docket.call(gated)("here"), docket)
     figures = [
-        *compared_all(NAMES, [each.costs for each in small], found.costs, scale.ratio_limit),
+        *compared_all(NAMES, small, found.costs, scale.ratio_limit),
         *memory_figures(found.weight, payload),
-        Figure("looking after all who wait", [found.sweep_seconds], "s"),
+        Figure("sweep of all waiting keys", [found.sweep_seconds], "s"),
     ]
     return Report("waiting", {"keys": full, "slots": SLOTS}, figures)
 
 
-async def _round(environment: Environment, docket: Docket, count: int) -> _Round:
+async def _round(environment: Environment, docket: Docket, count: int) -> Round:
     _gate.clear()
     empty = await environment.memory()
     await environment.add(docket, count, lambda _: docket.call(gated)("here"))
@@ -79,4 +71,4 @@ async def _round(environment: Environment, docket: Docket, count: int) -> _Round
             await running
     if worker.counters.succeeded != count:
         raise RuntimeError(f"{worker.counters.succeeded} of {count} tasks succeeded")
-    return _Round({"lined up": lined_up, "woken": woken}, weight, swept)
+    return Round({"lined up": lined_up, "woken": woken}, weight, swept)
