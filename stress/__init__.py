@@ -1,1 +1,1 @@
-"""Programs that press on the library: how fast it is, and what it does when things break."""
+"""Measurements of the library, and tests of its promises under faults, as commands."""

@@ -2,23 +2,17 @@
 
 import click
 
-from stress.away.cli import away
 from stress.bench.cli import bench
 from stress.chaos.cli import chaos
+from stress.chaos.outage.cli import away
 from stress.runtime.cli import runtime
 from stress.soak.cli import soak
 
 
-@click.group()
+@click.group(commands=[bench, runtime, chaos, away, soak])
 def stress() -> None:
-    """Programs that press on the library."""
+    """Measure the library, and test its promises under faults."""
 
-
-stress.add_command(bench)
-stress.add_command(runtime)
-stress.add_command(chaos)
-stress.add_command(away)
-stress.add_command(soak)
 
 if __name__ == "__main__":
     stress()

@@ -197,9 +197,13 @@ def _command(module: str, name: str, *path: str) -> click.Command:
 
 
 def _parses(module: str, name: str, words: list[str]) -> None:
-    """Have click read the words and --help: it objects to unknown ones before it helps."""
-    ended = _command(module, name).main([*words, "--help"], prog_name=name, standalone_mode=False)
-    assert ended == 0
+    """Have click read the words: it objects to unknown ones."""
+    command = _command(module, name)
+    if not isinstance(command, click.Group):
+        command.make_context(name, list(words))
+        return
+    # The words of a group's command are read on the way to its help.
+    assert command.main([*words, "--help"], prog_name=name, standalone_mode=False) == 0
 
 
 def _project() -> dict[str, dict[str, object]]:

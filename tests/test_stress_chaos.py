@@ -1,23 +1,25 @@
-"""The judge of chaos: what it calls broken, and what it takes for explained; without any chaos."""
+"""The checker of chaos: what it reports as broken, and what it accepts; without any chaos."""
 
 import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stress.chaos import evidence, judge
+from stress.chaos import checker, evidence
+from stress.chaos.checker import Knowledge, Redelivery, Run
 from stress.chaos.evidence import died_by_force
-from stress.chaos.judge import Knowledge, Redelivery, Run
-from stress.chaos.kinds import LINKS, MOST_AT_ONCE
-from stress.chaos.ledger import Event, Ledger, Line, Tail, parse, read
 from stress.chaos.plan import (
     Fault,
     Kind,
 )
-from stress.chaos.processes import Census
-from stress.chaos.record import Broken, Rollback
-from stress.chaos.watching import End
+from stress.chaos.record import End, InjectedFault, Rollback
+from stress.chaos.task_kinds import LINKS, MOST_AT_ONCE
+from stress.history import Event, HistoryWriter, Line, Tail, parse, read
+from stress.processes import Census
 
 NOBODY = Knowledge({}, {}, {})
 
@@ -33,14 +35,14 @@ def end(key: str, state: str = "completed", error: str = "") -> End:
     return End(key, state, error, 9.0)
 
 
-# The ledger.
+# The history.
 
 
 def test_lines_are_read_as_they_were_written(tmp_path: Path) -> None:
-    ledger, tail = Ledger(tmp_path, "runs"), Tail(tmp_path, "runs")
-    ledger.note("plain", Event.STARTED, "plain:a-1")
+    history, tail = HistoryWriter(tmp_path, "runs"), Tail(tmp_path, "runs")
+    history.note("plain", Event.STARTED, "plain:a-1")
     (first,) = tail.read()
-    ledger.note("chain", Event.FINISHED, "chain:a-2", 3, 2)
+    history.note("chain", Event.FINISHED, "chain:a-2", 3, 2)
     (second,) = tail.read()
     assert [first, second] == list(read(tmp_path, "runs"))
     assert (second.kind, second.number, second.attempt, second.pid) == ("chain", 3, 2, os.getpid())
@@ -48,13 +50,31 @@ def test_lines_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert list(read(tmp_path, "adds")) == list(tail.read()) == []
 
 
-def test_half_a_line_is_read_when_the_rest_is_there(tmp_path: Path) -> None:
-    line = Line(1.0, "plain", Event.STARTED, "k", 0, 1, 1)
-    path, tail = tmp_path / "runs-1", Tail(tmp_path, "runs")
-    path.write_text(line.text()[:10])
-    assert list(tail.read()) == []
-    path.write_text(line.text())
-    assert list(tail.read()) == [line]
+LINES = st.lists(
+    st.builds(
+        Line,
+        st.floats(0, 100).map(lambda at: round(at, 6)),
+        st.sampled_from(["plain", "chain"]),
+        st.sampled_from(Event),
+        st.sampled_from(["a", "b-1", "d\u00e9"]),
+        *(st.integers(1, 3),) * 3,
+    ),
+    max_size=5,
+)
+
+
+@given(LINES, st.data())
+def test_lines_are_the_same_however_the_file_is_torn(
+    lines: list[Line], data: st.DataObject
+) -> None:
+    whole = "".join(line.text() for line in lines).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
+    with tempfile.TemporaryDirectory() as folder:
+        tail, found = Tail(Path(folder), "runs"), list[Line]()
+        for end in [*cuts, len(whole)]:
+            Path(folder, "runs-1").write_bytes(whole[:end])
+            found += tail.read()
+            assert found == lines[: whole[:end].count(b"\n")]
 
 
 def test_a_run_ends_with_the_end_that_its_own_process_noted() -> None:
@@ -63,7 +83,7 @@ def test_a_run_ends_with_the_end_that_its_own_process_noted() -> None:
         Line(2.0, "plain", Event.STARTED, "k", 0, 1, 11),
         Line(3.0, "plain", Event.FINISHED, "k", 0, 1, 11),
     ]
-    first, second = judge.runs_of(lines)
+    first, second = checker.runs_of(lines)
     assert (first.pid, first.ended, first.how) == (10, None, None)
     assert (second.pid, second.ended, second.how) == (11, 3.0, Event.FINISHED)
 
@@ -74,7 +94,7 @@ def test_a_run_ends_with_the_end_that_its_own_process_noted() -> None:
 def broken_ends(kind: str, *ends: End, runs: tuple[Run, ...] = (), hit: int = 0) -> list[str]:
     key = f"{kind}:a"
     by_key = {each.key: each for each in ends}
-    return judge.check_ends({key: kind}, by_key, runs, Counter({key: hit}))
+    return checker.check_ends({key: kind}, by_key, runs, Counter({key: hit}))
 
 
 def test_accepted_and_finished_is_kept() -> None:
@@ -123,7 +143,7 @@ def test_a_relay_that_stops_is_broken() -> None:
     accepted = {f"relay:a.{n}": "relay" for n in range(LINKS - 1)}
     ends = {key: end(key) for key in accepted}
     runs = [run(key, 1, 2, kind="relay") for key in accepted]
-    assert judge.check_ends(accepted, ends, runs, Counter()) == [
+    assert checker.check_ends(accepted, ends, runs, Counter()) == [
         f"relay:a stopped after {list(range(LINKS - 1))}"
     ]
 
@@ -133,20 +153,20 @@ def test_an_old_revision_may_run_last_only_if_the_new_one_was_never_promised() -
     claimed_before = [runs[0], run("replaced:a", 1.5, 2.5, number=0)]
     accepted = Line(0.5, "replaced", Event.ACCEPTED, "replaced:a", 1, 1, 1)
     stopped = Knowledge({}, {}, {1: [(0.6, 2.9)]})
-    assert judge.check_replaced([], runs, NOBODY) == []
-    assert judge.check_replaced([accepted], runs, NOBODY) == [
+    assert checker.check_replaced([], runs, NOBODY) == []
+    assert checker.check_replaced([accepted], runs, NOBODY) == [
         "replaced:a ran its old revision last"
     ]
-    assert judge.check_replaced([accepted], runs, stopped) == []
-    assert judge.check_replaced([accepted], runs[:1], NOBODY) == []
-    assert judge.check_replaced([accepted], claimed_before, NOBODY) == []
+    assert checker.check_replaced([accepted], runs, stopped) == []
+    assert checker.check_replaced([accepted], runs[:1], NOBODY) == []
+    assert checker.check_replaced([accepted], claimed_before, NOBODY) == []
 
 
 # Duplicates.
 
 
 def cause_of(first: Run, second: Run, knowledge: Knowledge = NOBODY) -> str | None:
-    (duplicate,) = judge.find_duplicates([first, second], knowledge)
+    (duplicate,) = checker.find_duplicates([first, second], knowledge)
     return duplicate.cause
 
 
@@ -156,7 +176,7 @@ def test_a_second_run_without_a_cause_has_none() -> None:
 
 def test_another_attempt_or_another_link_is_no_duplicate() -> None:
     runs = [run("k", 1, 2), run("k", 3, 4, attempt=2), run("k", 5, 6, number=1)]
-    assert judge.find_duplicates(runs, NOBODY) == []
+    assert checker.find_duplicates(runs, NOBODY) == []
 
 
 def test_a_cancelled_run_was_handed_back() -> None:
@@ -211,9 +231,9 @@ def test_who_ended_soon_after_its_supervisor_was_killed_is_an_orphan() -> None:
     census = Census()
     census.gone.update({11: 14.0, 12: 60.0, 13: 9.0, 21: 14.0})
     fault = Fault(5.0, Kind.KILL_SUPERVISOR, 0, 0.0, 0.5)
-    broken = Broken(fault, 10.0, [10], struck=10.1, ended=11.0)
+    injected = InjectedFault(fault, 10.0, [10], signalled=10.1, ended=11.0)
     again = Line(3.0, "plain", Event.AGAIN, "plain:a", 0, 1, 1)
-    known = evidence.knowledge([], census, [broken], {0: {11, 12, 13}, 1: {21}}, (), [again])
+    known = evidence.knowledge([], census, [injected], {0: {11, 12, 13}, 1: {21}}, (), [again])
     assert known.orphaned == {11: 10.1}
     assert known.added_again == {"plain:a": [3.0]}
 
@@ -223,9 +243,9 @@ def test_a_relay_that_ran_twice_runs_its_successors_twice() -> None:
     first = [run("relay:a.0", 1, 1.2, kind="relay"), run("relay:a.0", 2, 2.2, kind="relay", pid=2)]
     then = [run("relay:a.1", 1.4, 1.45, kind="relay", pid=3)]
     then += [run("relay:a.1", 2.4, 2.5, kind="relay", pid=3)]
-    causes = [each.cause for each in judge.find_duplicates([*first, *then], killed)]
+    causes = [each.cause for each in checker.find_duplicates([*first, *then], killed)]
     assert causes == ["its process was killed", "its predecessor ran twice"]
-    assert judge.find_duplicates(then, killed)[0].cause is None
+    assert checker.find_duplicates(then, killed)[0].cause is None
 
 
 # Failovers.
@@ -259,14 +279,14 @@ def accepted(key: str, at: float) -> Line:
 def test_what_was_accepted_in_a_failover_is_perishable_and_nothing_else_is() -> None:
     promised = [accepted("plain:a", 1.5), accepted("plain:b", 3.0), accepted("plain:c", 5.5)]
     runs = [run("plain:a", 3.0, 3.5), run("plain:c", 5.6, 5.7)]
-    assert judge.find_perishable(promised, runs, LOST) == {"plain:b"}
-    assert judge.find_perishable(promised, runs, NOBODY) == frozenset()
+    assert checker.find_perishable(promised, runs, LOST) == {"plain:b"}
+    assert checker.find_perishable(promised, runs, NOBODY) == frozenset()
 
 
 def test_what_a_killed_producer_added_is_perishable_if_it_ran_in_the_failover() -> None:
     wanted = Line(3.0, "plain", Event.WANTED, "plain:a", 0, 1, 1)
-    assert judge.find_perishable([wanted], [run("plain:a", 3.1, 3.2)], LOST) == {"plain:a"}
-    assert judge.find_perishable([wanted], [run("plain:a", 6.0, 6.2)], LOST) == frozenset()
+    assert checker.find_perishable([wanted], [run("plain:a", 3.1, 3.2)], LOST) == {"plain:a"}
+    assert checker.find_perishable([wanted], [run("plain:a", 6.0, 6.2)], LOST) == frozenset()
 
 
 def test_a_perishable_task_may_be_gone_but_not_stuck_nor_end_as_something_else() -> None:
@@ -274,7 +294,7 @@ def test_a_perishable_task_may_be_gone_but_not_stuck_nor_end_as_something_else()
 
     def check(*ends: End) -> list[str]:
         by_key = {each.key: each for each in ends}
-        return judge.check_ends({"plain:a": "plain"}, by_key, (), Counter(), perishable)
+        return checker.check_ends({"plain:a": "plain"}, by_key, (), Counter(), perishable)
 
     assert check(end("plain:a", "lost")) == []
     assert check() == ["plain:a was accepted and never ended"]
@@ -286,18 +306,18 @@ def test_a_relay_may_stop_where_a_failover_lost_the_next_link() -> None:
     links = {"relay:a.0": "relay", "relay:a.1": "relay"}
     ends = {key: end(key) for key in links}
     runs = [run("relay:a.0", 1, 1.2, kind="relay"), run("relay:a.1", 3, 3.2, kind="relay")]
-    perishable = judge.find_perishable([accepted("relay:a.0", 0.5)], runs, LOST)
+    perishable = checker.find_perishable([accepted("relay:a.0", 0.5)], runs, LOST)
     assert "relay:a.2" in perishable
-    assert judge.check_ends(links, ends, runs, Counter(), perishable) == []
-    assert judge.check_ends(links, ends, runs, Counter()) == ["relay:a stopped after [0, 1]"]
+    assert checker.check_ends(links, ends, runs, Counter(), perishable) == []
+    assert checker.check_ends(links, ends, runs, Counter()) == ["relay:a stopped after [0, 1]"]
 
 
 def test_a_replacement_that_a_failover_lost_need_not_run() -> None:
     runs = [run("replaced:a", 7, 8, number=0)]
     promised = [accepted("replaced:a", 3.0)]
-    perishable = judge.find_perishable(promised, runs, LOST)
-    assert judge.check_replaced(promised, runs, LOST, perishable) == []
-    assert judge.check_replaced(promised, runs, LOST) == ["replaced:a ran its old revision last"]
+    perishable = checker.find_perishable(promised, runs, LOST)
+    assert checker.check_replaced(promised, runs, LOST, perishable) == []
+    assert checker.check_replaced(promised, runs, LOST) == ["replaced:a ran its old revision last"]
 
 
 def test_supervisors_tell_who_did_not_end_by_itself() -> None:
@@ -319,38 +339,38 @@ def limited(started: float, ended: float | None, pid: int = 1) -> Run:
 
 def test_as_many_at_once_as_the_limit_says_are_kept_and_one_more_is_broken() -> None:
     at_most = [limited(n / 10, 5.0) for n in range(MOST_AT_ONCE)]
-    assert judge.check_limits(at_most, NOBODY) == []
-    (wrong,) = judge.check_limits([*at_most, limited(4.0, 6.0)], NOBODY)
+    assert checker.check_limits(at_most, NOBODY) == []
+    (wrong,) = checker.check_limits([*at_most, limited(4.0, 6.0)], NOBODY)
     assert wrong.startswith(f"{MOST_AT_ONCE + 1} runs at once for customer 5 at 4.000")
-    assert judge.check_limits([*at_most, limited(5.0, 6.0)], NOBODY) == []
+    assert checker.check_limits([*at_most, limited(5.0, 6.0)], NOBODY) == []
 
 
 def test_a_dead_process_holds_its_slot_until_it_is_gone() -> None:
     at_most = [limited(n / 10, None, pid=n) for n in range(MOST_AT_ONCE)]
     gone = dict.fromkeys(range(MOST_AT_ONCE), 2.0)
-    assert judge.check_limits([*at_most, limited(3.0, 4.0, 9)], Knowledge({}, gone, {})) == []
-    assert len(judge.check_limits([*at_most, limited(1.0, 4.0, 9)], Knowledge({}, gone, {}))) == 1
+    assert checker.check_limits([*at_most, limited(3.0, 4.0, 9)], Knowledge({}, gone, {})) == []
+    assert len(checker.check_limits([*at_most, limited(1.0, 4.0, 9)], Knowledge({}, gone, {}))) == 1
     seen = Knowledge({}, gone, {}, alive=dict.fromkeys(gone, 0.9))
-    assert judge.check_limits([*at_most, limited(1.0, 4.0, 9)], seen) == []
-    assert len(judge.check_limits([*at_most, limited(0.8, 4.0, 9)], seen)) == 1
+    assert checker.check_limits([*at_most, limited(1.0, 4.0, 9)], seen) == []
+    assert len(checker.check_limits([*at_most, limited(0.8, 4.0, 9)], seen)) == 1
 
 
 def test_a_stopped_process_cannot_know_that_its_lease_has_ended() -> None:
     runs = [*(limited(n / 10, 9.0, pid=1) for n in range(MOST_AT_ONCE)), limited(7.0, 8.0, 2)]
-    assert judge.check_limits(runs, Knowledge({}, {}, {1: [(1.0, 6.5)]})) == []
+    assert checker.check_limits(runs, Knowledge({}, {}, {1: [(1.0, 6.5)]})) == []
 
 
 def test_a_slot_whose_grant_was_lost_in_a_failover_is_free() -> None:
     runs = [limited(1.0 + n / 10, 9.0) for n in range(MOST_AT_ONCE + 1)]
-    assert judge.check_limits(runs, LOST) == []
-    assert len(judge.check_limits(runs, NOBODY)) == 1
+    assert checker.check_limits(runs, LOST) == []
+    assert len(checker.check_limits(runs, NOBODY)) == 1
     later = [limited(5.0 + n / 10, 9.0) for n in range(MOST_AT_ONCE + 1)]
-    assert len(judge.check_limits(later, LOST)) == 1
+    assert len(checker.check_limits(later, LOST)) == 1
 
 
 def test_the_delay_of_a_redelivery_is_from_the_death_to_the_next_start() -> None:
     runs = [run("k", 1, None), run("k", 4, 5, pid=2), run("j", 1, 2)]
-    assert judge.find_redeliveries(runs, Knowledge({1: 3.5}, {}, {})) == [Redelivery(0.5, False)]
+    assert checker.find_redeliveries(runs, Knowledge({1: 3.5}, {}, {})) == [Redelivery(0.5, False)]
 
 
 @pytest.mark.parametrize(
@@ -361,4 +381,4 @@ def test_nobody_could_take_over_while_the_server_was_away(
 ) -> None:
     runs = [run("k", 1, None), run("k", 4, 5, pid=2)]
     known = Knowledge({1: 3.5}, {}, {}, away=(outage,))
-    assert judge.find_redeliveries(runs, known) == [Redelivery(0.5, was_away)]
+    assert checker.find_redeliveries(runs, known) == [Redelivery(0.5, was_away)]

@@ -5,25 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from stress.chaos.breaking import Breaker, load_delay
 from stress.chaos.evidence import knowledge
+from stress.chaos.fault_injector import FaultInjector, load_delay
 from stress.chaos.fleet import Fleet
 from stress.chaos.hosts import Host
 from stress.chaos.network import Direct, network
 from stress.chaos.plan import (
-    LASTS,
     QUIET_SECONDS,
-    SENTINEL_WEIGHTS,
-    WEIGHTS,
+    TRAITS,
     Fault,
     Kind,
     Topology,
     draw_plan,
+    kinds_of,
 )
-from stress.chaos.processes import Census
-from stress.chaos.record import Broken, Rollback
+from stress.chaos.record import InjectedFault, Rollback
 from stress.chaos.sentinels import DOWN_AFTER_SECONDS
 from stress.chaos.server import Server
+from stress.processes import Census
 
 # The plan.
 
@@ -35,20 +34,20 @@ def test_a_seed_draws_the_same_plan_again_and_another_seed_another() -> None:
 
 def test_a_minute_has_every_kind_of_fault_at_least_once() -> None:
     plan = draw_plan(1, 90, 2)
-    assert {fault.kind for fault in plan} == set(WEIGHTS)
-    assert set(WEIGHTS) | set(SENTINEL_WEIGHTS) == set(Kind)
+    assert {fault.kind for fault in plan} == set(kinds_of(Topology.ONE))
+    assert set(TRAITS) == set(Kind)
     assert plan[0].at >= QUIET_SECONDS
     assert [fault.at for fault in plan] == sorted(fault.at for fault in plan)
     assert {fault.host for fault in plan} == {0, 1}
-    assert all((fault.lasts > 0) == (fault.kind in LASTS) for fault in plan)
+    assert all((fault.lasts > 0) == (TRAITS[fault.kind].lasts != (0.0, 0.0)) for fault in plan)
 
 
 def test_under_sentinels_the_servers_fail_over_and_no_network_of_ours_is_there_to_break() -> None:
     kinds = {fault.kind for fault in draw_plan(1, 90, 2, Topology.SENTINEL)}
-    assert kinds == set(SENTINEL_WEIGHTS)
+    assert kinds == set(kinds_of(Topology.SENTINEL))
     assert {Kind.FAILOVER, Kind.PRIMARY_KILL, Kind.PRIMARY_STOP, Kind.REPLICA_KILL} <= kinds
     assert not any(kind.name.startswith(("NET", "SERVER", "CLIENT")) for kind in kinds)
-    assert LASTS[Kind.PRIMARY_STOP][0] > DOWN_AFTER_SECONDS
+    assert TRAITS[Kind.PRIMARY_STOP].lasts[0] > DOWN_AFTER_SECONDS
 
 
 # Faults.
@@ -70,7 +69,7 @@ def fault(kind: Kind) -> Fault:
 )
 def test_a_fault_is_told_with_whom_it_concerns(kind: Kind, target: str) -> None:
     assert fault(kind).target == target
-    assert Broken(fault(kind), 0.0).line == f"   32.5 s  {target:6}  {kind}"
+    assert InjectedFault(fault(kind), 0.0).line == f"   32.5 s  {target:6}  {kind}"
 
 
 @pytest.mark.anyio
@@ -87,10 +86,10 @@ async def test_a_host_has_one_fault_at_a_time_and_the_next_is_told_as_skipped(
     )
     fleet.hosts.append(host)
     told: list[str] = []
-    breaker = Breaker(fleet, lambda broken: told.append(broken.line))
+    injector = FaultInjector(fleet, lambda injected: told.append(injected.line))
     host.busy_with = Kind.DRAIN
 
-    await breaker.break_one(fault(Kind.KILL_SUPERVISOR))
+    await injector.inject(fault(Kind.KILL_SUPERVISOR))
 
     assert told == [
         (
@@ -100,14 +99,14 @@ async def test_a_host_has_one_fault_at_a_time_and_the_next_is_told_as_skipped(
     ]
     assert host.busy_with is Kind.DRAIN
     host.busy_with = None
-    await breaker.break_one(fault(Kind.STOP_HOST))
+    await injector.inject(fault(Kind.STOP_HOST))
     assert told[1:] == ["   32.5 s  host 0  SIGSTOP of a whole process tree"]
     assert host.busy_with is None
 
 
 def test_the_server_was_away_in_its_own_faults_and_in_failovers() -> None:
-    stopped = Broken(fault(Kind.SERVER_STOP), 1.0, ended=2.0)
-    elsewhere = Broken(fault(Kind.NET_HALF_OPEN), 3.0, ended=4.0)
+    stopped = InjectedFault(fault(Kind.SERVER_STOP), 1.0, ended=2.0)
+    elsewhere = InjectedFault(fault(Kind.NET_HALF_OPEN), 3.0, ended=4.0)
     known = knowledge([], Census(), [stopped, elsewhere], {}, [Rollback(5.0, 6.0)])
     assert set(known.away) == {(1.0, 2.0), (5.0, 6.0)}
 

@@ -1,4 +1,4 @@
-"""What chaos tells of its outcome, and what its command refuses."""
+"""The report of chaos, and the options that its command refuses."""
 
 import importlib.util
 from pathlib import Path
@@ -7,14 +7,14 @@ import pytest
 from click.testing import CliRunner
 
 from stress.chaos import report
+from stress.chaos.checker import Duplicate, Redelivery, Run, Verdict
 from stress.chaos.cli import chaos
-from stress.chaos.fleet import clocks_said
+from stress.chaos.fleet import describe_clocks
 from stress.chaos.hosts import can_fake_clocks
-from stress.chaos.judge import Duplicate, Redelivery, Run, Verdict
-from stress.chaos.ledger import Event
 from stress.chaos.plan import Fault, Kind
-from stress.chaos.record import Broken
-from stress.chaos.run import Outcome, Settings, settled_said
+from stress.chaos.record import InjectedFault
+from stress.chaos.run import ChaosSettings, Outcome, describe_ends
+from stress.history import Event
 
 FIRST = Run("plain", "k", 0, 1, 1, 1.0, 2.0, Event.CANCELLED)
 AGAIN = Run("plain", "k", 0, 1, 2, 3.0, 4.0, Event.FINISHED)
@@ -26,8 +26,8 @@ def fault(kind: Kind) -> Fault:
 
 def outcome(**rest: object) -> Outcome:
     values: dict[str, object] = {
-        "settings": Settings(Path(), 7, 60.0),
-        "broken": [Broken(fault(Kind.KILL_WORKER), 0.0)],
+        "settings": ChaosSettings(Path(), 7, 60.0),
+        "injected": [InjectedFault(fault(Kind.KILL_WORKER), 0.0)],
         "verdict": Verdict(runs=3),
         "accepted": {"plain:a": "plain"},
         "samples": 1,
@@ -40,19 +40,19 @@ def outcome(**rest: object) -> Outcome:
 
 
 def test_the_report_is_read_without_knowing_the_program() -> None:
-    skipped = Broken(fault(Kind.RELOAD), 0.0, skipped="busy")
+    skipped = InjectedFault(fault(Kind.RELOAD), 0.0, skipped="busy")
     delays = [Redelivery(1.0, False), Redelivery(1.2, False), Redelivery(45.0, True)]
     verdict = Verdict(
         runs=3,
         duplicates=[Duplicate(FIRST, AGAIN, "handed back")],
         redeliveries=delays,
     )
-    text = report.as_text(outcome(broken=[*outcome().broken, skipped], verdict=verdict))
+    text = report.as_text(outcome(injected=[*outcome().injected, skipped], verdict=verdict))
     assert text.splitlines() == [
         "seed 7: 1.0 minutes of faults",
         "hosts: 2, of 3 workers each",
         "clocks of the hosts: 0, +7 s",
-        settled_said(1, 0, 15.0),
+        describe_ends(1, 0, 15.0),
         "3 runs",
         "",
         "faults:",
@@ -86,9 +86,9 @@ def test_without_the_library_no_clock_can_be_set(monkeypatch: pytest.MonkeyPatch
 
 
 def test_equal_clocks_are_said_with_what_to_install() -> None:
-    assert "pip install libfaketime" in clocks_said(None)
+    assert "pip install libfaketime" in describe_clocks(None)
     assert "equal" in report.as_text(outcome(clocks=None))
-    assert clocks_said((0, 7, -5)) == "clocks of the hosts: 0, +7 s, -5 s"
+    assert describe_clocks((0, 7, -5)) == "clocks of the hosts: 0, +7 s, -5 s"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_equal_clocks_are_said_with_what_to_install() -> None:
     [
         (outcome(), True, "every promise was kept"),
         (outcome(accepted={}), False, "no task was accepted: the run shows nothing"),
-        (outcome(broken=[]), False, "no fault was carried out: the run shows nothing"),
+        (outcome(injected=[]), False, "no fault was carried out: the run shows nothing"),
         (outcome(verdict=Verdict(violations=["a"])), False, "  a"),
     ],
 )

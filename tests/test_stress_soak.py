@@ -1,19 +1,17 @@
-"""What the figures of size are made of: costs, their ratio, the longest calls, the sizes."""
+"""The calculations behind the figures of size: costs, their ratio, the longest calls, the sizes."""
 
-import json
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from docket.store import scripts
-from stress.runtime.report import Figure, Report
-from stress.soak import cli
+from stress.soak.cli import SCENARIOS, soak
 from stress.soak.cost import Cost, compared, middle
 from stress.soak.queue import memory_figures
-from stress.soak.settings import LEAST_JUDGED_SCALE, Settings
+from stress.soak.scale import LEAST_JUDGED_SCALE, Scale
+from stress.soak.script_clocks import with_clock
 from stress.soak.slowlog import LongestCalls, name_of
-from stress.soak.timed import with_clock
 
 # -- sizes
 
@@ -25,17 +23,17 @@ from stress.soak.timed import with_clock
 def test_a_scale_makes_the_full_size_smaller_and_then_the_small_one_too(
     scale: float, full: int, small: int, rounds: int
 ) -> None:
-    settings = Settings(scale)
-    assert (settings.of(1_000_000), settings.small, settings.rounds) == (full, small, rounds)
+    sizes = Scale(scale)
+    assert (sizes.of(1_000_000), sizes.small, sizes.rounds) == (full, small, rounds)
 
 
 def test_no_size_is_under_its_least() -> None:
-    assert Settings(0.0001).of(1_000, 20) == 20
-    assert Settings(0.0001).small == 50
+    assert Scale(0.0001).of(1_000, 20) == 20
+    assert Scale(0.0001).small == 50
 
 
 def test_ratios_are_judged_only_from_the_scale_on_at_which_the_small_size_is_whole() -> None:
-    least, less = Settings(LEAST_JUDGED_SCALE), Settings(LEAST_JUDGED_SCALE * 0.99)
+    least, less = Scale(LEAST_JUDGED_SCALE), Scale(LEAST_JUDGED_SCALE * 0.99)
     assert (least.small, less.small) == (1_000, 990)
     assert str(least.ratio_limit) == "at most 1.50"
     assert less.ratio_limit is None
@@ -59,11 +57,11 @@ def test_a_cost_is_judged_by_how_many_times_it_is_the_median_of_the_small_ones(
     full: float, reached: bool
 ) -> None:
     small = [Cost(1_000, ours=us * 1_000 / 1e6) for us in (9, 10, 100)]
-    figures = compared("run", small, Cost(1_000_000, server=full), Settings(1.0).ratio_limit)
+    figures = compared("run", small, Cost(1_000_000, server=full), Scale(1.0).ratio_limit)
     assert [figure.name for figure in figures] == [
         "run, 1,000",
         "run, 1,000,000",
-        "  of it ours, 1,000,000",
+        "  of which this process, 1,000,000",
         "run, ratio",
     ]
     assert figures[-1].samples == [pytest.approx(full / 10)]
@@ -76,7 +74,7 @@ def test_sizes_that_are_no_numbers_of_tasks_have_names() -> None:
     assert [(figure.name, figure.reached) for figure in found] == [
         ("add, under 1 strike", None),
         ("add, under 20 strikes", None),
-        ("  of it ours, under 20 strikes", None),
+        ("  of which this process, under 20 strikes", None),
         ("add, ratio", None),
     ]
 
@@ -148,33 +146,7 @@ def test_a_script_with_a_clock_is_another_script_of_the_same_name() -> None:
 # -- the command
 
 
-def _ran(monkeypatch: pytest.MonkeyPatch, figure: Figure, *words: str) -> tuple[int, str]:
-    def measured(name: str, settings: Settings) -> Report:
-        return Report(name, {"scale": settings.scale}, [figure])
-
-    monkeypatch.setattr(cli, "_measured", measured)
-    result = CliRunner().invoke(cli.soak, words)
-    return result.exit_code, result.output
-
-
-def test_all_scenarios_run_unless_some_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    fine = Figure("fine", [1.0])
-    code, output = _ran(monkeypatch, fine, "--json")
-    assert code == 0
-    found = json.loads(output)
-    assert [each["scenario"] for each in found["scenarios"]] == list(cli.SCENARIOS)
-    assert found["missed"] == []
-    _, output = _ran(monkeypatch, fine, "strikes", "queue", "--scale", "0.5")
-    assert [line for line in output.splitlines() if "scale" in line] == [
-        line for line in output.splitlines() if line.startswith(("strikes: ", "queue: "))
-    ]
-
-
-def test_a_limit_that_is_missed_is_an_exit_code_unless_limits_are_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (_, _, _, missed) = compared("run", [Cost(1, 1.0)], Cost(1, 2.0), Settings(1.0).ratio_limit)
-    assert _ran(monkeypatch, missed, "queue")[0] == 1
-    code, output = _ran(monkeypatch, missed, "queue", "--json", "--no-limits")
-    assert code == 0
-    assert json.loads(output)["missed"] == ["run, ratio"]
+def test_a_scale_that_makes_no_size_is_refused() -> None:
+    assert CliRunner().invoke(soak, ["queue", "--scale", "0"]).exit_code == 2
+    assert CliRunner().invoke(soak, ["queue", "--scale", "1.5"]).exit_code == 2
+    assert list(SCENARIOS) == ["queue", "scheduled", "waiting", "pending", "payloads", "strikes"]

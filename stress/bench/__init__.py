@@ -1,5 +1,5 @@
-"""How fast the library is, beside the least that a Python worker could do on the same machine.
+"""Measurements of the library's speed, beside a baseline: the least that a Python worker could do.
 
-Each bench is a module with one `run(bench, ...)` that returns a Report. What is timed runs in
+Each scenario is a module with one `run(url, settings)` that returns a Report. Timed code runs in
 processes of its own, started anew for every round (see child.py), and reports back in JSON.
 """

@@ -1,8 +1,8 @@
-"""Runs one measured part in a process of its own: `python -m stress.bench.child MODULE:NAME JSON`.
+"""One measured part in a process of its own: `python -m stress.bench.child MODULE:NAME JSON`.
 
-A fresh process a round, so that no round warms the caches of the next and the garbage of the bench
-itself is not collected on a measured loop. The part is an async function; it gets the JSON object
-as keyword arguments, runs on uvloop, and what it returns goes to stdout as JSON.
+Each round has a fresh process, so that no round warms the caches of the next and the garbage of
+the bench itself is not collected on a measured loop. The part is an async function; it gets the
+JSON object as keyword arguments, runs on uvloop, and its result goes to stdout as JSON.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import uvloop
 
-from stress.tree import environment
+from stress.program import environment
 
 Part = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -30,11 +30,11 @@ class PartFailed(RuntimeError):
 
 
 async def measure(part: Part, **arguments: object) -> Any:
-    """Run `part` in a process of its own and return what it returned.
+    """Run `part` in a process of its own, and return its result.
 
-    Args:
+    Arguments:
         part: an async function at the top level of a module.
-        arguments: what it is called with; JSON.
+        arguments: its arguments; JSON.
 
     Raises:
         PartFailed: it failed, or did not end within TIMEOUT_SECONDS.
@@ -44,7 +44,7 @@ async def measure(part: Part, **arguments: object) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def beside(part: Part, **arguments: object) -> AsyncIterator[asyncio.Task[Any]]:
+async def beside(part: Part, **arguments: object) -> AsyncGenerator[asyncio.Task[Any]]:
     """Run `part` in a process of its own during the block, which awaits its result by the task.
 
     The process is killed if it still runs when the block is left.
@@ -82,6 +82,7 @@ async def _result_of(process: asyncio.subprocess.Process, name: str) -> Any:
 
 
 def main() -> None:
+    """Run the part that the command line names."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     module, _, name = sys.argv[1].partition(":")
     part: Part = getattr(importlib.import_module(module), name)

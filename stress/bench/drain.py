@@ -1,21 +1,21 @@
-"""Drain: how fast one worker process empties a backlog, beside the floor in the same minute."""
+"""Drain: the speed at which one worker process empties a backlog, beside the baseline."""
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 import psutil
 
 from docket import Docket, Worker
-from stress.bench import floor
+from stress.bench import baseline
 from stress.bench.child import measure
-from stress.bench.jobs import no_op
-from stress.bench.report import Figure, Report
-from stress.bench.server import docket_name
+from stress.command import Settings
+from stress.report import Figure, Limit, Report
+from stress.server import docket_name
+from stress.tasks import no_op
 
 FILL_CHUNK = 1000
 
-#: Of the floor, at least.
+#: Of the baseline, at least.
 TARGET_RATIO = 0.5
 #: Pipeline, bell, subscriber, keeper: whatever the concurrency.
 TARGET_CONNECTIONS = 4
@@ -25,7 +25,7 @@ AMID_SECONDS = 0.2
 
 
 async def fill(url: str, name: str, count: int) -> None:
-    """Measured by `enqueue`, not here: add `count` no-op tasks."""
+    """Part: add `count` no-op tasks; `enqueue` measures that, not this."""
     async with Docket(name, url) as docket:
         docket.register(no_op)
         for start in range(0, count, FILL_CHUNK):
@@ -34,7 +34,9 @@ async def fill(url: str, name: str, count: int) -> None:
 
 
 async def library(url: str, name: str, count: int, concurrency: int) -> tuple[float, int]:
-    """Measured part: seconds for one worker to run the `count` tasks of `name`; connections held.
+    """Part: measure the seconds for one worker to run the `count` tasks of `name`.
+
+    Its connections are counted as well.
 
     Raises:
         RuntimeError: it ran another number of tasks.
@@ -57,7 +59,7 @@ def _sockets() -> int:
 
 
 async def library_rate(url: str, count: int, concurrency: int) -> tuple[float, int]:
-    """Tasks a second of one worker process, and the connections it held."""
+    """Measure the tasks a second of one worker process, and its connections."""
     async with docket_name(url) as name:
         await measure(fill, url=url, name=name, count=count)
         seconds, connections = await measure(
@@ -66,31 +68,27 @@ async def library_rate(url: str, count: int, concurrency: int) -> tuple[float, i
     return count / seconds, connections
 
 
-async def run(url: str, *, rounds: int, count: int, concurrencies: Sequence[int]) -> Report:
-    """Library and floor in alternating rounds, so that a busy minute slows both.
-
-    Args:
-        url: of the server.
-        rounds: how often each is measured.
-        count: tasks a round.
-        concurrencies: of the worker, one set of figures each.
-    """
-    report = Report("drain", {"tasks": count, "rounds": rounds})
-    for concurrency in concurrencies:
+async def run(url: str, settings: Settings) -> Report:
+    """Measure library and baseline in alternating rounds, so that a busy minute slows both."""
+    rounds, count = settings.rounds, settings.count
+    figures: list[Figure] = []
+    for concurrency in settings.concurrencies:
         floors: list[float] = []
         libraries: list[float] = []
         connections: list[float] = []
         for _ in range(rounds):
-            floors.append(await floor.rate(url, count, concurrency))
+            floors.append(await baseline.rate(url, count, concurrency))
             rate, held = await library_rate(url, count, concurrency)
             libraries.append(rate)
             connections.append(held)
         ratios = [ours / least for ours, least in zip(libraries, floors, strict=True)]
         at = f"concurrency {concurrency}"
-        report.figures += [
+        figures += [
             Figure(f"floor, {at}", floors, "tasks/s"),
             Figure(f"library, {at}", libraries, "tasks/s"),
-            Figure(f"library / floor, {at}", ratios, "", at_least=TARGET_RATIO),
-            Figure(f"connections, {at}", connections, "", at_most=TARGET_CONNECTIONS),
+            Figure(f"library / floor, {at}", ratios, "", Limit("median", at_least=TARGET_RATIO)),
+            Figure(
+                f"connections, {at}", connections, "", Limit("median", at_most=TARGET_CONNECTIONS)
+            ),
         ]
-    return report
+    return Report("drain", {"tasks": count, "rounds": rounds}, figures)

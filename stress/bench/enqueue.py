@@ -1,4 +1,4 @@
-"""Enqueue: what concurrent adds cost, beside adds that are awaited one by one."""
+"""Enqueue: the cost of concurrent adds, beside adds that are awaited one by one."""
 
 import asyncio
 import time
@@ -7,9 +7,10 @@ from redis.asyncio import Redis
 
 from docket import Docket
 from stress.bench.child import measure
-from stress.bench.jobs import no_op
-from stress.bench.report import Figure, Report
-from stress.bench.server import docket_name
+from stress.command import Settings
+from stress.report import Figure, Limit, Report
+from stress.server import docket_name
+from stress.tasks import no_op
 
 TARGET_CALLS = 10
 TARGET_RATIO = 6
@@ -19,13 +20,13 @@ BATCHES = 5
 
 
 async def script_calls(client: Redis) -> int:
-    """How many scripts the server was asked to run so far: each at most one round trip."""
+    """Count the scripts that the server was asked to run so far: each is at most one round trip."""
     stats = await client.info("commandstats")
     return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval"))
 
 
 async def produce(url: str, name: str, count: int) -> dict[str, float]:
-    """Measured part: rates of both ways of adding, and script calls for `count` adds at once."""
+    """Part: measure the rates of both ways of adding, and the script calls for adds at once."""
     async with Docket(name, url) as docket, Redis.from_url(url) as client:
         docket.register(no_op)
         await docket.add(no_op)()
@@ -46,14 +47,9 @@ async def produce(url: str, name: str, count: int) -> dict[str, float]:
     }
 
 
-async def run(url: str, *, rounds: int, count: int) -> Report:
-    """`count` adds at once and `count` in turn, a round.
-
-    Args:
-        url: of the server; nobody else may run scripts on it meanwhile.
-        rounds: how often.
-        count: adds.
-    """
+async def run(url: str, settings: Settings) -> Report:
+    """Add `count` tasks at once and `count` in turn; nobody else may run scripts meanwhile."""
+    rounds, count = settings.rounds, settings.count
     found: list[dict[str, float]] = []
     for _ in range(rounds):
         async with docket_name(url) as name:
@@ -62,13 +58,17 @@ async def run(url: str, *, rounds: int, count: int) -> Report:
     one_by_one = [each["one by one"] for each in found]
     ratios = [ours / other for ours, other in zip(together, one_by_one, strict=True)]
     calls = [each["calls"] for each in found]
+    few_calls, high_ratio = (
+        Limit("median", at_most=TARGET_CALLS),
+        Limit("median", at_least=TARGET_RATIO),
+    )
     return Report(
         "enqueue",
         {"adds": count, "rounds": rounds},
         [
             Figure("adds awaited together", together, "tasks/s"),
             Figure("adds awaited one by one", one_by_one, "tasks/s"),
-            Figure("together / one by one", ratios, "", at_least=TARGET_RATIO),
-            Figure(f"round trips for {count} adds, at most", calls, "", at_most=TARGET_CALLS),
+            Figure("together / one by one", ratios, "", high_ratio),
+            Figure(f"round trips for {count} adds, at most", calls, "", few_calls),
         ],
     )

@@ -1,32 +1,45 @@
-"""A worker process that notes when its tasks start, for the benches of time."""
+"""A worker process that notes when its tasks start, for the measurements of latency."""
 
 import asyncio
-import contextlib
 import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from docket import Docket, Worker
+from stress.bench.child import Part, beside, measure
+from stress.report import Figure, Limit, percentile
+from stress.server import docket_name
+from stress.waiting import in_background
+
+CONCURRENCY = 10
 
 
 async def greet() -> None:
-    """The first task of a round: when its result is there, the worker is ready."""
+    """Show with its result, as the first task of a round, that the worker is ready."""
 
 
 async def stamp(moment: float) -> None:
-    """Registered by the producer; the listener runs its own of this name."""
+    """Stand for the listener's own task of this name, for the producer that adds it."""
 
 
-def producer_tasks(docket: Docket) -> None:
-    """Register what a producer adds for a listener."""
-    docket.register(greet)
-    docket.register(stamp)
+@asynccontextmanager
+async def producing(url: str, name: str) -> AsyncGenerator[Docket]:
+    """Open a docket to add tasks for a listener that is ready."""
+    async with Docket(name, url) as docket:
+        docket.register(greet)
+        docket.register(stamp)
+        ready = await docket.add("greet")()
+        await ready.get_result(timeout=timedelta(seconds=20))
+        yield docket
 
 
 class Stamps:
-    """Collects how long after the moment in its argument each `stamp` started.
+    """The delay of each `stamp`: from the moment in its argument to its start.
 
-    Args:
-        clock: what the producer's moments are of: `time.monotonic` counts alike in all processes of
-            a machine, `time.time` is what due times are of.
+    Arguments:
+        clock: of the producer's moments: `monotonic` is the same in all processes of a machine,
+            `time` is the clock of due times.
         count: stamps to wait for.
     """
 
@@ -37,24 +50,46 @@ class Stamps:
         self.complete = asyncio.Event()
 
     async def stamp(self, moment: float) -> None:
+        """Note the delay."""
         self.late.append(self._clock() - moment)
         if len(self.late) == self._count:
             self.complete.set()
 
 
-async def listen(url: str, name: str, clock: str, count: int, concurrency: int) -> list[float]:
-    """Part: one worker that runs until it saw `count` stamps; seconds late, in order of start."""
+async def listen(url: str, name: str, clock: str, count: int) -> list[float]:
+    """Part: run one worker until it saw `count` stamps; the delays in seconds, in their order."""
     stamps = Stamps(clock, count)
     async with Docket(name, url) as docket:
         docket.register(greet)
         docket.register(stamps.stamp, names=["stamp"])
-        async with Worker(docket, concurrency=concurrency) as worker:
-            running = asyncio.create_task(worker.run_forever())
-            await asyncio.wait(
-                {running, asyncio.create_task(stamps.complete.wait())},
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
+        async with (
+            Worker(docket, concurrency=CONCURRENCY) as worker,
+            in_background(worker.run_forever()),
+        ):
+            await stamps.complete.wait()
     return stamps.late
+
+
+async def delays(
+    url: str, clock: str, count: int, produce: Part, **arguments: object
+) -> list[float]:
+    """Run a producer and a listener, each in a process of its own; the delays in milliseconds."""
+    async with (
+        docket_name(url) as name,
+        beside(listen, url=url, name=name, clock=clock, count=count) as late,
+    ):
+        await measure(produce, url=url, name=name, count=count, **arguments)
+        return [seconds * 1000 for seconds in await late]
+
+
+def figures(what: str, rounds: Sequence[list[float]], p50_ms: float, p99_ms: float) -> list[Figure]:
+    """The percentiles of the delays of each round, with their targets."""
+    return [
+        Figure(
+            f"{what}, p{percent}",
+            [percentile(each, percent) for each in rounds],
+            "ms",
+            Limit("median", at_most=target),
+        )
+        for percent, target in ((50, p50_ms), (99, p99_ms))
+    ]

@@ -11,16 +11,16 @@ import click
 
 from stress.chaos import report
 from stress.chaos.plan import Topology
-from stress.chaos.run import Settings, run
+from stress.chaos.run import ChaosSettings, run
 
-#: A week; more than that is a mistake, and so are the others.
+#: A week. More than these is a mistake.
 MOST_MINUTES = 7 * 24 * 60
 MOST_PROCESSES = 64
 MOST_RATE = 10_000
 
 
 def _empty(_context: click.Context, _option: click.Parameter, folder: Path | None) -> Path | None:
-    """What an earlier run left would be judged with this one."""
+    """Refuse a folder with files: those of an earlier run would be checked with this one."""
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise click.BadParameter(f"{folder} is not empty")
     return folder
@@ -62,8 +62,7 @@ def _empty(_context: click.Context, _option: click.Parameter, folder: Path | Non
     "--keep",
     type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
     callback=_empty,
-    help="Where the ledgers and the logs are kept, a folder that is new or empty; without it they "
-    "go with the run.",
+    help="A new or empty folder in which histories and logs are kept; without it they are removed.",
 )
 def chaos(
     minutes: float,
@@ -76,7 +75,7 @@ def chaos(
     as_json: bool,
     keep: Path | None,
 ) -> None:
-    """Break everything the runtime stands on, and count what was lost.
+    """Inject faults into everything that the runtime uses, and check that nothing is lost.
 
     Exits with 1 if a promise was broken, or if nothing was put to the test.
     """
@@ -86,7 +85,7 @@ def chaos(
         else:
             folder = keep
             folder.mkdir(parents=True, exist_ok=True)
-        settings = Settings(
+        settings = ChaosSettings(
             folder, seed, minutes * 60, hosts, processes, rate, topology=Topology(topology)
         )
         outcome = asyncio.run(run(settings, lambda line: click.echo(line, err=True)))

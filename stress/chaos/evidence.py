@@ -1,4 +1,4 @@
-"""Reads what a run left behind: the deaths that supervisors told of, and the keys on the server."""
+"""Evidence of a run: the deaths that supervisors logged, and the keys left on the server."""
 
 import re
 from collections import defaultdict
@@ -8,16 +8,16 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from docket.store.keys import Keys
+from stress.chaos.checker import Knowledge
 from stress.chaos.hosts import DRAIN_SECONDS
-from stress.chaos.judge import Knowledge
-from stress.chaos.ledger import Event, Line
 from stress.chaos.plan import Kind
-from stress.chaos.processes import Census
-from stress.chaos.record import FREEZES, KILLS, OUTAGES, PARTITIONS, Broken, Rollback
+from stress.chaos.record import FREEZES, KILLS, OUTAGES, PARTITIONS, InjectedFault, Rollback
+from stress.history import Event, Line
+from stress.processes import Census
 
 _DEATH = re.compile(r"\(pid (\d+)\) (?:died|ended): (.*?)(?:;|$)", re.MULTILINE)
 
-#: Keys of a docket's own, which stay.
+#: Keys of the docket itself, which stay.
 OWN = (
     *("stream", "front", "suspects", "queue", "strikes"),
     *("workers", "epochs", "leases", "watch", "bell"),
@@ -32,19 +32,19 @@ AUTOMATIC = "tick"
 def knowledge(
     logs: Iterable[Path],
     census: Census,
-    broken: Iterable[Broken],
+    injected: Iterable[InjectedFault],
     processes_of: dict[int, set[int]],
     rollbacks: Iterable[Rollback] = (),
     promised: Iterable[Line] = (),
 ) -> Knowledge:
-    """Put together who died by force, who was frozen or cut off, and when.
+    """Collect the processes that died by force, were frozen or cut off, with the times.
 
     Arguments:
         processes_of: host -> every process that it had.
         rollbacks: spans whose writes may have been lost.
-        promised: what the producers noted.
+        promised: the history of the producers.
     """
-    broken = list(broken)
+    injected = list(injected)
     killed: dict[int, float] = {}
     frozen: dict[int, list[tuple[float, float]]] = defaultdict(list)
     lost = tuple(rollbacks)
@@ -53,12 +53,11 @@ def knowledge(
         for pid in died_by_force(log.read_text(errors="replace")):
             if pid in census.gone:
                 killed[pid] = census.gone[pid]
-    for each in broken:
+    for each in injected:
         if each.skipped is not None or each.ended is None:
             continue
         if each.kind in KILLS:
-            died = each.began if each.struck is None else each.struck
-            killed.update({pid: died for pid in each.pids if pid not in killed})
+            killed.update({pid: each.took_effect for pid in each.pids if pid not in killed})
         elif each.kind in OUTAGES:
             away.append((each.began, each.ended))
         elif each.kind in FREEZES:
@@ -68,7 +67,9 @@ def knowledge(
             for pid in processes_of.get(each.fault.host, set()):
                 frozen[pid].append((each.began, each.ended))
     gone, alive = dict(census.gone), dict(census.alive)
-    orphans = _orphaned(broken, processes_of, {p: at for p, at in gone.items() if p not in killed})
+    orphans = _orphaned(
+        injected, processes_of, {p: at for p, at in gone.items() if p not in killed}
+    )
     again: dict[str, list[float]] = defaultdict(list)
     for line in promised:
         if line.event is Event.AGAIN:
@@ -77,14 +78,14 @@ def knowledge(
 
 
 def _orphaned(
-    broken: Iterable[Broken], processes_of: dict[int, set[int]], gone: dict[int, float]
+    injected: Iterable[InjectedFault], processes_of: dict[int, set[int]], gone: dict[int, float]
 ) -> dict[int, float]:
-    """Who ended soon after its supervisor was killed, and when that was."""
+    """The processes that ended soon after their supervisor was killed, and the time of that."""
     found: dict[int, float] = {}
-    for each in broken:
+    for each in injected:
         if each.kind is not Kind.KILL_SUPERVISOR or each.skipped is not None:
             continue
-        died = each.began if each.struck is None else each.struck
+        died = each.took_effect
         for pid in processes_of.get(each.fault.host, set()):
             if died <= gone.get(pid, 0.0) <= died + ORPHAN_SECONDS:
                 found[pid] = died
@@ -92,12 +93,12 @@ def _orphaned(
 
 
 def died_by_force(log: str) -> list[int]:
-    """The workers that, as their supervisors said, did not end by themselves after a drain."""
+    """Find in a log the workers that did not end by themselves after a drain."""
     return [int(each[1]) for each in _DEATH.finditer(log) if each[2].strip() != "drained"]
 
 
 async def leftovers(client: Redis, docket: str) -> list[str]:
-    """What a docket must not hold once all is done and every pool has ended; a sentence each."""
+    """Find keys that a docket must not hold once every pool has ended; a sentence each."""
     wrong: list[str] = []
     prefix = Keys(docket).key("")
     async for raw in client.scan_iter(match=prefix + "*", count=1000):

@@ -1,29 +1,30 @@
-"""All that is under test: the server, the hosts with their pools, the producers."""
+"""The fleet under test: the server, the hosts with their pools, the producers."""
 
 import asyncio
 import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 from stress.chaos.hosts import Host, can_fake_clocks
 from stress.chaos.network import Direct, network
 from stress.chaos.plan import Topology
-from stress.chaos.processes import Census
 from stress.chaos.record import Rollback
 from stress.chaos.sentinels import Sentinels
 from stress.chaos.server import Server
-from stress.tree import ROOT, environment
+from stress.pool import PoolFailed
+from stress.processes import Census
+from stress.program import start
 
 DOCKET = "chaos"
-#: By how much the clocks of the hosts are off, in turn.
+#: The errors of the hosts' clocks, in turn.
 CLOCKS_OFF_SECONDS = (0, 7, -5, 3)
 
 
-def clocks_said(clocks: tuple[int, ...] | None) -> str:
-    """By how much the clocks of the hosts are off, for a person."""
+def describe_clocks(clocks: tuple[int, ...] | None) -> str:
+    """Say by how much the clocks of the hosts are off."""
     if clocks is None:
         return (
             "clocks of the hosts: equal, because libfaketime is not installed or has no library "
@@ -33,10 +34,11 @@ def clocks_said(clocks: tuple[int, ...] | None) -> str:
 
 
 class Fleet:
-    """Starts it, replaces what was killed, and ends it.
+    """The hosts, the server and the producers, over all of their processes.
 
     Arguments:
         rate: adds in a second, of all producers.
+        seed: of the producers.
     """
 
     def __init__(self, folder: Path, server: Server | Sentinels, rate: float, seed: int) -> None:
@@ -44,7 +46,7 @@ class Fleet:
         self.census = Census()
         self.hosts: list[Host] = []
         self._can_fake_clocks = can_fake_clocks()
-        #: What went wrong with a program itself; a sentence each.
+        #: Failures of the programs themselves; a sentence each.
         self.violations: list[str] = []
         self._rate, self._seed = rate, seed
         self._producers: dict[int, subprocess.Popen[bytes]] = {}
@@ -53,16 +55,16 @@ class Fleet:
 
     @property
     def clocks(self) -> tuple[int, ...] | None:
-        """By how many seconds that of each host is off; None if they cannot be set."""
+        """The error of each host's clock in seconds; None if clocks cannot be set."""
         return tuple(host.clock_off for host in self.hosts) if self._can_fake_clocks else None
 
     @property
     def rollbacks(self) -> list[Rollback]:
-        """Spans whose writes may be lost: one server loses none."""
+        """The spans whose writes may be lost: one server loses none."""
         return self.server.rollbacks if isinstance(self.server, Sentinels) else []
 
     async def start(self) -> None:
-        """Every host ready, every producer adding."""
+        """Start every host, and a producer for each when all are ready."""
         for host in self.hosts:
             host.start()
         for host in self.hosts:
@@ -71,9 +73,9 @@ class Fleet:
             self._start_producer(host)
 
     async def ready(self, host: Host) -> None:
-        """Return when the host is ready: while the server is away it waits for that too."""
+        """Wait until a host is ready, however long the server is away."""
         while True:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(PoolFailed):
                 await host.ready()
                 return
             code = host.exit_code()
@@ -82,7 +84,7 @@ class Fleet:
                 host.start()
 
     def ended_with(self, host: Host, code: int) -> None:
-        """Its supervisor ended although nobody killed it."""
+        """Note the end of a supervisor that nobody killed."""
         if code != 0:
             self.violations.append(f"the supervisor of host {host.number} ended with {code}")
 
@@ -96,19 +98,14 @@ class Fleet:
             *(f"{self._rate / len(self.hosts):.3f}", str(self._seed + self._producer_count)),
         )
         with (self.folder / "producers.log").open("ab") as log:
-            self._producers[host.number] = subprocess.Popen(
-                [sys.executable, "-m", "stress.chaos.producer", *words],
-                cwd=ROOT,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+            self._producers[host.number] = start(
+                [sys.executable, "-m", "stress.chaos.producer", *words], log
             )
         self.census.add([self._producers[host.number].pid])
 
     async def replace_producer(self, host: int) -> list[int]:
-        """Kill the producer of a host and start another one; the pid of the dead."""
-        # Two at once would both start one, and nobody would stop the first of these.
+        """Kill the producer of a host, start another one, and return the pid of the dead."""
+        # Two at once would both start one, and one of these would never be stopped.
         async with self._replacing:
             producer = self._producers[host]
             producer.kill()
@@ -117,17 +114,17 @@ class Fleet:
             return [producer.pid]
 
     async def stop_producers(self) -> None:
-        """Let them finish what they have begun."""
+        """Stop the producers once they have finished what they have begun."""
         for producer in self._producers.values():
             producer.send_signal(signal.SIGTERM)
         for host, producer in self._producers.items():
             code = await asyncio.to_thread(producer.wait)
-            # One that was started just now may not have come to hearing signals yet.
+            # One that has just been started may have no handler yet.
             if code not in (0, -signal.SIGTERM):
                 self.violations.append(f"the producer of host {host} ended with {code}")
 
     async def drain(self) -> None:
-        """End every supervisor as a service manager does."""
+        """Stop every supervisor as a service manager does."""
         for host in self.hosts:
             host.leftovers()
         for code, host in zip(
@@ -144,9 +141,20 @@ def _server(folder: Path, topology: Topology) -> Server | Sentinels:
 
 @contextlib.asynccontextmanager
 async def fleet(
-    folder: Path, topology: Topology, *, hosts: int, processes: int, rate: float, seed: int
+    folder: Path,
+    topology: Topology,
+    *,
+    hosts: int,
+    processes: int,
+    rate: float = 0.0,
+    seed: int = 0,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Fleet]:
-    """A fleet that is not started; nothing of it is left after the block."""
+    """Prepare a fleet that is not started yet; nothing of it is left after the block.
+
+    Arguments:
+        variables: of the supervisors' environment, besides ours.
+    """
     server = _server(folder / "data", topology)
     assembled = Fleet(folder, server, rate, seed)
     async with contextlib.AsyncExitStack() as stack:
@@ -167,6 +175,7 @@ async def fleet(
                     docket=DOCKET,
                     processes=processes,
                     clock_off_seconds=CLOCKS_OFF_SECONDS[number % len(CLOCKS_OFF_SECONDS)],
+                    variables=variables,
                 )
             )
         stack.callback(assembled.census.end_all)

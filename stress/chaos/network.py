@@ -1,4 +1,4 @@
-"""A network in front of the server, one for each host: it delays, cuts, refuses, or goes silent."""
+"""A network between a host and the server: it delays, cuts, refuses, or goes silent."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """No network of ours: everyone finds the way by himself."""
+    """A direct connection to the server, with no network of ours."""
 
     url: str
 
 
 class Network:
-    """Bytes both ways between whoever connects and the server's port.
+    """A proxy that passes bytes both ways between its clients and the server.
 
     Arguments:
         server_port: on loopback.
@@ -32,12 +32,12 @@ class Network:
         self._port = 0
         #: Seconds that everything takes longer, each way.
         self.delay_seconds = 0.0
-        #: When each connection was accepted, in monotonic seconds.
+        #: The time of each accepted connection, in monotonic seconds.
         self.accepted: list[float] = []
 
     @property
     def url(self) -> str:
-        """Where this host finds the server."""
+        """The URL of the server, through this network."""
         return f"redis://127.0.0.1:{self._port}/0"
 
     async def open(self) -> None:
@@ -54,7 +54,7 @@ class Network:
         await self.cut()
 
     async def cut(self) -> None:
-        """Cut every connection; new ones are welcome."""
+        """Cut every connection; new ones are accepted."""
         links = list(self._links)
         for link in links:
             link.cancel()
@@ -65,7 +65,7 @@ class Network:
         self._flowing.clear()
 
     def flow(self) -> None:
-        """Let through again what was held up."""
+        """Let everything through again, first what was held."""
         self._flowing.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,7 +85,7 @@ class Network:
             asyncio.create_task(self._pump(server, to_client)),
         ]
         try:
-            # One direction that ends takes the other along.
+            # The end of one direction ends the other.
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
@@ -104,7 +104,7 @@ class Network:
 
 @contextlib.asynccontextmanager
 async def network(server_port: int) -> AsyncGenerator[Network]:
-    """A network that is open for the time of the block."""
+    """Open a network for the time of the block."""
     opened = Network(server_port)
     await opened.open()
     try:

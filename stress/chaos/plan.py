@@ -1,4 +1,4 @@
-"""Which fault comes when, and to whom: drawn from a seed, so that a run can be repeated (pure)."""
+"""The plan of faults: drawn from a seed, so that it can be repeated (pure)."""
 
 import random
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What can be done to a run. The comment says to whom."""
+    """A kind of fault, in words."""
 
     KILL_WORKER = "kill -9 of a worker"
     KILL_WORKERS = "kill -9 of all workers of a host"
@@ -41,100 +41,80 @@ class Kind(StrEnum):
 
 
 class Topology(StrEnum):
-    """What the pools stand on."""
+    """The servers that the pools use."""
 
     ONE = "one"
     """One server, and a network in front of it."""
     SENTINEL = "sentinel"
-    """A primary and its replicas under sentinels. Everyone connects to the address that these
-    name, so no network of ours can stand in between. The primary takes writes only while it has
-    a replica (min-replicas-to-write), so that nothing but the last instant can be lost."""
+    """A primary and its replicas under sentinels. All clients connect to the address that these
+    name, so there is no network of ours to break. The primary takes writes only while it has a
+    replica (min-replicas-to-write), so that nothing but the last instant can be lost."""
     SENTINEL_BARE = "sentinel-bare"
-    """The same without that: a primary that was replaced takes writes until it is told, and all of
-    them are lost."""
+    """The same without that: a replaced primary takes writes until it is demoted, and all of them
+    are lost."""
 
 
-#: How often each is drawn; what takes the whole service away is rarer, so that work gets done.
-WEIGHTS: dict[Kind, int] = {
-    Kind.KILL_WORKER: 12,
-    Kind.KILL_WORKERS: 2,
-    Kind.KILL_NURSERY: 3,
-    Kind.KILL_SUPERVISOR: 3,
-    Kind.KILL_HOST: 2,
-    Kind.KILL_PRODUCER: 3,
-    Kind.STOP_WORKER: 5,
-    Kind.STOP_HOST: 2,
-    Kind.RELOAD: 3,
-    Kind.NEXT_VERSION: 2,
-    Kind.SCALE: 3,
-    Kind.DRAIN: 3,
-    Kind.SERVER_RESTART: 2,
-    Kind.SERVER_KILL: 2,
-    Kind.SERVER_LOADING: 1,
-    Kind.SERVER_STOP: 2,
-    Kind.SERVER_PAUSE: 2,
-    Kind.SERVER_MISCONF: 2,
-    Kind.SERVER_READONLY: 2,
-    Kind.SERVER_OOM: 2,
-    Kind.CLIENT_KILL: 3,
-    Kind.NET_DELAY: 2,
-    Kind.NET_CUT: 4,
-    Kind.NET_REFUSE: 2,
-    Kind.NET_HALF_OPEN: 2,
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The traits of a kind of fault.
+
+    Arguments:
+        weight: its relative frequency; outages of everything are rarer, so that work gets done.
+        lasts: the least and most seconds that it lasts: some within the lease, some beyond it.
+        is_exclusive: it has a whole host, or gives it an order: there is one of these at a time.
+    """
+
+    weight: int
+    lasts: tuple[float, float] = (0.0, 0.0)
+    is_exclusive: bool = False
+
+
+TRAITS: dict[Kind, Traits] = {
+    Kind.KILL_WORKER: Traits(12),
+    Kind.KILL_WORKERS: Traits(2),
+    Kind.KILL_NURSERY: Traits(3),
+    Kind.KILL_SUPERVISOR: Traits(3, is_exclusive=True),
+    Kind.KILL_HOST: Traits(2, is_exclusive=True),
+    Kind.KILL_PRODUCER: Traits(3),
+    Kind.STOP_WORKER: Traits(5, (0.5, 9.0)),
+    Kind.STOP_HOST: Traits(2, (0.5, 9.0), is_exclusive=True),
+    Kind.RELOAD: Traits(3, is_exclusive=True),
+    Kind.NEXT_VERSION: Traits(2, is_exclusive=True),
+    Kind.SCALE: Traits(3, is_exclusive=True),
+    Kind.DRAIN: Traits(3, is_exclusive=True),
+    Kind.SERVER_RESTART: Traits(2),
+    Kind.SERVER_KILL: Traits(2),
+    Kind.SERVER_LOADING: Traits(1, (0.5, 3.0)),
+    Kind.SERVER_STOP: Traits(2, (0.5, 8.0)),
+    Kind.SERVER_PAUSE: Traits(2, (0.2, 3.0)),
+    Kind.SERVER_MISCONF: Traits(2, (0.5, 3.0)),
+    Kind.SERVER_READONLY: Traits(2, (0.5, 3.0)),
+    Kind.SERVER_OOM: Traits(2, (0.5, 3.0)),
+    Kind.CLIENT_KILL: Traits(3),
+    Kind.NET_DELAY: Traits(2, (1.0, 6.0)),
+    Kind.NET_CUT: Traits(4),
+    Kind.NET_REFUSE: Traits(2, (0.5, 8.0), is_exclusive=True),
+    Kind.NET_HALF_OPEN: Traits(2, (0.5, 9.0), is_exclusive=True),
+    # Each takes ten or twenty seconds until all sentinels agree again.
+    Kind.FAILOVER: Traits(1),
+    Kind.PRIMARY_KILL: Traits(1, (0.5, 5.0)),
+    Kind.PRIMARY_STOP: Traits(1, (3.0, 8.0)),
+    Kind.REPLICA_KILL: Traits(1, (0.5, 5.0)),
 }
 
-#: Instead of what can be done to one server and to the network in front of it.
-SENTINEL_WEIGHTS: dict[Kind, int] = {
-    **{
-        kind: weight
-        for kind, weight in WEIGHTS.items()
-        if not kind.name.startswith(("SERVER", "CLIENT", "NET"))
-    },
-    # Each takes ten seconds or twenty until all are of one opinion again.
-    Kind.FAILOVER: 1,
-    Kind.PRIMARY_KILL: 1,
-    Kind.PRIMARY_STOP: 1,
-    Kind.REPLICA_KILL: 1,
-}
-
-#: Seconds that a lasting fault lasts, from and to: some within the lease, some beyond it.
-LASTS: dict[Kind, tuple[float, float]] = {
-    Kind.STOP_WORKER: (0.5, 9.0),
-    Kind.STOP_HOST: (0.5, 9.0),
-    Kind.SERVER_LOADING: (0.5, 3.0),
-    Kind.SERVER_STOP: (0.5, 8.0),
-    Kind.SERVER_PAUSE: (0.2, 3.0),
-    Kind.SERVER_MISCONF: (0.5, 3.0),
-    Kind.SERVER_READONLY: (0.5, 3.0),
-    Kind.SERVER_OOM: (0.5, 3.0),
-    Kind.NET_DELAY: (1.0, 6.0),
-    Kind.NET_REFUSE: (0.5, 8.0),
-    Kind.NET_HALF_OPEN: (0.5, 9.0),
-    Kind.PRIMARY_KILL: (0.5, 5.0),
-    Kind.PRIMARY_STOP: (3.0, 8.0),
-    Kind.REPLICA_KILL: (0.5, 5.0),
-}
-
-#: What concerns the servers and everyone who is connected to them, and no host alone.
+_OF_ONE_SERVER = ("SERVER", "CLIENT", "NET")
+_OF_SENTINELS = ("FAILOVER", "PRIMARY", "REPLICA")
+#: Faults of the servers and of all their clients, not of one host.
 ON_SERVERS = frozenset(
-    kind
-    for kind in Kind
-    if kind.name.startswith(("SERVER", "CLIENT", "FAILOVER", "PRIMARY", "REPLICA"))
+    kind for kind in Kind if kind.name.startswith(("SERVER", "CLIENT", *_OF_SENTINELS))
 )
-#: What takes a whole host, or gives it an order: one of these at a time.
-EXCLUSIVE = frozenset(
-    {
-        Kind.KILL_SUPERVISOR,
-        Kind.KILL_HOST,
-        Kind.STOP_HOST,
-        Kind.RELOAD,
-        Kind.NEXT_VERSION,
-        Kind.SCALE,
-        Kind.DRAIN,
-        Kind.NET_REFUSE,
-        Kind.NET_HALF_OPEN,
-    }
-)
+
+
+def kinds_of(topology: Topology) -> list[Kind]:
+    """The kinds of faults of a topology: either of one server and its network, or of sentinels."""
+    others = _OF_SENTINELS if topology is Topology.ONE else _OF_ONE_SERVER
+    return [kind for kind in Kind if not kind.name.startswith(others)]
+
 
 #: Between two faults, in seconds: the mean of an exponential distribution.
 MEAN_PAUSE_SECONDS = 1.5
@@ -148,10 +128,10 @@ class Fault:
 
     Arguments:
         at: seconds from the beginning of the faults.
-        kind: what happens.
-        host: number of the host it happens to; those of the server ignore it.
+        kind: of the fault.
+        host: number of the host that it hits; faults of the server ignore it.
         lasts: seconds until it is taken back; 0 for what cannot be.
-        draw: from 0 to 1, for whoever has to choose among what is there at that moment.
+        draw: from 0 to 1, to choose among the processes that are there at that moment.
     """
 
     at: float
@@ -162,32 +142,25 @@ class Fault:
 
     @property
     def target(self) -> str:
-        """Whom it concerns, for a person."""
+        """The target, in words."""
         return "server" if self.kind in ON_SERVERS else f"host {self.host}"
-
-
-def weights_of(topology: Topology) -> dict[Kind, int]:
-    """How often each kind is drawn."""
-    return WEIGHTS if topology is Topology.ONE else SENTINEL_WEIGHTS
 
 
 def draw_plan(
     seed: int, seconds: float, hosts: int, topology: Topology = Topology.ONE
 ) -> list[Fault]:
-    """All faults of a run, in the order of their times."""
-    return list(_drawn(random.Random(seed), seconds, hosts, weights_of(topology)))
+    """Draw all faults of a run, in the order of their times."""
+    return list(_drawn(random.Random(seed), seconds, hosts, kinds_of(topology)))
 
 
-def _drawn(
-    source: random.Random, seconds: float, hosts: int, drawn: dict[Kind, int]
-) -> Iterator[Fault]:
-    kinds, weights = list(drawn), list(drawn.values())
+def _drawn(source: random.Random, seconds: float, hosts: int, kinds: list[Kind]) -> Iterator[Fault]:
+    weights = [TRAITS[kind].weight for kind in kinds]
     at = QUIET_SECONDS
     # Each kind once, in a random order, before chance decides: a short run misses none.
     first = source.sample(kinds, len(kinds))
     while at < seconds:
         kind = first.pop() if first else source.choices(kinds, weights)[0]
-        least, most = LASTS.get(kind, (0.0, 0.0))
+        least, most = TRAITS[kind].lasts
         yield Fault(
             round(at, 3),
             kind,

@@ -1,54 +1,62 @@
-"""What was broken, as it happened: one value a fault, for the judge and for the report."""
-
-from __future__ import annotations
+"""Records of a run: injected faults, ends of tasks, and spans whose writes may be lost."""
 
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from stress.chaos.plan import Fault, Kind
-from stress.chaos.processes import send
-
-if TYPE_CHECKING:
-    from stress.chaos.hosts import Host
+from stress.processes import send
 
 
 @dataclass(slots=True)
-class Broken:
+class InjectedFault:
     """A fault that was carried out. Times are monotonic seconds.
 
     Arguments:
         pids: the processes that it hit.
-        struck: when its processes had got their signal; to find them takes its time.
+        signalled: when these had got their signal; to find them takes its time.
         ended: when it was taken back; None while it lasts.
-        skipped: why it was not carried out; then nothing else counts.
+        skipped: the reason why it was not carried out; then nothing else counts.
     """
 
     fault: Fault
     began: float
     pids: list[int] = field(default_factory=list[int])
-    struck: float | None = None
+    signalled: float | None = None
     ended: float | None = None
     skipped: str | None = None
 
     @property
     def kind(self) -> Kind:
-        """Of the fault."""
+        """The kind of the fault."""
         return self.fault.kind
 
     @property
+    def took_effect(self) -> float:
+        """The time of its signals, or of its beginning if it has none."""
+        return self.began if self.signalled is None else self.signalled
+
+    @property
     def line(self) -> str:
-        """What is told of it when it begins."""
+        """The line that announces it."""
         said = self.kind.value
         if self.skipped is not None:
             said = f"skipped: {said} ({self.skipped})"
         return f"{self.fault.at:7.1f} s  {self.fault.target:6}  {said}"
 
-    def strike(self, pids: list[int], number: int) -> None:
-        """Send them a signal, and note whom it reached and when."""
+    def signal(self, pids: list[int], number: int) -> None:
+        """Send a signal, and note the processes that it reached and the time."""
         self.pids += send(pids, number)
-        self.struck = time.monotonic()
+        self.signalled = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a task. `at`: when it was seen."""
+
+    key: str
+    state: str
+    error: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,7 @@ KILLS = frozenset(
         Kind.KILL_PRODUCER,
     }
 )
-#: Kinds that stand between a worker and its lease.
+#: Kinds that stop a process, and so keep a worker from renewing its leases.
 FREEZES = frozenset({Kind.STOP_WORKER, Kind.STOP_HOST})
+#: Kinds that cut a host off, with the same effect.
 PARTITIONS = frozenset({Kind.NET_HALF_OPEN, Kind.NET_REFUSE, Kind.NET_DELAY})
-
-#: Carries a fault out that begins now, at a host, and returns when it was taken back.
-Breaks = Callable[[Broken, "Host"], Awaitable[None]]

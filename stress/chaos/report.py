@@ -1,37 +1,37 @@
-"""What a run came to, for a person and for a program."""
+"""The report of a run, as text and as JSON."""
 
 from collections import Counter
 from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
-from stress.chaos.fleet import clocks_said
-from stress.chaos.judge import Redelivery
-from stress.chaos.run import Outcome, settled_said
-from stress.verdicts import judged
+from stress.chaos.checker import Redelivery
+from stress.chaos.fleet import describe_clocks
+from stress.chaos.run import Outcome, describe_ends
+from stress.report import verdict_lines
 
 #: Violations printed; the rest are counted.
 MOST_SHOWN = 30
 
 
 def has_passed(outcome: Outcome) -> bool:
-    """Whether something was put to the test, and every promise was kept."""
+    """Return True if something was put to the test, and every promise was kept."""
     return not outcome.verdict.violations and shows_nothing(outcome) is None
 
 
 def shows_nothing(outcome: Outcome) -> str | None:
-    """Why a run without a broken promise is no sign that any was kept; None if it is one."""
+    """Explain why a run without violations proves nothing; None if it proves something."""
     if not outcome.accepted:
         return "no task was accepted: the run shows nothing"
-    if all(each.skipped is not None for each in outcome.broken):
+    if all(each.skipped is not None for each in outcome.injected):
         return "no fault was carried out: the run shows nothing"
     return None
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """Everything that the report says, as plain values."""
-    verdict, broken = outcome.verdict, outcome.broken
-    skipped = Counter(str(each.kind) for each in broken if each.skipped is not None)
+    """The whole report, as plain values."""
+    verdict, injected = outcome.verdict, outcome.injected
+    skipped = Counter(str(each.kind) for each in injected if each.skipped is not None)
     away = [each for each in verdict.redeliveries if each.was_away]
     return {
         "seed": outcome.settings.seed,
@@ -40,7 +40,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "hosts": outcome.settings.hosts,
         "processes": outcome.settings.processes,
         "clocks_off_seconds": None if outcome.clocks is None else list(outcome.clocks),
-        "faults": dict(Counter(str(each.kind) for each in broken if each.skipped is None)),
+        "faults": dict(Counter(str(each.kind) for each in injected if each.skipped is None)),
         "skipped": skipped.total(),
         "skipped_by_kind": dict(skipped),
         "accepted": len(outcome.accepted),
@@ -71,13 +71,13 @@ def _delays(redeliveries: Iterable[Redelivery]) -> dict[str, Any]:
 
 
 def as_text(outcome: Outcome) -> str:
-    """The same for a person."""
+    """The report as text."""
     told = as_json(outcome)
     lines = [
         f"seed {told['seed']}: {told['minutes']} minutes of faults",
         f"hosts: {told['hosts']}, of {told['processes']} workers each",
-        clocks_said(outcome.clocks),
-        settled_said(told["accepted"], told["not_ended"], outcome.settled_seconds),
+        describe_clocks(outcome.clocks),
+        describe_ends(told["accepted"], told["not_ended"], outcome.settled_seconds),
         f"{told['runs']} runs",
         "",
         *_counted("faults:", told["faults"], "no fault"),
@@ -91,7 +91,7 @@ def as_text(outcome: Outcome) -> str:
         *(_failovers(told) if outcome.rollbacks else ()),
         f"descriptors gained by a supervisor: {told['descriptors_gained']}",
         "",
-        *_judged(outcome),
+        *_verdict(outcome),
     ]
     return "\n".join(lines)
 
@@ -129,7 +129,7 @@ def _failovers(told: dict[str, Any]) -> list[str]:
     ]
 
 
-def _judged(outcome: Outcome) -> list[str]:
+def _verdict(outcome: Outcome) -> list[str]:
     violations = outcome.verdict.violations
     silence = None if violations else shows_nothing(outcome)
-    return judged(violations, MOST_SHOWN) if silence is None else [silence]
+    return verdict_lines(violations, MOST_SHOWN) if silence is None else [silence]

@@ -1,12 +1,11 @@
-"""Servers under sentinels: a primary, two replicas, and three that watch them and exchange them.
+"""Servers under sentinels: a primary and two replicas, with three sentinels that fail over.
 
-Replication is asynchronous, so whatever was written shortly before the primary is lost is lost
-with it; and a primary that comes back from a stop takes writes, until the sentinels have demoted
-it, that nobody will see again. In which spans that was so is noted here, for the judge.
+Replication is asynchronous, so what was written shortly before the primary is lost is lost with
+it; and a primary that comes back from a stop takes writes, until the sentinels have demoted it,
+that are lost as well. The spans in which that was so are noted here, for the checker.
 """
 
 import asyncio
-import contextlib
 import signal
 import subprocess
 import time
@@ -15,45 +14,45 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from docket.store.embedded.home import server_binary
 from stress.chaos.record import Rollback
-from stress.chaos.server import STARTED_SECONDS, Server, execute
-from stress.ports import free_port
+from stress.chaos.server import STARTED_SECONDS, Server
+from stress.program import free_port, start
+from stress.waiting import UNANSWERED, eventually, repeat
 
 NAME = "main"
-#: With two, a primary still has one while the third is away.
+#: With two, a primary still has one while the other is down.
 REPLICAS = 2
 SENTINELS = 3
 QUORUM = 2
-#: A primary that does not answer for so long is given up.
+#: A primary that does not answer for so long is replaced.
 DOWN_AFTER_SECONDS = 2.0
-#: What a failover may take until it is tried again.
+#: A failover that takes longer is tried again.
 FAILOVER_SECONDS = 3.0
-#: A replica has got everything that is older than this, unless its machine stands still.
+#: A replica has received everything older than this, unless its machine stands still.
 LAG_SECONDS = 1.0
-#: A failover that nobody asked for was decided upon so long before it was seen, at most.
+#: An unasked failover was begun so long before it was seen, at most.
 UNASKED_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
 
-#: A node keeps nothing over its restart: it takes everything from the primary of then.
+#: A node keeps nothing over its restart: it copies everything from the primary of then.
 _NODE = {
     "appendonly": "no",
     "save": "",
     "repl-diskless-sync": "yes",
     "repl-diskless-sync-delay": "0",
-    # Its own sentinel address would be guessed from the machine's others.
+    # Otherwise sentinels guess another address of the machine.
     "replica-announce-ip": "127.0.0.1",
 }
 
 
 class Sentinels:
-    """The nodes and who watches them. One fault at a time: `busy` is held meanwhile.
+    """The nodes and their sentinels. One fault at a time: `busy` is held meanwhile.
 
     Arguments:
         folder: for the files of all of them.
-        is_guarded: whether a primary without a replica refuses writes.
+        is_guarded: a primary without a replica refuses writes.
     """
 
     def __init__(self, folder: Path, *, is_guarded: bool) -> None:
@@ -69,20 +68,20 @@ class Sentinels:
 
     @property
     def url(self) -> str:
-        """Where everybody asks."""
+        """The URL of the sentinels."""
         return f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in self._ports)}/{NAME}/0"
 
     @property
     def replicas(self) -> list[Server]:
-        """Those that are not the primary of the moment."""
+        """The nodes that are not the primary at the moment."""
         return [node for node in self._nodes if node is not self.primary]
 
     def client(self) -> Redis:
-        """A connection to the primary of the moment; closed by the caller."""
+        """Make a client of the primary at the moment, which the caller closes."""
         return self.primary.client()
 
     async def start(self) -> None:
-        """Start all, and return when each knows of the others."""
+        """Start all, and wait until each knows the others."""
         await self.primary.start()
         for replica in self.replicas:
             await self._start_replica(replica)
@@ -97,7 +96,7 @@ class Sentinels:
                 f"sentinel failover-timeout {NAME} {FAILOVER_SECONDS * 1000:.0f}\n"
             )
             words = [str(server_binary("memory://")), str(file), "--sentinel"]
-            self._sentinels.append(execute(words))
+            self._sentinels.append(start(words))
         await self.settled()
 
     async def end(self, number: int = signal.SIGTERM) -> None:
@@ -110,7 +109,7 @@ class Sentinels:
             await node.end(number)
 
     async def settled(self) -> None:
-        """Return once primary and replicas are what they should be, and all sentinels know it."""
+        """Wait until primary and replicas are in their roles, and all sentinels know it."""
         await _until(self._is_settled)
 
     async def _is_settled(self) -> bool:
@@ -145,20 +144,16 @@ class Sentinels:
             and told["master_link_status"] == "up"
         )
 
-    # What can be done to them; each returns when all is as it was, the primary another or not.
+    # Faults. Each returns when all nodes are in service again, under any primary.
 
     async def fail_over(self) -> None:
-        """Make a replica the primary, all alive, as an operator does."""
+        """Make a replica the primary while all are alive, as an operator does."""
         began = time.monotonic()
-        while True:
-            with contextlib.suppress(RedisError):
-                await self._ask(self._ports[0], "FAILOVER")
-                break
-            await asyncio.sleep(_LOOK_SECONDS)
-        await self._exchanged(began)
+        await _until(lambda: self._ask(self._ports[0], "FAILOVER"))
+        await self._failed_over(began)
 
     async def kill_primary(self, seconds: float) -> None:
-        """kill -9; it comes back so long after the failover, as a replica."""
+        """Kill the primary; it comes back so long after the failover, as a replica."""
         began = time.monotonic()
         killed = self.primary
         await killed.end(signal.SIGKILL)
@@ -169,7 +164,7 @@ class Sentinels:
         await self.settled()
 
     async def stop_primary(self, seconds: float) -> None:
-        """SIGSTOP for longer than it is waited for; it comes back believing to be the primary."""
+        """Stop the primary until after the failover; it comes back as a second primary."""
         began = time.monotonic()
         stopped = self.primary
         stopped.send(signal.SIGSTOP)
@@ -181,36 +176,36 @@ class Sentinels:
         await self.settled()
         if self._is_guarded:
             self._note(began, promoted)
-            # What was waiting for it is read before it sees that its replica is gone.
+            # It reads what waits in its sockets before it sees that its replicas have left.
             self._note(resumed, resumed + LAG_SECONDS)
         else:
             self._note(began, time.monotonic())
 
     async def kill_replica(self, seconds: float, draw: float) -> None:
-        """kill -9 of one of them, and started again so long after that."""
+        """Kill a replica, and start it again so long after that."""
         replica = self.replicas[int(draw * REPLICAS)]
         await replica.end(signal.SIGKILL)
         await asyncio.sleep(seconds)
         await self._start_replica(replica)
         await self.settled()
 
-    async def watch(self) -> None:
-        """Note failovers that nobody asked for: a machine that stood still looks like a death."""
-        while True:
-            async with self.busy:
-                with contextlib.suppress(RedisError, OSError, KeyError):
-                    if await self._named() != self.primary.port:
-                        await self._exchanged(time.monotonic() - UNASKED_SECONDS)
-            await asyncio.sleep(_LOOK_SECONDS)
+    async def monitor(self) -> None:
+        """Note unasked failovers: to sentinels a machine that stood still looks dead."""
+        await repeat(self._look, _LOOK_SECONDS, (*UNANSWERED, KeyError))
 
-    async def _exchanged(self, began: float) -> None:
+    async def _look(self) -> None:
+        async with self.busy:
+            if await self._named() != self.primary.port:
+                await self._failed_over(time.monotonic() - UNASKED_SECONDS)
+
+    async def _failed_over(self, began: float) -> None:
         await self._promoted()
         promoted = time.monotonic()
         await self.settled()
         self._note(began, promoted + LAG_SECONDS if self._is_guarded else time.monotonic())
 
     async def _promoted(self) -> None:
-        """Return once the sentinels name another node."""
+        """Wait until the sentinels name another node."""
         before = self.primary.port
 
         async def is_another() -> bool:
@@ -224,7 +219,7 @@ class Sentinels:
         self.rollbacks.append(Rollback(began - LAG_SECONDS, ended))
 
     async def _named(self) -> int:
-        """The port of the primary, as most sentinels say."""
+        """Ask the sentinels for the port of the primary; the majority counts."""
         told = await asyncio.gather(
             *(self._ask(port, "GET-MASTER-ADDR-BY-NAME") for port in self._ports)
         )
@@ -241,11 +236,7 @@ def _pairs(flat: Any) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(STARTED_SECONDS):
-        while True:
-            # Who is asked may be away itself, or not yet know.
-            with contextlib.suppress(RedisError, OSError, KeyError):
-                if await condition():
-                    return
-            await asyncio.sleep(_LOOK_SECONDS)
+async def _until(condition: Callable[[], Awaitable[object]]) -> None:
+    # The server that is asked may be down itself, or not know yet.
+    despite = (*UNANSWERED, KeyError)
+    await eventually(condition, STARTED_SECONDS, every=_LOOK_SECONDS, despite=despite)

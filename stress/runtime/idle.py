@@ -1,12 +1,9 @@
-"""Idle: what a supervisor of many workers costs while none of them has anything to do."""
+"""Idle: the cost of a supervisor of many workers that have nothing to do."""
 
-import asyncio
-
-from stress.bench.pool import pool, ready_pids
-from stress.bench.server import docket_name
-from stress.runtime.processes import cpu_seconds, footprint, parent_of, pss_of
-from stress.runtime.report import Figure, Limit, Report
-from stress.runtime.settings import Settings
+from stress.command import Settings
+from stress.pool import settled_pool
+from stress.processes import cpu_percent, footprint, parent_of, pss_of
+from stress.report import Figure, Limit, Report
 
 MUST_CPU_PERCENT = 2
 
@@ -15,15 +12,12 @@ SETTLE_SECONDS = 4.0
 
 
 async def run(url: str, settings: Settings) -> Report:
-    """Look `rounds` times for `seconds` at a pool that has nothing to do."""
-    async with (
-        docket_name(url) as name,
-        pool(url, name, processes=settings.processes, tasks="stress.runtime.tasks:load") as running,
-    ):
-        await asyncio.sleep(SETTLE_SECONDS)
-        workers = ready_pids(await running.until(lambda status: True, 5))
+    """Observe an idle pool `rounds` times for `seconds`."""
+    async with settled_pool(
+        url, processes=settings.processes, tasks="stress.tasks:load", seconds=SETTLE_SECONDS
+    ) as (running, workers):
         cpu = [
-            await _cpu_percent([running.pid, *workers], settings.seconds)
+            await cpu_percent([running.pid, *workers], settings.seconds)
             for _ in range(settings.rounds)
         ]
         supervisor = footprint(running.pid)
@@ -43,11 +37,3 @@ async def run(url: str, settings: Settings) -> Report:
             Figure("PSS of a worker", pss, "MB"),
         ],
     )
-
-
-async def _cpu_percent(pids: list[int], seconds: float) -> list[float]:
-    """Of each, over so long."""
-    before = [cpu_seconds(pid) for pid in pids]
-    await asyncio.sleep(seconds)
-    after = [cpu_seconds(pid) for pid in pids]
-    return [(late - early) / seconds * 100 for early, late in zip(before, after, strict=True)]

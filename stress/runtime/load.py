@@ -1,8 +1,8 @@
 """A load that costs the machine next to nothing beside the pool that carries it.
 
-Nothing is added while it could be measured: a backlog stands before the pool, which is topped up
-five times a second with one call, and what became of a task is read from the file that the tasks
-write. Most of what the tasks do is wait. What the whole generator costs is told beside the figures.
+Nothing is added while it could be measured: a backlog waits before the pool, which is topped up
+five times a second with one call, and the fate of a task is read from the history that the tasks
+write. The tasks mostly wait. The cost of the whole generator is reported beside the figures.
 """
 
 import asyncio
@@ -10,18 +10,21 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
 from uuid import uuid4
 
 from docket import Docket, TaskCall
-from stress.runtime import tasks
-from stress.runtime.ledger import Ledger, LedgerFile
+from stress import tasks
+from stress.history import Tail
+from stress.runtime.run_log import RunLog
+from stress.waiting import in_background, repeat
 
-#: Between two looks at the ledger.
+#: Between two looks at the history.
 LOOK_SECONDS = 0.2
-#: Tasks that wait for each place of the pool: a second of work, so that a look may come late.
-BACKLOG_PER_PLACE = 6
+#: Tasks that wait for each slot of the pool: a second of work, so that a look may come late.
+BACKLOG_PER_SLOT = 6
 
-#: How many of the tasks are long.
+#: The share of long tasks.
 LONG_SHARE = 0.2
 SHORT_SECONDS = (0.005, 0.05)
 LONG_SECONDS = (0.2, 1.2)
@@ -31,75 +34,72 @@ END_SECONDS = 60.0
 
 
 class Load:
-    """Short and long tasks for a pool, and what became of them.
+    """Short and long tasks for a pool, and their fate.
 
-    Args:
-        docket: where they are added.
-        file: what they write.
+    Arguments:
+        docket: to which they are added.
+        folder: of the history that they write.
         chance: decides their lengths.
-        places: tasks that the pool runs at once.
+        slots: tasks that the pool runs at once.
     """
 
-    def __init__(
-        self, docket: Docket, file: LedgerFile, chance: random.Random, places: int
-    ) -> None:
+    def __init__(self, docket: Docket, folder: Path, chance: random.Random, slots: int) -> None:
         self._docket = docket
-        self._file = file
         self._chance = chance
-        self._backlog = BACKLOG_PER_PLACE * places
+        self._backlog = BACKLOG_PER_SLOT * slots
+        self._tail, self._log = Tail(folder, "runs"), RunLog()
         self.keys: list[str] = []
-        #: What this process took of a CPU per second while there was a load, in percent.
+        #: CPU of this process while there was a load, in percent of a core.
         self.generator_cpu_percent = 0.0
-        #: What has not ended long after it should have.
+        #: Tasks that have not ended long after they should have.
         self.lost: set[str] = set()
 
     @property
-    def ledger(self) -> Ledger:
-        """All that was written until now."""
-        return self._file.read()
+    def log(self) -> RunLog:
+        """Everything that was noted until now."""
+        self._log.add(self._tail.read())
+        return self._log
+
+    async def add(self, count: int) -> None:
+        """Add tasks, with one call."""
+        keys = [uuid4().hex for _ in range(count)]
+        self.keys += keys
+        await self._docket.add_many(map(self._call, keys))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Keep the pool busy during the block, and see every task to its end after it."""
+        """Keep the pool busy during the block, and wait for the end of every task after it."""
         await self._top_up()
         began, cpu = time.monotonic(), time.process_time()
-        topping_up = asyncio.create_task(self._keep_topped_up())
         try:
-            yield
+            async with in_background(repeat(self._top_up, LOOK_SECONDS)):
+                yield
         finally:
             used = time.process_time() - cpu
             self.generator_cpu_percent = used / (time.monotonic() - began) * 100
-            topping_up.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await topping_up
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait for the end of every task; those that do not end are `lost`."""
         self.lost = await self.unended(self.keys, END_SECONDS)
 
     async def unended(self, keys: Iterable[str], seconds: float) -> set[str]:
-        """Wait until each of these has ended somewhere; those that have not within `seconds`."""
-        left = self.ledger.unfinished(keys)
+        """Wait until each of these has ended, and return those that have not within `seconds`."""
+        left = self.log.unfinished(keys)
         deadline = time.monotonic() + seconds
         while left and time.monotonic() < deadline:
             await asyncio.sleep(LOOK_SECONDS / 4)
-            left = self.ledger.unfinished(left)
+            left = self.log.unfinished(left)
         return left
 
-    async def _keep_topped_up(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self._top_up()
-
     async def _top_up(self) -> None:
-        missing = self._backlog - (len(self.keys) - self.ledger.begun)
-        if missing <= 0:
-            return
-        keys = [uuid4().hex for _ in range(missing)]
-        self.keys += keys
-        await self._docket.add_many(map(self._call, keys))
+        missing = self._backlog - (len(self.keys) - self.log.begun)
+        if missing > 0:
+            await self.add(missing)
 
     def _call(self, key: str) -> TaskCall:
         if self._chance.random() < LONG_SHARE:
             task, lengths = tasks.long, LONG_SECONDS
         else:
             task, lengths = tasks.short, SHORT_SECONDS
-        call = self._docket.call(task, key=key)
-        return call(str(self._file.path), self._chance.uniform(*lengths))
+        return self._docket.call(task, key=key)(self._chance.uniform(*lengths))

@@ -1,7 +1,7 @@
-"""Preload: what a worker costs in memory when its tasks import something heavy, with and without.
+"""Preload: the memory of a worker whose tasks import something heavy, with --preload and without.
 
-SQLAlchemy if it is installed (the dependency group `stress`), else what stands in for it, which the
-report says.
+The import is SQLAlchemy if it is installed (the dependency group `stress`), else a stand-in; the
+report says which.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ import importlib.util
 import time
 from dataclasses import dataclass
 
-from stress.bench.pool import pool, ready_pids
-from stress.bench.server import docket_name
-from stress.runtime.processes import parent_of, pss_of
-from stress.runtime.report import Figure, Report
-from stress.runtime.settings import Settings
+from stress.command import Settings
+from stress.pool import pool
+from stress.processes import parent_of, pss_of
+from stress.report import Figure, Report
+from stress.server import docket_name
 
 #: After the pool is ready: its workers have run their loops.
 SETTLE_SECONDS = 1.0
@@ -23,16 +23,8 @@ SWITCHES = {"preloaded": "--preload", "not preloaded": "--no-preload"}
 
 
 @dataclass(frozen=True)
-class Heavy:
-    """A tasks module that imports much, and what that is."""
-
-    module: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one pool cost: PSS in MB, and seconds from its start until it was ready."""
+class PoolCost:
+    """The cost of one pool: PSS in MB, and seconds from its start until it was ready."""
 
     workers: list[float]
     nursery: float
@@ -41,25 +33,24 @@ class Cost:
 
     @property
     def together(self) -> float:
-        """Of every process."""
+        """The PSS of all processes."""
         return sum(self.workers) + self.nursery + self.supervisor
 
 
-def heavy() -> Heavy:
-    """The heavy module that can be imported here."""
+def heavy_import() -> tuple[str, str]:
+    """Choose a module that imports much and can be imported here; its name, and the import."""
     if importlib.util.find_spec("sqlalchemy") is None:
-        return Heavy("stress.runtime.heavy_standard", "standard library (SQLAlchemy is missing)")
-    version = importlib.metadata.version("sqlalchemy")
-    return Heavy("stress.runtime.heavy", f"SQLAlchemy {version}")
+        return "heavy_imports_standard", "standard library (SQLAlchemy is missing)"
+    return "heavy_imports", f"SQLAlchemy {importlib.metadata.version('sqlalchemy')}"
 
 
 async def run(url: str, settings: Settings) -> Report:
-    """Start `rounds` pools each way."""
-    chosen = heavy()
+    """Start `rounds` pools with each switch."""
+    module, imported = heavy_import()
     figures: list[Figure] = []
     for name, switch in SWITCHES.items():
         costs = [
-            await _cost(url, settings.processes, chosen.module, switch)
+            await _cost(url, settings.processes, f"stress.runtime.{module}", switch)
             for _ in range(settings.rounds)
         ]
         workers = [pss for cost in costs for pss in cost.workers]
@@ -71,13 +62,13 @@ async def run(url: str, settings: Settings) -> Report:
         ]
     conditions = {
         "workers": settings.processes,
-        "imported": chosen.what,
+        "imported": imported,
         "pools each way": settings.rounds,
     }
     return Report("preload", conditions, figures)
 
 
-async def _cost(url: str, processes: int, module: str, switch: str) -> Cost:
+async def _cost(url: str, processes: int, module: str, switch: str) -> PoolCost:
     started = time.monotonic()
     async with (
         docket_name(url) as name,
@@ -87,7 +78,7 @@ async def _cost(url: str, processes: int, module: str, switch: str) -> Cost:
     ):
         seconds = time.monotonic() - started
         await asyncio.sleep(SETTLE_SECONDS)
-        workers = ready_pids(await running.until(lambda status: True, 5))
+        workers = await running.workers_ready(processes)
         (nursery,) = pss_of({parent_of(pid) for pid in workers})
         (supervisor,) = pss_of([running.pid])
-        return Cost(pss_of(workers), nursery, supervisor, seconds)
+        return PoolCost(pss_of(workers), nursery, supervisor, seconds)

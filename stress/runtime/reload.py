@@ -1,17 +1,19 @@
-"""Reload: SIGHUP to a busy pool; how many workers are ready meanwhile, by /status."""
+"""Reload: SIGHUP to a busy pool, and the number of workers that are ready meanwhile."""
 
 import asyncio
+import json
 import os
 import random
 import signal
 import time
 from dataclasses import dataclass
 
-from stress.runtime.capacity import Sample, between, widest_gap
-from stress.runtime.pool import LoadedPool, loaded_pool
-from stress.runtime.report import Figure, Limit, Report
-from stress.runtime.sampler import Sampler
-from stress.runtime.settings import Settings
+from stress.command import Settings
+from stress.pool import ask
+from stress.report import Figure, Limit, Report
+from stress.runtime.capacity import CapacitySample, between, sample, widest_gap
+from stress.runtime.loaded_pool import LoadedPool, loaded_pool
+from stress.waiting import in_background, repeat
 from supervisor.observer import ReloadFinished, WorkerDied
 
 #: Of one reload: its workers finish what they run, and a task takes a second at most.
@@ -19,11 +21,14 @@ PATIENCE_SECONDS = 60.0
 #: Before the first and between two: the pool is busy.
 PAUSE_SECONDS = 0.5
 
+#: For one answer; the supervisor's loop never takes this long.
+ANSWER_SECONDS = 10.0
+
 NONE = Limit("most", at_most=0)
 
 
 class ReloadFailed(RuntimeError):
-    """The code that runs already could not be loaded again."""
+    """The code that runs could not be loaded again."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +39,17 @@ class Reload:
     seconds_with_ends: float
 
 
-@dataclass(frozen=True)
-class LookedAt:
-    """What /status said during one reload, until the last old worker was gone."""
-
-    samples: list[Sample]
-
-
 async def run(url: str, settings: Settings) -> Report:
     """Reload the pool `rounds` times under load, and as often again while /status is asked."""
     chance = random.Random(settings.seed)
     async with loaded_pool(url, processes=settings.processes, chance=chance, options={}) as loaded:
         load = loaded.load
         async with load.running():
-            # Answering as fast as it can takes the supervisor most of a CPU: the time that a
-            # reload takes is measured without it.
+            # Answering as fast as it can costs the supervisor most of a CPU: the duration of a
+            # reload is measured without it.
             reloads = [await _reload(loaded) for _ in range(settings.rounds)]
-            looked_at = [await _look_at(loaded) for _ in range(settings.rounds)]
-        cut_short = load.ledger.cut_short()
+            observed = [await _observe(loaded) for _ in range(settings.rounds)]
+        cut_short = load.log.cut_short()
     return Report(
         "reload",
         {
@@ -61,20 +59,20 @@ async def run(url: str, settings: Settings) -> Report:
             "tasks": len(load.keys),
         },
         [
-            *figures_of_capacity(looked_at, settings.processes),
+            *figures_of_capacity(observed, settings.processes),
             *figures_of_time(reloads),
             Figure("tasks cut short", [cut_short], "", NONE),
             Figure("tasks lost", [len(load.lost)], "", NONE),
-            Figure("CPU of load and looking", [load.generator_cpu_percent], "% of a core"),
+            Figure("CPU of load and sampling", [load.generator_cpu_percent], "% of a core"),
         ],
     )
 
 
-def figures_of_capacity(looked_at: list[LookedAt], target: int) -> list[Figure]:
-    """How many were ready, and how closely that was looked at."""
-    lowest = [min(sample.ready for sample in each.samples) for each in looked_at]
-    answers = [len(each.samples) for each in looked_at]
-    gaps = [widest_gap(each.samples) * 1000 for each in looked_at]
+def figures_of_capacity(observed: list[list[CapacitySample]], target: int) -> list[Figure]:
+    """The number of ready workers, and the density of the samples."""
+    lowest = [min(sample.ready for sample in samples) for samples in observed]
+    answers = [len(samples) for samples in observed]
+    gaps = [widest_gap(samples) * 1000 for samples in observed]
     return [
         Figure("lowest number of ready workers", lowest, "", Limit("least", at_least=target)),
         Figure("answers of /status in a reload", answers),
@@ -83,7 +81,7 @@ def figures_of_capacity(looked_at: list[LookedAt], target: int) -> list[Figure]:
 
 
 def figures_of_time(reloads: list[Reload]) -> list[Figure]:
-    """How long it took."""
+    """The duration of the reloads."""
     ends = [each.seconds_with_ends for each in reloads]
     return [
         Figure("signal to the end of the reload", [each.seconds for each in reloads], "s"),
@@ -91,12 +89,20 @@ def figures_of_time(reloads: list[Reload]) -> list[Figure]:
     ]
 
 
-async def _look_at(loaded: LoadedPool) -> LookedAt:
-    async with Sampler(loaded.running.port) as sampler:
+async def _observe(loaded: LoadedPool) -> list[CapacitySample]:
+    samples: list[CapacitySample] = []
+
+    async def look() -> None:
+        asked_at = time.monotonic()
+        _, body = await asyncio.to_thread(ask, loaded.running.port, "/status", ANSWER_SECONDS)
+        samples.append(sample(json.loads(body), asked_at, time.monotonic()))
+
+    # As fast as it is answered.
+    async with in_background(repeat(look, 0.0)):
         begun = time.monotonic()
         await _reload(loaded)
         ended = time.monotonic()
-    return LookedAt(between(sampler.samples, begun, ended))
+    return between(samples, begun, ended)
 
 
 async def _reload(loaded: LoadedPool) -> Reload:

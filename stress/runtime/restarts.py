@@ -1,15 +1,14 @@
-"""Restarts: a supervisor that has replaced its workers many times holds what it held before."""
+"""Restarts: the resources of a supervisor before and after it replaced its workers many times."""
 
 import asyncio
 import os
 import random
 import signal
 
-from stress.bench.pool import Pool, Status, pool, ready_pids
-from stress.bench.server import docket_name
-from stress.runtime.processes import Footprint, footprint
-from stress.runtime.report import Figure, Limit, Report
-from stress.runtime.settings import Settings
+from stress.command import Settings
+from stress.pool import Status, SupervisorProcess, ready_pids, settled_pool
+from stress.processes import Footprint, footprint
+from stress.report import Figure, Limit, Report
 
 #: For the pool to be full again.
 PATIENCE_SECONDS = 20.0
@@ -25,17 +24,13 @@ OPTIONS = {"--backoff-max": "0s", "--max-restarts": "100000"}
 async def run(url: str, settings: Settings) -> Report:
     """Kill `rounds` workers, and compare the supervisor before and after."""
     chance = random.Random(settings.seed)
-    async with (
-        docket_name(url) as name,
-        pool(
-            url,
-            name,
-            processes=settings.processes,
-            tasks="stress.runtime.tasks:load",
-            options=OPTIONS,
-        ) as running,
-    ):
-        await asyncio.sleep(SETTLE_SECONDS)
+    async with settled_pool(
+        url,
+        processes=settings.processes,
+        tasks="stress.tasks:load",
+        seconds=SETTLE_SECONDS,
+        options=OPTIONS,
+    ) as (running, _):
         before = footprint(running.pid)
         for _ in range(settings.rounds):
             await _restart_one(running, settings.processes, chance)
@@ -49,7 +44,7 @@ async def run(url: str, settings: Settings) -> Report:
 
 
 def figures(before: Footprint, after: Footprint) -> list[Figure]:
-    """The two footprints beside each other, and what may not have grown."""
+    """Put two footprints side by side, with limits on the growth."""
     rows = (
         ("descriptors", "", before.descriptors, after.descriptors, 0),
         ("threads", "", before.threads, after.threads, 0),
@@ -67,9 +62,8 @@ def figures(before: Footprint, after: Footprint) -> list[Figure]:
     return found
 
 
-async def _restart_one(running: Pool, processes: int, chance: random.Random) -> None:
-    status = await running.until(lambda status: len(ready_pids(status)) == processes, 20)
-    victim = chance.choice(ready_pids(status))
+async def _restart_one(running: SupervisorProcess, processes: int, chance: random.Random) -> None:
+    victim = chance.choice(await running.workers_ready(processes))
     os.kill(victim, signal.SIGKILL)
 
     def is_full_again(status: Status) -> bool:

@@ -1,4 +1,4 @@
-"""Size: what a task costs when there are a million others, and what that costs the server.
+"""Measurements of size: the cost of a task among a million others, and of those to the server.
 
 Each scenario fills an embedded server of its own, which is emptied between its parts, and compares
 the cost of a task (CPU of this process, which is worker and producer, and of the server) at a

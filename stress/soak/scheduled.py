@@ -2,59 +2,48 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from docket import Docket
-from stress.bench.jobs import no_op
-from stress.runtime.report import Figure, Report
-from stress.soak.cost import Cost, compared
-from stress.soak.ground import Ground
+from stress.report import Figure, Report
+from stress.soak.cost import Round, at_both_sizes, compared_all
+from stress.soak.environment import Environment
 from stress.soak.queue import memory_figures, payload_bytes
-from stress.soak.settings import Settings
+from stress.soak.scale import Scale
+from stress.tasks import no_op
 
 FULL = 100_000
+NAMES = {"add": "schedule", "run": "promote and run"}
 
 #: From the first add to the second in which all are due, for each task: all are there before it.
 LEAD_SECONDS = 2.0
 LEAD_SECONDS_PER_TASK = 0.0005
 
 
-async def run(ground: Ground, settings: Settings) -> Report:
+async def run(environment: Environment, scale: Scale) -> Report:
     """Schedule, wait until they are due, promote and run; the small size before and after."""
-    full = settings.of(FULL, 1_000)
-    async with Docket("soak", ground.url) as docket:
+    full = scale.of(FULL, 1_000)
+    async with Docket("soak", environment.url) as docket:
         docket.register(no_op)
-        await _round(ground, docket, settings.small)
-        rounds = range(max(1, settings.rounds // 2))
-        small = [await _round(ground, docket, settings.small) for _ in rounds]
-        empty = await ground.memory()
-        weights: list[float] = []
-
-        async def weigh() -> None:
-            weights.append((await ground.memory() - empty) / full)
-
-        added, ran = await _round(ground, docket, full, weigh)
-        small += [await _round(ground, docket, settings.small) for _ in rounds]
+        small, found = await at_both_sizes(
+            lambda count: _round(environment, docket, count),
+            scale.small,
+            full,
+            max(1, scale.rounds // 2),
+        )
         payload = payload_bytes(docket.call(no_op)(), docket)
     figures = [
-        *compared("schedule", [cost for cost, _ in small], added, settings.ratio_limit),
-        *compared("promote and run", [cost for _, cost in small], ran, settings.ratio_limit),
-        *memory_figures(weights[0], payload),
-        Figure("due to the end of all", [ran.wall], "s"),
+        *compared_all(NAMES, small, found.costs, scale.ratio_limit),
+        *memory_figures(found.weight, payload),
+        Figure("due to the end of all", [found.costs["run"].wall], "s"),
     ]
     return Report("scheduled", {"tasks": full}, figures)
 
 
-async def _round(
-    ground: Ground,
-    docket: Docket,
-    count: int,
-    there: Callable[[], Awaitable[None]] | None = None,
-) -> tuple[Cost, Cost]:
+async def _round(environment: Environment, docket: Docket, count: int) -> Round:
+    empty = await environment.memory()
     due = datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS + count * LEAD_SECONDS_PER_TASK)
-    added = await ground.add(docket, count, lambda _: docket.call(no_op, when=due)())
-    if there is not None:
-        await there()
+    added = await environment.add(docket, count, lambda _: docket.call(no_op, when=due)())
+    weight = (await environment.memory() - empty) / count
     await asyncio.sleep(max(0.0, due.timestamp() - time.time()) + 0.01)
-    return added, await ground.drain(docket, count)
+    return Round({"add": added, "run": await environment.drain(docket, count)}, weight)

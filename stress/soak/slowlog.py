@@ -1,14 +1,14 @@
 """The longest calls of a server by the clock, of scripts and of other commands.
 
-On a machine that others use too, that includes the time in which the server was ready to go on and
-had no CPU; the kernel counts that time, and with more than a little of it nothing is judged by the
-clock (timed.py judges the scripts by the CPU that they take).
+On a machine with other users that includes the time in which the server was ready to go on and had
+no CPU. The kernel counts that time, and with more than a little of it nothing is judged by the
+clock (script_clocks.py judges the scripts by the CPU that they take).
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,23 @@ from redis.asyncio import Redis
 
 from docket.store import scripts
 from docket.store.scripts import Script
-from stress.runtime.report import Figure, Limit
-from stress.soak.settings import MUST_CALL_MS
+from stress.report import Figure, Limit
+from stress.soak.scale import MUST_CALL_MS
 
-#: Calls from this length on are written down, in microseconds.
+#: Calls from this duration on are logged, in microseconds.
 SLOWER_THAN = 1_000
-#: A server cannot make more calls of that length between two looks, unless our loop is held up.
+#: A server cannot make more calls of that duration between two looks, unless our loop is blocked.
 KEPT = 2_048
 LOOK_SECONDS = 1.0
 #: Of the time, at most, that the server may wait for a CPU if the clock is to judge it.
 MUST_HAVE_CPU = 0.005
 
-#: Ours, that prepare or look: not what is judged.
+#: Commands of this program, to prepare or to look: they are not judged.
 OWN = frozenset({"slowlog", "flushall", "info", "config", "script", "command"})
 
 
 def name_of(command: bytes) -> str:
-    """What a call is to be known by: `script adopt`, or `XRANGE`."""
+    """Name a call: `script adopt`, or `XRANGE`."""
     words = command.split(b" ", 2)
     first = words[0].decode(errors="replace")
     match first.lower():
@@ -46,7 +46,7 @@ def name_of(command: bytes) -> str:
 
 
 def _names() -> dict[str, str]:
-    # Anew each time: timed.py puts others in their place.
+    # Anew each time: script_clocks.py replaces them.
     return {each.digest: each.name for each in vars(scripts).values() if isinstance(each, Script)}
 
 
@@ -55,8 +55,8 @@ class LongestCalls:
 
     Attributes:
         milliseconds: of each name.
-        starved: how long the server waited for a CPU, in milliseconds.
-        seconds: how long was looked.
+        starved: the time that the server waited for a CPU, in milliseconds.
+        seconds: the time that was observed.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class LongestCalls:
         self.seconds = 0.0
 
     def take(self, entries: Iterable[Mapping[str, Any]]) -> None:
-        """What SLOWLOG GET returned."""
+        """Add the entries of SLOWLOG GET."""
         for entry in entries:
             name = name_of(entry["command"])
             if name.lower() not in OWN:
@@ -73,7 +73,7 @@ class LongestCalls:
                 self.milliseconds[name] = max(longest, entry["duration"] / 1000)
 
     def figures(self) -> list[Figure]:
-        """The longest call of all and its name's; judged if the server had a CPU when it needed."""
+        """The figure of the longest call; judged if the server had a CPU when it needed one."""
         is_fair = self.starved < MUST_HAVE_CPU * self.seconds * 1000
         limit = Limit("most", at_most=MUST_CALL_MS) if is_fair else None
         floor = ("none was longer", SLOWER_THAN / 1000)
@@ -85,33 +85,31 @@ class LongestCalls:
 
 
 @contextlib.asynccontextmanager
-async def watched(client: Redis, pid: int) -> AsyncIterator[LongestCalls]:
-    """Collect the longest calls of the block; complete after it.
-
-    Args:
-        client: of the server.
-        pid: of the server.
-    """
+async def longest_calls(client: Redis) -> AsyncGenerator[LongestCalls]:
+    """Collect the longest calls of the block; they are complete after it."""
+    pid = (await client.info("server"))["process_id"]
     await client.config_set("slowlog-log-slower-than", SLOWER_THAN)
     await client.config_set("slowlog-max-len", KEPT)
     await client.slowlog_reset()
-    watch, is_over = _Watch(client, pid), asyncio.Event()
-    looking = asyncio.create_task(watch.go_on(is_over))
-    try:
-        yield watch.longest
-    finally:
-        is_over.set()
-        await looking
+    monitor = _Monitor(client, pid)
+    is_over = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(monitor.run(is_over))
+        try:
+            yield monitor.longest
+        finally:
+            is_over.set()
 
 
-class _Watch:
+class _Monitor:
     def __init__(self, client: Redis, pid: int) -> None:
         self.longest = LongestCalls()
         self._client = client
         self._schedstat = Path(f"/proc/{pid}/schedstat")
         self._began, self._waited = time.monotonic(), self._waited_ms()
 
-    async def go_on(self, is_over: asyncio.Event) -> None:
+    async def run(self, is_over: asyncio.Event) -> None:
+        # Not cancelled at the end: a look that has emptied the log must report what it read.
         while not is_over.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
@@ -119,7 +117,7 @@ class _Watch:
             await self._look()
 
     async def _look(self) -> None:
-        # Read and emptied in one step: nothing is written down in between.
+        # Read and emptied in one step, so that nothing is logged in between.
         pipeline = self._client.pipeline(transaction=True)
         pipeline.slowlog_get(KEPT)
         pipeline.slowlog_reset()

@@ -1,12 +1,12 @@
-"""Strikes: a thousand conditions in effect, and a thousand that came and went."""
+"""Strikes: a thousand in effect, and a thousand that were struck and restored."""
 
 import time
 
 from docket import Docket
-from stress.runtime.report import Figure, Limit, Report
-from stress.soak.cost import Cost, compared
-from stress.soak.ground import Ground
-from stress.soak.settings import Settings
+from stress.report import Figure, Limit, Report
+from stress.soak.cost import ADD_AND_RUN, Cost, compared_all
+from stress.soak.environment import Environment
+from stress.soak.scale import Scale
 
 FULL = 1_000
 #: Times that each is struck and restored before it is struck for good.
@@ -20,33 +20,32 @@ MUST_START_MS = 60
 
 
 async def serve(customer: int) -> None:
-    """Nothing, for a customer."""
+    """Do nothing, for a customer."""
 
 
-async def run(ground: Ground, settings: Settings) -> Report:
+async def run(environment: Environment, scale: Scale) -> Report:
     """Add and run tasks under one strike and under all; open dockets under both."""
-    full = settings.of(FULL, 20)
-    async with Docket("soak", ground.url) as docket:
+    full = scale.of(FULL, 20)
+    async with Docket("soak", environment.url) as docket:
         docket.register(serve)
         await docket.strike(serve, "customer", "==", -1)
-        await _round(ground, docket, settings)
-        few = [await _round(ground, docket, settings) for _ in range(settings.rounds)]
-        start_few = [await _start_ms(ground, 1) for _ in range(STARTS)]
+        await _round(environment, docket, scale)
+        few = [await _round(environment, docket, scale) for _ in range(scale.rounds)]
+        start_few = [await _start_ms(environment, 1) for _ in range(STARTS)]
         for _ in range(CHANGES):
             for customer in range(2, full + 1):
                 await docket.strike(serve, "customer", "==", -customer)
                 await docket.restore(serve, "customer", "==", -customer)
         for customer in range(2, full + 1):
             await docket.strike(serve, "customer", "==", -customer)
-        kept = await ground.client.xlen(docket.keys.strikes)
-        added, ran = await _round(ground, docket, settings)
-        start_all = [await _start_ms(ground, full) for _ in range(STARTS)]
+        kept = await environment.client.xlen(docket.keys.strikes)
+        found = await _round(environment, docket, scale)
+        start_all = [await _start_ms(environment, full) for _ in range(STARTS)]
     instructions = 1 + (full - 1) * (2 * CHANGES + 1)
     sizes = ("under 1 strike", f"under {full:,} strikes")
     limit = Limit("median", at_most=MUST_START_MS)
     figures = [
-        *compared("add", [cost for cost, _ in few], added, settings.ratio_limit, sizes),
-        *compared("run", [cost for _, cost in few], ran, settings.ratio_limit, sizes),
+        *compared_all(ADD_AND_RUN, few, found, scale.ratio_limit, sizes),
         Figure(f"open a docket {sizes[0]}, CPU", start_few, "ms"),
         Figure(f"open a docket {sizes[1]}, CPU", start_all, "ms", limit),
         Figure("instructions kept", [kept], "", Limit("most", at_most=full)),
@@ -54,15 +53,15 @@ async def run(ground: Ground, settings: Settings) -> Report:
     return Report("strikes", {"strikes": full, "instructions": instructions}, figures)
 
 
-async def _round(ground: Ground, docket: Docket, settings: Settings) -> tuple[Cost, Cost]:
-    count = settings.of(TASKS, 100)
-    added = await ground.add(docket, count, docket.call(serve))
-    return added, await ground.drain(docket, count)
+async def _round(environment: Environment, docket: Docket, scale: Scale) -> dict[str, Cost]:
+    count = scale.of(TASKS, 100)
+    added = await environment.add(docket, count, docket.call(serve))
+    return {"add": added, "run": await environment.drain(docket, count)}
 
 
-async def _start_ms(ground: Ground, strikes: int) -> float:
+async def _start_ms(environment: Environment, strikes: int) -> float:
     began = time.process_time()
-    async with Docket("soak", ground.url) as docket:
+    async with Docket("soak", environment.url) as docket:
         await docket.wait_for_strikes_loaded()
         milliseconds = (time.process_time() - began) * 1000
         if docket.strike_list.in_effect != strikes:

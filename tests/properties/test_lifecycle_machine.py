@@ -15,9 +15,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from stress.model.values import Claimed, Ending, Entry, Request
 from tests.support.lifecycle_pair import WISHES, Pair
 from tests.support.machine_settings import machine_settings
+from tests.support.model.values import Claimed, Ending, Entry, Request
 from tests.support.stricken_calls import StrickenCalls
 
 #: Of the keys: the first numbers are those that were claimed lately.

@@ -14,7 +14,7 @@ import redis
 import redis.asyncio
 
 from docket.store import scripts
-from stress.soak.timed import timed
+from stress.soak.script_clocks import clocked_scripts
 from tests.support.servers import old_server, redis_6_2
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def test_the_old_server_is_what_it_is_said_to_be() -> None:
 async def test_the_soak_leaves_scripts_as_they_are_where_they_have_no_clock() -> None:
     ring = scripts.RING
     with old_server() as url:
-        async with redis.asyncio.Redis.from_url(url) as client, timed(client) as longest:
+        async with redis.asyncio.Redis.from_url(url) as client, clocked_scripts(client) as longest:
             assert scripts.RING is ring
         assert longest.figures() == []
 

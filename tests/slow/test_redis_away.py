@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stress.away import figures, report
-from stress.away.cli import away
-from stress.away.run import Settings, run, violations
-from stress.away.ways import Way
+from stress.chaos.outage import metrics, report
+from stress.chaos.outage.cli import away
+from stress.chaos.outage.kinds import OutageKind
+from stress.chaos.outage.run import OutageSettings, run, violations
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 #: Long enough for each way to be noticed: who is only silent is given up after eleven seconds.
-SECONDS = {Way.KILL: 10.0, Way.REFUSE: 10.0, Way.STOP: 15.0}
+SECONDS = {OutageKind.KILL: 10.0, OutageKind.REFUSE: 10.0, OutageKind.STOP: 15.0}
 PROCESSES = 4
 #: The promise is two seconds; here others are at work on the machine, too.
 RESUMED_SECONDS = 6.0
@@ -22,17 +22,17 @@ RESUMED_SECONDS = 6.0
 CONNECTIONS = 4 * PROCESSES
 
 
-@pytest.mark.parametrize("way", list(Way))
+@pytest.mark.parametrize("kind", list(OutageKind))
 async def test_an_outage_kills_nobody_repeats_nothing_and_is_over_with_the_servers_return(
-    way: Way, tmp_path: Path
+    kind: OutageKind, tmp_path: Path
 ) -> None:
-    result = await run(Settings(tmp_path, way, SECONDS[way], PROCESSES))
+    result = await run(OutageSettings(tmp_path, kind, SECONDS[kind], PROCESSES))
     told = report.as_json(result)
     assert violations(result, RESUMED_SECONDS) == [], json.dumps(told, indent=2)
     # Everyone is back, and did not come all at once.
     assert max(told["connections_in_each_tenth"]) < CONNECTIONS
     # Six attempts in the first two seconds, then one in 0.6 s, of each connection.
-    attempts = figures.attempts_a_second(result.accepted, result.outage)
+    attempts = metrics.attempts_a_second(result.accepted, result.outage)
     assert attempts < 3 * CONNECTIONS
     assert told["log_lines"] <= 4 * PROCESSES + 2
 

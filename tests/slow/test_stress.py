@@ -20,4 +20,6 @@ from stress.bench.cli import bench
 def test_a_bench_of_a_pool_measures_and_ends_it(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(bench, [*words, "--rounds", "1", "--json"], catch_exceptions=False)
     assert result.exit_code == 0
-    assert all(figure["median"] >= 0 for figure in json.loads(result.output)["figures"])
+    assert all(
+        figure["median"] >= 0 for figure in json.loads(result.output)["scenarios"][0]["figures"]
+    )

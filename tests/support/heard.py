@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from stress.model.values import Event
+from tests.support.model.values import Event
 
 Tick = Callable[[str], int | None]
 

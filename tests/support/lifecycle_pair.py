@@ -17,11 +17,11 @@ from docket.store.limits import LimitRequest
 from docket.store.manual import Content, Mark, RunIdentity
 from docket.store.scan import clear
 from docket.store.transitions import Claim, Fenced, StaleEpoch
-from stress.model import by_hand, producing, slots, working
-from stress.model.values import Claimed, Ending, Entry, Exchanged, Request, Scheduled
-from stress.model.world import World
 from tests.support import observed
 from tests.support.heard import Heard
+from tests.support.model import manual, producing, slots, working
+from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Request, Scheduled
+from tests.support.model.world import World
 from tests.support.observed import TICK, Clock, Observed
 from tests.support.passing_time import NEVER, pass_time
 from tests.support.store import POISON, store_at
@@ -334,7 +334,7 @@ class Pair:
                 RunIdentity(key, generation, ""), "hand", self._content
             )
         )
-        entry = by_hand.claim(self.world, key, generation, "hand.hand")
+        entry = manual.claim(self.world, key, generation, "hand.hand")
         assert (held is None) == (entry is None)
         if held is not None and entry is not None:
             entry.name = held.entry
@@ -346,7 +346,7 @@ class Pair:
     def mark(self, key: str, generation: int, entry: Entry | None, state: Mark) -> None:
         identity = RunIdentity(key, generation, entry.name if entry is not None else "")
         marked = self.do(self.store.transitions.manual.mark(identity, state, "", "", self._content))
-        assert (marked is not None) == by_hand.mark(self.world, key, generation, entry, state)
+        assert (marked is not None) == manual.mark(self.world, key, generation, entry, state)
         self.check()
 
     def reschedule(self, key: str, generation: int, entry: Entry, ticks: int) -> str:
@@ -357,7 +357,7 @@ class Pair:
                 RunIdentity(key, generation, entry.name), self._clock.milliseconds(when), 2, b"1"
             )
         )
-        disposition = by_hand.reschedule(self.world, key, generation, entry, when, 2, "1")
+        disposition = manual.reschedule(self.world, key, generation, entry, when, 2, "1")
         assert reply.disposition == disposition
         self.check()
         return disposition

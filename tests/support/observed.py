@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from docket.store.keys import Keys
-from stress.model.slots import line
-from stress.model.values import Entry, Record
-from stress.model.world import LETTERS, World
+from tests.support.model.slots import line
+from tests.support.model.values import Entry, Record
+from tests.support.model.world import LETTERS, World
 from tests.support.passing_time import NEVER
 
 #: One tick of the model, in milliseconds: far more than any example takes.

@@ -4,7 +4,7 @@ from typing import Any
 
 from docket.store.strikes import StrikeStream
 from docket.strike_rules import Operator, Restore, Strike, StrikeTable, from_message
-from stress.model.strikes import Strikes
+from tests.support.model.strikes import Strikes
 from tests.support.store import Store
 
 

@@ -1,4 +1,4 @@
--- fill: add many tasks to the floor's docket, as its producer would.
+-- fill: add many tasks to the baseline's docket, as its producer would.
 --
 -- KEYS  1 stream  2 front  3 bell
 -- ARGV  1 prefix  2 function  3 call  4.. the keys

@@ -1,0 +1,128 @@
+"""The baseline (`floor`): the least work of a Python worker that keeps the library's state.
+
+A bare loop around one script, on one connection of redis-py with hiredis and uvloop: take tasks,
+run each as an asyncio task, hand the outcomes in with the next call. It has no dependencies,
+logging, leases or limits, and ignores lost replies: these make the difference to the library.
+"""
+
+import asyncio
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import hiredis
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+
+from stress.bench.child import measure
+from stress.command import Settings
+from stress.report import Figure, Report
+from stress.server import docket_name
+from stress.tasks import no_op
+
+_LUA = Path(__file__).parent / "lua"
+FILL = (_LUA / "fill.lua").read_text("utf-8")
+WORK = (_LUA / "baseline.lua").read_text("utf-8")
+
+TTL_MS = 15 * 60 * 1000
+FILL_CHUNK = 500
+
+
+class BareWorker:
+    """One loop, one connection, one script.
+
+    Arguments:
+        connection: to the server; nobody else uses it.
+        digest: of the script, which is loaded already.
+        name: of the docket.
+        concurrency: most tasks at once.
+    """
+
+    def __init__(
+        self, connection: AbstractConnection, digest: str, name: str, concurrency: int
+    ) -> None:
+        self._connection = connection
+        prefix, keys = prefix_and_keys(name)
+        consumer = f"floor.{uuid4().hex}"
+        self._head = ("EVALSHA", digest, len(keys), *keys, prefix, consumer)
+        self._concurrency = concurrency
+        self._active = 0
+        self._outcomes: list[int | bytes] = []  # four values each, as the script reads them
+        self._ended = asyncio.Event()
+
+    async def run(self, count: int) -> None:
+        """Run `count` tasks and hand in their outcomes."""
+        done = 0
+        while done < count:
+            outcomes, self._outcomes = self._outcomes, []
+            taken = await self._exchange(outcomes, self._concurrency - self._active)
+            done += len(outcomes) // 4
+            self._active += len(taken) // 4
+            for at in range(0, len(taken), 4):
+                # Held by the loop until its first step, and it needs no second one.
+                asyncio.create_task(self._execute(*taken[at : at + 4]))  # noqa: RUF006
+            if self._active and not self._outcomes:
+                await self._ended.wait()
+            self._ended.clear()
+
+    async def _exchange(self, outcomes: list[int | bytes], want: int) -> list[Any]:
+        packed = hiredis.pack_command((*self._head, want, TTL_MS, *outcomes))
+        await self._connection.send_packed_command(packed, check_health=False)
+        return await self._connection.read_response()
+
+    async def _execute(self, stream: int, entry: bytes, key: bytes, call: bytes) -> None:
+        arguments, named = pickle.loads(call)
+        result = await no_op(*arguments, **named)
+        self._outcomes += (stream, entry, key, pickle.dumps(result))
+        self._active -= 1
+        self._ended.set()
+
+
+def prefix_and_keys(name: str) -> tuple[str, list[str]]:
+    """The prefix of all keys of a docket, and the keys of the script."""
+    prefix = "{" + name + "}"
+    return prefix, [f"{prefix}:stream", f"{prefix}:front", f"{prefix}:bell"]
+
+
+async def fill(url: str, name: str, count: int) -> None:
+    """Add `count` no-op tasks to the baseline's docket `name`."""
+    prefix, keys = prefix_and_keys(name)
+    call = pickle.dumps(((), {}))
+    async with Redis.from_url(url) as client:
+        script = client.register_script(FILL)
+        for start in range(0, count, FILL_CHUNK):
+            tasks = [str(uuid4()) for _ in range(start, min(start + FILL_CHUNK, count))]
+            await script(keys=keys, args=(prefix, "no_op", call, *tasks))
+
+
+async def drain(url: str, name: str, count: int, concurrency: int) -> float:
+    """Part: measure the seconds for one bare worker to run the `count` tasks of `name`."""
+    async with Redis.from_url(url) as client:
+        digest = await client.script_load(WORK)
+        connection = client.connection_pool.make_connection()
+        await connection.connect()
+        worker = BareWorker(connection, digest, name, concurrency)
+        started = time.perf_counter()
+        await worker.run(count)
+        seconds = time.perf_counter() - started
+        await connection.disconnect()
+        return seconds
+
+
+async def rate(url: str, count: int, concurrency: int) -> float:
+    """Measure the tasks a second of one bare worker, in a process and on a docket of its own."""
+    async with docket_name(url) as name:
+        await fill(url, name, count)
+        seconds = await measure(drain, url=url, name=name, count=count, concurrency=concurrency)
+    return count / seconds
+
+
+async def run(url: str, settings: Settings) -> Report:
+    """Measure the baseline alone."""
+    figures: list[Figure] = []
+    for concurrency in settings.concurrencies:
+        rates = [await rate(url, settings.count, concurrency) for _ in range(settings.rounds)]
+        figures.append(Figure(f"floor, concurrency {concurrency}", rates, "tasks/s"))
+    return Report("floor", {"tasks": settings.count, "rounds": settings.rounds}, figures)

@@ -1,0 +1,265 @@
+"""The operations of workers: claim, hand in, reclaim, renew, adopt, sweep, promote, report."""
+
+from collections.abc import Collection, Sequence
+
+from tests.support.model import slots
+from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Progress, Record
+from tests.support.model.world import LETTERS, World
+
+#: How many due tasks an exchange makes ready on its way.
+PROMOTED_ON_THE_WAY = 16
+#: How many the steward makes ready in a call.
+PROMOTED = 256
+
+
+def register(world: World, consumer: str) -> None:
+    """Announce a consumer: from now on it may exchange."""
+    world.epochs[consumer] = 1
+
+
+def raise_epoch(world: World, consumer: str) -> int:
+    """Make older exchanges do nothing; 0 if the consumer was struck off."""
+    if consumer not in world.epochs:
+        return 0
+    world.epochs[consumer] += 1
+    return world.epochs[consumer]
+
+
+def exchange(
+    world: World,
+    consumer: str,
+    epoch: int,
+    want: int,
+    endings: Sequence[Ending],
+    *,
+    may_take_suspect: bool,
+    census: bool = False,
+) -> Exchanged:
+    """Hand in how runs ended, and take up to `want` tasks."""
+    if (status := _refusal(world, consumer, epoch)) is not None:
+        return Exchanged(status)
+    superseded = _hand_in(world, consumer, endings)
+    world.promote(PROMOTED_ON_THE_WAY)
+    ready = world.waiting("x")[:1] if may_take_suspect else []
+    # A suspect comes alone: what blocked its last process would hold up whatever came with it.
+    is_suspect = bool(ready and want)
+    if not is_suspect:
+        ready = [*world.waiting("f"), *world.waiting("s")]
+    claims = [_claim(world, consumer, entry) for entry in ready[:want]]
+    left = -1
+    if census and len(claims) < want:
+        left = sum(map(len, world.streams.values())) + len(world.queue)
+    return Exchanged("ok", claims, superseded, left, is_suspect and want > 1)
+
+
+def _refusal(world: World, consumer: str, epoch: int) -> str | None:
+    known = world.epochs.get(consumer)
+    if known is None:
+        return "refused"
+    return None if known == epoch else "stale"
+
+
+def _hand_in(world: World, consumer: str, endings: Sequence[Ending]) -> list[int]:
+    records = [world.records.get(ending.claim.key) for ending in endings]
+    ours = [
+        ending.kind != "S" and record is not None and slots.is_owned(record, ending.claim, consumer)
+        for ending, record in zip(endings, records, strict=True)
+    ]
+    # What somebody else's record names is how that execution is found again: it stays.
+    over = [
+        ending.claim.entry
+        for ending, record, is_ours in zip(endings, records, ours, strict=True)
+        if is_ours or record is None or not record.is_live or record.entry is not ending.claim.entry
+    ]
+    for entry in over:
+        world.remove(entry)
+    for ending, is_ours in zip(endings, ours, strict=True):
+        if is_ours:
+            _end(world, consumer, ending)
+    for letter in LETTERS:
+        world.release(entry for entry in over if entry.letter == letter)
+    return [index for index, is_ours in enumerate(ours) if not is_ours]
+
+
+def _end(world: World, consumer: str, ending: Ending) -> None:
+    key, record = ending.claim.key, world.records[ending.claim.key]
+    match ending.kind:
+        case "C":
+            world.finish(
+                key, "completed", result=ending.payload or None, result_key=ending.result_key
+            )
+        case "F":
+            world.finish(
+                key,
+                "failed",
+                result=ending.payload or None,
+                error=ending.text,
+                result_key=ending.result_key,
+            )
+        case _ if ending.kind == "X" or record.cancelled:
+            world.finish(key, "cancelled")
+        case "A":
+            again(world, key, ending.attempt, ending.call, world.now + ending.delay)
+        case "P":
+            _perpetuate(world, key, ending)
+        case _:
+            world.requeue(key, consumer, record.deaths)
+
+
+def again(world: World, key: str, attempt: int, call: str, when: int) -> None:
+    """Make the same execution wait for its next attempt."""
+    record = world.records[key]
+    world.forget_run(record)
+    record.entry = record.came_from = None
+    record.attempt, record.call = attempt, call or record.call
+    world.place(key, when)
+
+
+def _perpetuate(world: World, key: str, ending: Ending) -> None:
+    record = world.records[key]
+    ended = "failed" if ending.text else "completed"
+    error = ending.text or None
+    since = {"n": world.now, "s": record.started or 0, "e": 0}
+    due = since[ending.origin] + ending.delay
+    world.publish(key, ended, record.when, record.worker, record.started, world.now, error)
+    record.deaths, record.order, record.wishes = 0, None, {}
+    record.generation, record.perpetual = record.generation + 1, True
+    again(world, key, 1, ending.call, due)
+
+
+def _claim(world: World, consumer: str, entry: Entry) -> Claimed:
+    entry.owner, entry.renewed = consumer, world.now
+    world.start(entry.key, entry, consumer)
+    return _claimed(world.records[entry.key], entry)
+
+
+def _claimed(record: Record, entry: Entry) -> Claimed:
+    return Claimed(
+        entry.key,
+        entry,
+        record.generation,
+        record.function,
+        record.call,
+        record.when,
+        record.attempt,
+        record.deaths,
+        record.came_from,
+    )
+
+
+def _is_run_of(record: Record | None, entry: Entry, consumer: str) -> bool:
+    if record is None or record.entry is not entry:
+        return False
+    return record.state == "running" and record.worker == consumer
+
+
+def reclaim(world: World, consumer: str, epoch: int, known: Collection[Entry]) -> Exchanged:
+    """The consumer's own entries that it does not run: those of a lost reply."""
+    if (status := _refusal(world, consumer, epoch)) is not None:
+        return Exchanged(status)
+    claims: list[Claimed] = []
+    for letter in LETTERS:
+        for entry in world.pending(letter, consumer):
+            if entry in known:
+                continue
+            record = world.records.get(entry.key)
+            if not _is_run_of(record, entry, consumer):
+                world.drop(entry)
+            elif record is not None and record.cancelled:
+                world.drop(entry)
+                world.finish(entry.key, "cancelled")
+            else:
+                claims.append(_claim(world, consumer, entry))
+    return Exchanged("ok", claims)
+
+
+def renew(world: World, consumer: str, runs: Sequence[Claimed]) -> tuple[list[Entry], list[Entry]]:
+    """The entries that are not the consumer's any more, and those that somebody cancelled."""
+    lost: list[Entry] = []
+    cancelled: list[Entry] = []
+    for claim in runs:
+        record = world.records.get(claim.key)
+        if record is None or not slots.is_owned(record, claim, consumer):
+            lost.append(claim.entry)
+            continue
+        claim.entry.renewed = world.now
+        if record.cancelled:
+            cancelled.append(claim.entry)
+    return lost, cancelled
+
+
+def adopt(world: World, consumer: str, blame: str) -> tuple[int, list[str]]:
+    """Strike a consumer off; return the number of runs given to others, and the poison keys.
+
+    blame: everyone | nobody | key:KEY: whose deaths count.
+    """
+    world.epochs.pop(consumer, None)
+    moved, poisoned = 0, list[str]()
+    for entry in [e for letter in LETTERS for e in world.pending(letter, consumer)]:
+        is_blamed = blame in {"everyone", f"key:{entry.key}"}
+        match _redeliver(world, entry, consumer, 1 if is_blamed else 0):
+            case "moved":
+                moved += 1
+            case "poison":
+                poisoned.append(entry.key)
+            case _:
+                pass
+    return moved, poisoned
+
+
+def sweep(world: World) -> int:
+    """Give the runs whose lease has ended to others; nobody is blamed.
+
+    They are judged only by who has watched for half a lease without a gap.
+    """
+    if world.watched_until <= world.now:
+        world.watched_since = world.now
+    world.watched_until = world.now + world.lease // 2
+    if world.now - world.watched_since < world.lease // 2:
+        return 0
+    late = [
+        entry
+        for letter in LETTERS
+        for entry in world.streams[letter]
+        if entry.owner is not None and entry.renewed + world.lease <= world.now
+    ]
+    return sum(_redeliver(world, e, e.owner or "", 0) == "moved" for e in late)
+
+
+def _redeliver(world: World, entry: Entry, consumer: str, deaths: int) -> str:
+    record = world.records.get(entry.key)
+    is_run = _is_run_of(record, entry, consumer)
+    world.drop(entry)
+    if not is_run or record is None:
+        return "nothing"
+    if record.cancelled:
+        world.finish(entry.key, "cancelled")
+        return "cancelled"
+    if record.deaths + deaths >= world.max_deaths:
+        record.deaths, record.poison = record.deaths + deaths, True
+        payload, text = world.poison
+        world.finish(entry.key, "failed", result=payload, error=text)
+        return "poison"
+    world.requeue(entry.key, consumer, record.deaths + deaths)
+    return "moved"
+
+
+def report(world: World, claim: Claimed, operation: str, value: int | str) -> Progress | None:
+    """Change the progress of a run; None if it is not that run's to change."""
+    record = world.records.get(claim.key)
+    if record is None or record.state != "running" or record.entry is not claim.entry:
+        return None
+    if record.generation != claim.generation:
+        return None
+    progress = world.progress_of(claim.key)
+    match operation:
+        case "total":
+            progress.total = int(value)
+        case "increment":
+            progress.current += int(value)
+        case _:
+            progress.message = str(value) or None
+    world.events.append(
+        ("progress", claim.key, progress.current, progress.total, world.now, progress.message)
+    )
+    return progress
