@@ -28,8 +28,8 @@ def _slot_of_this_worker() -> int:
     """Nothing tells a task module which slot it is in: its caller knows."""
     frame: FrameType | None = inspect.currentframe()
     while frame is not None:
-        if "berth" in frame.f_locals:
-            return frame.f_locals["berth"].slot
+        if "spec" in frame.f_locals:
+            return frame.f_locals["spec"].slot
         frame = frame.f_back
     raise AssertionError("not called by a worker that starts")
 

