@@ -35,7 +35,7 @@ MAX_FRAME: Final = 1 << 20
 MAX_BEAT_FRAME: Final = 512
 
 #: Bytes (UTF-8) of the culprit named in a Beat, at most; longer keys are cut.
-MAX_CULPRIT: Final = 400
+MAX_BLOCKING_KEY: Final = 400
 
 #: Tasks listed in one Heartbeat, at most; `in_flight_total` counts them all.
 MAX_TASKS_LISTED: Final = 100
