@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
-from docket.batches import stricken_names
 from docket.clock import now
 from docket.docket import Docket
 from docket.execution import Disposition, Execution, TaskFunction
@@ -103,7 +102,7 @@ class Agenda:
                 _offsets(len(self), over), self, strict=True
             )
         ]
-        for name in await stricken_names(docket, calls):
+        for name in await docket.scheduler.stricken_names(calls):
             raise ValueError(f"Task {name!r} is stricken: nothing of the agenda was scheduled")
         executions = await docket.add_many(calls)
         for execution in executions:

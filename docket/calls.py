@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import uuid_utils
+
 
 @dataclass(frozen=True)
 class TaskCall:
@@ -35,3 +37,8 @@ class TaskCall:
         # Set behind the back of the dataclass: it is no argument of the public constructor.
         object.__setattr__(self, "as_soon_as_possible", True)
         return self
+
+
+def new_key() -> str:
+    """A key that no other task has; keys made later sort after it."""
+    return str(uuid_utils.uuid7())

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
-from contextlib import suppress
-from datetime import datetime
-from typing import Any, ParamSpec, TypeVar, overload
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Mapping,
+)
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
-import uuid_utils
-
-from docket.base import DocketBase
-from docket.batches import refuse_stricken, schedule_calls
-from docket.calls import TaskCall
+from docket.calls import TaskCall, new_key
 from docket.clock import now
+from docket.errors import DocketError
 from docket.execution import Execution, TaskFunction
 from docket.execution.execution import execution_from_record
+from docket.execution.results import ResultStorage
 from docket.inspection import (
     DocketSnapshot,
     RunningExecution,
@@ -23,12 +30,22 @@ from docket.inspection import (
     live_workers,
     take_snapshot,
 )
-from docket.instrumentation.tracing import is_on
-from docket.registry import name_of
-from docket.spans import span_of_scheduling
-from docket.store.connection.retrying import PATIENCE_SECONDS
+from docket.instrumentation.process_registry import PROCESS_REGISTRY
+from docket.registry import Registry, name_of
+from docket.scheduling import Scheduler
+from docket.serialization.serializers import Serializer, serializer_named
+from docket.store.connection.connections import Connections
+from docket.store.connection.urls import validate_url, without_password
+from docket.store.keys import Keys
 from docket.store.scan import clear
+from docket.store.traced_transitions import TracedTransitions
+from docket.store.transitions import Transitions
 from docket.strike_rules import LiteralOperator, Operator
+from docket.strikelist import StrikeList
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from redis.credentials import CredentialProvider
 
 __all__ = ["Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo"]
 
@@ -36,7 +53,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Docket(DocketBase):
+class Docket(Registry):
     """A collection of tasks to be run now, later, or again and again.
 
     An async context manager: it connects on entry.
@@ -65,6 +82,96 @@ class Docket(DocketBase):
         ValueError: a name, URL or serializer that cannot be used, or a duration that is not
             positive.
     """
+
+    def __init__(
+        self,
+        name: str = "docket",
+        url: str = "redis://localhost:6379/0",
+        heartbeat_interval: timedelta = timedelta(seconds=2),
+        missed_heartbeats: int = 5,
+        execution_ttl: timedelta = timedelta(minutes=15),
+        result_storage: ResultStorage | None = None,
+        enable_internal_instrumentation: bool = False,
+        credential_provider: CredentialProvider | None = None,
+        serializer: Literal["pickle", "msgpack"] = "pickle",
+    ) -> None:
+        super().__init__()
+        validate_url(url)
+        if heartbeat_interval <= timedelta(0) or missed_heartbeats < 1:
+            raise ValueError(
+                "heartbeat_interval and missed_heartbeats must be positive, not "
+                f"{heartbeat_interval} and {missed_heartbeats}"
+            )
+        if execution_ttl < timedelta(0):
+            raise ValueError(f"execution_ttl must not be negative, but is {execution_ttl}")
+        self.name = name
+        self.url = url
+        self.heartbeat_interval = heartbeat_interval
+        self.missed_heartbeats = missed_heartbeats
+        self.execution_ttl = execution_ttl
+        self.result_storage = result_storage
+        self.enable_internal_instrumentation = enable_internal_instrumentation
+        #: How payloads are stored.
+        self.serializer: Serializer = serializer_named(serializer)
+        #: Every key of this docket.
+        self.keys = Keys(name)
+        #: What this process asks of the docket, counted.
+        self.producer = PROCESS_REGISTRY.producer(name)
+        #: The strikes in effect, followed while the docket is open.
+        self.strike_list = StrikeList(
+            url, name, enable_internal_instrumentation, credential_provider
+        )
+        self.strike_list.reads_pickles = serializer == "pickle"
+        #: Puts executions on this docket.
+        self.scheduler = Scheduler(self)
+        self._credential_provider = credential_provider
+        self._connections: Connections | None = None
+        self._transitions: Transitions | None = None
+
+    def __repr__(self) -> str:
+        return f"<Docket {self.name!r} on {without_password(self.url)}>"
+
+    async def __aenter__(self) -> Self:
+        if self._connections is not None:
+            raise DocketError(f"{self!r} is open already: one `async with` at a time")
+        self._connections = await Connections.acquire(
+            self.url, self._credential_provider, keys=self.keys
+        )
+        transitions = TracedTransitions if self.enable_internal_instrumentation else Transitions
+        self._transitions = transitions(self._connections.pipeline, self.keys, self.execution_ttl)
+        await self.strike_list.follow()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        connections, self._connections, self._transitions = self._connections, None, None
+        await self.strike_list.close()
+        if connections is not None:
+            await connections.release()
+
+    @property
+    def connections(self) -> Connections:
+        """The process's connections to the server. Raises DocketError outside `async with`."""
+        if self._connections is None:
+            raise DocketError(f"{self!r} is not open: use it inside `async with`")
+        return self._connections
+
+    @property
+    def transitions(self) -> Transitions:
+        """The transitions of this docket. Raises DocketError outside `async with`."""
+        if self._transitions is None:
+            raise DocketError(f"{self!r} is not open: use it inside `async with`")
+        return self._transitions
+
+    def traced_transitions(self) -> TracedTransitions:
+        """The transitions, with a span around each internal call."""
+        return TracedTransitions(self.connections.pipeline, self.keys, self.execution_ttl)
+
+    # One task ------------------------------------------------------------------------------
 
     @overload
     def add(
@@ -100,11 +207,7 @@ class Docket(DocketBase):
             KeyError: no task of that name is registered.
         """
         name, target = self.resolve(function)
-
-        async def scheduler(*args: Any, **kwargs: Any) -> Execution:
-            return await self._schedule(name, target, args, kwargs, when, key, replace=False)
-
-        return scheduler
+        return partial(self.scheduler.add, name, target, when, key, False)
 
     @overload
     def replace(
@@ -133,11 +236,7 @@ class Docket(DocketBase):
             KeyError: no task of that name is registered.
         """
         name, target = self.resolve(function)
-
-        async def scheduler(*args: Any, **kwargs: Any) -> Execution:
-            return await self._schedule(name, target, args, kwargs, when, key, replace=True)
-
-        return scheduler
+        return partial(self.scheduler.add, name, target, when, key, True)
 
     async def cancel(self, key: str) -> None:
         """Cancel what is under a key.
@@ -191,7 +290,9 @@ class Docket(DocketBase):
         name = function if isinstance(function, str) else None
 
         def caller(*args: Any, **kwargs: Any) -> TaskCall:
-            call = TaskCall(target, args, kwargs, _key_or_new(key), when or now(), name)
+            call = TaskCall(
+                target, args, kwargs, new_key() if key is None else key, when or now(), name
+            )
             return call.due_at_once() if when is None else call
 
         return caller
@@ -216,17 +317,17 @@ class Docket(DocketBase):
             PayloadTooLarge, TypeError, UnicodeEncodeError: arguments or a key that cannot be
                 stored; nothing of their chunk was scheduled.
         """
-        return await schedule_calls(self, calls, chunk_size, replace=False)
+        return await self.scheduler.add_many(calls, chunk_size, replace=False)
 
     async def replace_many(
         self, calls: Iterable[TaskCall], *, chunk_size: int | None = 1000
     ) -> list[Execution]:
         """Put many tasks in the place of what waits under their keys; otherwise as `add_many`."""
-        return await schedule_calls(self, calls, chunk_size, replace=True)
+        return await self.scheduler.add_many(calls, chunk_size, replace=True)
 
     async def schedule(self, execution: Execution) -> None:
         """Add an execution that was made by hand; its `disposition` says what became of it."""
-        await self._schedule_unless_stricken(execution, execution.when, replace=False)
+        await self.scheduler.schedule(execution, execution.when)
 
     async def clear(self) -> int:
         """Cancel everything that is scheduled or queued; what runs is left alone.
@@ -276,19 +377,6 @@ class Docket(DocketBase):
         """Wait until the strikes that were issued before are in effect in this process."""
         await self.strike_list.wait_for_strikes_loaded()
 
-    async def strikes_known(self) -> None:
-        """As `wait_for_strikes_loaded`, for a producer: it does not wait for ever.
-
-        Raises:
-            ServerUnavailable: the server stayed away for PATIENCE_SECONDS.
-        """
-        if not self.strike_list.is_loaded:
-            await self.connections.pipeline.connected(PATIENCE_SECONDS)
-            # A server that is there and cannot be read from: the call itself will say why.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self.strike_list.wait_for_strikes_loaded()
-
     # Inspection ---------------------------------------------------------------------------
 
     async def snapshot(self) -> DocketSnapshot:
@@ -311,52 +399,43 @@ class Docket(DocketBase):
         function = self.function_of(record[b"function"].decode())
         return execution_from_record(self, function, key, record)
 
-    async def _schedule(
-        self,
-        name: str,
-        function: TaskFunction,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        when: datetime | None,
-        key: str | None,
-        *,
-        replace: bool,
-    ) -> Execution:
-        execution = Execution(
-            self,
-            function,
-            args,
-            kwargs,
-            _key_or_new(key),
-            when or now(),
-            1,
-            function_name=name,
-        )
-        await self._schedule_unless_stricken(execution, when, replace=replace)
-        return execution
+    # Keys and connections -----------------------------------------------------------------
 
-    async def _schedule_unless_stricken(
-        self, execution: Execution, due: datetime | None, *, replace: bool
-    ) -> None:
-        if is_on():
-            with span_of_scheduling(execution, replace=replace):
-                await self._schedule_now(execution, due, replace=replace)
-        elif not self.strike_list.is_loaded:
-            await self._schedule_now(execution, due, replace=replace)
-        elif not refuse_stricken(self, execution):
-            # As `_schedule_now` does once strikes are known: an add in a burst counts every await.
-            await execution.submit(replace, due)
+    @property
+    def prefix(self) -> str:
+        """What every key of this docket begins with."""
+        return self.keys.prefix
 
-    async def _schedule_now(
-        self, execution: Execution, due: datetime | None, *, replace: bool
-    ) -> None:
-        await self.strikes_known()
-        if not refuse_stricken(self, execution):
-            await execution.submit(replace, due)
+    def key(self, suffix: str) -> str:
+        """A key of this docket."""
+        return self.keys.key(suffix)
 
+    def runs_key(self, key: str) -> str:
+        """The Redis key of a task's record."""
+        return self.keys.record(key)
 
-def _key_or_new(key: str | None) -> str:
-    return str(uuid_utils.uuid7()) if key is None else key
+    @property
+    def stream_key(self) -> str:
+        """The Redis key of the stream of tasks that are ready."""
+        return self.keys.stream
+
+    @property
+    def queue_key(self) -> str:
+        """The Redis key of the sorted set of tasks that are scheduled for later."""
+        return self.keys.queue
+
+    @property
+    def workers_set(self) -> str:
+        """The Redis key of the sorted set of workers."""
+        return self.keys.workers
+
+    @asynccontextmanager
+    async def redis(self) -> AsyncGenerator[Redis]:
+        """redis-py's client for the docket's server, for what you do there yourself.
+
+        It is the docket's own: do not close it.
+        """
+        yield self.connections.client()
 
 
 def _name_or_none(function: TaskFunction | str | None) -> str | None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+from docket.dependencies.shared import SharedContext
+from docket.dependencies.worker_dependencies import named_dependencies
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
-from docket.instrumentation.process_registry import PROCESS_REGISTRY
+from docket.execution import TaskFunction
+from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
+from docket.instrumentation.counters import Counters, TaskCounters
+from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
 from docket.services import service_group as crews
@@ -20,10 +28,12 @@ from docket.services.executor import Executor
 from docket.services.outcomes import error_text
 from docket.services.payloads import Payloads
 from docket.services.run_quota import RunQuota
+from docket.services.runs import Consumer, Runs
+from docket.services.seeder import Seeder
 from docket.services.standalone import work_as_program
 from docket.store.connection.endpoint import backoff_seconds
+from docket.store.depths import depths
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
-from docket.worker_base import WorkerBase
 
 logger = logging.getLogger("docket.worker")
 
@@ -37,7 +47,7 @@ PATIENCE_SECONDS = 1.0
 GOODBYE_SECONDS = 5.0
 
 
-class Worker(WorkerBase):
+class Worker:
     """Executes tasks of a docket. As many as one likes may work on one docket.
 
     An async context manager, for the time it is used.
@@ -66,6 +76,84 @@ class Worker(WorkerBase):
         ValueError: concurrency or message_batch is less than 1, or a duration is not positive, or
             a name of `dependencies` is reserved. TypeError: one is not a Dependency.
     """
+
+    def __init__(
+        self,
+        docket: Docket,
+        name: str | None = None,
+        concurrency: int = 10,
+        redelivery_timeout: timedelta = timedelta(minutes=5),
+        reconnection_delay: timedelta = timedelta(seconds=5),
+        minimum_check_interval: timedelta = timedelta(milliseconds=250),
+        scheduling_resolution: timedelta = timedelta(milliseconds=250),
+        schedule_automatic_tasks: bool = True,
+        enable_internal_instrumentation: bool = False,
+        fallback_task: TaskFunction | None = None,
+        dependencies: Mapping[str, Any] | Sequence[Any] | str | None = None,
+        message_batch: int = 1000,
+    ) -> None:
+        if concurrency < 1 or message_batch < 1:
+            raise ValueError(
+                "concurrency and message_batch must be at least 1, not "
+                f"{concurrency} and {message_batch}"
+            )
+        if redelivery_timeout <= timedelta(0):
+            raise ValueError(f"redelivery_timeout must be positive, not {redelivery_timeout}")
+        self.docket = docket
+        self.name = name or f"{socket.gethostname()}#{os.getpid()}"
+        #: What it is called in metrics: its name, but never with a process id.
+        self.label = name or socket.gethostname()
+        self.concurrency = concurrency
+        self.redelivery_timeout = redelivery_timeout
+        self.reconnection_delay = reconnection_delay
+        self.minimum_check_interval = minimum_check_interval
+        self.scheduling_resolution = scheduling_resolution
+        self.schedule_automatic_tasks = schedule_automatic_tasks
+        self.enable_internal_instrumentation = enable_internal_instrumentation
+        self.fallback_task = fallback_task
+        self.dependencies = named_dependencies(dependencies)
+        self.message_batch = message_batch
+        #: What its tasks share; see docket.dependencies.Shared.
+        self.shared = SharedContext()
+        self._is_entered = False
+        self._run_quota: RunQuota | None = None
+        self._seeder = Seeder(docket)
+        self._consumer = Consumer(self.name)
+        self._runs = Runs()
+        self._task_counters, self._earlier = TaskCounters(), TaskCounters()
+        self._readiness = Readiness(Alone(), lambda: False)
+        self._exchanger: Exchanger | None = None
+        self._services: crews.ServiceGroup | None = None
+        self._is_steward = self._is_supervised = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.name!r} of {self.docket!r}>"
+
+    async def __aenter__(self) -> Self:
+        self._is_entered = True
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_entered = False
+        await self.shared.close()
+
+    @property
+    def consumer(self) -> str:
+        """Its name in the streams: its own and a nonce, never used again."""
+        return self._consumer.name
+
+    @property
+    def counters(self) -> Counters:
+        """What happened since this worker was made: a sum, made at this moment."""
+        total = self._earlier.total()
+        total.add(self._task_counters.total())
+        return total
 
     @property
     def loop_lag_seconds(self) -> float:
@@ -223,6 +311,26 @@ class Worker(WorkerBase):
             message_batch=self.message_batch,
             lease_seconds=crews.shortest_lease(docket, self.redelivery_timeout).total_seconds(),
         )
+
+    def _running_worker(self, readiness: Readiness) -> RunningWorker:
+        docket = self.docket
+        pipeline, disruptions = docket.connections.pipeline, docket.connections.pipeline.disruptions
+        return RunningWorker(
+            docket.name,
+            self.label,
+            self._task_counters,
+            readiness,
+            running=self._runs.functions,
+            disruptions=lambda: pipeline.disruptions - disruptions,
+            strikes=lambda: docket.strike_list.in_effect,
+            depths=lambda: depths(pipeline, docket.keys, DEPTHS_PATIENCE_SECONDS),
+            loop=asyncio.get_running_loop(),
+        )
+
+    def _begin_to_count_anew(self) -> None:
+        # The process's registry keeps what a run has counted when it ends, and once only.
+        self._earlier.add(self._task_counters)
+        self._task_counters = TaskCounters()
 
     async def _register(self) -> None:
         names, lifetime = tuple(self.docket.tasks), crews.consumer_lifetime(self.docket)

@@ -7,18 +7,17 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from docket.clock import due_milliseconds, from_milliseconds
+from docket.clock import from_milliseconds
 from docket.errors import ExecutionCancelled
 from docket.execution import manual
-from docket.execution.disposition import BY_NAME, Disposition
+from docket.execution.disposition import Disposition
 from docket.execution.events import Event, ProgressEvent, StateEvent, watch
 from docket.execution.progress import ExecutionProgress
 from docket.execution.record_fields import instant, text
 from docket.execution.results import wait_for_result
-from docket.instrumentation.tracing import carried, context_of
+from docket.instrumentation.tracing import context_of
 from docket.lifecycle import ExecutionState
-from docket.store.coalescing import ScheduleReply, ScheduleRequest
-from docket.store.keys import check_task_key, worker_of
+from docket.store.keys import worker_of
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -173,64 +172,12 @@ class Execution:
                 it ends.
             TypeError, UnicodeEncodeError: the key is no text, or none that can be stored.
         """
-        if reschedule_message is None:
-            return await self.submit(replace, self.when, expected_generation)
-        message = reschedule_message
-        return await manual.reschedule(
-            self, message.decode() if isinstance(message, bytes) else message
+        scheduler, entry = self._docket.scheduler, reschedule_message
+        if entry is None:
+            return await scheduler.submit(self, self.when, replace, expected_generation)
+        return await scheduler.reschedule(
+            self, entry.decode() if isinstance(entry, bytes) else entry
         )
-
-    async def submit(
-        self, replace: bool, due: datetime | None, expected_generation: int = 0
-    ) -> Disposition:
-        """As `schedule`, at `due`; None for now, by the server's clock."""
-        request = self.request(replace, due, expected_generation)
-        self.take_over(await self._docket.transitions.coalescer.schedule(request), replace)
-        if self.schedule_exception is not None:
-            raise self.schedule_exception
-        return self.disposition
-
-    def request(
-        self, replace: bool, due: datetime | None, expected_generation: int = 0
-    ) -> ScheduleRequest:
-        """What `schedule` asks of the store, for those who ask for many at once; raises as it."""
-        check_task_key(self._key)
-        return ScheduleRequest(
-            key=self._key,
-            function=self._function_name,
-            call=self.encoded_call(),
-            when="" if due is None else due_milliseconds(due),
-            attempt=self.attempt,
-            token=self._docket.transitions.coalescer.token(),
-            replace=1 if replace else 0,
-            expected_generation=expected_generation,
-            trace=carried(self._trace_context),
-            perpetual=1 if self._docket.is_perpetual(self._function_name) else 0,
-        )
-
-    def encoded_call(self) -> bytes:
-        """Its arguments as the docket stores them; raises as `schedule`."""
-        return self._docket.serializer.encode_call(self._function, self._args, self._kwargs)
-
-    def take_over(self, scheduled: ScheduleReply, replace: bool) -> None:
-        """Take over what became of the request; a failure is left in `schedule_exception`."""
-        self.disposition = BY_NAME[scheduled.disposition]
-        if self.disposition is Disposition.SCHEDULED:
-            self._docket.producer.count(self._function_name, replace=replace)
-        if self.disposition is Disposition.FAILED:
-            self.schedule_exception = RuntimeError(
-                f"Task {self._key!r} was not scheduled, its record cannot be read: "
-                f"{scheduled.state}"
-            )
-            return
-        if self._is_run and self.state is ExecutionState.RUNNING:
-            return  # A run stays what it is, whatever is scheduled after it.
-        if self.disposition is Disposition.SUPERSEDED:
-            return
-        self.await_run()
-        self.generation = scheduled.generation
-        self.when = from_milliseconds(scheduled.when)
-        self.state = ExecutionState(scheduled.state)
 
     # By hand ------------------------------------------------------------------------------
 
@@ -318,9 +265,17 @@ class Execution:
         self.worker = worker_name
         self.started_at = from_milliseconds(started_at)
 
-    def await_run(self) -> None:
-        """It is (again) one that waits, and no run of anybody's."""
+    @property
+    def is_active_run(self) -> bool:
+        """Whether it stands for a run that has not ended; scheduling leaves that as it is."""
+        return self._is_run and self.state is ExecutionState.RUNNING
+
+    def take_over(self, generation: int, when: int, state: str) -> None:
+        """Become the execution that waits under its key now (`when` in milliseconds)."""
         self._is_run, self.message_id = False, None
+        self.generation = generation
+        self.when = from_milliseconds(when)
+        self.state = ExecutionState(state)
 
     async def get_result(
         self, *, timeout: timedelta | None = None, deadline: datetime | None = None

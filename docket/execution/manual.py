@@ -6,8 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from docket.clock import due_milliseconds, from_milliseconds
-from docket.errors import ExecutionCancelled
-from docket.execution.disposition import BY_NAME, Disposition
 from docket.lifecycle import ExecutionState
 from docket.store.keys import check_task_key
 from docket.store.manual import Content, Mark, RunIdentity
@@ -44,29 +42,6 @@ async def mark(
     execution.error, execution.result_key = error, result_key
 
 
-async def reschedule(execution: Execution, message: str) -> Disposition:
-    """See Execution.schedule."""
-    check_task_key(execution.key)
-    done = await execution.docket.transitions.manual.reschedule(
-        RunIdentity(execution.key, execution.generation, message),
-        due_milliseconds(execution.when),
-        execution.attempt,
-        execution.encoded_call(),
-    )
-    execution.disposition = BY_NAME[done.disposition]
-    if done.disposition == "cancelled":
-        execution.state = ExecutionState.CANCELLED
-        execution.schedule_exception = ExecutionCancelled(
-            f"Task {execution.key!r} was cancelled while it ran: it does not wait again"
-        )
-        raise execution.schedule_exception
-    if done.disposition == "scheduled":
-        execution.await_run()
-        execution.generation = done.generation
-        execution.when, execution.state = from_milliseconds(done.when), ExecutionState(done.state)
-    return execution.disposition
-
-
 def _identity(execution: Execution) -> RunIdentity:
     check_task_key(execution.key)
     return RunIdentity(execution.key, execution.generation, execution.message_id or "")
@@ -75,7 +50,9 @@ def _identity(execution: Execution) -> RunIdentity:
 def _content(execution: Execution) -> Content:
     return Content(
         execution.function_name,
-        execution.encoded_call(),
+        execution.docket.serializer.encode_call(
+            execution.function, execution.args, execution.kwargs
+        ),
         due_milliseconds(execution.when),
         execution.attempt,
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from docket.clock import now, to_milliseconds
+from docket.clock import now
 from docket.dependencies.perpetual import Perpetual, automatic_of
 from docket.errors import ServerUnavailable
 from docket.execution import Execution
-from docket.store.coalescing import ScheduleRequest
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -34,21 +34,19 @@ class Seeder:
     async def seed(self) -> None:
         """Schedule what is missing. Without a server it is left to the next time."""
         for name, perpetual in self._automatic().items():
-            if self._is_stricken(name):
+            due = perpetual.initial_when
+            function = self._docket.tasks[name]
+            seed = Execution(
+                self._docket, function, (), {}, name, due or now(), 1, function_name=name
+            )
+            if self._docket.strike_list.is_stricken(seed):
                 continue
             try:
-                await self._seed(name, perpetual)
+                await self._seed(seed, due)
             except ServerUnavailable as error:
                 logger.warning(
                     "Automatic task %r was not scheduled (%s): tried again in a minute", name, error
                 )
-
-    def _is_stricken(self, name: str) -> bool:
-        strikes, function = self._docket.strike_list, self._docket.tasks[name]
-        if strikes.is_empty:
-            return False
-        seed = Execution(self._docket, function, (), {}, name, now(), 1, function_name=name)
-        return strikes.is_stricken(seed)
 
     def _automatic(self) -> dict[str, Perpetual]:
         """The automatic tasks by name: of a function that has several, its own or its first."""
@@ -66,25 +64,14 @@ class Seeder:
             found[name] = perpetual
         return found
 
-    async def _seed(self, name: str, perpetual: Perpetual) -> None:
-        when = perpetual.initial_when
-        scheduling = self._docket.transitions.coalescer
-        request = ScheduleRequest(
-            key=name,
-            function=name,
-            call=self._docket.serializer.encode_call(self._docket.tasks[name], (), {}),
-            when="" if when is None else to_milliseconds(when),
-            attempt=1,
-            token=scheduling.token(),
-            perpetual=2,
-        )
-        scheduled = await scheduling.schedule(request)
-        if scheduled.disposition == "scheduled":
-            logger.info("Scheduled automatic task %r", name)
-        elif scheduled.disposition == "error":
+    async def _seed(self, seed: Execution, due: datetime | None) -> None:
+        reply = await self._docket.scheduler.seed(seed, due)
+        if reply.disposition == "scheduled":
+            logger.info("Scheduled automatic task %r", seed.key)
+        elif reply.disposition == "error":
             logger.error(
                 "Automatic task %r was not scheduled, its record cannot be read (%s): tried again "
                 "in a minute",
-                name,
-                scheduled.state,
+                seed.key,
+                reply.state,
             )

@@ -218,7 +218,7 @@ async def test_a_call_made_by_hand_registers_its_function_unless_it_has_a_name(
 async def test_without_a_server_the_batch_is_refused(
     server: str, docket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("docket.docket.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("docket.scheduling.PATIENCE_SECONDS", 0.05)
     async with proxy_to(server) as proxy:
         await proxy.refuse()
         async with Docket(docket_name, proxy.url) as docket:

@@ -101,7 +101,7 @@ async def test_a_docket_that_was_just_opened_knows_what_was_struck_before_its_fi
 async def test_an_add_without_a_server_fails_as_it_does_without_strikes(
     server: str, docket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("docket.docket.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("docket.scheduling.PATIENCE_SECONDS", 0.05)
     async with proxy_to(server) as proxy:
         await proxy.refuse()
         async with Docket(docket_name, proxy.url) as docket:
@@ -112,7 +112,7 @@ async def test_an_add_without_a_server_fails_as_it_does_without_strikes(
 async def test_an_add_is_not_held_up_for_ever_by_strikes_that_cannot_be_read(
     docket: Docket, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("docket.docket.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("docket.scheduling.PATIENCE_SECONDS", 0.05)
     await docket.connections.client().set(docket.strike_list.strike_key, "somebody's")
 
     async with Docket(docket.name, server) as fresh:

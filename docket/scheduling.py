@@ -1,0 +1,281 @@
+"""The one home of scheduling: from the call of a task to the request that the store is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from docket.calls import TaskCall, new_key
+from docket.clock import due_milliseconds, now
+from docket.errors import ExecutionCancelled
+from docket.execution import Disposition, Execution, TaskFunction
+from docket.execution.disposition import BY_NAME
+from docket.instrumentation.tracing import carried, is_on, span_of_call
+from docket.lifecycle import ExecutionState
+from docket.store.batching import schedule_many
+from docket.store.coalescing import ScheduleReply, ScheduleRequest
+from docket.store.connection.retrying import PATIENCE_SECONDS
+from docket.store.keys import check_task_key
+from docket.store.manual import RunIdentity
+
+if TYPE_CHECKING:
+    from docket.docket import Docket
+
+logger = logging.getLogger("docket.docket")
+
+
+class Scheduler:
+    """Puts executions on one docket.
+
+    Everything that is scheduled comes through here, one task or many, by a caller or by a worker
+    that seeds. Only a run's own retry or successor does not: that is an outcome, and part of the
+    step that records it.
+
+    Args:
+        docket: the docket; it is open while anything is scheduled.
+    """
+
+    def __init__(self, docket: Docket) -> None:
+        self._docket = docket
+        self._strikes = docket.strike_list
+
+    async def add(
+        self,
+        function_name: str,
+        function: TaskFunction,
+        when: datetime | None,
+        key: str | None,
+        replace: bool,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Execution:
+        """Schedule one call of a task; see Docket.add and Docket.replace."""
+        execution = Execution(
+            self._docket,
+            function,
+            args,
+            kwargs,
+            new_key() if key is None else key,
+            when or now(),
+            1,
+            function_name=function_name,
+        )
+        await self.schedule(execution, when, replace)
+        return execution
+
+    async def schedule(
+        self, execution: Execution, due: datetime | None, replace: bool = False
+    ) -> None:
+        """Schedule an execution at `due`, unless it is stricken.
+
+        Args:
+            due: None for now, by the server's clock.
+        """
+        if is_on():
+            with _span(execution, replace):
+                await self._wait_for_strikes()
+                if not self._refuse_stricken(execution):
+                    await self.submit(execution, due, replace)
+            return
+        if not self._strikes.is_loaded:
+            await self._wait_for_strikes()
+        # No other call than these: an add in a burst counts every await.
+        if not self._refuse_stricken(execution):
+            await self.submit(execution, due, replace)
+
+    async def submit(
+        self,
+        execution: Execution,
+        due: datetime | None,
+        replace: bool,
+        expected_generation: int = 0,
+    ) -> Disposition:
+        """Schedule an execution, stricken or not; see Execution.schedule."""
+        request = self._request(execution, due, replace, expected_generation)
+        reply = await self._docket.transitions.coalescer.schedule(request)
+        self._settle(execution, reply, replace)
+        if execution.schedule_exception is not None:
+            raise execution.schedule_exception
+        return execution.disposition
+
+    async def reschedule(self, execution: Execution, entry: str) -> Disposition:
+        """Give up the run of an entry, and let its execution wait again; see Execution.schedule."""
+        check_task_key(execution.key)
+        done = await self._docket.transitions.manual.reschedule(
+            RunIdentity(execution.key, execution.generation, entry),
+            due_milliseconds(execution.when),
+            execution.attempt,
+            self._encoded_call(execution),
+        )
+        execution.disposition = BY_NAME[done.disposition]
+        if done.disposition == "cancelled":
+            execution.state = ExecutionState.CANCELLED
+            execution.schedule_exception = ExecutionCancelled(
+                f"Task {execution.key!r} was cancelled while it ran: it does not wait again"
+            )
+            raise execution.schedule_exception
+        if done.disposition == "scheduled":
+            execution.take_over(done.generation, done.when, done.state)
+        return execution.disposition
+
+    async def seed(self, execution: Execution, due: datetime | None) -> ScheduleReply:
+        """Schedule an automatic task, unless its key is taken or its record says it is poison.
+
+        Nobody asked for it, so it is linked to no span and is not counted as added.
+        """
+        request = self._request(execution, due, replace=False)
+        seed = msgspec.structs.replace(request, trace="", perpetual=2)
+        return await self._docket.transitions.coalescer.schedule(seed)
+
+    # Many at once -------------------------------------------------------------------------
+
+    async def add_many(
+        self, calls: Iterable[TaskCall], chunk_size: int | None, *, replace: bool
+    ) -> list[Execution]:
+        """Schedule calls, `chunk_size` at a time; see Docket.add_many."""
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+        executions: list[Execution] = []
+        rest = iter(calls)
+        while chunk := list(islice(rest, chunk_size)):
+            executions += await self._add_chunk(chunk, replace)
+        return executions
+
+    async def _add_chunk(self, calls: list[TaskCall], replace: bool) -> list[Execution]:
+        await self._wait_for_strikes()
+        executions = [self._execution_of(call) for call in calls]
+        # All are encoded before the first is sent: one that cannot be takes no other along.
+        batch = [
+            (execution, self._request(execution, _due(call), replace))
+            for call, execution in zip(calls, executions, strict=True)
+            if not self._refuse_stricken(execution)
+        ]
+        replies = await schedule_many(
+            self._docket.transitions.coalescer, [request for _, request in batch]
+        )
+        for (execution, _), reply in zip(batch, replies, strict=True):
+            self._settle(execution, reply, replace)
+        return executions
+
+    async def stricken_names(self, calls: Sequence[TaskCall]) -> list[str]:
+        """Names of the tasks of those calls that are stricken."""
+        await self._wait_for_strikes()
+        if self._strikes.is_empty:
+            return []
+        executions = [self._execution_of(call) for call in calls]
+        return [e.function_name for e in executions if self._strikes.is_stricken(e)]
+
+    def _execution_of(self, call: TaskCall) -> Execution:
+        if not isinstance(cast("object", call), TaskCall):
+            raise TypeError(
+                f"add_many and replace_many take TaskCalls, not {call!r}: "
+                "write docket.call(function)(...), with the arguments"
+            )
+        return Execution(
+            self._docket,
+            call.function,
+            call.args,
+            call.kwargs,
+            call.key,
+            call.when,
+            1,
+            function_name=call.function_name or self._docket.resolve(call.function)[0],
+        )
+
+    # Strikes ------------------------------------------------------------------------------
+
+    async def _wait_for_strikes(self) -> None:
+        """Wait until the strikes are known, but not for ever.
+
+        Raises:
+            ServerUnavailable: the server stayed away for PATIENCE_SECONDS.
+        """
+        if not self._strikes.is_loaded:
+            await self._docket.connections.pipeline.connected(PATIENCE_SECONDS)
+            # A server that is there and cannot be read from: the call itself will say why.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._strikes.wait_for_strikes_loaded()
+
+    def _refuse_stricken(self, execution: Execution) -> bool:
+        if self._strikes.is_empty or not self._strikes.is_stricken(execution):
+            return False
+        execution.disposition = Disposition.STRUCK
+        logger.warning(
+            "%r is stricken, skipping schedule of %r", execution.function_name, execution.key
+        )
+        return True
+
+    # Request and reply --------------------------------------------------------------------
+
+    def _request(
+        self,
+        execution: Execution,
+        due: datetime | None,
+        replace: bool,
+        expected_generation: int = 0,
+    ) -> ScheduleRequest:
+        docket, key, name = self._docket, execution.key, execution.function_name
+        check_task_key(key)
+        return ScheduleRequest(
+            key=key,
+            function=name,
+            call=self._encoded_call(execution),
+            when="" if due is None else due_milliseconds(due),
+            attempt=execution.attempt,
+            token=docket.transitions.coalescer.token(),
+            replace=1 if replace else 0,
+            expected_generation=expected_generation,
+            trace=carried(execution.trace_context),
+            perpetual=1 if docket.is_perpetual(name) else 0,
+        )
+
+    def _encoded_call(self, execution: Execution) -> bytes:
+        return self._docket.serializer.encode_call(
+            execution.function, execution.args, execution.kwargs
+        )
+
+    def _settle(self, execution: Execution, reply: ScheduleReply, replace: bool) -> None:
+        """Note what became of a request; a failure is left in `schedule_exception`."""
+        execution.disposition = disposition = BY_NAME[reply.disposition]
+        if disposition is Disposition.SCHEDULED:
+            self._docket.producer.count(execution.function_name, replace=replace)
+        elif disposition is Disposition.FAILED:
+            execution.schedule_exception = RuntimeError(
+                f"Task {execution.key!r} was not scheduled, its record cannot be read: "
+                f"{reply.state}"
+            )
+            return
+        elif disposition is Disposition.SUPERSEDED:
+            return
+        if not execution.is_active_run:
+            execution.take_over(reply.generation, reply.when, reply.state)
+
+
+def _due(call: TaskCall) -> datetime | None:
+    return None if call.as_soon_as_possible else call.when
+
+
+@contextmanager
+def _span(execution: Execution, replace: bool) -> Generator[None]:
+    """The span that an execution's run will be linked to: `docket.add` or `docket.replace`."""
+    attributes = {
+        "docket.name": execution.docket.name,
+        "docket.task": execution.function_name,
+        "docket.key": execution.key,
+        "docket.when": execution.when.isoformat(),
+        "docket.attempt": execution.attempt,
+        "code.function.name": execution.function_name,
+    }
+    with span_of_call("docket.replace" if replace else "docket.add", attributes) as span:
+        yield
+        if span is not None:
+            span.set_attribute("docket.execution.disposition", execution.disposition.value)
