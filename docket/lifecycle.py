@@ -1,19 +1,19 @@
-"""The life of one execution: its states, what may follow what, and how a run can end.
+"""The life of one execution: its states, their transitions, and the outcomes of a run.
 
-This is the only place where the transitions are written down. The Lua scripts guard them,
-docs/lifecycle.md shows them, and tests compare both with this table.
+This is the only place that defines the transitions. The Lua scripts guard them, docs/lifecycle.md
+shows them, and tests compare both with this table.
 
     scheduled --> queued --> running --> completed | failed | cancelled
         ^            ^          |
         |            |          |   retry with a delay
-        +------------|----------+   retry at once, hand-back, redelivery
+        +------------|----------+   retry at once, requeue, redelivery
                      +----------+
-    scheduled and queued may also be cancelled; a key whose execution has ended is free again. That
-    of a perpetual one never is: its end and the scheduling of its successor are one step.
+    scheduled and queued may also be cancelled. A key is free again once its execution has ended,
+    except that of a perpetual task: its end and the scheduling of its successor are one step.
 """
 
 from enum import Enum
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 
@@ -48,7 +48,7 @@ LIVE = frozenset({ExecutionState.SCHEDULED, ExecutionState.QUEUED, ExecutionStat
 #: States that end an execution.
 TERMINAL = frozenset({ExecutionState.COMPLETED, ExecutionState.FAILED, ExecutionState.CANCELLED})
 
-#: What may follow a state within one execution.
+#: The states that may follow a state within one execution.
 TRANSITIONS: dict[ExecutionState, frozenset[ExecutionState]] = {
     ExecutionState.SCHEDULED: frozenset({ExecutionState.QUEUED, ExecutionState.CANCELLED}),
     ExecutionState.QUEUED: frozenset({ExecutionState.RUNNING, ExecutionState.CANCELLED}),
@@ -62,7 +62,7 @@ TRANSITIONS: dict[ExecutionState, frozenset[ExecutionState]] = {
 class Completed(msgspec.Struct, frozen=True):
     """The task returned.
 
-    result_key: where a result storage has the result; None: the record is to have it.
+    result_key: the key of the result in a result storage; None keeps it in the record.
     """
 
     result: object
@@ -72,8 +72,8 @@ class Completed(msgspec.Struct, frozen=True):
 class Failed(msgspec.Struct, frozen=True):
     """The task raised, and nothing retries it.
 
-    handled: a handler of the user has taken care of it, so it is no error for the log.
-    result_key: where a result storage has the exception; None: the record is to have it.
+    handled: a handler of the user's has dealt with it, so it is not logged as an error.
+    result_key: the key of the exception in a result storage; None keeps it in the record.
     """
 
     error: BaseException
@@ -85,9 +85,9 @@ class Retried(msgspec.Struct, frozen=True):
     """The same execution is to run again.
 
     delay_seconds: from now by the server's clock; 0 queues it at once.
-    attempt: the number the next attempt carries (the first is 1).
-    args, kwargs: what to call it with; None keeps what it had.
-    error: why, for the log; None if it was asked for.
+    attempt: the number of the next attempt (the first is 1).
+    args, kwargs: the arguments of the call; None keeps the present ones.
+    error: the reason, for the log; None if the task asked for it.
     """
 
     delay_seconds: float
@@ -97,36 +97,41 @@ class Retried(msgspec.Struct, frozen=True):
     error: BaseException | None = None
 
 
+class DueOrigin(Enum):
+    """The instant that a due time counts from, by its letter in _placing.lua."""
+
+    START = "s"
+    NOW = "n"
+    EPOCH = "e"
+
+
 class Due(msgspec.Struct, frozen=True):
-    """An instant that the store works out by the server's clock.
+    """An instant that the store computes by the server's clock."""
 
-    origin: what `milliseconds` counts from: "s" the start of the run, "n" now, "e" the epoch.
-    """
-
-    origin: Literal["s", "n", "e"]
+    origin: DueOrigin
     milliseconds: int
 
     @classmethod
     def since_start(cls, seconds: float) -> Self:
-        """So many seconds after the start of the run."""
-        return cls("s", delay_milliseconds(seconds))
+        """Count seconds from the start of the run."""
+        return cls(DueOrigin.START, delay_milliseconds(seconds))
 
     @classmethod
     def from_now(cls, seconds: float) -> Self:
-        """So many seconds after the outcome is recorded; none if negative."""
-        return cls("n", delay_milliseconds(seconds))
+        """Count seconds from the recording of the outcome; negative ones as none."""
+        return cls(DueOrigin.NOW, delay_milliseconds(seconds))
 
     @classmethod
     def at(cls, milliseconds: int) -> Self:
-        """A number of milliseconds since the epoch."""
-        return cls("e", milliseconds)
+        """Count milliseconds from the epoch."""
+        return cls(DueOrigin.EPOCH, milliseconds)
 
 
 class Successor(msgspec.Struct, frozen=True):
     """The execution that follows a perpetual one under the same key.
 
-    due: when; what has passed is due at once.
-    args, kwargs: what to call it with; None keeps what the ended one had.
+    due: its due time; one that has passed is due at once.
+    args, kwargs: the arguments of the call; None keeps those of the ended execution.
     """
 
     due: Due
@@ -142,7 +147,7 @@ class Perpetuated(msgspec.Struct, frozen=True):
 
 
 class Deferred(msgspec.Struct, frozen=True):
-    """Not run at all: the execution is to be claimed again later, by whoever can run it.
+    """The task was not run: it is to be claimed again later, by a worker that can run it.
 
     delay_seconds: from now by the server's clock.
     """
@@ -151,15 +156,15 @@ class Deferred(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """Someone cancelled it while it ran, or it was stricken."""
+    """The task was cancelled while it ran, or stricken."""
 
 
 class Requeued(msgspec.Struct, frozen=True):
-    """Not finished: the worker stops; the execution goes to the front for another one."""
+    """The run was stopped with its worker: the execution is redelivered to another one."""
 
 
 class Superseded(msgspec.Struct, frozen=True):
-    """The execution belongs to somebody else by now: nothing may be written for it."""
+    """The execution belongs to another worker by now: nothing may be recorded for it."""
 
 
 Outcome = Completed | Failed | Retried | Perpetuated | Deferred | Cancelled | Requeued | Superseded

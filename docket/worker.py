@@ -1,4 +1,4 @@
-"""The worker: claims tasks of a docket and runs them."""
+"""The worker, which claims tasks of a docket and runs them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from docket.instrumentation.counters import Counters, TaskCounters
 from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
-from docket.services import service_group as crews
+from docket.services import service_group
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
@@ -40,31 +40,31 @@ logger = logging.getLogger("docket.worker")
 #: The tasks of `Worker.run` if none are named.
 STANDARD_TASKS = ["docket.tasks:standard_tasks"]
 
-#: After how long without a server a worker that starts says that it waits for one, in seconds.
+#: Seconds without a server after which a worker that starts reports that it waits for one.
 PATIENCE_SECONDS = 1.0
-#: How long a worker that ends waits for an absent server, in seconds; what it could not record
-#: then is redelivered.
+#: Seconds for which a worker that ends waits for an absent server; tasks whose outcome it cannot
+#: record are redelivered.
 GOODBYE_SECONDS = 5.0
 
 
 class Worker:
-    """Executes tasks of a docket. As many as one likes may work on one docket.
+    """Executes the tasks of a docket, as one of any number of workers.
 
-    An async context manager, for the time it is used.
+    Use it as an async context manager.
 
     Example:
         async with Docket() as docket, Worker(docket) as worker:
             await worker.run_forever()
 
     Args:
-        docket: whose tasks it runs.
-        name: shown to others; `hostname#pid` by default.
-        concurrency: how many tasks run at once.
-        redelivery_timeout: a task whose worker neither renewed its lease nor died noticed goes to
-            another one after this time.
+        docket: the docket of the tasks.
+        name: its name for people; `hostname#pid` by default.
+        concurrency: the number of tasks that run at once.
+        redelivery_timeout: the length of a lease: a task whose worker stops renewing it, without a
+            death that is noticed earlier, goes to another worker after this time.
         reconnection_delay, minimum_check_interval, scheduling_resolution: accepted for
-            compatibility, and attributes. This worker is woken by events: it polls nothing at
-            these intervals.
+            compatibility, and kept as attributes. This worker is woken by events and polls
+            nothing at these intervals.
         schedule_automatic_tasks: whether it seeds automatic perpetual tasks.
         enable_internal_instrumentation: whether internal calls are traced too.
         fallback_task: runs tasks whose name is not registered here.
@@ -101,7 +101,7 @@ class Worker:
             raise ValueError(f"redelivery_timeout must be positive, not {redelivery_timeout}")
         self.docket = docket
         self.name = name or f"{socket.gethostname()}#{os.getpid()}"
-        #: What it is called in metrics: its name, but never with a process id.
+        #: Its name in metrics, which never has a process id in it.
         self.label = name or socket.gethostname()
         self.concurrency = concurrency
         self.redelivery_timeout = redelivery_timeout
@@ -113,7 +113,7 @@ class Worker:
         self.fallback_task = fallback_task
         self.dependencies = named_dependencies(dependencies)
         self.message_batch = message_batch
-        #: What its tasks share; see docket.dependencies.Shared.
+        #: Shared by its tasks; see docket.dependencies.Shared.
         self.shared = SharedContext()
         self._is_entered = False
         self._run_quota: RunQuota | None = None
@@ -123,7 +123,7 @@ class Worker:
         self._task_counters, self._earlier = TaskCounters(), TaskCounters()
         self._readiness = Readiness(Alone(), lambda: False)
         self._exchanger: Exchanger | None = None
-        self._services: crews.ServiceGroup | None = None
+        self._services: service_group.ServiceGroup | None = None
         self._is_steward = self._is_supervised = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -145,19 +145,19 @@ class Worker:
 
     @property
     def consumer(self) -> str:
-        """Its name in the streams: its own and a nonce, never used again."""
+        """Its name in the streams: its own and a nonce; never reused."""
         return self._consumer.name
 
     @property
     def counters(self) -> Counters:
-        """What happened since this worker was made: a sum, made at this moment."""
+        """The counters since this worker was made, summed at this moment."""
         total = self._earlier.total()
         total.add(self._task_counters.total())
         return total
 
     @property
     def loop_lag_seconds(self) -> float:
-        """How late the loop was at its last tick."""
+        """The delay of the loop's last tick."""
         return self._services.keeper.loop_lag_seconds if self._services is not None else 0.0
 
     # Running ------------------------------------------------------------------------------
@@ -167,10 +167,10 @@ class Worker:
         await self._run(Alone(), until_finished=True, is_steward=True)
 
     async def run_at_most(self, iterations_by_key: Mapping[str, int]) -> None:
-        """Run tasks until the docket has none left, some keys only so many times.
+        """Run tasks until the docket has none left, with a limit to the runs of some keys.
 
         For tests of tasks that would go on for ever: the last run allowed has neither successor nor
-        retry, and what is claimed beyond it is cancelled.
+        retry, and any further claim is cancelled.
 
         Args:
             iterations_by_key: the most runs of a key, attempts of retries included.
@@ -184,7 +184,7 @@ class Worker:
     async def run_forever(self) -> None:
         """Run tasks until drained or cancelled.
 
-        Cancelled, it hands back what it runs: another worker will run those tasks again.
+        Cancelled, it requeues the tasks that it runs: another worker will run them again.
         """
         await self._run(Alone(), until_finished=False, is_steward=True)
 
@@ -200,9 +200,9 @@ class Worker:
         No signal handlers, and not its own steward: the runtime appoints one.
 
         Args:
-            supervision: what is told.
+            supervision: receives the reports of the worker.
             stall_timeout_seconds: loop silence after which heartbeat and leases lapse.
-            keeper_interval_seconds: how often `supervision.beat` is called.
+            keeper_interval_seconds: the interval of the calls of `supervision.beat`.
         """
         await self._run(
             supervision,
@@ -227,32 +227,36 @@ class Worker:
         self._readiness = Readiness(supervision, lambda: pipeline.is_connected)
         self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
-        # Another worker's last run leaves no token behind: who waits for the end looks more often.
-        bell = self.minimum_check_interval.total_seconds() if until_finished else crews.BELL_SECONDS
-        settings = crews.ServiceSettings(
+        # The end of another worker's last run wakes nobody: look for the end more often.
+        wakeup_seconds = (
+            self.minimum_check_interval.total_seconds()
+            if until_finished
+            else service_group.BELL_SECONDS
+        )
+        settings = service_group.ServiceSettings(
             redelivery_timeout=self.redelivery_timeout,
-            bell_seconds=max(bell, 0.01),
+            bell_seconds=max(wakeup_seconds, 0.01),
             stall_timeout_seconds=stall_timeout_seconds,
             keeper_interval_seconds=keeper_interval_seconds,
         )
-        self._services = services = self._make_crew(exchanger, settings)
+        self._services = services = self._make_services(exchanger, settings)
         services.steward.appoint(self._is_steward)
         try:
             with PROCESS_REGISTRY.at_work(self._running_worker(self._readiness)):
                 await self._work(exchanger, services)
         finally:
             self._exchanger = self._services = None
-            self._begin_to_count_anew()
-            # It was struck off at the end, and a name is never used again.
+            self._reset_counters()
+            # Its name was fenced at the end, and a name is never reused.
             self._consumer.renew()
             if self._deadline is not None:
-                # Else it would hand back what a later run of this worker runs by then.
+                # It would requeue the tasks of a later run of this worker.
                 self._deadline.cancel()
                 self._deadline = None
             if not self._is_entered:
                 await self.shared.close()
 
-    async def _work(self, exchanger: Exchanger, services: crews.ServiceGroup) -> None:
+    async def _work(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
         runs, task_counters = self._runs, self._task_counters
         executor = Executor(self.docket, self, runs, exchanger, task_counters, self._readiness)
         executor.run_quota = self._run_quota
@@ -266,26 +270,26 @@ class Worker:
                 try:
                     await exchanger.run(executor.start, self._register)
                 except asyncio.CancelledError:
-                    # Not a drain, which waits: whoever cancels us wants to be gone. What runs is
-                    # stopped, and recorded as handed back before we are.
-                    exchanger.hand_back()
+                    # Not a drain, which waits: a caller that cancels does not want to. Tasks are
+                    # stopped and requeued before we end.
+                    exchanger.requeue_runs()
                     exchanger.drain()
                     with suppress(TimeoutError, ConnectionClosed):
                         async with asyncio.timeout(GOODBYE_SECONDS):
                             await exchanger.run(executor.start, self._register)
                     raise
                 except Exception:
-                    # Others will run what runs here: it must not go on beside them.
-                    exchanger.hand_back()
+                    # Other workers will run these tasks: they must not go on here as well.
+                    exchanger.requeue_runs()
                     await self._runs.ended(GOODBYE_SECONDS)
                     raise
         finally:
             await self._unregister()
 
-    def _make_crew(
-        self, exchanger: Exchanger, settings: crews.ServiceSettings
-    ) -> crews.ServiceGroup:
-        return crews.ServiceGroup(
+    def _make_services(
+        self, exchanger: Exchanger, settings: service_group.ServiceSettings
+    ) -> service_group.ServiceGroup:
+        return service_group.ServiceGroup(
             self.docket,
             self._consumer,
             self._runs,
@@ -309,7 +313,9 @@ class Worker:
             concurrency=self.concurrency,
             until_finished=until_finished,
             message_batch=self.message_batch,
-            lease_seconds=crews.shortest_lease(docket, self.redelivery_timeout).total_seconds(),
+            lease_seconds=service_group.shortest_lease(
+                docket, self.redelivery_timeout
+            ).total_seconds(),
         )
 
     def _running_worker(self, readiness: Readiness) -> RunningWorker:
@@ -327,23 +333,23 @@ class Worker:
             loop=asyncio.get_running_loop(),
         )
 
-    def _begin_to_count_anew(self) -> None:
-        # The process's registry keeps what a run has counted when it ends, and once only.
+    def _reset_counters(self) -> None:
+        # The process's registry takes over the counters of a run once, when it ends.
         self._earlier.add(self._task_counters)
         self._task_counters = TaskCounters()
 
     async def _register(self) -> None:
-        names, lifetime = tuple(self.docket.tasks), crews.consumer_lifetime(self.docket)
-        records, lease = self.docket.transitions, self.redelivery_timeout
-        await records.register(self._consumer.name, names, lifetime, lease)
+        names, lifetime = tuple(self.docket.tasks), service_group.consumer_lifetime(self.docket)
+        transitions, lease = self.docket.transitions, self.redelivery_timeout
+        await transitions.register(self._consumer.name, names, lifetime, lease)
 
     async def _register_patiently(self, exchanger: Exchanger) -> bool:
-        """Register as soon as there is a server; False if we are to drain before."""
+        """Register as soon as there is a server; False if a drain comes first."""
         failures = 0
         while not exchanger.draining:
             try:
                 await self.docket.connections.pipeline.connected(PATIENCE_SECONDS)
-                # Before the first claim: what is stricken may not be run by accident.
+                # Before the first claim, so that no stricken task is run.
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await self.docket.wait_for_strikes_loaded()
                 await self._register()
@@ -355,15 +361,15 @@ class Worker:
         return False
 
     async def _unregister(self) -> None:
-        """Strike ourselves off; a run that would not end, if there is one, goes to others.
+        """Fence our own consumer, so that a run that would not end goes to another worker.
 
-        But not before this process has ended, if there is somebody who sees to that.
+        A supervised worker leaves such a run to its supervisor, which waits for the process to end.
         """
         if self._runs.active and self._is_supervised:
             return
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
-                await self.docket.transitions.ring()
+                await self.docket.transitions.wake_idle()
                 await self.adopt(self._consumer.name, blame=NOBODY)
         except (DocketError, RefusedCall, TimeoutError) as error:
             logger.warning(
@@ -397,14 +403,14 @@ class Worker:
         """Run a worker as the program: it owns the event loop and its signals.
 
         The other ways to run one install no signal handlers. Here the first TERM or INT drains,
-        the second hands back what still runs, and the third waits for nothing.
+        the second requeues the tasks that still run, and the third waits for nothing.
 
         Args:
-            docket_name, url: of the docket.
+            docket_name, url: the name and URL of the docket.
             until_finished: end when the docket has no task left.
-            healthcheck_port, metrics_port: where to serve what docket.instrumentation tells.
+            healthcheck_port, metrics_port: ports of the servers of docket.instrumentation.
             tasks: collections of tasks, "module:collection" each.
-            fallback_task: "module:function". All others: as of Worker.
+            fallback_task: "module:function". All others are those of Worker.
 
         Raises:
             ValueError, TypeError, ImportError, AttributeError: a setting or a path is wrong.
@@ -436,11 +442,11 @@ class Worker:
     # Under a runtime ----------------------------------------------------------------------
 
     def drain(self, deadline_seconds: float | None = None) -> None:
-        """Claim no more, finish what runs, then end.
+        """Claim no more, finish the running tasks, then end.
 
         Args:
-            deadline_seconds: from now; what still runs then is cancelled and handed back. None
-                for no deadline. A later call may only bring it nearer.
+            deadline_seconds: from now; tasks that still run then are cancelled and requeued. None
+                sets no deadline. A later call can only bring it forward.
         """
         exchanger = self._exchanger
         if exchanger is None:
@@ -456,10 +462,10 @@ class Worker:
             return
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = loop.call_at(when, exchanger.hand_back)
+        self._deadline = loop.call_at(when, exchanger.requeue_runs)
 
     def appoint_steward(self, on: bool) -> None:
-        """Make this worker the one that does what is needed once a pool, or relieve it."""
+        """Make this worker the steward, which does the tasks of a whole pool, or relieve it."""
         self._is_steward = on
         if self._services is not None:
             self._services.steward.appoint(on)
@@ -467,12 +473,12 @@ class Worker:
     async def adopt(
         self, consumer: str, *, blame: str = EVERYONE, max_deliveries: int = 3
     ) -> Adoption:
-        """Give the tasks of a dead consumer to whoever is free.
+        """Give the tasks of a dead consumer to other workers.
 
         Args:
-            consumer: the dead one; it is struck off, and may not exchange any more.
-            blame: whose deaths count; see docket.supervision.
-            max_deliveries: deaths at which a task is failed as poison.
+            consumer: the dead one; it is fenced, and cannot exchange any more.
+            blame: the tasks that count a death; see docket.supervision.
+            max_deliveries: the number of deaths at which a task is failed as poison.
 
         Raises:
             ServerUnavailable: the server is away; adopt again, every part of it is idempotent.
@@ -488,7 +494,7 @@ class Worker:
         return Adoption(consumer, moved, tuple(poisoned))
 
     def set_concurrency(self, concurrency: int) -> None:
-        """Change how many tasks run at once; runs over a lower limit finish.
+        """Change the number of tasks that run at once; runs over a lower limit finish.
 
         Raises:
             ValueError: it is less than 1.
@@ -500,11 +506,6 @@ class Worker:
             self._exchanger.concurrency = concurrency
             self._exchanger.look()
 
-    def nudge(self) -> None:
-        """Look at the streams now."""
-        if self._exchanger is not None:
-            self._exchanger.look()
-
     def running_tasks(self) -> list[RunningTask]:
-        """What runs at this moment, oldest first."""
+        """List the tasks that run at this moment, oldest first."""
         return self._runs.running_tasks()

@@ -137,10 +137,10 @@ def test_where_no_call_was_long_enough_to_be_written_down_that_is_said() -> None
 
 
 def test_a_script_with_a_clock_is_another_script_of_the_same_name() -> None:
-    timed = with_clock(scripts.RING)
-    assert timed.name == "ring"
-    assert timed.digest != scripts.RING.digest
-    assert scripts.RING.source in timed.source
+    timed = with_clock(scripts.WAKE_IDLE)
+    assert timed.name == "wake_idle"
+    assert timed.digest != scripts.WAKE_IDLE.digest
+    assert scripts.WAKE_IDLE.source in timed.source
 
 
 # -- the command

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 
 
 class ConcurrencyLimit(Limit[Any]):
@@ -74,7 +74,7 @@ class ConcurrencyLimit(Limit[Any]):
         return self._is_initialized and self._concurrency_key is None
 
     def request(self, target: str) -> LimitRequest | None:
-        return LimitRequest("S", target, self.max_concurrent)
+        return LimitRequest(LimitKind.SLOTS, target, self.max_concurrent)
 
     def bound(self, run: TaskRun, target: str | None) -> Self:
         # As Retry does it: a subclass has a constructor of its own.

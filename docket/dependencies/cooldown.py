@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit, window_milliseconds
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 
 
 class Cooldown(Limit[Any]):
@@ -29,7 +29,11 @@ class Cooldown(Limit[Any]):
         self._milliseconds = window_milliseconds("The window of a Cooldown", window)
 
     def request(self, target: str) -> LimitRequest | None:
-        return LimitRequest("C", target, self._milliseconds) if self._milliseconds else None
+        return (
+            LimitRequest(LimitKind.COOLDOWN, target, self._milliseconds)
+            if self._milliseconds
+            else None
+        )
 
     def bound(self, run: TaskRun, target: str | None) -> Self:
         return self

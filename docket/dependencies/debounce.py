@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit, window_milliseconds
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 
 
 class Debounce(Limit[Any]):
@@ -32,7 +32,11 @@ class Debounce(Limit[Any]):
         self._milliseconds = window_milliseconds("The settle time of a Debounce", settle)
 
     def request(self, target: str) -> LimitRequest | None:
-        return LimitRequest("D", target, self._milliseconds) if self._milliseconds else None
+        return (
+            LimitRequest(LimitKind.DEBOUNCE, target, self._milliseconds)
+            if self._milliseconds
+            else None
+        )
 
     def bound(self, run: TaskRun, target: str | None) -> Self:
         return self

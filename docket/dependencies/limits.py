@@ -1,13 +1,13 @@
-"""What all limits have in common: a place in a signature, and a scope that follows from the call.
+"""The common part of all limits: a place in a signature, and a scope that follows from the call.
 
-Limit                    whether a claimed task may run now
+Limit                    permission of a claimed task to run now
 ├── ConcurrencyLimit     so many at once; the others wait for a slot
 ├── Cooldown             the first runs, the rest of its window is dropped
 ├── Debounce             the last one runs, once it has been quiet
 └── RateLimit            so many in a sliding window; the others come later, or are dropped
 
-Nothing is decided here. A run's limits become wishes, which one script grants all or none of before
-any other dependency of the task is resolved: a task that has to wait costs nobody a connection.
+Nothing is decided here. The limits of a run become requests; one script grants all or none of them
+before any other dependency of the task is resolved, so that a waiting task holds no resources.
 """
 
 from __future__ import annotations
@@ -23,23 +23,26 @@ from docket.clock import delay_milliseconds
 from docket.dependencies.arguments import Lookup
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.errors import MissingArgument
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: Longest text of an argument's value in a key, in characters; a longer one is known by its digest.
+#: The kinds that are one window, of which the longer one is stricter.
+_WINDOWS = (LimitKind.COOLDOWN, LimitKind.DEBOUNCE)
+
+#: Longest text of an argument's value in a key, in characters; longer ones are digested.
 VALUE_LIMIT = 128
 
 
 class Limit(ProvidedDependency[T_co]):
-    """A limit as the default of a parameter counts the task as a whole.
+    """A limit on the runs of a task.
 
-    In `Annotated[T, limit]`, at a parameter that the caller passes, it counts each value of that
-    parameter by itself. The same parameter name and value in another task is the same thing, as
-    is the same scope.
+    As the default of a parameter it counts the task as a whole. In `Annotated[T, limit]`, at a
+    parameter that the caller passes, it counts each value of that parameter separately. The same
+    parameter name and value in another task count together with it, as does the same scope.
 
     Args:
-        scope: prefix of what is counted together; by default there is none.
+        scope: prefix of the names that are counted; none by default.
     """
 
     def __init__(self, scope: str | None) -> None:
@@ -47,32 +50,31 @@ class Limit(ProvidedDependency[T_co]):
 
     @property
     def argument(self) -> str | None:
-        """The name of the argument it goes by, if it names one itself."""
+        """The name of the argument whose values it counts, if it names one itself."""
         return None
 
     @abstractmethod
     def request(self, target: str) -> LimitRequest | None:
-        """What a run asks for; None if it asks for nothing.
+        """Make the request of a run; None if it needs none.
 
         Args:
-            target: what is counted: the task's name, or an argument with its value; the scope is
-                in it.
+            target: the task's name, or an argument with its value, with the scope before it.
         """
 
     @abstractmethod
     def bound(self, run: TaskRun, target: str | None) -> T_co:
-        """The value of its parameter in a run; `target` is None if the run is not limited."""
+        """Return the value of its parameter in a run; `target` is None for an unlimited run."""
 
     def provide(self, run: TaskRun) -> T_co:
         return self.bound(run, self.scoped(run.execution.function_name))
 
     def scoped(self, target: str) -> str:
-        """A target with the scope before it."""
+        """Put the scope before a target."""
         return target if self.scope is None else f"{self.scope}:{target}"
 
 
 def limits_of(function: Callable[..., Any]) -> list[tuple[str, Limit[Any]]]:
-    """The limits that count a parameter's values, with the parameter."""
+    """List the limits that count a parameter's values, with the parameter."""
     return [
         (name, item)
         for name, metadata in annotated_metadata(function).items()
@@ -86,7 +88,7 @@ class Gate:
 
     Args:
         limit: the limit.
-        argument: the argument whose value is counted; None counts the task.
+        argument: the argument whose values are counted; None counts the task.
     """
 
     __slots__ = ("argument", "limit")
@@ -96,7 +98,7 @@ class Gate:
         self.argument = argument
 
     def target(self, run: TaskRun) -> str | None:
-        """What is counted for a run; None if the call lacks the argument."""
+        """Return the target that a run counts for; None if the call lacks the argument."""
         if self.argument is None:
             return self.limit.scoped(run.execution.function_name)
         try:
@@ -106,13 +108,13 @@ class Gate:
         return self.limit.scoped(f"{self.argument.name}:{text_of(value)}")
 
     def provide(self, run: TaskRun) -> object:
-        """The value of the limit's parameter in a run."""
+        """Return the value of the limit's parameter in a run."""
         return self.limit.bound(run, self.target(run))
 
 
 def requests_of(gates: Iterable[Gate], run: TaskRun) -> list[LimitRequest]:
-    """What a run asks for: of two wishes for the same thing, the stricter one."""
-    requests: dict[tuple[str, str], LimitRequest] = {}
+    """Return the requests of a run: of two for the same thing, the stricter one."""
+    requests: dict[tuple[LimitKind, str], LimitRequest] = {}
     for gate in gates:
         target = gate.target(run)
         request = None if target is None else gate.limit.request(target)
@@ -120,13 +122,13 @@ def requests_of(gates: Iterable[Gate], run: TaskRun) -> list[LimitRequest]:
             continue
         other = requests.get((request.kind, request.scope), request)
         # Fewer slots and a lower rate are stricter; of windows, the longer one.
-        strictest = max if request.kind in "CD" else min
-        requests[request.kind, request.scope] = strictest(request, other, key=lambda w: w.a)
+        strictest = max if request.kind in _WINDOWS else min
+        requests[request.kind, request.scope] = strictest(request, other, key=lambda r: r.a)
     return list(requests.values())
 
 
 def text_of(value: object) -> str:
-    """A value as it stands in a key."""
+    """Write a value as a part of a key."""
     text = str(value).encode(errors="backslashreplace").decode()
     if len(text) <= VALUE_LIMIT:
         return text
@@ -134,7 +136,7 @@ def text_of(value: object) -> str:
 
 
 def window_milliseconds(name: str, window: timedelta) -> int:
-    """A window as the scripts take it; one that is not 0 has a millisecond at least.
+    """Convert a window for the scripts; one that is not 0 lasts at least a millisecond.
 
     Raises:
         ValueError: it is negative.

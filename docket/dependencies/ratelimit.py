@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit, window_milliseconds
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 
 
 class RateLimit(Limit[Any]):
@@ -43,7 +43,8 @@ class RateLimit(Limit[Any]):
     def request(self, target: str) -> LimitRequest | None:
         # Two periods are two windows: 10 a second and 100 a minute may stand together.
         scope = f"{target}/{self._milliseconds}"
-        return LimitRequest("V" if self.drop else "R", scope, self.limit, self._milliseconds)
+        kind = LimitKind.DROPPING_RATE if self.drop else LimitKind.RATE
+        return LimitRequest(kind, scope, self.limit, self._milliseconds)
 
     def bound(self, run: TaskRun, target: str | None) -> Self:
         return self

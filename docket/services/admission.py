@@ -1,4 +1,4 @@
-"""Admission: whether a claimed task that has limits may run now."""
+"""The admission of claimed tasks that have limits."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from docket.dependencies.resolution import Resolution
 from docket.instrumentation.counters import TaskCounters
 from docket.lifecycle import Cancelled, Outcome, Retried
 from docket.services.runs import Run
-from docket.store.limits import Admission, Limits
+from docket.store.limits import Admission, LimitKind, Limits
 
 if TYPE_CHECKING:
     from docket.worker import Worker
 
 logger = logging.getLogger("docket.worker")
 
-#: When a task that a dependency of the user's turned away comes back, if that does not say.
+#: Delay of a task that a dependency of the user's has blocked, unless that sets its own.
 BLOCKED_DELAY = timedelta(milliseconds=100)
 
 
 class NotAdmitted:
-    """Stands where an outcome does: the store has written already what became of the task."""
+    """Returned instead of an outcome: the store has recorded already what became of the task."""
 
 
 class AdmissionController:
     """Asks the store to admit runs.
 
     Args:
-        limits: of the docket.
-        worker: who claims.
-        tally: counts what is dropped.
+        limits: those of the docket.
+        worker: the worker that claimed the runs.
+        task_counters: count the dropped tasks.
     """
 
     def __init__(self, limits: Limits, worker: Worker, task_counters: TaskCounters) -> None:
@@ -43,13 +43,13 @@ class AdmissionController:
         self._task_counters = task_counters
 
     async def admit(self, run: Run, resolution: Resolution) -> NotAdmitted | None:
-        """None if the run is admitted. Raises what an argument's own `__str__` raises."""
+        """Admit a run: None if it may go on. Raises any error of an argument's own `__str__`."""
         requests = resolution.requests()
         if not requests:
             return None
         claim = run.claim
-        # Before the answer: without a word of the server nobody may think it holds nothing.
-        run.holds_slots = any(request.kind == "S" for request in requests)
+        # Before the answer: until the server has answered, it may hold slots.
+        run.holds_slots = any(request.kind is LimitKind.SLOTS for request in requests)
         run.being_admitted = True
         try:
             admission = await self._limits.acquire(
@@ -59,10 +59,10 @@ class AdmissionController:
             run.being_admitted = False
         if admission.verdict == "granted":
             return None
-        self._tell(run, admission)
+        self._log_refusal(run, admission)
         return NotAdmitted()
 
-    def _tell(self, run: Run, admission: Admission) -> None:
+    def _log_refusal(self, run: Run, admission: Admission) -> None:
         name, key = run.claim.function.decode(), on_one_line(run.claim.key.decode())
         match admission.verdict:
             case "waiting":
@@ -79,7 +79,7 @@ class AdmissionController:
 
 
 def after_block(error: BaseException, attempt: int) -> Outcome | None:
-    """What follows when a dependency turned its task away; None if that is not what happened."""
+    """Return the outcome of a run that a dependency blocked; None if it failed otherwise."""
     blocked = _blocked(error)
     if blocked is None:
         return None

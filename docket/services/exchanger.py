@@ -1,8 +1,7 @@
-"""The exchanger: hands outcomes in, takes tasks out, one script call at a time.
+"""The exchanger: hands in outcomes and claims tasks, one script call at a time.
 
-The heart of the worker. It never sleeps with work to do: an outcome, a freed slot, a token of the
-bell or a nudge make it look, and everything that came in while a call was under way rides in the
-next one.
+The heart of the worker. It never sleeps while there is work: an outcome, a freed slot or a wake-up
+makes it exchange, and everything that arrives during a call goes into the next one.
 """
 
 import asyncio
@@ -11,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
 from docket.instrumentation.counters import TaskCounters
@@ -34,92 +34,97 @@ from docket.store.transitions import (
 
 logger = logging.getLogger("docket.worker")
 
-#: After how long without a connection the runtime hears that we wait for one, in seconds.
+#: Seconds without a connection after which the runtime is told that we wait for one.
 PATIENCE_SECONDS = 1.0
 
-#: How long a worker that took a suspect claims nothing beside it, in seconds. What blocked its last
-#: process mostly does so at once, or after one answer from elsewhere; an innocent that was claimed
-#: before that would wait for the stall timeout with it.
+#: Seconds for which a worker that took a quarantined task claims nothing beside it. A task that
+#: blocked its last process mostly does so again at once, or after one reply from elsewhere; a task
+#: claimed before that would wait for the stall timeout with it.
 PROBATION_SECONDS = 0.25
 
-#: An outcome on its way: whose, what, and as the script reads it.
-Parcel = tuple[Run, Outcome, OutcomeRow]
+
+class PendingOutcome(NamedTuple):
+    """An outcome that is not recorded yet, and its row for the script."""
+
+    run: Run
+    outcome: Outcome
+    row: OutcomeRow
 
 
 class Exchanger:
-    """The only one that claims, and the only one that records outcomes.
+    """The only part of a worker that claims tasks, and the only one that records outcomes.
 
     Args:
-        records: of the docket.
+        transitions: those of the docket.
         pipeline: the connection, to wait for it.
-        consumer: who we are; replaced here when it was struck off.
-        runs: what is claimed.
-        payloads: encodes what outcomes carry.
-        tally: counts outcomes once they are recorded.
-        standing: told when the server goes away and comes back; says whether claims are kept.
-        concurrency: slots.
+        consumer: the identity of the worker; renewed here when it was fenced.
+        runs: the claimed tasks.
+        payloads: encodes the values of outcomes.
+        task_counters: count outcomes once they are recorded.
+        readiness: told of the loss and return of the server; forbids claims that nobody renews.
+        concurrency: the number of slots.
         until_finished: end when the docket has nothing left.
         message_batch: most tasks asked for at once.
-        lease_seconds: after this long without a sign of life what is claimed goes to others.
+        lease_seconds: without a renewal for this long, claimed tasks go to other workers.
     """
 
     def __init__(
         self,
-        records: Transitions,
+        transitions: Transitions,
         pipeline: Pipeline,
         consumer: Consumer,
         runs: Runs,
         payloads: Payloads,
         task_counters: TaskCounters,
-        standing: Readiness,
+        readiness: Readiness,
         *,
         concurrency: int,
         until_finished: bool,
         message_batch: int,
         lease_seconds: float,
     ) -> None:
-        self._records = records
+        self._transitions = transitions
         self._pipeline = pipeline
         self._consumer = consumer
         self._runs = runs
         self._payloads = payloads
         self._task_counters = task_counters
-        self._readiness = standing
+        self._readiness = readiness
         self._until_finished = until_finished
         self._message_batch = min(message_batch, BATCH_LIMIT)
         self._lease_seconds = lease_seconds
-        self._outbox: deque[Parcel] = deque()
+        self._outbox: deque[PendingOutcome] = deque()
         self._attention = asyncio.Event()
         self._batch = BATCH_LIMIT
-        self._token_to_pass_on = False
+        self._has_token_to_pass_on = False
         self._doubted = False
         self._draining = False
-        self._handing_back = False
+        self._requeuing = False
         self._nothing_left = False
         self._is_claiming = False
-        #: Entries that were cancelled while their claim may have been on its way to us.
+        #: Entries that were cancelled while the reply with their claim may have been on its way.
         self._cancelled_early: set[bytes] = set()
         self._probation: asyncio.TimerHandle | None = None
         self._fault: BaseException | None = None
         self.concurrency = concurrency
-        #: Set while slots are free and the streams were found empty: the bell listener waits then.
+        #: Set while slots are free and the streams are empty: then the wake-up listener waits.
         self.hungry = asyncio.Event()
 
     def look(self) -> None:
-        """Exchange soon: something changed."""
+        """Exchange soon, since something has changed."""
         self._attention.set()
 
     def doubt(self) -> None:
-        """Exchange soon even with nothing to say: our consumer may have been struck off."""
+        """Exchange soon even with nothing to hand in, to find out if our consumer was fenced."""
         self._doubted = True
         self.look()
 
-    def heard(self, rung: bool) -> None:
-        """The bell listener stopped waiting; `rung`: it holds a token."""
+    def on_wakeup(self, has_token: bool) -> None:
+        """Exchange soon, since the wake-up listener stopped waiting, perhaps with a token."""
         self.hungry.clear()
-        if rung and self._want() == 0:
-            # No use to us: a token that is kept is a wake-up that an idle worker never gets.
-            self._token_to_pass_on = True
+        if has_token and self._want() == 0:
+            # A token that a busy worker keeps is a wake-up that an idle one never gets.
+            self._has_token_to_pass_on = True
         self.look()
 
     def drain(self) -> None:
@@ -127,16 +132,16 @@ class Exchanger:
         self._draining = True
         self.look()
 
-    def hand_back(self) -> None:
-        """Stop what runs, and what an exchange under way may still bring, for others to run."""
-        self._handing_back = True
+    def requeue_runs(self) -> None:
+        """Stop all runs, those of a claim that is under way too, and requeue their tasks."""
+        self._requeuing = True
         for run in self._runs:
             stop(run, Requeued(), self)
 
     def cancelled(self, entry: bytes) -> None:
-        """Somebody cancelled the run of an entry: stop it, if it is ours.
+        """Stop the run of an entry that was cancelled, if it is ours.
 
-        The message may overtake the reply that brings us the claim.
+        The message may overtake the reply with our claim.
         """
         run = self._runs.get(entry)
         if run is not None:
@@ -146,20 +151,20 @@ class Exchanger:
 
     @property
     def draining(self) -> bool:
-        """Whether it claims no more."""
+        """True if it claims no more."""
         return self._draining
 
     def fail(self, error: BaseException) -> None:
-        """A service of this worker broke: `run` raises its error, and the worker with it."""
+        """Let `run` raise the error of a service that broke, and the worker with it."""
         self._fault = error
         self.look()
 
     def report(self, run: Run, outcome: Outcome) -> None:
-        """Take the outcome of a run; never fails, whatever the task returned."""
+        """Take in the outcome of a run; never fails, whatever the task returned."""
         try:
             row = row_of(run.claim, outcome, self._payloads)
         except BaseException as error:
-            # Pickling runs the user's code: any error can come out of it, SystemExit too.
+            # Pickling runs the user's code, which may raise anything, SystemExit too.
             logger.error(
                 "What task %s ended with cannot be stored, so it has failed",
                 run.claim.key.decode(),
@@ -168,11 +173,11 @@ class Exchanger:
             outcome = unstorable(outcome, error)
             row = row_of(run.claim, outcome, self._payloads)
         self._runs.report(run)
-        self._outbox.append((run, outcome, row))
+        self._outbox.append(PendingOutcome(run, outcome, row))
         self._attention.set()
 
     def withdraw(self, run: Run) -> None:
-        """A run is over whose record the store has written by itself: its slot is free."""
+        """Free the slot of a run that the store has ended, and recorded, by itself."""
         self._runs.report(run)
         self._runs.remove(run)
         self.look()
@@ -184,7 +189,7 @@ class Exchanger:
 
         Args:
             start: begins a claimed task.
-            register: announces the consumer under its present name.
+            register: registers the consumer under its present name.
         """
         self._start, self._register = start, register
         self.look()
@@ -193,7 +198,7 @@ class Exchanger:
             self._attention.clear()
             if self._fault is not None:
                 raise self._fault
-            if self._token_to_pass_on or self._doubted or self._outbox or self._want():
+            if self._has_token_to_pass_on or self._doubted or self._outbox or self._want():
                 await self._turn()
 
     def _finished(self) -> bool:
@@ -203,21 +208,21 @@ class Exchanger:
     def _want(self) -> int:
         if self._draining or not self._readiness.may_claim:
             return 0
-        if self._probation is not None and self._runs.has_suspect:
+        if self._probation is not None and self._runs.has_quarantined:
             return 0
         return min(max(0, self.concurrency - self._runs.active), self._message_batch)
 
     async def _turn(self) -> None:
-        # While a refused outcome is looked for, nothing else may be the reason of a refusal.
+        # During the search for a refused outcome nothing else may be the cause of a refusal.
         is_searching = self._batch == 1
-        outcomes = self._take_parcels()
+        outcomes = self._take_outcomes()
         try:
             if not self._pipeline.is_connected:
-                # A call would wait as long as it takes, in silence.
+                # A call would wait for the connection for ever, and report nothing.
                 await self._pipeline.connected(PATIENCE_SECONDS)
-            if self._token_to_pass_on:
-                await self._records.ring()
-                self._token_to_pass_on = False
+            if self._has_token_to_pass_on:
+                await self._transitions.wake_idle()
+                self._has_token_to_pass_on = False
             want = 0 if is_searching else self._want()
             if outcomes or want or self._doubted:
                 self._doubted = False
@@ -230,8 +235,8 @@ class Exchanger:
             self._put_back(outcomes, may_be_applied=False)
             await self._start_over()
         except (asyncio.CancelledError, NotPermitted):
-            # Whoever cancelled us exchanges once more before it goes. And what our user may not do
-            # is no outcome's fault: none is failed for it.
+            # A cancelled worker exchanges once more before it ends. And a missing permission of our
+            # user is not the fault of an outcome: none is failed for it.
             self._put_back(outcomes, may_be_applied=True)
             raise
         except RefusedCall as error:
@@ -240,13 +245,13 @@ class Exchanger:
             self._is_claiming = False
             self._cancelled_early.clear()
 
-    def _take_parcels(self) -> list[Parcel]:
-        outcomes: list[Parcel] = []
+    def _take_outcomes(self) -> list[PendingOutcome]:
+        outcomes: list[PendingOutcome] = []
         size = 0
-        # A call over what the server lets a client send (1 GB) would be cut off each time.
+        # The server would cut the connection each time at a call over its limit (1 GB).
         while self._outbox and len(outcomes) < self._batch and size < BATCH_BYTES:
             outcome = self._outbox.popleft()
-            size += weight(outcome[2])
+            size += weight(outcome.row)
             outcomes.append(outcome)
         if self._outbox:
             self.look()
@@ -254,40 +259,40 @@ class Exchanger:
             self._batch = BATCH_LIMIT
         return outcomes
 
-    async def _exchange(self, outcomes: list[Parcel], want: int) -> Exchanged:
+    async def _exchange(self, outcomes: list[PendingOutcome], want: int) -> Exchanged:
         asked_at = time.monotonic()
-        reply = await self._records.exchange(
+        reply = await self._transitions.exchange(
             self._consumer.name,
             self._consumer.epoch,
             want,
             [row for _, _, row in outcomes],
-            may_take_suspect=not self._runs.has_suspect,
+            may_take_quarantined=not self._runs.has_quarantined,
             census=self._until_finished,
         )
         reject_late(reply.claims, asked_at, self._lease_seconds)
         return reply
 
-    def _absorb(self, outcomes: list[Parcel], want: int, reply: Exchanged) -> None:
+    def _absorb(self, outcomes: list[PendingOutcome], want: int, reply: Exchanged) -> None:
         self._acknowledge(outcomes, reply.superseded)
         self._begin(reply.claims)
         self._nothing_left = self._until_finished and reply.left == 0
         if len(reply.claims) < want and not reply.more:
             self.hungry.set()
         elif self._want():
-            # One call takes only so many: slots are free, and nobody said that nothing is left.
+            # One call claims a limited number: slots are free, and there may be tasks left.
             self.look()
 
     def _begin(self, claims: list[Claim]) -> None:
         for claim in claims:
             self._start(claim)
             if claim.deaths:
-                self._keep_to_the_suspect()
-            if self._handing_back or claim.entry in self._cancelled_early:
+                self._begin_probation()
+            if self._requeuing or claim.entry in self._cancelled_early:
                 run = self._runs.get(claim.entry)
                 if run is not None:
-                    stop(run, Requeued() if self._handing_back else Cancelled(), self)
+                    stop(run, Requeued() if self._requeuing else Cancelled(), self)
 
-    def _keep_to_the_suspect(self) -> None:
+    def _begin_probation(self) -> None:
         if self._probation is not None:
             self._probation.cancel()
         loop = asyncio.get_running_loop()
@@ -297,33 +302,33 @@ class Exchanger:
         self._probation = None
         self.look()
 
-    def _acknowledge(self, outcomes: list[Parcel], superseded: list[int]) -> None:
+    def _acknowledge(self, outcomes: list[PendingOutcome], superseded: list[int]) -> None:
         lost = frozenset(superseded)
         for index, (run, outcome, _) in enumerate(outcomes):
             self._runs.remove(run)
-            # One that was sent twice may not match any more because its first sending was applied.
+            # One that was sent twice may no longer match because its first sending was applied.
             is_lost = index in lost and not run.sent_again
             counters = self._task_counters.of(run.claim.function)
             count(counters, Superseded() if is_lost else outcome)
 
-    def _put_back(self, outcomes: list[Parcel], *, may_be_applied: bool) -> None:
+    def _put_back(self, outcomes: list[PendingOutcome], *, may_be_applied: bool) -> None:
         for run, _, _ in outcomes:
             run.sent_again = run.sent_again or may_be_applied
         self._outbox.extendleft(reversed(outcomes))
 
     async def _recover(self, cause: Exception) -> None:
-        """After an error whose call may or may not have taken effect: settle what did.
+        """Settle a failed call that may or may not have taken effect.
 
-        The epoch first, so that the lost call can no longer do anything. Then what it had claimed
-        for us and we never heard of. Our outcomes go again with the next turn: those that were
-        applied do not match any more and change nothing.
+        First the epoch is raised, so that a late call does nothing. Then the tasks that the call
+        had claimed without our knowledge are taken. Our outcomes are sent again with the next turn:
+        those that were applied do not match any more and change nothing.
         """
         self._readiness.waiting(str(cause))
         failures = 0
         while True:
             try:
                 await self._pipeline.connected()
-                self._consumer.epoch = await self._records.raise_epoch(self._consumer.name)
+                self._consumer.epoch = await self._transitions.raise_epoch(self._consumer.name)
                 await self._reclaim()
                 break
             except (ServerUnavailable, StaleEpoch):
@@ -337,14 +342,14 @@ class Exchanger:
 
     async def _reclaim(self) -> None:
         asked_at = time.monotonic()
-        claims = await self._records.reclaim(
+        claims = await self._transitions.reclaim(
             self._consumer.name, self._consumer.epoch, self._runs.entries()
         )
         reject_late(claims, asked_at, self._lease_seconds)
         self._begin(claims)
 
     async def _start_over(self) -> None:
-        """Struck off: others run what we ran. Stop those runs and come back under a new name."""
+        """Stop all runs, since our consumer was fenced, and come back under a new name."""
         logger.warning(
             "Worker %s was taken for dead and its tasks were given to others; "
             "they are stopped here, and it goes on under a new name",
@@ -357,15 +362,14 @@ class Exchanger:
         self._readiness.ready()
         self.look()
 
-    def _isolate(self, outcomes: list[Parcel], error: RefusedCall) -> None:
-        """The server refused a call: find the outcome that it refuses, and fail that one alone."""
+    def _isolate(self, outcomes: list[PendingOutcome], error: RefusedCall) -> None:
+        """Find the outcome for which the server refuses a call, and fail that one alone."""
         if not outcomes:
             raise error
         if len(outcomes) > 1:
             self._put_back(outcomes, may_be_applied=True)
             self._batch = 1
-        elif outcomes[0][0].refused:
-            run = outcomes[0][0]
+        elif (run := outcomes[0].run).refused:
             logger.error(
                 "The outcome of task %r cannot be recorded: %s. Its lease is given up, so that it "
                 "is redelivered",
@@ -374,21 +378,20 @@ class Exchanger:
             )
             self._runs.remove(run)
         else:
-            run = outcomes[0][0]
             run.refused = True
             failed = Failed(error)
-            outcome = (run, failed, row_of(run.claim, failed, self._payloads))
+            outcome = PendingOutcome(run, failed, row_of(run.claim, failed, self._payloads))
             self._put_back([outcome], may_be_applied=True)
             self._batch = 1
         self.look()
 
 
 def stop(run: Run, ending: Outcome, exchanger: Exchanger) -> None:
-    """Cancel a run; when it has ended, `ending` is its outcome. A run that is ending stays so."""
+    """Cancel a run that is not ending already; `ending` becomes its outcome."""
     if run.reported or run.ending is not None or run.task is None:
         return
     run.ending = ending
     run.task.cancel()
     if not run.begun:
-        # Its coroutine never gets to a line of ours: nobody else would report it.
+        # Its coroutine never reaches a line of ours, so nothing else would report it.
         exchanger.report(run, ending)

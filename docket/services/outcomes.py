@@ -1,4 +1,6 @@
-"""Outcomes as the exchange script reads them, and what they count as."""
+"""Outcomes as rows for the exchange script, and as counts."""
+
+from enum import Enum
 
 from docket.clock import delay_milliseconds
 from docket.instrumentation.counters import Counters
@@ -6,6 +8,7 @@ from docket.lifecycle import (
     Cancelled,
     Completed,
     Deferred,
+    Due,
     Failed,
     Outcome,
     Perpetuated,
@@ -23,43 +26,60 @@ from docket.store.transitions import Claim, OutcomeRow
 _ERROR_TEXT_LIMIT = 4096
 
 
+class OutcomeKind(Enum):
+    """The kinds of outcomes, by their letters in exchange.lua."""
+
+    COMPLETED = "C"
+    FAILED = "F"
+    CANCELLED = "X"
+    AGAIN = "A"
+    PERPETUATED = "P"
+    REQUEUED = "H"
+    SUPERSEDED = "S"
+
+
 def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
-    """The row that hands an outcome in.
+    """Make the row of an outcome.
 
     Raises:
         PayloadTooLarge: the result is over the limit.
-        UnfitValue: it is not what the task says it returns.
-        Exception: what pickle raises for a result (or new arguments) that it cannot store.
+        UnfitValue: it does not fit the task's return annotation.
+        Exception: pickle's, for a result (or new arguments) that it cannot store.
     """
     a: Argument = ""
     b: Argument = ""
     c: Argument = ""
     match outcome:
         case Completed(None):
-            kind = "C"
+            kind = OutcomeKind.COMPLETED
         case Completed(result, None):
-            kind, a = "C", payloads.result(claim, result)
+            kind, a = OutcomeKind.COMPLETED, payloads.result(claim, result)
         case Completed(_, result_key):
-            kind, b = "C", result_key or ""
+            kind, b = OutcomeKind.COMPLETED, result_key or ""
         case Failed(error):
-            kind, b, c = "F", error_text(error), outcome.result_key or ""
+            kind, b, c = OutcomeKind.FAILED, error_text(error), outcome.result_key or ""
             a = "" if outcome.result_key else payloads.error(error)
         case Retried():
-            kind, a, b = "A", delay_milliseconds(outcome.delay_seconds), outcome.attempt
+            kind, b = OutcomeKind.AGAIN, outcome.attempt
+            a = delay_milliseconds(outcome.delay_seconds)
             c = _new_call(claim, outcome, payloads)
         case Perpetuated(ended, successor):
-            kind, a = "P", f"{successor.due.origin}{successor.due.milliseconds}"
+            kind, a = OutcomeKind.PERPETUATED, _written(successor.due)
             b = error_text(ended.error) if isinstance(ended, Failed) else ""
             c = _new_call(claim, successor, payloads)
         case Deferred(delay_seconds):
-            kind, a, b = "A", delay_milliseconds(delay_seconds), claim.attempt
+            kind, a, b = OutcomeKind.AGAIN, delay_milliseconds(delay_seconds), claim.attempt
         case Cancelled():
-            kind = "X"
+            kind = OutcomeKind.CANCELLED
         case Requeued():
-            kind = "H"
+            kind = OutcomeKind.REQUEUED
         case Superseded():
-            kind = "S"
-    return (kind, claim.key, claim.entry, claim.generation, a, b, c)
+            kind = OutcomeKind.SUPERSEDED
+    return (kind.value, claim.key, claim.entry, claim.generation, a, b, c)
+
+
+def _written(due: Due) -> str:
+    return f"{due.origin.value}{due.milliseconds}"
 
 
 def _new_call(claim: Claim, called: Retried | Successor, payloads: Payloads) -> bytes | str:
@@ -68,9 +88,9 @@ def _new_call(claim: Claim, called: Retried | Successor, payloads: Payloads) -> 
 
 
 def unstorable(outcome: Outcome, error: BaseException) -> Outcome:
-    """What stands for an outcome that cannot be stored: the failure to store it.
+    """Make the outcome that replaces one that cannot be stored: the failure to store it.
 
-    A perpetual task goes on all the same, with the arguments that it had.
+    A perpetual task goes on nevertheless, with the arguments that it had.
     """
     if isinstance(outcome, Perpetuated):
         return Perpetuated(Failed(error), Successor(outcome.successor.due))
@@ -78,14 +98,14 @@ def unstorable(outcome: Outcome, error: BaseException) -> Outcome:
 
 
 def weight(row: OutcomeRow) -> int:
-    """Bytes of payload in a row, as good as: what bounds how many rows go in one call."""
+    """Estimate the bytes of payload in a row, which bound the number of rows in a call."""
     _, _, _, _, payload, _, call = row
     size = len(payload) if isinstance(payload, bytes) else 0
     return size + len(call) if isinstance(call, bytes) else size
 
 
 def error_text(error: BaseException) -> str:
-    """An error as people read it in a record: its type and message, valid UTF-8, bounded."""
+    """Write an error for the people who read a record: type and message, UTF-8, bounded."""
     return f"{type(error).__name__}: {error_message(error)}"[:_ERROR_TEXT_LIMIT]
 
 
@@ -106,4 +126,4 @@ def count(counters: Counters, outcome: Outcome) -> None:
         case Superseded():
             counters.superseded += 1
         case Requeued() | Deferred():
-            pass  # Not an end: whoever takes it next counts.
+            pass  # Not an end: the next run counts.

@@ -1,4 +1,4 @@
-"""What outcomes carry, as their docket stores it."""
+"""The encoding of the values that outcomes carry."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Payloads:
-    """Encodes with the docket's serializer.
+    """Encodes values with the docket's serializer.
 
     Args:
-        docket: whose tasks.
+        docket: the docket of the tasks.
     """
 
     def __init__(self, docket: Docket) -> None:
@@ -22,21 +22,21 @@ class Payloads:
         self._serializer = docket.serializer
 
     def result(self, claim: Claim, value: object) -> bytes:
-        """What a task returned; for None, which is stored as nothing, it is not asked.
+        """Encode the return value of a task; not called for None, which is stored as nothing.
 
         Raises:
             PayloadTooLarge: it is over the limit.
-            UnfitValue: it is not what the task says it returns.
-            Exception: what pickle raises for a value that it cannot store.
+            UnfitValue: it does not fit the task's return annotation.
+            Exception: pickle's, for a value that it cannot store.
         """
         function = self._docket.function_of(claim.function.decode())
         return self._serializer.encode_result(function, value) or b""
 
     def error(self, error: BaseException) -> bytes:
-        """The exception that a task failed with; never fails."""
+        """Encode the exception that a task failed with; never fails."""
         return self._serializer.encode_error(error)
 
     def call(self, claim: Claim, args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
-        """New arguments of a task; raises as `result`."""
+        """Encode new arguments of a task; raises as `result`."""
         function = self._docket.function_of(claim.function.decode())
         return self._serializer.encode_call(function, args, kwargs)

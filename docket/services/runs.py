@@ -1,4 +1,4 @@
-"""The runs of one worker: what it has claimed and not yet been acknowledged the outcome of."""
+"""The runs of one worker: claimed tasks whose outcome is not acknowledged yet."""
 
 import asyncio
 import os
@@ -13,12 +13,12 @@ from docket.supervision import RunningTask
 
 
 class Consumer:
-    """Who a worker is to the streams: a name that is never used again, and its epoch.
+    """The identity of a worker in the streams: a name that is never reused, and its epoch.
 
-    Owned by the exchanger, which takes a new name when the old one was struck off.
+    Owned by the exchanger, which takes a new name when the old one was fenced.
 
     Args:
-        worker_name: what the name begins with.
+        worker_name: the first part of the name.
     """
 
     def __init__(self, worker_name: str) -> None:
@@ -37,17 +37,17 @@ class Run:
     """One claimed task.
 
     Attributes:
-        claim: what was claimed.
+        claim: the claimed task.
         task: the asyncio task that executes it.
-        begun: whether that task has had its first step; one that has not can be cancelled
-            without ever reporting, so whoever cancels it reports.
-        being_admitted: whether the store is asked for its limits, and may end it by itself.
+        begun: whether that task has had its first step; before that a cancellation ends it without
+            a report, so the canceller has to report.
+        being_admitted: whether the store is being asked for its limits, and may end it by itself.
         holds_slots: whether it may hold slots of a concurrency limit.
-        ending: the outcome that a cancellation of `task` by us stands for, None if there is none.
-        reported: whether its outcome is known (and perhaps not acknowledged yet).
+        ending: the outcome of a cancellation of `task` by us; None without one.
+        reported: whether its outcome is known, though perhaps not acknowledged yet.
         sent_again: whether its outcome was sent twice, after a lost reply.
         refused: whether the server refused its outcome, which was then made a failure.
-        started_at: of the claim, by `time.monotonic()`.
+        started_at: the instant of the claim, by `time.monotonic()`.
     """
 
     __slots__ = (
@@ -77,12 +77,12 @@ class Run:
 
 
 class Runs:
-    """Runs by entry. The keeper's thread reads `leases`; all else belongs to the loop."""
+    """Runs by entry. The heartbeater's thread reads `leases`; all else belongs to the loop."""
 
     def __init__(self) -> None:
         self._by_entry: dict[bytes, Run] = {}
         self._active = 0
-        self._active_suspects = 0
+        self._active_quarantined = 0
 
     def __len__(self) -> int:
         return len(self._by_entry)
@@ -92,65 +92,65 @@ class Runs:
 
     @property
     def active(self) -> int:
-        """Runs whose outcome is not known: these hold slots."""
+        """The number of runs without an outcome, each of which takes up a slot."""
         return self._active
 
     @property
-    def has_suspect(self) -> bool:
-        """Whether a task runs here under which a process died before."""
-        return self._active_suspects > 0
+    def has_quarantined(self) -> bool:
+        """True while a task runs here under which a process died before."""
+        return self._active_quarantined > 0
 
     def add(self, run: Run) -> None:
-        """A task was claimed."""
+        """Add the run of a task that was claimed."""
         self._by_entry[run.claim.entry] = run
         self._active += 1
         if run.claim.deaths:
-            self._active_suspects += 1
+            self._active_quarantined += 1
 
     def report(self, run: Run) -> None:
-        """Its outcome is known: its slot is free, its lease is still held."""
+        """Free the slot of a run whose outcome is known; its lease is still held."""
         run.reported = True
         self._active -= 1
         if run.claim.deaths:
-            self._active_suspects -= 1
+            self._active_quarantined -= 1
 
     def remove(self, run: Run) -> None:
-        """Its outcome is acknowledged, or somebody else has it."""
+        """Remove a run whose outcome is acknowledged, or that belongs to another worker."""
         self._by_entry.pop(run.claim.entry, None)
 
     async def ended(self, patience_seconds: float) -> None:
-        """Wait until none is at work any more, or for as long as the patience lasts."""
+        """Wait until all tasks have ended, but not longer than the patience."""
         tasks = [run.task for run in self if run.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=patience_seconds)
 
     def get(self, entry: bytes) -> Run | None:
-        """The run of an entry."""
+        """Return the run of an entry, if there is one."""
         return self._by_entry.get(entry)
 
     def entries(self) -> list[bytes]:
-        """All entries that are known here, outcomes under way included."""
+        """List all entries that are known here, including those with an outcome under way."""
         return list(self._by_entry)
 
     def functions(self) -> list[bytes]:
-        """The function of each active run. Safe from another thread."""
+        """List the function of each active run. Safe from another thread."""
         runs = list(self._by_entry.values())
         return [run.claim.function for run in runs if not run.reported]
 
     def leases(self) -> list[Lease]:
-        """What has to be renewed. Safe from another thread: one copy, made in one step."""
+        """List the leases to renew. Safe from another thread: it is copied in one step."""
         runs = list(self._by_entry.values())
         return [(run.claim.key, run.claim.entry, run.claim.generation) for run in runs]
 
     def key_of(self, task: "asyncio.Task[object]") -> str | None:
-        """The key of the task that an asyncio task executes. Safe from another thread."""
+        """Return the key of the task that an asyncio task executes. Safe from another thread."""
         for run in list(self._by_entry.values()):
             if run.task is task:
                 return run.claim.key.decode(errors="replace")
         return None
 
     def running_tasks(self) -> list[RunningTask]:
-        """The active runs, oldest first."""
+        """List the active runs, oldest first."""
         return [
             RunningTask(
                 run.claim.key.decode(), run.claim.function.decode(), run.started_at, run.task
@@ -161,16 +161,16 @@ class Runs:
 
 
 def reject_late(claims: Sequence[Claim], asked_at: float, lease_seconds: float) -> None:
-    """Refuse claims that took half of their lease to get here.
+    """Refuse claims that took half of their lease to arrive.
 
-    This process was stopped, or the reply held up: others may run them by now, or will before the
-    keeper has renewed what is left. Earlier than that it renews in time, whatever it is doing.
+    This process was stopped, or the reply delayed: others may run the tasks by now, or will before
+    the heartbeater has renewed the leases. Within half a lease it always renews in time.
 
     Args:
-        asked_at: when they were asked for (monotonic seconds).
+        asked_at: the time of the request (monotonic seconds).
 
     Raises:
-        LostReply: it counts as such, and what it claimed is claimed anew.
+        LostReply: the reply counts as lost, and its tasks are claimed again.
     """
     seconds = time.monotonic() - asked_at
     if claims and seconds > lease_seconds / 2:

@@ -40,6 +40,6 @@ class WakeupListener:
                     await asyncio.sleep(backoff_seconds(failures))
                     # Perhaps: a token may have been on its way to us when the connection broke.
                     rung = True
-                self._exchanger.heard(rung)
+                self._exchanger.on_wakeup(rung)
         finally:
             await self._bell.close()

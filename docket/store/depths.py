@@ -16,7 +16,7 @@ async def depths(pipeline: Pipeline, keys: Keys, patience_seconds: float) -> Dep
     Raises:
         ServerUnavailable: the server is away for longer than `patience_seconds`.
     """
-    streams = (keys.stream, keys.front, keys.suspects)
+    streams = (keys.stream, keys.redelivery, keys.quarantine)
     # In one turn of the loop: one round trip.
     lengths = [pipeline.command("XLEN", s, patience_seconds=patience_seconds) for s in streams]
     later = pipeline.command("ZCARD", keys.queue, patience_seconds=patience_seconds)

@@ -3,16 +3,25 @@
 All carry the hash tag `{name}`, so that a docket lives in one cluster slot.
 """
 
+from enum import Enum
 from functools import cached_property
 
 from redis.crc import key_slot
+
+
+class Stream(Enum):
+    """A stream of tasks to run, by the letter that the names of its entries begin with."""
+
+    READY = "s"
+    REDELIVERY = "f"
+    QUARANTINE = "x"
 
 
 class Keys:
     """The keys of one docket.
 
     Args:
-        name: the docket's name: not empty, without braces, since it stands inside the hash tag.
+        name: the docket's name: not empty, without braces, since it is the hash tag of every key.
 
     Raises:
         ValueError: the name breaks that rule.
@@ -33,12 +42,12 @@ class Keys:
 
     @cached_property
     def record_prefix(self) -> str:
-        """What a task's key is appended to."""
+        """The prefix of every record: a task's key is appended to it."""
         return self.key("task:")
 
     @cached_property
     def slot(self) -> int:
-        """The cluster slot that all of these keys are in."""
+        """The cluster slot of all of these keys."""
         return key_slot(self.prefix.encode())
 
     def record(self, key: str) -> str:
@@ -51,13 +60,15 @@ class Keys:
         return self.key("stream")
 
     @cached_property
-    def front(self) -> str:
-        """STREAM, same group, read first: redelivered, handed back, woken tasks."""
+    def redelivery(self) -> str:
+        """STREAM, same group, read first: tasks that are redelivered, requeued, given a slot."""
+        # "front" since the first version: a key keeps its name.
         return self.key("front")
 
     @cached_property
-    def suspects(self) -> str:
-        """STREAM, same group: tasks whose process died under them; a process runs at most one."""
+    def quarantine(self) -> str:
+        """STREAM, same group: tasks under which a process died; a worker runs one at a time."""
+        # "suspects" since the first version: a key keeps its name.
         return self.key("suspects")
 
     @cached_property
@@ -66,14 +77,15 @@ class Keys:
         return self.key("queue")
 
     @cached_property
-    def bell(self) -> str:
-        """LIST: at most one token: someone idle should look."""
+    def wakeup(self) -> str:
+        """LIST: at most one token, which tells an idle worker to look for tasks."""
+        # "bell" since the first version: a key keeps its name.
         return self.key("bell")
 
     @cached_property
     def places(self) -> tuple[str, str, str, str, str]:
-        """What the KEYS of most scripts begin with, in the order of _streams.lua."""
-        return (self.stream, self.front, self.suspects, self.queue, self.bell)
+        """The first KEYS of most scripts, in the order of _streams.lua."""
+        return (self.stream, self.redelivery, self.quarantine, self.queue, self.wakeup)
 
     @cached_property
     def workers(self) -> str:
@@ -82,12 +94,12 @@ class Keys:
 
     @cached_property
     def epochs(self) -> str:
-        """HASH: registered consumers -> epoch; who is not in it may not exchange."""
+        """HASH: registered consumers -> epoch; a consumer that is not in it may not exchange."""
         return self.key("epochs")
 
     @cached_property
     def leases(self) -> str:
-        """HASH: registered consumers -> how long their claims hold without a renewal (ms)."""
+        """HASH: registered consumers -> length of their leases, unless renewed (ms)."""
         return self.key("leases")
 
     @cached_property
@@ -97,7 +109,7 @@ class Keys:
 
     @cached_property
     def watch(self) -> str:
-        """STRING: since when (server ms) leases have been swept without a gap; expires."""
+        """STRING: start (server ms) of the sweeps of leases without a gap; expires."""
         return self.key("watch")
 
     @cached_property
@@ -127,15 +139,15 @@ class Keys:
         return self.key(f"rate-ahead:{scope}")
 
     def cooldown(self, scope: str) -> str:
-        """STRING: there for as long as the window of a cooldown lasts."""
+        """STRING: exists while the window of a cooldown lasts."""
         return self.key(f"cooldown:{scope}")
 
     def debounce(self, scope: str) -> str:
-        """STRING: the last of those that are debounced, key and generation; expires."""
+        """STRING: the last of the debounced tasks, key and generation; expires."""
         return self.key(f"debounce:{scope}")
 
     def worker_tasks(self, consumer: str) -> str:
-        """SET: names of the functions a consumer can run."""
+        """SET: names of the functions that a consumer can run."""
         return self.key(f"worker-tasks:{consumer}")
 
     def task_workers(self, function_name: str) -> str:
@@ -152,7 +164,7 @@ class Keys:
 
     @cached_property
     def cancel_channel(self) -> str:
-        """Channel: entry and key of a running task that someone cancelled."""
+        """Channel: entry and key of a running task that was cancelled."""
         return self.key("cancel")
 
     @cached_property
@@ -162,17 +174,17 @@ class Keys:
 
 
 def worker_of(consumer: str) -> str:
-    """The name of the worker behind a consumer: users know the one, the streams the other.
+    """Return the name of a consumer's worker, which is the one that users see.
 
-    A consumer is called after its worker, with a part of its own after the last dot.
+    The name of a consumer is that of its worker, a dot, and a part of its own.
     """
     return consumer.rpartition(".")[0] or consumer
 
 
 def check_task_key(key: object) -> None:
-    """Refuse what cannot be a task's key, while its caller is there to hear it.
+    """Refuse a value that cannot be a task's key, while its caller can still be told.
 
-    In a batch with the requests of others it would take those down too.
+    In a batch it would fail the requests of others as well.
 
     Raises:
         TypeError: it is no str.

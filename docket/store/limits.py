@@ -1,7 +1,8 @@
-"""Limits on the server: whether a claimed task may run now, and if not, what becomes of it."""
+"""The limits on the server, which grant a claimed task its run or decide what becomes of it."""
 
 import math
 from collections.abc import Sequence
+from enum import Enum
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -13,26 +14,39 @@ from docket.store.connection.retrying import retry
 from docket.store.keys import Keys
 from docket.store.overwritten_keys import log_overwritten
 
-#: Kinds of wishes in the order in which acquire.lua has to see them: who drops the task says so
-#: before anything is taken, and slots come last because everything else can refuse them.
-KINDS = "CVDRS"
-
 Verdict = Literal["granted", "waiting", "later", "dropped", "cancelled", "superseded"]
 
 
-class LimitRequest(msgspec.Struct, frozen=True):
-    """What one limit of one run asks for; acquire.lua lists the kinds and their numbers."""
+class LimitKind(Enum):
+    """The kinds of limits, by their letters in acquire.lua and in the order that it needs.
 
-    kind: Literal["C", "V", "D", "R", "S"]
+    Those that drop the task come first, before anything is taken, and slots come last, since
+    everything else can refuse them.
+    """
+
+    COOLDOWN = "C"
+    DROPPING_RATE = "V"
+    DEBOUNCE = "D"
+    RATE = "R"
+    SLOTS = "S"
+
+
+_ORDER = {kind: place for place, kind in enumerate(LimitKind)}
+
+
+class LimitRequest(msgspec.Struct, frozen=True):
+    """The request of one limit for one run; acquire.lua lists the kinds and their numbers."""
+
+    kind: LimitKind
     scope: str
     a: int
     b: int = 0
 
 
 class Admission(NamedTuple):
-    """What became of a run: unless it is granted, its record says so already.
+    """The answer to a run's requests; unless it is granted, the record is written already.
 
-    scope: the limit that decided. when: for `later`, server milliseconds; else 0.
+    scope: of the limit that decided. when: for `later`, in server milliseconds; else 0.
     """
 
     verdict: Verdict
@@ -57,10 +71,10 @@ class Limits:
     async def acquire(
         self, consumer: str, run: Lease, requests: Sequence[LimitRequest]
     ) -> Admission:
-        """Take all that a run needs, or none of it.
+        """Take everything that a run needs, or nothing.
 
-        Waits for a server that is away as long as that takes: a run that is not admitted cannot
-        go on, and asking again is harmless.
+        An absent server is waited for as long as that takes: a run that is not admitted cannot
+        continue, and asking again is harmless.
         """
         arguments: list[str | bytes | int] = [
             self._keys.prefix,
@@ -68,8 +82,8 @@ class Limits:
             *run,
             self._ttl,
         ]
-        for request in sorted(requests, key=lambda request: KINDS.index(request.kind)):
-            arguments += [request.kind, request.scope, request.a, request.b]
+        for request in sorted(requests, key=lambda request: _ORDER[request.kind]):
+            arguments += [request.kind.value, request.scope, request.a, request.b]
         record = self._keys.record_prefix.encode() + run[0]
         keys = [*self._keys.places, record]
         verdict, scope, when, broken = await retry(
@@ -80,7 +94,7 @@ class Limits:
         return Admission(verdict.decode(), scope.decode(), when)
 
     async def sweep(self) -> int:
-        """Free the slots of entries that are gone, and look after all who wait; how many mended."""
+        """Free the slots of entries that are gone, check all waiting tasks, and count repairs."""
         cursor, seen, mended = b"0", 0, 0
         while cursor or seen >= 0:
             cursor, seen, found, broken = await self._pipeline.call(

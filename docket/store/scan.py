@@ -12,7 +12,7 @@ from docket.errors import RefusedCall
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
-from docket.store.keys import Keys
+from docket.store.keys import Keys, Stream
 from docket.store.overwritten_keys import log_overwritten
 
 #: Stream entries or members of the queue read in one call.
@@ -44,7 +44,7 @@ class Scan:
     def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
         self._pipeline = pipeline
         self._keys = keys
-        self._streams = (keys.front, keys.suspects, keys.stream)
+        self._streams = (keys.redelivery, keys.quarantine, keys.stream)
 
     async def workers(self) -> tuple[int, list[WorkerRow]]:
         """Server now (ms), and the registered consumers in the order of their last beats.
@@ -132,7 +132,7 @@ async def clear(pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> int
     """
     cleared = 0
     # The queue first: what becomes due meanwhile is met in the stream.
-    for place in "qsfx":
+    for place in ("q", *(stream.value for stream in Stream)):
         start, stop = b"", b""
         while True:
             call = partial(_clear_page, pipeline, keys, execution_ttl, place, start, stop)

@@ -17,7 +17,7 @@ class TracedTransitions(Transitions):
         want: int,
         outcomes: Sequence[OutcomeRow],
         *,
-        may_take_suspect: bool,
+        may_take_quarantined: bool,
         census: bool = False,
     ) -> Exchanged:
         """In a span `docket.exchange`; raises as it does."""
@@ -29,7 +29,7 @@ class TracedTransitions(Transitions):
                 epoch,
                 want,
                 outcomes,
-                may_take_suspect=may_take_suspect,
+                may_take_quarantined=may_take_quarantined,
                 census=census,
             )
             if span is not None:

@@ -17,13 +17,17 @@ from docket.store import scripts
 from docket.store.coalescing import BATCH_LIMIT, ScheduleCoalescer
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
-from docket.store.keys import Keys
+from docket.store.keys import Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import log_overwritten
 from docket.supervision import FUNCTIONS, NOBODY
 
 logger = logging.getLogger("docket.store")
+
+
+#: Streams in the order of LETTERS in _streams.lua.
+_OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -178,7 +182,7 @@ class Transitions:
         want: int,
         outcomes: Sequence[OutcomeRow],
         *,
-        may_take_suspect: bool,
+        may_take_quarantined: bool,
         census: bool = False,
     ) -> Exchanged:
         """Hand in outcomes and take up to `want` tasks; see exchange.lua.
@@ -194,7 +198,7 @@ class Transitions:
                 consumer,
                 epoch,
                 want,
-                1 if may_take_suspect else 0,
+                1 if may_take_quarantined else 0,
                 self._ttl,
                 1 if census else 0,
                 *chain.from_iterable(outcomes),
@@ -246,13 +250,13 @@ class Transitions:
     async def reclaim(self, consumer: str, epoch: int, running: Sequence[bytes]) -> list[Claim]:
         """Take those of the consumer's own pending entries that are not in `running`."""
         claims: list[Claim] = []
-        for letter in "xfs":
+        for stream in _OLDEST_FIRST:
             start = b"-"
             while start:
                 reply = await self._pipeline.call(
                     scripts.RECLAIM,
                     [*self._keys.places, self._keys.epochs],
-                    [self._keys.prefix, consumer, epoch, letter, start, self._ttl, *running],
+                    [self._keys.prefix, consumer, epoch, stream.value, start, self._ttl, *running],
                 )
                 _raise_refusal(reply[0])
                 _, now, start, taken, broken = reply
@@ -309,13 +313,13 @@ class Transitions:
         it judges only what it has watched for half the timeout without a gap.
         """
         timeout, moved = delay_milliseconds(redelivery_timeout), 0
-        for letter in "xfs":
+        for stream in _OLDEST_FIRST:
             start = b"-"
             while start:
                 found, start, broken = await self._pipeline.call(
                     scripts.SWEEP,
                     [*self._keys.places, self._keys.watch],
-                    [self._keys.prefix, timeout, self._ttl, letter, start],
+                    [self._keys.prefix, timeout, self._ttl, stream.value, start],
                 )
                 log_overwritten(broken)
                 moved += found
@@ -328,9 +332,9 @@ class Transitions:
         )
         return not (await self.beats()).keys().isdisjoint(knowing)
 
-    async def ring(self) -> None:
-        """Pass a bell token on to the next idle worker."""
-        await self._pipeline.call(scripts.RING, self._keys.places, [])
+    async def wake_idle(self) -> None:
+        """Pass a wake-up token on to the next idle worker."""
+        await self._pipeline.call(scripts.WAKE_IDLE, self._keys.places, [])
 
     async def beats(self) -> dict[bytes, int]:
         """The last beat (server ms) of each registered consumer."""

@@ -92,7 +92,7 @@ async def _claim_some(docket: Docket, name: str) -> int:
     await docket.transitions.register(name, FUNCTIONS, LIFETIME)
     claimed = 0
     while claimed < OF_EACH:
-        exchanged = await docket.transitions.exchange(name, 1, WANT, [], may_take_suspect=True)
+        exchanged = await docket.transitions.exchange(name, 1, WANT, [], may_take_quarantined=True)
         claimed += len(exchanged.claims)
         if not exchanged.claims:
             break

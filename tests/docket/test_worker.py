@@ -110,7 +110,6 @@ async def test_a_worker_that_does_not_run_can_be_told_things_to_no_effect(docket
     worker = Worker(docket)
 
     worker.drain(1)
-    worker.nudge()
     worker.appoint_steward(False)
     worker.set_concurrency(3)
 
@@ -379,8 +378,7 @@ async def test_a_worker_is_announced_while_it_works_and_not_after(docket: Docket
     assert told.is_draining.is_set()
 
 
-async def test_a_nudge_makes_it_look_at_the_streams(docket: Docket) -> None:
+async def test_a_running_worker_measures_the_lag_of_its_loop(docket: Docket) -> None:
     async with Worker(docket) as worker, at_work(worker):
-        worker.nudge()
         assert await result_of(await docket.add(nothing)()) is None
         assert worker.loop_lag_seconds >= 0.0

@@ -56,7 +56,7 @@ async def test_what_it_ran_starts_elsewhere_when_its_cleanup_is_over(
         execution = await other.add("run")()
         await until(lambda: slow.events == ["first"])
         proxy.intercept(calls(scripts.EXCHANGE), Do.ANSWER, error="ERR broken")
-        await other.transitions.ring()
+        await other.transitions.wake_idle()
         await until(lambda: slow.events == ["first", "cancelled"])
         async with at_work(Worker(other)):
             slow.cleaned_up.set()
@@ -84,7 +84,7 @@ async def test_what_would_not_end_is_left_to_whoever_sees_the_process_end(
         execution = await other.add("run")()
         await until(lambda: slow.events == ["first"])
         proxy.intercept(calls(scripts.EXCHANGE), Do.ANSWER, error="ERR broken")
-        await other.transitions.ring()
+        await other.transitions.wake_idle()
         await soon(running)
         assert slow.events == ["first", "cancelled"]
         assert consumer.encode() in await other.transitions.beats()

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.support.lifecycle_pair import WISHES, Pair
+from tests.support.lifecycle_pair import LIMIT_REQUESTS, Pair
 from tests.support.machine_settings import machine_settings
 from tests.support.model.values import Claimed, Ending, Entry, Request
 from tests.support.stricken_calls import StrickenCalls
@@ -81,7 +81,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def _key(self, number: int) -> str:
         lately = [claim.key for _, claim in reversed(self.runs)]
-        names = [*dict.fromkeys([*lately[:2], *WISHES])]
+        names = [*dict.fromkeys([*lately[:2], *LIMIT_REQUESTS])]
         return names[number % len(names)]
 
     def teardown(self) -> None:
@@ -107,7 +107,8 @@ class Lifecycle(RuleBasedStateMachine):
             )
 
     @rule(
-        keys=st.lists(st.sampled_from(list(WISHES)), min_size=2, max_size=5), when=st.none() | TICKS
+        keys=st.lists(st.sampled_from(list(LIMIT_REQUESTS)), min_size=2, max_size=5),
+        when=st.none() | TICKS,
     )
     def add_many(self, keys: list[str], when: int | None) -> None:
         self.pair.schedule(
@@ -175,23 +176,27 @@ class Lifecycle(RuleBasedStateMachine):
         self._exchange(self._name(worker), 3, admit=True)
 
     def _exchange(self, consumer: str, want: int, *endings: Ending, admit: bool = True) -> None:
-        has_suspect = any(c == consumer and claim.deaths for c, claim in self.runs)
+        has_quarantined = any(c == consumer and claim.deaths for c, claim in self.runs)
         reply = self.pair.exchange(
-            consumer, want, *endings, may_take_suspect=want > 0 and not has_suspect
+            consumer, want, *endings, may_take_quarantined=want > 0 and not has_quarantined
         )
         self._take(consumer, reply.claims, admit=admit)
 
     def _take(self, consumer: str, claims: list[Claimed], *, admit: bool) -> None:
         self.runs += [(consumer, claim) for claim in claims]
         for claim in claims:
-            if admit and WISHES[claim.key] and self.pair.acquire(consumer, claim) != "granted":
+            if (
+                admit
+                and LIMIT_REQUESTS[claim.key]
+                and self.pair.acquire(consumer, claim) != "granted"
+            ):
                 self.runs.remove((consumer, claim))
 
     @precondition(lambda self: self.runs)
     @rule(which=WHICH)
     def ask_for_slots_perhaps_again(self, which: int) -> None:
         run = self.runs[which % len(self.runs)]
-        if WISHES[run[1].key] and self.pair.acquire(*run) != "granted":
+        if LIMIT_REQUESTS[run[1].key] and self.pair.acquire(*run) != "granted":
             self.runs.remove(run)
 
     @precondition(lambda self: self.runs)

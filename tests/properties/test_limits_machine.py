@@ -117,8 +117,10 @@ class SlotsMachine(RuleBasedStateMachine):
             assert self.acquire(consumer, claim).verdict == "granted"
 
     def acquire(self, consumer: str, claim: Claim) -> Any:
-        wishes = [slots(scope, size) for scope, size in self.wants[claim.key.decode()].items()]
-        return self.do(self.limited.acquire(claim, *wishes, consumer=self.names[consumer]))
+        limit_requests = [
+            slots(scope, size) for scope, size in self.wants[claim.key.decode()].items()
+        ]
+        return self.do(self.limited.acquire(claim, *limit_requests, consumer=self.names[consumer]))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), kind=st.sampled_from(["C", "F", "X", "H", "A", "later"]))
@@ -177,7 +179,7 @@ class SlotsMachine(RuleBasedStateMachine):
             pipeline.zrange(keys.waiting(scope), 0, -1)
         pipeline.zrangebyscore(keys.queue, NEVER, NEVER)
         pipeline.hkeys(keys.holds)
-        for stream in (keys.stream, keys.front, keys.suspects):
+        for stream in (keys.stream, keys.redelivery, keys.quarantine):
             pipeline.xrange(stream)
         found = await pipeline.execute()
         texts = [[member.decode() for member in members] for members in found[:8]]

@@ -172,7 +172,7 @@ async def test_an_adoption_that_may_not_look_keeps_what_is_pending(newest: Restr
         await docket.add(acl_stories.double, key="k")(1)
         await docket.transitions.register("gone.1", ["double"], acl_stories.HOUR)
         claimed = await docket.transitions.exchange(
-            "gone.1", 1, 1, [], may_take_suspect=True, census=False
+            "gone.1", 1, 1, [], may_take_quarantined=True, census=False
         )
         assert len(claimed.claims) == 1
         newest.allow(documented_users()["worker"].without("xpending"))

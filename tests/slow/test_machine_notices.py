@@ -42,7 +42,7 @@ FAULTS = {
     ),
     "an adoption forgets a cancellation": ("adopt", "if record.cancel then", "if false then"),
     "an adoption counts no deaths": ("adopt", "deaths = deaths + 1", "deaths = deaths"),
-    "who was struck off may exchange": ("adopt", "redis.call('HDEL', KEYS[7], gone)", ""),
+    "a fenced consumer may exchange": ("adopt", "redis.call('HDEL', KEYS[7], gone)", ""),
     "a renewal renews nothing": ("renew", "redis.pcall('XCLAIM'", "tostring('XCLAIM'"),
     "what is taken back keeps its old lease": (
         "reclaim",
@@ -55,8 +55,8 @@ FAULTS = {
         "if v[4] == ARGV[i + 5] or",
         "if false and",
     ),
-    "what is added rings no bell": ("schedule", "if rang then", "if false then"),
-    "what is replaced stays in the stream": ("schedule", "    drop_entry(entry)\n", ""),
+    "what is added wakes nobody": ("schedule", "if is_ready then", "if false then"),
+    "what is replaced stays in the stream": ("schedule", "    end_entry(entry)\n", ""),
     "a reclaim takes what its worker runs": (
         "reclaim",
         "if not running[entry] then",

@@ -43,10 +43,10 @@ def test_the_old_server_is_what_it_is_said_to_be() -> None:
 
 @pytest.mark.anyio
 async def test_the_soak_leaves_scripts_as_they_are_where_they_have_no_clock() -> None:
-    ring = scripts.RING
+    ring = scripts.WAKE_IDLE
     with old_server() as url:
         async with redis.asyncio.Redis.from_url(url) as client, clocked_scripts(client) as longest:
-            assert scripts.RING is ring
+            assert scripts.WAKE_IDLE is ring
         assert longest.figures() == []
 
 

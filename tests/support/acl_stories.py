@@ -162,7 +162,7 @@ async def _adopt(docket: Docket) -> None:
     await docket.add(double, key="orphan")(4)
     records, gone = docket.transitions, "gone.1"
     await records.register(gone, ["double"], timedelta(minutes=1))
-    await records.exchange(gone, 1, 1, [], may_take_suspect=True, census=False)
+    await records.exchange(gone, 1, 1, [], may_take_quarantined=True, census=False)
     epoch = await records.raise_epoch(gone)
     await records.reclaim(gone, epoch, [])
     worker = Worker(docket)

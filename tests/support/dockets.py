@@ -58,6 +58,11 @@ async def at_work(worker: Worker, told: Told | None = None) -> AsyncGenerator[Wo
         await soon(running)
 
 
+def look(worker: Worker) -> None:
+    """Make a worker exchange soon, as if something had changed."""
+    worker.set_concurrency(worker.concurrency)
+
+
 class Gate:
     """A place in a task where it waits until the test lets it through."""
 

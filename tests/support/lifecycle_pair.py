@@ -13,7 +13,7 @@ import redis
 
 from docket.errors import DocketError
 from docket.store.coalescing import ScheduleRequest
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 from docket.store.manual import Content, Mark, RunIdentity
 from docket.store.scan import clear
 from docket.store.transitions import Claim, Fenced, StaleEpoch
@@ -29,7 +29,7 @@ from tests.support.store import POISON, store_at
 Value = TypeVar("Value")
 
 #: Keys, and the slots that their tasks want: scope -> how many may hold one.
-WISHES: dict[str, dict[str, int]] = {
+LIMIT_REQUESTS: dict[str, dict[str, int]] = {
     "k1": {},
     "k2": {"one": 1},
     "k3": {"one": 1, "two": 2},
@@ -156,7 +156,7 @@ class Pair:
         want: int = 0,
         *endings: Ending,
         epoch: int | None = None,
-        may_take_suspect: bool = True,
+        may_take_quarantined: bool = True,
     ) -> Exchanged:
         epoch = self.world.epochs.get(consumer, 1) if epoch is None else epoch
         rows = [self._row(ending) for ending in endings]
@@ -166,7 +166,7 @@ class Pair:
             epoch,
             want,
             endings,
-            may_take_suspect=may_take_suspect,
+            may_take_quarantined=may_take_quarantined,
             census=True,
         )
         try:
@@ -176,7 +176,7 @@ class Pair:
                     rows,
                     want=want,
                     epoch=epoch,
-                    may_take_suspect=may_take_suspect,
+                    may_take_quarantined=may_take_quarantined,
                     census=True,
                 )
             )
@@ -244,15 +244,15 @@ class Pair:
         return claim.key.encode(), claim.entry.name.encode(), str(claim.generation).encode()
 
     def acquire(self, consumer: str, claim: Claimed) -> str:
-        wishes = WISHES[claim.key]
+        limit_requests = LIMIT_REQUESTS[claim.key]
         reply = self.do(
             self.store.transitions.limits.acquire(
                 consumer,
                 self._run(claim),
-                [LimitRequest("S", scope, n) for scope, n in wishes.items()],
+                [LimitRequest(LimitKind.SLOTS, scope, n) for scope, n in limit_requests.items()],
             )
         )
-        assert reply.verdict == slots.acquire(self.world, consumer, claim, wishes)
+        assert reply.verdict == slots.acquire(self.world, consumer, claim, limit_requests)
         self.check()
         return reply.verdict
 
@@ -320,7 +320,7 @@ class Pair:
 
     def answer_the_bell(self, consumer: str) -> bool:
         """One that is idle takes the token, if there is one, and is to look now; whether it is."""
-        if consumer not in self.idle or self.client.lpop(self.keys.bell) is None:
+        if consumer not in self.idle or self.client.lpop(self.keys.wakeup) is None:
             return False
         self.idle.discard(consumer)
         self.looking.add(consumer)
@@ -369,7 +369,7 @@ class Pair:
 
     def check(self) -> None:
         """Everything that can be observed is what the model says."""
-        seen = observed.observe(self.client, self.keys, tuple(WISHES), SCOPES)
+        seen = observed.observe(self.client, self.keys, tuple(LIMIT_REQUESTS), SCOPES)
         found = observed.differences(self.world, seen, self._clock)
         assert not found, found
         # Of the same tick, the server's milliseconds say who is first.

@@ -10,7 +10,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from docket import Docket
-from docket.store.limits import Admission, LimitRequest
+from docket.store.limits import Admission, LimitKind, LimitRequest
 from docket.store.transitions import Claim
 from tests.support.store import Store
 
@@ -89,19 +89,21 @@ class LimitedStore:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    async def acquire(self, claim: Claim, *wishes: LimitRequest, consumer: str = "a") -> Admission:
+    async def acquire(
+        self, claim: Claim, *limit_requests: LimitRequest, consumer: str = "a"
+    ) -> Admission:
         return await self.store.transitions.limits.acquire(
-            consumer, (claim.key, claim.entry, claim.generation), wishes
+            consumer, (claim.key, claim.entry, claim.generation), limit_requests
         )
 
     async def started(
-        self, key: str, *wishes: LimitRequest, consumer: str = "a", **options: Any
+        self, key: str, *limit_requests: LimitRequest, consumer: str = "a", **options: Any
     ) -> tuple[Claim, Admission]:
         """Adds a task, claims it and asks for its limits."""
         await self.store.add(key, **options)
         claim = await self.store.claim(consumer)
         assert claim.key == key.encode()
-        return claim, await self.acquire(claim, *wishes, consumer=consumer)
+        return claim, await self.acquire(claim, *limit_requests, consumer=consumer)
 
     async def held(self) -> Held:
         client, keys = self.store.client, self.store.keys
@@ -123,4 +125,4 @@ class LimitedStore:
 
 
 def slots(scope: str, size: int = 1) -> LimitRequest:
-    return LimitRequest("S", scope, size)
+    return LimitRequest(LimitKind.SLOTS, scope, size)

@@ -42,7 +42,7 @@ class Observed:
 
 def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]) -> Observed:
     """Everything, in one transaction; `client` is redis-py's, blocking and decoding."""
-    streams = dict(zip(LETTERS, (keys.suspects, keys.front, keys.stream), strict=True))
+    streams = dict(zip(LETTERS, (keys.quarantine, keys.redelivery, keys.stream), strict=True))
     look = client.pipeline()
     for stream in streams.values():
         look.xrange(stream)
@@ -54,7 +54,7 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
         look.hgetall(keys.slots(scope))
         look.zrange(keys.waiting(scope), 0, -1)
     look.zrange(keys.queue, 0, -1, withscores=True)
-    look.llen(keys.bell)
+    look.llen(keys.wakeup)
     look.zrange(keys.workers, 0, -1)
     look.hgetall(keys.epochs)
     look.hgetall(keys.holds)

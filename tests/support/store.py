@@ -125,11 +125,16 @@ class Store:
         *,
         want: int = 0,
         epoch: int = 1,
-        may_take_suspect: bool = True,
+        may_take_quarantined: bool = True,
         census: bool = False,
     ) -> Exchanged:
         return await self.transitions.exchange(
-            consumer, epoch, want, outcomes, may_take_suspect=may_take_suspect, census=census
+            consumer,
+            epoch,
+            want,
+            outcomes,
+            may_take_quarantined=may_take_quarantined,
+            census=census,
         )
 
     async def claim(self, consumer: str = "a", **options: Any) -> Claim:
@@ -148,13 +153,13 @@ class Store:
             key.decode()
             async for key in self.client.scan_iter(match=self.keys.record_prefix + "*", count=1000)
         ]
-        streams = {"s": self.keys.stream, "f": self.keys.front, "x": self.keys.suspects}
+        streams = {"s": self.keys.stream, "f": self.keys.redelivery, "x": self.keys.quarantine}
         look = self.client.pipeline()
         for stream in streams.values():
             look.xrange(stream)
             look.xpending_range(stream, "workers", "-", "+", 10_000)
         look.zrange(self.keys.queue, 0, -1, withscores=True)
-        look.llen(self.keys.bell)
+        look.llen(self.keys.wakeup)
         look.zrange(self.keys.workers, 0, -1)
         look.hgetall(self.keys.epochs)
         for record in records:

@@ -27,7 +27,7 @@ class WakeupConnection:
 
     def __init__(self, endpoint: Endpoint, keys: Keys) -> None:
         self._endpoint = endpoint
-        self._key = keys.bell
+        self._key = keys.wakeup
         # Any: redis-py leaves the types of replies open.
         self._connection: Any = None
 

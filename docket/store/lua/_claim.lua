@@ -6,7 +6,7 @@ local READ_LIMIT = 256
 
 local taken, taken_bytes, reads = {}, 0, 0
 
--- Marks one entry running if the record still names it; otherwise removes the entry, and nothing else.
+-- Marks one entry running if the record still names it; otherwise removes only the entry.
 local function claim(consumer, key, entry, now, accepts)
   local v = redis.pcall('HMGET', RECORDS .. key,
     'state', 'entry', 'generation', 'function', 'call', 'when', 'attempt', 'deaths', 'from', 'trace')
@@ -14,7 +14,7 @@ local function claim(consumer, key, entry, now, accepts)
     v = foreign(RECORDS .. key, v)
   end
   if v[2] ~= entry or not accepts(v[1]) then
-    drop_entry(entry)
+    end_entry(entry)
     return false
   end
   redis.call('HSET', RECORDS .. key, 'state', 'running', 'worker', consumer, 'started_at', now)
@@ -42,14 +42,14 @@ local function is_queued(state)
   return state == 'queued'
 end
 
--- What was read and is too much for this call waits at the front, to be claimed next. Slots that it had been woken with
--- go on to the next one: its place in line stays its own.
+-- Puts back what was read and is too much for this call, to be claimed next. Slots that it was admitted with go to the
+-- next task in line; it keeps its own place there.
 local function put_back(letter, key, entry)
   local v = redis.pcall('HMGET', RECORDS .. key, 'state', 'entry')
   if v.err then
     v = foreign(RECORDS .. key, v)
   end
-  drop_entry(entry)
+  end_entry(entry)
   if is_queued(v[1]) and v[2] == entry then
     redis.call('HSET', RECORDS .. key, 'entry', append(letter == 's' and 'f' or letter, key))
   end

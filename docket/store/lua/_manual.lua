@@ -1,6 +1,5 @@
--- Shared by scripts for who runs executions by hand, without being a consumer of the streams. An
--- entry that begins with h names a run that was claimed by hand: it is in no stream, so nobody renews
--- it and nobody redelivers it.
+-- Shared by the scripts for executions that are run by hand, without a consumer of the streams. An entry that begins
+-- with h names a run that was claimed by hand: it is in no stream, so it is neither renewed nor redelivered.
 
 local function is_live(state)
   return state == 'scheduled' or state == 'queued' or state == 'running'
@@ -11,7 +10,7 @@ local function worker_of(consumer)
   return string.match(consumer, '^(.*)%.[^.]*$') or consumer
 end
 
--- Whoever names one record is told that it was overwritten; nothing is written over what is there.
+-- Fails if the record was overwritten, since the caller named this one; what is there is left alone.
 local function read_sound(key)
   local record = read_record(key)
   if broken[1] then
@@ -20,7 +19,7 @@ local function read_sound(key)
   return record
 end
 
--- The record under `key` if it is of this generation (0: of any) and, if an entry is known, of that very run.
+-- The record of `key` if it is of this generation (0: of any) and, if an entry is known, of that very run.
 local function find(key, generation, entry)
   local record = read_sound(key)
   if generation ~= '0' and record.generation ~= generation then
@@ -32,7 +31,7 @@ local function find(key, generation, entry)
   return record
 end
 
--- An execution that was never scheduled gets its record here. `call` is {function, call, when (ms), attempt}.
+-- Writes the record of an execution that was never scheduled. `call` is {function, call, when (ms), attempt}.
 local function write_new(key, record, call)
   redis.call('DEL', RECORDS .. key)
   record.generation = tostring(tonumber(record.generation or 0) + 1)
@@ -41,7 +40,7 @@ local function write_new(key, record, call)
     'when', call[3], 'attempt', call[4], 'state', 'queued', 'entry', '')
 end
 
--- Takes a live execution away from where it waits, or from whoever runs it.
+-- Takes a live execution out of the place where it waits, or away from the worker that runs it.
 local function take_away(key, record)
   if record.state == 'scheduled' then
     redis.call('ZREM', QUEUE, key)
@@ -50,6 +49,6 @@ local function take_away(key, record)
       limiting().leave(key, limits)
     end
   elseif record.entry and STREAMS[string.sub(record.entry, 1, 1)] then
-    drop_entry(record.entry)
+    end_entry(record.entry)
   end
 end

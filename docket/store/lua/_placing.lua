@@ -1,4 +1,4 @@
--- Where a live record waits for its next run: the queue until it is due, or the stream at once.
+-- Puts a live record where it waits for its next run: the queue until it is due, or the stream at once.
 local function place(key, now, when, deaths)
   local rk = RECORDS .. key
   if when > now then
@@ -13,11 +13,12 @@ local function place(key, now, when, deaths)
     local entry = append(deaths > 0 and 'x' or 's', key)
     redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'when', now)
     publish(key, 'queued', now)
-    ring()
+    wake_idle()
   end
 end
 
--- When the successor of a perpetual run is due: s since its start, n from now, e since the epoch; all in ms.
+-- The instant at which the successor of a perpetual run is due. spec: s since its start, n from now, e since the epoch;
+-- all in ms.
 local function successor_due(spec, now, started_at)
   local from, ms = string.sub(spec, 1, 1), tonumber(string.sub(spec, 2))
   if from == 'e' then
@@ -26,8 +27,8 @@ local function successor_due(spec, now, started_at)
   return ms + (from == 's' and tonumber(started_at) or now)
 end
 
--- Ends an execution and puts its successor in its place: one step, so that no crash comes between the two. The record
--- is the successor's from here on; of what ended, only its event remains.
+-- Ends an execution and puts its successor in its place, in one step, so that no crash comes between the two. The record
+-- is the successor's from here on; of the ended execution only its event remains.
 local function perpetuate(key, now, record, due, reason, call)
   publish(key, reason and 'failed' or 'completed', record.when, record.worker, record.started_at, now, reason)
   local rk = RECORDS .. key

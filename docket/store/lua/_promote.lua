@@ -8,11 +8,10 @@ local function promote(now, limit)
       v = foreign(RECORDS .. key, v)
     end
     redis.call('ZREM', QUEUE, key)
-    -- Anything else left the queue by another way (a record that expired or was overwritten, a rolled back write):
-    -- nothing to run.
+    -- Anything else left the queue by another way (a record that expired or was overwritten, a write that was rolled
+    -- back): there is nothing to run.
     if v[1] == 'scheduled' then
-      local suspect = tonumber(v[2] or 0) > 0
-      local entry = append(suspect and 'x' or 's', key)
+      local entry = append(tonumber(v[2] or 0) > 0 and 'x' or 's', key)
       redis.call('HSET', RECORDS .. key, 'state', 'queued', 'entry', entry)
       publish(key, 'queued', v[3])
       promoted = promoted + 1

@@ -3,11 +3,11 @@ local PREFIX = ARGV[1]
 local RECORDS = PREFIX .. ':task:'
 local RUN_FIELDS = {'worker', 'started_at', 'progress_current', 'progress_total', 'progress_message', 'progress_updated_at'}
 
--- What somebody overwrote with a value of another type: name and type of each, flat, for the caller to log. It must not
--- bring down the call: what hangs on it is dropped or skipped, and all the rest goes on.
+-- Keys that somebody overwrote with a value of another type: name and type of each, flat, for the caller to log. They
+-- must not fail the call: what depends on them is dropped or skipped, and the rest goes on.
 local broken = {}
 
--- What stands for the reply to a read that failed. Raises what is not about the type.
+-- Stands in for the reply to a read that failed because of the key's type. Raises any other error.
 local function foreign(name, failed)
   if not string.find(failed.err, 'WRONGTYPE', 1, true) then
     return error(failed.err, 0)
@@ -28,8 +28,8 @@ local function publish(key, state, when, worker, started_at, completed_at, reaso
       .. digits(completed_at) .. '\31' .. (reason or ''))
 end
 
--- Ends an execution: writes the terminal state, sets its TTL, tells who listens. ttl 0 keeps nothing.
--- result_key: where a storage of the user's has the result, if it is not in the record.
+-- Ends an execution: writes the terminal state, sets its TTL, publishes the event. ttl 0 keeps nothing.
+-- result_key: the key of the result in the user's result storage, if it is not in the record.
 local function finish(key, state, now, ttl, record, result, reason, result_key)
   local rk = RECORDS .. key
   if ttl == 0 then
@@ -52,7 +52,8 @@ local function finish(key, state, now, ttl, record, result, reason, result_key)
   publish(key, state, record.when, record.worker, record.started_at, now, reason)
 end
 
--- Puts an execution that ran back to where the next free worker looks first. A suspect goes to its own stream.
+-- Puts an execution that ran into the redelivery stream, which a free worker reads first; one under which a process died
+-- goes into the quarantine.
 local function requeue(key, now, record, from, deaths)
   local letter = deaths > 0 and 'x' or 'f'
   local entry = append(letter, key)
@@ -62,8 +63,8 @@ local function requeue(key, now, record, from, deaths)
   publish(key, 'queued', record.when)
 end
 
--- What every check of ownership reads, as a table of strings (false where absent). A record that was overwritten has
--- nothing in it, so it is nobody's.
+-- The fields that every check of ownership reads, as a table of strings (false if absent). An overwritten record reads as
+-- empty, so it belongs to nobody.
 local function read_record(key)
   local v = redis.pcall('HMGET', RECORDS .. key,
     'state', 'entry', 'generation', 'worker', 'when', 'started_at', 'deaths', 'cancel')
@@ -74,7 +75,7 @@ local function read_record(key)
     deaths = tonumber(v[7] or 0), cancel = v[8]}
 end
 
--- queued with the same entry: a claim that a failover rolled back.
+-- A record that is queued with the same entry: a failover rolled the claim back.
 local function owned(record, entry, generation, consumer)
   return record.entry == entry and record.generation == generation
     and ((record.state == 'running' and record.worker == consumer) or record.state == 'queued')

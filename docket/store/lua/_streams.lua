@@ -1,10 +1,11 @@
--- Shared by scripts whose KEYS begin: 1 stream, 2 front, 3 suspects, 4 queue, 5 bell.
--- An entry is named by the letter of its stream and its id, since ids of two streams may be equal.
+-- Shared by scripts whose KEYS begin: 1 stream, 2 redelivery, 3 quarantine, 4 queue, 5 wakeup.
+-- An entry is named by the letter of its stream and its id, since ids of two streams may be equal: s of the stream,
+-- f of the redelivery stream, x of the quarantine.
 local GROUP = 'workers'
 local STREAMS = {s = KEYS[1], f = KEYS[2], x = KEYS[3]}
--- The order to go through them in: who has waited longest comes first, and what follows is the same on every server.
+-- A fixed order to go through the streams in, so that a script does the same on every server: oldest work first.
 local LETTERS = {'x', 'f', 's'}
-local QUEUE, BELL = KEYS[4], KEYS[5]
+local QUEUE, WAKEUP = KEYS[4], KEYS[5]
 
 local function server_now()
   local t = redis.call('TIME')
@@ -15,22 +16,15 @@ local function append(letter, key)
   return letter .. redis.call('XADD', STREAMS[letter], '*', 'k', key)
 end
 
--- Only what was read by a consumer can be acknowledged; deleting both ways is right for waiting entries too.
-local function drop_entry(entry)
-  local stream, id = STREAMS[string.sub(entry, 1, 1)], string.sub(entry, 2)
-  redis.call('XACK', stream, GROUP, id)
-  redis.call('XDEL', stream, id)
-end
-
--- One token at most: it says that someone idle should look, not how much there is.
-local function ring()
-  if redis.call('LLEN', BELL) == 0 then
-    redis.call('LPUSH', BELL, '1')
+-- Wakes one idle worker. One token at most: it says that there is something to look for, not how much.
+local function wake_idle()
+  if redis.call('LLEN', WAKEUP) == 0 then
+    redis.call('LPUSH', WAKEUP, '1')
   end
 end
 
--- Raises the error of a reply, if it is one, but for those expected: whose user lacks a permission must hear of it, and
--- what it may not look at is not empty.
+-- Raises the error of a reply, if it is one, except those expected: a user without the permission must learn of it, and
+-- must not take what it may not read for empty.
 local function check(reply, ...)
   if type(reply) ~= 'table' or not reply.err then
     return reply
@@ -47,7 +41,7 @@ local function create_group(stream)
   check(redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM'), 'BUSYGROUP', 'WRONGTYPE')
 end
 
--- Pending entries of a stream: none where there is no group yet, or a key of another type.
+-- Pending entries of a stream: none if there is no group yet, or the key has another type.
 local function pending_of(letter, ...)
   return check(redis.pcall('XPENDING', STREAMS[letter], GROUP, ...), 'NOGROUP', 'WRONGTYPE') or {}
 end

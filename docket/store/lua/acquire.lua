@@ -1,16 +1,17 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
--- acquire: admit a claimed task that has limits, all of them or none; or say what became of it instead.
+-- acquire: grant a claimed task all of its limits, or none and say what became of it.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 consumer  3 key  4 entry  5 generation  6 execution_ttl (ms)
 --       7.. four values a limit: kind, scope, a, b. In this order of kinds:
 --           C cooldown: a window (ms)          V dropping rate: a limit, b per (ms)
 --           D debounce: a settle (ms)          R rate: a limit, b per (ms)
 --           S slots: a how many
--- Reply {verdict, scope that decided, when (ms) | 0, broken: see _records.lua}. All but `granted` end the run: the record is written already.
---       granted | waiting: for a slot | later: scheduled for `when` | dropped: cancelled | cancelled: by somebody
+-- Reply {verdict, scope that decided, when (ms) | 0, broken: see _records.lua}. All but `granted` end the run, with the
+--       record written:
+--       granted | waiting: for a slot | later: scheduled for `when` | dropped: cancelled | cancelled: by a caller
 --       superseded: not ours any more (or an earlier sending of this very call has ended it)
 local consumer, key, entry, generation, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local rk, FIRST, WIDTH = KEYS[6], 7, 4
@@ -28,7 +29,7 @@ local limits = stored[2] and cmsgpack.unpack(stored[2]) or {}
 if limits.g ~= generation then
   limits = {g = generation, t = {}, d = {}, r = {}}
 end
--- A retry is a new try: with its old place it would be served before those who wait, again and again.
+-- A retry is a new try: with its old place it would be served before the tasks that wait, again and again.
 if limits.a ~= stored[1] then
   limits.a, limits.o = stored[1], t[1] * 1000000 + t[2]
 end
@@ -39,14 +40,14 @@ local function store_limits()
 end
 
 local function drop(verdict, scope)
-  drop_entry(entry)
-  -- The time it had reserved goes to the next one.
+  end_entry(entry)
+  -- The time it had reserved goes to the next task.
   own.leave(key, cmsgpack.pack(limits))
   finish(key, 'cancelled', now, ttl, record)
   return {verdict, scope, 0, broken}
 end
 
--- Puts the task back as scheduled. Its place among the holders, if it had one, goes with its entry.
+-- Puts the task back as scheduled. Its slots, if it had any, end with its entry.
 local function put_back(score, when)
   redis.call('HDEL', rk, 'entry', unpack(RUN_FIELDS))
   redis.call('HSET', rk, 'state', 'scheduled', 'when', when)
@@ -57,7 +58,7 @@ local function put_back(score, when)
   if score < NEVER and (not head[2] or score < tonumber(head[2])) then
     redis.call('PUBLISH', PREFIX .. ':wake', score)
   end
-  drop_entry(entry)
+  end_entry(entry)
 end
 
 local function expire_after(name, milliseconds)
@@ -66,18 +67,18 @@ local function expire_after(name, milliseconds)
   end
 end
 
--- Debounce: the newest is the last one, and who was it before is not any more.
+-- Debounce: makes this task the last one, and drops the one that was the last before.
 local function succeed_last(scope, settle)
   local name = PREFIX .. ':debounce:' .. scope
   local before = own.ask('GET', name)
-  -- The margin is for workers that come late; without a marker, whoever comes back is the last.
+  -- The margin is for workers that come late; without a marker, any task that comes back counts as the last.
   redis.call('SET', name, cmsgpack.pack({key, generation}), 'PX', settle + 86400000)
   if not before then
     return
   end
   local last = cmsgpack.unpack(before)
   local v = own.ask('HMGET', RECORDS .. last[1], 'state', 'generation', 'limits') or {}
-  -- One that is claimed or in a stream already finds out by itself.
+  -- A task that is claimed or in a stream already finds out by itself.
   if v[1] == 'scheduled' and v[2] == last[2] and v[3] and last[1] ~= key then
     redis.call('ZREM', QUEUE, last[1])
     own.leave(last[1], v[3])
@@ -85,7 +86,7 @@ local function succeed_last(scope, settle)
   end
 end
 
--- Whether the window has room. Who was told to come back goes before those who come for the first time.
+-- True if the window has room. A task that has a reservation goes before those that come for the first time.
 local function rate_has_room(scope, limit, per)
   local log, ahead = PREFIX .. ':rate:' .. scope, PREFIX .. ':rate-ahead:' .. scope
   redis.call('ZREMRANGEBYSCORE', log, '-inf', now - per)
@@ -95,7 +96,7 @@ local function rate_has_room(scope, limit, per)
   return begun < limit and (limits.r[scope] or begun + redis.call('ZCARD', ahead) < limit)
 end
 
--- When there will be room, behind all who were told a time before: one time each, so that nobody comes in vain.
+-- The instant at which there will be room, after all reservations: each task gets its own, so that none comes in vain.
 local function rate_opens_at(scope, limit, per)
   local log, ahead = PREFIX .. ':rate:' .. scope, PREFIX .. ':rate-ahead:' .. scope
   local coming = redis.call('ZCOUNT', ahead, '(' .. now, '+inf')
@@ -109,7 +110,7 @@ local function rate_opens_at(scope, limit, per)
 end
 
 local later, decided, slots = 0, '', {}
--- Not quiet yet: until it is, the task has no claim to a time of a rate.
+-- Not quiet yet: until then, the task gets no reservation of a rate.
 local settling = false
 local function not_before(when, scope)
   if when > later then
@@ -117,7 +118,7 @@ local function not_before(when, scope)
   end
 end
 
--- The first verdict that ends the run, or nothing. Before it nothing is taken.
+-- The first verdict that ends the run, or nil. Nothing is taken before it.
 local function judge(kind, scope, a, b)
   if kind == 'S' then
     slots[#slots + 1] = {scope, a}
@@ -184,7 +185,7 @@ local function grant(kind, scope, a, b)
   end
 end
 
--- Whether the slots are ours, by an earlier sending of this call or because we were woken with them.
+-- True if the run holds its slots, by an earlier sending of this call or because it was admitted with them.
 local function holds_slots()
   local packed = own.ask('HGET', HOLDS, entry)
   if not packed then
@@ -195,25 +196,25 @@ local function holds_slots()
     held[scope] = true
   end
   local same = true
-  for _, wish in ipairs(slots) do
-    same, held[wish[1]] = same and held[wish[1]], nil
+  for _, request in ipairs(slots) do
+    same, held[request[1]] = same and held[request[1]], nil
   end
   same = same and next(held) == nil
   if not same then
     -- Another version of the task wants other slots.
     own.release(entry)
-    own.ring_for_woken()
+    own.wake_for_admitted()
   end
   return same
 end
 
--- Slots for all, or a place in line for those that are taken.
+-- Takes all slots, or a place in line for those that are taken.
 local function take_or_wait()
   local order, blocked = string.format('%d', limits.o), nil
-  for _, wish in ipairs(slots) do
-    if not own.has_room(wish, order) then
-      own.ask('ZADD', own.line .. wish[1], order, key)
-      blocked = blocked or wish[1]
+  for _, request in ipairs(slots) do
+    if not own.has_room(request, order) then
+      own.ask('ZADD', own.line .. request[1], order, key)
+      blocked = blocked or request[1]
     end
   end
   if not blocked then
@@ -241,11 +242,11 @@ if #slots > 0 and not holds_slots() then
   if blocked then
     limits.w = slots
     put_back(NEVER, record.when)
-    -- Blocked by the line alone: those in it wait for other slots, or are there no more.
-    for _, wish in ipairs(slots) do
-      own.serve(wish[1])
+    -- Blocked by the line alone: the tasks in it wait for other slots, or are gone.
+    for _, request in ipairs(slots) do
+      own.serve(request[1])
     end
-    own.ring_for_woken()
+    own.wake_for_admitted()
     return {'waiting', blocked, 0, broken}
   end
 end

@@ -1,9 +1,9 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
--- adopt: strike a consumer off and put what it ran to the front, 64 entries a call, until none is left.
+-- adopt: fence a consumer and redeliver what it ran, 64 entries a call, until none is left.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 workers  7 epochs  8 worker-tasks
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 workers  7 epochs  8 worker-tasks
 -- ARGV  1 prefix  2 the consumer that is gone  3 blame, see below  4 max deliveries
 --       5 execution_ttl (ms)  6 error payload and  7 error text of a task that is poison
 -- Reply {moved, more: 1 if entries are left, keys failed as poison, broken: see _records.lua}
@@ -55,7 +55,7 @@ local function move(key, entry)
   local record = read_record(key)
   local ours = record.entry == entry
     and ((record.state == 'running' and record.worker == gone) or record.state == 'queued')
-  drop_entry(entry)
+  end_entry(entry)
   if not ours then
     return
   end
@@ -85,17 +85,17 @@ for _, letter in ipairs(LETTERS) do
       if key then
         move(key, letter .. p[1])
       else
-        drop_entry(letter .. p[1])
+        end_entry(letter .. p[1])
       end
     end
   end
 end
--- Deleting a consumer deletes its pending list: only the call that found less than it could take may do so.
+-- Deleting a consumer deletes its pending list: only a call that found fewer entries than it could take may do so.
 if room > 0 then
   for _, stream in pairs(STREAMS) do
     check(redis.pcall('XGROUP', 'DELCONSUMER', stream, GROUP, gone), 'NOGROUP', 'WRONGTYPE', 'requires the key to exist')
   end
 end
--- Even if it ran nothing: it may have taken the token and died before it looked.
-ring()
+-- Even if it ran nothing: it may have taken the wake-up token and died before it looked.
+wake_idle()
 return {moved, room > 0 and 0 or 1, poisoned, broken}

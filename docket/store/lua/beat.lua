@@ -1,8 +1,8 @@
--- beat: a consumer lives.
+-- beat: record that a consumer lives.
 --
 -- KEYS  1 workers  2 epochs  3 worker-tasks  4.. task-workers of each function
 -- ARGV  1 consumer  2 lifetime of its keys without a beat (ms)
--- Reply 1, or 0 if it was struck off
+-- Reply 1, or 0 if it was fenced
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then
   return 0
 end

@@ -1,9 +1,9 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
--- cancel: remove what waits; tell the worker of what runs.
+-- cancel: remove a task that waits; signal the worker of one that runs.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 execution_ttl (ms)
 -- Reply {nothing | removed | signalled, broken: see _records.lua}
 local key, ttl = ARGV[2], tonumber(ARGV[3])
@@ -21,9 +21,9 @@ if record.state == 'scheduled' then
     limiting().leave(key, limits)
   end
 elseif record.state == 'queued' then
-  drop_entry(record.entry)
+  end_entry(record.entry)
 else
-  -- Of a record that was overwritten nobody knows where it waits; a queue would go on counting it.
+  -- Where the task of an overwritten record waits is unknown; the queue would go on counting it.
   if broken[1] then
     redis.call('ZREM', QUEUE, key)
   end

@@ -4,9 +4,10 @@
 --@include _manual.lua
 -- claim: mark one execution running, by hand.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 generation | 0 for whatever waits, or nothing  4 the entry of the run it belongs to | ''
---       5 worker, as a consumer is called  6 the entry that this claim is to have  7.. function, call, when (ms), attempt: for generation 0
+--       5 worker, as a consumer is called  6 the entry that this claim is to have  7.. function, call, when (ms),
+--       attempt: for generation 0
 -- Reply {generation, attempt, when (ms), started at (ms), entry}, or {} if it is not there to be claimed
 local key, generation, worker, entry = ARGV[2], ARGV[3], ARGV[5], ARGV[6]
 local now = string.format('%d', server_now())

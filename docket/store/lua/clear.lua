@@ -3,7 +3,7 @@
 --@include _limits.lua
 -- clear: cancel up to 64 of the tasks that wait in one place; what runs is left alone.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup
 -- ARGV  1 prefix  2 execution_ttl (ms)  3 place: q | s | f | x
 --       4 where to go on and  5 where to end: of the queue, - and how many are left to look at; of a stream, ids.
 --         Both '' in the first call, which finds the end: what is added from then on is not cleared.
@@ -13,12 +13,12 @@ local ttl, place, start, stop = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local now = server_now()
 local cleared = 0
 
--- In the queue and in the streams there may be what a record no longer names; that is removed when it is met.
+-- The queue and the streams may hold entries that no record names any more; those are removed when they are met.
 local function cancel(key, state, entry)
   local record = read_record(key)
   if record.state == state and (not entry or record.entry == entry) then
     if entry then
-      drop_entry(entry)
+      end_entry(entry)
     else
       local limits = redis.call('HGET', RECORDS .. key, 'limits')
       if limits then

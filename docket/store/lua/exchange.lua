@@ -6,15 +6,15 @@
 --@include _claim.lua
 -- exchange: hand in the outcomes of runs that ended and take up to `want` tasks. The only claimer.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 epochs
--- ARGV  1 prefix  2 consumer  3 epoch  4 want  5 may take a suspect: 1 | 0  6 execution_ttl (ms)
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 epochs
+-- ARGV  1 prefix  2 consumer  3 epoch  4 want  5 may take from the quarantine: 1 | 0  6 execution_ttl (ms)
 --       7 census: 1 counts what is left when fewer than `want` were taken
 --       8.. seven values an outcome: kind, key, entry, generation, a, b, c ('' for none)
 --           C completed: a result, b result key     F failed: a error payload, b error text, c result key
 --           X cancelled                            A again: a delay (ms), b attempt, c call payload
 --           P perpetuated: a when the successor is due (see successor_due), b error text if it failed, c call payload
---           H handed back                          S superseded: removes its entry only, if no record needs it
--- Reply {'refused'}  the consumer is not registered (it was struck off): take a new name
+--           H requeued                             S superseded: removes its entry only, if no record needs it
+-- Reply {'refused'}  the consumer is not registered (it was fenced): take a new name
 --       {'stale'}    an older epoch: this call came late and did nothing
 --       {'ok', now (ms), more: 1 if another call may find ready tasks, left: tasks left or -1,
 --        superseded: indexes (from 0) of outcomes that were not ours any more, taken: see _claim.lua,
@@ -56,7 +56,7 @@ local function apply(i, record)
     perpetuate(key, now, record, a, ARGV[i + 5] ~= '' and ARGV[i + 5] or nil, ARGV[i + 6])
   elseif kind == 'H' then
     requeue(key, now, record, consumer, record.deaths)
-    ring()
+    wake_idle()
   end
 end
 
@@ -66,8 +66,8 @@ local records = {}
 for i = FIRST, #ARGV, WIDTH do
   records[i] = read_record(ARGV[i + 1])
 end
--- An entry that a live record names is how that execution is found again. Of those, only what is ours goes: a worker
--- that was struck off hands in outcomes under its new name before the adoption of its old one is through.
+-- A live execution is found again by the entry that its record names. Of those, only our own are removed: a fenced worker
+-- hands in outcomes under its new name before the adoption of its old one is complete.
 local function is_found_by(record, entry)
   return record.entry == entry and (record.state == 'running' or record.state == 'queued')
 end
@@ -97,7 +97,7 @@ for i = FIRST, #ARGV, WIDTH do
   end
 end
 
--- After the outcomes, so that those who are woken go to the front before we take from it.
+-- After the outcomes, so that the tasks admitted here are in the redelivery stream before we take from it.
 if #ARGV >= FIRST and redis.call('EXISTS', HOLDS) == 1 then
   for _, letter in ipairs(LETTERS) do
     for _, id in ipairs(ended[letter]) do
@@ -107,23 +107,23 @@ if #ARGV >= FIRST and redis.call('EXISTS', HOLDS) == 1 then
 end
 
 local promoted = promote(now, 16)
-local took, is_suspect = 0, false
+local took, is_quarantined = 0, false
 if want > 0 then
   if ARGV[5] == '1' and redis.call('XLEN', KEYS[3]) > 0 then
     took = take('x', consumer, 1, NOW_TEXT)
-    is_suspect = took == 1
+    is_quarantined = took == 1
   end
-  -- A suspect comes alone: what blocked its last process would hold up whatever came with it.
-  if not is_suspect then
+  -- A quarantined task comes alone: what blocked its last process would hold up whatever came with it.
+  if not is_quarantined then
     took = take('f', consumer, want, NOW_TEXT)
     took = took + take('s', consumer, want - took, NOW_TEXT)
   end
 end
--- The baton: whoever got all it asked for, or a suspect, or asked for nothing, leaves the rest to the next idle worker.
-if (want > 0 and took == want) or is_suspect or (promoted + woken > 0 and want == 0) then
-  ring()
+-- A worker that got all it asked for, or a quarantined task, or asked for nothing, leaves the rest to the next idle one.
+if (want > 0 and took == want) or is_quarantined or (promoted + admitted > 0 and want == 0) then
+  wake_idle()
 end
-local more = want > took and (is_suspect or reads >= READ_LIMIT or taken_bytes >= PAYLOAD_LIMIT)
+local more = want > took and (is_quarantined or reads >= READ_LIMIT or taken_bytes >= PAYLOAD_LIMIT)
 local left = -1
 if ARGV[7] == '1' and took < want then
   left = redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + redis.call('XLEN', KEYS[3])

@@ -4,7 +4,7 @@
 --@include _manual.lua
 -- mark: end one execution, by hand. One that still waits is taken away first, so that nobody runs it any more.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 generation | 0 for whatever is there, or nothing  4 the entry of the run | ''
 --       5 completed | failed | cancelled  6 execution_ttl (ms)  7 error text | ''
 --       8 where the result is stored | ''  9.. function, call, when (ms), attempt: for generation 0
@@ -15,7 +15,7 @@ if not record then
   return {}
 end
 if not is_live(record.state) and ARGV[3] ~= '0' then
-  -- Sent again because its reply was lost: it is told what it was told the first time.
+  -- Sent again because its reply was lost: it gets the same answer as the first time.
   local completed_at = redis.call('HGET', KEYS[6], 'completed_at')
   return record.state == state and {tonumber(record.generation), tonumber(completed_at)} or {}
 end

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 epochs
 -- ARGV  1 consumer
--- Reply the new epoch, or 0 if the consumer was struck off
+-- Reply the new epoch, or 0 if the consumer was fenced
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   return 0
 end

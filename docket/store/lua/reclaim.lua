@@ -2,9 +2,9 @@
 --@include _records.lua
 --@include _limits.lua
 --@include _claim.lua
--- reclaim: after a lost reply, take those of our own pending entries that we do not run.
+-- reclaim: after a lost reply, take our own pending entries that we do not run.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 epochs
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 epochs
 -- ARGV  1 prefix  2 consumer  3 epoch  4 letter of the stream  5 id to go on from, '-' to begin
 --       6 execution_ttl (ms)  7.. entries we run
 -- Reply {'refused'} | {'stale'} | {'ok', now (ms), id to go on from | '', taken: see _claim.lua,
@@ -27,7 +27,7 @@ local pending = pending_of(letter, ARGV[5], '+', READ_LIMIT, consumer)
 local function take_back(key, entry)
   local record = read_record(key)
   if record.cancel and record.entry == entry then
-    drop_entry(entry)
+    end_entry(entry)
     return finish(key, 'cancelled', now, tonumber(ARGV[6]), record)
   end
   -- queued: a failover rolled our claim back, and the record names this very entry again.
@@ -35,7 +35,7 @@ local function take_back(key, entry)
     return state == 'queued' or (state == 'running' and record.worker == consumer)
   end)
   if is_ours then
-    -- It begins now: what was left of the lease of the lost claim may end before it is renewed.
+    -- Its lease begins now: the rest of the lost claim's lease may end before it is renewed.
     redis.call('XCLAIM', STREAMS[letter], GROUP, consumer, 0, string.sub(entry, 2), 'JUSTID')
   end
 end
@@ -51,7 +51,7 @@ for i, p in ipairs(pending) do
   if not running[entry] then
     local key = key_of(letter, id)
     if not key then
-      drop_entry(entry)
+      end_entry(entry)
     else
       take_back(key, entry)
     end

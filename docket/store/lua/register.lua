@@ -1,16 +1,16 @@
 --@include _streams.lua
 -- register: announce a consumer, so that it may exchange.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 workers  7 epochs  8 worker-tasks
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 workers  7 epochs  8 worker-tasks
 --       9.. task-workers of each function
--- ARGV  1 prefix  2 consumer  3 lifetime of its keys without a beat (ms)  4 its leases (ms), or '': as whoever sweeps
---       has them  5.. function names
+-- ARGV  1 prefix  2 consumer  3 lifetime of its keys without a beat (ms)  4 its leases (ms), or '' for the sweeper's own
+--        5.. function names
 -- Reply now (ms)
 local now = server_now()
 for _, stream in pairs(STREAMS) do
   create_group(stream)
 end
--- What it has claimed is nothing yet. Who may not claim hears of it here, before it is called ready.
+-- It has claimed nothing yet. A user that may not claim learns of it here, before the worker is called ready.
 check(redis.pcall('XREADGROUP', 'GROUP', GROUP, ARGV[2], 'COUNT', 1, 'STREAMS', STREAMS.s, '0'), 'WRONGTYPE')
 redis.call('ZADD', KEYS[6], now, ARGV[2])
 redis.call('HSET', KEYS[7], ARGV[2], '1')

@@ -2,9 +2,9 @@
 --@include _records.lua
 -- renew: keep the leases of runs that are still ours. A lease is the idle time of a pending entry.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup
 -- ARGV  1 prefix  2 consumer  3.. key, entry, generation of each run
--- Reply {lost: entries that are not ours any more, cancelled: entries that someone cancelled}
+-- Reply {lost: entries that are not ours any more, cancelled: entries that were cancelled}
 local lost, cancelled = {}, {}
 for i = 3, #ARGV, 3 do
   local key, entry, generation = ARGV[i], ARGV[i + 1], ARGV[i + 2]

@@ -5,7 +5,7 @@
 --@include _manual.lua
 -- reschedule: give up a run and let the same execution wait again, in one step, so that it is neither lost nor run twice.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 record
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 generation | 0  4 the entry of the run, with or without the letter of its stream
 --       5 when (ms)  6 attempt  7 call  8 token  9 execution_ttl (ms)
 -- Reply {scheduled | superseded | cancelled, generation, when (ms), state}

@@ -3,22 +3,22 @@
 --@include _limits.lua
 -- schedule: add or replace many tasks in one call.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6.. the record of each request, in order
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6.. the record of each request, in order
 -- ARGV  1 prefix
 --       2.. ten values a request: key, function, call, when (ms; '' for now), attempt, token,
 --           replace: 1 | 0, expected generation | 0, trace ('' for none),
---           perpetual: 1 a task that runs again and again | 2 the same, seeded by a worker: a record that says that
---           it is poison is kept | 0
+--           perpetual: 1 a task that runs again and again | 2 the same, seeded by a worker: a record of poison is
+--           kept | 0
 -- Reply a flat array, four values a request: disposition, generation, when (ms), state
 --       disposition: scheduled | already | superseded (a newer generation exists) | error (state says why)
 local now = server_now()
--- Numbers are passed on as text that was made once: to format each anew is what costs most here.
+-- Numbers are passed on as text that is made once: formatting each one anew is what costs most here.
 local NOW_TEXT = string.format('%d', now)
 local reply = {}
 -- How much a record remembers of the tokens of requests that were answered under its key before, each between two
 -- spaces, the newest first: the first sending of one of them may have been held up on its way and arrive after all.
 local REMEMBERED = 200
-local rang, earliest = false, nil
+local is_ready, earliest = false, nil
 local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
 
 local function answer(disposition, generation, when, state)
@@ -30,7 +30,7 @@ local function is_live(state)
   return state == 'scheduled' or state == 'queued' or state == 'running'
 end
 
--- What waits leaves its queue. What runs keeps its entry: its worker still owes an outcome for it, or an adopter.
+-- Takes a waiting task out of its queue. One that runs keeps its entry: its worker, or an adopter, still owes an outcome.
 local function forget(key, record_state, entry, limits)
   if record_state == 'scheduled' then
     redis.call('ZREM', QUEUE, key)
@@ -38,7 +38,7 @@ local function forget(key, record_state, entry, limits)
       limiting().leave(key, limits)
     end
   elseif record_state == 'queued' and entry then
-    drop_entry(entry)
+    end_entry(entry)
   end
 end
 
@@ -57,7 +57,7 @@ local function write(rk, i, generation)
     end
   else
     entry = append('s', key)
-    rang = true
+    is_ready = true
   end
   redis.call('HSET', rk, 'state', state, 'when', due, 'entry', entry, 'generation', generation,
     'function', ARGV[i + 1], 'call', ARGV[i + 2], 'attempt', ARGV[i + 4], 'token', ARGV[i + 5])
@@ -82,7 +82,7 @@ local function schedule(rk, i)
   local generation = tonumber(v[2] or 0)
   local expected = tonumber(ARGV[i + 7])
   if v[4] == ARGV[i + 5] or (v[7] and string.find(v[7], ' ' .. ARGV[i + 5] .. ' ', 1, true)) then
-    -- Sent again because its reply was lost: it is told what it was told the first time.
+    -- Sent again because its reply was lost: it gets the same answer as the first time.
     return answer('scheduled', generation, tonumber(v[3]), v[1])
   end
   if is_live(v[1]) and ARGV[i + 6] == '0' then
@@ -109,8 +109,8 @@ end
 for n = 1, #KEYS - 5 do
   schedule(KEYS[5 + n], 2 + (n - 1) * 10)
 end
-if rang then
-  ring()
+if is_ready then
+  wake_idle()
 end
 if earliest and (not head[2] or earliest < tonumber(head[2])) then
   redis.call('PUBLISH', PREFIX .. ':wake', earliest)

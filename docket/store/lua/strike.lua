@@ -1,5 +1,5 @@
--- strike: append one strike or restore instruction, and tell all who follow them. Only the newest one about the same
--- thing says anything: whoever has not read the older ones yet, or begins anew, need not.
+-- strike: append one strike or restore instruction and publish it. Older ones about the same thing are removed, since only
+-- the newest counts, for readers that have not read them yet too.
 --
 -- KEYS  1 strikes
 -- ARGV  1 channel  2 how many entries it makes needless  3.. their ids  then fields and values of the instruction

@@ -1,11 +1,10 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
--- sweep: put runs of one stream whose lease ended to the front. Nobody is blamed. Looks at 500 entries a call, a page at
--- a time, and moves 100 of them: to let the server find the idle ones takes it through the whole list at once when there
--- are none.
+-- sweep: redeliver the runs of one stream whose lease ended. Nobody is blamed. Looks at 500 entries a call, a page at
+-- a time, and moves 100 of them: a server asked for the idle ones goes through the whole list at once if there are none.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell  6 watch
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 watch
 -- ARGV  1 prefix  2 redelivery timeout (ms)  3 execution_ttl (ms)  4 letter of the stream
 --       5 id to go on from, '-' to begin
 -- Reply {how many were moved, id to go on from | '', broken: see _records.lua}
@@ -13,15 +12,15 @@ local PAGE, LOOKS, MOVES = 100, 500, 100
 local now, timeout, ttl, letter = server_now(), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local moved = 0
 
--- Since when sweeps follow each other without a gap. After an outage, or a server that stood still, every lease looks
--- lost: whoever lives is given half the timeout to renew its own, twice what it needs.
+-- The instant since which sweeps have followed each other without a gap. After an outage, or with a server that stood
+-- still, every lease looks lost: live workers get half the timeout to renew theirs, twice what they need.
 local since = tonumber(redis.call('GET', KEYS[6]) or now)
 redis.call('SET', KEYS[6], since, 'PX', math.max(1000, math.ceil(timeout / 2)))
 if now - since < timeout / 2 then
   return {0, '', broken}
 end
 
--- A lease is as long as its owner says, who renews it by that; pools of one docket need not agree.
+-- The owner decides how long its leases are, and renews them accordingly; pools of one docket need not agree.
 local leases = {}
 local function lease_of(consumer)
   if not leases[consumer] then
@@ -39,7 +38,7 @@ local function move(key, entry, consumer)
   local record = read_record(key)
   local held = record.entry == entry and ((record.state == 'running' and record.worker == consumer)
     or record.state == 'queued')
-  drop_entry(entry)
+  end_entry(entry)
   if not held then
     return
   end
@@ -65,7 +64,7 @@ local function page_from(start)
       if key then
         move(key, letter .. p[1], p[2])
       else
-        drop_entry(letter .. p[1])
+        end_entry(letter .. p[1])
       end
     end
   end
@@ -77,6 +76,6 @@ repeat
   cursor = page_from(cursor)
 until cursor == '' or ended == MOVES or looked >= LOOKS
 if moved > 0 then
-  ring()
+  wake_idle()
 end
 return {moved, cursor, broken}

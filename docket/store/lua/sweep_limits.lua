@@ -1,10 +1,10 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
--- sweep_limits: free slots whose entry is gone, and look after those who wait: 100 of each a call. Repairs what no
--- script of ours does: a hand that deleted keys, another version that knows less.
+-- sweep_limits: free the slots whose entry is gone, and check the tasks that wait: 100 of each a call. Repairs what no
+-- script of ours does: keys deleted by hand, a version without limits.
 --
--- KEYS  1 stream  2 front  3 suspects  4 queue  5 bell
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup
 -- ARGV  1 prefix  2 cursor of the holders, '0' to begin, '' when through  3 waiters seen so far
 -- Reply {cursor | '', waiters seen | -1 when through, how many were mended, broken: see _records.lua}
 local mended, cursor, seen = 0, ARGV[2], tonumber(ARGV[3])
@@ -21,7 +21,7 @@ if cursor ~= '' then
   end
 end
 
--- Slots of which the list of holders was lost: nobody would give them back.
+-- Frees slots that are missing from the list of holders: nothing else would release them.
 local checked = {}
 local function free_forgotten(scope)
   if checked[scope] then
@@ -41,12 +41,12 @@ if seen >= 0 then
   seen = #keys == 100 and seen + 100 or -1
   for _, key in ipairs(keys) do
     local waiter = own.waiter_of(key)
-    for _, wish in ipairs(waiter and waiter.wishes or {}) do
-      free_forgotten(wish[1])
+    for _, request in ipairs(waiter and waiter.requests or {}) do
+      free_forgotten(request[1])
     end
     if waiter and not own.admit(waiter) then
-      for _, wish in ipairs(waiter.wishes) do
-        own.serve(wish[1])
+      for _, request in ipairs(waiter.requests) do
+        own.serve(request[1])
       end
     elseif not waiter then
       redis.call('ZREM', QUEUE, key)
@@ -54,5 +54,5 @@ if seen >= 0 then
     end
   end
 end
-own.ring_for_woken()
-return {cursor, seen, mended + woken, broken}
+own.wake_for_admitted()
+return {cursor, seen, mended + admitted, broken}

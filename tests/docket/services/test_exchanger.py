@@ -9,7 +9,7 @@ from docket import Docket, Execution, Worker
 from docket.execution import ExecutionState
 from docket.store import scripts
 from tests.support.counted_runs import Runs, calls_of, known, run_more
-from tests.support.dockets import Gate, at_work, failure_of, found, result_of, soon
+from tests.support.dockets import Gate, at_work, failure_of, found, look, result_of, soon
 from tests.support.proxy import Do, calls, proxy_to
 from tests.support.store import Store, store_at, until
 
@@ -129,7 +129,7 @@ class TestTakenForDead:
                 runs.gate.reached.clear()
                 name = worker.consumer
                 assert await store.adopt(name, "nobody") == (1, [])
-                worker.nudge()
+                look(worker)
                 await soon(runs.gate.reached.wait())
                 assert worker.consumer != name
                 assert worker.consumer.startswith("w.")
@@ -169,7 +169,7 @@ class TestTakenForDead:
                 name = worker.consumer
                 await store.client.hdel(store.keys.epochs, name)
                 await store.client.zrem(store.keys.workers, name)
-                worker.nudge()
+                look(worker)
                 await until(lambda: worker.counters.superseded == 1)
                 assert list((await store.state()).pending.values()) == [name]
                 assert await store.adopt(name, "nobody") == (1, [])
@@ -189,7 +189,7 @@ class TestTakenForDead:
             async with at_work(Worker(docket)) as worker:
                 await store.adopt(worker.consumer, "nobody")
                 proxy.intercept(calls(scripts.REGISTER), Do.LOSE_REPLY, times=2)
-                worker.nudge()
+                look(worker)
                 await run_more(docket, runs)
                 await store.adopt(worker.consumer, "nobody")
                 proxy.cut()

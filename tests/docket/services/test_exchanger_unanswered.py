@@ -248,7 +248,9 @@ class TestAServerThatCannotServeNow:
             async with at_work(Worker(docket)):
                 await store.client.script_flush()
                 await run_more(docket, runs)
-                await store.client.delete(store.keys.stream, store.keys.front, store.keys.suspects)
+                await store.client.delete(
+                    store.keys.stream, store.keys.redelivery, store.keys.quarantine
+                )
                 await run_more(docket, runs)
                 await store.client.flushall()
                 await run_more(docket, runs)

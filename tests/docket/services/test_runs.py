@@ -45,11 +45,11 @@ def test_a_reported_run_frees_its_slot_and_keeps_its_lease_until_it_is_acknowled
 def test_a_suspect_counts_until_its_outcome_is_known() -> None:
     runs, suspect = Runs(), Run(claim("k", deaths=1))
     runs.add(Run(claim("other")))
-    assert not runs.has_suspect
+    assert not runs.has_quarantined
     runs.add(suspect)
-    assert runs.has_suspect
+    assert runs.has_quarantined
     runs.report(suspect)
-    assert not runs.has_suspect
+    assert not runs.has_quarantined
 
 
 async def test_the_key_of_a_run_is_found_by_the_asyncio_task_that_executes_it() -> None:

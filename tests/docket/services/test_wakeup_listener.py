@@ -7,7 +7,7 @@ import pytest
 
 from docket import Docket, Worker
 from docket.store import scripts
-from tests.support.dockets import Gate, at_work, result_of, soon
+from tests.support.dockets import Gate, at_work, look, result_of, soon
 from tests.support.proxy import Do, calls, proxy_to, word
 from tests.support.store import Store, store_at, until
 
@@ -66,7 +66,7 @@ async def test_a_token_that_a_full_worker_took_goes_to_an_idle_one(
             # One becomes full by a look that nobody rang for, and waits on the bell still.
             await until(lambda: blocked(store, 2))
             await docket.add(wait)(1)
-            one.nudge()
+            look(one)
             await until(lambda: len(gate.arrivals) == 1)
             await docket.add(wait)(2)
             await until(lambda: len(gate.arrivals) == 2)
@@ -121,10 +121,10 @@ async def test_a_token_whose_passing_on_failed_is_passed_on_again(
             held = proxy.intercept(word(b"BLPOP"), Do.HOLD_CALL)
             await soon(held.happened.wait())
             await other.add(wait)(1)
-            full.nudge()
+            look(full)
             await until(lambda: len(gate.arrivals) == 1)
             await other.add(wait)(2)
-            failing = proxy.intercept(calls(scripts.RING), Do.LOSE_CALL)
+            failing = proxy.intercept(calls(scripts.WAKE_IDLE), Do.LOSE_CALL)
             held.retire.set()
             await soon(failing.happened.wait())
 

@@ -191,7 +191,7 @@ async def test_an_adoption_with_no_group_at_all_strikes_off_and_moves_nothing(
     store: Store,
 ) -> None:
     await run_of(store, "a", "k")
-    await store.client.delete(store.keys.stream, store.keys.front, store.keys.suspects)
+    await store.client.delete(store.keys.stream, store.keys.redelivery, store.keys.quarantine)
     assert await store.adopt("a") == (0, [])
     assert (await store.state()).workers == frozenset()
 
@@ -201,7 +201,7 @@ async def test_the_adoption_of_who_ran_nothing_rings_since_it_may_have_died_with
 ) -> None:
     await store.register("a", "b")
     await store.add("k")
-    await store.client.delete(store.keys.bell)  # Taken by a, which was killed before it looked.
+    await store.client.delete(store.keys.wakeup)  # Taken by a, which was killed before it looked.
 
     assert await store.adopt("a") == (0, [])
 

@@ -129,7 +129,7 @@ async def test_the_census_counts_what_is_left_wherever_it_is(store: Store) -> No
 async def test_the_group_is_made_again_when_a_stream_was_deleted(store: Store) -> None:
     await store.register("a")
     await store.add("lost")
-    await store.client.delete(store.keys.stream, store.keys.front, store.keys.suspects)
+    await store.client.delete(store.keys.stream, store.keys.redelivery, store.keys.quarantine)
     await store.add("found")
 
     assert (await store.claim()).key == b"found"
@@ -138,7 +138,7 @@ async def test_the_group_is_made_again_when_a_stream_was_deleted(store: Store) -
 
 async def test_a_refusal_of_the_read_is_not_taken_for_a_missing_group(store: Store) -> None:
     await store.register("a")
-    await store.client.set(store.keys.front, "not a stream")
+    await store.client.set(store.keys.redelivery, "not a stream")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await store.exchange(want=1)
 
@@ -152,7 +152,7 @@ async def test_a_suspect_comes_alone_to_who_has_none_and_to_nobody_else(store: S
     taken = await store.exchange("b", want=5)
     assert [(claim.key in {b"1", b"2"}, claim.deaths) for claim in taken.claims] == [(True, 1)]
     assert taken.more
-    innocents = await store.exchange("b", want=5, may_take_suspect=False)
+    innocents = await store.exchange("b", want=5, may_take_quarantined=False)
     assert [(claim.key, claim.deaths) for claim in innocents.claims] == [(b"fine", 0)]
     assert not innocents.more
     assert [claim.deaths for claim in (await store.exchange("c", want=5)).claims] == [1]
@@ -162,12 +162,12 @@ class TestTheBell:
     """One token at most; who cannot use what is left wakes the next."""
 
     async def ring_at(self, store: Store) -> bool:
-        return await store.client.lpop(store.keys.bell) is not None
+        return await store.client.lpop(store.keys.wakeup) is not None
 
     async def test_any_number_of_adds_leave_one_token(self, store: Store) -> None:
         for n in range(3):
             await store.add(str(n))
-        assert await store.client.llen(store.keys.bell) == 1
+        assert await store.client.llen(store.keys.wakeup) == 1
 
     async def test_a_future_task_rings_for_nobody(self, store: Store) -> None:
         await store.add(delay_seconds=60)
@@ -228,9 +228,9 @@ class TestTheBell:
         assert not await self.ring_at(store)
 
     async def test_a_token_is_passed_on_once(self, store: Store) -> None:
-        await store.transitions.ring()
-        await store.transitions.ring()
-        assert await store.client.llen(store.keys.bell) == 1
+        await store.transitions.wake_idle()
+        await store.transitions.wake_idle()
+        assert await store.client.llen(store.keys.wakeup) == 1
 
 
 def test_every_script_says_its_keys_its_arguments_and_its_reply() -> None:

@@ -229,7 +229,7 @@ async def test_a_sweep_looks_at_so_many_entries_a_call_and_at_all_of_them(store:
         replies.append(await sweep_once(store, replies[-1][1]))
 
     assert [moved for moved, _, _ in replies] == [0, 0, 2]
-    assert await store.client.xlen(store.keys.front) == 2
+    assert await store.client.xlen(store.keys.redelivery) == 2
 
 
 async def test_a_sweep_moves_so_many_a_call_and_goes_on_with_the_next(store: Store) -> None:
@@ -251,6 +251,6 @@ async def sweep_once(store: Store, start: str | bytes, timeout: int = 60_000) ->
     keys = store.keys
     return await store.connections.pipeline.call(
         scripts.SWEEP,
-        [keys.stream, keys.front, keys.suspects, keys.queue, keys.bell, keys.watch],
+        [keys.stream, keys.redelivery, keys.quarantine, keys.queue, keys.wakeup, keys.watch],
         [keys.prefix, timeout, 60_000, "s", start],
     )

@@ -85,5 +85,5 @@ async def test_without_a_group_there_is_nothing_to_take_back(store: Store) -> No
     await store.register("a")
     await store.add()
     await store.claim()
-    await store.client.delete(store.keys.stream, store.keys.front, store.keys.suspects)
+    await store.client.delete(store.keys.stream, store.keys.redelivery, store.keys.quarantine)
     assert await store.transitions.reclaim("a", 1, []) == []

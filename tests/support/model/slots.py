@@ -39,7 +39,7 @@ def forgotten(world: World) -> list[str]:
         for key in waiting(world)
         if all(
             has_room(world, scope, size, _order(world.records[key]))
-            for scope, size in world.records[key].wishes.items()
+            for scope, size in world.records[key].limit_requests.items()
         )
     ]
 
@@ -49,7 +49,7 @@ def waiting(world: World) -> list[str]:
     return [key for key, when in world.queue.items() if when == NEVER]
 
 
-def acquire(world: World, consumer: str, claim: Claimed, wishes: dict[str, int]) -> str:
+def acquire(world: World, consumer: str, claim: Claimed, limit_requests: dict[str, int]) -> str:
     """Ask for slots: granted | waiting | cancelled | superseded; all but the first end the run."""
     record = world.records.get(claim.key)
     if record is None or not is_owned(record, claim, consumer):
@@ -61,11 +61,11 @@ def acquire(world: World, consumer: str, claim: Claimed, wishes: dict[str, int])
     if record.order is None or record.order_attempt != record.attempt:
         world.first_come += 1
         record.order, record.order_attempt = world.first_come, record.attempt
-    record.wishes = {}
-    if wishes and sorted(world.holds.get(claim.entry, [])) != sorted(wishes):
+    record.limit_requests = {}
+    if limit_requests and sorted(world.holds.get(claim.entry, [])) != sorted(limit_requests):
         release(world, claim.entry)
-        if not _take(world, claim, record, wishes):
-            _wait(world, claim, record, wishes)
+        if not _take(world, claim, record, limit_requests):
+            _wait(world, claim, record, limit_requests)
             return "waiting"
     return "granted"
 
@@ -81,25 +81,27 @@ def _order(record: Record) -> int:
     return record.order
 
 
-def _take(world: World, claim: Claimed, record: Record, wishes: dict[str, int]) -> bool:
+def _take(world: World, claim: Claimed, record: Record, limit_requests: dict[str, int]) -> bool:
     blocked = [
-        scope for scope, size in wishes.items() if not has_room(world, scope, size, _order(record))
+        scope
+        for scope, size in limit_requests.items()
+        if not has_room(world, scope, size, _order(record))
     ]
     if not blocked:
-        world.holds[claim.entry] = list(wishes)
+        world.holds[claim.entry] = list(limit_requests)
         return True
     for scope in blocked:
         world.lines.setdefault(scope, set()).add(claim.key)
     return False
 
 
-def _wait(world: World, claim: Claimed, record: Record, wishes: dict[str, int]) -> None:
+def _wait(world: World, claim: Claimed, record: Record, limit_requests: dict[str, int]) -> None:
     world.forget_run(record)
-    record.entry, record.state, record.wishes = None, "scheduled", dict(wishes)
+    record.entry, record.state, record.limit_requests = None, "scheduled", dict(limit_requests)
     world.queue[claim.key] = NEVER
     world.publish(claim.key, "scheduled", record.when)
     world.drop(claim.entry)
-    for scope in wishes:
+    for scope in limit_requests:
         serve(world, scope)
 
 
@@ -116,7 +118,7 @@ def serve(world: World, scope: str) -> None:
     """
     passed_over = 0
     while passed_over < len(in_line := line(world, scope)):
-        size = world.records[in_line[passed_over]].wishes[scope]
+        size = world.records[in_line[passed_over]].limit_requests[scope]
         if admit(world, in_line[passed_over]):
             continue
         passed_over += 1
@@ -127,15 +129,15 @@ def serve(world: World, scope: str) -> None:
 def admit(world: World, key: str) -> bool:
     """Give a waiting task all its slots, or a place in each line that blocks it."""
     record = world.records[key]
-    wishes = record.wishes
-    blocked = [s for s, n in wishes.items() if not has_room(world, s, n, _order(record))]
+    limit_requests = record.limit_requests
+    blocked = [s for s, n in limit_requests.items() if not has_room(world, s, n, _order(record))]
     for scope in blocked:
         world.lines.setdefault(scope, set()).add(key)
     if blocked:
         return False
     entry = world.append("x" if record.deaths else "f", key)
-    world.holds[entry] = list(wishes)
-    for scope in wishes:
+    world.holds[entry] = list(limit_requests)
+    for scope in limit_requests:
         world.lines.get(scope, set()).discard(key)
     del world.queue[key]
     record.state, record.entry = "queued", entry
@@ -146,10 +148,10 @@ def admit(world: World, key: str) -> bool:
 def leave(world: World, key: str) -> None:
     """Take a waiting task away, and move up those behind it."""
     record = world.records[key]
-    wishes, record.wishes = record.wishes, {}
-    for scope in wishes:
+    limit_requests, record.limit_requests = record.limit_requests, {}
+    for scope in limit_requests:
         world.lines.get(scope, set()).discard(key)
-    for scope in wishes:
+    for scope in limit_requests:
         serve(world, scope)
 
 
@@ -157,5 +159,5 @@ def look_after(world: World) -> None:
     """Repair forgotten waiters, as the sweep does; otherwise nothing changes."""
     for key in waiting(world):
         if world.queue.get(key) == NEVER and not admit(world, key):
-            for scope in world.records[key].wishes:
+            for scope in world.records[key].limit_requests:
                 serve(world, scope)

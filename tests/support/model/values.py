@@ -69,7 +69,7 @@ class Record:
     #: Its place in the lines, and of which attempt; what it waits for: scope -> how many may hold.
     order: int | None = None
     order_attempt: int = 0
-    wishes: dict[str, int] = field(default_factory=dict[str, int])
+    limit_requests: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
     def is_live(self) -> bool:

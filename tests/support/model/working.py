@@ -32,7 +32,7 @@ def exchange(
     want: int,
     endings: Sequence[Ending],
     *,
-    may_take_suspect: bool,
+    may_take_quarantined: bool,
     census: bool = False,
 ) -> Exchanged:
     """Hand in how runs ended, and take up to `want` tasks."""
@@ -40,7 +40,7 @@ def exchange(
         return Exchanged(status)
     superseded = _hand_in(world, consumer, endings)
     world.promote(PROMOTED_ON_THE_WAY)
-    ready = world.waiting("x")[:1] if may_take_suspect else []
+    ready = world.waiting("x")[:1] if may_take_quarantined else []
     # A suspect comes alone: what blocked its last process would hold up whatever came with it.
     is_suspect = bool(ready and want)
     if not is_suspect:
@@ -122,7 +122,7 @@ def _perpetuate(world: World, key: str, ending: Ending) -> None:
     since = {"n": world.now, "s": record.started or 0, "e": 0}
     due = since[ending.origin] + ending.delay
     world.publish(key, ended, record.when, record.worker, record.started, world.now, error)
-    record.deaths, record.order, record.wishes = 0, None, {}
+    record.deaths, record.order, record.limit_requests = 0, None, {}
     record.generation, record.perpetual = record.generation + 1, True
     again(world, key, 1, ending.call, due)
 

@@ -9,14 +9,14 @@ import pytest
 from docket import ConcurrencyLimit, Cooldown, Debounce, Depends, RateLimit, TaskArgument
 from docket.dependencies import AdmissionBlocked, ConcurrencyBlocked, compile_plan
 from docket.dependencies.limits import VALUE_LIMIT, text_of
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 from tests.support.runs import Run, resolution_of
 
 SECOND = timedelta(seconds=1)
 
 
-def wishes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[LimitRequest]:
-    return resolution_of(Run(function, args, kwargs)).wishes()
+def limit_requests(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[LimitRequest]:
+    return resolution_of(Run(function, args, kwargs)).limit_requests()
 
 
 def test_a_default_counts_the_task_and_annotated_counts_the_value() -> None:
@@ -30,7 +30,7 @@ def test_a_default_counts_the_task_and_annotated_counts_the_value() -> None:
         own: ConcurrencyLimit = ConcurrencyLimit("x"),
     ) -> None: ...
 
-    assert {(w.kind, w.scope, w.a, w.b) for w in wishes(task, 7)} == {
+    assert {(w.kind, w.scope, w.a, w.b) for w in limit_requests(task, 7)} == {
         ("C", "x:7", 1000, 0),
         ("C", "task", 2000, 0),
         ("D", "task", 1000, 0),
@@ -47,7 +47,7 @@ def test_a_scope_stands_before_what_is_counted() -> None:
         slots: ConcurrencyLimit = ConcurrencyLimit(scope="b"),
     ) -> None: ...
 
-    assert {w.scope for w in wishes(task, x=7)} == {"a:x:7", "b:task"}
+    assert {w.scope for w in limit_requests(task, x=7)} == {"a:x:7", "b:task"}
 
 
 def test_an_argument_that_was_not_passed_limits_nothing() -> None:
@@ -56,7 +56,7 @@ def test_an_argument_that_was_not_passed_limits_nothing() -> None:
         slots: ConcurrencyLimit = ConcurrencyLimit("nowhere"),
     ) -> None: ...
 
-    assert wishes(task) == []
+    assert limit_requests(task) == []
 
 
 def test_windows_of_no_length_limit_nothing() -> None:
@@ -64,10 +64,10 @@ def test_windows_of_no_length_limit_nothing() -> None:
         cooldown: Cooldown = Cooldown(timedelta(0)), debounce: Debounce = Debounce(timedelta(0))
     ) -> None: ...
 
-    assert wishes(task) == []
+    assert limit_requests(task) == []
 
 
-def test_of_two_wishes_for_the_same_thing_the_stricter_one_counts() -> None:
+def test_of_two_requests_for_the_same_thing_the_stricter_one_counts() -> None:
     async def task(
         a: ConcurrencyLimit = ConcurrencyLimit(max_concurrent=3),
         b: ConcurrencyLimit = ConcurrencyLimit(max_concurrent=2),
@@ -75,24 +75,24 @@ def test_of_two_wishes_for_the_same_thing_the_stricter_one_counts() -> None:
         d: Cooldown = Cooldown(2 * SECOND),
     ) -> None: ...
 
-    assert sorted(wishes(task), key=lambda w: w.kind) == [
-        LimitRequest("C", "task", 2000),
-        LimitRequest("S", "task", 2),
+    assert sorted(limit_requests(task), key=lambda w: w.kind) == [
+        LimitRequest(LimitKind.COOLDOWN, "task", 2000),
+        LimitRequest(LimitKind.SLOTS, "task", 2),
     ]
 
 
 def test_a_limit_that_the_caller_replaces_does_not_count() -> None:
     async def task(slots: ConcurrencyLimit = ConcurrencyLimit()) -> None: ...
 
-    assert wishes(task, slots=None) == []
-    assert len(wishes(task)) == 1
+    assert limit_requests(task, slots=None) == []
+    assert len(limit_requests(task)) == 1
 
 
 def test_a_task_without_limits_has_none() -> None:
     async def task(x: int, y: int = TaskArgument("x")) -> None: ...
 
     assert compile_plan(task).gates == ()
-    assert wishes(task, 1) == []
+    assert limit_requests(task, 1) == []
 
 
 def test_a_task_with_nothing_but_annotated_limits_is_not_bare() -> None:
@@ -137,7 +137,7 @@ def test_a_limit_that_makes_no_sense_is_refused(make: Callable[[], object], mess
 def test_the_smallest_window_is_a_millisecond() -> None:
     async def task(cooldown: Cooldown = Cooldown(timedelta(microseconds=1))) -> None: ...
 
-    assert wishes(task) == [LimitRequest("C", "task", 1)]
+    assert limit_requests(task) == [LimitRequest(LimitKind.COOLDOWN, "task", 1)]
 
 
 def test_a_long_value_is_known_by_its_digest() -> None:

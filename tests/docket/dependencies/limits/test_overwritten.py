@@ -2,7 +2,7 @@
 
 import pytest
 
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 from tests.support.limits import LimitedStore, slots
 from tests.support.store import Store, outcome
 
@@ -48,18 +48,18 @@ async def test_the_end_of_its_holder_is_recorded_and_who_waits_goes_on_once_it_i
 
 
 @pytest.mark.parametrize(
-    ("name", "wish"),
+    ("name", "limit_request"),
     [
-        ("debounce:one", LimitRequest("D", "one", 60_000)),
-        ("rate-ahead:one", LimitRequest("R", "one", 1, 60_000)),
+        ("debounce:one", LimitRequest(LimitKind.DEBOUNCE, "one", 60_000)),
+        ("rate-ahead:one", LimitRequest(LimitKind.RATE, "one", 1, 60_000)),
     ],
 )
 async def test_who_waits_for_a_time_can_be_cancelled_all_the_same(
-    limited: LimitedStore, name: str, wish: LimitRequest, caplog: pytest.LogCaptureFixture
+    limited: LimitedStore, name: str, limit_request: LimitRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = limited.store
-    await limited.started("first", wish)
-    assert (await limited.started("second", wish))[1].verdict == "later"
+    await limited.started("first", limit_request)
+    assert (await limited.started("second", limit_request))[1].verdict == "later"
     whole = await overwrite(store, name)
     assert await store.transitions.cancel("second") == "removed"
     assert f"{whole} was overwritten" in caplog.text
@@ -71,6 +71,6 @@ async def test_a_rate_that_cannot_be_read_fails_the_task_that_asks_and_is_no_fau
     store = limited.store
     await overwrite(store, "rate:one")
     with pytest.raises(Exception, match="WRONGTYPE"):
-        await limited.started("k", LimitRequest("R", "one", 1, 60_000))
+        await limited.started("k", LimitRequest(LimitKind.RATE, "one", 1, 60_000))
     await store.add("free")
     assert (await store.claim("a")).key == b"free"

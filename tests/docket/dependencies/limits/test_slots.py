@@ -1,9 +1,11 @@
 """Slots by the scripts: who holds them, who waits, and what frees them."""
 
+import re
+
 import pytest
 
 from docket.store import scripts
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 from tests.support.limits import LimitedStore, left_behind, slots
 from tests.support.store import outcome
 
@@ -192,7 +194,7 @@ async def test_cancelling_who_was_woken_and_not_claimed_gives_the_slot_on(
     await limited.started("k2", ONE)
     await limited.started("k3", ONE)
     await store.exchange(outcomes=[outcome("C", holder)])
-    await store.client.delete(store.keys.bell)
+    await store.client.delete(store.keys.wakeup)
 
     assert await store.transitions.cancel("k2") == "removed"
 
@@ -331,7 +333,7 @@ async def test_a_suspect_is_woken_to_the_stream_of_suspects(limited: LimitedStor
     await limited.started("suspect", ONE)
     await store.adopt("a")
     await store.add("holder")
-    holder = await store.claim("b", may_take_suspect=False)
+    holder = await store.claim("b", may_take_quarantined=False)
     await limited.acquire(holder, ONE, consumer="b")
     suspect = await store.claim("b")
     assert (await limited.acquire(suspect, ONE, consumer="b")).verdict == "waiting"
@@ -346,7 +348,7 @@ async def test_a_thousand_who_wait_on_one_slot_run_one_by_one_and_leave_nothing_
     limited: LimitedStore,
 ) -> None:
     store = limited.store
-    wish = LimitRequest("S", "one", 1)
+    limit_request = LimitRequest(LimitKind.SLOTS, "one", 1)
     for i in range(1000):
         await store.add(f"k{i:04}")
     order = list[bytes]()
@@ -355,7 +357,7 @@ async def test_a_thousand_who_wait_on_one_slot_run_one_by_one_and_leave_nothing_
     while claims := (await store.exchange(outcomes=ended, want=100)).claims:
         ended = []
         for claim in claims:
-            if (await limited.acquire(claim, wish)).verdict == "granted":
+            if (await limited.acquire(claim, limit_request)).verdict == "granted":
                 running.append(claim.key)
                 order.append(claim.key)
                 ended.append(outcome("C", claim))
@@ -367,9 +369,9 @@ async def test_a_thousand_who_wait_on_one_slot_run_one_by_one_and_leave_nothing_
     assert await left_behind(store.client, store.keys.prefix) <= {"watch"}
 
 
-def test_every_script_that_drops_an_entry_gives_its_slots_back() -> None:
-    for script in vars(scripts).values():
-        if isinstance(script, scripts.Script) and "drop_entry(" in script.source.split(
-            "local function ring", 1
-        )[-1].replace("local function drop_entry(", ""):
-            assert "local function limiting()" in script.source, script.name
+def test_every_script_that_ends_an_entry_releases_its_slots() -> None:
+    all_scripts = [s for s in vars(scripts).values() if isinstance(s, scripts.Script)]
+    ending = [s for s in all_scripts if re.search(r"'XDEL', (stream|STREAMS)", s.source)]
+    assert {"exchange", "adopt", "sweep", "cancel"} <= {script.name for script in ending}
+    for script in ending:
+        assert "limiting().release(" in script.source, script.name

@@ -2,7 +2,7 @@
 
 import pytest
 
-from docket.store.limits import LimitRequest
+from docket.store.limits import LimitKind, LimitRequest
 from docket.store.transitions import Claim
 from tests.support.limits import LimitedStore, left_behind, slots
 from tests.support.store import outcome
@@ -10,10 +10,10 @@ from tests.support.store import outcome
 pytestmark = pytest.mark.anyio
 
 MINUTE = 60_000
-COOL = LimitRequest("C", "t", MINUTE)
-SETTLE = LimitRequest("D", "t", MINUTE)
-RATE = LimitRequest("R", "t", 2, MINUTE)
-DROPPING = LimitRequest("V", "t", 2, MINUTE)
+COOL = LimitRequest(LimitKind.COOLDOWN, "t", MINUTE)
+SETTLE = LimitRequest(LimitKind.DEBOUNCE, "t", MINUTE)
+RATE = LimitRequest(LimitKind.RATE, "t", 2, MINUTE)
+DROPPING = LimitRequest(LimitKind.DROPPING_RATE, "t", 2, MINUTE)
 
 
 async def come_due(limited: LimitedStore, key: str) -> Claim:
@@ -28,7 +28,7 @@ async def come_due(limited: LimitedStore, key: str) -> Claim:
 async def settled(limited: LimitedStore, key: str) -> Claim:
     """The same, for one whose quiet time is over: the record says when that is."""
     store = limited.store
-    settle = LimitRequest("D", SETTLE.scope, 1)
+    settle = LimitRequest(LimitKind.DEBOUNCE, SETTLE.scope, 1)
     await store.add(key)
     claim = await store.claim()
     assert (await limited.acquire(claim, settle)).verdict == "later"
@@ -57,30 +57,34 @@ async def test_the_window_of_a_cooldown_ends(limited: LimitedStore) -> None:
     assert (await limited.started("k2", COOL))[1].verdict == "granted"
 
 
-@pytest.mark.parametrize("wish", [COOL, DROPPING, RATE])
-async def test_a_grant_is_kept_through_a_retry(limited: LimitedStore, wish: LimitRequest) -> None:
+@pytest.mark.parametrize("limit_request", [COOL, DROPPING, RATE])
+async def test_a_grant_is_kept_through_a_retry(
+    limited: LimitedStore, limit_request: LimitRequest
+) -> None:
     store = limited.store
-    claim, _ = await limited.started("k1", LimitRequest(wish.kind, "t", 1, MINUTE))
+    claim, _ = await limited.started("k1", LimitRequest(limit_request.kind, "t", 1, MINUTE))
 
     await store.exchange(outcomes=[outcome("A", claim, 0, 2)])
     again = await store.claim()
 
     assert (
-        await limited.acquire(again, LimitRequest(wish.kind, "t", 1, MINUTE))
+        await limited.acquire(again, LimitRequest(limit_request.kind, "t", 1, MINUTE))
     ).verdict == "granted"
 
 
-@pytest.mark.parametrize("wish", [COOL, DROPPING, RATE])
+@pytest.mark.parametrize("limit_request", [COOL, DROPPING, RATE])
 async def test_a_grant_is_kept_through_the_death_of_the_worker(
-    limited: LimitedStore, wish: LimitRequest
+    limited: LimitedStore, limit_request: LimitRequest
 ) -> None:
     store = limited.store
-    await limited.started("k1", LimitRequest(wish.kind, "t", 1, MINUTE))
+    await limited.started("k1", LimitRequest(limit_request.kind, "t", 1, MINUTE))
 
     await store.adopt("a")
     again = await store.claim("b")
 
-    admission = await limited.acquire(again, LimitRequest(wish.kind, "t", 1, MINUTE), consumer="b")
+    admission = await limited.acquire(
+        again, LimitRequest(limit_request.kind, "t", 1, MINUTE), consumer="b"
+    )
     assert admission.verdict == "granted"
 
 
@@ -93,7 +97,7 @@ async def test_a_grant_is_not_that_of_the_next_execution_of_the_key(limited: Lim
 
 
 async def test_of_two_cooldowns_each_may_drop(limited: LimitedStore) -> None:
-    other = LimitRequest("C", "other", MINUTE)
+    other = LimitRequest(LimitKind.COOLDOWN, "other", MINUTE)
     await limited.started("k1", other)
 
     assert (await limited.started("k2", COOL, other))[1] == ("dropped", "other", 0)
@@ -239,7 +243,7 @@ async def test_who_was_told_a_time_runs_then_and_newcomers_come_after_it(
     limited: LimitedStore,
 ) -> None:
     store = limited.store
-    one = LimitRequest("R", "t", 1, MINUTE)
+    one = LimitRequest(LimitKind.RATE, "t", 1, MINUTE)
     await limited.started("k1", one)
     await limited.started("k2", one)
     # The window of the first one is over.
@@ -251,7 +255,7 @@ async def test_who_was_told_a_time_runs_then_and_newcomers_come_after_it(
 
 async def test_tasks_that_all_come_late_still_keep_the_rate(limited: LimitedStore) -> None:
     # Nobody worked for a while, and everything that was told a time is due at once.
-    one = LimitRequest("R", "t", 1, MINUTE)
+    one = LimitRequest(LimitKind.RATE, "t", 1, MINUTE)
     await limited.started("k0", one)
     for i in range(1, 4):
         await limited.started(f"k{i}", one)
@@ -269,7 +273,7 @@ async def test_tasks_that_all_come_late_still_keep_the_rate(limited: LimitedStor
 
 async def test_the_time_of_a_cancelled_one_goes_to_the_next(limited: LimitedStore) -> None:
     store = limited.store
-    one = LimitRequest("R", "t", 1, MINUTE)
+    one = LimitRequest(LimitKind.RATE, "t", 1, MINUTE)
     await limited.started("k1", one)
     _, second = await limited.started("k2", one)
 
@@ -280,7 +284,7 @@ async def test_the_time_of_a_cancelled_one_goes_to_the_next(limited: LimitedStor
 
 async def test_of_two_rates_both_must_have_room(limited: LimitedStore) -> None:
     store = limited.store
-    slow = LimitRequest("R", "slow", 1, 10 * MINUTE)
+    slow = LimitRequest(LimitKind.RATE, "slow", 1, 10 * MINUTE)
     _, granted = await limited.started("k1", RATE, slow)
     now = await store.now()
     _, later = await limited.started("k2", RATE, slow)
@@ -294,7 +298,7 @@ async def test_who_is_over_the_rate_gives_the_slot_back_that_it_was_woken_with(
     limited: LimitedStore,
 ) -> None:
     store = limited.store
-    one = LimitRequest("R", "t", 1, MINUTE)
+    one = LimitRequest(LimitKind.RATE, "t", 1, MINUTE)
     holder, _ = await limited.started("holder", slots("s"))
     await limited.started("k1", one, slots("s"))
     await limited.started("k2", slots("s"))
@@ -309,7 +313,7 @@ async def test_who_is_over_the_rate_gives_the_slot_back_that_it_was_woken_with(
 
 async def test_a_quiet_time_comes_before_the_rate(limited: LimitedStore) -> None:
     store = limited.store
-    await limited.started("k1", SETTLE, LimitRequest("R", "r", 1, MINUTE))
+    await limited.started("k1", SETTLE, LimitRequest(LimitKind.RATE, "r", 1, MINUTE))
 
     # Until it is quiet it has no claim to a time.
     assert not await store.client.exists(store.keys.rate_ahead("r"))

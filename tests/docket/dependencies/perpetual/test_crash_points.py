@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from docket import Docket, Perpetual, Worker
-from docket.lifecycle import Due
+from docket.lifecycle import Due, DueOrigin
 from docket.store import scripts
 from tests.support.dockets import Gate, at_work, found, soon
 from tests.support.proxy import Do, calls, proxy_to
@@ -159,9 +159,9 @@ async def test_an_add_whose_reply_was_lost_learns_its_disposition_from_the_succe
 
 
 def test_instants_are_whole_milliseconds_and_never_before_now() -> None:
-    assert Due.since_start(0.1501) == Due("s", 150)
-    assert Due.from_now(-3) == Due("n", 0)
-    assert Due.at(17) == Due("e", 17)
+    assert Due.since_start(0.1501) == Due(DueOrigin.START, 150)
+    assert Due.from_now(-3) == Due(DueOrigin.NOW, 0)
+    assert Due.at(17) == Due(DueOrigin.EPOCH, 17)
 
 
 async def test_a_worker_that_ends_hands_the_run_back_with_its_chain(

@@ -42,8 +42,8 @@ def spoken_by_a_fork(path: str) -> int:
 
 
 async def test_a_fork_speaks_on_no_connection_of_its_parents(store: Store, server: str) -> None:
-    await store.transitions.ring()  # connected, and in use
+    await store.transitions.wake_idle()  # connected, and in use
     path = server.removeprefix("unix://")
 
     assert spoken_by_a_fork(path) == 0
-    await store.transitions.ring()
+    await store.transitions.wake_idle()

@@ -68,17 +68,19 @@ async def test_a_caller_that_went_away_does_not_shift_the_replies(server: str) -
 async def test_scripts_that_the_server_lost_are_loaded_again(server: str) -> None:
     async with pipeline_to(server) as pipeline:
         await pipeline.command("SCRIPT", "FLUSH")
-        assert await pipeline.call(scripts.RING, ["a", "b", "c", "d", "{lost}:bell"], []) == 1
+        assert await pipeline.call(scripts.WAKE_IDLE, ["a", "b", "c", "d", "{lost}:bell"], []) == 1
         await pipeline.command("DEL", "{lost}:bell")
-        assert await pipeline.command("SCRIPT", "EXISTS", scripts.RING.digest) == [1]
+        assert await pipeline.command("SCRIPT", "EXISTS", scripts.WAKE_IDLE.digest) == [1]
 
 
 async def test_scripts_that_the_server_loses_again_and_again_run_all_the_same(server: str) -> None:
     async with proxy_to(server) as proxy, pipeline_to(proxy.url) as pipeline:
         lost = "NOSCRIPT No matching script."
-        proxy.intercept(calls(scripts.RING), Do.ANSWER, times=1000, error=lost)
+        proxy.intercept(calls(scripts.WAKE_IDLE), Do.ANSWER, times=1000, error=lost)
         for _ in range(3):
-            assert await pipeline.call(scripts.RING, ["a", "b", "c", "d", "{lost}:bell"], []) == 1
+            assert (
+                await pipeline.call(scripts.WAKE_IDLE, ["a", "b", "c", "d", "{lost}:bell"], []) == 1
+            )
         await pipeline.command("DEL", "{lost}:bell")
 
 
@@ -301,21 +303,21 @@ async def test_a_real_server_that_is_out_of_memory_or_a_replica_is_unavailable(
         await client.config_set("maxmemory", "1")
         try:
             with pytest.raises(ServerUnavailable, match="maxmemory"):
-                await pipeline.call(scripts.RING, ["a", "b", "c", "d", "{oom}:bell"], [])
+                await pipeline.call(scripts.WAKE_IDLE, ["a", "b", "c", "d", "{oom}:bell"], [])
         finally:
             await client.config_set("maxmemory", "0")
         await client.replicaof("127.0.0.1", 1)
         try:
             with pytest.raises(ServerUnavailable, match="read only replica"):
-                await pipeline.call(scripts.RING, ["a", "b", "c", "d", "{oom}:bell"], [])
+                await pipeline.call(scripts.WAKE_IDLE, ["a", "b", "c", "d", "{oom}:bell"], [])
         finally:
             await client.replicaof("NO", "ONE")
-        assert await pipeline.call(scripts.RING, ["a", "b", "c", "d", "{oom}:bell"], []) == 1
+        assert await pipeline.call(scripts.WAKE_IDLE, ["a", "b", "c", "d", "{oom}:bell"], []) == 1
         await client.delete("{oom}:bell")
 
 
 async def test_the_calls_that_a_proxy_matches_are_those_of_one_script() -> None:
-    matches = calls(scripts.RING, having=b"x")
-    assert matches([b"EVALSHA", scripts.RING.digest.encode(), b"x"])
-    assert not matches([b"EVALSHA", scripts.RING.digest.encode(), b"y"])
+    matches = calls(scripts.WAKE_IDLE, having=b"x")
+    assert matches([b"EVALSHA", scripts.WAKE_IDLE.digest.encode(), b"x"])
+    assert not matches([b"EVALSHA", scripts.WAKE_IDLE.digest.encode(), b"y"])
     assert not matches([b"EVALSHA", scripts.BEAT.digest.encode(), b"x"])

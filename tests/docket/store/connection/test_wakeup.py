@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_token_is_taken_by_one_who_waits(store: Store) -> None:
     bell = store.connections.bell(store.keys)
     waiting = asyncio.create_task(bell.wait(10))
-    await store.transitions.ring()
+    await store.transitions.wake_idle()
     assert await waiting
     assert not (await store.state()).token
     await bell.close()
@@ -27,7 +27,7 @@ async def test_a_token_is_taken_by_one_who_waits(store: Store) -> None:
 async def test_nobody_rang_in_time(store: Store) -> None:
     bell = store.connections.bell(store.keys)
     assert not await bell.wait(0.01)
-    await store.transitions.ring()
+    await store.transitions.wake_idle()
     assert await bell.wait(0.01)
     await bell.close()
 
@@ -44,7 +44,7 @@ async def test_who_stops_waiting_leaves_the_token_to_others(store: Store) -> Non
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await until(lambda: is_blocked(0))
-    await store.transitions.ring()
+    await store.transitions.wake_idle()
     assert (await store.state()).token
 
 
@@ -73,6 +73,6 @@ async def test_a_connection_that_says_nothing_any_more_is_not_taken_for_a_quiet_
                 await bell.wait(0.01)
         proxy.cut()
         proxy.flow()
-        await store.transitions.ring()
+        await store.transitions.wake_idle()
         assert await bell.wait(5)
         await bell.close()
