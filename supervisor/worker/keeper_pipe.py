@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ipc.framing import encode
-from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, KeeperBeat
+from ipc.messages import MAX_BEAT_FRAME, MAX_BLOCKING_KEY, KeeperBeat
 from supervisor.text import truncation
 
 
@@ -26,7 +26,7 @@ class KeeperPipe:
         A frame is far under PIPE_BUF, so it goes whole or not at all.
         """
         self._counter += 1
-        named = None if culprit is None else truncation.head_bytes(culprit, MAX_CULPRIT)
+        named = None if culprit is None else truncation.head_bytes(culprit, MAX_BLOCKING_KEY)
         frame = encode(KeeperBeat(self._counter, lag_seconds, named), MAX_BEAT_FRAME)
         try:
             os.write(self._pipe, frame)

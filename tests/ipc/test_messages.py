@@ -61,7 +61,7 @@ def test_fields_that_an_older_peer_does_not_know_have_defaults() -> None:
 
 def test_the_longest_beat_fits_the_keepers_frame() -> None:
     beat = messages.KeeperBeat(
-        counter=2**63, lag_seconds=1e300, blocking_key="k" * messages.MAX_CULPRIT
+        counter=2**63, lag_seconds=1e300, blocking_key="k" * messages.MAX_BLOCKING_KEY
     )
 
     assert len(encode(beat)) <= messages.MAX_BEAT_FRAME

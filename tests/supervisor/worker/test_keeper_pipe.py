@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipc.framing import Decoder
-from ipc.messages import MAX_BEAT_FRAME, MAX_CULPRIT, FromKeeper, KeeperBeat
+from ipc.messages import MAX_BEAT_FRAME, MAX_BLOCKING_KEY, FromKeeper, KeeperBeat
 from supervisor.worker.keeper_pipe import KeeperPipe
 
 Pipe = tuple[int, int]
@@ -41,14 +41,14 @@ def test_a_key_of_any_length_fits_a_frame(pipe: Pipe, culprit: str) -> None:
 
     [beat] = beats(pipe[0])
     assert beat.blocking_key is not None
-    assert 0 < len(beat.blocking_key.encode()) <= MAX_CULPRIT
+    assert 0 < len(beat.blocking_key.encode()) <= MAX_BLOCKING_KEY
     os.close(pipe[0])
 
 
 def test_a_full_pipe_drops_whole_beats_and_later_ones_go_on(pipe: Pipe) -> None:
     keeper = KeeperPipe(pipe[1])
     sent = 0
-    while keeper.beat(0.0, "k" * MAX_CULPRIT):
+    while keeper.beat(0.0, "k" * MAX_BLOCKING_KEY):
         sent += 1
 
     received = beats(pipe[0])
