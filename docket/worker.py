@@ -20,7 +20,7 @@ from docket.services.executor import Executor
 from docket.services.outcomes import error_text
 from docket.services.payloads import Payloads
 from docket.services.run_quota import RunQuota
-from docket.services.standalone import work_as_program
+from docket.services.standalone import run_standalone
 from docket.store.connection.endpoint import backoff_seconds
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
 from docket.worker_base import WorkerBase
@@ -70,7 +70,7 @@ class Worker(WorkerBase):
     @property
     def loop_lag_seconds(self) -> float:
         """How late the loop was at its last tick."""
-        return self._services.keeper.loop_lag_seconds if self._services is not None else 0.0
+        return self._services.heartbeater.loop_lag_seconds if self._services is not None else 0.0
 
     # Running ------------------------------------------------------------------------------
 
@@ -140,10 +140,12 @@ class Worker(WorkerBase):
         self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
         # Another worker's last run leaves no token behind: who waits for the end looks more often.
-        bell = self.minimum_check_interval.total_seconds() if until_finished else crews.BELL_SECONDS
+        wait = (
+            self.minimum_check_interval.total_seconds() if until_finished else crews.WAKEUP_SECONDS
+        )
         settings = crews.ServiceSettings(
             redelivery_timeout=self.redelivery_timeout,
-            bell_seconds=max(bell, 0.01),
+            wakeup_seconds=max(wait, 0.01),
             stall_timeout_seconds=stall_timeout_seconds,
             keeper_interval_seconds=keeper_interval_seconds,
         )
@@ -323,7 +325,7 @@ class Worker(WorkerBase):
                 message_batch,
             )
             async with worker:
-                await work_as_program(worker, until_finished, healthcheck_port, metrics_port)
+                await run_standalone(worker, until_finished, healthcheck_port, metrics_port)
 
     # Under a runtime ----------------------------------------------------------------------
 
