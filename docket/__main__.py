@@ -1,4 +1,4 @@
-"""`python -m docket` is the program `docket`."""
+"""The entry point of `python -m docket`, which is the program `docket`."""
 
 from docket.cli import main
 

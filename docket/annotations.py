@@ -1,4 +1,4 @@
-"""What is said about a parameter in `Annotated[T, ...]`, and `Logged`."""
+"""Parameter annotations in `Annotated[T, ...]`, and `Logged`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Annotated, Any, ForwardRef, Self, cast, get_args, get_origin,
 
 
 class _Names(dict[str, Any]):
-    """The names an annotation may use; one that is unknown here stands for itself.
+    """The names that an annotation may use; an unknown name evaluates to itself.
 
-    Under `if TYPE_CHECKING:` a module imports names that do not exist when it runs. They may stand
-    beside a dependency in one `Annotated`, which must be found all the same.
+    Names imported under `if TYPE_CHECKING:` do not exist at run time. They may be used beside a
+    dependency in one `Annotated`, and the dependency must be found all the same.
     """
 
     def __init__(self, module: Mapping[str, Any]) -> None:
@@ -26,7 +26,7 @@ class _Names(dict[str, Any]):
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature of any callable; of one that has none to show (some builtins), the empty one.
+    """Return the signature of a callable; an empty one if it has none (some builtins).
 
     Raises:
         TypeError: it is not callable.
@@ -38,10 +38,10 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def annotated_metadata(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
-    """What each parameter's `Annotated[T, ...]` says, by name; parameters without one are left out.
+    """Return the metadata of each parameter's `Annotated[T, ...]`, by name, where there is one.
 
-    Annotations that are strings (as with `from __future__ import annotations`) are evaluated; those
-    that cannot be are passed over, as they are none of ours.
+    String annotations (as with `from __future__ import annotations`) are evaluated; those that
+    cannot be are skipped.
     """
     names: _Names | None = None
     found: dict[str, tuple[Any, ...]] = {}
@@ -57,13 +57,13 @@ def annotated_metadata(function: Callable[..., Any]) -> dict[str, tuple[Any, ...
 
 @dataclass(frozen=True)
 class ParameterTypes:
-    """What the parameters of a function are annotated with; `Any` where they are not.
+    """The annotated types of a function's parameters; `Any` for those without an annotation.
 
     Attributes:
-        positional: names of those that can be passed by position, in order.
-        named: the type of each parameter that has a name to be passed by or a position.
-        rest: name of `*args`, if there is one; `rest_type` is of each of them.
-        rest_by_name_type: of each of `**kwargs`.
+        positional: names of the parameters that can be passed by position, in order.
+        named: the type of each parameter that can be passed by name or by position.
+        rest: the name of `*args`, if there is one; `rest_type` is the type of each.
+        rest_by_name_type: the type of each of `**kwargs`.
     """
 
     positional: tuple[str, ...]
@@ -74,9 +74,9 @@ class ParameterTypes:
 
 
 def parameter_types(function: Callable[..., Any]) -> ParameterTypes:
-    """The types of a function's parameters, those written as strings evaluated.
+    """Return the types of a function's parameters, with string annotations evaluated.
 
-    One that cannot be evaluated stays a string, or a part of it a ForwardRef.
+    One that cannot be evaluated stays a string, or contains a ForwardRef.
     """
     names = _globals_of(function)
     positional: list[str] = []
@@ -96,7 +96,7 @@ def parameter_types(function: Callable[..., Any]) -> ParameterTypes:
 
 
 def result_type(function: Callable[..., Any]) -> Any:
-    """What awaiting the call of a function gives, by its annotation; `Any` if it has none."""
+    """Return the annotated type of a function's awaited result; `Any` if it has none."""
     returned = signature_of(function).return_annotation
     annotation = _type_of(returned, _globals_of(function))
     if get_origin(annotation) in (Awaitable, Coroutine):
@@ -133,11 +133,11 @@ def _evaluate(annotation: str, names: _Names) -> Any:
 
 
 class Annotation:
-    """Something of ours that may stand in an `Annotated[T, ...]`, as a class or as an instance."""
+    """A base class for metadata in `Annotated[T, ...]`, given as a class or an instance."""
 
     @classmethod
     def annotated_parameters(cls, function: Callable[..., Any]) -> dict[str, Self]:
-        """The annotations of this class on the parameters of a function, by parameter."""
+        """Return the annotations of this class on a function's parameters, by parameter."""
         found: dict[str, Self] = {}
         for name, metadata in annotated_metadata(function).items():
             for item in metadata:
@@ -149,7 +149,7 @@ class Annotation:
 
 
 class Logged(Annotation):
-    """Show the argument in the log; what is not annotated so is shown as `...`.
+    """Show the argument in the log; arguments without this annotation are shown as `...`.
 
     Args:
         length_only: show only its length: `[len 2]`, `{len 2}` for a mapping or a set, `(len 2)`
@@ -160,7 +160,7 @@ class Logged(Annotation):
         self.length_only = length_only
 
     def format(self, argument: Any) -> str:
-        """The argument as the log shows it."""
+        """Return the argument as shown in the log."""
         if not self.length_only:
             return repr(argument)
         if not isinstance(argument, Sized):
@@ -173,10 +173,10 @@ class Logged(Annotation):
 
 
 def on_one_line(text: str) -> str:
-    """`text` with what is not printable spelled out, as \\x1b, for a line of the log.
+    """Return `text` with unprintable characters escaped, as \\x1b, for a line of the log.
 
-    Keys and arguments may hold anything: a line end would forge a line, an escape sequence would
-    draw on the terminal of whoever reads it.
+    Keys and arguments may contain anything: a line break could forge a log line, and an escape
+    sequence could manipulate the reader's terminal.
     """
     if text.isprintable():
         return text
@@ -184,7 +184,7 @@ def on_one_line(text: str) -> str:
 
 
 class CallFormat:
-    """How calls of one function look in the log, compiled from its signature once."""
+    """The log format of a function's calls, compiled once from its signature."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._logged = Logged.annotated_parameters(function)
@@ -198,11 +198,12 @@ class CallFormat:
         self._named = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
 
     def __call__(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        """A call as the log shows it: `the_task(1, b=2)`.
+        """Return a call as shown in the log: `the_task(1, b=2)`.
 
         Args:
-            name: of the task; a function can be registered under several.
-            args, kwargs: what it was called with.
+            name: the name of the task; a function can be registered under several.
+            args: the positional arguments.
+            kwargs: the keyword arguments.
         """
         shown = [self._show(self._parameter_at(i), argument) for i, argument in enumerate(args)]
         shown += [

@@ -1,4 +1,4 @@
-"""Every error that docket raises on its own account.
+"""The errors that docket raises.
 
     DocketError
     ├── ServerUnavailable          (also redis.exceptions.ConnectionError)
@@ -8,53 +8,53 @@
     │   └── EmbeddedFolderInUse    its folder belongs to a server that still runs
     ├── MissingExtra               (also ImportError) an optional package is not installed
     ├── DeserializationError       a payload that cannot be read back
-    ├── PoisonTask                 a task whose processes died too often; told as its outcome
+    ├── PoisonTask                 a task whose processes died too often; reported as its outcome
     ├── ResultUnavailable          there is no result to return, and there will be none
-    ├── ExecutionCancelled         there is no result, because somebody cancelled the execution
+    ├── ExecutionCancelled         there is no result, because the execution was cancelled
     ├── PayloadTooLarge            (also ValueError) arguments or a result over the size limit
     ├── UnfitValue                 (also TypeError) an argument or result that msgpack cannot store
-    ├── TaskError                  stands for a task's exception that cannot be raised elsewhere
+    ├── TaskError                  replaces a task's exception that cannot be raised elsewhere
     └── UnknownTask                (also KeyError) a task's name is not registered here
 
-A message names the operation, the cause, and the consequence or the remedy. What a caller may
-have caught before (redis-py's ConnectionError, ImportError) is caught still, by inheritance.
+A message names the operation, the cause, and the consequence or the remedy. Code that catches
+redis-py's ConnectionError or ImportError still works, by inheritance.
 """
 
 from redis import exceptions as redis_exceptions
 
-#: An error reply of the server to one call (redis-py's class): the call was wrong, others are not.
+#: An error reply of the server to one call (redis-py's class): that call was wrong, not others.
 RefusedCall = redis_exceptions.ResponseError
 
 
 class DocketError(Exception):
-    """The root: `except DocketError` catches all that this package raises on purpose."""
+    """The base class: `except DocketError` catches every error of this package."""
 
 
 class ServerUnavailable(DocketError, redis_exceptions.ConnectionError):
-    """Redis or Valkey could not be reached, or does not serve at the moment."""
+    """Redis or Valkey could not be reached, or cannot serve at the moment."""
 
 
 class NotPermitted(DocketError, redis_exceptions.NoPermissionError):
-    """The user that the URL names lacks a permission on the server. Waiting does not mend it."""
+    """The user in the URL lacks a permission on the server; waiting does not help."""
 
 
 class ConnectionClosed(DocketError):
-    """The docket was closed while somebody still used it; no server's fault, so not retried."""
+    """The docket was closed while still in use; not the server's fault, so not retried."""
 
 
 class EmbeddedServerError(DocketError):
-    """The private server could not be started; the message ends with what it said itself."""
+    """The private server could not be started; the message ends with the server's own output."""
 
 
 class EmbeddedFolderInUse(EmbeddedServerError):
-    """Another server owns the folder: two on one append-only file would both run, and ruin it."""
+    """Another server owns the folder: two servers would corrupt one append-only file."""
 
 
 class MissingExtra(DocketError, ImportError):
-    """A feature needs a package that is not installed; the message holds the line to install it."""
+    """A feature needs a package that is not installed; the message shows how to install it."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        """`feature` is what was asked for ("memory://"), `extra` the name of the extra."""
+        """Name the feature that was asked for ("memory://") and its `extra`."""
         super().__init__(
             f'{feature} needs the extra "{extra}": pip install "docket-supervisor[{extra}]"'
         )
@@ -71,11 +71,11 @@ class DeserializationError(DocketError):
 
 
 class PoisonTask(DocketError):
-    """A task was running in too many processes when they died, and is not delivered again."""
+    """A task was running in too many processes when they died, and is not redelivered."""
 
 
 class ResultUnavailable(DocketError):
-    """The execution ended without a result that could be returned, or its record is gone."""
+    """The execution ended without a result, or its record is gone."""
 
 
 class PayloadTooLarge(DocketError, ValueError):
@@ -83,14 +83,14 @@ class PayloadTooLarge(DocketError, ValueError):
 
 
 class UnfitValue(DocketError, TypeError):
-    """An argument or a result cannot be stored as msgpack so that the same value arrives."""
+    """An argument or a result would not survive being stored as msgpack unchanged."""
 
 
 class TaskError(DocketError):
-    """Stands for a task's exception that could not be pickled, or is no Exception (SystemExit).
+    """A replacement for a task's exception that cannot be pickled, or is no Exception (SystemExit).
 
     Attributes:
-        type_name: of the exception.
+        type_name: the type of the exception.
         message: its text.
         traceback_text: the formatted traceback.
     """

@@ -1,6 +1,6 @@
-"""What a strike is, and whether it applies to a call: pure, no connection.
+"""Strikes and their matching against calls: pure, without a connection.
 
-The public names are those of docket.strikelist.
+The public names are exported by docket.strikelist.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger("docket.strikelist")
 
 
 class Operator(StrEnum):
-    """How an argument is compared with the value of a strike."""
+    """The comparison of an argument with the value of a strike."""
 
     EQUAL = "=="
     NOT_EQUAL = "!="
@@ -57,7 +57,7 @@ _COMPARISONS: dict[Operator, Callable[[Any, Any], bool]] = {
 
 
 class Rule(NamedTuple):
-    """What an instruction strikes or restores; equal rules are the same strike."""
+    """The rule that an instruction strikes or restores; equal rules are the same strike."""
 
     function: str | None
     parameter: str | None
@@ -70,10 +70,10 @@ class StrikeInstruction:
     """A strike or its restoration.
 
     Attributes:
-        function: name of the task; None for all tasks.
-        parameter: which parameter decides; None for every call.
-        operator: how its argument is compared with `value`.
-        value: what with.
+        function: the name of the task; None for all tasks.
+        parameter: the parameter to compare; None for every call.
+        operator: the comparison of its argument with `value`.
+        value: the value to compare with.
     """
 
     direction: ClassVar[str]
@@ -89,20 +89,20 @@ class StrikeInstruction:
 
     @property
     def rule(self) -> Rule:
-        """What it strikes or restores: without a parameter, operator and value say nothing."""
+        """The rule that it strikes or restores; operator and value need a parameter."""
         if self.parameter is None:
             return Rule(self.function, None, Operator.EQUAL, None)
         return Rule(self.function, self.parameter, self.operator, self.value)
 
     def call_repr(self) -> str:
-        """The calls that are meant, as people read them: `send(customer == 'x')`."""
+        """The matching calls in readable form: `send(customer == 'x')`."""
         if self.parameter is None:
             return f"{self.function or '*'}(*)"
         condition = f"{self.parameter} {self.operator.value} {self.value!r}"
         return f"{self.function or '*'}({condition})"
 
     def is_storable(self) -> bool:
-        """Whether its value can stand in a list of strikes; one that cannot is logged."""
+        """Return whether its value can be used in a strike; log one that cannot."""
         try:
             hash(self.rule)
         except TypeError as error:
@@ -111,11 +111,11 @@ class StrikeInstruction:
         return True
 
     def as_message(self, *, may_pickle: bool = True) -> dict[bytes, bytes]:
-        """The instruction as stored.
+        """Return the instruction as stored.
 
         Raises:
-            UnfitValue: only pickle could store the value, and it is not to be used.
-            Exception: what pickle raises for a value that it cannot store.
+            UnfitValue: only pickle could store the value, and it must not be used.
+            Exception: any error of pickle for a value that it cannot store.
         """
         rule = self.rule
         message = {b"direction": self.direction.encode(), b"operator": rule.operator.value.encode()}
@@ -128,14 +128,14 @@ class StrikeInstruction:
 
 
 class Strike(StrikeInstruction):
-    """The instruction that calls are not scheduled and not run."""
+    """The instruction to neither schedule nor run matching calls."""
 
     direction = "strike"
     verb = "Striking"
 
 
 class Restore(StrikeInstruction):
-    """The instruction that takes a strike back."""
+    """The instruction to take back a strike."""
 
     direction = "restore"
     verb = "Restoring"
@@ -147,7 +147,7 @@ _DIRECTIONS: dict[bytes, type[StrikeInstruction]] = {b"strike": Strike, b"restor
 def from_message(
     message: Mapping[bytes, bytes], *, may_unpickle: bool = True
 ) -> StrikeInstruction | None:
-    """The instruction that a message holds; None, and logged, if this process cannot read it."""
+    """Return the instruction in a message; None, and logged, if this process cannot read it."""
     try:
         function, parameter = message.get(b"function"), message.get(b"parameter")
         instruction = _DIRECTIONS[message[b"direction"]](
@@ -158,7 +158,7 @@ def from_message(
         )
         return instruction if instruction.is_storable() else None
     except Exception as error:
-        # Unpickling a value runs constructors and imports: any exception can come out of it.
+        # Unpickling a value runs constructors and imports, which may raise anything.
         logger.warning(
             "A strike instruction cannot be read (%s: %s): it has no effect in this process",
             type(error).__name__,
@@ -167,7 +167,7 @@ def from_message(
         return None
 
 
-# A value that msgpack gives back as it was is stored so; any other is pickled.
+# A value that msgpack returns unchanged is stored as msgpack; any other is pickled.
 _PLAIN, _PICKLED = b"m", b"p"
 
 
@@ -178,7 +178,7 @@ def _encode(value: Hashable, *, may_pickle: bool) -> bytes:
         if type(back) is type(value) and back == value:
             return _PLAIN + payload
     except (TypeError, ValueError, OverflowError, NotImplementedError):
-        pass  # Nothing that msgpack knows.
+        pass  # Not supported by msgpack.
     if not may_pickle:
         raise UnfitValue(
             f"A strike cannot hold {value!r}: only pickle could store it, and this docket uses "
@@ -196,19 +196,19 @@ def _decode(payload: bytes, *, may_unpickle: bool) -> Hashable:
 
 
 def _as_hashable(value: Any) -> Any:
-    # What can be hashed holds no list: an array was a tuple.
+    # A hashable value contains no list: every array was a tuple.
     if isinstance(value, list):
         return tuple(_as_hashable(item) for item in cast("list[Any]", value))
     return value
 
 
-#: A parameter, how its argument is compared, and what with.
+#: A parameter, the comparison of its argument, and the value to compare with.
 _Comparison = tuple[str, Operator, Hashable]
 
 
 @dataclass
 class _Conditions:
-    """The strikes of one task, or of all, arranged for matching."""
+    """The strikes of one task, or of all, indexed for matching."""
 
     entirely: bool = False
     equal: dict[str, set[Hashable]] = field(default_factory=dict[str, set[Hashable]])
@@ -233,10 +233,10 @@ class _Conditions:
 
 
 class StrikeTable:
-    """The strikes in effect, and whether they apply to a call."""
+    """The strikes in effect, and their matching against calls."""
 
     def __init__(self) -> None:
-        #: Whether each came from the stream, and not from this process alone.
+        #: True for a rule from the stream, False for one of this process alone.
         self._rules: dict[Rule, bool] = {}
         self._index: dict[str | None, _Conditions] | None = None
 
@@ -244,14 +244,14 @@ class StrikeTable:
         return len(self._rules)
 
     def apply(self, instruction: StrikeInstruction, *, is_shared: bool) -> bool:
-        """Apply an instruction. Returns whether that changed what is stricken."""
+        """Apply an instruction and return whether that changed the strikes in effect."""
         before = len(self._rules)
         _apply(self._rules, instruction, is_shared)
         self._index = None
         return len(self._rules) != before
 
     def reload(self, instructions: Iterable[StrikeInstruction]) -> None:
-        """Take these for all that was ever shared; what this process alone was told stays."""
+        """Replace all shared strikes by these; those of this process alone stay."""
         shared: dict[Rule, bool] = {}
         for instruction in instructions:
             _apply(shared, instruction, True)
@@ -260,7 +260,7 @@ class StrikeTable:
         self._index = None
 
     def strikes_values(self, arguments: Mapping[str, Any]) -> bool:
-        """Whether a strike of a parameter of all tasks applies to these values."""
+        """Return whether a strike on a parameter of all tasks applies to these values."""
         conditions = self._indexed().get(None)
         return conditions is not None and conditions.match(arguments)
 
@@ -271,7 +271,7 @@ class StrikeTable:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> bool:
-        """Whether a strike applies to a call of a task; defaults count as arguments."""
+        """Return whether a strike applies to a call of a task; defaults count as arguments."""
         index = self._indexed()
         found = [conditions for key in (None, name) if (conditions := index.get(key)) is not None]
         if any(conditions.entirely for conditions in found):
@@ -303,10 +303,10 @@ def _arguments(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     try:
-        # Partially: what dependencies fill in has no argument yet.
+        # Partially: the parameters of dependencies have no argument yet.
         bound = _signature(function).bind_partial(*args, **kwargs)
     except TypeError:
-        return kwargs  # No call that the function takes; it will fail with a better error.
+        return kwargs  # The function does not accept this call, which fails later, more clearly.
     bound.apply_defaults()
     arguments = dict(bound.arguments)
     for parameter in bound.signature.parameters.values():
@@ -319,7 +319,7 @@ def _is_one_of(argument: Any, values: set[Hashable]) -> bool:
     try:
         return argument in values
     except Exception:
-        # It has no hash: compared with each.
+        # Not hashable: compared with each.
         return any(_matches(argument, Operator.EQUAL, value) for value in values)
 
 
@@ -327,7 +327,7 @@ def _matches(argument: Any, operator: Operator, value: Hashable) -> bool:
     try:
         return bool(_COMPARISONS[operator](argument, value))
     except Exception as error:
-        # The argument's own comparison is called here: it may raise anything.
+        # The argument's own comparison may raise anything.
         _log_incompatible(operator, value, error, argument)
         return False
 
@@ -335,6 +335,6 @@ def _matches(argument: Any, operator: Operator, value: Hashable) -> bool:
 def _log_incompatible(
     operator: Operator, value: object, error: Exception, *argument: object
 ) -> None:
-    # reprlib: short, and a broken __repr__ of the user's breaks nothing.
+    # reprlib: short, and safe with a broken __repr__.
     shown = " ".join([*map(reprlib.repr, argument), operator.value, reprlib.repr(value)])
     logger.warning("Incompatible type for strike condition: %s (%s)", shown, error)

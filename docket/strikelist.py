@@ -40,18 +40,17 @@ __all__ = [
 
 logger = logging.getLogger("docket.strikelist")
 
-#: How long `connect` waits for the strikes that are there, in seconds.
+#: Longest wait of `connect` for the existing strikes, in seconds.
 LOAD_PATIENCE_SECONDS = 1.0
 
 Condition: TypeAlias = "Callable[[Execution], bool]"
 
 
 class StrikeList:
-    """The strikes in effect, kept up to date while it is connected.
+    """The strikes in effect, kept up to date while connected.
 
     With a URL, an async context manager (or `connect` and `close`) that follows the strikes of the
-    docket called `name`; every process that does so sees what any of them strikes. Without one, a
-    local list that `update` fills.
+    docket called `name`, as issued by any process. Without one, a local list that `update` fills.
 
     Example:
         async with StrikeList(url="redis://localhost:6379/0", name="orders") as strikes:
@@ -59,14 +58,14 @@ class StrikeList:
                 ...
 
     Args:
-        url: of the server, as a Docket takes it; None for a local list.
-        name: of the docket.
-        enable_internal_instrumentation: whether internal calls are traced too.
-        credential_provider: redis-py's, asked at every connect.
+        url: the URL of the server, as for a Docket; None for a local list.
+        name: the name of the docket.
+        enable_internal_instrumentation: trace internal calls too.
+        credential_provider: redis-py's, called at every connect.
 
     Attributes:
-        is_empty: whether nothing can be stricken. What a hot path asks first.
-        reads_pickles: whether values that only pickle can store are read, and sent.
+        is_empty: True if nothing can be stricken; hot paths check it first.
+        reads_pickles: True if values that only pickle can store are read and sent.
 
     Raises:
         ValueError: a name or URL that cannot be used.
@@ -114,22 +113,22 @@ class StrikeList:
 
     @property
     def in_effect(self) -> int:
-        """How many strikes are in effect."""
+        """The number of strikes in effect."""
         return len(self._table)
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the strikes that were there have been read; True for a list that reads none."""
+        """True if the existing strikes have been read; always True for a local list."""
         return self._follower is None or self._loaded.is_set()
 
     # Connection ---------------------------------------------------------------------------
 
     async def connect(self) -> None:
-        """Follow the strikes of the docket; those there are in effect when it returns.
+        """Follow the strikes of the docket; the existing ones are in effect when it returns.
 
-        Unless the server does not answer within LOAD_PATIENCE_SECONDS: then they are read once it
-        does, and `wait_for_strikes_loaded` waits for that. Without a URL, and when it is connected
-        already, it does nothing.
+        If the server does not answer within LOAD_PATIENCE_SECONDS they are read once it does, and
+        `wait_for_strikes_loaded` waits for that. Does nothing without a URL, or if already
+        connected.
         """
         await self.follow()
         with suppress(TimeoutError):
@@ -137,7 +136,7 @@ class StrikeList:
                 await self.wait_for_strikes_loaded()
 
     async def follow(self) -> None:
-        """As `connect`, without waiting for the server."""
+        """Connect without waiting for the server."""
         if self.url is None or self._connections is not None:
             return
         self._connections = await Connections.acquire(
@@ -148,10 +147,10 @@ class StrikeList:
         self._follower.add_done_callback(_log_fault)
 
     async def close(self) -> None:
-        """Stop following; what is known stays in effect here. Twice is fine."""
+        """Stop following; known strikes stay in effect here. Idempotent."""
         follower, connections = self._follower, self._connections
         self._follower = self._connections = self._stream = None
-        # Wakes who waits for strikes: none will come. The next connection begins anew.
+        # Wakes the waiters, since no strikes will come; the next connection starts afresh.
         self._loaded.set()
         self._loaded = asyncio.Event()
         if follower is not None:
@@ -162,12 +161,12 @@ class StrikeList:
 
     @property
     def unread(self) -> str:
-        """Why the strikes are not loaded, for people."""
+        """The reason, for people, why the strikes are not loaded."""
         failure = None if self._stream is None else self._stream.failure
         return "the strikes are not loaded yet" + (f": {failure}" if failure else "")
 
     async def wait_for_strikes_loaded(self) -> None:
-        """Wait until the strikes that are there are in effect here; at once if not connected."""
+        """Wait until the existing strikes are in effect here; return at once if not connected."""
         if not self.is_loaded:
             await self._loaded.wait()
 
@@ -180,13 +179,13 @@ class StrikeList:
         operator: Operator | LiteralOperator = "==",
         value: Hashable | None = None,
     ) -> None:
-        """Strike tasks: they are neither scheduled nor run while it stands.
+        """Strike tasks: they are neither scheduled nor run until restored.
 
         Args:
-            function: name of the task; None for all tasks.
-            parameter: which of its parameters decides; None for every call of it.
-            operator: how the argument is compared with `value`.
-            value: what with; for "between" a pair, bounds included.
+            function: the name of the task; None for all tasks.
+            parameter: the parameter to compare; None for every call.
+            operator: the comparison of its argument with `value`.
+            value: the value to compare with; for "between" a pair, bounds included.
 
         Raises:
             ValueError: there is no such operator.
@@ -206,7 +205,7 @@ class StrikeList:
         await self.send_instruction(Restore(function, parameter, Operator(operator), value))
 
     async def send_instruction(self, instruction: StrikeInstruction) -> None:
-        """Issue an instruction: in effect here when it returns, and elsewhere within a second.
+        """Issue an instruction; it is in effect here on return, and elsewhere within a second.
 
         Raises:
             RuntimeError: not connected.
@@ -224,12 +223,12 @@ class StrikeList:
         self._apply(instruction, is_shared=True)
 
     def update(self, instruction: StrikeInstruction) -> None:
-        """Apply an instruction here, and nowhere else."""
+        """Apply an instruction in this process only."""
         if instruction.is_storable():
             self._apply(instruction, is_shared=False)
 
     def add_condition(self, condition: Condition) -> None:
-        """Strike, here, every execution for which `condition` returns true, until it is removed."""
+        """Strike here every execution for which `condition` returns true, until it is removed."""
         self._conditions.append(condition)
         self._note_change()
 
@@ -239,11 +238,10 @@ class StrikeList:
         self._note_change()
 
     def is_stricken(self, target: Execution | Mapping[str, Any]) -> bool:
-        """Whether a strike applies.
+        """Return whether a strike applies.
 
         Args:
-            target: an execution; or parameters and their values, which only strikes of all tasks
-                are compared with.
+            target: an execution; or values by parameter, to which only strikes of all tasks apply.
         """
         if isinstance(target, Mapping):
             return self._table.strikes_values(target)
@@ -254,7 +252,7 @@ class StrikeList:
         )
 
     def _take(self, messages: Sequence[Fields], is_anew: bool) -> None:
-        """What the stream brought."""
+        """Apply the instructions from the stream."""
         instructions = [i for message in messages if (i := self._read(message)) is not None]
         if is_anew:
             self._table.reload(instructions)

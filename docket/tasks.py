@@ -1,4 +1,4 @@
-"""Tasks that every docket knows: to see that a pool works, and what a failure looks like."""
+"""Built-in tasks, to check that a pool works and to see a failure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def trace(
     worker: Worker = CurrentWorker(),
     execution: Execution = CurrentExecution(),
 ) -> None:
-    """Log a message with the way it took: docket, worker, and how late it is."""
+    """Log a message with its docket, its worker and its delay."""
     logger.info(
         "%s: task %r of docket %r runs on worker %r, %s after it was due",
         message,
@@ -56,10 +56,10 @@ async def sleep(
     seconds: Annotated[float, Logged],
     logger: logging.LoggerAdapter[logging.Logger] = TaskLogger(),
 ) -> None:
-    """Do nothing for so many seconds."""
+    """Do nothing for a number of seconds."""
     logger.info("Sleeping for %s seconds", seconds)
     await asyncio.sleep(seconds)
 
 
-#: What a worker registers when it is told no tasks.
+#: The default tasks of a worker.
 standard_tasks = [trace, fail, sleep]

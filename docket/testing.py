@@ -1,6 +1,6 @@
-"""Assertions about what is scheduled on a docket, for the tests of those who use one.
+"""Assertions about the tasks on a docket, for users' tests.
 
-What waits counts: tasks that are scheduled or queued. What runs, or ran, does not.
+They consider waiting tasks, scheduled or queued, and not those that are running or have ended.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,17 +25,17 @@ async def assert_task_scheduled(
     kwargs: dict[str, Any] | None = None,
     key: str | None = None,
 ) -> None:
-    """Assert that a task waits on the docket.
+    """Assert that a task is waiting on the docket.
 
     Args:
-        docket: where.
+        docket: the docket.
         function: the task, or its name.
         args: exactly these positional arguments; None for any.
         kwargs: exactly these keyword arguments; None for any.
-        key: under this key; None for any.
+        key: the key; None for any.
 
     Raises:
-        AssertionError: it does not; the message shows what was looked for and what is there.
+        AssertionError: it is not; the message shows the criteria and the waiting tasks.
     """
     __tracebackhide__ = True
     waiting = await _waiting(docket)
@@ -63,10 +63,12 @@ async def assert_task_not_scheduled(
     kwargs: dict[str, Any] | None = None,
     key: str | None = None,
 ) -> None:
-    """Assert that no such task waits on the docket; the arguments are `assert_task_scheduled`'s.
+    """Assert that no such task is waiting on the docket.
+
+    The arguments are those of `assert_task_scheduled`.
 
     Raises:
-        AssertionError: one does; the message shows the first.
+        AssertionError: one is; the message shows the first.
     """
     __tracebackhide__ = True
     name = _name_of(function)
@@ -80,15 +82,15 @@ async def assert_task_not_scheduled(
 async def assert_task_count(
     docket: Docket, function: str | Callable[..., Any] | None = None, *, count: int
 ) -> None:
-    """Assert how many tasks wait on the docket.
+    """Assert the number of tasks waiting on the docket.
 
     Args:
-        docket: where.
-        function: only calls of this task, or of the task of this name; None for all.
-        count: how many.
+        docket: the docket.
+        function: count only this task, or the task of this name; None for all.
+        count: the expected number.
 
     Raises:
-        AssertionError: there are more or less; the message shows them.
+        AssertionError: there are more or fewer; the message shows them.
     """
     __tracebackhide__ = True
     waiting = await _waiting(docket)
@@ -103,10 +105,10 @@ async def assert_task_count(
 
 
 async def assert_no_tasks(docket: Docket) -> None:
-    """Assert that nothing waits on the docket.
+    """Assert that no task is waiting on the docket.
 
     Raises:
-        AssertionError: something does; the message shows it.
+        AssertionError: there are some; the message shows them.
     """
     __tracebackhide__ = True
     waiting = await _waiting(docket)

@@ -30,7 +30,7 @@ from docket.services.payloads import Payloads
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
-from docket.services.standalone import work_as_program
+from docket.services.standalone import run_standalone
 from docket.store.connection.endpoint import backoff_seconds
 from docket.store.depths import depths
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
@@ -158,7 +158,7 @@ class Worker:
     @property
     def loop_lag_seconds(self) -> float:
         """The delay of the loop's last tick."""
-        return self._services.keeper.loop_lag_seconds if self._services is not None else 0.0
+        return self._services.heartbeater.loop_lag_seconds if self._services is not None else 0.0
 
     # Running ------------------------------------------------------------------------------
 
@@ -231,11 +231,11 @@ class Worker:
         wakeup_seconds = (
             self.minimum_check_interval.total_seconds()
             if until_finished
-            else service_group.BELL_SECONDS
+            else service_group.WAKEUP_SECONDS
         )
         settings = service_group.ServiceSettings(
             redelivery_timeout=self.redelivery_timeout,
-            bell_seconds=max(wakeup_seconds, 0.01),
+            wakeup_seconds=max(wakeup_seconds, 0.01),
             stall_timeout_seconds=stall_timeout_seconds,
             keeper_interval_seconds=keeper_interval_seconds,
         )
@@ -437,7 +437,7 @@ class Worker:
                 message_batch,
             )
             async with worker:
-                await work_as_program(worker, until_finished, healthcheck_port, metrics_port)
+                await run_standalone(worker, until_finished, healthcheck_port, metrics_port)
 
     # Under a runtime ----------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
-"""Between the processes of a pool, and between a pool and its operator: messages and framing.
+"""Messages and framing between the processes of a pool, and between a pool and its operator.
 
-Nothing is imported here: who only speaks to a control socket (`ipc.control`, `ipc.framing`) is not
-to load the event loop that `ipc.channel` needs.
+Nothing is imported here: a client of the control socket needs only `ipc.control` and `ipc.framing`,
+and should not load the event loop that `ipc.channel` needs.
 """

@@ -1,6 +1,6 @@
 """A channel for a process without an event loop: the nursery, which only forks.
 
-Nothing here may leave state behind that a fork would share: no loop, no thread, no poller kept.
+Nothing here keeps state that a fork would share: no loop, no thread, no long-lived poller.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class BlockingChannel(Generic[T]):
         self._fault: IpcError | None = None
 
     def fileno(self) -> int:
-        """For a poller: readable means that `receive` will not wait."""
+        """Return the socket's descriptor: when it is readable, `receive` does not wait."""
         return self._sock.fileno()
 
     def receive(self, timeout_seconds: float | None = None) -> list[tuple[T, list[int]]] | None:
-        """What came, each message with its descriptors, the caller's to close.
+        """Receive messages, each with its descriptors, which the caller closes.
 
         Waits for at least one byte, up to the timeout (None: for ever). The list is empty at the
-        timeout, and when only a part of a frame has come; None is the end of the stream.
-        Raises IpcError for a fault of the peer: after the good messages that came before it.
+        timeout, and when only part of a frame has arrived; None is the end of the stream.
+        Raises IpcError for a fault of the peer, once the valid messages before it are returned.
         """
         if self._fault is not None:
             raise self._fault
@@ -52,7 +52,7 @@ class BlockingChannel(Generic[T]):
         return self._messages(data) if data else None
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send all of a message, waiting for room; takes the descriptors over and closes them.
+        """Send a whole message, waiting for room, and close its descriptors.
 
         Raises OSError (BrokenPipeError, most likely) when the peer is gone, FrameTooLarge for a
         message over the limit.
@@ -61,14 +61,14 @@ class BlockingChannel(Generic[T]):
             frame = memoryview(encode(message))
             sent = descriptors.send(self._sock, frame, fds)
             if sent < len(frame):
-                # Not with nothing left: sendall would still ask the kernel, and fail for a peer
-                # that has read the whole message and gone.
+                # Only if something is left: an empty sendall still makes a system call, and fails
+                # if the peer has read the whole message and exited.
                 self._sock.sendall(frame[sent:])
         finally:
             descriptors.close_all(fds)
 
     def close(self) -> None:
-        """Close it and the descriptors that nobody took. Idempotent."""
+        """Close the channel and the descriptors that nobody took. Idempotent."""
         self._inbox.close()
         self._sock.close()
 

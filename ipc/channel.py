@@ -1,8 +1,8 @@
 """A channel: frames and descriptors over a connected Unix stream socket, on the event loop.
 
-Only the loop's thread touches it. A fault of the peer (bad frames, missing descriptors, a reader
-that stopped) closes the channel and is told to `on_closed`; it never escapes from a callback.
-The form for a process without a loop is ipc.blocking.BlockingChannel.
+Used by the loop's thread only. A fault of the peer (bad frames, missing descriptors, a reader that
+stopped) closes the channel and is passed to `on_closed`; it never escapes from a callback.
+ipc.blocking.BlockingChannel is the variant for a process without a loop.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ T = TypeVar("T")
 #: Bytes read at once.
 CHUNK: Final = 1 << 16
 
-#: Bytes that may wait for the peer. Commands and reports are small and few; this much is left
-#: unread only by a peer that will not read again.
+#: Maximum bytes queued for the peer. Commands and reports are small and few; only a peer that will
+#: never read again leaves this much unread.
 MAX_UNSENT: Final = 16 * MAX_FRAME
 
 
 class _Outgoing:
-    """A frame on its way: what is left of it, and the descriptors to go with its first byte."""
+    """A frame being sent: the rest of its bytes, and the descriptors to send with the first."""
 
     __slots__ = ("descriptors", "left")
 
@@ -44,13 +44,13 @@ class Channel(Generic[T]):
 
     sock: connected AF_UNIX SOCK_STREAM; the channel makes it non-blocking and owns it.
     receives: the union of messages that the peer may send.
-    on_message: called with each message and the descriptors that came with it, which are then the
-        callee's to close.
+    on_message: called with each message and the descriptors that came with it, which the callee
+        closes.
     on_closed: called once, on the loop, after the last message: with None at the end of the
-        stream, or with what was wrong (IpcError, OSError, or whatever on_message raised). Not
-        called after `close()`.
+        stream, or with the error (IpcError, OSError, or whatever on_message raised). Not called
+        after `close()`.
 
-    Must be made on the running loop; it reads from then on.
+    Must be constructed on the running loop; it reads from then on.
     """
 
     def __init__(
@@ -71,21 +71,17 @@ class Channel(Generic[T]):
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._closed = False
-        self._deaf = False
+        self._is_unread = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock, self._readable)
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
     def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
-        """Send a message, now or when the peer has room; False if nobody reads any more.
+        """Send a message, now or when the peer has room; False if the peer no longer reads.
 
-        The channel takes the descriptors over and closes them once sent (or never to be sent).
+        The channel takes over the descriptors and closes them once sent or dropped.
         Raises FrameTooLarge for a message over the limit.
         """
-        if self._closed or self._deaf:
+        if self._closed or self._is_unread:
             descriptors.close_all(fds)
             return False
         try:
@@ -99,14 +95,14 @@ class Channel(Generic[T]):
             self._write()
         elif self._unsent > MAX_UNSENT:
             self._fail(ChannelOverflow(f"the peer left {self._unsent} bytes unread"))
-        return not (self._closed or self._deaf)
+        return not (self._closed or self._is_unread)
 
     def send_droppable(self, message: Message) -> bool:
-        """Send a message only if its first byte goes now; False if it was dropped.
+        """Send a message only if its first byte can be written now; False if it was dropped.
 
-        For heartbeats: behind a full pipe they would only grow old.
+        For heartbeats, which would be out of date by the time a full pipe is read.
         """
-        if self._closed or self._deaf or self._outgoing:
+        if self._closed or self._is_unread or self._outgoing:
             return False
         frame = encode(message)
         try:
@@ -124,11 +120,14 @@ class Channel(Generic[T]):
         return True
 
     async def flushed(self) -> None:
-        """Return when nothing waits to be sent: the kernel has it, or nobody reads any more."""
+        """Wait until nothing is left to send: the kernel has it, or the peer no longer reads."""
         await self._idle.wait()
 
     def close(self) -> None:
-        """Close it, with what was not sent and not taken. Idempotent; on_closed is not called."""
+        """Close the channel and discard anything unsent or untaken. Idempotent.
+
+        `on_closed` is not called.
+        """
         if self._closed:
             return
         self._closed = True
@@ -141,26 +140,26 @@ class Channel(Generic[T]):
     # -- reading
 
     def rest(self) -> None:
-        """Read only when `read` is called: for a peer of whom nothing is expected.
+        """Stop reading except when `read` is called: for a peer that sends nothing urgent.
 
-        What it sends waits in the kernel, the end of the stream too. To be woken for each frame
-        costs more than to take it in: many peers that rest are read in one go.
+        Anything it sends, the end of the stream included, waits in the kernel. Waking the loop for
+        each frame costs more than handling it, so resting peers are read together.
         """
         if not self._closed:
             self._loop.remove_reader(self._sock)
 
     def listen(self) -> None:
-        """Read whatever comes as soon as it does, as from the start."""
+        """Resume reading as data arrives, as a new channel does."""
         if not self._closed:
             self._loop.add_reader(self._sock, self._readable)
 
     def read(self) -> None:
-        """Take in what has come."""
+        """Read the data that has arrived."""
         if not self._closed:
             self._readable()
 
     def _readable(self) -> None:
-        # One chunk a turn: a peer that never stops talking must not keep the loop from the others.
+        # One chunk a turn: a peer that never stops sending must not starve the others.
         try:
             data = self._inbox.receive(CHUNK)
             if not data:
@@ -182,8 +181,8 @@ class Channel(Generic[T]):
             try:
                 self._on_message(message, self._inbox.take(descriptors_of(message)))
             except Exception as error:
-                # Not raised on into the loop, which would log it and call again with the next
-                # message: the owner decides, once, with the channel closed.
+                # Not raised into the loop, which would only log it and go on with the next message:
+                # the channel is closed and its owner decides.
                 self._fail(error)
 
     def _end(self) -> Exception | None:
@@ -222,13 +221,13 @@ class Channel(Generic[T]):
         self._loop.add_writer(self._sock, self._write)
 
     def _write_failed(self, error: OSError) -> None:
-        """The peer is gone, or this end is unusable.
+        """Handle a failed write: the peer is gone, or this end is unusable.
 
-        What a dead peer said last (Drained, Fault) may still be unread here: only writing ends, and
-        the reader comes to the end of the stream by itself.
+        The last messages of a dead peer (Drained, Fault) may still be unread, so only writing ends:
+        reading goes on to the end of the stream.
         """
         if isinstance(error, BrokenPipeError | ConnectionResetError):
-            self._deaf = True
+            self._is_unread = True
             self._loop.remove_writer(self._sock)
             self._drop_outgoing()
         else:
@@ -242,7 +241,7 @@ class Channel(Generic[T]):
         self._idle.set()
 
     def _fail(self, error: Exception | None) -> None:
-        """Close, and tell the owner on a turn of its own: it may be in the middle of a send."""
+        """Close, and tell the owner in a later turn of the loop: it may be in a send now."""
         if not self._closed:
             self.close()
             self._loop.call_soon(self._on_closed, error)

@@ -1,12 +1,13 @@
-"""Every message on the control socket of a supervisor, framed as all others (ipc.framing).
+"""The messages on the control socket of a supervisor, framed as all others (ipc.framing).
 
-    client -> supervisor   FromClient   Hello first; then one request, and the next one only after
-                                        the answer
+    client -> supervisor   FromClient   Hello first; then one request at a time, each after the
+                                        answer to the one before
     supervisor -> client   ToClient     Hello first; then one answer for each request
 
-Evolution is that of ipc.messages: a new field gets a default, a field never changes its type or its
-meaning, a message is never reused. What breaks that raises PROTOCOL, and each side tells the other
-which of the two is to be replaced. A tag is what goes over the wire: it outlives a renamed class.
+The protocol evolves as that of ipc.messages: a new field gets a default, a field never changes its
+type or meaning, and the name of a removed message is never reused. A change that breaks these rules
+increments PROTOCOL, and each side tells the other which of the two must be replaced. The tag is the
+name on the wire: it outlives a renamed class.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from typing import Final
 
 from ipc.messages import Message
 
-#: Raised when an older peer would misread a newer one.
+#: Incremented when an older peer would misread a newer one.
 PROTOCOL: Final = 1
 
-#: Bytes of a request's payload, at most.
+#: Maximum payload of a request, in bytes.
 MAX_REQUEST: Final = 4096
 
-#: Bytes of an answer's payload, at most: a report of the largest pool with every task it lists.
+#: Maximum payload of an answer, in bytes: a report of the largest pool with every task it lists.
 MAX_ANSWER: Final = 64 << 20
 
 
 class ControlHello(Message, frozen=True, tag="Hello"):
-    """Who speaks, and which protocol."""
+    """The sender's process and protocol version."""
 
     protocol: int
     pid: int = 0
-    #: Of a supervisor: whether its process is another program's, which goes on after the pool.
+    #: From a supervisor: it runs inside another program, which goes on after the pool.
     guest: bool = False
 
 
@@ -38,54 +39,54 @@ class ControlHello(Message, frozen=True, tag="Hello"):
 
 
 class StatusRequest(Message, frozen=True, tag="Status"):
-    """What /status says; answered by Report."""
+    """Return the status as /status does; answered by Report."""
 
 
 class ScaleRequest(Message, frozen=True, tag="Scale"):
-    """Be a pool of so many processes."""
+    """Scale the pool to this number of processes."""
 
     processes: int
 
 
 class ReloadRequest(Message, frozen=True, tag="Reload"):
-    """Import the code anew and replace every worker. `wait`: answer when that has ended."""
+    """Import the code again and replace every worker. `wait`: answer once that has ended."""
 
     wait: bool = True
 
 
 class DrainRequest(Message, frozen=True, tag="Drain"):
-    """Finish and end. `wait`: after the answer the connection stays until the pool has ended."""
+    """Finish and exit. `wait`: after the answer, stay connected until the pool has ended."""
 
     wait: bool = False
 
 
 class RestartRequest(Message, frozen=True, tag="Restart"):
-    """Replace the worker of this slot; answered when that has ended."""
+    """Replace the worker in this slot; answered once that has ended."""
 
     slot: int
 
 
 class DumpRequest(Message, frozen=True, tag="Dump"):
-    """The stacks and tasks of every worker to the supervisor's log."""
+    """Write the stacks and tasks of every worker to the supervisor's log."""
 
 
 # -- answers -----------------------------------------------------------------------------------
 
 
 class Report(Message, frozen=True):
-    """The JSON of /status, as text: to be passed on exactly."""
+    """The JSON of /status, as text to be passed on unchanged."""
 
     json: str
 
 
 class Done(Message, frozen=True):
-    """It was done, or has begun where it is not waited for; one line for a person."""
+    """Success: done, or begun if the request does not wait; one line for the operator."""
 
     text: str
 
 
 class Refused(Message, frozen=True):
-    """It was not done, and why; one line for a person."""
+    """Refusal, with the reason; one line for the operator."""
 
     text: str
 

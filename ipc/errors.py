@@ -1,13 +1,13 @@
-"""What can go wrong on a channel.
+"""The errors of a channel.
 
     IpcError
-    ├── FrameError            the bytes are not our protocol: the peer's fault
+    ├── FrameError            the bytes do not follow the protocol: the peer's fault
     │   ├── FrameTooLarge     a length prefix over the limit (read), or a message over it (written)
     │   └── MalformedFrame    no message of the expected union
-    ├── DescriptorError       the file descriptors of a message did not come with it
-    └── ChannelOverflow       the peer has stopped reading and too much is waiting for it
+    ├── DescriptorError       the file descriptors of a message did not arrive with it
+    └── ChannelOverflow       the peer has stopped reading and its backlog is too large
 
-A channel hands these to its `on_closed`; reading never raises anything else.
+A channel passes these to its `on_closed`; reading never raises anything else.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Sequence
 
 
 class IpcError(Exception):
-    """The root of what this package raises."""
+    """The base class of this package's errors."""
 
 
 class FrameError(IpcError):
-    """The stream is not, or is no longer, a stream of our frames.
+    """The stream is not, or no longer, a stream of valid frames.
 
-    `decoded` holds the messages that stood whole before the bad frame in the same read:
-    they were sent by a peer that was still sane and are to be acted upon.
+    `decoded` holds the complete messages that preceded the bad frame in the same read: they are
+    valid and should be handled.
     """
 
     def __init__(self, text: str, decoded: Sequence[object] = ()) -> None:
@@ -32,7 +32,7 @@ class FrameError(IpcError):
 
 
 class FrameTooLarge(FrameError):
-    """A frame over the limit; refused on its length prefix, before any of it is kept."""
+    """A frame over the limit; refused on its length prefix, before any of it is buffered."""
 
 
 class MalformedFrame(FrameError):
@@ -44,4 +44,4 @@ class DescriptorError(IpcError):
 
 
 class ChannelOverflow(IpcError):
-    """More is waiting for the peer than a live one would ever leave unread."""
+    """The peer has left more unread than a live one ever would."""

@@ -1,7 +1,7 @@
 """Frames: a 4-byte big-endian length, then that many bytes of msgpack. No I/O.
 
-Bytes go in as they come, cut anywhere; messages come out whole. Whatever the bytes are, feeding
-them raises FrameError or nothing, and a decoder never keeps more than one frame.
+A decoder is fed bytes as they arrive, split anywhere, and returns whole messages. Whatever the
+bytes, feeding them raises only FrameError, and at most one incomplete frame is kept.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
 
-#: All that msgspec raises on input: its own, and what escapes from bad UTF-8, from nesting deeper
-#: than the interpreter's stack, and from a container that claims more items than there is memory.
-_REFUSALS: Final = (msgspec.MsgspecError, ValueError, RecursionError, MemoryError)
+#: Everything msgspec raises on bad input: its own errors, and those caused by invalid UTF-8, by
+#: nesting deeper than the interpreter's stack, and by a container that claims more items than
+#: memory can hold.
+_DECODE_ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError, MemoryError)
 
 
 def encode(message: Message, limit: int = MAX_FRAME) -> bytes:
-    """One message as one frame.
+    """Encode one message as one frame.
 
-    Raises FrameTooLarge when its payload is over `limit` bytes: the sender bounds what it says.
+    Raises FrameTooLarge when its payload is over `limit` bytes: senders bound their messages.
     """
     payload = _encoder.encode(message)
     if len(payload) > limit:
@@ -42,15 +43,15 @@ def encode(message: Message, limit: int = MAX_FRAME) -> bytes:
 
 
 class Decoder(Generic[T]):
-    """Takes apart what one peer sends.
+    """A decoder for the byte stream of one peer.
 
-    `receives` is the union of messages that may come; `limit` the bytes of a payload, at most.
-    After a FrameError the stream has no known frame boundary: the decoder holds nothing more and
-    refuses all that follows, so the channel is to be closed.
+    `receives` is the union of the messages that the peer may send; `limit` is the maximum payload
+    in bytes. After a FrameError the frame boundaries are unknown: the decoder discards its buffer
+    and refuses everything that follows, so the channel must be closed.
     """
 
     def __init__(self, receives: type[T] | UnionType, limit: int = MAX_FRAME) -> None:
-        # A union is no type to a type checker, so T is what the caller declares.
+        # A type checker does not take a union for a type, so the caller declares T.
         self._decode: Callable[[bytes], T] = msgspec.msgpack.Decoder(cast(type[T], receives)).decode
         self._limit = limit
         self._buffer = bytearray()
@@ -58,14 +59,15 @@ class Decoder(Generic[T]):
 
     @property
     def pending(self) -> int:
-        """Bytes held of a frame that is not whole yet; over 0 at the end of the stream: torn."""
+        """The bytes held of an incomplete frame; over 0 at the end of the stream: torn."""
         return len(self._buffer)
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[T]:
-        """The messages that `data` completes.
+        """Add `data` and return the messages it completes.
 
-        Raises FrameTooLarge as soon as a length prefix is over the limit, MalformedFrame for a
-        payload that is none of ours; their `decoded` has the messages that stood before.
+        Raises FrameTooLarge as soon as a length prefix is over the limit, and MalformedFrame for
+        a payload that is not an expected message; `decoded` of the error holds the messages
+        before it.
         """
         if self._broken:
             raise MalformedFrame("the stream was broken by an earlier frame; nothing can follow")
@@ -84,7 +86,7 @@ class Decoder(Generic[T]):
         return messages
 
     def _frame_end(self, start: int, before: list[T]) -> int | None:
-        """Where the frame that begins at `start` ends, or None when it is not whole yet."""
+        """Return the end of the frame that begins at `start`, or None while it is incomplete."""
         if len(self._buffer) - start < PREFIX:
             return None
         length = int.from_bytes(self._buffer[start : start + PREFIX], "big")
@@ -100,7 +102,7 @@ class Decoder(Generic[T]):
     def _message(self, start: int, end: int, before: list[T]) -> T:
         try:
             return self._decode(bytes(self._buffer[start:end]))
-        except _REFUSALS as error:
+        except _DECODE_ERRORS as error:
             raise MalformedFrame(
                 f"a frame of {end - start} bytes holds no message that is expected here: {error}",
                 before,

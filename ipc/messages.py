@@ -1,8 +1,8 @@
-"""Every message between the supervisor, its nursery and its workers.
+"""The messages between the supervisor, its nursery and its workers.
 
 The supervisor starts a nursery, the nursery forks workers, and each of them has a channel of its
-own to the supervisor. Who may say what is a union for each direction; a decoder is made for one
-union, so that a message from the wrong side is malformed.
+own to the supervisor. Each direction has a union of its messages; a decoder accepts one union, so
+a message from the wrong side is malformed.
 
     supervisor -> nursery   ToNursery     Settings first; then Spawn, Kill, Retire
     nursery -> supervisor   FromNursery   Hello first; then one of Loaded, LoadFailed, Unsafe; then
@@ -10,11 +10,11 @@ union, so that a message from the wrong side is malformed.
                                           Spawned
     supervisor -> worker    ToWorker
     worker -> supervisor    FromWorker    Hello first
-    keeper -> supervisor    FromKeeper    a worker's thread, on a pipe of its own: it speaks while
-                                          the loop is blocked
+    keeper -> supervisor    FromKeeper    a thread of the worker, on a pipe of its own: it sends
+                                          while the loop is blocked
 
-Evolution: a new field gets a default, a field never changes its type or its meaning, a message is
-never reused. What breaks that raises PROTOCOL.
+Evolution: a new field gets a default, a field never changes its type or its meaning, and the name
+of a removed message is never reused. A change that breaks these rules increments PROTOCOL.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from typing import Final
 
 from msgspec import Struct, field
 
-#: Raised when an older peer would misread a newer one. A nursery that is sent another one answers
-#: LoadFailed: the code on disk is newer than the supervisor that runs.
+#: Incremented when an older peer would misread a newer one. A nursery that receives another version
+#: answers LoadFailed: the code on disk is newer than the running supervisor.
 PROTOCOL: Final = 1
 
-#: Bytes of one frame's payload, at most.
+#: Maximum payload of a frame, in bytes.
 MAX_FRAME: Final = 1 << 20
 
-#: Bytes of a keeper's frame, prefix included, at most: far under PIPE_BUF, so that a non-blocking
-#: write takes all of it or none.
+#: Maximum size of a keeper's frame in bytes, prefix included: far under PIPE_BUF, so that a
+#: non-blocking write takes all of it or none.
 MAX_BEAT_FRAME: Final = 512
 
-#: Bytes (UTF-8) of the culprit named in a Beat, at most; longer keys are cut.
+#: Maximum length of a KeeperBeat's `blocking_key` in bytes (UTF-8); longer keys are cut.
 MAX_BLOCKING_KEY: Final = 400
 
-#: Tasks listed in one Heartbeat, at most; `in_flight_total` counts them all.
+#: Maximum number of tasks listed in one Heartbeat; `in_flight_total` counts them all.
 MAX_TASKS_LISTED: Final = 100
 
 #: File descriptors that Spawn carries: the worker's channel, the write end of its keeper pipe, the
@@ -46,14 +46,14 @@ SPAWN_DESCRIPTORS: Final = 3
 
 
 class Message(Struct, frozen=True, tag=True):
-    """The root of all messages; on the wire a map with the class name under "type"."""
+    """The base class of all messages; on the wire, a map with the class name under "type"."""
 
 
 # -- both ways ---------------------------------------------------------------------------------
 
 
 class Hello(Message, frozen=True):
-    """The first frame from a nursery and from a worker: who speaks, and which protocol."""
+    """The first frame from a nursery and from a worker: its process and protocol version."""
 
     protocol: int
     pid: int
@@ -63,12 +63,12 @@ class Hello(Message, frozen=True):
 
 
 class WorkerSettings(Struct, frozen=True):
-    """What every worker of a pool is told; durations are in seconds."""
+    """The settings common to every worker of a pool; durations are in seconds."""
 
     docket: str
-    #: Where workers connect: already resolved, a Unix socket for an embedded server.
+    #: The URL that workers connect to, already resolved: a Unix socket for an embedded server.
     url: str
-    #: The URL as the user gave it, without its password: for logs and errors.
+    #: The URL as the user gave it, without the password: for logs and errors.
     display_url: str
     concurrency: int = 10
     redelivery_timeout_seconds: float = 300.0
@@ -76,7 +76,7 @@ class WorkerSettings(Struct, frozen=True):
     minimum_check_interval_seconds: float = 0.25
     scheduling_resolution_seconds: float = 0.25
     schedule_automatic_tasks: bool = True
-    #: "module:attr" of the function that runs tasks nobody registered, or None.
+    #: "module:attr" of the function that runs unregistered tasks, or None.
     fallback_task: str | None = None
     #: "module:attr" of a mapping or list of the worker's own dependencies, or None.
     dependencies: str | None = None
@@ -87,7 +87,7 @@ class WorkerSettings(Struct, frozen=True):
     logging_level: str = "INFO"
     #: "rich", "plain" or "json".
     logging_format: str = "plain"
-    #: After this long without its supervisor a worker hands back what it still runs.
+    #: A worker that has lost its supervisor hands back its remaining tasks after this time.
     drain_timeout_seconds: float = 30.0
 
 
@@ -116,38 +116,38 @@ class Spawn(Message, frozen=True):
 
 
 class Kill(Message, frozen=True):
-    """SIGKILL this worker of yours; for systems without pidfds."""
+    """Send SIGKILL to this worker; for systems without pidfds."""
 
     pid: int
 
 
 class Retire(Message, frozen=True):
-    """Fork no more, and end when the last of your workers has."""
+    """Fork no more workers, and exit after the last one."""
 
 
 # -- nursery -> supervisor ---------------------------------------------------------------------
 
 
 class Loaded(Message, frozen=True):
-    """The tasks are imported (or left to the workers) and Spawn is welcome."""
+    """The tasks are imported, or left to the workers; the nursery can now be sent Spawn."""
 
     generation: int
     seconds: float
-    #: Names of native threads that the import left behind: worth a note, no danger by themselves.
+    #: Native threads that the import left behind: logged, but harmless by themselves.
     threads_noted: list[str] = []
 
 
 class LoadFailed(Message, frozen=True):
-    """The tasks do not import; the nursery ends by itself."""
+    """The tasks cannot be imported; the nursery exits by itself."""
 
     generation: int
-    #: One line, fit to be the last one that the operator reads.
+    #: One line that is clear even as the last one the operator reads.
     reason: str
     traceback: str = ""
 
 
 class Unsafe(Message, frozen=True):
-    """The import left behind what must not be forked; the nursery ends by itself."""
+    """The import left state that must not be forked; the nursery exits by itself."""
 
     generation: int
     reasons: list[str]
@@ -172,7 +172,7 @@ class Exited(Message, frozen=True):
     """A worker was reaped, and its process group is gone."""
 
     pid: int
-    #: As os.wait4 gives it: os.waitstatus_to_exitcode reads it.
+    #: As os.wait4 returns it, for os.waitstatus_to_exitcode.
     status: int
     user_seconds: float
     system_seconds: float
@@ -183,17 +183,17 @@ class Exited(Message, frozen=True):
 
 
 class Drain(Message, frozen=True):
-    """Claim no more and finish. At the deadline (seconds from now; None: never) cancel what still
-    runs and hand it back. Sent again it shortens the deadline."""
+    """Claim no more tasks and finish. At the deadline (seconds from now; None: never) cancel and
+    hand back those still running. Sent again, it shortens the deadline."""
 
     deadline_seconds: float | None = None
 
 
 class Adopt(Message, frozen=True):
-    """Take over what the dead `consumer` was running.
+    """Adopt the tasks of the dead `consumer`.
 
-    `blame` says whose death it counts as: "everyone", "nobody", "key:KEY", or
-    "functions:NAME NAME": the only task that was running of these functions, or at all.
+    `blame` selects the tasks whose count of deaths rises: "everyone", "nobody", "key:KEY", or
+    "functions:NAME NAME" for the only running task of these functions, or the only one at all.
     """
 
     consumer: str
@@ -201,28 +201,20 @@ class Adopt(Message, frozen=True):
 
 
 class Steward(Message, frozen=True):
-    """Be the pool's steward, or be it no longer."""
+    """Become the pool's steward, or stop being it."""
 
     on: bool
 
 
-class Nudge(Message, frozen=True):
-    """Look at the streams now."""
-
-
 class Dump(Message, frozen=True):
-    """Write the stacks of your coroutines and the running tasks to the dump pipe."""
-
-
-class SetConcurrency(Message, frozen=True):
-    concurrency: int
+    """Write the running tasks and the stacks of all coroutines to the dump pipe."""
 
 
 # -- worker -> supervisor ----------------------------------------------------------------------
 
 
 class Ready(Message, frozen=True):
-    """It can claim: at first, and again after Waiting. `consumer` may have changed meanwhile."""
+    """The worker can claim: at first, and again after Waiting. `consumer` may have changed."""
 
     consumer: str
     name: str
@@ -230,13 +222,13 @@ class Ready(Message, frozen=True):
 
 
 class Waiting(Message, frozen=True):
-    """The server is away; Ready follows when it is back."""
+    """The worker has lost its server; Ready follows when it is back."""
 
     reason: str
 
 
 class Task(Struct, frozen=True):
-    """A task in flight, and how long it has been running."""
+    """A running task, and for how long it has been running."""
 
     key: str
     function: str
@@ -244,14 +236,14 @@ class Task(Struct, frozen=True):
 
 
 class Histogram(Struct, frozen=True):
-    """`counts` of docket's buckets, the last one for what is above them all; `sum` in seconds."""
+    """The `counts` of docket's buckets, with a last one for larger values; `sum` in seconds."""
 
     counts: list[int] = []
     sum: float = 0.0
 
 
 class WorkerCounters(Struct, frozen=True):
-    """Since the worker started; they only rise."""
+    """The counters of a worker since its start; they only rise."""
 
     started: int = 0
     succeeded: int = 0
@@ -264,12 +256,12 @@ class WorkerCounters(Struct, frozen=True):
     perpetuated: int = 0
     duration: Histogram = field(default_factory=Histogram)
     punctuality: Histogram = field(default_factory=Histogram)
-    #: Log lines that were not written because nobody read the earlier ones.
+    #: Log lines dropped because the earlier ones had not been read.
     log_lines_dropped: int = 0
 
 
 class Heartbeat(Message, frozen=True):
-    """Droppable: when the pipe is full the next one says it all again."""
+    """The state of a worker. Dropped when the pipe is full: the next one replaces it."""
 
     sequence: int
     loop_lag_seconds: float
@@ -281,17 +273,17 @@ class Heartbeat(Message, frozen=True):
 
 
 class Draining(Message, frozen=True):
-    """It claims no more."""
+    """The worker claims no more tasks."""
 
 
 class Drained(Message, frozen=True):
-    """Nothing runs any more and every outcome is written; the process is about to end."""
+    """All tasks have ended and every outcome is written; the process is about to exit."""
 
 
 class Adopted(Message, frozen=True):
-    """An Adopt is done: `moved` tasks go round again, `poisoned_total` failed for good.
+    """An Adopt is done: `moved` tasks are redelivered, `poisoned_total` failed for good.
 
-    `poisoned` names the first of the latter.
+    `poisoned` holds the keys of the first of the latter.
     """
 
     consumer: str
@@ -309,12 +301,12 @@ class Redelivered(Message, frozen=True):
 
 
 class Fault(Message, frozen=True):
-    """The worker cannot go on; it ends by itself."""
+    """The worker cannot go on and exits by itself."""
 
-    #: One line, fit to be the last one that the operator reads.
+    #: One line that is clear even as the last one the operator reads.
     reason: str
     traceback: str = ""
-    #: What it was to run cannot be loaded: another worker of this code would fail alike.
+    #: Its tasks cannot be loaded: another worker of this code would fail in the same way.
     cannot_load: bool = False
 
 
@@ -322,7 +314,7 @@ class Fault(Message, frozen=True):
 
 
 class KeeperBeat(Message, frozen=True):
-    """From the keeper thread: alive, how late the loop is, and the key of the task it is in."""
+    """A sign of life from the keeper thread: the lag of the loop, and the task blocking it."""
 
     counter: int
     lag_seconds: float
@@ -331,7 +323,7 @@ class KeeperBeat(Message, frozen=True):
 
 ToNursery = Settings | Spawn | Kill | Retire
 FromNursery = Hello | Loaded | LoadFailed | Unsafe | Spawned | SpawnFailed | Exited
-ToWorker = Drain | Adopt | Steward | Nudge | Dump | SetConcurrency
+ToWorker = Drain | Adopt | Steward | Dump
 FromWorker = (
     Hello | Ready | Waiting | Heartbeat | Draining | Drained | Adopted | Redelivered | Fault
 )
@@ -339,7 +331,7 @@ FromKeeper = KeeperBeat
 
 
 def descriptors_of(message: object) -> int:
-    """How many file descriptors come with this message."""
+    """Return the number of file descriptors that this message carries."""
     match message:
         case Spawn():
             return SPAWN_DESCRIPTORS

@@ -1,4 +1,4 @@
-"""The program `docket`: one command a file, gathered in `docket.cli.program`."""
+"""The program `docket`: one file for each command, gathered in `docket.cli.program`."""
 
 from docket.cli.program import main
 

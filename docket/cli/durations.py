@@ -1,11 +1,11 @@
-"""Durations as they are typed: `100ms`, `5s`, `10m`, `1h`, `00:05:00`."""
+"""Durations as users write them: `100ms`, `5s`, `10m`, `1h`, `00:05:00`."""
 
 import re
 from datetime import timedelta
 
 import click
 
-#: What a message shows when a duration is not understood.
+#: The accepted forms, for the message about a malformed duration.
 ACCEPTED = "a duration such as 100ms, 5s, 10m, 1h or HH:MM:SS"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -14,10 +14,10 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)", re.ASCII)
 
 
 def parse(text: str) -> timedelta:
-    """The duration that `text` says; a number without a unit is seconds.
+    """Parse a duration; a number without a unit is in seconds.
 
     Raises:
-        ValueError: `text` is none of the accepted forms, or longer than a timedelta holds.
+        ValueError: `text` has none of the accepted forms, or exceeds a timedelta.
     """
     stripped = text.strip().lower()
     try:
@@ -32,7 +32,7 @@ def parse(text: str) -> timedelta:
 
 
 class Duration(click.ParamType[timedelta]):
-    """The type of an option that takes a duration."""
+    """The parameter type of a duration."""
 
     name = "duration"
 

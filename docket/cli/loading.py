@@ -1,4 +1,4 @@
-"""Loads the user's code that an option names, and says in one line why it does not load."""
+"""Loading of the user code that an option names, with one-line errors."""
 
 import importlib
 import sys
@@ -13,19 +13,19 @@ T = TypeVar("T")
 
 
 def trust_working_directory() -> None:
-    """Look for modules in the working directory first, as people expect of `module:attribute`.
+    """Look for modules in the working directory first, as users expect of `module:attribute`.
 
-    Called once all of ours is imported, so that no file there can take the place of a module of
-    ours or of the standard library.
+    Called after all our own imports, so that no file there can shadow one of our modules or of the
+    standard library.
     """
     sys.path.insert(0, str(Path.cwd()))
 
 
 def load(option: str, path: str, loader: Callable[[str], T]) -> T:
-    """What `loader` makes of a path that an option gave.
+    """Load the path that an option gives.
 
     Raises:
-        click.BadParameter: it does not load, for whatever reason the user's code has.
+        click.BadParameter: it does not load; user code may raise anything.
     """
     try:
         return loader(path)

@@ -1,4 +1,4 @@
-"""What a program of ours logs to stderr: rich, plain or json."""
+"""The log of our programs on stderr: rich, plain or json."""
 
 import json
 import logging
@@ -9,16 +9,19 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.logging import RichHandler
 
-#: What every record has; anything else was given by the caller (`extra`).
+#: The attributes of every record; any other one comes from the caller (`extra`).
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, pid, message, what the caller gave as
-    `extra` (a task's logger: docket, worker, task, key, attempt), and exception if any."""
+    """A formatter that writes one JSON object a line.
+
+    It has the time (UTC), level, logger, pid, message, the caller's `extra` (from a task's logger:
+    docket, worker, task, key, attempt), and the exception, if any.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line, without its line end."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -35,10 +38,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, logging_format: str | None) -> None:
-    """Log to stderr from here on; for a program that owns its process.
+    """Log to stderr from now on; for a program that owns its process.
 
     Args:
-        level: the least that is shown: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+        level: the lowest level shown: DEBUG, INFO, WARNING, ERROR or CRITICAL.
         logging_format: rich, plain or json; None: rich on a terminal, else plain.
     """
     chosen = logging_format or ("rich" if sys.stderr.isatty() else "plain")

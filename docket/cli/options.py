@@ -1,4 +1,4 @@
-"""Options that several commands have in common."""
+"""Options shared by several commands."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,12 +9,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def docket_options(command: Command) -> Command:
-    """`--docket` and `--url`: which docket a command is about."""
+    """Add `--docket` and `--url`, the docket of the command."""
     return _docket_options(command)
 
 
 def docket_options_with_letters(command: Command) -> Command:
-    """The same, and `-d` and `-u` for them."""
+    """Add `--docket` and `--url`, with the short forms `-d` and `-u`."""
     return _docket_options(command, "-d", "-u")
 
 
@@ -44,7 +44,7 @@ def _docket_options(command: Command, *letters: str) -> Command:
 
 
 def logging_options(command: Command) -> Command:
-    """`--logging-level` and `--logging-format`: what goes to stderr, and in which shape."""
+    """Add `--logging-level` and `--logging-format`, for the log on stderr."""
     level = click.option(
         "--logging-level",
         envvar="DOCKET_LOGGING_LEVEL",
@@ -67,7 +67,7 @@ def logging_options(command: Command) -> Command:
 
 
 def tasks_option(command: Command) -> Command:
-    """`--tasks`: collections of task functions."""
+    """Add `--tasks`, collections of task functions."""
     return click.option(
         "--tasks",
         envvar="DOCKET_TASKS",

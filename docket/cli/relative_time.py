@@ -1,13 +1,13 @@
-"""Instants as people read them, seen from another instant."""
+"""Instants relative to another one, in readable form."""
 
 from datetime import datetime, timedelta
 
-#: Further away than this, an instant is shown as itself.
+#: An instant further away than this is shown as an absolute time.
 _NEAR = timedelta(hours=1)
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """`0:00:05 ago`, `in 0:00:05`, or `at 2026-01-31 12:00:00 +0000` if it is an hour away."""
+    """Return `0:00:05 ago`, `in 0:00:05`, or, if an hour away, `at 2026-01-31 12:00:00 +0000`."""
     distance = moment - now
     if abs(distance) >= _NEAR:
         return f"at {absolute(moment)}"
@@ -15,5 +15,5 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 def absolute(moment: datetime) -> str:
-    """`2026-01-31 12:00:00 +0000`, in the time zone of this machine."""
+    """Return `2026-01-31 12:00:00 +0000`, in the time zone of this machine."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

@@ -1,4 +1,4 @@
-"""Opens the docket that a command is about, and tells in one line what goes wrong."""
+"""Sessions with the docket of a command, with one-line errors."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,13 +25,14 @@ def on_docket(
     """Open the docket, act on it, close it.
 
     Args:
-        docket_name, url: of the docket.
-        act: what the command does.
+        docket_name: the name of the docket.
+        url: the URL of its server.
+        act: the action of the command.
         tasks: collections to register first.
 
     Raises:
-        click.BadParameter: a server that only its own program can reach; tasks that do not load.
-        click.UsageError: a name or a URL that cannot be used.
+        click.BadParameter: the server is private to another program, or tasks do not load.
+        click.UsageError: the name or the URL is invalid.
         click.ClickException: the server is away, or refuses.
     """
     if url.partition(":")[0].lower() == "memory":

@@ -1,4 +1,4 @@
-"""`docket snapshot`: what is on a docket right now."""
+"""`docket snapshot`: the tasks on a docket at this moment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def _overview(name: str, taken: DocketSnapshot) -> Table:
 
 @dataclass
 class _Count:
-    """Of one function: how many tasks run, and when those that wait are due."""
+    """The tasks of one function: the number running, and the due times of those waiting."""
 
     running: int
     waiting: list[datetime]
@@ -73,7 +73,7 @@ def _statistics(taken: DocketSnapshot) -> Table:
 
 
 def _counts(taken: DocketSnapshot) -> Sequence[tuple[str, _Count]]:
-    """The most numerous first."""
+    """Return the counts by function, the largest first."""
     counts: dict[str, _Count] = {}
     for running in taken.running:
         counts.setdefault(running.function_name, _Count(0, [])).running += 1

@@ -19,7 +19,7 @@ _ANY = "*"
 
 @dataclass(frozen=True)
 class Condition:
-    """What is struck: None stands for every function, or every call of it."""
+    """The condition of a strike; None means every function, or every call of it."""
 
     function: str | None
     parameter: str | None

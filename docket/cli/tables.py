@@ -14,8 +14,8 @@ from rich.text import Text
 class Table:
     """Rows of text under headings.
 
-    title: lines above it.
-    right: the headings of columns that stand to the right.
+    title: the lines above the table.
+    right: the headings of right-aligned columns.
     """
 
     title: Sequence[str]
@@ -25,7 +25,7 @@ class Table:
 
 
 def is_terminal() -> bool:
-    """Whether a person reads what goes to stdout."""
+    """Return whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
@@ -40,11 +40,11 @@ def show(table: Table) -> None:
 def _rich(table: Table) -> RichTable:
     shown = RichTable(title=Text("\n".join(table.title)))
     for heading in table.headings:
-        # A key is of use only when it is whole: it is folded, never cut.
+        # A key is only useful as a whole, so it is wrapped and never cut.
         justify = "right" if heading in table.right else "left"
         shown.add_column(heading, justify=justify, overflow="fold")
     for row in table.rows:
-        # As text: a name may hold what rich reads as markup.
+        # As Text, since a name may contain rich markup.
         shown.add_row(*(Text(cell) for cell in row))
     return shown
 
@@ -62,5 +62,5 @@ def _columns(table: Table) -> list[str]:
 
 
 def _on_one_line(row: Sequence[str]) -> list[str]:
-    # A key may hold line breaks and other control characters.
+    # A key may contain line breaks and other control characters.
     return [cell if cell.isprintable() else repr(cell) for cell in row]

@@ -1,4 +1,4 @@
-"""`docket tasks`: put one of docket's built-in tasks on a docket, to see that it works."""
+"""`docket tasks`: add one of docket's built-in tasks to a docket, to check that it works."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`docket watch`: what a task is doing, until it has ended."""
+"""`docket watch`: follow a task until it has ended."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def _watch(docket: Docket, key: str) -> None:
 
 
 async def _follow(execution: Execution, show: Callable[[], None]) -> None:
-    """Show the execution whenever something has happened, the end last."""
+    """Show the execution after each event, the last one being its end."""
     async with aclosing(execution.subscribe()) as events:
         async for event in events:
             _take_over(execution, event)
@@ -75,14 +75,14 @@ def _take_over(execution: Execution, event: StateEvent | ProgressEvent) -> None:
 
 
 class Lines:
-    """Tells what changed, a line each."""
+    """A printer of changes, one a line."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._said: set[str] = set()
 
     def say(self) -> None:
-        """Print what is new."""
+        """Print the changes."""
         for line in (_state_line(self._execution), _progress_line(self._execution)):
             if line and line not in self._said:
                 self._said.add(line)

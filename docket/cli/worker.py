@@ -26,7 +26,7 @@ PORT = click.IntRange(0, 65535)
 
 
 def _option(name: str, **settings: Any) -> Callable[[Command], Command]:
-    """An option of this command, which has a variable of its name: [DOCKET_WORKER_NAME]."""
+    """Return an option of this command, with an environment variable such as DOCKET_WORKER_NAME."""
     variable = name.removeprefix("--").partition("/")[0].upper().replace("-", "_")
     settings.setdefault("envvar", f"DOCKET_WORKER_{variable}")
     return click.option(name, show_default=True, show_envvar=True, **settings)
@@ -98,7 +98,7 @@ def worker(
     trust_working_directory()
     _check(tasks=tasks, **options)
     try:
-        # Cancelled: by the third signal. What ran was handed back, so this is a clean stop.
+        # Cancelled by the third signal. The running tasks were handed back: this is a clean stop.
         with (
             contextlib.suppress(asyncio.CancelledError),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
@@ -117,10 +117,10 @@ def _check(
     redelivery_timeout: timedelta,
     **_: Any,
 ) -> None:
-    """Tell what is wrong as a wrong option, before anything begins.
+    """Report invalid values as errors of their option, before anything begins.
 
     Raises:
-        click.UsageError: an option whose value cannot be used, or names what does not load.
+        click.UsageError: the value of an option is invalid, or does not load.
     """
     try:
         docket = Docket(docket_name, url)

@@ -1,4 +1,4 @@
-"""`docket workers`: who works on a docket."""
+"""`docket workers`: the workers of a docket."""
 
 from collections.abc import Collection
 

@@ -1,9 +1,10 @@
-"""Dependencies: what a task asks for in its signature.
+"""Dependencies: the values that a task asks for in its signature.
 
-`plan` compiles a signature into a plan when the task is registered, `resolve` executes the plan at
-each run. One file a family: `functional` (Depends), `shared`, `arguments`, `context`, `retry`,
-`timeout`, `perpetual`, `cron`, `progress`; `base` says what a dependency is, `handlers` what may
-follow a run, `around` what a worker puts around every task, `inspection` serves extensions.
+`plan` compiles a signature into a plan when the task is registered, `resolution` executes the plan
+for each run. Each family has a file: `functional` (Depends), `shared`, `arguments`, `context`,
+`retry`, `timeout`, `perpetual`, `cron`, `progress`, and the limits. `base` defines a dependency,
+`handlers` the decisions after a run, `worker_dependencies` those that a worker adds to every task,
+and `inspection` serves extensions.
 """
 
 from docket.clock import format_duration

@@ -1,4 +1,4 @@
-"""`TaskArgument` and `CallArgument`: what the task was called with, for its dependencies."""
+"""`TaskArgument` and `CallArgument`: the arguments of the task, for its dependencies."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from typing import Any, ClassVar, cast
 from docket.dependencies.base import PlannedDependency, TaskRun
 from docket.dependencies.errors import MissingArgument
 
-#: Stands for "no default": None is a value like any other.
+#: Marks "no default": None is a value like any other.
 MISSING: Any = object()
 
 
 class Argument(PlannedDependency):
-    """An argument of the task, by name, or by the name of the parameter it is given to."""
+    """An argument of the task, by its name or by that of the dependency's own parameter."""
 
-    #: What users write, for messages.
-    written: ClassVar[str]
+    #: The public name, for messages.
+    public_name: ClassVar[str]
 
     def __init__(self, parameter: str | None, optional: bool, default: object) -> None:
         self.parameter = parameter
-        #: What stands in for an argument that was not passed; MISSING makes that an error.
+        #: The value for an argument that was not passed; with MISSING that is an error.
         self.default = default if default is not MISSING or not optional else None
 
     def __repr__(self) -> str:
-        return f"{self.written}({self.parameter or ''})"
+        return f"{self.public_name}({self.parameter or ''})"
 
 
 class PassedArgument(Argument):
-    """Sees the caller's arguments and nothing else."""
+    """An argument as the caller passed it."""
 
-    written = "TaskArgument"
+    public_name = "TaskArgument"
 
 
 class EffectiveArgument(Argument):
-    """Sees the arguments that the task will really get."""
+    """An argument as the task receives it."""
 
-    written = "CallArgument"
+    public_name = "CallArgument"
 
 
 class Lookup:
-    """The reading of one argument, with its place in the signature found beforehand."""
+    """A reader of one argument, whose position in the signature was found beforehand."""
 
     __slots__ = ("default", "name", "position")
 
@@ -66,10 +66,10 @@ def TaskArgument(parameter: str | None = None, optional: bool = False) -> Any:  
     """Give a dependency an argument that the task was called with.
 
     Args:
-        parameter: the name of the task's parameter; by default, the name of the parameter that
-            this stands at.
-        optional: give None when the caller did not pass it (its default in the task's signature is
-            not looked at: see `CallArgument`); otherwise the task then fails.
+        parameter: the name of the task's parameter; by default, the name of the dependency's own
+            parameter.
+        optional: give None when the caller did not pass it (the default in the task's signature is
+            ignored: see `CallArgument`); otherwise the task fails.
     """
     return cast(Any, PassedArgument(parameter, optional, MISSING))
 
@@ -77,18 +77,18 @@ def TaskArgument(parameter: str | None = None, optional: bool = False) -> Any:  
 def CallArgument(  # noqa: N802 - public API
     parameter: str | None = None, optional: bool = False, *, default: object = MISSING
 ) -> Any:
-    """Give a dependency the argument that the task itself gets.
+    """Give a dependency the argument that the task itself receives.
 
-    That is what the caller passed, else what the dependency at that parameter of the task resolves
-    to, else the default in the task's signature.
+    That is the argument of the caller, else the value of the dependency at that parameter of the
+    task, else the default in the task's signature.
 
     Args:
-        parameter: the name of the task's parameter; by default, the name of the parameter that
-            this stands at.
-        optional: give None when there is none of the three; otherwise the task then fails.
-        default: give this instead of None, and make it optional.
+        parameter: the name of the task's parameter; by default, the name of the dependency's own
+            parameter.
+        optional: give None when there is none of the three; otherwise the task fails.
+        default: give this instead of None; implies `optional`.
 
     Raises (when the task is registered):
-        CycleError: the parameter's own dependency needs, over others, this value.
+        CycleError: the dependency at that parameter needs this value, directly or indirectly.
     """
     return cast(Any, EffectiveArgument(parameter, optional, default))

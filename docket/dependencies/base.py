@@ -1,12 +1,12 @@
-"""What a dependency is.
+"""The base classes of dependencies.
 
-Dependency              entered once a run, its value goes to the parameter
-├── Runtime             runs the call itself
-│   └── ScopedRuntime   entered last and left first: directly around the call (Timeout)
-├── FailureHandler      asked after a failure what to do about it (Retry): see handlers
-├── CompletionHandler   asked after the end of a run what follows (Perpetual): see handlers
-├── ProvidedDependency  its value is at hand: no await, nothing to close (TaskKey, Progress)
-└── PlannedDependency   means something only as a part of a task's plan (Depends, TaskArgument)
+Dependency              entered once for each run; its value goes to the parameter
+├── Runtime             makes the call itself
+│   └── ScopedRuntime   entered last and exited first: directly around the call (Timeout)
+├── FailureHandler      decides what follows a failure (Retry): see handlers
+├── CompletionHandler   decides what follows the end of a run (Perpetual): see handlers
+├── ProvidedDependency  has its value at once: no await, nothing to close (TaskKey, Progress)
+└── PlannedDependency   works only as a part of a task's plan (Depends, TaskArgument)
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: What runs here now. Set while a task that has dependencies is resolved, runs and is closed;
-#: a task without dependencies pays for none of this and sees no values.
+#: The docket, worker and execution of the current run. Set only for tasks with dependencies, from
+#: their resolution to their closing; other tasks pay nothing for them and see no values.
 current_docket: ContextVar[Docket] = ContextVar("docket.current_docket")
 current_worker: ContextVar[Worker] = ContextVar("docket.current_worker")
 current_execution: ContextVar[Execution] = ContextVar("docket.current_execution")
 
 
 class TaskRun:
-    """The run that dependencies are resolved for: what a `ProvidedDependency` reads."""
+    """The run that dependencies are resolved for."""
 
     __slots__ = ("docket", "execution", "worker")
 
@@ -46,16 +46,16 @@ class TaskRun:
 
 
 class Dependency(ABC, Generic[T_co]):
-    """Something a task asks for as the default or the `Annotated` metadata of a parameter.
+    """A value that a task asks for in the default or the `Annotated` metadata of a parameter.
 
-    Subclass it to write your own: `__aenter__` gives the value for the parameter, `__aexit__` sees
-    the exception of the task, if any. One instance, the one in the signature, serves every run at
-    once: keep what belongs to one run in the object that `__aenter__` returns.
+    Subclass it to write your own: `__aenter__` returns the parameter's value, and `__aexit__` gets
+    the exception of the task, if any. The one instance in the signature serves all runs at once:
+    keep the state of a run in the object that `__aenter__` returns.
 
     `Dependency.docket`, `.worker` and `.execution` are context variables: `self.execution.get()`.
     """
 
-    #: Whether a task may have only one dependency of this class.
+    #: True if a task may have only one dependency of this class.
     single: ClassVar[bool] = False
 
     docket: ClassVar[ContextVar[Docket]] = current_docket
@@ -76,7 +76,7 @@ class Dependency(ABC, Generic[T_co]):
 
 
 class Runtime(Dependency[T_co]):
-    """A dependency that runs the call itself. One a task."""
+    """A dependency that makes the call itself. A task may have one."""
 
     single = True
 
@@ -91,26 +91,26 @@ class Runtime(Dependency[T_co]):
         """Call the task, once all its dependencies are resolved.
 
         Args:
-            execution: what runs.
-            function: the task's.
-            args: what the caller passed by position.
-            kwargs: what the caller passed by name, and what the dependencies resolved to.
+            execution: the execution that runs.
+            function: the function of the task.
+            args: the caller's positional arguments.
+            kwargs: the caller's keyword arguments and the values of the dependencies.
 
         Returns:
-            What the task is to have returned.
+            The result of the task.
         """
 
 
 class ScopedRuntime(Runtime[T_co]):
     """A runtime that only surrounds the call.
 
-    It is entered after all others and left before them, so that it covers the task's own code and
-    neither the setting up nor the closing of what the task uses.
+    It is entered after all other dependencies and exited before them, so that it covers the task's
+    own code, but neither the setup nor the teardown of its dependencies.
     """
 
     @abstractmethod
     def scope(self, run: TaskRun) -> AbstractAsyncContextManager[T_co, bool | None]:
-        """What to enter around the call: one of its own for each run, as it keeps state."""
+        """Return the context to enter around the call: a new one for each run, as it has state."""
 
     async def run(
         self,
@@ -123,7 +123,7 @@ class ScopedRuntime(Runtime[T_co]):
 
 
 class ProvidedDependency(Dependency[T_co]):
-    """A dependency whose value can be had at once from the run, without awaiting."""
+    """A dependency whose value comes from the run at once, without awaiting."""
 
     @abstractmethod
     def provide(self, run: TaskRun) -> T_co: ...
@@ -135,26 +135,26 @@ class ProvidedDependency(Dependency[T_co]):
 
 
 def is_dependency(value: object) -> TypeIs[Dependency[Any]]:
-    """`isinstance`, for a type checker that asks what the dependency gives."""
+    """Return whether the value is a dependency, in a form that type checkers understand."""
     return isinstance(value, Dependency)
 
 
 def needs_closing(dependency: Dependency[Any]) -> bool:
-    """Whether its class does something on leaving."""
+    """Return whether its class overrides `__aexit__`."""
     return cast(Any, type(dependency)).__aexit__ is not cast(Any, Dependency).__aexit__
 
 
 def is_provided(dependency: Dependency[Any]) -> TypeIs[ProvidedDependency[Any]]:
-    """Whether entering it comes to `provide`; a subclass of, say, Retry may have its own way."""
+    """Return whether entering it only calls `provide`: a subclass may override `__aenter__`."""
     if not isinstance(dependency, ProvidedDependency) or needs_closing(dependency):
         return False
     return cast(Any, type(dependency)).__aenter__ is cast(Any, ProvidedDependency).__aenter__
 
 
 class PlannedDependency(Dependency[Any]):
-    """A dependency that needs to know the task and the parameter it stands at.
+    """A dependency that needs to know its task and its parameter.
 
-    `docket.dependencies.plan` turns it into steps; entering it by hand has no meaning.
+    `docket.dependencies.plan` turns it into steps; it cannot be entered directly.
     """
 
     async def __aenter__(self) -> Any:

@@ -1,4 +1,4 @@
-"""`ConcurrencyLimit`: so many at once, and the others wait for a slot."""
+"""`ConcurrencyLimit`: a number of runs at once, while the others wait for a slot."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from docket.store.limits import LimitKind, LimitRequest
 
 
 class ConcurrencyLimit(Limit[Any]):
-    """Limit how many runs of a task there are at once, over all workers.
+    """Limit the number of concurrent runs of a task, over all workers.
 
         async def sync(customer_id: int, limit: ConcurrencyLimit = ConcurrencyLimit("customer_id")):
             ...  # one at a time for each customer
 
-    A run that finds no slot gives its place in the worker up at once. The task waits in line in
-    Redis, shown as scheduled, and is started by the end of the run whose slot it gets; who comes
-    later queues behind it. A slot lives as long as its run: a retry with a delay gives it back, the
-    death of the worker too.
+    A run that finds no slot frees its place in the worker at once. The task queues in Redis, shown
+    as scheduled, and starts when the run whose slot it gets has ended; later tasks queue behind it.
+    A slot is held for as long as its run: a retry with a delay releases it, and so does the death
+    of the worker.
 
-    A task may have several; it holds all their slots or none.
+    A task may have several limits; it holds all their slots or none.
 
     Args:
-        argument_name: runs with the same value of this argument are counted together (those of
-            other tasks with an argument of that name too, unless the scope differs). A call that
-            does not pass the argument is not limited. None counts the runs of the task. In
+        argument_name: runs with the same value of this argument are counted together (including
+            those of other tasks with an argument of that name, unless the scope differs). A call
+            that does not pass the argument is not limited. None counts the runs of the task. In
             `Annotated[T, ConcurrencyLimit(2)]` a number is `max_concurrent`.
-        max_concurrent: slots, at least 1.
-        scope: prefix of what is counted together.
+        max_concurrent: the number of slots, at least 1.
+        scope: prefix of the key that runs are counted under.
 
     Raises:
         ValueError: max_concurrent is less than 1.
@@ -59,7 +59,7 @@ class ConcurrencyLimit(Limit[Any]):
         """The Redis key that holds the slots of this run; None if the run is not limited.
 
         Raises:
-            RuntimeError: this is not the limit of a run, but the one in the signature.
+            RuntimeError: this is the limit in the signature, not that of a run.
         """
         if not self._is_initialized:
             raise RuntimeError("ConcurrencyLimit not initialized - use within task context")
@@ -67,9 +67,9 @@ class ConcurrencyLimit(Limit[Any]):
 
     @property
     def is_bypassed(self) -> bool:
-        """Whether the run is not limited, because the call does not pass the argument.
+        """True if the run is not limited because the call does not pass the argument.
 
-        False in a signature: there is no run that could go unlimited.
+        Always False for the limit in the signature, which belongs to no run.
         """
         return self._is_initialized and self._concurrency_key is None
 
@@ -77,7 +77,7 @@ class ConcurrencyLimit(Limit[Any]):
         return LimitRequest(LimitKind.SLOTS, target, self.max_concurrent)
 
     def bound(self, run: TaskRun, target: str | None) -> Self:
-        # As Retry does it: a subclass has a constructor of its own.
+        # Not constructed, as in Retry: a subclass may have a constructor of its own.
         of_this_run = type(self).__new__(type(self))
         key = None if target is None else run.docket.keys.slots(target)
         vars(of_this_run).update(vars(self), _is_initialized=True, _concurrency_key=key)

@@ -1,4 +1,4 @@
-"""Dependencies that tell a task where it runs."""
+"""Dependencies that give a task its docket, worker, execution, key and logger."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ else:
 
 
 class ContextLogger(TaskLoggerAdapter):
-    """A logger that adds where it runs to each record, and keeps the caller's own `extra`.
+    """A logger that adds the run's context to each record and keeps the caller's own `extra`.
 
     The standard adapter drops the caller's `extra` before Python 3.13.
     """
@@ -71,7 +71,7 @@ class _TaskLogger(ProvidedDependency["logging.LoggerAdapter[logging.Logger]"]):
 
 
 def CurrentDocket() -> Docket:  # noqa: N802 - public API
-    """Give a parameter the docket that the task runs on, to schedule more work."""
+    """Give a parameter the docket of the task, to schedule more work."""
     return cast("Docket", _CurrentDocket())
 
 
@@ -81,12 +81,12 @@ def CurrentWorker() -> Worker:  # noqa: N802 - public API
 
 
 def CurrentExecution() -> Execution:  # noqa: N802 - public API
-    """Give a parameter the execution of the task: its key, its attempt, when it was due."""
+    """Give a parameter the execution of the task: its key, its attempt, its due time."""
     return cast("Execution", _CurrentExecution())
 
 
 def TaskKey() -> str:  # noqa: N802 - public API
-    """Give a parameter the key of the task that runs."""
+    """Give a parameter the key of the running task."""
     return cast(str, _TaskKey())
 
 

@@ -1,4 +1,4 @@
-"""`Cooldown`: the first one runs, the rest of its window is dropped."""
+"""`Cooldown`: run the first call, and drop the rest of its window."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from docket.store.limits import LimitKind, LimitRequest
 
 
 class Cooldown(Limit[Any]):
-    """Run a task once, and drop what follows within a window: it ends as cancelled.
+    """Run a task once and drop further calls within a window; they end as cancelled.
 
-    The window begins when the run does. A retry of that run, or its redelivery, is not dropped.
+    The window begins with the run. A retry or redelivery of that run is not dropped.
 
     Args:
-        window: how long nothing else runs; 0 drops nothing.
-        scope: prefix of what is counted together.
+        window: the time in which further calls are dropped; 0 drops nothing.
+        scope: prefix of the key that runs are counted under.
 
     Raises:
         ValueError: the window is negative.

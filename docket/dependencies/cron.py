@@ -28,12 +28,12 @@ NICKNAMES = {
 
 
 class Cron(Perpetual):
-    """Run the task whenever a cron expression says so, in the wall-clock time of a time zone.
+    """Run the task at the times of a cron expression, in the wall-clock time of a time zone.
 
-    Times that daylight saving skips or repeats are handled as Debian's cron does: a job of a
-    skipped time runs right after the change, a job of a repeated one runs once, and jobs of every
-    hour or minute keep their pace. A time that passes while the task still runs, or while no worker
-    runs, is not made up for.
+    Times that daylight saving skips or repeats are handled as in Debian's cron: a job at a skipped
+    time runs right after the change, a job at a repeated time runs once, and hourly or minutely
+    jobs keep their pace. A time that passes while the task still runs, or while no worker runs, is
+    not made up for.
 
     Example:
         async def report(cron: Cron = Cron("0 9 * * mon-fri", tz=ZoneInfo("Europe/Vienna"))): ...
@@ -41,11 +41,11 @@ class Cron(Perpetual):
     Args:
         expression: five fields (minute, hour, day of month, month, day of week), or one of @yearly,
             @annually, @monthly, @weekly, @daily, @midnight, @hourly.
-        automatic: whether workers schedule it by themselves; see `Perpetual`.
+        automatic: workers schedule it by themselves; see `Perpetual`.
         tz: the time zone of the expression.
 
     Raises:
-        ValueError: the expression is not one of these, or names a day that no month has.
+        ValueError: the expression has another form, or names a day that no month has.
     """
 
     def __init__(self, expression: str, automatic: bool = True, tz: tzinfo = UTC) -> None:
@@ -56,23 +56,23 @@ class Cron(Perpetual):
 
     @property
     def initial_when(self) -> datetime:
-        """When an automatic task runs for the first time: the next time of the expression."""
+        """The first run of an automatic task: the next time of the expression."""
         return self.next_time()
 
     def next_time(self, after: datetime | None = None) -> datetime:
-        """The first time of the expression that is later than `after` (now, by default)."""
+        """Return the first time of the expression later than `after` (by default, now)."""
         return next(CronSim(self._fields, (after or now()).astimezone(self.tz)))
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
-        # By the server's clock, and never before the time this run was for: by a clock that is
-        # slow that one would still lie ahead, and it would run twice.
+        # By the server's clock, and never before this run's own time: by a slow clock that time is
+        # still in the future, and the task would run twice.
         ended_at = started_at(execution) + outcome.duration
         return Due.at(to_milliseconds(self.next_time(max(ended_at, execution.when))))
 
 
 def _fields_of(expression: str) -> str:
     fields = NICKNAMES.get(expression, expression)
-    cause = "it has not five fields"
+    cause = "it does not have five fields"
     if len(fields.split()) == 5:
         try:
             CronSim(fields, datetime(2000, 1, 1, tzinfo=UTC))

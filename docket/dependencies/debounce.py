@@ -1,4 +1,4 @@
-"""`Debounce`: the last one runs, once it has been quiet."""
+"""`Debounce`: run the last of several calls, once no more have come for a while."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from docket.store.limits import LimitKind, LimitRequest
 
 
 class Debounce(Limit[Any]):
-    """Run a task once after it has been quiet: the last one, with its arguments.
+    """Run only the last of several calls, once no further call has come for the settle time.
 
-    Each new one takes the place of the one before, which ends as cancelled, and waits for the time
-    to pass anew. A retry of the run, or its redelivery, waits no more.
+    Each new call replaces the one before, which ends as cancelled, and the settle time starts
+    again. A retry or redelivery of the run does not wait again.
 
     Args:
-        settle: how long it has to be quiet; 0 runs everything.
-        scope: prefix of what is counted together.
+        settle: the time without a further call; 0 runs every call.
+        scope: prefix of the key that runs are counted under.
 
     Raises:
         ValueError: the time is negative.

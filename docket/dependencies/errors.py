@@ -1,11 +1,11 @@
-"""What can go wrong with dependencies.
+"""The errors of dependencies.
 
 DocketError
 ├── CycleError                  (also ValueError)      at registration
 ├── DuplicateDependency         (also ValueError)      at registration
 ├── MissingArgument             (also LookupError)     while a task's dependencies are resolved
-├── UnresolvedDependencies      (also ExceptionGroup)  what the task then fails with
-├── AdmissionBlocked                                   raised by a dependency: not now
+├── UnresolvedDependencies      (also ExceptionGroup)  the task failed for want of dependencies
+├── AdmissionBlocked                                   raised by a dependency: do not run now
 │   └── ConcurrencyBlocked
 └── ForcedRetry                                        raised by a task that asks for its retry
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class CycleError(DocketError, ValueError):
-    """The dependencies of a task need each other in a circle, so none can come first."""
+    """The dependencies of a task form a cycle, so none can be resolved first."""
 
 
 class DuplicateDependency(DocketError, ValueError):
-    """A task has two dependencies of a class of which it may have one.
+    """A task has two dependencies of a class that allows one.
 
     Args:
         kind: the name of that class.
@@ -41,18 +41,18 @@ class DuplicateDependency(DocketError, ValueError):
 
 
 class MissingArgument(DocketError, LookupError):
-    """A dependency wants an argument of the task that the caller did not pass."""
+    """A dependency needs an argument of the task that the caller did not pass."""
 
 
 class UnresolvedDependencies(DocketError, ExceptionGroup[Exception]):
-    """Some dependencies of a task failed, so the task was not called; the causes are inside."""
+    """Some dependencies of a task failed, so it was not called; the group holds the causes."""
 
 
 class ForcedRetry(DocketError):
-    """Raised by `Retry.in_`, `.after` and `.at`: the task ends here and is tried again.
+    """The task asked to be retried; raised by `Retry.in_`, `.after` and `.at`.
 
     Args:
-        delay: time from the end of this attempt to the next one.
+        delay: the time from the end of this attempt to the start of the next.
     """
 
     def __init__(self, delay: timedelta) -> None:
@@ -64,18 +64,18 @@ class ForcedRetry(DocketError):
 
 
 class AdmissionBlocked(DocketError):
-    """Raised by a dependency while it is entered: its task may not run now.
+    """The task may not run now; raised by a dependency while it is entered.
 
-    The limits of this package never raise it: they are settled before any dependency is entered.
-    It is for dependencies of your own.
+    For your own dependencies: the limits of this package never raise it, since they are applied
+    before any dependency is entered.
 
     Args:
-        execution: what may not run.
-        reason: why, for the log.
-        handled: the dependency has seen to it that the task runs (or not) later; this execution
-            ends as cancelled, unless the dependency has replaced it.
+        execution: the execution that may not run.
+        reason: the reason, for the log.
+        handled: the dependency has already arranged what follows; this execution ends as
+            cancelled, unless the dependency has replaced it.
         reschedule: run it again later; otherwise it is dropped and ends as cancelled.
-        retry_delay: how much later; 100 ms by default.
+        retry_delay: the delay until then; 100 ms by default.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class AdmissionBlocked(DocketError):
 
 
 class ConcurrencyBlocked(AdmissionBlocked):
-    """As many run as may run at once.
+    """The maximum number of concurrent runs is reached.
 
     Args:
-        execution: what may not run.
-        concurrency_key: what is counted.
-        max_concurrent: how many may run.
+        execution: the execution that may not run.
+        concurrency_key: the key that the runs are counted under.
+        max_concurrent: the maximum number of concurrent runs.
     """
 
     def __init__(self, execution: Execution, concurrency_key: str, max_concurrent: int) -> None:

@@ -18,17 +18,17 @@ R = TypeVar("R")
 
 
 class Functional(PlannedDependency):
-    """A call of a function, each of whose dependencies is resolved first.
+    """A call of a function whose own dependencies are resolved first.
 
-    Equal calls (the same function, the same bindings) are made once a run.
+    Equal calls (the same function and bindings) are made once in each run.
     """
 
     def __init__(self, function: Callable[..., Any], bindings: dict[str, object]) -> None:
         self.function = function
         self.bindings = bindings
-        #: What to call: the function, or, if it is a bare generator, a context manager made of it.
+        #: The callable to use: the function, or a context manager made of a bare generator.
         self.produce = _as_context_manager(function)
-        #: Known beforehand, so that a run need not look at what came back.
+        #: Determined beforehand, so that a run need not inspect the returned value.
         self.is_coroutine = inspect.iscoroutinefunction(function)
 
     def __repr__(self) -> str:
@@ -36,7 +36,7 @@ class Functional(PlannedDependency):
 
 
 class SharedFunctional(PlannedDependency):
-    """A function that is called once a worker; made by `Shared`."""
+    """A function that is called once in each worker; made by `Shared`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.functional = Functional(function, {})
@@ -54,7 +54,7 @@ def _as_context_manager(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def function_label(function: Callable[..., Any]) -> str:
-    """The name of a callable for messages: partials and callable objects have none of their own."""
+    """Return the name of a callable for messages; partials and callable objects have none."""
     return getattr(function, "__name__", None) or repr(function)
 
 
@@ -78,21 +78,22 @@ def Depends(dependency: Callable[..., Any], **bindings: object) -> Any:  # noqa:
     """Give a parameter the value of a function of your own.
 
     The function may be synchronous or asynchronous, or return a context manager of either kind
-    (which is entered before the task and left after it, in reverse order); a bare generator
-    function counts as a context manager. Its own parameters may have dependencies too. It is called
-    once a run, however many ask for it. Synchronous ones run on the event loop: no blocking I/O.
+    (entered before the task and exited after it, in reverse order); a bare generator function
+    counts as a context manager. Its own parameters may have dependencies too. It is called once in
+    each run, however many parameters ask for it. A synchronous function runs on the event loop and
+    must not block.
 
-    What an `async def` returns is handed over as it is, even if it could be entered: who closes it
-    is then the function's own affair.
+    The result of an `async def` is passed on as it is, even if it is a context manager: closing it
+    is then up to you.
 
     Args:
         dependency: the function to call.
-        bindings: values, or other dependencies, for parameters of the function. They come before
-            the defaults in its signature; calls with different bindings are different calls.
+        bindings: values, or other dependencies, for parameters of the function. They override the
+            defaults in its signature; calls with different bindings are different calls.
 
     Raises (when the task is registered):
         TypeError: the dependency is not callable, or has no parameter of a binding's name.
-        CycleError: the function needs, over others, its own result.
+        CycleError: the function needs its own result, directly or indirectly.
 
     A failure fails the task: `Failed to resolve dependencies for parameter(s): a, b`.
     """

@@ -1,8 +1,8 @@
-"""What follows the end of a run, as the dependencies of its task decide.
+"""Handlers: dependencies that decide what follows the end of a run.
 
-Two shapes meet here. Our own handlers return a value (`Retried`, `Successor`), which the store
+There are two kinds. Our own handlers return a value (`Retried`, `Successor`), which the store
 applies in one step with the end of the run. Those of users, `FailureHandler` and
-`CompletionHandler`, may act by themselves and say whether they did.
+`CompletionHandler`, may act by themselves and return whether they did.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass
 class TaskOutcome:
-    """How a run ended, for handlers.
+    """The end of a run, as handlers see it.
 
     Attributes:
-        duration: of the run.
-        result: what the task returned, if it did.
-        exception: what it raised, if it did.
+        duration: the duration of the run.
+        result: the value that the task returned, if it did.
+        exception: the exception that it raised, if it did.
     """
 
     duration: timedelta
@@ -37,35 +37,35 @@ class TaskOutcome:
 
 
 class FailureHandler(Dependency[T_co]):
-    """A dependency that decides what follows a failure of its task. One a task."""
+    """A dependency that decides what follows a failure of its task. A task may have one."""
 
     single: ClassVar[bool] = True
 
     @abstractmethod
     async def handle_failure(self, execution: Execution, outcome: TaskOutcome) -> bool:
-        """Do something about a failure, such as scheduling the execution anew.
+        """Handle a failure, for example by scheduling the execution again.
 
-        Asked, after all dependencies were left, of the value that was resolved for this run or,
-        when the resolution itself failed before it came to that, of the instance in the signature.
+        Called after all dependencies were exited, on the value that was resolved for this run, or
+        on the instance in the signature if the resolution failed before reaching it.
 
         Returns:
-            True: it is taken care of. The run ends as failed, unless the handler has replaced the
-            execution; nothing is logged as an error, and no `CompletionHandler` is asked.
+            True if the failure was handled. The run then ends as failed, unless the handler has
+            replaced the execution; no error is logged and no `CompletionHandler` is called.
         """
 
 
 class CompletionHandler(Dependency[T_co]):
-    """A dependency that hears of the end of each run, succeeded or failed for good. One a task."""
+    """A dependency called when a run has succeeded or failed for good. A task may have one."""
 
     single: ClassVar[bool] = True
 
     @abstractmethod
     async def on_complete(self, execution: Execution, outcome: TaskOutcome) -> bool:
-        """Do something after the run, before its end is recorded.
+        """Act after the run, before its end is recorded.
 
         Returns:
-            Whether it has scheduled what follows: a completion handler that replaced the execution
-            has superseded this run.
+            True if it has scheduled a successor: a handler that replaced the execution has
+            superseded this run.
         """
 
 
@@ -77,11 +77,11 @@ class PureFailureHandler(FailureHandler[T_co]):
         """Decide, without side effects, whether the task runs again.
 
         Returns:
-            The next attempt (its delay in seconds from now), or None: the failure stands.
+            The next attempt (with its delay in seconds from now), or None if the failure is final.
         """
 
     async def handle_failure(self, execution: Execution, outcome: TaskOutcome) -> bool:
-        """Whether the task runs again. A subclass may restrict it; what it permits is done."""
+        """Return whether the task runs again; a subclass may override this to restrict it."""
         error = outcome.exception
         return error is not None and self.after_failure(execution, error) is not None
 
@@ -91,10 +91,10 @@ class PureCompletionHandler(CompletionHandler[T_co]):
 
     @abstractmethod
     def after_completion(self, execution: Execution, outcome: TaskOutcome) -> Successor | None:
-        """Decide, without side effects, what follows; None: this was the last run."""
+        """Decide, without side effects, what follows; None makes this the last run."""
 
     async def on_complete(self, execution: Execution, outcome: TaskOutcome) -> bool:
-        """Whether a successor follows. A subclass may restrict it; what it permits is done."""
+        """Return whether a successor follows; a subclass may override this to restrict it."""
         return self.after_completion(execution, outcome) is not None
 
 
@@ -104,7 +104,7 @@ async def end_of(
     on_failure: FailureHandler[Any] | None,
     on_completion: CompletionHandler[Any] | None,
 ) -> Completed | Failed | Retried | Perpetuated:
-    """What a run ends with, by the handlers of its task."""
+    """Return the outcome of a run, as the handlers of its task decide."""
     error = outcome.exception
     if error is not None and on_failure is not None:
         handled = await on_failure.handle_failure(execution, outcome)

@@ -1,4 +1,4 @@
-"""What extensions ask of a function: which dependencies it has, and what they resolve to."""
+"""Inspection for extensions: the dependencies of a function, and their values."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ D = TypeVar("D", bound=Dependency[Any])
 
 
 class FailedDependency:
-    """Stands for the value of a parameter that could not be resolved.
+    """A placeholder for the value of a parameter that could not be resolved.
 
     Attributes:
-        parameter: its name.
-        error: why.
+        parameter: the name of the parameter.
+        error: the cause.
     """
 
     def __init__(self, parameter: str, error: Exception) -> None:
@@ -35,7 +35,7 @@ class FailedDependency:
 
 
 def get_annotation_dependencies(function: Callable[..., Any]) -> dict[str, list[Dependency[Any]]]:
-    """The dependencies in the `Annotated[T, ...]` of a function's parameters, by parameter."""
+    """Return the dependencies in the `Annotated[T, ...]` of a function's parameters, by name."""
     found = {
         name: [item for item in metadata if is_dependency(item)]
         for name, metadata in annotated_metadata(function).items()
@@ -46,22 +46,22 @@ def get_annotation_dependencies(function: Callable[..., Any]) -> dict[str, list[
 def get_single_dependency_parameter_of_type(
     function: Callable[..., Any], dependency_type: type[D]
 ) -> D | None:
-    """The dependency of a class that a function's own parameters ask for, if any."""
+    """Return the dependency of a class that a function's own parameters ask for, if any."""
     return get_single_dependency_of_type(get_dependency_parameters(function), dependency_type)
 
 
 def get_single_dependency_of_type(
     dependencies: dict[str, Dependency[Any]], dependency_type: type[D]
 ) -> D | None:
-    """The first value of a class, if any."""
+    """Return the first dependency of a class, if any."""
     return next((d for d in dependencies.values() if isinstance(d, dependency_type)), None)
 
 
 def validate_dependencies(function: Callable[..., Any]) -> None:
-    """See that the dependencies of a function can work.
+    """Check the dependencies of a function.
 
     Raises:
-        ValueError, TypeError: they cannot; see `compile_plan`.
+        ValueError, TypeError: they cannot be resolved; see `compile_plan`.
     """
     compile_plan(function)
 
@@ -70,9 +70,9 @@ def validate_dependencies(function: Callable[..., Any]) -> None:
 async def resolved_dependencies(
     worker: Worker, execution: Execution
 ) -> AsyncGenerator[dict[str, Any]]:
-    """What the parameters of an execution's function resolve to, while the context lasts.
+    """Resolve the dependencies of an execution's function, for as long as the context lasts.
 
-    One that fails is given as a `FailedDependency`; nothing is raised for it.
+    A dependency that fails becomes a `FailedDependency`; nothing is raised.
     """
     plan = compile_plan(execution.function, worker.dependencies)
     async with _Lenient(plan, docket=worker.docket, worker=worker, execution=execution) as values:
@@ -80,7 +80,7 @@ async def resolved_dependencies(
 
 
 class _Lenient(Resolution):
-    """Gives failures as values, and of the keyword arguments only those it resolved."""
+    """A resolution that returns failures as values, and omits the caller's keyword arguments."""
 
     __slots__ = ()
 

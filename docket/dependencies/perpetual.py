@@ -1,7 +1,7 @@
 """`Perpetual`: a task that runs again and again, each run followed by the next.
 
-That there is a successor, and when, is a value (`Successor`) which the executor hands in together
-with the end of the run: one step of the store, so that no crash comes between the two.
+The successor is a value (`Successor`) that the executor hands to the store together with the end of
+the run: both are written in one step, so that no crash can separate them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
     """Run the task again after each run, whether that succeeded or failed.
 
     The successor has the same key and the same arguments, and is due `every` after the start of the
-    run (at once, if the run took longer). With a `Retry`, the attempts come first: the successor
-    follows the last. A task that somebody cancels has no successor.
+    run (at once, if the run took longer). With a `Retry`, the attempts come first and the successor
+    follows the last one. A cancelled task has no successor.
 
-    In the task, the parameter's value is that of this run: what is changed there holds for the
-    next run only.
+    In the task, the parameter's value belongs to this run: changes to it apply to the next run
+    only.
 
     Example:
         async def poll(cursor: int, perpetual: Perpetual = Perpetual(every=timedelta(minutes=1))):
@@ -40,9 +40,8 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
 
     Args:
         every: target time from the start of one run to that of the next.
-        automatic: whether workers schedule it by themselves, at their start and whenever it is
-            found missing: once, under its own name as the key. Such a task must not require any
-            arguments.
+        automatic: workers schedule it by themselves, at their start and whenever it is found
+            missing: once, with its name as the key. Such a task must not require any arguments.
 
     Raises:
         ValueError: `every` is negative.
@@ -53,7 +52,7 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
             raise ValueError(f"every of a perpetual task must not be negative, got {every!r}")
         self.every = every
         self.automatic = automatic
-        #: What the successor is called with; None: what this run was called with.
+        #: The successor's arguments; None for those of this run.
         self.args: tuple[Any, ...] | None = None
         self.kwargs: dict[str, Any] | None = None
         self.cancelled = False
@@ -61,7 +60,7 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
 
     @property
     def initial_when(self) -> datetime | None:
-        """When an automatic task runs for the first time; None: at once."""
+        """The first run of an automatic task; None for at once."""
         return None
 
     def provide(self, run: TaskRun) -> Self:
@@ -70,27 +69,27 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
         return of_this_run
 
     def cancel(self) -> None:
-        """Let this run be the last.
+        """Make this run the last.
 
-        An automatic task comes back within a minute, or with the next worker that starts: `strike`
-        is how to stop one for good.
+        An automatic task is scheduled again within a minute, or when the next worker starts: use
+        `strike` to stop one for good.
         """
         self.cancelled = True
 
     def perpetuate(self, *args: Any, **kwargs: Any) -> None:
-        """Call the successor with these arguments instead of those of this run (all of them)."""
+        """Call the successor with these arguments; they replace all arguments of this run."""
         self.args = args
         self.kwargs = kwargs
 
     def after(self, delay: timedelta) -> None:
-        """Let the successor run `delay` from now."""
+        """Schedule the successor `delay` from now."""
         asked_at = monotonic()
         seconds = delay.total_seconds()
-        # From now, told at the end: a delay needs nobody's clock but the server's.
+        # Counted from now although it is sent at the end: a delay involves the server's clock only.
         self._due = lambda: Due.from_now(seconds - (monotonic() - asked_at))
 
     def at(self, when: datetime) -> None:
-        """Let the successor run at `when` (at once, if that has passed)."""
+        """Schedule the successor at `when` (at once, if that has passed)."""
         self._due = lambda: Due.at(to_milliseconds(when))
 
     def after_completion(self, execution: Execution, outcome: TaskOutcome) -> Successor | None:
@@ -100,12 +99,12 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
         return Successor(due, self.args, self.kwargs)
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
-        """When the successor is due, unless the task has said so itself."""
+        """Return the due time of the successor, unless the task has set it."""
         return Due.since_start(max(0.0, self.every.total_seconds()))
 
 
 def perpetual_of(plan: Plan) -> Perpetual | None:
-    """What makes the task of a plan a perpetual one."""
+    """Return the plan's Perpetual, if the task is perpetual."""
     if plan.completion_handler is None:
         return None
     dependency = plan.steps[plan.completion_handler].dependency
@@ -113,16 +112,16 @@ def perpetual_of(plan: Plan) -> Perpetual | None:
 
 
 def automatic_of(plan: Plan) -> Perpetual | None:
-    """What makes the task of a plan one that workers schedule by themselves."""
+    """Return the plan's Perpetual, if workers schedule the task by themselves."""
     perpetual = perpetual_of(plan)
     return perpetual if perpetual is not None and perpetual.automatic else None
 
 
 def refuse_required_arguments(name: str, plan: Plan) -> None:
-    """Refuse an automatic task that nobody could call.
+    """Refuse an automatic task that requires arguments.
 
     Raises:
-        ValueError: it has parameters without a default or a dependency.
+        ValueError: it has parameters with neither a default nor a dependency.
     """
     if automatic_of(plan) is None:
         return
@@ -142,5 +141,5 @@ def refuse_required_arguments(name: str, plan: Plan) -> None:
 
 
 def started_at(execution: Execution) -> datetime:
-    """The start of a run by the server's clock; of one that was begun by hand, our clock's now."""
+    """Return the start of a run by the server's clock; for a manual run, our clock's now."""
     return execution.started_at or now()

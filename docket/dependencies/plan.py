@@ -1,7 +1,7 @@
-"""A task's dependencies, worked out once: an immutable plan in an order in which each can be had.
+"""The plan of a task's dependencies: immutable, compiled once, in an order that can be resolved.
 
 Pure: nothing here is entered, called or awaited. `docket.dependencies.resolution` executes the
-plan, once a run, in one pass over `Plan.steps`.
+plan for each run, in one pass over `Plan.steps`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from docket.dependencies.handlers import (
 )
 from docket.dependencies.limits import Gate, Limit, limits_of
 
-#: Shapes of ours: a message about a second Retry speaks of a FailureHandler.
+#: Internal base classes: a message about a second Retry names FailureHandler instead.
 _SHAPES = (PureFailureHandler, PureCompletionHandler, ScopedRuntime)
 _NONE: Mapping[str, Dependency[Any]] = {}
 
@@ -43,47 +43,46 @@ class Step:
     """One value of the plan."""
 
     dependency: Dependency[Any]
-    #: How to have the value at once, if it needs no awaiting.
+    #: Returns the value at once, if it needs no awaiting.
     provide: Callable[[TaskRun], object] | None = None
-    #: Whether it is to be left after the run; what a `Functional` returns tells only when it does.
+    #: True if it is exited after the run; for a `Functional` that depends on the returned value.
     closes: bool = False
-    #: Arguments of a `Functional`: those that earlier steps give (by index), and the fixed ones.
+    #: Arguments of a `Functional`: values of earlier steps (by index), and fixed ones.
     inputs: tuple[tuple[str, int], ...] = ()
     constants: Mapping[str, object] = field(default_factory=dict[str, object])
-    #: How to make a value that is shared (its last step gives it), and what it is known by.
+    #: The key of a shared value, and the plan whose last step makes it.
     shared: tuple[Hashable, Plan] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What to resolve for one task function, each step after those it needs."""
+    """The steps to resolve for one task function, each after those it needs."""
 
     function: Callable[..., Any]
     steps: tuple[Step, ...]
-    #: Which step's value each parameter of the task gets.
+    #: The parameters of the task, each with the step that gives its value.
     outputs: tuple[tuple[str, int], ...]
-    #: Dependencies around the task that are no parameters of it, and which step each is.
+    #: The worker's dependencies, which are not parameters of the task, by name.
     around: Mapping[str, Dependency[Any]]
     hidden: tuple[tuple[str, int], ...]
-    #: Nothing to resolve: call the function with the caller's arguments and be done.
+    #: True if there is nothing to resolve: call the function with the caller's arguments.
     bare: bool
-    #: What a run has to be granted before any of it is resolved.
+    #: Limits that must admit the run before anything is resolved.
     gates: tuple[Gate, ...]
-    #: Indices of the steps whose dependencies decide what follows a failure, and the end of a run,
-    #: and of the one that makes the call.
+    #: Indices of the steps of the failure handler, the completion handler and the runtime.
     failure_handler: int | None
     completion_handler: int | None
     runtime: int | None
-    #: The parameters with dependencies, and how many positional arguments reach none of them.
+    #: The parameters with dependencies, and the number of positional arguments before the first.
     parameters: frozenset[str]
     free_positions: int
     _overridden: dict[frozenset[str], Plan]
 
     def given(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Plan:
-        """The plan for a call that passes these arguments.
+        """Return the plan for a call that passes these arguments.
 
-        What the caller passes for a parameter with a dependency counts; the dependency is then not
-        resolved, nor what it alone would need.
+        An argument passed for a parameter with a dependency takes precedence; that dependency, and
+        those that it alone needs, are not resolved.
         """
         if len(args) <= self.free_positions and self.parameters.isdisjoint(kwargs):
             return self
@@ -99,22 +98,22 @@ class Plan:
 def compile_plan(
     function: Callable[..., Any], around: Mapping[str, Dependency[Any]] = _NONE
 ) -> Plan:
-    """Work out the dependencies of a task function; once, when it is registered.
+    """Compile the dependencies of a task function; done once, when it is registered.
 
-    The rules of a class of dependencies (`single`, `FailureHandler`, `Runtime`) hold for the task
+    The rules of a class of dependencies (`single`, `FailureHandler`, `Runtime`) apply to the task
     as a whole: a `Retry` that a dependency of the task asks for is the task's `Retry`.
 
     Args:
-        function: of the task.
-        around: more dependencies, by names for messages; entered before those of the task, their
-            values are not passed on.
+        function: the function of the task.
+        around: the worker's dependencies, by names for messages; entered before those of the task,
+            their values are not passed to it.
 
     Raises:
-        CycleError: dependencies need each other in a circle.
-        DuplicateDependency: two dependencies of a class of which a task may have one
+        CycleError: the dependencies form a cycle.
+        DuplicateDependency: two dependencies of a class that allows one
             (`Only one X dependency is allowed per task`).
         ValueError: two dependencies at one parameter; a dependency at a positional-only parameter;
-            something shared needs what belongs to one run.
+            a shared value that needs a value of one run.
         TypeError: `Depends` of something that is not callable, or that binds a parameter which
             the function does not have.
     """
@@ -122,14 +121,14 @@ def compile_plan(
 
 
 def get_dependency_parameters(function: Callable[..., Any]) -> dict[str, Dependency[Any]]:
-    """The dependencies that a function's own parameters ask for, by parameter, in order.
+    """Return the dependencies that a function's own parameters ask for, by parameter, in order.
 
-    A dependency stands as the default of a parameter or in its `Annotated[T, dependency]`. A limit
-    in an `Annotated` is none of the parameter's: the caller passes that, and the limit counts it.
+    A dependency is the default of a parameter or part of its `Annotated[T, dependency]`. A limit in
+    an `Annotated` does not give the parameter its value: the caller does, and the limit counts it.
 
     Raises:
-        TypeError: not a callable.
-        ValueError: two dependencies at one parameter, or one where no name can reach it.
+        TypeError: the function is not callable.
+        ValueError: two dependencies at one parameter, or one at a positional-only parameter.
     """
     metadata = annotated_metadata(function)
     found: dict[str, Dependency[Any]] = {}
@@ -161,7 +160,7 @@ def _positional_names(function: Callable[..., Any]) -> list[str]:
 
 
 class _Compiler:
-    """Depth first from the task's parameters: a step is written once all it needs is written."""
+    """A depth-first compiler: each step is written after all the steps it needs."""
 
     def __init__(
         self,
@@ -187,13 +186,13 @@ class _Compiler:
         self._steps: list[Step] = []
         self._gates: list[Gate] = []
         self._written: dict[Hashable, int] = {}
-        #: What is being worked out at the moment, outermost first, and what to call it.
+        #: The dependencies being compiled, outermost first, with their labels for messages.
         self._path: dict[Hashable, str] = {}
-        #: Keys hold the id() of dependencies: those must not be freed, and their ids reused.
+        #: Keys contain the id() of dependencies, which must not be freed and have it reused.
         self._kept: list[object] = []
 
     def compile(self) -> Plan:
-        # What is around comes first, scopes last: they are entered directly around the call.
+        # The worker's dependencies come first, scopes last: directly around the call.
         wanted = [(True, *item) for item in self._around.items()]
         wanted += [(False, *item) for item in self._parameters.items()]
         wanted.sort(key=lambda item: isinstance(item[2], ScopedRuntime))
@@ -229,7 +228,7 @@ class _Compiler:
         )
 
     def _write(self, parameter: str, dependency: Dependency[Any]) -> int:
-        """Write the step for a dependency, unless it is there; return its index."""
+        """Write the step for a dependency, unless it exists; return its index."""
         key = self._key(parameter, dependency)
         if key in self._written:
             return self._written[key]
@@ -299,7 +298,7 @@ class _Compiler:
         functional = dependency.functional
         name = function_label(functional.function)
         compiler = _Compiler(_nothing, without=frozenset(), around={name: functional})
-        # What is being worked out here is so there as well: a circle may lead back to it.
+        # The path is shared, so that a cycle through both plans is found.
         compiler._function, compiler._path = self._function, self._path
         plan = compiler.compile()
         for step in plan.steps:
@@ -318,7 +317,7 @@ class _Compiler:
         return Lookup(name, self._positions.get(name), default)
 
     def _key(self, parameter: str, dependency: Dependency[Any]) -> Hashable:
-        """What makes two dependencies the same one, to be had once a run."""
+        """Return the key by which equal dependencies are resolved once in each run."""
         self._kept.append(dependency)
         match dependency:
             case Functional(function=function, bindings=bindings):
@@ -337,12 +336,12 @@ class _Compiler:
         return _constant_key(value)
 
 
-#: What a shared value cannot depend on.
+#: Classes that belong to one run, which a shared value cannot depend on.
 _OF_ONE_RUN = (Argument, Limit, Runtime, FailureHandler, CompletionHandler)
 
 
 def _nothing() -> None:
-    """Stands for the task in the plan of a shared value, which is of no task."""
+    """Do nothing: the placeholder for a task in the plan of a shared value."""
 
 
 def _first(
@@ -366,7 +365,7 @@ def _identity(value: object) -> Hashable:
 
 
 def _hashes(value: Hashable) -> bool:
-    # A tuple that holds a list says that it is hashable, and is not.
+    # A tuple that holds a list passes isinstance(Hashable), yet cannot be hashed.
     try:
         hash(value)
     except TypeError:
@@ -379,7 +378,7 @@ def _label(parameter: str, dependency: Dependency[Any]) -> str:
         return function_label(dependency.function)
     if isinstance(dependency, SharedFunctional):
         return repr(dependency)
-    kind = dependency.written if isinstance(dependency, Argument) else type(dependency).__name__
+    kind = dependency.public_name if isinstance(dependency, Argument) else type(dependency).__name__
     return f"{kind} at {parameter!r}"
 
 

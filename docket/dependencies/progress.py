@@ -1,4 +1,4 @@
-"""`Progress`: a task reports how far it is."""
+"""`Progress`: progress reports from a task."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Progress(ProvidedDependency["Progress"]):
-    """Give a task the progress of its own execution, for all who watch it.
+    """Give a task the progress of its own execution, to report to watchers.
 
-    What it reports is kept with the execution and published as it changes.
+    Reports are stored with the execution and published as they change.
     """
 
     def __init__(self) -> None:
@@ -27,26 +27,26 @@ class Progress(ProvidedDependency["Progress"]):
 
     @property
     def current(self) -> int | None:
-        """How much is done; None before the first report."""
+        """The amount done; None before the first report."""
         return self._reported().current
 
     @property
     def total(self) -> int:
-        """How much there is to do."""
+        """The total amount to do."""
         return self._reported().total
 
     @property
     def message(self) -> str | None:
-        """The status that was set last."""
+        """The latest status message."""
         return self._reported().message
 
     @property
     def updated_at(self) -> datetime | None:
-        """When something was reported last."""
+        """The time of the latest report."""
         return self._reported().updated_at
 
     async def set_total(self, total: int) -> None:
-        """Say how much there is to do (at least 1).
+        """Set the total amount to do (at least 1).
 
         Raises:
             ValueError: it is less than 1.
@@ -54,7 +54,7 @@ class Progress(ProvidedDependency["Progress"]):
         await self._reported().set_total(total)
 
     async def increment(self, amount: int = 1) -> None:
-        """Say that so much more is done (at least 1); concurrent calls add up.
+        """Add to the amount done (at least 1); concurrent calls add up.
 
         Raises:
             ValueError: it is less than 1.
@@ -62,7 +62,7 @@ class Progress(ProvidedDependency["Progress"]):
         await self._reported().increment(amount)
 
     async def set_message(self, message: str | None) -> None:
-        """Say in words what is going on; None removes it."""
+        """Set the status message; None removes it."""
         await self._reported().set_message(message)
 
     def _reported(self) -> ExecutionProgress:

@@ -1,4 +1,4 @@
-"""`RateLimit`: so many in a sliding window; the others come later, or are dropped."""
+"""`RateLimit`: a number of runs in a sliding window; others are delayed or dropped."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from docket.store.limits import LimitKind, LimitRequest
 
 
 class RateLimit(Limit[Any]):
-    """Limit how many runs of a task begin within any period of a given length.
+    """Limit the number of runs of a task that begin within any period of a given length.
 
-    A run over the limit is scheduled for when the window has room for it, behind those who were
-    before it; or dropped, which ends it as cancelled. A retry of a run, or its redelivery, is not
-    counted again.
+    A run over the limit is scheduled for when the window has room, behind the runs before it; or it
+    is dropped and ends as cancelled. A retry or redelivery of a run is not counted again.
 
     Args:
-        limit: how many, at least 1.
+        limit: the number of runs, at least 1.
         per: the length of the period.
-        drop: drop what is over the limit.
-        scope: prefix of what is counted together.
+        drop: drop runs over the limit instead of delaying them.
+        scope: prefix of the key that runs are counted under.
 
     Raises:
         ValueError: the limit is less than 1, or the period is not positive.
@@ -41,7 +40,7 @@ class RateLimit(Limit[Any]):
         self._milliseconds = window_milliseconds("The period of a RateLimit", per)
 
     def request(self, target: str) -> LimitRequest | None:
-        # Two periods are two windows: 10 a second and 100 a minute may stand together.
+        # Each period has a window of its own, so that 10 a second and 100 a minute can be combined.
         scope = f"{target}/{self._milliseconds}"
         kind = LimitKind.DROPPING_RATE if self.drop else LimitKind.RATE
         return LimitRequest(kind, scope, self.limit, self._milliseconds)

@@ -1,4 +1,4 @@
-"""Executes a plan for one run of a task."""
+"""Resolution of a task's dependencies for one run, by its plan."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 class Resolution(TaskRun):
-    """The dependencies of one run: entered before the call, left, in reverse order, after it.
+    """The dependencies of one run: entered before the call, exited after it in reverse order.
 
         async with Resolution(plan, docket=docket, worker=worker, execution=execution) as kwargs:
             result = await function(*execution.args, **kwargs)
 
-    As with any `async with`, a context manager among the dependencies that swallows the task's
-    exception ends it there: the run then completes, with no result.
+    As with any `async with`, a dependency may suppress the task's exception: the run then completes
+    without a result.
     """
 
     __slots__ = ("_plan", "_stack", "_tokens", "_values")
@@ -46,7 +46,7 @@ class Resolution(TaskRun):
         super().__init__(docket, worker, execution)
         self._plan = plan.given(execution.args, execution.kwargs)
         self._values: list[Any] = []
-        #: Made when there is something to close: most plans have nothing.
+        #: Made once there is something to close: most plans have nothing.
         self._stack: AsyncExitStack | None = None
         self._tokens: tuple[Token[Docket], Token[Worker], Token[Execution]] | None = None
 
@@ -54,12 +54,12 @@ class Resolution(TaskRun):
         """Resolve every dependency, once.
 
         Returns:
-            The keyword arguments to call the task with: the caller's and the resolved.
+            The keyword arguments of the call: the caller's and the resolved ones.
 
         Raises:
-            UnresolvedDependencies: some could not be had (an ExceptionGroup of the causes). Those
-                that need none of these were tried as well, so that all failures are told at once;
-                what was entered has been left again.
+            UnresolvedDependencies: some failed (an ExceptionGroup of the causes). Those that do not
+                need them were tried as well, so that all failures are reported at once; everything
+                entered was exited again.
         """
         self._tokens = (
             current_docket.set(self.docket),
@@ -92,19 +92,19 @@ class Resolution(TaskRun):
             self._leave_context()
 
     def requests(self) -> list[LimitRequest]:
-        """What the run has to be granted before it is resolved; empty for most tasks."""
+        """Return the limit requests to be granted before resolution; empty for most tasks."""
         return requests_of(self._plan.gates, self) if self._plan.gates else []
 
     def failure_handler(self) -> FailureHandler[Any] | None:
-        """What decides whether the task runs again after a failure, that of the resolution too."""
+        """Return the task's failure handler, which also handles a failed resolution."""
         return self._acting(self._plan.failure_handler, FailureHandler)
 
     def completion_handler(self) -> CompletionHandler[Any] | None:
-        """What hears of the end of the run."""
+        """Return the task's completion handler, if any."""
         return self._acting(self._plan.completion_handler, CompletionHandler)
 
     def runtime(self) -> Runtime[Any] | None:
-        """What makes the call, if it is more than a scope around it."""
+        """Return the runtime that makes the call, if it is more than a scope around it."""
         return self._acting(self._plan.runtime, Runtime)
 
     def _acting(self, index: int | None, kind: type[Dependency[Any]]) -> Any:
@@ -112,7 +112,7 @@ class Resolution(TaskRun):
             return None
         if index < len(self._values) and isinstance(self._values[index], kind):
             return self._values[index]
-        # The resolution did not come to it, or it gives the task something else than itself.
+        # Resolution did not reach it, or its value is not the dependency itself.
         return self._plan.steps[index].dependency
 
     async def _resolve(self) -> None:
@@ -136,7 +136,7 @@ class Resolution(TaskRun):
             self._settle(failures)
 
     def _settle(self, failures: dict[int, Exception]) -> None:
-        """Some steps failed: what follows from it."""
+        """Handle the failures of steps."""
         raise self._unresolved(failures)
 
     async def _open(self, step: Step) -> object:

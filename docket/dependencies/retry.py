@@ -1,7 +1,7 @@
-"""`Retry` and `ExponentialRetry`: a task that failed is tried again.
+"""`Retry` and `ExponentialRetry`: failed tasks are tried again.
 
-Whether and when is a value, `Retried`, that the executor hands to the next exchange; nothing is
-scheduled here. Delays are relative, so that no clock but the server's has a say.
+The decision is a value, `Retried`, that the executor passes to the next exchange; nothing is
+scheduled here. Delays are relative, so that only the server's clock matters.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from docket.lifecycle import Retried
 if TYPE_CHECKING:
     from docket.execution import Execution
 
-#: Doubling is bounded here, long after any sensible maximum: 2.0 ** 1024 is no float any more.
+#: Doubling stops here, long after any sensible maximum: 2.0 ** 1024 overflows a float.
 _MOST_DOUBLINGS = 64
 
 
 class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
     """Try a failed task again, after the same delay each time.
 
-    In the task, the parameter's value is the retry of this run: its `attempt` counts from 1.
+    In the task, the parameter's value belongs to this run: its `attempt` counts from 1.
 
     Args:
-        attempts: how many attempts to make in all; None: no limit.
-        delay: time from the end of a failed attempt to the next one.
+        attempts: the total number of attempts; None for no limit.
+        delay: the time from the end of a failed attempt to the start of the next.
 
     Raises:
         ValueError: the delay is negative.
@@ -46,8 +46,8 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
         return cls(attempts=None, delay=delay)
 
     def provide(self, run: TaskRun) -> Self:
-        # Not constructed anew, as subclasses have constructors of their own; nor by copy.copy,
-        # which asks a class how it wants to be copied and takes four times as long as this.
+        # Not constructed, as subclasses have constructors of their own; nor by copy.copy, whose
+        # protocol takes four times as long as this.
         of_this_run = type(self).__new__(type(self))
         vars(of_this_run).update(vars(self))
         of_this_run.attempt = run.execution.attempt
@@ -57,13 +57,13 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
         """End this attempt here and try again after `delay`, if there is an attempt left.
 
         Raises:
-            ForcedRetry: always; let it leave the task. It is what the task fails with when this
-                was its last attempt.
+            ForcedRetry: always; let it propagate out of the task. It becomes the task's error if
+                this was the last attempt.
         """
         raise ForcedRetry(max(delay, timedelta(0)))
 
     def after(self, delay: timedelta) -> NoReturn:
-        """The same as `in_`."""
+        """Do the same as `in_`."""
         self.in_(delay)
 
     def at(self, when: datetime) -> NoReturn:
@@ -80,17 +80,17 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
         )
 
     def delay_after(self, attempt: int) -> timedelta:
-        """The time between the failed attempt of this number (from 1) and the next one."""
+        """Return the time between the failed attempt of this number (from 1) and the next one."""
         return self.delay
 
 
 class ExponentialRetry(Retry):
-    """Try a failed task again, after twice the delay each time.
+    """Try a failed task again, doubling the delay each time.
 
     Args:
-        attempts: how many attempts to make in all; None: no limit.
+        attempts: the total number of attempts; None for no limit.
         minimum_delay: the delay after the first attempt.
-        maximum_delay: no delay is longer.
+        maximum_delay: the longest delay.
 
     Raises:
         ValueError: a delay is negative.

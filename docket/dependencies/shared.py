@@ -1,4 +1,4 @@
-"""`Shared`: something that is made once a worker, for all the tasks it runs."""
+"""`Shared`: a value made once in each worker, for all its tasks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ R = TypeVar("R")
 
 
 class SharedContext:
-    """What the tasks of one worker share: made when a task first asks for it, closed together.
+    """The shared values of one worker: made when a task first asks for them, closed together.
 
-    Owned by the worker, and used on its loop.
+    Owned by the worker and used on its loop.
     """
 
     def __init__(self) -> None:
@@ -40,9 +40,9 @@ class SharedContext:
         await self.close()
 
     async def value(self, key: Hashable, plan: Plan, run: TaskRun) -> object:
-        """What is shared under a key; made now, for `run`, if it is the first that asks.
+        """Return the value of a key; made now, for `run`, if that is the first to ask.
 
-        Those who ask meanwhile wait. A failure is that run's alone: the next one tries again.
+        Other runs wait meanwhile. A failure affects that run alone: the next one tries again.
         """
         if key not in self._values:
             async with self._locks.setdefault(key, asyncio.Lock()):
@@ -58,7 +58,7 @@ class SharedContext:
         return value
 
     async def close(self) -> None:
-        """Close what was made, the last first. What is asked for afterwards is made anew."""
+        """Close all values, in reverse order. A value asked for afterwards is made again."""
         stack, self._stack = self._stack, AsyncExitStack()
         self._values.clear()
         self._locks.clear()
@@ -66,12 +66,12 @@ class SharedContext:
 
 
 class _SharedResolution(Resolution):
-    """Resolves what one shared value needs, for longer than the run that asks for it."""
+    """The resolution of a shared value, which outlives the run that asks for it."""
 
     __slots__ = ()
 
     async def open(self) -> tuple[object, AsyncExitStack]:
-        """The value, and what closes it and all that was entered for it."""
+        """Resolve the value; return it with the stack that closes all that was entered for it."""
         opened = self._stack = AsyncExitStack()
         try:
             await self._resolve()
@@ -96,18 +96,18 @@ def Shared(factory: Callable[..., Awaitable[R]]) -> R: ...
 @overload
 def Shared(factory: Callable[..., R]) -> R: ...
 def Shared(factory: Callable[..., Any]) -> Any:  # noqa: N802 - public API
-    """Give a parameter a value of a function of your own that is called once a worker.
+    """Give a parameter the value of a function of your own that is called once in each worker.
 
-    For connection pools, clients, models: made when a task first asks for it, given to every task
-    of the worker, closed (if it is a context manager) when the worker ends, in reverse order. The
-    function may be of any kind that `Depends` takes, and have dependencies of its own, `Shared`
-    ones too; what those enter lives as long.
+    For connection pools, clients and models: made when a task first asks for it, given to every
+    task of the worker, and closed (if it is a context manager) when the worker ends, in reverse
+    order. The function may be of any kind that `Depends` takes, and may have dependencies, `Shared`
+    ones too; those are kept open for as long.
 
     Args:
-        factory: the function. The same function is the same value, wherever it is asked for.
+        factory: the function. The same function gives the same value, wherever it is asked for.
 
     Raises (when the task is registered):
-        CycleError: it needs, over others, its own value.
-        ValueError: it needs what belongs to one run: an argument of the task, a `Retry`, ...
+        CycleError: it needs its own value, directly or indirectly.
+        ValueError: it needs a value of one run: an argument of the task, a `Retry`, ...
     """
     return cast(Any, SharedFunctional(factory))

@@ -1,4 +1,4 @@
-"""`Timeout`: a task that runs too long is cancelled and fails with TimeoutError."""
+"""`Timeout`: tasks that run too long are cancelled and fail with TimeoutError."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from docket.dependencies.base import ScopedRuntime, TaskRun
 
 
 class Timeout(ScopedRuntime["Timeout"]):
-    """Limit how long the task's own code may run (its dependencies are not counted).
+    """Limit the time that the task's own code may run (its dependencies are not counted).
 
-    The task is cancelled where it waits and fails with `TimeoutError`, which its `Retry` sees like
-    any other failure. A cancellation that came from elsewhere stays a cancellation.
+    The task is cancelled at its current await and fails with `TimeoutError`, which its `Retry`
+    handles like any other failure. A cancellation from elsewhere remains a cancellation.
 
     Args:
-        base: the time the task has, from its start.
+        base: the time limit, from the start of the task.
 
     Raises:
         ValueError: the time is not positive.
@@ -32,7 +32,7 @@ class Timeout(ScopedRuntime["Timeout"]):
         return type(self)(self.base)
 
     async def __aenter__(self) -> Timeout:
-        # asyncio's own: it alone can tell its cancellation from one that arrives beside it.
+        # asyncio's own: only it can tell its cancellation from another one at the same moment.
         self._timer = await asyncio.timeout(self.base.total_seconds()).__aenter__()
         return self
 
@@ -49,7 +49,7 @@ class Timeout(ScopedRuntime["Timeout"]):
             raise TimeoutError(f"the task ran longer than its timeout of {self.base}") from error
 
     def start(self) -> None:
-        """Give the task its whole time again, from now.
+        """Restart the time limit from now.
 
         Raises:
             RuntimeError: the time is over already, or no task runs under it.
@@ -60,7 +60,7 @@ class Timeout(ScopedRuntime["Timeout"]):
         """Give the task more time.
 
         Args:
-            by: how much; by default the base again.
+            by: the extra time; by default the base again.
 
         Raises:
             RuntimeError: the time is over already, or no task runs under it.
@@ -68,11 +68,11 @@ class Timeout(ScopedRuntime["Timeout"]):
         self._move_to(self._deadline() + (self.base if by is None else by).total_seconds())
 
     def expired(self) -> bool:
-        """Whether the time is over."""
+        """Return whether the time is over."""
         return self.remaining() <= timedelta(0)
 
     def remaining(self) -> timedelta:
-        """How much time is left; never negative."""
+        """Return the time left; never negative."""
         seconds = self._deadline() - asyncio.get_running_loop().time()
         return timedelta(seconds=max(seconds, 0.0))
 

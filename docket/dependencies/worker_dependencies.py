@@ -1,30 +1,32 @@
-"""Dependencies of a worker: around every task that it runs."""
+"""The dependencies of a worker, which apply to every task that it runs."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from docket.dependencies.base import Dependency, is_dependency
 from docket.dependencies.plan import compile_plan
+from docket.loading import load_attribute
 
 
 def named_dependencies(given: object) -> dict[str, Dependency[Any]]:
-    """The dependencies that a worker is given, by name.
+    """Return the dependencies that a worker is given, by name.
 
     Args:
-        given: a mapping by name; a sequence, whose members get names that nobody can choose;
-            "module:member" where either stands; or None.
+        given: a mapping by name; a sequence, whose members get reserved names; "module:member" of
+            either; or None.
 
     Raises:
-        ValueError: a name begins with `__`; two are of a class of which a task may have one; the
-            path has not the form "module:member".
+        ValueError: a name begins with `__`; two are of a class that allows one; the path does not
+            have the form "module:member".
         TypeError: something is not a Dependency.
-        ImportError, AttributeError: the path leads nowhere.
+        ImportError, AttributeError: there is no such module or member.
     """
     if isinstance(given, str):
-        given = _member(given)
+        given = load_attribute(
+            given, f"Worker dependencies {given!r} are not of the form 'module:member'"
+        )
     found: dict[str, Dependency[Any]] = {}
     for shown, name, dependency in _items(given):
         if not is_dependency(dependency):
@@ -38,7 +40,7 @@ def named_dependencies(given: object) -> dict[str, Dependency[Any]]:
 
 
 def _items(given: object) -> Iterable[tuple[str, str, object]]:
-    """What to call it in messages, its name, and the dependency."""
+    """Yield each dependency after its label for messages and its name."""
     if given is None:
         return
     if isinstance(given, Mapping):
@@ -58,12 +60,5 @@ def _items(given: object) -> Iterable[tuple[str, str, object]]:
         yield f"at index {index}", f"__worker_dep_{index}__", dependency
 
 
-def _member(path: str) -> object:
-    module, colon, member = path.partition(":")
-    if not (module and colon and member):
-        raise ValueError(f"Worker dependencies {path!r} are not of the form 'module:member'")
-    return getattr(importlib.import_module(module), member)
-
-
 def _no_task() -> None:
-    """Stands for a task, to see that the dependencies go together."""
+    """Do nothing: the placeholder for a task when the dependencies are checked together."""

@@ -1,7 +1,7 @@
-"""The metrics of a process, made when somebody asks from what its workers and dockets count.
+"""The metrics of a process, made on each scrape from the counters of its workers and dockets.
 
-Nothing is counted twice and nothing is sampled: the numbers are those of the counters, and how
-much waits is asked of the server at that moment.
+Nothing is counted twice and nothing is sampled: the numbers are those of the counters, and the
+server is asked for the queue depths on each scrape.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from docket.instrumentation.process_registry import Depths, ProcessRegistry, Run
 
 logger = logging.getLogger("docket.metrics")
 
-#: How long a scrape waits for the server, in seconds; without an answer the depths are left out.
+#: Longest wait of a scrape for the server, in seconds; without an answer the depths are omitted.
 DEPTHS_PATIENCE_SECONDS = 1.0
 
 _LABELS = ("docket", "worker", "task")
@@ -66,35 +66,35 @@ Tallies = dict[tuple[str, str], TaskCounters]
 
 
 class DocketCollector(Collector):
-    """Reads what a process knows of its workers and dockets.
+    """A Prometheus collector for the workers and dockets of a process.
 
-    Asked on a thread of its own; on the event loop of a worker it leaves the depths out, since to
-    wait for them there is not possible.
+    Call it on a thread: on the event loop of a worker it omits the depths, since it cannot wait for
+    them there.
 
     Args:
-        ledger: of the process.
+        registry: the workers and dockets of the process.
     """
 
-    def __init__(self, ledger: ProcessRegistry) -> None:
-        self._registry = ledger
+    def __init__(self, registry: ProcessRegistry) -> None:
+        self._registry = registry
 
     def describe(self) -> list[Metric]:
-        """Nothing, so that to register it asks nobody anything."""
+        """Return nothing, so that registering the collector does not collect."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Every family, as it is now."""
+        """Yield every family with its present values."""
         counters_by_labels = self._registry.counters_by_labels()
         yield from self._of_scheduling()
         yield self._cancelled(counters_by_labels)
         yield self._cleared()
         yield from _of_runs(counters_by_labels)
         yield from _histograms(counters_by_labels)
-        posts = self._registry.posts()
-        yield _running(posts)
-        yield from _depths(posts)
+        workers = self._registry.running_workers()
+        yield _running(workers)
+        yield from _depths(workers)
         yield self._disruptions()
-        yield _strikes(posts)
+        yield _strikes(workers)
 
     def _of_scheduling(self) -> Iterator[Metric]:
         producers = self._registry.producers()
@@ -130,14 +130,14 @@ class DocketCollector(Collector):
 
 
 class MergedCollector(Collector):
-    """A collector and, beside it, the families of a registry that it has not itself."""
+    """A collector, and those families of a registry that the collector does not have."""
 
     def __init__(self, collector: Collector, registry: CollectorRegistry) -> None:
         self._collector = collector
         self._registry = registry
 
     def collect(self) -> Iterable[Metric]:
-        """The collector's families first."""
+        """Yield the families, the collector's first."""
         ours = list(self._collector.collect())
         names = {family.name for family in ours}
         yield from ours
@@ -170,33 +170,33 @@ def _histograms(counters_by_labels: Tallies) -> Iterator[Metric]:
 
 
 def cumulative(counts: list[int]) -> list[tuple[str, float]]:
-    """As Prometheus has them: each bucket holds all that are not above its bound."""
+    """Return cumulative buckets as in Prometheus: each counts all values up to its bound."""
     names = [*(str(bound) for bound in DURATION_BUCKETS), "+Inf"]
     return list(zip(names, accumulate(counts), strict=True))
 
 
-def _running(posts: list[RunningWorker]) -> Metric:
+def _running(workers: list[RunningWorker]) -> Metric:
     family = GaugeMetricFamily("docket_tasks_running", "Tasks that run now.", labels=_LABELS)
     running = Counter[tuple[str, str, str]]()
-    for post in posts:
-        for function in post.running():
-            running[post.docket, post.worker, function.decode(errors="replace")] += 1
-        # Those that do not run at this moment are at 0, rather than gone.
-        for task, _ in post.task_counters.by_task():
-            running[post.docket, post.worker, task] += 0
+    for worker in workers:
+        for function in worker.running():
+            running[worker.docket, worker.label, function.decode(errors="replace")] += 1
+        # Tasks that are not running now are reported as 0 rather than omitted.
+        for task, _ in worker.task_counters.by_task():
+            running[worker.docket, worker.label, task] += 0
     for labels, count in sorted(running.items()):
         family.add_metric(list(labels), count)
     return family
 
 
-def _depths(posts: list[RunningWorker]) -> Iterator[Metric]:
+def _depths(workers: list[RunningWorker]) -> Iterator[Metric]:
     ready = GaugeMetricFamily(
         "docket_queue_depth", "Tasks that wait and are due.", labels=_LABELS[:1]
     )
     later = GaugeMetricFamily("docket_schedule_depth", "Tasks for later.", labels=_LABELS[:1])
-    one_each = {post.docket: post for post in posts}
-    for docket, post in sorted(one_each.items()):
-        depths = _ask(post)
+    one_each = {worker.docket: worker for worker in workers}
+    for docket, worker in sorted(one_each.items()):
+        depths = _ask(worker)
         if depths is not None:
             ready.add_metric([docket], depths.ready)
             later.add_metric([docket], depths.later)
@@ -204,24 +204,24 @@ def _depths(posts: list[RunningWorker]) -> Iterator[Metric]:
     yield later
 
 
-def _ask(post: RunningWorker) -> Depths | None:
-    """How much waits on a worker's docket; None if that cannot be known in time."""
-    if _is_running_here(post.loop):
+def _ask(worker: RunningWorker) -> Depths | None:
+    """Return the depths of a worker's docket; None if the server does not answer in time."""
+    if _is_running_here(worker.loop):
         return None
     try:
-        asked = asyncio.run_coroutine_threadsafe(_depths_of(post), post.loop)
+        asked = asyncio.run_coroutine_threadsafe(_depths_of(worker), worker.loop)
     except RuntimeError:
         return None  # Its loop was closed meanwhile.
     try:
         return asked.result(DEPTHS_PATIENCE_SECONDS)
     except (DocketError, FutureTimeout, CancelledError) as error:
         asked.cancel()
-        logger.debug("The depths of %s are left out: %r", post.docket, error)
+        logger.debug("The depths of %s are left out: %r", worker.docket, error)
         return None
 
 
-async def _depths_of(post: RunningWorker) -> Depths:
-    return await post.depths()
+async def _depths_of(worker: RunningWorker) -> Depths:
+    return await worker.depths()
 
 
 def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
@@ -231,10 +231,10 @@ def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
 
-def _strikes(posts: list[RunningWorker]) -> Metric:
+def _strikes(workers: list[RunningWorker]) -> Metric:
     text = "Strikes that are in effect."
     family = GaugeMetricFamily("docket_strikes_in_effect", text, labels=["docket"])
-    in_effect = {post.docket: post.strikes() for post in posts}
+    in_effect = {worker.docket: worker.strikes() for worker in workers}
     for docket, count in sorted(in_effect.items()):
         family.add_metric([docket], count)
     return family

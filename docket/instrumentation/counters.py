@@ -1,13 +1,13 @@
-"""What a worker and a docket count: plain numbers, cheap to raise, made into metrics when asked.
+"""The counters of workers and dockets: plain numbers that become metrics on each scrape.
 
-Raised on the event loop only, and read by anyone: a reader on another thread sees each number as
-it was at some instant, never one that goes down.
+Incremented on the event loop only, and readable on any thread: a reader sees each number as it was
+at some instant, and never sees one fall.
 """
 
 from bisect import bisect_left
 from dataclasses import dataclass, field, fields
 
-#: Upper bounds of the histogram buckets, in seconds; one more bucket takes what is above.
+#: Upper bounds of the histogram buckets, in seconds; one more bucket takes larger values.
 DURATION_BUCKETS: tuple[float, ...] = (
     0.001,
     0.0025,
@@ -28,15 +28,16 @@ DURATION_BUCKETS: tuple[float, ...] = (
     1800.0,
 )
 
-#: Most task names that are counted apart; names come with the tasks, so anybody may make up more.
+#: Maximum number of task names counted separately: names come with the tasks, so producers could
+#: invent any number of them.
 MAX_NAMES = 500
-#: What all others are counted as.
+#: The name under which all further tasks are counted.
 OTHERS = "(others)"
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Observations in seconds, counted by bucket (not cumulative)."""
+    """Observations in seconds, counted by bucket (not cumulatively)."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BUCKETS) + 1))
     sum: float = 0.0
@@ -55,9 +56,9 @@ class Histogram:
 
 @dataclass(slots=True)
 class Counters:
-    """What happened in one worker since it started; nothing in it ever goes down.
+    """The counters of one worker since it started; none of them ever falls.
 
-    duration: of runs. punctuality: from the instant a task was due to its claim.
+    duration: of runs. punctuality: from the due time of a task to its claim.
     """
 
     started: int = 0
@@ -87,13 +88,13 @@ PLAIN_COUNTERS: tuple[str, ...] = tuple(
 
 
 class TaskCounters:
-    """The counters of one worker, by task: sums are made when they are asked for, not counted."""
+    """The counters of one worker by task; sums are computed on demand."""
 
     def __init__(self) -> None:
         self._by_task: dict[bytes, Counters] = {}
 
     def of(self, function: bytes) -> Counters:
-        """Where to count what happens to a task of this name."""
+        """Return the counters of the task of this name."""
         counters = self._by_task.get(function)
         return self._begin(function) if counters is None else counters
 
@@ -103,8 +104,8 @@ class TaskCounters:
         return self._by_task.setdefault(function, Counters())
 
     def by_task(self) -> list[tuple[str, Counters]]:
-        """The counters of each task, by its name; the very ones that are counted in."""
-        # One copy in one step: the loop may begin to count another task at any moment.
+        """Return the live counters of each task, by its name."""
+        # Copied in one step: the loop may add another task at any moment.
         return [(name.decode(errors="replace"), at) for name, at in list(self._by_task.items())]
 
     def add(self, other: "TaskCounters") -> None:
@@ -113,7 +114,7 @@ class TaskCounters:
             self.of(name.encode()).add(counters)
 
     def total(self) -> Counters:
-        """The sum over all tasks, as it is now."""
+        """Return the sum over all tasks at this moment."""
         total = Counters()
         for counters in list(self._by_task.values()):
             total.add(counters)
@@ -122,23 +123,23 @@ class TaskCounters:
 
 @dataclass(slots=True)
 class ScheduledCounts:
-    """What this process has put on a docket of one task: by adding it, and by replacing."""
+    """The executions of one task that this process has added to a docket, or replaced there."""
 
     added: int = 0
     replaced: int = 0
 
     @property
     def scheduled(self) -> int:
-        """Both."""
+        """The sum of both."""
         return self.added + self.replaced
 
 
 class Producer:
-    """What this process has asked of one docket.
+    """The counters of this process as a producer for one docket.
 
     Attributes:
-        cancelled: tasks that `Docket.cancel` took off it before they ran.
-        cleared: tasks that `Docket.clear` took off it.
+        cancelled: tasks that `Docket.cancel` removed before they ran.
+        cleared: tasks that `Docket.clear` removed.
     """
 
     def __init__(self) -> None:
@@ -147,7 +148,7 @@ class Producer:
         self.cleared = 0
 
     def of(self, function_name: str) -> ScheduledCounts:
-        """Where to count what is scheduled of a task."""
+        """Return the counters of the task of this name."""
         counters = self._by_task.get(function_name)
         if counters is None:
             known = len(self._by_task) < MAX_NAMES
@@ -157,7 +158,7 @@ class Producer:
         return counters
 
     def count(self, function_name: str, *, replace: bool) -> None:
-        """One execution was put on the docket."""
+        """Count one execution put on the docket."""
         counters = self.of(function_name)
         if replace:
             counters.replaced += 1
@@ -165,5 +166,5 @@ class Producer:
             counters.added += 1
 
     def by_task(self) -> list[tuple[str, ScheduledCounts]]:
-        """The counters of each task, by its name."""
+        """Return the counters of each task, by its name."""
         return list(self._by_task.items())

@@ -1,6 +1,6 @@
-"""A small HTTP server on a thread, for probes and scrapers: one answer to every path.
+"""A small HTTP server on a thread, for probes and scrapers: one answer for every path.
 
-A thread, so that it answers while the event loop is blocked, and can say that it is.
+It runs on a thread so that it can answer, and report it, while the event loop is blocked.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from docket.errors import DocketError
 
 logger = logging.getLogger("docket.metrics")
 
-#: How long a client may take to send its request, in seconds.
+#: Time limit for a client to send its request, in seconds.
 REQUEST_SECONDS = 5.0
 
 
 class CannotListen(DocketError, OSError):
-    """A port for probes or metrics cannot be listened on."""
+    """The process cannot listen on a port for probes or metrics."""
 
 
 class Answer(NamedTuple):
-    """What a client is told."""
+    """The answer to a request."""
 
     status: HTTPStatus
     body: bytes
@@ -34,23 +34,23 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def serving(what: str, host: str, port: int, answer: Callable[[], Answer]) -> Generator[int]:
-    """Answer every GET and HEAD while the context lasts; the port that is listened on.
+def serving(purpose: str, host: str, port: int, answer: Callable[[], Answer]) -> Generator[int]:
+    """Answer every GET and HEAD while the context lasts; gives the port.
 
     Args:
-        what: it is for, in messages.
+        purpose: the purpose of the server, for messages.
         host: name or address of the interface to listen on.
-        port: 0 takes a free one.
+        port: the port; 0 chooses a free one.
         answer: called for each request, on a thread.
 
     Raises:
-        CannotListen: the port is taken, or may not be taken.
+        CannotListen: the port is taken, or the process lacks the permission.
     """
     try:
         server = _Server((host, port), answer)
     except (OSError, OverflowError) as error:
-        raise CannotListen(f"cannot serve {what} on {host}:{port}: {error}") from error
-    thread = threading.Thread(target=server.serve_forever, name=f"docket {what}", daemon=True)
+        raise CannotListen(f"cannot serve {purpose} on {host}:{port}: {error}") from error
+    thread = threading.Thread(target=server.serve_forever, name=f"docket {purpose}", daemon=True)
     thread.start()
     try:
         yield server.server_address[1]
@@ -61,7 +61,7 @@ def serving(what: str, host: str, port: int, answer: Callable[[], Answer]) -> Ge
 
 
 class _Server(ThreadingHTTPServer):
-    # A client that is slow to go must not keep the process.
+    # A slow client must not keep the process from ending.
     daemon_threads = True
     block_on_close = False
 
@@ -78,11 +78,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(with_body=True)
 
     def do_HEAD(self) -> None:
-        """Answer without one."""
+        """Answer without a body."""
         self._reply(with_body=False)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """At level DEBUG: probes come every few seconds."""
+        """Log requests at level DEBUG: probes come every few seconds."""
         logger.debug(format, *args)
 
     def _reply(self, *, with_body: bool) -> None:

@@ -1,4 +1,4 @@
-"""What this process knows of its own workers and dockets: what metrics and health probes read."""
+"""The registry of this process's workers and dockets, which metrics and health probes read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from docket.instrumentation.readiness import Readiness
 if TYPE_CHECKING:
     import asyncio
 
-#: Most dockets, and most workers that have ended, whose numbers are kept; then the oldest go.
+#: Maximum number of dockets, and of ended workers, to keep counters for; the oldest are dropped.
 MAX_KEPT = 256
 
 K = TypeVar("K")
@@ -22,7 +22,7 @@ V = TypeVar("V")
 
 
 class Depths(NamedTuple):
-    """How many tasks wait: ready ones, and those for later."""
+    """The numbers of waiting tasks: ready ones, and those for later."""
 
     ready: int
     later: int
@@ -30,22 +30,22 @@ class Depths(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class RunningWorker:
-    """A worker while it works.
+    """A running worker.
 
     Attributes:
-        docket: name of its docket.
-        worker: what it is called in labels: never a process id.
-        tally: what it counts.
-        standing: whether it can claim.
-        running: names of the tasks that run, one for each run; asked on any thread.
-        disruptions: how often its connection broke since it began; asked on any thread.
-        strikes: how many strikes are in effect; asked on any thread.
-        depths: asks the server how much waits, on `loop`.
+        docket: the name of its docket.
+        label: its name in labels: never a process id.
+        task_counters: its counters.
+        readiness: its ability to claim tasks.
+        running: returns the task name of each run; callable on any thread.
+        disruptions: returns the number of times its connection has broken; callable on any thread.
+        strikes: returns the number of strikes in effect; callable on any thread.
+        depths: asks the server for the depths, on `loop`.
         loop: its event loop.
     """
 
     docket: str
-    worker: str
+    label: str
     task_counters: TaskCounters
     readiness: Readiness
     running: Callable[[], list[bytes]]
@@ -57,7 +57,7 @@ class RunningWorker:
 
 @dataclass
 class EndedWorkers:
-    """What the workers of one name have counted that have ended."""
+    """The counters of the ended workers of one name."""
 
     task_counters: TaskCounters = field(default_factory=TaskCounters)
     disruptions: int = 0
@@ -73,35 +73,36 @@ class ProcessRegistry:
         self._producers: dict[str, Producer] = {}
 
     @contextmanager
-    def at_work(self, post: RunningWorker) -> Generator[None]:
-        """The worker works while the context lasts; what it has counted then is kept."""
+    def at_work(self, worker: RunningWorker) -> Generator[None]:
+        """Register a worker while the context lasts; its counters are kept afterwards."""
         with self._lock:
-            self._running_workers.append(post)
+            self._running_workers.append(worker)
         try:
             yield
         finally:
             with self._lock:
-                self._running_workers.remove(post)
-                ended = _kept(self._ended, (post.docket, post.worker), EndedWorkers)
-                ended.task_counters.add(post.task_counters)
-                ended.disruptions += post.disruptions()
+                self._running_workers.remove(worker)
+                ended = _kept(self._ended, (worker.docket, worker.label), EndedWorkers)
+                ended.task_counters.add(worker.task_counters)
+                ended.disruptions += worker.disruptions()
 
     def producer(self, docket_name: str) -> Producer:
-        """Where to count what this process asks of a docket."""
+        """Return the counters of this process as a producer for a docket."""
         with self._lock:
             return _kept(self._producers, docket_name, Producer)
 
-    def posts(self) -> list[RunningWorker]:
-        """The workers that work at this moment."""
+    def running_workers(self) -> list[RunningWorker]:
+        """Return the workers that run at this moment."""
         with self._lock:
             return list(self._running_workers)
 
     def counters_by_labels(self) -> dict[tuple[str, str], TaskCounters]:
-        """What was counted so far, by docket and worker, those that have ended included."""
+        """Return all counters by docket and worker, ended workers included."""
         with self._lock:
             parts = [(key, ended.task_counters) for key, ended in self._ended.items()]
             parts += [
-                ((post.docket, post.worker), post.task_counters) for post in self._running_workers
+                ((worker.docket, worker.label), worker.task_counters)
+                for worker in self._running_workers
             ]
             sums: dict[tuple[str, str], TaskCounters] = {}
             for key, task_counters in parts:
@@ -109,26 +110,26 @@ class ProcessRegistry:
             return sums
 
     def disruptions(self) -> dict[tuple[str, str], int]:
-        """How often connections broke, by docket and worker."""
+        """Return the number of times that connections broke, by docket and worker."""
         with self._lock:
             sums = {key: ended.disruptions for key, ended in self._ended.items()}
-            for post in self._running_workers:
-                key = (post.docket, post.worker)
-                sums[key] = sums.get(key, 0) + post.disruptions()
+            for worker in self._running_workers:
+                key = (worker.docket, worker.label)
+                sums[key] = sums.get(key, 0) + worker.disruptions()
             return sums
 
     def producers(self) -> list[tuple[str, Producer]]:
-        """What this process has asked of each docket."""
+        """Return the counters of this process as a producer, by docket."""
         with self._lock:
             return list(self._producers.items())
 
 
 def _kept(table: dict[K, V], key: K, make: Callable[[], V]) -> V:
-    """The entry of a table of bounded size, made if it is missing; the oldest makes room."""
+    """Return an entry of a table of bounded size, made if missing; the oldest is evicted."""
     if key not in table and len(table) >= MAX_KEPT:
         del table[next(iter(table))]
     return table.setdefault(key, make())
 
 
-#: The one of this process.
+#: The registry of this process.
 PROCESS_REGISTRY = ProcessRegistry()

@@ -1,4 +1,4 @@
-"""Whether a worker can claim tasks at this moment, and if not, why."""
+"""The readiness of a worker: its ability to claim tasks now, or the obstacle."""
 
 import logging
 from collections.abc import Callable
@@ -7,24 +7,24 @@ from docket.supervision import Supervision
 
 logger = logging.getLogger("docket.worker")
 
-#: Silence of the event loop after which a worker counts as unable to claim, in seconds: longer
-#: than what a task that blocks it now and then makes, and shorter than any patience of a probe's.
+#: Silence of the event loop after which a worker counts as unable to claim, in seconds: longer than
+#: the blocking of an occasional slow task, and shorter than the timeout of any probe.
 SILENCE_SECONDS = 10.0
 
 
 class Readiness:
-    """Hears what a worker tells its supervision, passes it on, and remembers where it stands.
+    """A supervision that tracks the readiness of a worker and forwards each report.
 
     Args:
-        supervision: whom it is passed on to.
-        is_connected: whether the worker's connection is there; asked on any thread.
+        supervision: receives the reports.
+        is_connected: returns whether the worker is connected; called on any thread.
     """
 
     def __init__(self, supervision: Supervision, is_connected: Callable[[], bool]) -> None:
         self._supervision = supervision
         self._is_connected = is_connected
         self._obstacle: str | None = "it has not registered yet"
-        #: Why nothing may be claimed although the server answers. At first nobody has been heard.
+        #: The reason for claiming nothing although the server answers; initially, no heartbeat yet.
         self._hold: str | None = "its first heartbeat has not been written yet"
         self._is_hold_told = False
         self._is_draining = False
@@ -32,7 +32,7 @@ class Readiness:
 
     @property
     def obstacle(self) -> str | None:
-        """Why the worker cannot claim; None if it can. May be asked on any thread."""
+        """The reason why the worker cannot claim; None if it can. Callable on any thread."""
         if self._is_draining:
             return "it claims no more: it was told to stop"
         if self._obstacle is not None:
@@ -47,22 +47,22 @@ class Readiness:
 
     @property
     def may_claim(self) -> bool:
-        """Whether somebody keeps the leases of what is claimed."""
+        """True if the leases of claimed tasks are being renewed."""
         return self._hold is None
 
     def ready(self) -> None:
-        """It can claim, as soon as nothing holds it."""
+        """Report that the worker can claim, once no hold is in effect."""
         self._obstacle = None
         if self._hold is None:
             self._supervision.ready()
 
     def waiting(self, reason: str) -> None:
-        """It waits for the server."""
+        """Report that the worker waits for the server."""
         self._obstacle = f"it waits for the server: {reason}"
         self._supervision.waiting(reason)
 
     def hold(self, reason: str) -> None:
-        """Nothing may be claimed until `release`, although the server answers. Told once."""
+        """Forbid claims until `release`, although the server answers. Reported once."""
         self._hold = reason
         if not self._is_hold_told:
             self._is_hold_told = True
@@ -70,22 +70,22 @@ class Readiness:
             self._supervision.waiting(reason)
 
     def release(self) -> None:
-        """Tasks may be claimed."""
+        """Allow claims again."""
         if self._hold is not None:
             self._hold, self._is_hold_told = None, False
             if self._obstacle is None:
                 self._supervision.ready()
 
     def redelivered(self, consumer: str, started_at: float) -> None:
-        """Passed on."""
+        """Forward the report."""
         self._supervision.redelivered(consumer, started_at)
 
     def draining(self) -> None:
-        """It claims no more."""
+        """Report that the worker claims no more."""
         self._is_draining = True
         self._supervision.draining()
 
     def beat(self, lag_seconds: float, culprit: str | None) -> None:
-        """On the keeper's thread."""
+        """Report a beat; called on the heartbeater's thread."""
         self._silence_seconds = lag_seconds
         self._supervision.beat(lag_seconds, culprit)

@@ -1,4 +1,4 @@
-"""What can be seen of a process from outside: its metrics, and whether its workers can claim."""
+"""The HTTP endpoints of a process: metrics, and the health of its workers."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ __all__ = [
     "metrics_text",
 ]
 
-#: On all interfaces, as a probe from outside the container needs it.
+#: The address of all interfaces, needed by a probe from outside the container.
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 
-#: The metrics of this process, for whoever has an endpoint of their own:
+#: The metrics of this process, for programs with an endpoint of their own:
 #: `prometheus_client.REGISTRY.register(COLLECTOR)`.
 COLLECTOR = DocketCollector(PROCESS_REGISTRY)
 
 
 def health() -> tuple[bool, str]:
-    """Whether the workers of this process can claim tasks at this moment, and what to say of it.
+    """Return whether the workers of this process can claim tasks now, and a message.
 
-    Not if one of them cannot (its server is away, its event loop is blocked, it was told to stop),
-    nor if none is running.
+    False if one of them cannot (its server is away, its event loop is blocked, or it was told to
+    stop), or if none is running.
     """
-    posts = PROCESS_REGISTRY.posts()
-    if not posts:
+    workers = PROCESS_REGISTRY.running_workers()
+    if not workers:
         return False, "no worker runs in this process"
-    for post in posts:
-        obstacle = post.readiness.obstacle
+    for worker in workers:
+        obstacle = worker.readiness.obstacle
         if obstacle is not None:
-            return False, f"worker {post.worker} cannot claim: {obstacle}"
+            return False, f"worker {worker.label} cannot claim: {obstacle}"
     return True, "OK"
 
 
 @contextmanager
 def healthcheck_server(port: int | None = None, host: str = EVERYWHERE) -> Generator[int | None]:
-    """Serve `health` by HTTP while the context lasts: 200 and `OK`, or 503 and the reason.
+    """Serve `health` over HTTP while the context lasts: 200 and `OK`, or 503 and the reason.
 
     Args:
-        port: to listen on, every path is answered; 0 takes a free one; None serves nothing.
+        port: the port to listen on, for every path; 0 chooses a free one; None serves nothing.
         host: name or address of the interface.
 
     Returns:
-        A context manager, which gives the port.
+        A context manager that gives the port.
 
     Raises:
         CannotListen: (an OSError) the port is taken.
@@ -73,10 +73,10 @@ def healthcheck_server(port: int | None = None, host: str = EVERYWHERE) -> Gener
 
 @contextmanager
 def metrics_server(port: int | None = None, host: str = EVERYWHERE) -> Generator[int | None]:
-    """Serve the metrics of this process by HTTP, in the format of Prometheus, while the context
-    lasts: docket's, and those of prometheus_client's own registry.
+    """Serve the metrics of this process over HTTP while the context lasts.
 
-    The arguments, and what is raised, are those of `healthcheck_server`.
+    They are docket's and those of prometheus_client's own registry, in the format of Prometheus.
+    Arguments and errors are those of `healthcheck_server`.
     """
     if port is None:
         yield None
@@ -86,16 +86,16 @@ def metrics_server(port: int | None = None, host: str = EVERYWHERE) -> Generator
 
 
 def metrics_text() -> bytes:
-    """What `metrics_server` serves."""
+    """Return the text that `metrics_server` serves."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(MergedCollector(COLLECTOR, REGISTRY))
     return generate_latest(registry)
 
 
 def _health_answer() -> Answer:
-    is_well, words = health()
-    status = HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
-    return Answer(status, words.encode(errors="replace"))
+    is_healthy, message = health()
+    status = HTTPStatus.OK if is_healthy else HTTPStatus.SERVICE_UNAVAILABLE
+    return Answer(status, message.encode(errors="replace"))
 
 
 def _metrics_answer() -> Answer:

@@ -1,13 +1,13 @@
-"""OpenTelemetry: who scheduled a task, and what became of it, as spans.
+"""OpenTelemetry: spans for the scheduling of tasks and for their runs.
 
-Only where opentelemetry-api is installed (the extra `otel`) and a tracer provider is set up. Else
-nothing is made, carried or imported, and no task pays for it.
+Active only if opentelemetry-api is installed (the extra `otel`) and a tracer provider is set up.
+Otherwise nothing is created, stored or imported, and tasks have no overhead.
 
-A run's span is a root of its own, linked to the span that scheduled the task: a task runs long
-after its caller has ended, and often on another machine.
+A run's span is a root span, linked to the span that scheduled the task: a task may run long after
+its caller has ended, and often on another machine.
 """
 
-# What the extra brings is bound wherever _is_installed was asked first, which pyright cannot see.
+# The names of the extra are bound wherever _is_installed was checked; pyright cannot see that.
 # pyright: reportPossiblyUnboundVariable=false
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 Attributes: TypeAlias = "Mapping[str, AttributeValue]"
 
 
-#: How long it is taken as known that no provider is set up, in seconds. Without one, OpenTelemetry
-#: looks at the environment each time it is asked, which a burst of adds would pay for.
+#: Time for which the absence of a provider is cached, in seconds. Without a provider, OpenTelemetry
+#: reads the environment on each call, which would slow down a burst of adds.
 _OFF_SECONDS = 0.001
 _off_until = 0.0
 
 
 def is_on() -> bool:
-    """Whether anybody would see a span. What a hot path asks first."""
+    """Return whether spans are recorded; cheap, for hot paths to check first."""
     global _off_until
     if not _is_installed or time.monotonic() < _off_until:
         return False
@@ -56,12 +56,12 @@ def is_on() -> bool:
 
 
 def tracer() -> Tracer | None:
-    """What makes docket's spans; None if nobody would see them."""
+    """Return the tracer of docket's spans; None if spans are not recorded."""
     return trace.get_tracer("docket") if is_on() else None
 
 
 def carried(given: object = None) -> bytes:
-    """What a task's record carries, so that its run can be linked: nothing if there is no span.
+    """Return the trace context to store in a task's record; empty if there is no span.
 
     Args:
         given: OpenTelemetry's context; None for the current one.
@@ -76,44 +76,44 @@ def carried(given: object = None) -> bytes:
 
 
 def context_of(record_field: bytes | None) -> Context | None:
-    """The context that a record carries; None for none, or one that cannot be read."""
+    """Return the context stored in a record; None if there is none, or it cannot be read."""
     if not _is_installed or not record_field:
         return None
     try:
         carrier = msgspec.json.decode(record_field, type=dict[str, str])
     except msgspec.DecodeError:
-        return None  # Written by something else than `carried`: a task runs all the same.
+        return None  # Not written by `carried`: the task runs all the same.
     return propagate.extract(carrier)
 
 
 @contextmanager
 def span_of_call(name: str, attributes: Attributes) -> Generator[Span | None]:
-    """A span for something asked of a docket while the context lasts; None if nobody sees it."""
-    makes = tracer()
-    if makes is None:
+    """Open a span for a call to a docket while the context lasts; None if not recorded."""
+    run_tracer = tracer()
+    if run_tracer is None:
         yield None
         return
-    with makes.start_as_current_span(name, attributes=attributes) as span:
+    with run_tracer.start_as_current_span(name, attributes=attributes) as span:
         yield span
 
 
 @contextmanager
 def span_of_run(
-    makes: Tracer, function_name: str, carried_context: Context | None, attributes: Attributes
+    run_tracer: Tracer, function_name: str, carried_context: Context | None, attributes: Attributes
 ) -> Generator[Span]:
-    """The span of a run while the context lasts, `docket.task.NAME`.
+    """Open the span of a run, `docket.task.NAME`, while the context lasts.
 
     Args:
-        makes: the tracer.
-        function_name: of the task.
-        carried_context: of whoever scheduled it; its baggage is the run's as well.
-        attributes: of the span.
+        run_tracer: the tracer.
+        function_name: the name of the task.
+        carried_context: the context of the caller that scheduled it; the run inherits its baggage.
+        attributes: the attributes of the span.
     """
     scheduled_by = trace.get_current_span(carried_context).get_span_context()
-    # Not inside whatever span the worker itself was started in.
+    # Not a child of the span in which the worker itself was started.
     token = context.attach(trace.set_span_in_context(trace.INVALID_SPAN, carried_context))
     try:
-        with makes.start_as_current_span(
+        with run_tracer.start_as_current_span(
             f"docket.task.{function_name}",
             kind=trace.SpanKind.CONSUMER,
             attributes=attributes,
@@ -125,7 +125,7 @@ def span_of_run(
 
 
 def end_with(span: Span, outcome: object) -> None:
-    """Tell a run's span how it ended."""
+    """Record the outcome of a run in its span."""
     match outcome:
         case Perpetuated(ended):
             end_with(span, ended)
@@ -135,4 +135,4 @@ def end_with(span: Span, outcome: object) -> None:
             span.record_exception(error)
             span.set_status(trace.StatusCode.ERROR, error_message(error))
         case _:
-            pass  # Neither well nor ill: it was cancelled, handed back, or is somebody else's.
+            pass  # Neither success nor error: it was cancelled, handed back, or superseded.

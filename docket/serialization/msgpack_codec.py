@@ -1,11 +1,11 @@
-"""Payloads as msgpack: data and nothing executable, decoded into what the tasks are annotated with.
+"""Payloads as msgpack: plain data, decoded into the types that the tasks are annotated with.
 
-For those who share a server with others: to read a pickle is to run what its writer wants to be
-run. Nothing here unpickles, whatever it is given.
+For servers shared with others: reading a pickle runs whatever code its writer put there. Nothing
+here unpickles, whatever the payload.
 
-What arrives is what was sent: an argument that msgpack would turn into something else (a tuple
-without an annotation into a list, a UUID for a `str` into its text) is refused when it is stored,
-where its sender is there to hear it.
+The values that arrive are the values sent: an argument that msgpack would change (a tuple without
+an annotation into a list, a UUID for a `str` into its text) is refused when it is stored, so that
+the sender gets the error.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from docket.errors import DeserializationError, TaskError, UnfitValue
 from docket.serialization.pickle_codec import Call, check_size, error_message
 from docket.serialization.round_trip import difference
 
-#: What our payloads begin with: no msgpack begins so (0xC1 is not used), nor does any pickle.
+#: The first bytes of our payloads: no msgpack (0xC1 is unused) and no pickle begins with them.
 _HEADER = b"\xc1\x01"
-#: What a pickle begins with since protocol 2.
+#: The first byte of a pickle since protocol 2.
 _PICKLE_HEADER = b"\x80"
 
 _RawCall = tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]
@@ -34,7 +34,7 @@ _EMPTY_CALL = _HEADER + _encoder.encode(((), {}))
 
 
 class _Failure(msgspec.Struct, frozen=True, array_like=True):
-    """An exception as it is stored: nothing of it can be executed."""
+    """An exception as it is stored: data only."""
 
     type_name: str
     message: str
@@ -45,7 +45,7 @@ _failure_decoder = msgspec.msgpack.Decoder(_Failure)
 
 
 class _Slot:
-    """One place for a value, a parameter or the result, with the type that it is annotated with."""
+    """A parameter or the result of a task, with its annotated type."""
 
     def __init__(self, described: str, annotation: Any) -> None:
         self._described = described
@@ -53,14 +53,14 @@ class _Slot:
         self._decoder: msgspec.msgpack.Decoder[Any] | None = None
 
     def encode(self, value: object) -> bytes:
-        """The value as msgpack. Raises UnfitValue unless decoding it gives the same value."""
+        """Encode the value as msgpack. Raises UnfitValue unless it decodes to the same value."""
         try:
             encoded = _encoder.encode(value)
             found = difference(value, self.decode(encoded))
         except DeserializationError as error:
             raise UnfitValue(f"{self._described} does not fit: {error.__cause__}") from error
         except Exception as error:
-            # Of a value of any kind: what it holds may be recursive, too large, or raise itself.
+            # The value may be anything: recursive, too large, or raising errors of its own.
             raise UnfitValue(
                 f"{self._described} cannot be stored as msgpack: {type(error).__name__}: {error}"
             ) from error
@@ -72,13 +72,13 @@ class _Slot:
         return encoded
 
     def decode(self, encoded: bytes | memoryview | msgspec.Raw) -> Any:
-        """The value again. Raises DeserializationError."""
+        """Decode the value. Raises DeserializationError."""
         try:
             if self._decoder is None:
                 self._decoder = msgspec.msgpack.Decoder(self._annotation)
             return self._decoder.decode(encoded)
         except Exception as error:
-            # Types of the user are constructed here: anything can come out of it.
+            # The user's types are constructed here, which may raise anything.
             raise DeserializationError(
                 f"{self._described} is stored as something else than what its annotation says: "
                 f"{type(error).__name__}: {error}"
@@ -86,7 +86,7 @@ class _Slot:
 
 
 class _Shape:
-    """What one function takes and returns."""
+    """The parameters and the result of one function."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         name = getattr(function, "__name__", repr(function))
@@ -103,11 +103,11 @@ class _Shape:
         return _Slot(f"Argument {parameter!r} of task {self._task!r}", annotation)
 
     def at(self, position: int) -> _Slot:
-        """Where a positional argument goes."""
+        """Return the slot of a positional argument."""
         return self._by_position[position] if position < len(self._by_position) else self._rest
 
     def named(self, name: str) -> _Slot:
-        """Where a keyword argument goes."""
+        """Return the slot of a keyword argument."""
         return self._by_name.get(name) or self._slot(name, self._rest_by_name_type)
 
 
@@ -115,7 +115,7 @@ class MsgpackCodec:
     """The serializer `msgpack`."""
 
     def __init__(self) -> None:
-        # Weak: a fallback or a closure may come and go.
+        # Weak, since a fallback or a closure may be garbage collected.
         self._shapes: WeakKeyDictionary[Callable[..., Any], _Shape] = WeakKeyDictionary()
 
     def encode_call(
@@ -124,10 +124,10 @@ class MsgpackCodec:
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
     ) -> bytes:
-        """The arguments of a task.
+        """Encode the arguments of a task.
 
         Raises:
-            UnfitValue: one does not fit its parameter; the message has its name.
+            UnfitValue: an argument does not fit its parameter; the message names it.
             PayloadTooLarge: together they are over the size limit.
         """
         if not args and not kwargs:
@@ -140,7 +140,7 @@ class MsgpackCodec:
         return check_size(_HEADER + _encoder.encode(call), "The call's arguments")
 
     def decode_call(self, function: Callable[..., Any], payload: bytes) -> Call:
-        """The arguments of a task, as its parameters are annotated. Raises DeserializationError."""
+        """Decode the arguments of a task by its annotations. Raises DeserializationError."""
         if payload == _EMPTY_CALL:
             return (), {}
         args, kwargs = cast("_RawCall", _decoded(_call_decoder, payload, "arguments"))
@@ -151,20 +151,20 @@ class MsgpackCodec:
         )
 
     def encode_result(self, function: Callable[..., Any], value: object) -> bytes | None:
-        """What a task returned; None is stored as nothing. Raises as `encode_call` does."""
+        """Encode the result of a task; None is not stored. Raises as `encode_call` does."""
         if value is None:
             return None
         encoded = self._shape(function).result.encode(value)
         return check_size(_HEADER + encoded, "The task's result")
 
     def decode_result(self, function: Callable[..., Any], payload: bytes | None) -> object:
-        """What a task returned, as its function is annotated. Raises DeserializationError."""
+        """Decode the result of a task by its annotation. Raises DeserializationError."""
         if payload is None:
             return None
         return self._shape(function).result.decode(_body(payload, "result"))
 
     def encode_error(self, error: BaseException) -> bytes:
-        """An exception, as its type's name, its message and its traceback's text."""
+        """Encode an exception as its type's name, its message and the text of its traceback."""
         if isinstance(error, TaskError):
             failure = _Failure(error.type_name, error.message, error.traceback_text)
         else:
@@ -174,7 +174,7 @@ class MsgpackCodec:
         return _HEADER + _encoder.encode(failure)
 
     def decode_error(self, payload: bytes) -> BaseException:
-        """A TaskError that says what the task failed with; or why that cannot be told."""
+        """Decode a TaskError that describes the task's exception, or a DeserializationError."""
         try:
             failure: _Failure = _decoded(_failure_decoder, payload, "exception")
         except DeserializationError as error:
@@ -185,7 +185,7 @@ class MsgpackCodec:
         try:
             shape = self._shapes.get(function)
         except TypeError:
-            return _Shape(function)  # A callable object that cannot be hashed or referred to.
+            return _Shape(function)  # A callable object that cannot be hashed or weakly referenced.
         if shape is None:
             shape = self._shapes[function] = _Shape(function)
         return shape

@@ -1,4 +1,4 @@
-"""Whether what comes out of a serializer is what went in."""
+"""The comparison of a value with its copy from a serializer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Any, cast
 
 import msgspec
 
-#: Subclasses of these may arrive as the type itself, if that is what the annotation says.
+#: Subclasses of these may arrive as the type itself, if that is the annotated type.
 _BUILTIN = (int, float, str, bytes, list, tuple, set, frozenset, dict)
 
 
 def difference(sent: object, arrived: object) -> str | None:
-    """What is not the same about a value after it was decoded, in words; None if it is all there.
+    """Describe the difference between a value and its decoded copy; None if there is none.
 
-    A subclass of a builtin type may arrive as that type, and an int where a float is expected as
-    a float.
+    A subclass of a builtin type may arrive as that type, and an int annotated as float as a float.
     """
     if not _same_type(sent, arrived):
         return f"a {_name(sent)} would arrive as a {_name(arrived)}"
@@ -74,7 +73,7 @@ def _fields(value: object) -> tuple[str, ...] | None:
 
 
 def _is_nan(value: object) -> bool:
-    # Equal to nothing, itself included.
+    # NaN equals nothing, not even itself.
     if isinstance(value, Decimal):
         return value.is_nan()
     return isinstance(value, float) and math.isnan(value)

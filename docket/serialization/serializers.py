@@ -1,4 +1,4 @@
-"""The serializers of a docket: `pickle` stores any value, `msgpack` nothing but data."""
+"""The serializers of a docket: `pickle` stores any value, `msgpack` only data."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from docket.serialization import pickle_codec
 from docket.serialization.msgpack_codec import MsgpackCodec
 from docket.serialization.pickle_codec import Call
 
-#: The function of a task: what it is called with and what it returns is encoded by its annotations.
+#: The function of a task; its annotations determine the encoding of arguments and result.
 Function = Callable[..., Any]
 
 
 class Serializer(Protocol):
-    """Payloads of a docket, as bytes and back."""
+    """The encoding and decoding of a docket's payloads."""
 
     def encode_call(
         self, function: Function, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> bytes:
-        """What a task is called with.
+        """Encode the arguments of a task.
 
         Raises:
-            PayloadTooLarge: it is over the size limit.
+            PayloadTooLarge: they are over the size limit.
             UnfitValue: an argument cannot be stored by this serializer.
-            Exception: what pickle raises for a value that it cannot store.
+            Exception: any error of pickle for a value that it cannot store.
         """
         ...
 
     def decode_call(self, function: Function, payload: bytes) -> Call:
-        """What a task is called with. Raises DeserializationError."""
+        """Decode the arguments of a task. Raises DeserializationError."""
         ...
 
     def encode_result(self, function: Function, value: object) -> bytes | None:
-        """What a task returned; None is stored as nothing. Raises as `encode_call` does."""
+        """Encode the result of a task; None is not stored. Raises as `encode_call` does."""
         ...
 
     def decode_result(self, function: Function, payload: bytes | None) -> object:
-        """What a task returned. Raises DeserializationError."""
+        """Decode the result of a task. Raises DeserializationError."""
         ...
 
     def encode_error(self, error: BaseException) -> bytes:
-        """The exception that a task failed with; never fails."""
+        """Encode the exception of a failed task; never raises."""
         ...
 
     def decode_error(self, payload: bytes) -> BaseException:
-        """The exception that a task failed with, or the DeserializationError that says why not."""
+        """Decode the exception of a failed task, or return a DeserializationError."""
         ...
 
 
 class PickleSerializer:
-    """Stores any value, classes of scripts and closures included.
+    """A serializer for any value, including classes defined in scripts and closures.
 
-    Whoever can write to the server can run code in every process that reads from it.
+    Anyone who can write to the server can run code in every process that reads from it.
     """
 
     def encode_call(
@@ -89,7 +89,7 @@ _SERIALIZERS: dict[str, Callable[[], Serializer]] = {
 
 
 def serializer_named(name: str) -> Serializer:
-    """A new serializer. Raises ValueError if there is none of that name."""
+    """Return a new serializer. Raises ValueError if there is none of that name."""
     make = _SERIALIZERS.get(name)
     if make is None:
         raise ValueError(f"serializer must be one of {', '.join(_SERIALIZERS)}, not {name!r}")

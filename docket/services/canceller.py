@@ -1,4 +1,4 @@
-"""The canceller: stops the runs that someone cancelled."""
+"""The canceller: stops the runs of cancelled tasks."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,36 +9,40 @@ from docket.store.keys import Keys
 
 
 class Canceller:
-    """Listens for cancellations of tasks that run here.
+    """A listener for cancellations of tasks that run here.
 
-    A message that is lost costs time, not correctness: the cancellation stands in the record too,
-    and the keeper sees it there when it renews the lease.
+    A lost message costs time, not correctness: the cancellation is in the record too, where the
+    heartbeater finds it when it renews the lease.
 
     Args:
-        subscriber: the process's.
-        keys: of the docket.
+        subscriber: the subscriber of the process.
+        keys: the keys of the docket.
         exchanger: stops the runs.
-        look: has the keeper look into the records soon: whenever we begin to listen, what was
-            published before that is lost.
+        renew_soon: has the heartbeater read the records soon; called whenever listening begins,
+            since messages published before are lost.
     """
 
     def __init__(
-        self, subscriber: Subscriber, keys: Keys, exchanger: Exchanger, look: Callable[[], None]
+        self,
+        subscriber: Subscriber,
+        keys: Keys,
+        exchanger: Exchanger,
+        renew_soon: Callable[[], None],
     ) -> None:
         self._subscriber = subscriber
         self._channel = keys.cancel_channel
         self._exchanger = exchanger
-        self._look = look
+        self._renew_soon = renew_soon
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        async with self._subscriber.listening(self._channel, self._hear):
-            self._look()
+        async with self._subscriber.listening(self._channel, self._on_message):
+            self._renew_soon()
             await self._ended.wait()
 
-    def _hear(self, payload: bytes | None) -> None:
+    def _on_message(self, payload: bytes | None) -> None:
         if payload is None:
-            self._look()
+            self._renew_soon()
         else:
             self._exchanger.cancelled(payload.split(b"\x1f", 1)[0])

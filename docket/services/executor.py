@@ -1,4 +1,4 @@
-"""The executor: one claimed task from its payload to its outcome, a pipeline of short steps."""
+"""The executor: runs claimed tasks, from payload to outcome, in short steps."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ logger = logging.getLogger("docket.worker")
 
 
 class Executor:
-    """Starts claimed tasks and reports their outcomes to the exchanger.
+    """A runner of claimed tasks that reports their outcomes to the exchanger.
 
     Args:
-        docket: whose tasks.
-        worker: on whose behalf; what tasks get as CurrentWorker.
-        runs: where runs are kept.
+        docket: the docket of the tasks.
+        worker: the worker, which tasks get as CurrentWorker.
+        runs: the table of running tasks.
         exchanger: takes the outcomes.
-        tally: counts starts, durations, punctuality.
+        task_counters: counts starts, durations and punctuality.
         supervision: told of the first task redelivered from each dead consumer.
     """
 
@@ -80,14 +80,14 @@ class Executor:
         self._admission_controller = AdmissionController(
             docket.transitions.limits, worker, task_counters
         )
-        #: How many runs certain keys still have; None for no limit.
+        #: The runs left to certain keys; None for no limit.
         self.run_quota: RunQuota | None = None
         self._plans = TaskPlans(docket.plans, worker.dependencies)
         self._unknown = UnknownTasks(docket)
         self._strikes = docket.strike_list
         self._tracer = tracer()
         self._decode_call = docket.serializer.decode_call
-        self._result_keeper = _result_keeper(docket)
+        self._result_writer = _result_writer(docket)
         self._seen_dead: set[bytes] = set()
         self._gated: dict[bytes, bool] = {}
         self._formats: dict[TaskFunction, CallFormat] = {}
@@ -98,7 +98,7 @@ class Executor:
         self._serves = serves
 
     def start(self, claim: Claim) -> None:
-        """Begin a claimed task."""
+        """Start a claimed task."""
         run = Run(claim)
         self._runs.add(run)
         if not self._is_gated(claim.function):
@@ -111,7 +111,7 @@ class Executor:
         run.task = self._loop.create_task(self._run(run))
 
     def _is_gated(self, function: bytes) -> bool:
-        """Whether a start counts only once it is admitted."""
+        """Return whether a start counts only once its limits admit it."""
         gated = self._gated.get(function)
         if gated is None:
             plan = self._docket.plans.get(function.decode())
@@ -133,8 +133,8 @@ class Executor:
         if isinstance(outcome, NotAdmitted):
             self._exchanger.withdraw(run)
             return
-        if self._result_keeper is not None:
-            outcome = await self._result_keeper.keep(run, outcome)
+        if self._result_writer is not None:
+            outcome = await self._result_writer.keep(run, outcome)
         duration = self._task_counters.of(run.claim.function).duration
         duration.observe(time.monotonic() - run.started_at)
         self._exchanger.report(run, outcome)
@@ -152,7 +152,7 @@ class Executor:
                 run_quota.give_back(key)
             return outcome
         except BaseException as error:
-            # The payload cannot be read, a handler is broken: only this task has failed.
+            # An unreadable payload or a broken handler fails only this task.
             claim = run.claim
             described = on_one_line(f"{claim.function.decode()}(...){{{claim.key.decode()}}}")
             return _logged_end(described, run, run.ending or Failed(error), error)
@@ -182,7 +182,7 @@ class Executor:
     async def _fall_back(self, run: Run, name: str) -> Outcome | NotAdmitted:
         fallback = self._worker.fallback_task
         if fallback is None:
-            return await self._unknown.judge(run.claim)
+            return await self._unknown.outcome(run.claim)
         call = self._decode_call(fallback, run.claim.call)
         if not self._strikes.is_empty and self._is_stricken(run.claim, name, fallback, call):
             return Cancelled()
@@ -201,9 +201,9 @@ class Executor:
     async def _refuse(
         self, run: Run, name: str, function: TaskFunction, call: Call, error: BaseException
     ) -> Outcome:
-        """The end of a task that cannot be called beside the worker's own dependencies."""
+        """End a task whose dependencies conflict with those of the worker."""
         execution = self._execution(run.claim, name, function, call)
-        # Never entered: only asked for its handlers, so that a perpetual task goes on.
+        # Never entered: it only gives the handlers, so that a perpetual task goes on.
         resolution = self._resolution(self._docket.plans[name], execution)
         outcome = await self._after_error(run, execution, resolution, error)
         return _logged_end(self._describe(execution), run, outcome, error)
@@ -242,10 +242,10 @@ class Executor:
     async def _after_error(
         self, run: Run, execution: Execution, resolution: Resolution | None, error: BaseException
     ) -> Outcome:
-        """What follows from what came out of a task.
+        """Return the outcome of a task that raised an error.
 
-        Whatever it is, it fails that task and goes no further, SystemExit and KeyboardInterrupt
-        too: handed back, a task that raises one would be run again and again.
+        Any error fails the task and goes no further, including SystemExit and KeyboardInterrupt: if
+        handed back, a task that raises one would be run again and again.
         """
         if run.ending is not None:
             return run.ending
@@ -269,8 +269,8 @@ class Executor:
         return outcome if self.run_quota is None else self.run_quota.bound(execution.key, outcome)
 
     def _is_shutdown(self, error: BaseException) -> bool:
-        # asyncio.run cancels all tasks at once when it ends, ours before or after the worker's.
-        # A CancelledError that comes alone was raised by the task itself.
+        # When asyncio.run ends it cancels all tasks at once, ours before or after the worker's.
+        # Any other CancelledError was raised by the task itself.
         return isinstance(error, asyncio.CancelledError) and self._serves.cancelling() > 0
 
     def _execution(self, claim: Claim, name: str, function: TaskFunction, call: Call) -> Execution:
@@ -309,14 +309,14 @@ class Executor:
                 call_format = self._formats[execution.function] = CallFormat(execution.function)
             call = call_format(name, execution.args, execution.kwargs)
         except BaseException as error:
-            # An argument's own __repr__ is called here: that it is broken must not fail the task.
+            # The __repr__ of the arguments is called here: a broken one must not fail the task.
             call = f"{name}(<cannot be shown: {type(error).__name__}>)"
         return on_one_line(f"{call}{{{execution.key}}}")
 
 
-def _result_keeper(docket: Docket) -> ResultWriter | None:
+def _result_writer(docket: Docket) -> ResultWriter | None:
     storage = docket.result_storage
-    # Where nothing is kept of an ended execution, nobody could find its result either.
+    # Without a record of the ended execution its result could not be found.
     return ResultWriter(docket, storage) if storage is not None and docket.execution_ttl else None
 
 
@@ -329,11 +329,11 @@ async def _call(execution: Execution, resolution: Resolution | None) -> object:
         if runtime is not None:
             return await runtime.run(execution, function, execution.args, kwargs)
         return await _awaitable(name, function(*execution.args, **kwargs))
-    return None  # A dependency swallowed the task's exception: it ended without a result.
+    return None  # A dependency suppressed the task's exception.
 
 
 def _awaitable(name: str, returned: object) -> Awaitable[object]:
-    """What a task's function returned, which a function that only wraps a coroutine returns too."""
+    """Return the awaitable of a task; a plain function that returns a coroutine is a task too."""
     if inspect.isawaitable(returned):
         return returned
     raise TypeError(
@@ -343,7 +343,7 @@ def _awaitable(name: str, returned: object) -> Awaitable[object]:
 
 
 def _logged_end(described: str, run: Run, outcome: Outcome, error: BaseException) -> Outcome:
-    """Log how a run ended that did not complete, and return its outcome."""
+    """Log the end of a run that did not complete, and return its outcome."""
     duration = format_duration(time.monotonic() - run.started_at)
     match outcome:
         case Failed(handled=True):

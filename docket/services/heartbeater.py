@@ -1,8 +1,8 @@
-"""The keeper: one thread that says the worker lives and keeps the leases of what it runs.
+"""The heartbeater: a thread that writes heartbeats and renews the leases of the running tasks.
 
-A thread, so that a task that blocks the loop for some seconds loses nothing. But not blindly: when
-the loop has been silent for `stall_timeout_seconds`, heartbeats and renewals stop, and others take
-over. A heartbeat from a thread that hides a hung loop is worse than none.
+It is a thread so that a task that blocks the loop for some seconds loses nothing. Once the loop has
+been silent for `stall_timeout_seconds`, heartbeats and renewals stop and other workers take over: a
+heartbeat from a thread that hides a hung loop is worse than none.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from docket.supervision import Supervision
 
 logger = logging.getLogger("docket.worker")
 
-#: How long the first heartbeat may take before somebody is told, in seconds.
+#: Time limit for the first heartbeat before the worker is held, in seconds.
 FIRST_BEAT_SECONDS = 2.0
-#: From a heartbeat under a name that was struck off to the next one, in seconds.
+#: Delay before the next heartbeat after one under the name of a fenced consumer, in seconds.
 RETRY_SECONDS = 0.1
 NO_ANSWER = "the server has not answered"
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatSettings:
-    """Intervals of a keeper, in seconds unless said otherwise.
+    """The intervals of a heartbeater, in seconds except for `lifetime`.
 
-    interval: how often the loop ticks and the supervision hears a beat.
-    heartbeat: how often the heartbeat in Redis is written.
-    renewal: how often leases are renewed: well within the redelivery timeout.
-    stall_timeout: loop silence after which the worker is not kept alive any more.
-    lifetime (timedelta): of the consumer's own keys without a beat.
-    beat_tenure: how long after its last heartbeat a worker counts as alive, with a margin.
-    lease_tenure: how long after their last renewal leases hold, with a margin.
+    interval: between two ticks of the loop, and two beats to the supervision.
+    heartbeat: between two heartbeats in Redis.
+    renewal: between two renewals of the leases: well within the redelivery timeout.
+    stall_timeout: loop silence after which heartbeats and renewals stop.
+    lifetime: of the consumer's own keys without a heartbeat.
+    beat_tenure: time for which a worker counts as alive after a heartbeat, less a margin.
+    lease_tenure: time for which leases hold after a renewal, less a margin.
     """
 
     interval: float
@@ -53,22 +53,24 @@ class HeartbeatSettings:
 
 
 class Heartbeater:
-    """Heartbeat, leases, and the pulse of the loop.
+    """A thread for heartbeats and lease renewals, and a monitor of the loop.
+
+    Callbacks run on the loop.
 
     Args:
-        connection: the thread's own.
-        consumer: who we are.
-        runs: whose leases are renewed, until their outcomes are acknowledged.
-        supervision: hears the beats.
-        function_names: what this worker can run.
+        connection: the thread's own connection.
+        consumer: the identity of this worker.
+        runs: the runs whose leases are renewed, until their outcomes are acknowledged.
+        supervision: receives the beats.
+        function_names: returns the names of the tasks that this worker can run.
         settings: the intervals.
-        on_lost: called on the loop with entries that are not ours any more.
-        on_cancelled: called on the loop with entries that someone cancelled.
-        on_struck_off: called on the loop when the consumer is not registered any more.
-        on_unkept: called on the loop, again and again, while others may take us for dead, or our
-            leases for lost, and we cannot tell; with what the last attempt failed of.
-        on_kept: called on the loop after the first heartbeat, and when they cannot any more.
-        on_fault: called on the loop with the error that ended the thread.
+        on_lost: called with entries that this worker no longer owns.
+        on_cancelled: called with the entries of cancelled tasks.
+        on_fenced: called when the consumer is no longer registered.
+        on_unkept: called repeatedly while heartbeat or leases may have expired; with the error of
+            the last attempt.
+        on_kept: called after the first heartbeat, and when they are up to date again.
+        on_fault: called with the error that ended the thread.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Heartbeater:
         *,
         on_lost: Callable[[list[bytes]], None],
         on_cancelled: Callable[[list[bytes]], None],
-        on_struck_off: Callable[[], None],
+        on_fenced: Callable[[], None],
         on_unkept: Callable[[str], None],
         on_kept: Callable[[], None],
         on_fault: Callable[[BaseException], None],
@@ -95,15 +97,15 @@ class Heartbeater:
         self._settings = settings
         self._on_lost = on_lost
         self._on_cancelled = on_cancelled
-        self._on_struck_off = on_struck_off
+        self._on_fenced = on_fenced
         self._on_unkept = on_unkept
         self._on_kept = on_kept
         self._on_fault = on_fault
-        #: When the last heartbeat and the last renewal that succeeded were sent.
+        #: Times at which the last successful heartbeat and the last successful renewal were sent.
         self._beaten_at = self._renewed_at = self._started_at = time.monotonic()
         self._stopping = threading.Event()
         self._is_hurried = False
-        #: Whether somebody may take us for dead, as far as was told. Only the loop writes it.
+        #: The last state passed to on_unkept or on_kept. Written on the loop only.
         self._is_unkept = True
         self._has_beaten = False
         self._trouble = NO_ANSWER
@@ -112,29 +114,29 @@ class Heartbeater:
         self._loop = asyncio.get_running_loop()
         self._ticked_at = time.monotonic()
         self._tick_handle: asyncio.TimerHandle | None = None
-        #: How late the loop's last tick was, in seconds.
+        #: Delay of the loop's last tick, in seconds.
         self.loop_lag_seconds = 0.0
 
     def start(self) -> None:
-        """Begin to tick, and start the thread."""
+        """Start the ticks on the loop, and the thread."""
         self._started_at = self._ticked_at = self._renewed_at = time.monotonic()
         self._schedule_tick()
-        self._thread = threading.Thread(target=self._keep, name="docket keeper", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="docket heartbeater", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
-        """End the thread, after the last outcome is recorded; twice is fine."""
+        """Stop the thread; called after the last outcome is recorded. Idempotent."""
         self._stopping.set()
         thread, self._thread = self._thread, None
         if thread is not None:
-            # Not by an executor's thread: the tasks may have all of those, and keep them.
+            # Not joined in an executor's thread: the tasks may occupy all of them.
             await self._ended.wait()
             thread.join()
         if self._tick_handle is not None:
             self._tick_handle.cancel()
 
     def renew_soon(self) -> None:
-        """Renew within the interval: a renewal is also how a cancellation is seen in the record."""
+        """Renew within the interval: renewals also find the cancellations in the records."""
         self._is_hurried = True
 
     # On the loop --------------------------------------------------------------------------
@@ -147,10 +149,10 @@ class Heartbeater:
         self._ticked_at = time.monotonic()
         self.loop_lag_seconds = max(0.0, self._loop.time() - due)
         self._schedule_tick()
-        # Here and not in the thread, which may be waiting for a server that does not answer.
-        self._judge()
+        # Not in the thread, which may be waiting for a server that does not answer.
+        self._check_tenure()
 
-    def _judge(self) -> None:
+    def _check_tenure(self) -> None:
         if time.monotonic() > self._kept_until():
             self._is_unkept = True
             self._on_unkept(self._trouble)
@@ -168,18 +170,18 @@ class Heartbeater:
 
     # In the thread ------------------------------------------------------------------------
 
-    def _keep(self) -> None:
+    def _serve(self) -> None:
         try:
-            self._go_round()
+            self._loop_until_stopped()
         except Exception as error:
-            # In silence the worker would work on, and be taken for dead.
+            # Without a report the worker would work on and count as dead.
             fault = error
             self._tell(lambda: self._on_fault(fault))
         finally:
             self._connection.close()
             self._tell(self._ended.set)
 
-    def _go_round(self) -> None:
+    def _loop_until_stopped(self) -> None:
         beat, renew = self._beat, self._renew
         intervals = {beat: self._settings.heartbeat, renew: self._settings.renewal}
         retry_at = time.monotonic()
@@ -189,12 +191,12 @@ class Heartbeater:
             now = time.monotonic()
             silence = now - self._ticked_at
             self._supervision.beat(
-                max(0.0, silence - self._settings.interval), self._culprit(silence)
+                max(0.0, silence - self._settings.interval), self._blocking_key(silence)
             )
             if self._is_hurried:
                 self._is_hurried, due[renew] = False, min(now, due[renew])
-            # One a round, what waits longest first: while nobody answers each is tried in turn, on
-            # one connection, and what alone is refused holds up nothing else.
+            # One duty a round, the most overdue first: without an answer each is tried in turn on
+            # the one connection, so a duty that fails alone does not delay the other.
             duty = min(due, key=lambda each: due[each])
             if silence > self._settings.stall_timeout or now < max(retry_at, due[duty]):
                 continue
@@ -202,21 +204,21 @@ class Heartbeater:
                 is_done = duty()
                 due[duty], failures = now + (intervals[duty] if is_done else RETRY_SECONDS), 0
                 if self._is_unkept:
-                    self._tell(self._judge)
+                    self._tell(self._check_tenure)
             except ServerUnavailable as error:
-                # The exchanger has said it already; the next round connects anew. Soon: after an
-                # outage others judge whose heartbeat and leases are written again. But not all
-                # workers of all pools in step.
+                # The exchanger has logged it; the next round reconnects. Soon, since after an
+                # outage other workers look for heartbeats and leases that are not renewed; but
+                # with jitter, so that not all workers of all pools come at once.
                 logger.debug("Heartbeater: %s", error)
                 self._trouble = str(error)
                 failures += 1
                 due[duty] = retry_at = time.monotonic() + backoff_seconds(failures)
 
     def _pause(self, due: float) -> float:
-        # Never 0: while the loop is silent nothing that is due is done, and this must not spin.
+        # Never 0: while the loop is silent, duties stay due, and the thread must not spin.
         return min(self._settings.interval, max(due - time.monotonic(), 0.005))
 
-    def _culprit(self, silence: float) -> str | None:
+    def _blocking_key(self, silence: float) -> str | None:
         if silence < 2 * self._settings.interval:
             return None
         task = asyncio.current_task(self._loop)
@@ -230,8 +232,8 @@ class Heartbeater:
         if registered:
             self._beaten_at, self._has_beaten, self._trouble = sent_at, True, NO_ANSWER
         else:
-            # Soon the consumer has another name, and under that one nothing is written yet.
-            self._tell(self._on_struck_off)
+            # The consumer will get a new name, under which no heartbeat is written yet.
+            self._tell(self._on_fenced)
         return registered
 
     def _renew(self) -> bool:
@@ -250,5 +252,5 @@ class Heartbeater:
         try:
             self._loop.call_soon_threadsafe(callback)
         except RuntimeError:
-            # The loop is closed: nobody is left to hear it, and nothing runs there any more.
+            # The loop is closed: nothing runs there any more.
             self._stopping.set()

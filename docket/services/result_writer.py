@@ -1,4 +1,4 @@
-"""The result keeper: puts what a task ended with into the user's result storage."""
+"""The result writer: stores results and exceptions of tasks in the user's result storage."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ logger = logging.getLogger("docket.worker")
 
 
 class ResultWriter:
-    """Keeps results and exceptions in a result storage, under the key and generation of the run.
+    """A writer of results and exceptions, under the key and generation of their run.
 
-    Before the outcome is recorded: who sees that the task has ended finds its result.
+    It writes before the outcome is recorded: the result of an ended task is always there.
 
     Args:
-        docket: whose tasks.
-        storage: where to.
+        docket: the docket of the tasks.
+        storage: the result storage.
     """
 
     def __init__(self, docket: Docket, storage: ResultStorage) -> None:
@@ -35,10 +35,10 @@ class ResultWriter:
         self._ttl_seconds = docket.execution_ttl.total_seconds()
 
     async def keep(self, run: Run, outcome: Outcome) -> Outcome:
-        """The outcome to record; never fails.
+        """Store the result and return the outcome to record; never raises.
 
-        Without its result a task has failed. Without its exception it has failed all the same: the
-        record keeps that one.
+        A task whose result cannot be stored has failed. An exception that cannot be stored is kept
+        in the record instead.
         """
         try:
             return await self._keep(run, outcome)

@@ -1,4 +1,4 @@
-"""The allowance of `Worker.run_at_most`: how many runs certain keys still have."""
+"""The quota of `Worker.run_at_most`: the runs left to certain keys."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from docket.lifecycle import Cancelled, Failed, Outcome, Perpetuated, Retried
 
 
 class RunQuota:
-    """Counts the runs of keys that are limited; all others are free.
+    """A count of the runs left to limited keys; all other keys are unlimited.
 
     Args:
-        runs_by_key: the most runs of each limited key, attempts of retries included.
+        runs_by_key: the maximum number of runs of each limited key, retries included.
     """
 
     def __init__(self, runs_by_key: Mapping[str, int]) -> None:
         self._left = dict(runs_by_key)
 
     def take(self, key: str) -> bool:
-        """Whether a run of this key may begin; if so, it counts."""
+        """Take one run of this key and return whether it may begin."""
         left = self._left.get(key)
         if left is None:
             return True
@@ -26,12 +26,12 @@ class RunQuota:
         return left > 0
 
     def give_back(self, key: str) -> None:
-        """A run that was to begin did not: its limits withheld it."""
+        """Give back a run that did not begin because a limit did not admit it."""
         if key in self._left:
             self._left[key] += 1
 
     def bound(self, key: str, outcome: Outcome) -> Outcome:
-        """The outcome of a run: one that would lead to a run too many ends here instead."""
+        """Return the outcome of a run, without a further run if that would exceed the quota."""
         if self._left.get(key, 1) > 0:
             return outcome
         match outcome:

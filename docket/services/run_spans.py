@@ -1,4 +1,4 @@
-"""The span around a run."""
+"""The tracing span of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Ended = TypeVar("Ended")
 async def in_span(
     tracer: Tracer, worker: Worker, run: Run, body: Callable[[Run], Awaitable[Ended]]
 ) -> Ended:
-    """Run it in a span that tells what came of it."""
+    """Run the body in a span that records the outcome."""
     claim = run.claim
     name, key = claim.function.decode(), claim.key.decode()
     attributes = {

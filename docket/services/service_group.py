@@ -1,4 +1,4 @@
-"""The crew: everything that serves a worker around its exchanger, started and ended in order."""
+"""The services of one worker around its exchanger, started and stopped in order."""
 
 from __future__ import annotations
 
@@ -23,56 +23,56 @@ from docket.services.wakeup_listener import WakeupListener
 if TYPE_CHECKING:
     from docket.docket import Docket
 
-#: Longest wait for the bell, in seconds; see WakeupListener.
-BELL_SECONDS = 2.0
-#: Most that a renewal waits, in seconds: it is also how a missed cancellation is noticed.
+#: Longest wait for a wake-up, in seconds; see WakeupListener.
+WAKEUP_SECONDS = 2.0
+#: Longest interval between renewals, in seconds: renewals also find missed cancellations.
 RENEWAL_CAP_SECONDS = 15.0
-#: The part of the time after which others take us for dead that we may be out of touch with the
-#: server and go on with what holds slots of a limit: the rest is for it to end in.
+#: The fraction of the time until this worker counts as dead, or its leases as lost, for which runs
+#: that hold slots of a limit may go on without contact to the server; they end in the rest.
 TENURE = 0.8
-#: How long the keeper may take, after an outage or a freeze, before the worker is held for it, in
-#: seconds: its attempts are at most one apart.
+#: Time that the heartbeater has after an outage or a freeze before the worker is held, in seconds:
+#: its attempts are at most one second apart.
 GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """What a worker's services go by.
+    """The settings of a worker's services.
 
-    redelivery_timeout: when a lease that is not renewed is lost.
-    bell_seconds: longest wait of the bell listener.
+    redelivery_timeout: time after which a lease that is not renewed is lost.
+    wakeup_seconds: longest wait of the wake-up listener.
     stall_timeout_seconds: loop silence after which heartbeat and leases lapse.
-    keeper_interval_seconds: between two beats of the keeper.
+    keeper_interval_seconds: between two beats to the supervision.
     """
 
     redelivery_timeout: timedelta
-    bell_seconds: float
+    wakeup_seconds: float
     stall_timeout_seconds: float
     keeper_interval_seconds: float
 
 
 def consumer_lifetime(docket: Docket) -> timedelta:
-    """How long a consumer's own keys live without a beat: longer than an outage's recovery."""
+    """Return the lifetime of a consumer's keys without a heartbeat, longer than most outages."""
     return 10 * docket.heartbeat_interval * docket.missed_heartbeats
 
 
 def shortest_lease(docket: Docket, redelivery_timeout: timedelta) -> timedelta:
-    """After this long without a sign of life what a worker claimed goes to others."""
+    """Return the time without a sign of life after which a worker's tasks go to others."""
     return min(redelivery_timeout, docket.heartbeat_interval * docket.missed_heartbeats)
 
 
 class ServiceGroup:
-    """Canceller, steward, bell listener and keeper of one worker.
+    """The canceller, steward, wake-up listener and heartbeater of one worker.
 
     Args:
-        docket: whose worker.
-        consumer: who it is to the streams.
-        runs: what it runs.
-        exchanger: whom they serve.
-        standing: hears the keeper's beats, and whether it keeps what is claimed.
+        docket: the worker's docket.
+        consumer: the worker's identity in the streams.
+        runs: the worker's runs.
+        exchanger: the worker's exchanger.
+        readiness: receives the beats, and holds the worker while its leases may be lost.
         adopt: adopts a dead consumer without blame.
         seed: schedules automatic tasks that are missing; None if this worker does not.
-        settings: intervals.
+        settings: the settings.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ServiceGroup:
         consumer: Consumer,
         runs: Runs,
         exchanger: Exchanger,
-        standing: Readiness,
+        readiness: Readiness,
         adopt: Callable[[str], Awaitable[object]],
         seed: Callable[[], Awaitable[None]] | None,
         settings: ServiceSettings,
@@ -91,17 +91,17 @@ class ServiceGroup:
         self._runs = runs
         self._exchanger = exchanger
         connections = docket.connections
-        self._readiness = standing
+        self._readiness = readiness
         self._pipeline = connections.pipeline
-        #: Since when the keeper alone is out of touch, by `time.monotonic()`.
+        #: The time since which only the heartbeater is out of touch, by `time.monotonic()`.
         self._out_of_touch_since = math.inf
         self._seen_call: object | None = None
-        self.keeper = self._make_keeper(settings)
+        self.heartbeater = self._make_heartbeater(settings)
         self._canceller = Canceller(
-            connections.subscriber, docket.keys, exchanger, self.keeper.renew_soon
+            connections.subscriber, docket.keys, exchanger, self.heartbeater.renew_soon
         )
         self._listener = WakeupListener(
-            connections.bell(docket.keys), exchanger, settings.bell_seconds
+            connections.wakeup_connection(docket.keys), exchanger, settings.wakeup_seconds
         )
         #: Idle until it is appointed.
         self.steward = Steward(
@@ -117,7 +117,7 @@ class ServiceGroup:
             seed=seed,
         )
 
-    def _make_keeper(self, settings: ServiceSettings) -> Heartbeater:
+    def _make_heartbeater(self, settings: ServiceSettings) -> Heartbeater:
         docket = self._docket
         lease = settings.redelivery_timeout.total_seconds()
         heartbeat = docket.heartbeat_interval.total_seconds()
@@ -133,14 +133,14 @@ class ServiceGroup:
                 renewal=min(lease / 4, RENEWAL_CAP_SECONDS),
                 stall_timeout=settings.stall_timeout_seconds,
                 lifetime=consumer_lifetime(docket),
-                # Never less than a heartbeat takes to be late: with one missed heartbeat allowed,
-                # a worker would stop what it runs between any two.
+                # At least until a heartbeat is late: with one missed heartbeat allowed, a worker
+                # would otherwise stop its runs between any two.
                 beat_tenure=max(TENURE * heartbeat * docket.missed_heartbeats, 1.5 * heartbeat),
                 lease_tenure=TENURE * lease,
             ),
             on_lost=self._lose,
             on_cancelled=self._cancel,
-            on_struck_off=self._exchanger.doubt,
+            on_fenced=self._exchanger.doubt,
             on_unkept=self._hold,
             on_kept=self._release,
             on_fault=self._exchanger.fail,
@@ -148,13 +148,14 @@ class ServiceGroup:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:
-        """Serve while the context lasts.
+        """Run the services while the context lasts.
 
-        The keeper starts first and ends last: leases live until the last outcome is recorded.
+        The heartbeater starts first and stops last: leases are renewed until the last outcome is
+        recorded.
         """
         async with AsyncExitStack() as stack:
-            self.keeper.start()
-            stack.push_async_callback(self.keeper.stop)
+            self.heartbeater.start()
+            stack.push_async_callback(self.heartbeater.stop)
             services = (self._canceller.run(), self.steward.run(), self._listener.run())
             tasks = [asyncio.create_task(service) for service in services]
             stack.push_async_callback(_end, tasks)
@@ -163,10 +164,10 @@ class ServiceGroup:
             yield
 
     def _fail_on_fault(self, task: asyncio.Task[None]) -> None:
-        # A service never ends of itself: without it the worker would go on half dead, in silence.
+        # A service never ends by itself: without it the worker would go on, silently incomplete.
         error = None if task.cancelled() else task.exception()
         while isinstance(error, BaseExceptionGroup):
-            # A service that is a group of tasks wraps it, and an `except` for it would miss it.
+            # A service that is a task group wraps its error, which an `except` would then miss.
             error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
         if error is not None:
             self._exchanger.fail(error)
@@ -174,7 +175,7 @@ class ServiceGroup:
     def _lose(self, entries: list[bytes]) -> None:
         for entry in entries:
             run = self._runs.get(entry)
-            # The keeper may see what became of it before the answer is here that says so.
+            # The heartbeater may see the result of an admission before its reply arrives here.
             if run is not None and not run.being_admitted:
                 stop(run, Superseded(), self._exchanger)
 
@@ -182,17 +183,18 @@ class ServiceGroup:
         self._give_up_slots()
         now = time.monotonic()
         if not self._pipeline.is_connected or self._is_mute():
-            # Nothing can be claimed, and others are out of touch as well.
+            # Nothing can be claimed, and other workers are probably out of touch as well.
             self._out_of_touch_since = now
         self._out_of_touch_since = min(self._out_of_touch_since, now)
         if now - self._out_of_touch_since > GRACE_SECONDS:
-            # The keeper alone is shut out (maxclients, say): what we claimed would go to others.
+            # Only the heartbeater is shut out (by maxclients, say): claimed tasks would go to
+            # other workers.
             self._readiness.hold(f"its heartbeat and its leases cannot be renewed ({trouble})")
-            # Who claims nothing and has nothing to hand in would never hear that it was struck off.
+            # A worker that claims nothing and reports nothing would not find out that it is fenced.
             self._exchanger.doubt()
 
     def _is_mute(self) -> bool:
-        """Whether the server has said nothing to the worker's calls since the last look."""
+        """Return whether the server has answered none of the worker's calls since the last look."""
         seen, self._seen_call = self._seen_call, self._pipeline.oldest_call
         return seen is not None and seen is self._seen_call
 
@@ -202,7 +204,7 @@ class ServiceGroup:
         self._exchanger.look()
 
     def _give_up_slots(self) -> None:
-        """Others may be given the slots of what runs here, any moment now."""
+        """Stop the runs that hold slots: other workers may be given these slots at any moment."""
         for run in self._runs:
             if run.holds_slots:
                 stop(run, Requeued(), self._exchanger)

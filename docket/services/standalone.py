@@ -1,4 +1,4 @@
-"""A worker as the program: it owns the process, so signals and ports are its own."""
+"""A standalone worker, which owns its process: it handles signals and serves ports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
-async def work_as_program(
+async def run_standalone(
     worker: Worker,
     until_finished: bool,
     healthcheck_port: int | None,
@@ -26,7 +26,7 @@ async def work_as_program(
 
     Raises:
         CannotListen: a port is taken; the worker has not begun.
-        CancelledError: a third signal came; what ran was handed back.
+        CancelledError: a third signal came; the running tasks were handed back.
     """
     with (
         healthcheck_server(healthcheck_port),
@@ -40,13 +40,13 @@ async def work_as_program(
 
 
 class Signals:
-    """Tells a worker to stop: each signal more urgently than the one before.
+    """A signal handler that stops a worker, each time more urgently.
 
-    The first: claim no more, finish what runs. The second: cancel it and hand it back. The third:
-    do not wait for a server that is away.
+    The first signal: claim no more and finish the running tasks. The second: cancel them and hand
+    them back. The third: do not wait for a server that is away.
 
     Args:
-        worker: runs in the current asyncio task, which the third signal cancels.
+        worker: the worker in the current asyncio task, which the third signal cancels.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -67,7 +67,7 @@ class Signals:
                 loop.remove_signal_handler(number)
 
     def stop(self) -> None:
-        """One more signal has come."""
+        """Stop the worker, more urgently than the last time."""
         self._received += 1
         if self._received == 1:
             self._worker.drain()

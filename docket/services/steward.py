@@ -1,7 +1,8 @@
-"""The steward: what a pool needs done once: promote due tasks, notice the dead, sweep lost leases.
+"""The steward: the duties of one worker in a pool: promote due tasks, adopt those of dead workers,
+sweep lost leases.
 
-Two at once do no harm: every step is idempotent. It sleeps until exactly the next due time; the
-wake channel tells it when an earlier one arrives.
+Two stewards at once do no harm: every step is idempotent. The steward sleeps until exactly the next
+due time; the wake channel tells it when an earlier task arrives.
 """
 
 import asyncio
@@ -21,30 +22,30 @@ from docket.store.transitions import Transitions
 
 logger = logging.getLogger("docket.worker")
 
-#: Looks at the queue at least this often, in seconds: pub/sub may lose the wake-up.
+#: Longest time between two looks at the queue, in seconds: pub/sub may lose the wake-up.
 RECHECK_SECONDS = 5.0
-#: Looks so often for automatic tasks that are missing, in seconds: cancelled, failed to be read, or
-#: gone with the record of a run that a worker of another version ended.
+#: Interval of the search for missing automatic tasks, in seconds: they may have been cancelled,
+#: been unreadable, or ended by a worker of a version that does not know the task as automatic.
 RESEED_SECONDS = 60.0
-#: Beats are looked at once a heartbeat interval; looks further apart than so many saw nothing.
+#: Heartbeats are read once an interval; after a gap of more intervals than this they are new.
 LONGEST_GAP_HEARTBEATS = 3
-#: And when somebody's patience ends, at most so many times a heartbeat interval.
+#: They are also read when a worker's timeout ends, at most this many times an interval.
 LOOKS_A_HEARTBEAT = 20
 
 
 class DeadWorkerDetector:
-    """Who is dead, judged by beats that do not change: pure, the caller brings values and clock.
+    """A detector of dead workers by heartbeats that no longer change. Pure.
 
-    A beat is compared with itself as seen from here, never with the clock of its writer. After an
-    interruption of our own view nobody is dead yet: a lost connection, or a server that stood still
-    for longer than the patience, and with it every beat.
+    A heartbeat is compared with its earlier value as seen here, never with the clock of its writer.
+    After an interruption of our own view all workers count as alive: a lost connection, or a server
+    that was frozen for longer than the timeout, and with it every heartbeat.
 
-    When a beat that is new since the last look was written is told by its age by the server's
-    clock, which both times are of: else every death would be noticed up to a look later. It is
-    believed only as far as back to the last look, for that clock may be set, too.
+    The age of a changed heartbeat is taken from the server's clock, which wrote both times:
+    otherwise each death would be noticed up to one look later. It is trusted only back to the last
+    look, since that clock may be adjusted, too.
 
     Args:
-        patience_seconds: how long a beat may stand still.
+        patience_seconds: the time for which a heartbeat may stay unchanged.
         longest_gap_seconds: two looks that are further apart interrupt the view.
     """
 
@@ -56,12 +57,12 @@ class DeadWorkerDetector:
         self._view = -1
 
     def dead(self, beats: dict[bytes, int], server_now: int, now: float, view: int) -> list[bytes]:
-        """The consumers whose beat stood still for longer than the patience.
+        """Return the consumers whose heartbeat has not changed for longer than the timeout.
 
         Args:
-            beats: the last beat of each, in server milliseconds.
-            server_now: when they were read, in server milliseconds.
-            now: a monotonic clock of ours, in seconds.
+            beats: the last heartbeat of each, in server milliseconds.
+            server_now: the time at which they were read, in server milliseconds.
+            now: our monotonic clock, in seconds.
             view: changes when the view was interrupted (connections lost so far).
         """
         earliest = self._looked_at
@@ -79,24 +80,25 @@ class DeadWorkerDetector:
         self._seen = seen
         return [name for name, (_, since) in seen.items() if now - since > self._patience_seconds]
 
-    def next_end_of_patience(self) -> float:
-        """When the next one is dead that does not beat, by the clock of `now`; inf for nobody."""
+    def next_deadline(self) -> float:
+        """Return the earliest time, by the clock of `now`, at which a worker may count as dead."""
         earliest = min((since for _, since in self._seen.values()), default=math.inf)
         return earliest + self._patience_seconds
 
 
 class Steward:
-    """Does what is needed once a pool, while it is appointed.
+    """The duties that one worker performs for the pool, while it is appointed.
 
     Args:
-        records: of the docket.
-        pipeline: whose disruptions interrupt our view of others.
-        subscriber: for the wake channel.
-        keys: of the docket.
-        own_name: of this worker's consumer, at the time of asking.
+        records: the transitions of the docket.
+        pipeline: the connection whose disruptions interrupt the view of other workers.
+        subscriber: the subscriber, for the wake channel.
+        keys: the keys of the docket.
+        own_name: returns the present name of this worker's consumer.
         adopt: adopts a dead consumer without blame.
-        heartbeat_interval, missed_heartbeats: of the docket.
-        redelivery_timeout: after which a lease that was not renewed is lost.
+        heartbeat_interval: of the docket.
+        missed_heartbeats: of the docket.
+        redelivery_timeout: time after which a lease that was not renewed is lost.
         seed: schedules automatic tasks that are missing; None if this worker does not.
     """
 
@@ -124,14 +126,16 @@ class Steward:
         self._heartbeat_seconds = heartbeat_interval.total_seconds()
         self._redelivery_timeout = redelivery_timeout
         patience = self._heartbeat_seconds * missed_heartbeats
-        self._watch = DeadWorkerDetector(patience, LONGEST_GAP_HEARTBEATS * self._heartbeat_seconds)
-        self._strangers: set[bytes] = set()
+        self._detector = DeadWorkerDetector(
+            patience, LONGEST_GAP_HEARTBEATS * self._heartbeat_seconds
+        )
+        self._unregistered: set[bytes] = set()
         self._patience_seconds = patience
         self._appointed = asyncio.Event()
         self._earlier = asyncio.Event()
 
     def appoint(self, on: bool) -> None:
-        """Begin or cease to be the steward."""
+        """Become the steward, or stop being it."""
         if on:
             self._appointed.set()
         else:
@@ -139,11 +143,11 @@ class Steward:
             self._earlier.set()
 
     async def run(self) -> None:
-        """Serve whenever appointed, until cancelled."""
+        """Perform the duties whenever appointed, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self._promote_due))
-            group.create_task(self._repeat(self._bury_dead))
-            group.create_task(self._repeat(self._bury_unregistered))
+            group.create_task(self._repeat(self._adopt_dead))
+            group.create_task(self._repeat(self._adopt_unregistered))
             group.create_task(self._repeat(self._sweep))
             if self._seed is not None:
                 group.create_task(self._repeat(self._reseed))
@@ -161,7 +165,7 @@ class Steward:
                 await asyncio.sleep(backoff_seconds(failures))
 
     async def _promote_due(self) -> None:
-        async with self._subscriber.listening(self._channel, self._hear_earlier):
+        async with self._subscriber.listening(self._channel, self._on_earlier_task):
             while self._appointed.is_set():
                 self._earlier.clear()
                 now, promoted, due = await self._records.promote()
@@ -173,43 +177,44 @@ class Steward:
 
     async def _sleep(self, seconds: float) -> None:
         try:
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
+            # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with the
+            # event.
             async with asyncio.timeout(seconds):
                 await self._earlier.wait()
         except TimeoutError:
             pass
 
-    def _hear_earlier(self, _payload: bytes | None) -> None:
+    def _on_earlier_task(self, _payload: bytes | None) -> None:
         self._earlier.set()
 
-    async def _bury_dead(self) -> None:
+    async def _adopt_dead(self) -> None:
         server_now, beats = await self._records.beats_at()
         own = self._own_name().encode()
         beats.pop(own, None)
         now = time.monotonic()
         pause = self._heartbeat_seconds / LOOKS_A_HEARTBEAT
-        for name in self._watch.dead(beats, server_now, now, self._pipeline.disruptions):
+        for name in self._detector.dead(beats, server_now, now, self._pipeline.disruptions):
             if not await self._adopt_logged(name, "its heartbeat stood still"):
                 pause = self._heartbeat_seconds
-        until_next = self._watch.next_end_of_patience() - time.monotonic()
+        until_next = self._detector.next_deadline() - time.monotonic()
         await asyncio.sleep(min(self._heartbeat_seconds, max(pause, until_next)))
 
-    async def _bury_unregistered(self) -> None:
-        """Consumers that hold entries and are not registered: nobody else will ever come for them.
+    async def _adopt_unregistered(self) -> None:
+        """Adopt consumers that hold entries but are not registered: nothing else would.
 
-        Not at first sight: an adoption by somebody else may be under way.
+        Only at the second sight: another adoption may be in progress at the first.
         """
         await asyncio.sleep(self._patience_seconds)
         consumers = await self._records.group_consumers()
         registered = await self._records.beats()
         own = self._own_name().encode()
-        strangers = {name for name in consumers if name not in registered and name != own}
-        for name in strangers & self._strangers:
+        unregistered = {name for name in consumers if name not in registered and name != own}
+        for name in unregistered & self._unregistered:
             await self._adopt_logged(name, "it is not registered")
-        self._strangers = strangers
+        self._unregistered = unregistered
 
     async def _adopt_logged(self, name: bytes, reason: str) -> bool:
-        """Whether it is done."""
+        """Adopt a consumer and return whether that succeeded."""
         logger.warning(
             "Worker %s counts as dead (%s): its tasks go to others", name.decode(), reason
         )
@@ -218,13 +223,13 @@ class Steward:
         except NotPermitted:
             raise
         except RefusedCall as error:
-            # What the server refuses of one consumer is no reason to look after nothing else.
+            # An error with one consumer must not stop the adoption of others.
             logger.error("The tasks of worker %s cannot be adopted: %s", name.decode(), error)
             return False
         return True
 
     async def _reseed(self) -> None:
-        """After a pause: every worker seeds at its start."""
+        """Schedule missing automatic tasks, after a pause: every worker does so at its start."""
         await asyncio.sleep(RESEED_SECONDS)
         if self._seed is not None and self._appointed.is_set():
             await self._seed()

@@ -1,4 +1,4 @@
-"""Plans as a worker executes them: the docket's, with the worker's own dependencies around."""
+"""The plans that a worker executes: those of the docket, with the worker's dependencies added."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from docket.execution import TaskFunction
 
 
 class TaskPlans:
-    """Compiles each plan once, when it is first needed.
+    """The plans of a worker's tasks, each compiled once, when first needed.
 
     Args:
-        plans: of the docket, by the task's name.
+        plans: the docket's plans, by the task's name.
         around: the worker's own dependencies, by name.
     """
 
@@ -25,16 +25,16 @@ class TaskPlans:
         self._compiled: dict[TaskFunction, Plan | DuplicateDependency] = {}
 
     def of_task(self, name: str, function: TaskFunction) -> Plan:
-        """The plan of a registered task.
+        """Return the plan of a registered task.
 
         Raises:
-            UnresolvedDependencies: the task and the worker both bring a dependency of a class of
-                which there may be one.
+            UnresolvedDependencies: the task and the worker both have a dependency of a class that
+                allows one.
         """
         return self.of_function(function) if self._around else self._plans[name]
 
     def of_function(self, function: TaskFunction) -> Plan:
-        """The plan of a function that is not registered; raises as `of_task`."""
+        """Return the plan of a function that is not registered; raises as `of_task`."""
         plan = self._compiled.get(function)
         if plan is None:
             plan = self._compiled[function] = self._compile(function)

@@ -1,4 +1,4 @@
-"""What becomes of a claimed task whose name is not registered in this process."""
+"""The treatment of claimed tasks whose name is not registered in this process."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("docket.worker")
 
-#: How long a perpetual task is kept that no live worker knows, in seconds: long enough for a
-#: deployment to bring the workers that do, short enough for a task that was removed to go away.
+#: Time for which a perpetual task that no live worker knows is kept, in seconds: long enough for a
+#: deployment to bring workers that know it, short enough for a removed task to disappear.
 PATIENCE_SECONDS = 15 * 60.0
-#: Shortest and longest time until a task that was put back is looked at again, in seconds.
-POSTPONEMENTS = (1.0, 60.0)
+#: Shortest and longest time for which such a task is deferred, in seconds.
+DEFERRAL_SECONDS = (1.0, 60.0)
 
 
 class UnknownTasks:
-    """Drops unknown tasks, but for perpetual ones.
+    """A policy that drops unknown tasks and defers perpetual ones.
 
-    While a new version is rolled out, workers of the old one claim tasks that only the new one
-    knows. To drop one run loses that run; to drop a perpetual task's loses all that would follow.
+    During a rollout, workers of the old version claim tasks that only the new one knows. Dropping
+    an ordinary task loses one run; dropping a perpetual task loses all its further runs.
 
     Args:
-        docket: whose tasks.
+        docket: the docket of the tasks.
     """
 
     def __init__(self, docket: Docket) -> None:
         self._docket = docket
-        #: Since when each function's tasks were claimed here in vain, monotonic.
+        #: The monotonic time at which each unknown function was first claimed here.
         self._since: dict[str, float] = {}
 
-    async def judge(self, claim: Claim) -> Outcome:
-        """The outcome of a claimed task that cannot be run here."""
+    async def outcome(self, claim: Claim) -> Outcome:
+        """Return the outcome of a claimed task that cannot be run here."""
         name = claim.function.decode()
         try:
             keeps = await self._is_to_be_kept(claim, name)
@@ -46,7 +46,7 @@ class UnknownTasks:
             logger.debug("Whether unknown task %r is perpetual cannot be told: %s", name, error)
             return Requeued()
         if keeps:
-            return self._postponed(name)
+            return self._deferred(name)
         self._since.pop(name, None)
         logger.warning(
             "Unknown task %r received - dropping. "
@@ -63,8 +63,8 @@ class UnknownTasks:
             return True
         return monotonic() - self._since.get(name, monotonic()) < PATIENCE_SECONDS
 
-    def _postponed(self, name: str) -> Deferred:
-        shortest, longest = POSTPONEMENTS
+    def _deferred(self, name: str) -> Deferred:
+        shortest, longest = DEFERRAL_SECONDS
         waited = monotonic() - self._since.setdefault(name, monotonic())
         delay = min(max(waited, shortest), longest)
         logger.warning(

@@ -1,4 +1,4 @@
-"""The bell listener: waits for work while the worker has free slots and the streams are empty."""
+"""The wake-up listener: waits for work while the worker is idle and the streams are empty."""
 
 import asyncio
 
@@ -9,19 +9,19 @@ from docket.store.connection.wakeup import WakeupConnection
 
 
 class WakeupListener:
-    """Tells the exchanger to look when someone rang.
+    """A listener that has the exchanger look for work at each wake-up.
 
     Args:
-        bell: the connection to wait on.
-        exchanger: whom to tell.
-        timeout_seconds: looks at least this often. A token can be lost with the worker that took
-            it; this is what bounds the delay then.
+        connection: the connection to wait on.
+        exchanger: the worker's exchanger.
+        timeout_seconds: the longest time between two looks. A token can be lost with the worker
+            that took it; this bounds the delay then.
     """
 
     def __init__(
-        self, bell: WakeupConnection, exchanger: Exchanger, timeout_seconds: float
+        self, connection: WakeupConnection, exchanger: Exchanger, timeout_seconds: float
     ) -> None:
-        self._bell = bell
+        self._connection = connection
         self._exchanger = exchanger
         self._timeout_seconds = timeout_seconds
 
@@ -32,14 +32,14 @@ class WakeupListener:
             while True:
                 await self._exchanger.hungry.wait()
                 try:
-                    rung = await self._bell.wait(self._timeout_seconds)
+                    is_woken = await self._connection.wait(self._timeout_seconds)
                     failures = 0
                 except ServerUnavailable:
-                    # The exchanger finds out by itself and recovers; here only the pace matters.
+                    # The exchanger notices and recovers by itself; only the pace matters here.
                     failures += 1
                     await asyncio.sleep(backoff_seconds(failures))
-                    # Perhaps: a token may have been on its way to us when the connection broke.
-                    rung = True
-                self._exchanger.on_wakeup(rung)
+                    # A token may have been on its way to us when the connection broke.
+                    is_woken = True
+                self._exchanger.on_wakeup(is_woken)
         finally:
-            await self._bell.close()
+            await self._connection.close()

@@ -1,1 +1,1 @@
-"""The only room that issues Redis commands."""
+"""The store: the only package that issues Redis commands."""

@@ -1,4 +1,4 @@
-"""How much waits on a docket, by a few commands that cost the server nothing."""
+"""The numbers of waiting tasks on a docket, by a few cheap commands."""
 
 import asyncio
 
@@ -11,13 +11,13 @@ from docket.store.keys import Keys
 
 
 async def depths(pipeline: Pipeline, keys: Keys, patience_seconds: float) -> Depths:
-    """How many tasks are due and wait for a worker, and how many are for later.
+    """Return the number of due tasks that wait for a worker, and of tasks for later.
 
     Raises:
         ServerUnavailable: the server is away for longer than `patience_seconds`.
     """
     streams = (keys.stream, keys.redelivery, keys.quarantine)
-    # In one turn of the loop: one round trip.
+    # Called in one turn of the loop, so one round trip.
     lengths = [pipeline.command("XLEN", s, patience_seconds=patience_seconds) for s in streams]
     later = pipeline.command("ZCARD", keys.queue, patience_seconds=patience_seconds)
     claimed = [_claimed(pipeline, stream, patience_seconds) for stream in streams]
@@ -26,7 +26,7 @@ async def depths(pipeline: Pipeline, keys: Keys, patience_seconds: float) -> Dep
 
 
 async def _claimed(pipeline: Pipeline, stream: str, patience_seconds: float) -> int:
-    """Entries of a stream that a worker has."""
+    """Return the number of entries of a stream that workers have claimed."""
     try:
         summary = await pipeline.command(
             "XPENDING", stream, "workers", patience_seconds=patience_seconds
@@ -34,5 +34,5 @@ async def _claimed(pipeline: Pipeline, stream: str, patience_seconds: float) -> 
     except NotPermitted:
         raise
     except ResponseError:
-        return 0  # No stream or no group yet: nobody has claimed from it.
+        return 0  # No stream or no group yet, so no claims.
     return summary[0]

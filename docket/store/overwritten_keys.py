@@ -1,4 +1,4 @@
-"""Keys of a docket that somebody overwrote with a value of another type."""
+"""Keys of a docket that were overwritten with a value of another type."""
 
 import logging
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ logger = logging.getLogger("docket.store")
 
 
 def log_overwritten(found: Sequence[bytes]) -> None:
-    """Log what a script met and went on without.
+    """Log the overwritten keys that a script found and skipped.
 
     Args:
-        found: name and type of each, flat, as _records.lua notes them.
+        found: the name and type of each, flat, as _records.lua collects them.
     """
     for name, kind in zip(found[::2], found[1::2], strict=True):
         logger.error(

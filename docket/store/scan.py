@@ -1,4 +1,4 @@
-"""What there is on a docket: its tasks, its workers; and clearing it of what waits."""
+"""Scans of a docket's tasks and workers, and the clearing of its waiting tasks."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -20,13 +20,17 @@ PAGE = 1000
 #: Records read in one round trip.
 RECORDS_PAGE = 256
 
+#: The places of waiting tasks by their letters in clear.lua, in the order of clearing. The queue is
+#: first: a task that becomes due meanwhile is found in the stream.
+_PLACES = ("q", *(stream.value for stream in Stream))
+
 #: Every field of a task's record.
 Record = dict[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A registered consumer; `last_beat` in server milliseconds."""
+    """A registered consumer; `last_beat` is in server milliseconds."""
 
     consumer: str
     last_beat: int
@@ -34,11 +38,11 @@ class WorkerRow:
 
 
 class Scan:
-    """Reads one docket page by page, so that no call blocks the server, however much there is.
+    """A reader of one docket, page by page, so that no call blocks the server for long.
 
     Args:
         pipeline: the connection.
-        keys: of the docket.
+        keys: the keys of the docket.
     """
 
     def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
@@ -47,9 +51,9 @@ class Scan:
         self._streams = (keys.redelivery, keys.quarantine, keys.stream)
 
     async def workers(self) -> tuple[int, list[WorkerRow]]:
-        """Server now (ms), and the registered consumers in the order of their last beats.
+        """Return the server's time (ms), and the registered consumers by their last heartbeats.
 
-        Not in one call: of a thousand workers with many functions each it would take long.
+        Not in one call: that would take long for a thousand workers with many functions each.
         """
         flat, (seconds, microseconds) = await asyncio.gather(
             self._command("ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"), self._command("TIME")
@@ -67,20 +71,20 @@ class Scan:
         return frozenset(name.decode() for name in names)
 
     async def tasks(self) -> AsyncGenerator[tuple[str, Record]]:
-        """Key and record of each task that is scheduled, queued or running, once each.
+        """Yield the key and record of each task that is scheduled, queued or running, once each.
 
-        Those of the streams first, in their order. A task that ends or begins meanwhile may be
-        among them or not: this is no single instant.
+        The tasks of the streams come first, in order. This is no snapshot: a task that ends or
+        begins meanwhile may be included or not.
         """
-        keys = await self._keys_there()
+        keys = await self._task_keys()
         for start in range(0, len(keys), RECORDS_PAGE):
             page = keys[start : start + RECORDS_PAGE]
             records = await asyncio.gather(*(self._record(key) for key in page))
             for key, record in zip(page, records, strict=True):
                 yield key.decode(), record
 
-    async def _keys_there(self) -> list[bytes]:
-        # The queue before the streams: what becomes due in between is then met twice, not never.
+    async def _task_keys(self) -> list[bytes]:
+        # The queue before the streams: a task that becomes due meanwhile is seen twice, not missed.
         queued = [key async for key in self._queue()]
         keys = [key for stream in self._streams async for key in self._entries(stream)]
         return list(dict.fromkeys([*keys, *queued]))
@@ -125,14 +129,13 @@ async def clear(pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> int
     """Cancel everything that is scheduled or queued when it begins.
 
     Returns:
-        How many tasks that were.
+        The number of cancelled tasks.
 
     Raises:
-        ServerUnavailable: the server stayed away for PATIENCE_SECONDS; some may be cancelled.
+        ServerUnavailable: the server was away for PATIENCE_SECONDS; some tasks may be cancelled.
     """
     cleared = 0
-    # The queue first: what becomes due meanwhile is met in the stream.
-    for place in ("q", *(stream.value for stream in Stream)):
+    for place in _PLACES:
         start, stop = b"", b""
         while True:
             call = partial(_clear_page, pipeline, keys, execution_ttl, place, start, stop)

@@ -1,4 +1,4 @@
-"""The Lua scripts, each one transition: read from lua/, their includes put in, known by digest."""
+"""The Lua scripts, one for each transition: loaded from lua/, includes resolved, with digest."""
 
 import hashlib
 import re
@@ -11,12 +11,12 @@ _INCLUDE = re.compile(r"^--@include (\S+)\n", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script as the server gets it.
+    """A script as it is sent to the server.
 
     Attributes:
-        name: the file's name without its ending, for error messages.
+        name: the file's name without its extension, for error messages.
         source: the Lua text, includes resolved.
-        digest: what EVALSHA calls it by.
+        digest: the digest for EVALSHA.
     """
 
     name: str
@@ -31,7 +31,7 @@ def _part(filename: str) -> str:
 
 @cache
 def load(name: str) -> Script:
-    """The script in lua/NAME.lua; a part is included where its `--@include` line stands."""
+    """Load the script lua/NAME.lua; each `--@include` line is replaced by the file it names."""
     source = _INCLUDE.sub(lambda include: _part(include.group(1)), _part(f"{name}.lua"))
     digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
     return Script(name, source, digest)

@@ -1,4 +1,4 @@
-"""The stream of strike and restore instructions: appended to by anyone, followed by everyone."""
+"""The stream of strike and restore instructions: any process appends to it, all follow it."""
 
 import asyncio
 import logging
@@ -18,34 +18,34 @@ from docket.store.keys import Keys
 
 logger = logging.getLogger("docket.store")
 
-#: How often the stream is read without being told to, in seconds: pub/sub may lose the message.
+#: Interval at which the stream is read without a message, in seconds: pub/sub may lose it.
 RECHECK_SECONDS = 5.0
 #: Instructions read in one call.
 PAGE = 1000
-#: Entries removed by one call, at most.
-NEEDLESS_A_CALL = 100
+#: Maximum number of entries removed by one call.
+MAX_REMOVED = 100
 
 #: One instruction, as stored.
 Fields = dict[bytes, bytes]
-#: What an instruction is about, as stored: function, parameter, operator, value.
+#: The subject of an instruction, as stored: function, parameter, operator, value.
 _Subject = tuple[bytes | None, ...]
-#: Takes instructions in their order; True: these are all there are, whatever was taken before.
+#: Takes instructions in order; with True they replace all those taken before.
 Take = Callable[[Sequence[Fields], bool], None]
 
 
 class StrikeStream:
     """The instructions of one docket.
 
-    Costs no connection of its own: a message on the process's subscriber says that the stream has
-    grown, and it is read through the pipeline.
+    They need no connection of their own: a message on the process's subscriber announces that the
+    stream has grown, and it is read through the pipeline.
 
-    Of the instructions about the same thing only the newest is kept: whoever issues it removes
-    those before it that it has read. So the stream is as long as there are things that were ever
-    struck, however often, and a start reads no more than that.
+    Only the newest instruction about each subject is kept: the process that issues it removes the
+    earlier ones that it has read. So the length of the stream, and the time to read it at the
+    start, depend on the number of subjects and not on the number of instructions.
 
     Args:
-        connections: of the process.
-        keys: of the docket.
+        connections: the connections of the process.
+        keys: the keys of the docket.
     """
 
     def __init__(self, connections: Connections, keys: Keys) -> None:
@@ -55,34 +55,34 @@ class StrikeStream:
         self._channel = keys.strikes_channel
         self._position: bytes | None = None
         self._disruptions = 0
-        #: Why they could not be read the last time.
+        #: The error of the last attempt to read them, if it failed.
         self.failure: Exception | None = None
         self._newest: dict[_Subject, bytes] = {}
-        # Whoever issues nothing removes nothing, and must not remember for ever.
-        self._needless: deque[bytes] = deque(maxlen=PAGE)
+        # Bounded: a process that issues nothing removes nothing, and must not collect for ever.
+        self._obsolete: deque[bytes] = deque(maxlen=PAGE)
 
     async def append(self, fields: Mapping[bytes, bytes]) -> None:
-        """Add an instruction; a second time, after a lost reply, it changes nothing.
+        """Append an instruction; repeating it after a lost reply changes nothing.
 
         Raises:
-            ServerUnavailable: the server stayed away for PATIENCE_SECONDS.
+            ServerUnavailable: the server was away for PATIENCE_SECONDS.
         """
         flat = [part for pair in fields.items() for part in pair]
-        needless = self._made_needless(_subject(fields))
+        obsolete = self._made_obsolete(_subject(fields))
         await retry(
             lambda: self._pipeline.call(
                 scripts.STRIKE,
                 [self._key],
-                [self._channel, len(needless), *needless, *flat],
+                [self._channel, len(obsolete), *obsolete, *flat],
                 patience_seconds=PATIENCE_SECONDS,
             )
         )
 
     async def follow(self, take: Take) -> None:
-        """Hand over what is there, and from then on what is added, until cancelled.
+        """Pass on the existing instructions, and from then on new ones, until cancelled.
 
-        Read before there is a subscription too: what is there is known one round trip after the
-        connection stands.
+        They are read before the subscription too, so that they are known one round trip after the
+        connection is up.
         """
         await self._read_patiently(take)
         grown = asyncio.Event()
@@ -90,8 +90,8 @@ class StrikeStream:
             while True:
                 grown.clear()
                 await self._read_patiently(take)
-                # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the
-                # event, and a docket that is closed right after a strike never ended.
+                # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with
+                # the event, and closing a docket right after a strike would hang.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(RECHECK_SECONDS):
                         await grown.wait()
@@ -106,7 +106,7 @@ class StrikeStream:
             except (ServerUnavailable, ResponseError) as error:
                 self.failure = error
                 failures += 1
-                # That the connection broke is said by the pipeline.
+                # A broken connection is logged by the pipeline.
                 if failures == 1 and self._pipeline.is_connected:
                     logger.warning(
                         "Strikes cannot be read (%s): those known here stay in effect, and they "
@@ -117,8 +117,8 @@ class StrikeStream:
 
     async def _read(self, take: Take) -> None:
         await self._pipeline.connected()
-        # Behind a connection that broke there may be another server, or one that forgot its last
-        # second: what was read before may never have been.
+        # After a disruption the server may be another one, or have lost its last second: the
+        # instructions read before may no longer exist.
         disruptions = self._pipeline.disruptions
         is_anew = self._position is None or disruptions != self._disruptions
         position = None if is_anew else self._position
@@ -138,29 +138,29 @@ class StrikeStream:
             take([fields for _, fields in entries], is_anew)
 
     def _note(self, entries: Sequence[tuple[bytes, Fields]], is_anew: bool) -> None:
-        # Only what was read to its end: of a page that is read twice, the first time's newest would
-        # count as older than the second time's, and be removed.
+        # Only after a complete read: if a page is read twice, the newest entries of the first time
+        # would count as older than those of the second, and be removed.
         if is_anew:
             self._newest.clear()
-            self._needless.clear()
+            self._obsolete.clear()
         for entry, fields in entries:
             subject = _subject(fields)
             if (before := self._newest.get(subject)) is not None:
-                self._needless.append(before)
+                self._obsolete.append(before)
             self._newest[subject] = entry
 
-    def _made_needless(self, subject: _Subject) -> list[bytes]:
-        """Entries that say nothing any more once there is another one about `subject`."""
+    def _made_obsolete(self, subject: _Subject) -> list[bytes]:
+        """Return the entries that a new instruction about `subject` makes obsolete."""
         if self._disruptions != self._pipeline.disruptions:
-            return []  # What was read may be of a server that another one has replaced.
+            return []  # The entries may be from a server that has been replaced.
         newest = self._newest.get(subject)
-        needless = [] if newest is None else [newest]
-        while self._needless and len(needless) < NEEDLESS_A_CALL:
-            needless.append(self._needless.popleft())
-        return needless
+        obsolete = [] if newest is None else [newest]
+        while self._obsolete and len(obsolete) < MAX_REMOVED:
+            obsolete.append(self._obsolete.popleft())
+        return obsolete
 
 
 def _subject(fields: Mapping[bytes, bytes]) -> _Subject:
-    # All but the direction, as bytes: 1 and 1.0 are the same to a strike, and two subjects here,
-    # whose order in the stream stays what it was.
+    # All but the direction, as bytes: 1 and 1.0 are equal to a strike but two subjects here, which
+    # keep their order in the stream.
     return tuple(fields.get(name) for name in (b"function", b"parameter", b"operator", b"value"))

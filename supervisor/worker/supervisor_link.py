@@ -24,10 +24,8 @@ from ipc.messages import (
     Dump,
     Fault,
     Hello,
-    Nudge,
     Ready,
     Redelivered,
-    SetConcurrency,
     Steward,
     ToWorker,
     Waiting,
@@ -144,10 +142,6 @@ class SupervisorLink:
                 self._adoptions.begin(message)
             case Steward(on=on):
                 self._worker.appoint_steward(on)
-            case Nudge():
-                self._worker.nudge()
-            case SetConcurrency(concurrency=concurrency):
-                self._worker.set_concurrency(concurrency)
             case Dump():
                 running = self._worker.running_tasks()
                 coroutine_stacks.write_to(self._dump, running, time.monotonic())

@@ -10,7 +10,17 @@ import pytest
 
 from docket import CurrentExecution, Docket, Execution, ExecutionState, Retry, Worker
 from docket.errors import ConnectionClosed
-from tests.support.dockets import PATIENCE, Gate, Told, at_work, failure_of, found, result_of, soon
+from tests.support.dockets import (
+    PATIENCE,
+    Gate,
+    Told,
+    at_work,
+    failure_of,
+    found,
+    look,
+    result_of,
+    soon,
+)
 from tests.support.store import until
 
 pytestmark = pytest.mark.anyio
@@ -274,7 +284,7 @@ async def test_a_worker_whose_tasks_cannot_be_recorded_any_more_is_told_by_the_f
         await soon(runs.gate.reached.wait())
         with monkeypatch.context() as patch:
             patch.setattr(docket.transitions, "exchange", broken)
-            worker.nudge()
+            look(worker)
             with pytest.raises(ZeroDivisionError):
                 await soon(running)
         # What ran here goes on elsewhere, so it was stopped here.

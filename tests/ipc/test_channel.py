@@ -10,18 +10,18 @@ import pytest
 
 from ipc import channel as channel_module
 from ipc.channel import Channel
-from ipc.descriptors import IN_LINE, PER_READ, send
+from ipc.descriptors import MAX_QUEUED, PER_READ, send
 from ipc.errors import ChannelOverflow, DescriptorError, FrameError, FrameTooLarge, MalformedFrame
 from ipc.framing import encode
 from ipc.messages import (
     MAX_FRAME,
     Drained,
     Draining,
+    Dump,
     Fault,
     FromNursery,
     FromWorker,
     Hello,
-    Nudge,
     Retire,
     Spawn,
     Spawned,
@@ -99,10 +99,10 @@ async def test_messages_go_both_ways() -> None:
 
         assert worker.channel.send(Hello(1, 2))
         assert worker.channel.send(Drained())
-        assert supervisor.channel.send(Nudge())
+        assert supervisor.channel.send(Dump())
 
         assert await supervisor.messages(2) == [Hello(1, 2), Drained()]
-        assert await worker.messages(1) == [Nudge()]
+        assert await worker.messages(1) == [Dump()]
         supervisor.channel.close()
         worker.channel.close()
 
@@ -159,7 +159,7 @@ async def test_a_message_without_its_descriptors_is_the_peers_fault() -> None:
 
         with pytest.raises(DescriptorError, match="needs 3 descriptors came with 0"):
             raise await nursery.ended or AssertionError
-        assert nursery.channel.closed
+        assert theirs.fileno() == -1
 
 
 async def test_descriptors_cut_off_are_a_fault_and_leak_nothing() -> None:
@@ -178,8 +178,8 @@ async def test_descriptors_that_no_message_takes_are_a_fault_in_the_end() -> Non
     with pair() as (ours, theirs), open_pipe() as (read, write):
         worker = Peer(theirs, ToWorker)
 
-        for _ in range(IN_LINE // PER_READ + 1):
-            send(ours, encode(Nudge()), [write] * PER_READ)
+        for _ in range(MAX_QUEUED // PER_READ + 1):
+            send(ours, encode(Dump()), [write] * PER_READ)
         os.close(write)
 
         with pytest.raises(DescriptorError, match="without a message that takes them"):
@@ -205,7 +205,7 @@ async def test_a_message_too_large_is_refused_and_its_descriptors_closed() -> No
             supervisor.channel.send(Spawn(1, "x" * MAX_FRAME), [write])
 
         assert at_end(read)
-        assert not supervisor.channel.closed
+        assert ours.fileno() != -1
         supervisor.channel.close()
 
 
@@ -239,7 +239,7 @@ async def test_garbage_closes_the_channel_after_the_good_messages_before_it() ->
 
         assert isinstance(await supervisor.ended, MalformedFrame)
         assert supervisor.received.get_nowait()[0] == Draining()
-        assert supervisor.channel.closed
+        assert ours.fileno() == -1
 
 
 async def test_what_a_dead_peer_said_last_is_read_although_writing_to_it_fails() -> None:
@@ -248,9 +248,9 @@ async def test_what_a_dead_peer_said_last_is_read_although_writing_to_it_fails()
         theirs.sendall(encode(Drained()))
         theirs.close()
 
-        assert not supervisor.channel.send(Nudge())
-        assert not supervisor.channel.send(Nudge())
-        assert not supervisor.channel.send_droppable(Nudge())
+        assert not supervisor.channel.send(Dump())
+        assert not supervisor.channel.send(Dump())
+        assert not supervisor.channel.send_droppable(Dump())
         await supervisor.channel.flushed()
 
         assert await supervisor.ended is None
@@ -262,7 +262,7 @@ async def test_a_droppable_send_to_a_dead_peer_is_dropped() -> None:
         supervisor = Peer(ours, FromWorker)
         theirs.close()
 
-        assert not supervisor.channel.send_droppable(Nudge())
+        assert not supervisor.channel.send_droppable(Dump())
 
         assert await supervisor.ended is None
 
@@ -336,11 +336,11 @@ async def test_an_error_of_the_owners_callback_closes_the_channel_and_reaches_th
         def broken(message: object, fds: list[int]) -> None:
             raise ZeroDivisionError
 
-        channel: Channel[object] = Channel(ours, FromWorker, broken, ended.set_result)
+        Channel(ours, FromWorker, broken, ended.set_result)
         theirs.sendall(encode(Draining()) + encode(Drained()))
 
         assert isinstance(await ended, ZeroDivisionError)
-        assert channel.closed
+        assert ours.fileno() == -1
 
 
 async def test_no_message_is_delivered_after_the_owner_closed_the_channel() -> None:
@@ -380,4 +380,4 @@ async def test_a_channel_that_rests_reads_when_it_is_told_to() -> None:
         peer.channel.close()
         for do in (peer.channel.rest, peer.channel.listen, peer.channel.read):
             do()
-        assert peer.channel.closed
+        assert ours.fileno() == -1

@@ -131,7 +131,7 @@ def test_a_death_is_noticed_when_the_patience_ends_and_not_a_look_later() -> Non
     watch.dead({b"a": 1000}, 1000, 1.0, 0)
     # It beat right after that look, and never again.
     assert watch.dead({b"a": 1100}, 3000, 3.0, 0) == []
-    assert watch.next_end_of_patience() == pytest.approx(11.1)
+    assert watch.next_deadline() == pytest.approx(11.1)
     for now in (5, 7, 9, 11):
         assert watch.dead({b"a": 1100}, now * 1000, now, 0) == []
     assert watch.dead({b"a": 1100}, 11_150, 11.15, 0) == [b"a"]
@@ -140,4 +140,4 @@ def test_a_death_is_noticed_when_the_patience_ends_and_not_a_look_later() -> Non
 def test_of_nobody_no_patience_ends() -> None:
     watch = DeadWorkerDetector(PATIENCE, GAP)
     watch.dead({}, 0, 0.0, 0)
-    assert watch.next_end_of_patience() == math.inf
+    assert watch.next_deadline() == math.inf

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from msgspec import structs
@@ -56,15 +56,15 @@ def real_pool(module: Path, server: str, docket_name: str) -> Settings:
     )
 
 
-def add(pool: Settings, function: str, *args: object) -> str:
-    """The key of a new task of the pool."""
-    return asyncio.run(_add(pool, function, args))
+def add(pool: Settings, function: str, *args: object, delay_seconds: float = 0.0) -> str:
+    """Add a task to the pool's docket and return its key."""
+    return asyncio.run(_add(pool, function, args, timedelta(seconds=delay_seconds)))
 
 
-async def _add(pool: Settings, function: str, args: tuple[object, ...]) -> str:
+async def _add(pool: Settings, function: str, args: tuple[object, ...], delay: timedelta) -> str:
     async with _docket(pool) as docket:
         docket.register(_unknown_here, names=[function])
-        execution: Execution = await docket.add(function)(*args)
+        execution: Execution = await docket.add(function, when=datetime.now(UTC) + delay)(*args)
         return execution.key
 
 

@@ -1,1 +1,1 @@
-"""Connections of one process to its server."""
+"""The connections of one process to its server."""

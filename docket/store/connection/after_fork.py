@@ -1,8 +1,8 @@
-"""Connections and forks: a fork shares the sockets of its parent, and must not speak on them.
+"""Connections after a fork: a forked child shares its parent's sockets and must not use them.
 
-What stands in the loop's buffers at that moment would be written by both, and the parent would take
-the answers to its child's calls for its own. So in a fork each connection of ours leads nowhere. A
-task that uses multiprocessing needs none of this; one whose fork comes back to the loop does.
+The loop's buffers at that moment would be written by both processes, and the parent would take the
+replies to its child's calls for its own. So in a child each of our connections leads nowhere. Tasks
+that use multiprocessing do not need this; tasks whose fork returns to the loop do.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _connected: weakref.WeakSet[AbstractConnection] = weakref.WeakSet()
 
 
 def silence_in_forks(connection: AbstractConnection) -> None:
-    """Have forks that are made from now on lose this connection, which is connected."""
+    """Disconnect this open connection in every process forked from now on."""
     _connected.add(connection)
 
 
@@ -24,7 +24,7 @@ def _silence() -> None:
     for connection in list(_connected):
         writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
         if writer is not None and not writer.is_closing():
-            # The number stays open: closed, it would be that of whatever the child opens next.
+            # Replaced, not closed: the child would reuse a closed number for its next open file.
             os.dup2(nowhere, writer.get_extra_info("socket").fileno(), inheritable=False)
     os.close(nowhere)
     _connected.clear()

@@ -1,8 +1,8 @@
-"""The one connection manager of a process.
+"""All connections of a process to one server.
 
-It owns every connection, whatever the concurrency: the pipeline for all script calls, the
-subscriber for all who wait, and what a worker adds, the bell and the keeper's connection. Dockets
-of the same server on the same loop share one manager; the last one to let go closes it.
+Their number does not depend on the concurrency: the pipeline for all script calls, the subscriber
+for all messages, and in a worker the wake-up and the lease connection. Dockets of the same server
+on the same loop share them; the last docket to release them closes them.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from docket.store.keys import Keys
 
 _Address = tuple[int, asyncio.AbstractEventLoop, str, CredentialProvider | None, int]
 #: By process, loop, URL, credential provider and slot (0 unless it is a cluster): a fork or a new
-#: loop gets connections of its own. The loop itself, not its id: ids are used again.
+#: loop gets connections of its own. The key holds the loop itself, since ids are reused.
 _open: dict[_Address, "Connections"] = {}
 
 
 class Connections:
     """All connections of this process to one server.
 
-    Not made directly: `acquire` returns the one that is there already.
+    Not constructed directly: `acquire` returns the existing object, if any.
 
     Attributes:
-        endpoint: where the server is.
-        pipeline: for every script call.
-        subscriber: for whoever waits for messages.
+        endpoint: the server.
+        pipeline: the connection for all script calls.
+        subscriber: the connection for all messages.
     """
 
     def __init__(self, address: _Address, endpoint: Endpoint) -> None:
@@ -54,22 +54,22 @@ class Connections:
         *,
         keys: Keys | None = None,
     ) -> "Connections":
-        """The process's connections to a server, opened if they are not; `release` gives them up.
+        """Return the process's connections to a server, opened if necessary; see `release`.
 
-        memory:// and embedded:// start their server first, once a process.
+        memory:// and embedded:// start their server first, once in each process.
 
         Args:
-            url: of the server.
-            credential_provider: redis-py's, asked at every connect.
-            keys: what they are for. In a cluster they go to the node that serves these keys, so
-                that dockets of different slots have connections of their own.
+            url: the URL of the server.
+            credential_provider: redis-py's, called at every connect.
+            keys: the keys to be used. In a cluster the connections go to the node that serves
+                them, so dockets of different slots have different connections.
 
         Raises:
             ValueError: the URL is malformed.
             EmbeddedServerError: the embedded server did not start.
         """
         if embedded_server.is_embedded(url):
-            # Starting a server takes tens of milliseconds of waiting: not on the loop.
+            # Not on the loop: starting a server blocks for tens of milliseconds.
             url = (await asyncio.to_thread(embedded_server.shared, url)).url
         loop = asyncio.get_running_loop()
         slot = keys.slot if keys is not None and is_cluster(url) else 0
@@ -82,7 +82,7 @@ class Connections:
         return found
 
     async def release(self) -> None:
-        """Give the connections up; the last owner closes them."""
+        """Release the connections; the last owner closes them."""
         self._owners -= 1
         if self._owners:
             return
@@ -94,15 +94,15 @@ class Connections:
                 await self._client.aclose()
 
     def client(self) -> Redis:
-        """redis-py's client, for what users do themselves; made on first use."""
+        """Return redis-py's client for the user's own commands; made on first use."""
         if self._client is None:
             self._client = self.endpoint.client()
         return self._client
 
-    def bell(self, keys: Keys) -> WakeupConnection:
-        """A worker's bell."""
+    def wakeup_connection(self, keys: Keys) -> WakeupConnection:
+        """Return a new connection for the wake-ups of a worker."""
         return WakeupConnection(self.endpoint, keys)
 
     def lease_connection(self, keys: Keys) -> LeaseConnection:
-        """A keeper's connection."""
+        """Return a new connection for the heartbeater of a worker."""
         return LeaseConnection(self.endpoint, keys)

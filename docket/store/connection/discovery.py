@@ -1,9 +1,9 @@
-"""Discovery of the server to connect to: asked anew at each connect, never remembered longer.
+"""Discovery of the server to connect to, repeated at each connect and never cached.
 
-Whoever connects owns nothing of this: a `DiscoveringConnection` asks its locator where the server
-is, connects there, and asks again the next time. So every way in which a primary moves (a failover,
-a resharding, a node that was replaced) ends the same way: the connection breaks, or its owner drops
-it because of an answer, and the next one goes to the right place.
+A `DiscoveringConnection` asks its locator for the server's address, connects to it, and asks again
+the next time. So every move of a primary (a failover, a resharding, a replaced node) is handled
+alike: the connection breaks, or its owner drops it because of a reply, and the next connection goes
+to the new address.
 """
 
 import asyncio
@@ -24,21 +24,23 @@ from docket.store.connection.urls import Address
 
 logger = logging.getLogger("docket.store")
 
-#: How long one of those who know may take to answer, in seconds: there are others to ask.
+#: Time limit for the answer of one node or sentinel, in seconds: there are others to ask.
 ASK_SECONDS = 1.0
 
 
 class Locator(ABC):
-    """Asks those who know where the server is, one after the other, in no fixed order: one that
-    is cut off from the others may go on telling what was true before.
+    """A locator of the server, which asks nodes or sentinels one after the other.
+
+    They are asked in random order: one that is cut off from the others may go on giving outdated
+    answers.
 
     Args:
-        addresses: whom to ask at first.
-        options: of the connections to them.
-        tls: whether those are encrypted.
+        addresses: the nodes or sentinels to ask at first.
+        options: options of the connections to them.
+        tls: encrypt these connections.
     """
 
-    #: What they are asked.
+    #: The command to ask with.
     question: tuple[str, ...]
 
     def __init__(
@@ -52,26 +54,26 @@ class Locator(ABC):
 
     @abstractmethod
     def read(self, asked: Address, reply: Any) -> Address:
-        """Where the server is, by the reply of one that was asked.
+        """Return the address of the server from a reply.
 
         Raises:
-            RedisError: it does not know.
+            RedisError: the node or sentinel does not know it.
         """
 
     @abstractmethod
-    def ignorance(self) -> str:
-        """What to say when nobody knows."""
+    def not_found(self) -> str:
+        """Return the error message for when none of them knows."""
 
     async def locate(self) -> Address:
-        """Where the server is now.
+        """Return the server's present address.
 
         Raises:
-            RedisConnectionError: nobody knows, or nobody answers.
+            RedisConnectionError: none of the nodes or sentinels knows it, or none answers.
         """
         cause: Exception | None = None
         for address in self._shuffled():
-            # No time limit of redis-py's own: before Python 3.12 its way of keeping it (wait_for)
-            # swallows a cancellation, and the task that connects would go on for ever.
+            # Without redis-py's own time limit: it uses wait_for, which before Python 3.12 may
+            # swallow a cancellation, and the connecting task would go on for ever.
             options = self._options_for(address, None)
             connection: Any = self._connection_class(**options)
             try:
@@ -83,10 +85,10 @@ class Locator(ABC):
                 cause = error
             finally:
                 await connection.disconnect(nowait=True)
-        raise RedisConnectionError(f"{self.ignorance()}: {cause!r}") from cause
+        raise RedisConnectionError(f"{self.not_found()}: {cause!r}") from cause
 
     def locate_blocking(self) -> Address:
-        """As `locate`, for a thread."""
+        """Return the server's present address, like `locate`, on a thread."""
         cause: Exception | None = None
         for address in self._shuffled():
             connection: Any = self._blocking_class(**self._options_for(address, ASK_SECONDS))
@@ -98,7 +100,7 @@ class Locator(ABC):
                 cause = error
             finally:
                 connection.disconnect()
-        raise RedisConnectionError(f"{self.ignorance()}: {cause!r}") from cause
+        raise RedisConnectionError(f"{self.not_found()}: {cause!r}") from cause
 
     def _shuffled(self) -> list[Address]:
         return random.sample(self._addresses, len(self._addresses))
@@ -115,13 +117,13 @@ class Locator(ABC):
 
 
 class ClusterLocator(Locator):
-    """Asks the nodes of a cluster which of them serves a slot.
+    """A locator of the cluster node that serves a slot.
 
     Args:
         seeds: some of the nodes; the others are learnt from their answers.
-        options: of the connections to them, as to the server.
-        tls: whether those are encrypted.
-        slot: which one.
+        options: options of the connections to them, as to the server.
+        tls: encrypt these connections.
+        slot: the slot.
     """
 
     question = ("CLUSTER", "SLOTS")
@@ -134,7 +136,7 @@ class ClusterLocator(Locator):
         self._slot = slot
 
     def read(self, asked: Address, reply: Any) -> Address:
-        """The first node of the range that the slot is in: its primary. The rest are replicas."""
+        """Return the first node of the slot's range: its primary. The rest are replicas."""
         ranges = cast("list[list[Any]]", reply)
         nodes = [_node(asked, node) for row in ranges for node in row[2:]]
         self._addresses = tuple(dict.fromkeys([*nodes, *self._seeds]))
@@ -143,24 +145,24 @@ class ClusterLocator(Locator):
                 return _node(asked, primary)
         raise RedisError(f"no node serves slot {self._slot}, says {asked}")
 
-    def ignorance(self) -> str:
+    def not_found(self) -> str:
         return f"no node of the cluster told which of them serves slot {self._slot}"
 
 
 def _node(asked: Address, node: list[Any]) -> Address:
-    # A node that does not know its own host name means the one that it was reached by.
+    # A node that does not know its own host name means the one under which it was reached.
     host = node[0].decode() if node[0] else ""
     return Address(asked.host if host in ("", "?") else host, int(node[1]))
 
 
 class SentinelLocator(Locator):
-    """Asks sentinels where the primary is.
+    """A locator of the primary that sentinels monitor.
 
     Args:
-        sentinels: all of them.
-        options: of the connections to them.
-        tls: whether those are encrypted.
-        primary: what they call it.
+        sentinels: the addresses of the sentinels.
+        options: options of the connections to them.
+        tls: encrypt these connections.
+        primary: the sentinels' name for the primary.
     """
 
     def __init__(
@@ -176,20 +178,20 @@ class SentinelLocator(Locator):
         host, port = cast("tuple[bytes, bytes]", reply)
         return Address(host.decode(), int(port))
 
-    def ignorance(self) -> str:
+    def not_found(self) -> str:
         return f"no sentinel told where the primary {self._primary!r} is"
 
 
 class DiscoveringConnection(AbstractConnection):
-    """What makes a TCP connection ask where the server is whenever it connects.
+    """A mixin that has a TCP connection locate the server whenever it connects.
 
     Attributes:
-        locator: whom to ask.
+        locator: the locator.
     """
 
     locator: Locator
 
-    # The one step that every way of connecting takes: a command on a closed connection does too.
+    # Every way of connecting comes through here, including a command on a closed connection.
     async def _connect(self) -> None:
         connection: Any = self
         connection.host, connection.port = await self.locator.locate()
@@ -197,7 +199,7 @@ class DiscoveringConnection(AbstractConnection):
 
 
 class DiscoveringBlockingConnection(BlockingAbstractConnection):
-    """As `DiscoveringConnection`, for a thread."""
+    """The blocking variant of `DiscoveringConnection`, for a thread."""
 
     locator: Locator
 

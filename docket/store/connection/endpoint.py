@@ -1,5 +1,4 @@
-"""Where the server is: what its URL says turned into connections, and how long to wait between
-two tries."""
+"""The endpoint: connections to a server by its URL, and the meaning of its errors."""
 
 import asyncio
 import random
@@ -48,18 +47,18 @@ from docket.store.connection.discovery import (
 )
 from docket.store.connection.urls import ServerUrl, parse, without_password
 
-#: How long connecting may take, greeting included, in seconds.
+#: Time limit for connecting, handshake included, in seconds.
 CONNECT_SECONDS = 5.0
-#: Longest wait between two connection attempts, in seconds: what comes back is at work again within
-#: two seconds of the server's return, of which one is for what follows the connecting.
+#: Longest wait between two connection attempts, in seconds: work resumes within two seconds of the
+#: server's return, of which one is for the steps after connecting.
 BACKOFF_CAP_SECONDS = 1.0
-#: A connection that is lost within this time, in seconds, has not stood: the server lets us in and
-#: shuts us out, as one does that has too many clients, or a proxy in front of one that is away.
+#: A connection lost within this time, in seconds, counts as refused: a server with too many clients
+#: accepts and closes connections, and so does a proxy whose server is away.
 STEADY_SECONDS = 2.0
-#: What the first wait is drawn from, in seconds; it doubles.
+#: Upper bound of the first wait, in seconds; it doubles with each failure.
 BACKOFF_BASE_SECONDS = 0.05
 
-#: Error replies of a server that cannot serve now, and may later: what redis-py has a class for,
+#: Error replies of a server that cannot serve now but may later: those with a class in redis-py,
 _UNAVAILABLE = (
     BusyLoadingError,
     ReadOnlyError,
@@ -68,50 +67,51 @@ _UNAVAILABLE = (
     ClusterDownError,
     TryAgainError,
 )
-#: and the codes of the rest, which is also how 6.2 quotes the error of a call inside a script; and
-#: what a script is told while its slot is on the move or its cluster is down.
+#: and the codes of the rest, also as 6.2 quotes them for a call inside a script, and the errors of
+#: a script while its slot is migrating or its cluster is down.
 _UNAVAILABLE_CODES = re.compile(
     r"(^|-)(LOADING|READONLY|MASTERDOWN|MISCONF|OOM|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|BUSY) "
     r"|attempted to (access a non local key|execute a (write )?command while the cluster is down)"
 )
 _READONLY_IN_A_SCRIPT = re.compile(r"-READONLY ")
-#: A primary without replicas: under sentinels it may have been replaced, and not know it yet.
+#: A primary without replicas: under sentinels it may have been replaced without knowing it yet.
 _ABANDONED = re.compile(r"(^|-)NOREPLICAS ")
-#: How servers say that a script called what its user may not: since 7.0, before 7.0.
+#: The errors for a script whose user lacks a permission: since 7.0, before 7.0.
 _DENIED_IN_A_SCRIPT = re.compile(
     r"NOPERM |ACL failure in script|user executing the script can't (run|access|publish)"
 )
-#: How redis-py says that the other side hung up.
+#: redis-py's messages for a connection closed by the peer.
 _HUNG_UP = re.compile(r"(?i)closed by server|broken pipe|connection (lost|reset)")
 
 
 def backoff_seconds(failures: int) -> float:
-    """How long to wait before the next attempt: exponential with full jitter, so that the
-    workers of a pool do not come back all at once.
+    """Return the wait before the next attempt: exponential, with full jitter.
+
+    The jitter keeps the workers of a pool from returning all at once.
 
     Args:
-        failures: how many attempts failed in a row, 1 or more.
+        failures: the number of failures in a row, 1 or more.
     """
     ceiling = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2 ** min(failures - 1, 10))
     return random.uniform(ceiling / 4, ceiling)
 
 
 def is_unavailable(error: RedisError) -> bool:
-    """Whether an error reply says that the server cannot serve now, not that the call is wrong."""
+    """Return whether an error reply means that the server cannot serve now, not a wrong call."""
     return isinstance(error, _UNAVAILABLE) or bool(_UNAVAILABLE_CODES.search(str(error)))
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether an error reply says that the user may not do this."""
+    """Return whether an error reply means that the user lacks a permission."""
     return isinstance(error, NoPermissionError) or (
         isinstance(error, RedisError) and bool(_DENIED_IN_A_SCRIPT.search(str(error)))
     )
 
 
 async def connect(connection: AbstractConnection) -> None:
-    """Connect, unless it is connected.
+    """Connect, unless the connection is open.
 
-    redis-py bounds the opening of the socket and waits for ever for the answer to its greeting.
+    redis-py limits only the time to open the socket, and waits without limit for the handshake.
 
     Raises:
         RedisError, OSError: refused, or not done within CONNECT_SECONDS.
@@ -122,35 +122,36 @@ async def connect(connection: AbstractConnection) -> None:
 
 
 class DirectWrites(AbstractConnection):
-    """A connection that can be written to without awaiting: the pipeline bounds what is in flight
-    by its callers, each of which awaits its reply."""
+    """A connection that can be written to without awaiting.
+
+    The pipeline needs no flow control: each of its callers awaits a reply.
+    """
 
     def write_now(self, data: bytes) -> None:
-        """Hand bytes to the transport. A broken one is noticed by whoever reads."""
+        """Write to the transport; a broken one is noticed by the reader."""
         assert self._writer is not None
-        # uvloop's transports raise on a write when they are closed.
+        # uvloop's transports raise on a write after they are closed.
         if not self._writer.is_closing():
             self._writer.write(data)
 
     def abort(self) -> None:
-        """Close at once; whoever reads finds the connection closed."""
+        """Close at once; the reader gets an error."""
         if self._writer is not None:
             self._writer.transport.abort()
 
 
 class Endpoint:
-    """One server, as the connections of this process reach it.
+    """A server, and the factory of this process's connections to it.
 
-    redis-py's own retries are off for all of them: it sends again silently, and an INCR whose
-    reply was lost ran twice. What is sent again is decided by who made the call.
+    redis-py's own retries are off for all of them: it repeats calls silently, and an INCR whose
+    reply was lost ran twice. The caller decides about a repetition.
 
-    With a cluster or sentinels, each connection asks where the server is when it connects.
+    With a cluster or sentinels, each connection locates the server when it connects.
 
     Args:
-        url: what to connect to; not memory:// or embedded://, whose servers have a unix:// URL.
-        credential_provider: redis-py's, asked at every connect, instead of what the URL says.
-        slot: of the keys that are in use, in a cluster: the connections go to the node that
-            serves it.
+        url: the URL; not memory:// or embedded://, whose servers have a unix:// URL.
+        credential_provider: redis-py's, called at every connect; overrides the URL's credentials.
+        slot: the slot of the keys in use, in a cluster: connections go to the node that serves it.
     """
 
     def __init__(
@@ -162,15 +163,14 @@ class Endpoint:
     ) -> None:
         self._url = parse(url)
         self.display_url = without_password(url)
-        #: As the URL says, for the client that users get.
+        #: The options of the URL, for the client that users get.
         self._client_options = {"protocol": 2, **self._url.options}
         self._client_options.setdefault("socket_connect_timeout", CONNECT_SECONDS)
         if credential_provider is not None:
             self._client_options.pop("username", None)
             self._client_options.pop("password", None)
             self._client_options["credential_provider"] = credential_provider
-        #: For ours, on what the URL says: how replies are read and calls repeated is not its
-        #: business.
+        #: For our own connections: the URL does not decide how replies are read or calls repeated.
         self._options = {
             **self._client_options,
             "protocol": 2,
@@ -191,17 +191,17 @@ class Endpoint:
         )
 
     def connection(self) -> AbstractConnection:
-        """A connection that is not connected yet, with no time limit on reads."""
+        """Return a new connection, not yet open, without a time limit on reads."""
         return self._connection_class(**self._options_of_ours())
 
     def direct_connection(self) -> DirectWrites:
-        """As `connection`, for the pipeline."""
+        """Return a new connection, not yet open, for the pipeline."""
         return self._direct_class(**self._options_of_ours())
 
     def client(self) -> Redis:
-        """redis-py's client, for what users do with Redis themselves.
+        """Return redis-py's client for the user's own commands.
 
-        In a cluster it is a RedisCluster, which has the commands of a Redis without being one.
+        In a cluster it is a RedisCluster, which has the commands of Redis without being a subclass.
         """
         if self._url.topology == "cluster":
             nodes = [ClusterNode(host, port) for host, port in self._url.hosts]
@@ -214,7 +214,7 @@ class Endpoint:
         return Redis.from_pool(pool(self._connection_class, **options))
 
     def blocking_connection(self, timeout_seconds: float) -> ConnectionInterface:
-        """A connection for a thread; every read and write is bounded by the timeout."""
+        """Return a connection for a thread; the timeout applies to every read and write."""
         retry = BlockingRetry(NoBackoff(), 0)
         options = {**self._options, "socket_timeout": timeout_seconds, "retry": retry}
         return self._blocking_class(**options)
@@ -223,21 +223,21 @@ class Endpoint:
         return {**self._options, "socket_timeout": None, "retry": Retry(NoBackoff(), 0)}
 
     def is_unavailable(self, error: RedisError) -> bool:
-        """Whether an error reply says that the server cannot serve now, not that the call is wrong.
+        """Return whether an error reply means that the server cannot serve now.
 
-        A redirection says so too: a docket's keys are all in one slot, so whoever is told ASK
-        for one of them tries again until the slot has moved with all of them.
+        A redirection counts too: a docket's keys are all in one slot, so after an ASK for one of
+        them the call is repeated until the slot has moved with all of them.
         """
         return is_unavailable(error) or (
             self._url.topology == "cluster" and isinstance(error, AskError)
         )
 
     def is_elsewhere(self, error: RedisError) -> bool:
-        """Whether an error reply says that another server serves by now: a new connection finds it.
+        """Return whether an error reply means that a new connection would find another server.
 
-        A node whose cluster is down may be one that is cut off from those that go on. Sentinels
-        tell a primary seconds later that they have replaced it; that its replica has left it, it
-        knows at once.
+        A node that reports its cluster as down may be cut off from those that go on. A primary
+        learns only seconds later from the sentinels that it was replaced, but notices at once that
+        its replica has left.
         """
         if isinstance(error, ReadOnlyError) or _READONLY_IN_A_SCRIPT.search(str(error)):
             return True
@@ -246,27 +246,27 @@ class Endpoint:
         return self._url.topology == "cluster" and isinstance(error, MovedError | ClusterDownError)
 
     def unavailable(self, operation: str, cause: object) -> ServerUnavailable:
-        """The error for an operation that the server's absence prevented."""
+        """Return the error for an operation that failed because the server is unavailable."""
         return ServerUnavailable(f"{operation} on {self.display_url}: {self.explained(cause)}")
 
     def explained(self, cause: object) -> str:
-        """The text of what prevented an operation, with a remedy where the server's has none."""
+        """Return the text of a cause, with a remedy where the server's message has none."""
         if isinstance(cause, AuthenticationError):
             return f"{cause} (the server refuses the user or the password of the URL, or wants one)"
-        # With TLS 1.3 a server asks for the certificate after the client believes it is let in.
+        # With TLS 1.3 a server asks for the certificate after the client's handshake has succeeded.
         if self._url.tls and "ssl_certfile" not in self._options and _HUNG_UP.search(str(cause)):
             return f"{cause} (if it wants a client certificate: ssl_certfile= and ssl_keyfile=)"
         if self._url.unix and "No such file or directory" in str(cause):
             return f"{cause} (that of an embedded server is there while its owner runs)"
-        # redis-py has no number for an error without one, and a timeout of the kernel no words.
+        # redis-py adds a prefix to an error without a number, and the kernel's timeout has no text.
         return str(cause).removeprefix("Error UNKNOWN while writing to socket. ") or "no answer"
 
     def denied(self, operation: str, error: BaseException) -> NotPermitted | None:
-        """The error for an operation that the server forbids our user; None if it does not.
+        """Return the error for an operation that the user lacks the permission for, or None.
 
         Args:
-            operation: what was to be done, for the message.
-            error: what the server answered.
+            operation: the operation, for the message.
+            error: the reply of the server.
         """
         if not is_denied(error):
             return None
@@ -290,7 +290,7 @@ def _blocking_class(url: ServerUrl) -> type[ConnectionInterface]:
 
 
 def _located(one: type[Any], how: type[Any], locator: Locator | None) -> type[Any]:
-    """A class of connections that ask the locator, if there is one."""
+    """Return a connection class that asks the locator, if there is one."""
     if locator is None:
         return one
     return type(f"Discovering{one.__name__}", (how, one), {"locator": locator})

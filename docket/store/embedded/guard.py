@@ -1,19 +1,19 @@
-"""The guard of an embedded server: starts it, watches over it, ends it with its last owner.
+"""The guard of an embedded server: starts it, monitors it, and ends it with its last owner.
 
-Executed by `docket.store.embedded.embedded_server` as `python -I -S guard.py ...`: only the
-standard library, and little of that, since its imports are part of every start. It is a process of
-its own because a process that is killed with SIGKILL can clean up nothing, and because a signal to
-the owner's group must not end the server before the owner has drained.
+Executed by `docket.store.embedded.embedded_server` as `python -I -S guard.py ...`: it imports only
+the standard library, and little of that, since imports delay every start. It is a separate process
+because a process killed with SIGKILL cannot clean up, and because a signal to the owner's group
+must not end the server before the owner has drained.
 
-    lifeline   we hold the read end, owners the write ends. EOF: the last owner is gone, however it
-               died. A byte: who started us wants the end now, whoever else holds on.
-    status     one line a message to who started us: a word, a tab, an escaped text. Our stderr is
-               this pipe too, so a traceback of ours reaches him as it is.
-    output     what the server prints. We write it to the log, and every piece of it makes us ask
-               again whether it serves: there is no interval at which we look.
+    lifeline   the guard holds the read end, owners hold the write ends. EOF: the last owner is
+               gone, however it died. A byte: the starter wants the end now, even with other owners.
+    status     one line for each message to the starter: a word, a tab, an escaped text. It is the
+               guard's stderr too, so a traceback arrives there as it is.
+    output     the output of the server. It is written to the log, and each new piece makes the
+               guard probe the server again: there is no polling interval.
 """
 
-# pathlib alone would add 10 ms to every start:
+# Importing pathlib alone would add 10 ms to every start:
 # ruff: noqa: PTH106, PTH108, PTH102, PTH118
 
 import contextlib
@@ -31,30 +31,30 @@ try:
 except ImportError:  # a Python built without libffi: see die_with
     ctypes = None
 
-#: Blocked in us and in the server: a drain decides when the server ends, not a signal.
+#: Blocked in the guard and in the server: the drain decides when the server ends, not a signal.
 BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-#: Ignored too in us, and by inheritance in the server unless it has handlers of its own.
+#: Also ignored in the guard, and by inheritance in the server unless it has its own handlers.
 IGNORED = (*BLOCKED, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGPIPE, signal.SIGALRM)
-#: From SHUTDOWN to SIGKILL.
+#: Time between SHUTDOWN and SIGKILL.
 SHUTDOWN_SECONDS = 2.0
 LOCK_FILE = "docket.lock"
 LOG_FILE = "server.log"
-#: The log starts anew beyond this size.
+#: The log is truncated beyond this size.
 LOG_BYTES = 1 << 20
-#: As much of the server's last output as an error shows.
+#: Amount of the server's last output that an error shows.
 TAIL_BYTES = 4096
 PR_SET_PDEATHSIG = 1
 
 
 class FolderInUse(Exception):
-    """Another guard holds the folder; the text is what it wrote into the lock file."""
+    """Another guard holds the folder; the text is the content of its lock file."""
 
 
 class GuardOptions:
-    """What the owner wants: the command line, in this order.
+    """The options of the owner: the command line, in this order.
 
-    `folder` is a descriptor of the data folder (-1: nothing is kept), `scratch` the path of a
-    temporary folder for us to make and remove ("": not needed).
+    `folder` is a descriptor of the data folder (-1: no data is kept), `scratch` the path of a
+    temporary folder for the guard to make and remove ("": not needed).
     """
 
     def __init__(self, arguments: list[str]) -> None:
@@ -65,7 +65,7 @@ class GuardOptions:
 
 
 class Report:
-    """Our end of the status pipe. If its reader is dead, that is the lifeline's news."""
+    """The write end of the status pipe. The lifeline, not this pipe, shows a reader's death."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -79,7 +79,7 @@ class Report:
 class Log:
     """The server's output: a file of bounded size, and its tail in memory.
 
-    Written by us and not by the server, so that a full disk costs log lines and no more.
+    Written by the guard and not by the server, so that a full disk costs only log lines.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Log:
 
 
 class Server:
-    """The server process, our only child."""
+    """The server process, the guard's only child."""
 
     def __init__(self, command: list[str], log: Log) -> None:
         self.log = log
@@ -112,7 +112,7 @@ class Server:
         os.close(child_end)
 
     def pump(self) -> bool:
-        """Moves what the server printed into the log; False when it will print no more."""
+        """Copy the server's output into the log; False at its end."""
         with contextlib.suppress(BlockingIOError):
             while chunk := os.read(self.output, 65536):
                 self.log.write(chunk)
@@ -120,7 +120,7 @@ class Server:
         return True
 
     def reap(self, options: int = os.WNOHANG) -> bool:
-        """Whether the server has ended."""
+        """Reap the server and return whether it has ended."""
         if self.exited is None:
             pid, status = os.waitpid(self.pid, options)
             if pid:
@@ -133,7 +133,7 @@ class Server:
             self.reap(options=0)
 
     def exit_summary(self) -> str:
-        """How it ended and what it said last."""
+        """Return its exit status or signal, and its last output."""
         self.pump()
         code = self.exited or 0
         how = f"exit status {code}" if code >= 0 else f"signal {-code}"
@@ -142,7 +142,7 @@ class Server:
 
 
 def become_server(command: list[str], output: int, guard: int) -> None:
-    """The forked child's way into the server; never returns."""
+    """Execute the server in the forked child; never returns."""
     try:
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -155,19 +155,19 @@ def become_server(command: list[str], output: int, guard: int) -> None:
 
 
 def die_with(guard: int) -> None:
-    """Asks Linux to kill this process when the guard dies: nobody else would end it then.
+    """Have Linux kill this process when the guard dies, since nothing else would.
 
     Elsewhere, and without ctypes, a guard killed by SIGKILL leaves its server behind; the lock,
-    which the server holds too, still keeps a second one off the data.
+    which the server holds too, still keeps a second one from the data.
     """
     if sys.platform.startswith("linux") and ctypes is not None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != guard:  # it died before we asked
+    if os.getppid() != guard:  # it had already died
         os._exit(127)
 
 
 def connect(address: str, timeout: float) -> socket.socket:
-    """A connection to the server, or OSError; `timeout` in seconds, 0 is non-blocking."""
+    """Connect to the server, or raise OSError; `timeout` in seconds, 0 is non-blocking."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout)
@@ -179,11 +179,11 @@ def connect(address: str, timeout: float) -> socket.socket:
 
 
 class Probe:
-    """Asks PING until the answer is PONG, whenever there was news from the server.
+    """A probe that sends PING after each output of the server until the answer is PONG.
 
     The server listens before it has read its data, and answers -LOADING meanwhile; it prints a line
-    when it is done. `again` remembers news that came while an answer was under way: that answer
-    may be older than the news, and there may be no more news to come.
+    when it is done. `again` records output that arrived during a probe: the answer may be older
+    than that output, and there may be no more output.
     """
 
     def __init__(self, address: str) -> None:
@@ -201,12 +201,12 @@ class Probe:
             self.connection = self.connection or connect(self.address, timeout=0)
             self.connection.send(b"PING\r\n")
         except OSError:
-            self.close()  # it does not listen yet
+            self.close()  # not listening yet
         else:
             self.asked, self.again = True, False
 
     def hear(self, connection: socket.socket) -> None:
-        """An answer came, or the connection was closed."""
+        """Handle an answer, or the end of the connection."""
         reply = b""
         with contextlib.suppress(OSError):
             reply = connection.recv(4096)
@@ -234,7 +234,7 @@ class GuardLoop:
         self.speaking = True
 
     def run(self) -> None:
-        """Returns when the server has ended, by itself or with its owners."""
+        """Run until the server has ended, by itself or with its owners."""
         while not self.server.reap():
             happened = self.wait()
             if self.plan.lifeline in happened:
@@ -246,7 +246,7 @@ class GuardLoop:
         )
 
     def look(self, happened: set[int]) -> None:
-        """Is it ready? Asked on each news; the answer comes on a later turn."""
+        """Probe the server after each event; the answer comes in a later turn."""
         connection = self.probe.connection
         if connection is not None and connection.fileno() in happened:
             self.probe.hear(connection)
@@ -256,7 +256,7 @@ class GuardLoop:
             self.probe.ask()
 
     def wait(self, seconds: float | None = None, *, owners: bool = True) -> set[int]:
-        """The fds with news; what the server said is in the log by then."""
+        """Wait for events and return their descriptors, with the server's output already logged."""
         poller = select.poll()
         poller.register(self.wakeup, select.POLLIN)
         if owners:
@@ -273,13 +273,13 @@ class GuardLoop:
         return happened
 
     def end(self) -> None:
-        """SHUTDOWN, two seconds, SIGKILL. What it acknowledged is on its disk either way.
+        """Shut the server down, by SIGKILL after two seconds. Acknowledged writes are on disk.
 
-        Without FORCE a server that is just writing its first append-only file refuses.
+        Without FORCE, a server that is writing its first append-only file refuses.
         """
         self.probe.close()
         deadline = time.monotonic() + SHUTDOWN_SECONDS
-        # A server that does not listen yet has nothing to save.
+        # A server that is not listening yet has nothing to save.
         with contextlib.suppress(OSError), connect(self.plan.address, SHUTDOWN_SECONDS) as asked:
             asked.sendall(b"SHUTDOWN NOSAVE NOW FORCE\r\n")
             while not self.server.reap() and (left := deadline - time.monotonic()) > 0:
@@ -288,9 +288,9 @@ class GuardLoop:
 
 
 def take_lock(plan: GuardOptions) -> io.BufferedRandom:
-    """Enters the data folder and locks it until the file is closed and the server has ended.
+    """Enter the data folder and lock it until the file is closed and the server has ended.
 
-    The file is never removed, or two could each lock a file of that name.
+    The file is never removed: otherwise two guards could each lock a file of that name.
     """
     os.fchdir(plan.folder)
     fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -305,7 +305,7 @@ def take_lock(plan: GuardOptions) -> io.BufferedRandom:
 
 
 def wait_for_lock(fd: int, seconds: float) -> None:
-    """Blocks in flock, so that we own the folder the moment it is free; an alarm ends the wait."""
+    """Wait in flock, to own the folder as soon as it is free; an alarm ends the wait."""
     signal.signal(signal.SIGALRM, expire)
     try:
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
@@ -322,7 +322,7 @@ def expire(_signal: int, _frame: object) -> None:
 
 
 def remove(folder: str) -> None:
-    """Removes a temporary folder of ours with all that is in it, as far as that is possible."""
+    """Remove the temporary folder with its content, as far as possible."""
     with contextlib.suppress(OSError):
         for parent, folders, files in os.walk(folder, topdown=False):
             for name in files:
@@ -333,7 +333,7 @@ def remove(folder: str) -> None:
 
 
 def serve(plan: GuardOptions, report: Report, wakeup: int) -> None:
-    """From the folder to the end of the server; none is left behind, whatever happens."""
+    """Lock the folder, run the server to its end, and leave nothing behind, whatever happens."""
     if plan.scratch:
         os.mkdir(plan.scratch, 0o700)
         os.chdir(plan.scratch)
@@ -348,7 +348,7 @@ def serve(plan: GuardOptions, report: Report, wakeup: int) -> None:
 
 
 def run(plan: GuardOptions, wakeup: int) -> None:
-    """The whole life of the guard, told to its owner."""
+    """Run the guard from start to end, reporting to its owner."""
     report = Report(plan.status)
     report.say("guard", str(os.getpid()))
     try:
@@ -365,11 +365,11 @@ def run(plan: GuardOptions, wakeup: int) -> None:
     os._exit(0)
 
 
-def settle_signals() -> int:
-    """Ours for the whole life; returns the fd that tells of a child's end.
+def set_up_signals() -> int:
+    """Set up the signals; return the descriptor that becomes readable when a child ends.
 
-    The owner blocked them around our start, so that none could arrive before this. The mask is
-    set, not added to: an owner that blocks everything (sigwait) would block our alarm.
+    The owner blocked them while starting the guard, so that none could arrive earlier. The mask is
+    replaced, not extended: an owner that blocks everything (sigwait) would block the alarm here.
     """
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -377,14 +377,14 @@ def settle_signals() -> int:
     wakeup, alarm = os.pipe()
     os.set_blocking(alarm, False)
     signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
-    # Only a signal that has a handler is written to the wake-up fd.
+    # Only a signal with a handler is written to the wake-up fd.
     signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
     return wakeup
 
 
 def main(arguments: list[str]) -> None:
-    """Forks once more, so that the guard is no child that the owner's program could trip over."""
-    wakeup = settle_signals()
+    """Fork again, so that the guard is not a child that the owner's program could wait for."""
+    wakeup = set_up_signals()
     plan = GuardOptions(arguments)
     for fd in (plan.lifeline, plan.status, plan.folder):
         if fd >= 0:

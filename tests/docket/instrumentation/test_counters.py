@@ -1,4 +1,4 @@
-"""What workers and dockets count."""
+"""The counters of workers and dockets."""
 
 from docket.instrumentation.counters import (
     DURATION_BUCKETS,

@@ -1,4 +1,4 @@
-"""What a process knows of its workers and dockets."""
+"""The registry of a process's workers and dockets."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,7 +22,9 @@ async def no_depths() -> Depths:
     return Depths(0, 0)
 
 
-def post(loop: asyncio.AbstractEventLoop, worker: str = "w", disruptions: int = 0) -> RunningWorker:
+def running_worker(
+    loop: asyncio.AbstractEventLoop, worker: str = "w", disruptions: int = 0
+) -> RunningWorker:
     return RunningWorker(
         "d",
         worker,
@@ -39,47 +41,47 @@ def post(loop: asyncio.AbstractEventLoop, worker: str = "w", disruptions: int = 
 def test_what_a_worker_has_counted_stays_when_it_has_ended(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    ledger = ProcessRegistry()
-    first, second = post(loop, disruptions=1), post(loop, disruptions=2)
+    registry = ProcessRegistry()
+    first, second = running_worker(loop, disruptions=1), running_worker(loop, disruptions=2)
 
-    with ledger.at_work(first):
+    with registry.at_work(first):
         first.task_counters.of(b"greet").started += 1
-        assert ledger.posts() == [first]
-    with ledger.at_work(second):
+        assert registry.running_workers() == [first]
+    with registry.at_work(second):
         second.task_counters.of(b"greet").started += 1
-        assert ledger.counters_by_labels()["d", "w"].total().started == 2
-        assert ledger.disruptions() == {("d", "w"): 3}
+        assert registry.counters_by_labels()["d", "w"].total().started == 2
+        assert registry.disruptions() == {("d", "w"): 3}
 
-    assert ledger.posts() == []
-    assert ledger.counters_by_labels()["d", "w"].total().started == 2
-    assert ledger.disruptions() == {("d", "w"): 3}
+    assert registry.running_workers() == []
+    assert registry.counters_by_labels()["d", "w"].total().started == 2
+    assert registry.disruptions() == {("d", "w"): 3}
 
 
 def test_workers_of_one_name_are_counted_together(loop: asyncio.AbstractEventLoop) -> None:
-    ledger = ProcessRegistry()
-    first, second = post(loop), post(loop)
+    registry = ProcessRegistry()
+    first, second = running_worker(loop), running_worker(loop)
 
-    with ledger.at_work(first), ledger.at_work(second):
+    with registry.at_work(first), registry.at_work(second):
         first.task_counters.of(b"greet").started += 1
         second.task_counters.of(b"greet").started += 1
 
-        assert ledger.counters_by_labels()["d", "w"].total().started == 2
+        assert registry.counters_by_labels()["d", "w"].total().started == 2
 
 
 def test_only_so_many_names_are_kept(loop: asyncio.AbstractEventLoop) -> None:
-    ledger = ProcessRegistry()
+    registry = ProcessRegistry()
 
     for number in range(MAX_KEPT + 10):
-        with ledger.at_work(post(loop, worker=f"w{number}")):
-            ledger.producer(f"d{number}")
+        with registry.at_work(running_worker(loop, worker=f"w{number}")):
+            registry.producer(f"d{number}")
 
-    assert len(ledger.counters_by_labels()) == MAX_KEPT
-    assert ("d", "w0") not in ledger.counters_by_labels()
-    assert len(ledger.producers()) == MAX_KEPT
+    assert len(registry.counters_by_labels()) == MAX_KEPT
+    assert ("d", "w0") not in registry.counters_by_labels()
+    assert len(registry.producers()) == MAX_KEPT
 
 
 def test_a_docket_is_counted_in_one_place_whoever_asks() -> None:
-    ledger = ProcessRegistry()
+    registry = ProcessRegistry()
 
-    assert ledger.producer("d") is ledger.producer("d")
-    assert ledger.producer("d") is not ledger.producer("other")
+    assert registry.producer("d") is registry.producer("d")
+    assert registry.producer("d") is not registry.producer("other")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def only_the_bell(monkeypatch: pytest.MonkeyPatch) -> None:
     """No look every two seconds: a lost wake-up is then a hang."""
-    monkeypatch.setattr("docket.services.service_group.BELL_SECONDS", 1000.0)
+    monkeypatch.setattr("docket.services.service_group.WAKEUP_SECONDS", 1000.0)
 
 
 @pytest.mark.usefixtures("only_the_bell")

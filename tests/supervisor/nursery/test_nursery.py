@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ipc.messages import (
+    Dump,
     Exited,
     Kill,
-    Nudge,
     Retire,
     Spawn,
     Spawned,
@@ -188,7 +188,7 @@ def test_a_worker_that_raises_exits_with_one(module: Path) -> None:
         worker = nursery.spawn()
         worker.facts()
 
-        worker.channel.send(Nudge())  # not in a puppet's repertoire
+        worker.channel.send(Dump())  # not in a puppet's repertoire
 
         assert os.waitstatus_to_exitcode(nursery.next(Exited).status) == 1
 

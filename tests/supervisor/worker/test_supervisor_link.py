@@ -22,10 +22,8 @@ from ipc.messages import (
     FromWorker,
     Heartbeat,
     Hello,
-    Nudge,
     Ready,
     Redelivered,
-    SetConcurrency,
     Steward,
     ToWorker,
     Waiting,
@@ -66,12 +64,6 @@ class FakeWorker:
 
     def appoint_steward(self, on: bool) -> None:
         self.said.put_nowait(("steward", on))
-
-    def nudge(self) -> None:
-        self.said.put_nowait(("nudge",))
-
-    def set_concurrency(self, concurrency: int) -> None:
-        self.said.put_nowait(("concurrency", concurrency))
 
     async def adopt(self, consumer: str, *, blame: str, max_deliveries: int) -> Adoption:
         self.said.put_nowait(("adopt", consumer, blame, max_deliveries))
@@ -161,12 +153,10 @@ async def test_the_heart_beats_from_the_first_report_on(pair: Pair) -> None:
 
 
 async def test_commands_go_to_the_worker(running: Pair) -> None:
-    for message in (Steward(on=True), Nudge(), SetConcurrency(3), Drain(7.0)):
+    for message in (Steward(on=True), Drain(7.0)):
         running.tell(message)
 
     assert await running.said() == ("steward", True)
-    assert await running.said() == ("nudge",)
-    assert await running.said() == ("concurrency", 3)
     assert await running.said() == ("drain", 7.0)
 
 
@@ -271,9 +261,9 @@ async def test_a_dump_goes_to_its_pipe_as_far_as_it_fits(running: Pair) -> None:
     os.set_blocking(running.dump_write, False)
 
     running.tell(Dump())
-    running.tell(Nudge())
+    running.tell(Steward(on=True))
 
-    assert await running.said() == ("nudge",)
+    assert await running.said() == ("steward", True)
     text = os.read(running.dump, 1 << 16).decode()
     assert "1 task running" in text
     assert "f k for" in text

@@ -16,7 +16,7 @@ SECOND = timedelta(seconds=1)
 
 
 def limit_requests(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[LimitRequest]:
-    return resolution_of(Run(function, args, kwargs)).limit_requests()
+    return resolution_of(Run(function, args, kwargs)).requests()
 
 
 def test_a_default_counts_the_task_and_annotated_counts_the_value() -> None:

@@ -36,7 +36,7 @@ def claim_of(key: str) -> Claim:
 async def test_it_is_put_back_and_run_by_a_worker_that_knows_it(
     docket: Docket, old: Docket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(unknown_tasks, "POSTPONEMENTS", (0.05, 0.1))
+    monkeypatch.setattr(unknown_tasks, "DEFERRAL_SECONDS", (0.05, 0.1))
     await docket.add(newest, key="k")()
 
     async with at_work(Worker(old)) as old_worker:
@@ -64,7 +64,7 @@ async def test_one_that_a_live_worker_knows_is_kept_without_end(
     await docket.add(newest, key="k")()
     await docket.transitions.register("who-knows", ["newest"], LONG)
 
-    assert await UnknownTasks(old).judge(claim_of("k")) == Deferred(1.0)
+    assert await UnknownTasks(old).outcome(claim_of("k")) == Deferred(1.0)
 
 
 async def test_one_that_nobody_knows_any_more_is_dropped_in_the_end(
@@ -75,13 +75,13 @@ async def test_one_that_nobody_knows_any_more_is_dropped_in_the_end(
     await docket.add(newest, key="k")()
     unknown = UnknownTasks(old)
 
-    assert await unknown.judge(claim_of("k")) == Deferred(1.0)
+    assert await unknown.outcome(claim_of("k")) == Deferred(1.0)
     clock[0] += 20
-    assert await unknown.judge(claim_of("k")) == Deferred(20.0)
+    assert await unknown.outcome(claim_of("k")) == Deferred(20.0)
     clock[0] += 100
-    assert await unknown.judge(claim_of("k")) == Deferred(60.0)
+    assert await unknown.outcome(claim_of("k")) == Deferred(60.0)
     clock[0] += unknown_tasks.PATIENCE_SECONDS
-    outcome = await unknown.judge(claim_of("k"))
+    outcome = await unknown.outcome(claim_of("k"))
 
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, UnknownTask)
@@ -96,7 +96,7 @@ async def test_when_the_server_cannot_be_asked_it_is_handed_back(
 
     monkeypatch.setattr(old.transitions, "fetch", away)
 
-    assert await UnknownTasks(old).judge(claim_of("k")) == Requeued()
+    assert await UnknownTasks(old).outcome(claim_of("k")) == Requeued()
 
 
 async def test_a_fallback_task_has_it_if_there_is_one(docket: Docket, old: Docket) -> None:

@@ -15,27 +15,27 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_token_is_taken_by_one_who_waits(store: Store) -> None:
-    bell = store.connections.bell(store.keys)
-    waiting = asyncio.create_task(bell.wait(10))
+    connection = store.connections.wakeup_connection(store.keys)
+    waiting = asyncio.create_task(connection.wait(10))
     await store.transitions.wake_idle()
     assert await waiting
     assert not (await store.state()).token
-    await bell.close()
-    await bell.close()
+    await connection.close()
+    await connection.close()
 
 
 async def test_nobody_rang_in_time(store: Store) -> None:
-    bell = store.connections.bell(store.keys)
-    assert not await bell.wait(0.01)
+    connection = store.connections.wakeup_connection(store.keys)
+    assert not await connection.wait(0.01)
     await store.transitions.wake_idle()
-    assert await bell.wait(0.01)
-    await bell.close()
+    assert await connection.wait(0.01)
+    await connection.close()
 
 
 async def test_who_stops_waiting_leaves_the_token_to_others(store: Store) -> None:
-    bell = store.connections.bell(store.keys)
+    connection = store.connections.wakeup_connection(store.keys)
     blocked = (await store.client.info("clients"))["blocked_clients"]
-    waiting = asyncio.create_task(bell.wait(10))
+    waiting = asyncio.create_task(connection.wait(10))
 
     async def is_blocked(by: int) -> bool:
         return (await store.client.info("clients"))["blocked_clients"] == blocked + by
@@ -52,27 +52,27 @@ async def test_a_lost_connection_is_told_and_the_next_wait_connects_anew(
     store: Store, server: str
 ) -> None:
     async with proxy_to(server) as proxy:
-        bell = WakeupConnection(Endpoint(proxy.url), store.keys)
+        connection = WakeupConnection(Endpoint(proxy.url), store.keys)
         proxy.intercept(word(b"BLPOP"), Do.LOSE_CALL)
         with pytest.raises(ServerUnavailable, match="wait for the bell"):
-            await bell.wait(0.01)
-        assert not await bell.wait(0.01)
-        await bell.close()
+            await connection.wait(0.01)
+        assert not await connection.wait(0.01)
+        await connection.close()
 
 
 async def test_a_connection_that_says_nothing_any_more_is_not_taken_for_a_quiet_bell(
     store: Store, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxy_to(server) as proxy:
-        bell = WakeupConnection(Endpoint(proxy.url), store.keys)
-        assert not await bell.wait(0.01)
+        connection = WakeupConnection(Endpoint(proxy.url), store.keys)
+        assert not await connection.wait(0.01)
         proxy.half_open()
         with monkeypatch.context() as impatient:
             impatient.setattr(bell_module, "_GRACE_SECONDS", 0.1)
             with pytest.raises(ServerUnavailable):
-                await bell.wait(0.01)
+                await connection.wait(0.01)
         proxy.cut()
         proxy.flow()
         await store.transitions.wake_idle()
-        assert await bell.wait(5)
-        await bell.close()
+        assert await connection.wait(5)
+        await connection.close()
