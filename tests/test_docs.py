@@ -141,19 +141,6 @@ def test_the_transitions_of_the_document_are_those_of_the_code() -> None:
     assert set(rows) - {("from", "to")} == real
 
 
-def test_the_modules_of_the_architecture_are_there() -> None:
-    section = _text("docs/architecture.md").partition("\n## Processes\n")[0]
-    rows = re.findall(r"^\| \d+ \| .*", section, re.MULTILINE)
-    names = re.findall(r"`([a-z_/]+)`", "\n".join(rows))
-    missing = [
-        name
-        for name in names
-        if not (ROOT / "docket" / name).is_dir() and not (ROOT / f"docket/{name}.py").is_file()
-    ]
-    assert names
-    assert missing == []
-
-
 def test_every_key_of_the_architecture_is_one_of_the_code_and_its_type_is_said_there() -> None:
     rows = re.findall(r"^\| `\{d\}:.*", _text("docs/architecture.md"), re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`\{d\}:([a-z-]+)", row)}
