@@ -141,17 +141,11 @@ def test_the_transitions_of_the_document_are_those_of_the_code() -> None:
     assert set(rows) - {("from", "to")} == real
 
 
-def test_the_modules_of_the_architecture_are_there() -> None:
-    section = _text("docs/architecture.md").partition("\n## Processes\n")[0]
-    rows = re.findall(r"^\| \d+ \| .*", section, re.MULTILINE)
-    names = re.findall(r"`([a-z_/]+)`", "\n".join(rows))
-    missing = [
-        name
-        for name in names
-        if not (ROOT / "docket" / name).is_dir() and not (ROOT / f"docket/{name}.py").is_file()
-    ]
-    assert names
-    assert missing == []
+def test_every_answer_to_where_things_are_is_a_file() -> None:
+    section = _text("CONTRIBUTING.md").partition("## Where things are")[2].partition("\n## ")[0]
+    answers = re.findall(r"\? \| `([^`]+)` \|", section)
+    assert len(answers) >= 12
+    assert [path for path in answers if not (ROOT / path).is_file()] == []
 
 
 def test_every_key_of_the_architecture_is_one_of_the_code_and_its_type_is_said_there() -> None:

@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.support import layers
+from tests.support.layer_table import LAYERS, parse_layers
 from tests.support.source_tree import PACKAGES, parse_tree, read_tree
 
 ROOT = Path(__file__).parent.parent
 SIZE_RULES = (layers.files_are_short, layers.functions_are_short)
+STRESS_RULES = (
+    layers.public_classes_have_names_of_their_own,
+    layers.docstrings_open_with_a_verb_or_a_noun,
+)
 
 GOOD: dict[str, str] = {
     "docket/__init__.py": "from docket.worker import Worker\n",
@@ -30,7 +35,7 @@ GOOD: dict[str, str] = {
 
 BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
     (
-        layers.docket_imports_only_downwards,
+        layers.imports_lead_only_downwards,
         {
             "docket/serialization/pickle_codec.py": "from docket import worker\n",
             "docket/worker.py": "",
@@ -41,7 +46,7 @@ BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
         ),
     ),
     (
-        layers.docket_imports_only_downwards,
+        layers.imports_lead_only_downwards,
         {"docket/services/heartbeater.py": "import docket\n"},
         (
             "docket/services/heartbeater.py:1: "
@@ -49,14 +54,48 @@ BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
         ),
     ),
     (
-        layers.docket_imports_only_downwards,
+        layers.imports_lead_only_downwards,
         {"docket/store/keys.py": "from .scripts import load\n", "docket/store/scripts.py": ""},
         "docket/store/keys.py:1: docket.store.keys imports docket.store.scripts, which is above it",
     ),
     (
-        layers.docket_imports_only_downwards,
+        layers.imports_lead_only_downwards,
         {"docket/novelty.py": ""},
         "docket/novelty.py:1: docket.novelty has no layer: give it one",
+    ),
+    (
+        layers.imports_lead_only_downwards,
+        {"ipc/framing.py": "from ipc import channel\n", "ipc/channel.py": ""},
+        "ipc/framing.py:1: ipc.framing imports ipc.channel, which is above it",
+    ),
+    (
+        layers.imports_lead_only_downwards,
+        {
+            "supervisor/pool/pool.py": "from supervisor.processes.driver import ProcessDriver\n",
+            "supervisor/processes/driver.py": "",
+        },
+        (
+            "supervisor/pool/pool.py:1: "
+            "supervisor.pool.pool imports supervisor.processes.driver, which is above it"
+        ),
+    ),
+    (
+        layers.decisions_touch_nothing_outside,
+        {"supervisor/pool/state/inbox.py": "import asyncio\n"},
+        (
+            "supervisor/pool/state/inbox.py:1: "
+            "supervisor.pool.state.inbox decides, and imports asyncio"
+        ),
+    ),
+    (
+        layers.decisions_touch_nothing_outside,
+        {"supervisor/pool/stalls.py": "from time import monotonic\n"},
+        "supervisor/pool/stalls.py:1: supervisor.pool.stalls decides, and imports time",
+    ),
+    (
+        layers.decisions_touch_nothing_outside,
+        {"supervisor/pool/stalls.py": "import os\n\nos.kill(1, 9)\n"},
+        "supervisor/pool/stalls.py:3: supervisor.pool.stalls decides, and uses os.kill",
     ),
     (
         layers.packages_keep_their_directions,
@@ -137,6 +176,16 @@ BAD: list[tuple[layers.Rule, Mapping[str, str], str]] = [
         {"supervisor/__init__.py": '"""The runtime."""\nVERSION = 1\n'},
         "supervisor/__init__.py:1: supervisor/__init__.py is a docstring and nothing else",
     ),
+    (
+        layers.public_classes_have_names_of_their_own,
+        {"ipc/a.py": "class Hello:\n    pass\n", "ipc/b.py": "class Hello:\n    pass\n"},
+        "ipc/b.py:1: Hello is also a class of ipc/a.py",
+    ),
+    (
+        layers.docstrings_open_with_a_verb_or_a_noun,
+        {"ipc/a.py": 'def is_open():\n    """Whether it is open."""\n'},
+        "ipc/a.py:1: the docstring of is_open opens with 'Whether'",
+    ),
 ]
 
 
@@ -148,6 +197,11 @@ def test_the_packages_keep_the_rule(rule: layers.Rule) -> None:
 @pytest.mark.parametrize("rule", SIZE_RULES, ids=lambda rule: rule.__name__)
 def test_tests_and_stress_programs_are_short_too(rule: layers.Rule) -> None:
     assert rule(read_tree(ROOT, ("tests", "stress"))) == []
+
+
+@pytest.mark.parametrize("rule", STRESS_RULES, ids=lambda rule: rule.__name__)
+def test_the_names_and_words_of_the_stress_programs_keep_the_rule(rule: layers.Rule) -> None:
+    assert rule(read_tree(ROOT, ("stress",))) == []
 
 
 @pytest.mark.parametrize("rule", layers.RULES, ids=lambda rule: rule.__name__)
@@ -164,6 +218,27 @@ def test_a_tree_that_breaks_a_rule_is_objected_to(
 
 def test_no_rule_goes_without_a_tree_that_breaks_it() -> None:
     assert {rule for rule, _, _ in BAD} == set(layers.RULES)
+
+
+def test_the_tables_of_the_architecture_name_what_is_there() -> None:
+    missing = [
+        name
+        for name in LAYERS.names()
+        for path in (ROOT / name.replace(".", "/"),)
+        if not path.is_dir() and not path.with_suffix(".py").is_file()
+    ]
+    assert set(LAYERS.rows) == set(PACKAGES)
+    assert missing == []
+
+
+def test_a_module_stands_in_the_row_of_its_longest_name() -> None:
+    table = parse_layers(
+        "### `docket`\n\n| 1 | `store/keys` | keys |\n| 2 | `store/`, `worker` | more |\n"
+    )
+    assert table.row_of("docket.store.keys") == 0
+    assert table.row_of("docket.store.scripts") == table.row_of("docket.worker") == 1
+    assert table.row_of("docket") == table.row_of("docket.__main__") == 2
+    assert table.row_of("docket.novelty") is None
 
 
 def test_the_rules_see_the_whole_tree() -> None:

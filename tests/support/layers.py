@@ -1,12 +1,16 @@
 """The layers of the source tree as rules: each takes the parsed modules and returns what breaks it.
 
-The directions are those of docs/architecture.md. A rule is a pure function of sources, so that it
-can be shown a bad tree and be seen to object (tests/test_layers.py does that for every rule).
+The directions are read from the tables of docs/architecture.md. A rule is a pure function of
+sources, so that it can be shown a bad tree and be seen to object (tests/test_layers.py does that
+for every rule).
 """
 
 import ast
+import re
+import signal
 from collections.abc import Callable, Mapping, Sequence
 
+from tests.support.layer_table import LAYERS
 from tests.support.source_tree import (
     Function,
     Module,
@@ -15,40 +19,6 @@ from tests.support.source_tree import (
     runtime_nodes,
 )
 from tests.support.supervisord import SUPERVISORD_NAMES
-
-#: docket from bottom to top. A module imports its own row and those above it in this table;
-#: the longest prefix that fits names its row.
-DOCKET_LAYERS: tuple[tuple[str, ...], ...] = (
-    (
-        "docket.errors",
-        "docket.clock",
-        "docket.annotations",
-        "docket.instrumentation.counters",
-        "docket.loading",
-        "docket.supervision",
-        "docket.store.keys",
-    ),
-    (
-        "docket.execution.disposition",
-        "docket.execution.record_fields",
-        "docket.instrumentation",
-        "docket.lifecycle",
-        "docket.serialization",
-        "docket.store",
-    ),
-    ("docket.strike_rules", "docket.calls"),
-    ("docket.execution", "docket.strikelist"),
-    ("docket.dependencies",),
-    ("docket.tasks",),
-    ("docket.registry",),
-    ("docket.scheduling", "docket.inspection"),
-    ("docket.docket",),
-    ("docket.services",),
-    ("docket.worker",),
-    ("docket.agenda", "docket.testing"),
-    ("docket.cli",),
-    ("docket", "docket.__main__"),
-)
 
 #: What of docket the runtime may import: public names of these, nothing below them.
 DOCKET_FOR_SUPERVISOR = frozenset(
@@ -85,6 +55,26 @@ REDIS_COMMANDS = frozenset(
 )
 
 
+#: The package whose `__init__` imports nothing, so that importing it is importing nothing.
+DOCSTRING_ONLY = "supervisor"
+
+#: Where decisions are made: time comes in with the events, and effects go out as calls of
+#: `ProcessControl`.
+DECISIONS = "supervisor.pool"
+
+#: Modules that act outside of the process, wait, or read a clock.
+OUTSIDE = frozenset(
+    "anyio asyncio ctypes fcntl multiprocessing psutil select selectors socket subprocess "
+    "threading time uvloop".split()
+)
+OUTSIDE_NAMES = frozenset({("datetime", "datetime")})
+
+#: What a decision may use of modules that can do more: the meaning of numbers.
+DECIDING_MAY_USE = {
+    "os": frozenset({"waitstatus_to_exitcode"}),
+    "signal": frozenset({"Signals", *(name for name in dir(signal) if name.startswith("SIG"))}),
+}
+
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_NESTED_FUNCTION_LINES = 10
@@ -96,33 +86,46 @@ def _inside(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
-def _layer(name: str) -> int | None:
-    rows = [
-        (len(prefix), row)
-        for row, prefixes in enumerate(DOCKET_LAYERS)
-        for prefix in prefixes
-        if name == prefix or (prefix != "docket" and name.startswith(f"{prefix}."))
-    ]
-    return max(rows)[1] if rows else None
-
-
-def docket_imports_only_downwards(modules: Sequence[Module]) -> list[str]:
+def imports_lead_only_downwards(modules: Sequence[Module]) -> list[str]:
     known = frozenset(module.name for module in modules)
     broken: list[str] = []
     for module in modules:
-        if not _inside(module.name, "docket"):
-            continue
-        own = _layer(module.name)
+        package = module.name.split(".")[0]
+        own = LAYERS.row_of(module.name)
         if own is None:
             broken.append(module.at(1, f"{module.name} has no layer: give it one"))
             continue
         for imported in runtime_imports(module):
             target = resolve(imported, known)
-            layer = _layer(target) if _inside(target, "docket") else None
-            if layer is not None and layer > own:
+            if target == DOCSTRING_ONLY or not _inside(target, package):
+                continue
+            row = LAYERS.row_of(target)
+            if row is not None and row > own:
                 broken.append(
                     module.at(imported.node, f"{module.name} imports {target}, which is above it")
                 )
+    return broken
+
+
+def decisions_touch_nothing_outside(modules: Sequence[Module]) -> list[str]:
+    """Keep supervisor/pool pure: no process, socket, thread, loop or clock, and no I/O of ours."""
+    broken: list[str] = []
+    for module in modules:
+        if not _inside(module.name, DECISIONS):
+            continue
+        broken += [
+            module.at(imported.node, f"{module.name} decides, and imports {imported.target}")
+            for imported in runtime_imports(module)
+            if imported.target.split(".")[0] in OUTSIDE
+            or (imported.target, imported.name) in OUTSIDE_NAMES
+        ]
+        broken += [
+            module.at(node, f"{module.name} decides, and uses {node.value.id}.{node.attr}")
+            for node, _ in runtime_nodes(module.tree)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.attr not in DECIDING_MAY_USE.get(node.value.id, {node.attr})
+        ]
     return broken
 
 
@@ -310,8 +313,42 @@ def supervisor_shares_its_folder_with_supervisord(modules: Sequence[Module]) -> 
     return broken
 
 
+def public_classes_have_names_of_their_own(modules: Sequence[Module]) -> list[str]:
+    """Within a package: a name that means two things is looked up twice."""
+    seen: dict[tuple[str, str], Module] = {}
+    broken: list[str] = []
+    for module in modules:
+        for node in module.tree.body:
+            if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+                continue
+            first = seen.setdefault((module.name.split(".")[0], node.name), module)
+            if first is not module:
+                broken.append(module.at(node, f"{node.name} is also a class of {first.path}"))
+    return broken
+
+
+def docstrings_open_with_a_verb_or_a_noun(modules: Sequence[Module]) -> list[str]:
+    """A question word makes the reader wait for the thing that is meant."""
+    return [
+        module.at(node, f"the docstring of {name} opens with {opening.group(1)!r}")
+        for module in modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Module | ast.ClassDef | Function)
+        for name in (getattr(node, "name", module.name),)
+        if not name.startswith("_")
+        for opening in (_QUESTION.match(ast.get_docstring(node) or ""),)
+        if opening is not None
+    ]
+
+
+_QUESTION = re.compile(
+    r"\W*(what|who|whom|whose|whether|which|how|why|where|when)\b", re.IGNORECASE
+)
+
+
 RULES: tuple[Rule, ...] = (
-    docket_imports_only_downwards,
+    imports_lead_only_downwards,
+    decisions_touch_nothing_outside,
     packages_keep_their_directions,
     supervisor_uses_only_public_names,
     only_the_store_speaks_redis,
@@ -322,4 +359,6 @@ RULES: tuple[Rule, ...] = (
     nested_functions_are_short,
     imports_have_no_cycle,
     supervisor_shares_its_folder_with_supervisord,
+    public_classes_have_names_of_their_own,
+    docstrings_open_with_a_verb_or_a_noun,
 )
