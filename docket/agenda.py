@@ -1,4 +1,4 @@
-"""The agenda: tasks collected first and scheduled together, spread over a time."""
+"""The agenda: tasks that are collected first and scheduled together, spread over a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from docket.execution import Disposition, Execution, TaskFunction
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: A task (or its name), its arguments, and the key it is to have, if any.
+#: A task (or its name), its arguments, and its key, if one is given.
 Entry = tuple[TaskFunction | str, tuple[Any, ...], dict[str, Any], str | None]
 
 
@@ -35,7 +35,7 @@ class Agenda:
         return len(self._entries)
 
     def __iter__(self) -> Iterator[Entry]:
-        """Each call: its task, its arguments, its keyword arguments, its key."""
+        """Iterate over the calls: task, arguments, keyword arguments, key."""
         return iter(self._entries)
 
     @overload
@@ -51,10 +51,10 @@ class Agenda:
 
         Args:
             function: the task, or the name of one that the docket will know.
-            key: the key it is scheduled under; a new one by default.
+            key: the key to schedule it under; a new one by default.
 
         Returns:
-            What to call with the task's arguments.
+            A function to call with the task's arguments.
         """
 
         def collector(*args: Any, **kwargs: Any) -> None:
@@ -63,7 +63,7 @@ class Agenda:
         return collector
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all calls."""
         self._entries.clear()
 
     async def scatter(
@@ -73,17 +73,17 @@ class Agenda:
         start: datetime | None = None,
         jitter: timedelta | None = None,
     ) -> list[Execution]:
-        """Schedule all, in their order and evenly spread: the first at the start of the time, the
-        last at its end, a single one in the middle.
+        """Schedule all calls in their order, evenly spread over a time.
 
-        The agenda keeps its calls, and can be scattered again.
+        The first is due at the start of the time, the last at its end, and a single one in the
+        middle. The agenda keeps its calls, and can be scattered again.
 
         Args:
-            docket: where to schedule them.
-            over: the time they are spread over.
-            start: when it begins; now by default.
-            jitter: each is moved by a random time up to this, back or forth, never to before
-                `start`.
+            docket: the docket to schedule them on.
+            over: the length of the time.
+            start: the start of the time; now by default.
+            jitter: each call is moved by a random time up to this, back or forth, but never to
+                before `start`.
 
         Returns:
             The executions, in the order in which they were added.

@@ -1,4 +1,4 @@
-"""A call of a task that is not scheduled yet: what `Docket.call` makes and `add_many` takes."""
+"""Calls of tasks that are not scheduled yet: made by `Docket.call`, taken by `add_many`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class TaskCall:
 
     Attributes:
         function: the task.
-        args, kwargs: what it is called with.
-        key: the key that it is scheduled under.
-        when: when it is due.
-        function_name: what the task is known as; its own name by default.
-        as_soon_as_possible: whether no time was asked for: then it is due when it is scheduled, by
-            the server's clock, and `when` is only when the call was made. Not an argument.
+        args, kwargs: the arguments of the call.
+        key: the key to schedule it under.
+        when: its due time.
+        function_name: the registered name of the task; the function's own by default.
+        as_soon_as_possible: True if no time was given: it is due when it is scheduled, by the
+            server's clock, and `when` is the time of the call. Not an argument.
     """
 
     function: Callable[..., Awaitable[Any]]
@@ -33,12 +33,12 @@ class TaskCall:
     as_soon_as_possible: bool = field(default=False, init=False, repr=False, compare=False)
 
     def due_at_once(self) -> TaskCall:
-        """This call, as soon as possible."""
-        # Set behind the back of the dataclass: it is no argument of the public constructor.
+        """Make this call due as soon as possible."""
+        # Set around the frozen dataclass, since it is no argument of the public constructor.
         object.__setattr__(self, "as_soon_as_possible", True)
         return self
 
 
 def new_key() -> str:
-    """A key that no other task has; keys made later sort after it."""
+    """Make a key that no other task has; keys made later sort after it."""
     return str(uuid_utils.uuid7())

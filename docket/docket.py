@@ -1,4 +1,4 @@
-"""The docket: where tasks are registered, scheduled, replaced, cancelled and looked up."""
+"""The docket, on which tasks are registered, scheduled, replaced, cancelled and looked up."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ class Docket(Registry):
             await docket.add(send_invoice)("order-17")
 
     Args:
-        name: of the docket; not empty, no braces.
-        url: of the server: redis://, rediss://, unix://, valkey://, memory://[name] (a private
+        name: the name of the docket; not empty, no braces.
+        url: the URL of the server: redis://, rediss://, unix://, valkey://, memory://[name] (a private
             server of this process) or embedded:///folder (one that keeps its data there).
-        heartbeat_interval: how often workers say that they live.
-        missed_heartbeats: how many may be missed before a worker counts as dead.
-        execution_ttl: how long the record of an ended execution is kept; 0 keeps nothing.
-        result_storage: where results and exceptions are kept: anything with async
+        heartbeat_interval: the interval of the workers' heartbeats.
+        missed_heartbeats: the number of missed ones after which a worker counts as dead.
+        execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
+        result_storage: a store for results and exceptions: anything with async
             `put(key, value, *, ttl)` (ttl in seconds) and `get(key)`, as the stores of
-            py-key-value-aio have; by default they are in the task's record.
+            py-key-value-aio have; by default they are kept in the task's record.
         enable_internal_instrumentation: whether internal calls are traced too.
-        credential_provider: redis-py's, asked at every connect.
+        credential_provider: a provider of redis-py's, asked at every connect.
         serializer: "pickle" stores values of any kind; "msgpack" stores nothing executable, and
-            gives tasks their arguments in the types that they are annotated with. All processes
-            of a docket use the same one.
+            converts arguments to the annotated types. All processes of a docket use the same
+            one.
 
     Raises:
         ValueError: a name, URL or serializer that cannot be used, or a duration that is not
@@ -111,11 +111,11 @@ class Docket(Registry):
         self.execution_ttl = execution_ttl
         self.result_storage = result_storage
         self.enable_internal_instrumentation = enable_internal_instrumentation
-        #: How payloads are stored.
+        #: Encodes and decodes payloads.
         self.serializer: Serializer = serializer_named(serializer)
         #: Every key of this docket.
         self.keys = Keys(name)
-        #: What this process asks of the docket, counted.
+        #: Counts the tasks that this process schedules, cancels and clears.
         self.producer = PROCESS_REGISTRY.producer(name)
         #: The strikes in effect, followed while the docket is open.
         self.strike_list = StrikeList(
@@ -168,10 +168,10 @@ class Docket(Registry):
         return self._transitions
 
     def traced_transitions(self) -> TracedTransitions:
-        """The transitions, with a span around each internal call."""
+        """Make transitions with a span around each internal call."""
         return TracedTransitions(self.connections.pipeline, self.keys, self.execution_ttl)
 
-    # One task ------------------------------------------------------------------------------
+    # One task -----------------------------------------------------------------------------
 
     @overload
     def add(
@@ -196,12 +196,12 @@ class Docket(Registry):
 
         Args:
             function: the task, or the name of a registered one.
-            when: when it is due; now by default.
-            key: a name for it; while an execution with that key is scheduled, queued or running,
-                another is not added (its `disposition` says so). A new UUIDv7 by default.
+            when: its due time; now by default.
+            key: a name for it. While an execution with that key is scheduled, queued or running,
+                another is not added, which its `disposition` reports. A new UUIDv7 by default.
 
         Returns:
-            What to call with the task's arguments; it schedules and returns the execution.
+            A function to call with the task's arguments; it schedules and returns the execution.
 
         Raises:
             KeyError: no task of that name is registered.
@@ -222,14 +222,14 @@ class Docket(Registry):
     def replace(
         self, function: TaskFunction | str, when: datetime, key: str
     ) -> Callable[..., Awaitable[Execution]]:
-        """Put a task in the place of what waits under a key.
+        """Replace the execution that waits under a key, if any, with a new one.
 
-        While the key runs, both executions exist: the record shows the newer one, and the older
-        run's outcome is not recorded.
+        If the key is running, both executions exist: the record shows the newer one, and the
+        outcome of the older run is not recorded.
 
         Args:
             function: the task, or the name of a registered one.
-            when: when it is due.
+            when: its due time.
             key: the key.
 
         Raises:
@@ -239,19 +239,19 @@ class Docket(Registry):
         return partial(self.scheduler.add, name, target, when, key, True)
 
     async def cancel(self, key: str) -> None:
-        """Cancel what is under a key.
+        """Cancel the execution of a key.
 
-        What waits is removed, and its key is free at once. What runs has its coroutine cancelled;
-        if it ends before the worker hears of it, the cancellation has no effect.
+        One that waits is removed, and its key is free at once. For one that runs, the coroutine is
+        cancelled; if it ends before the worker is notified, the cancellation has no effect.
         """
         if await self.transitions.cancel(key) == "removed":
             self.producer.cancelled += 1
 
     async def get_execution(self, key: str) -> Execution | None:
-        """The execution of a key as it is now, or None if there is no record of it.
+        """Return the execution of a key as it is now, or None if there is no record of it.
 
         Raises:
-            DeserializationError: its arguments cannot be read back here.
+            DeserializationError: its arguments cannot be decoded here.
         """
         record = await self.transitions.fetch(key)
         if b"call" not in record:
@@ -281,10 +281,10 @@ class Docket(Registry):
     ) -> Callable[..., TaskCall]:
         """Make a call of a task for `add_many` or `replace_many`; nothing is scheduled yet.
 
-        The arguments, and what is raised, are those of `add`.
+        The arguments and errors are those of `add`.
 
         Returns:
-            What to call with the task's arguments.
+            A function to call with the task's arguments.
         """
         _, target = self.resolve(function)
         name = function if isinstance(function, str) else None
@@ -304,12 +304,12 @@ class Docket(Registry):
 
         Args:
             calls: made by `call`.
-            chunk_size: how many are taken from `calls` and scheduled at a time, at least 1; None
-                for all.
+            chunk_size: the number of calls to take and schedule at a time, at least 1; None takes
+                all.
 
         Returns:
             The executions, in the order of the calls. One that could not be scheduled for a reason
-            of its own has the disposition FAILED, and `schedule_exception` says why.
+            of its own has the disposition FAILED, and the reason in `schedule_exception`.
 
         Raises:
             ValueError: chunk_size is less than 1.
@@ -322,18 +322,18 @@ class Docket(Registry):
     async def replace_many(
         self, calls: Iterable[TaskCall], *, chunk_size: int | None = 1000
     ) -> list[Execution]:
-        """Put many tasks in the place of what waits under their keys; otherwise as `add_many`."""
+        """Replace the executions that wait under many keys; otherwise as `add_many`."""
         return await self.scheduler.add_many(calls, chunk_size, replace=True)
 
     async def schedule(self, execution: Execution) -> None:
-        """Add an execution that was made by hand; its `disposition` says what became of it."""
+        """Add an execution that was made by hand; its `disposition` is the result."""
         await self.scheduler.schedule(execution, execution.when)
 
     async def clear(self) -> int:
-        """Cancel everything that is scheduled or queued; what runs is left alone.
+        """Cancel everything that is scheduled or queued; running tasks are left alone.
 
         Returns:
-            How many tasks that were.
+            The number of cancelled tasks.
         """
         cleared = await clear(self.connections.pipeline, self.keys, self.execution_ttl)
         self.producer.cleared += cleared
@@ -352,10 +352,10 @@ class Docket(Registry):
 
         Args:
             function: the task, or its name; None for all tasks.
-            parameter: which of its parameters decides; None for every call of it.
-            operator: how the argument (or its default) is compared with `value`. A comparison that
-                is not possible is no match, and is logged.
-            value: what with; for "between" a pair, bounds included.
+            parameter: the parameter that decides; None for every call of the task.
+            operator: the comparison of the argument (or its default) with `value`. A comparison
+                that is not possible is no match, and is logged.
+            value: the value to compare with; for "between" a pair, bounds included.
 
         Raises:
             ValueError: there is no such operator.
@@ -370,7 +370,7 @@ class Docket(Registry):
         operator: Operator | LiteralOperator = "==",
         value: Hashable | None = None,
     ) -> None:
-        """Take back the strike that was issued with these arguments; raises as `strike` does."""
+        """Withdraw the strike that was issued with these arguments; raises as `strike` does."""
         await self.strike_list.restore(_name_or_none(function), parameter, operator, value)
 
     async def wait_for_strikes_loaded(self) -> None:
@@ -380,22 +380,22 @@ class Docket(Registry):
     # Inspection ---------------------------------------------------------------------------
 
     async def snapshot(self) -> DocketSnapshot:
-        """What waits and what runs on the docket, and the workers that live.
+        """Return the waiting and running tasks of the docket, and its live workers.
 
-        Not one instant: it is read page by page, while tasks begin and end.
+        It is not one instant: it is read page by page, while tasks begin and end.
         """
         return await take_snapshot(self)
 
     async def workers(self) -> Collection[WorkerInfo]:
-        """The workers that can claim tasks and were heard of lately."""
+        """List the workers that can claim tasks and have a recent heartbeat."""
         return await live_workers(self)
 
     async def task_workers(self, task_name: str) -> Collection[WorkerInfo]:
-        """Those of the workers that can run the task of this name."""
+        """List the workers that can run the task of this name."""
         return [worker for worker in await live_workers(self) if task_name in worker.tasks]
 
     def execution_of(self, key: str, record: Mapping[bytes, bytes]) -> Execution:
-        """The execution that a record describes. Raises DeserializationError."""
+        """Make the execution of a record. Raises DeserializationError."""
         function = self.function_of(record[b"function"].decode())
         return execution_from_record(self, function, key, record)
 
@@ -403,15 +403,15 @@ class Docket(Registry):
 
     @property
     def prefix(self) -> str:
-        """What every key of this docket begins with."""
+        """The prefix of every key of this docket."""
         return self.keys.prefix
 
     def key(self, suffix: str) -> str:
-        """A key of this docket."""
+        """Make a key of this docket."""
         return self.keys.key(suffix)
 
     def runs_key(self, key: str) -> str:
-        """The Redis key of a task's record."""
+        """Make the Redis key of a task's record."""
         return self.keys.record(key)
 
     @property
@@ -431,9 +431,9 @@ class Docket(Registry):
 
     @asynccontextmanager
     async def redis(self) -> AsyncGenerator[Redis]:
-        """redis-py's client for the docket's server, for what you do there yourself.
+        """Give redis-py's client for the docket's server, for commands of your own.
 
-        It is the docket's own: do not close it.
+        It belongs to the docket: do not close it.
         """
         yield self.connections.client()
 

@@ -1,4 +1,4 @@
-"""What is on a docket, as values to look at: its tasks and its workers."""
+"""The tasks and workers of a docket, as values to look at."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ logger = logging.getLogger("docket.docket")
 
 @dataclass
 class WorkerInfo:
-    """A worker that lives.
+    """A live worker.
 
     Attributes:
-        name: its own.
-        last_seen: its last heartbeat, by the server's clock.
-        tasks: names of the tasks that it can run.
+        name: its name.
+        last_seen: the time of its last heartbeat, by the server's clock.
+        tasks: the names of the tasks that it can run.
     """
 
     name: str
@@ -36,12 +36,12 @@ class WorkerInfo:
 
 
 class RunningExecution(Execution):
-    """An execution that runs.
+    """A running execution.
 
     Args:
-        execution: what runs.
-        worker: name of the worker that runs it.
-        started: since when, by the server's clock.
+        execution: the execution.
+        worker: the name of the worker that runs it.
+        started: the start of the run, by the server's clock.
     """
 
     def __init__(self, execution: Execution, worker: str, started: datetime) -> None:
@@ -59,23 +59,23 @@ class RunningExecution(Execution):
             generation=execution.generation,
             message_id=execution.message_id,
         )
-        # The rest of its state, and whatever else somebody has set on it.
+        # The rest of its state, and any attribute that a caller has set on it.
         vars(self).update(vars(execution))
         self.worker = worker
-        #: Since when it runs.
+        #: The start of the run.
         self.started = started
 
 
 @dataclass
 class DocketSnapshot:
-    """What was on a docket.
+    """The contents of a docket at one time.
 
     Attributes:
-        taken: when, by the server's clock.
-        total_tasks: how many tasks waited or ran.
-        future: those that waited: queued ones first, then scheduled ones by when they are due.
-        running: those that ran.
-        workers: the workers that lived.
+        taken: the time of the snapshot, by the server's clock.
+        total_tasks: the number of waiting and running tasks.
+        future: the waiting tasks: queued ones first, then scheduled ones by their due time.
+        running: the running tasks.
+        workers: the live workers.
     """
 
     taken: datetime
@@ -86,7 +86,7 @@ class DocketSnapshot:
 
 
 async def take_snapshot(docket: Docket) -> DocketSnapshot:
-    """Look at everything on a docket, page by page; see Docket.snapshot."""
+    """Read everything on a docket, page by page; see Docket.snapshot."""
     scan = Scan(docket.connections.pipeline, docket.keys)
     now, rows = await scan.workers()
     queued: list[Execution] = []
@@ -98,7 +98,7 @@ async def take_snapshot(docket: Docket) -> DocketSnapshot:
             case b"scheduled" | b"queued" | b"running":
                 execution = _execution(docket, key, record)
             case _:
-                continue  # It ended meanwhile, or its record belongs to a later execution.
+                continue  # It has ended, or its record belongs to a later execution.
         if execution is None:
             unreadable += 1
         elif execution.state is ExecutionState.RUNNING:
@@ -118,7 +118,7 @@ async def take_snapshot(docket: Docket) -> DocketSnapshot:
 
 
 async def live_workers(docket: Docket) -> list[WorkerInfo]:
-    """The workers that are registered and were heard of lately; see Docket.workers."""
+    """List the registered workers with a recent heartbeat; see Docket.workers."""
     now, rows = await Scan(docket.connections.pipeline, docket.keys).workers()
     return _alive(docket, now, rows)
 
@@ -145,7 +145,7 @@ def _alive(docket: Docket, now: int, rows: Sequence[WorkerRow]) -> list[WorkerIn
         if row.last_beat < oldest:
             continue
         name = worker_of(row.consumer)
-        # A worker that was struck off has a new consumer while the old one still counts as alive.
+        # A fenced worker has a new consumer while its old one still counts as alive.
         tasks = workers[name].tasks if name in workers else set[str]()
         workers[name] = WorkerInfo(name, from_milliseconds(row.last_beat), tasks | row.functions)
     return list(workers.values())

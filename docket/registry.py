@@ -1,4 +1,4 @@
-"""What a process knows of tasks: their functions by name, and their compiled dependencies."""
+"""The registry of a process's tasks: their functions by name, and their compiled dependencies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from docket.tasks import standard_tasks
 
 
 async def _unregistered(*args: Any, **kwargs: Any) -> Any:
-    """Stands for the function of an execution whose task is not registered here."""
+    """Stand in for the function of an execution whose task is not registered here."""
     raise UnknownTask("of this execution")
 
 
@@ -25,17 +25,17 @@ class Registry:
     def __init__(self) -> None:
         #: The registered tasks by name.
         self.tasks: dict[str, TaskFunction] = {}
-        #: Their compiled dependencies, by name: an executor runs these.
+        #: Their compiled dependencies by name, for the executor.
         self.plans: dict[str, Plan] = {}
         for function in standard_tasks:
             self.register(function)
 
     def register(self, function: TaskFunction, names: list[str] | None = None) -> None:
-        """Make a task known, so that it can be scheduled by name and run by workers.
+        """Register a task, so that it can be scheduled by name and run by workers.
 
         Args:
             function: an async function.
-            names: what to know it as; its own name by default.
+            names: the names to register it under; its own by default.
 
         Raises:
             TypeError: it yields, or has no name of its own and none is given.
@@ -51,11 +51,11 @@ class Registry:
             self.plans[name] = plan
 
     def function_of(self, name: str) -> TaskFunction:
-        """The task of this name, or what stands for one that is not registered here."""
+        """Return the task of this name, or a stand-in if it is not registered here."""
         return self.tasks.get(name, _unregistered)
 
     def is_perpetual(self, name: str) -> bool:
-        """Whether the task of this name, as it is registered here, runs again and again."""
+        """Return True if the task of this name, as registered here, is perpetual."""
         plan = self.plans.get(name)
         return plan is not None and not plan.bare and perpetual_of(plan) is not None
 
@@ -66,7 +66,7 @@ class Registry:
             collection_path: "module:attribute"; the attribute is an iterable of functions.
 
         Raises:
-            ValueError: the path has not that form.
+            ValueError: the path does not have that form.
             ImportError: the module does not import.
             AttributeError: it has no such attribute.
             TypeError: the attribute is not an iterable of functions.
@@ -87,7 +87,7 @@ class Registry:
             self.register(function)
 
     def resolve(self, function: TaskFunction | str) -> tuple[str, TaskFunction]:
-        """Name and function of a task, which is registered if it is not yet.
+        """Return the name and function of a task, and register it if it is not yet.
 
         Raises:
             KeyError: no task of that name is registered.
@@ -104,7 +104,7 @@ class Registry:
 
 
 def _refuse_generator(function: TaskFunction) -> None:
-    # A plain `def` may return a coroutine (a decorator's wrapper does): only a run can tell.
+    # A plain `def` may return a coroutine, as a decorator's wrapper does: only a run can tell.
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(
             f"{function!r} cannot be a task, because it yields: a task is an async function "
@@ -113,7 +113,7 @@ def _refuse_generator(function: TaskFunction) -> None:
 
 
 def name_of(function: TaskFunction) -> str:
-    """The name that a function is registered under if none is given. TypeError: it has none."""
+    """Return the default name of a function. Raises TypeError if it has none."""
     name = getattr(function, "__name__", None)
     if not isinstance(name, str):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""The one home of scheduling: from the call of a task to the request that the store is sent."""
+"""Scheduling: the way from the call of a task to the request that is sent to the store."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ logger = logging.getLogger("docket.docket")
 class Scheduler:
     """Puts executions on one docket.
 
-    Everything that is scheduled comes through here, one task or many, by a caller or by a worker
-    that seeds. Only a run's own retry or successor does not: that is an outcome, and part of the
+    Everything that is scheduled passes through here, one task or many, by a caller or by a worker
+    that seeds. Only the retry or successor of a run does not: that is an outcome, and part of the
     step that records it.
 
     Args:
@@ -87,7 +87,7 @@ class Scheduler:
             return
         if not self._strikes.is_loaded:
             await self._wait_for_strikes()
-        # No other call than these: an add in a burst counts every await.
+        # Not shared with the branch above: each await counts in a burst of adds.
         if not self._refuse_stricken(execution):
             await self.submit(execution, due, replace)
 
@@ -129,7 +129,7 @@ class Scheduler:
     async def seed(self, execution: Execution, due: datetime | None) -> ScheduleReply:
         """Schedule an automatic task, unless its key is taken or its record says it is poison.
 
-        Nobody asked for it, so it is linked to no span and is not counted as added.
+        No caller asked for it, so it is linked to no span and is not counted as added.
         """
         request = self._request(execution, due, replace=False)
         seed = msgspec.structs.replace(request, trace="", perpetual=2)
@@ -152,7 +152,7 @@ class Scheduler:
     async def _add_chunk(self, calls: list[TaskCall], replace: bool) -> list[Execution]:
         await self._wait_for_strikes()
         executions = [self._execution_of(call) for call in calls]
-        # All are encoded before the first is sent: one that cannot be takes no other along.
+        # All are encoded before the first is sent: if one cannot be, none of the chunk is sent.
         batch = [
             (execution, self._request(execution, _due(call), replace))
             for call, execution in zip(calls, executions, strict=True)
@@ -166,7 +166,7 @@ class Scheduler:
         return executions
 
     async def stricken_names(self, calls: Sequence[TaskCall]) -> list[str]:
-        """Names of the tasks of those calls that are stricken."""
+        """List the names of the stricken tasks among calls."""
         await self._wait_for_strikes()
         if self._strikes.is_empty:
             return []
@@ -200,7 +200,7 @@ class Scheduler:
         """
         if not self._strikes.is_loaded:
             await self._docket.connections.pipeline.connected(PATIENCE_SECONDS)
-            # A server that is there and cannot be read from: the call itself will say why.
+            # If the server is there and the strikes cannot be read, the call itself will say why.
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await self._strikes.wait_for_strikes_loaded()
@@ -244,7 +244,7 @@ class Scheduler:
         )
 
     def _settle(self, execution: Execution, reply: ScheduleReply, replace: bool) -> None:
-        """Note what became of a request; a failure is left in `schedule_exception`."""
+        """Take over the reply to a request; a failure is left in `schedule_exception`."""
         execution.disposition = disposition = BY_NAME[reply.disposition]
         if disposition is Disposition.SCHEDULED:
             self._docket.producer.count(execution.function_name, replace=replace)
@@ -266,7 +266,7 @@ def _due(call: TaskCall) -> datetime | None:
 
 @contextmanager
 def _span(execution: Execution, replace: bool) -> Generator[None]:
-    """The span that an execution's run will be linked to: `docket.add` or `docket.replace`."""
+    """Open the span that the execution's run is linked to: `docket.add` or `docket.replace`."""
     attributes = {
         "docket.name": execution.docket.name,
         "docket.task": execution.function_name,

@@ -1,7 +1,7 @@
-"""What a worker and the runtime of its process say to each other, as docket sees it.
+"""The interface between a worker and the runtime that supervises its process.
 
-docket knows no runtime: whoever keeps worker processes alive hands `Worker.run_supervised` an
-object of this shape, and calls the worker's own methods (drain, adopt, appoint_steward...).
+A runtime passes `Worker.run_supervised` an object with these methods, and calls the worker's own
+(drain, adopt, appoint_steward...). docket depends on no runtime.
 """
 
 import asyncio
@@ -9,18 +9,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
-#: Blame of an adoption: each task that was running in the dead process has one death more.
+#: Blame of an adoption: each task that was running in the dead process counts a death.
 EVERYONE = "everyone"
 #: Blame of an adoption: the death was no task's fault (a host was lost, the supervisor killed it).
 NOBODY = "nobody"
 
-#: Begins the blame of an adoption for the only task that was running of the functions that follow,
-#: separated by spaces, or that was running at all; for nobody if there were several.
+#: Prefix of a blame that names functions, separated by spaces: the death counts for the only task
+#: of theirs that was running, or the only one that was running at all; with several, for none.
 FUNCTIONS = "functions:"
 
 
 class Claimed(Protocol):
-    """What is known of a task by its claim."""
+    """The part of a claim that names its task."""
 
     @property
     def key(self) -> bytes: ...
@@ -28,85 +28,80 @@ class Claimed(Protocol):
     def function(self) -> bytes: ...
 
 
-#: The task that runs here. Set in the context of each run, which the asyncio tasks and the threads
-#: (`asyncio.to_thread`) that it starts inherit.
+#: The task that runs here. Set in the context of each run, which is inherited by the asyncio tasks
+#: and threads (`asyncio.to_thread`) that it starts.
 claim_here: ContextVar[Claimed] = ContextVar("docket.claim_here")
 
 
 def task_here() -> tuple[str, str] | None:
-    """Key and function of the task that the caller is a part of; None outside of tasks."""
+    """Return key and function of the task that the caller belongs to; None outside of tasks."""
     claim = claim_here.get(None)
     if claim is None:
         return None
     return claim.key.decode(errors="replace"), claim.function.decode(errors="replace")
 
 
-def blame_for(key: str) -> str:
-    """Blame of an adoption: only the task of this key counts a death (it hung the loop)."""
-    return f"key:{key}"
-
-
 class Supervision(Protocol):
-    """What a worker tells the runtime. All are called on the worker's loop, except `beat`."""
+    """The reports of a worker. All are made on the worker's loop, except `beat`."""
 
     def ready(self) -> None:
-        """It holds its connection and is registered: it can claim. Again after `waiting`."""
+        """Report that the worker is registered and can claim; repeated after `waiting`."""
         ...
 
     def waiting(self, reason: str) -> None:
-        """The server is away; the worker connects again until it is back."""
+        """Report that the server is away, and that the worker tries to connect."""
         ...
 
     def redelivered(self, consumer: str, started_at: float) -> None:
-        """The first task that `consumer` ran before it died was claimed here.
+        """Report the first claim of a task that a dead consumer ran.
 
         Args:
-            consumer: the dead one.
-            started_at: `time.monotonic()` of the start.
+            consumer: its name.
+            started_at: `time.monotonic()` of the claim.
         """
         ...
 
     def draining(self) -> None:
-        """The worker claims no more."""
+        """Report that the worker claims no more."""
         ...
 
-    def beat(self, lag_seconds: float, culprit: str | None) -> None:
-        """Called on the keeper's THREAD, every keeper interval.
+    def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
+        """Report that the process lives; called on the heartbeater's THREAD at an interval.
 
         Args:
-            lag_seconds: how long the loop has been silent beyond its last tick.
-            culprit: key of the task that the loop is in at this moment, if any.
+            lag_seconds: the silence of the loop beyond its last tick.
+            blocking_key: the key of the task that the loop is executing at this moment, if any.
         """
         ...
 
 
 class Alone:
-    """The supervision of a worker that nobody supervises."""
+    """The supervision of a worker without a runtime."""
 
     def ready(self) -> None:
-        """Nobody waits for it."""
+        """Ignore it: nothing waits for it."""
 
     def waiting(self, reason: str) -> None:
-        """The pipeline has logged it."""
+        """Ignore it: the pipeline has logged it."""
 
     def redelivered(self, consumer: str, started_at: float) -> None:
-        """Nobody measures it."""
+        """Ignore it: nothing measures it."""
 
     def draining(self) -> None:
-        """Nobody waits for it."""
+        """Ignore it: nothing waits for it."""
 
-    def beat(self, lag_seconds: float, culprit: str | None) -> None:
-        """Nobody watches."""
+    def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
+        """Ignore it: nothing watches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What an adoption did.
+    """The result of an adoption.
 
     Attributes:
-        consumer: the dead one.
-        moved: tasks put to the front for others.
-        poisoned: keys of tasks failed, because too many processes died under them.
+        consumer: the dead consumer.
+        moved: the number of redelivered tasks.
+        poisoned: the keys of tasks that failed because too many processes died under them.
     """
 
     consumer: str
@@ -116,7 +111,7 @@ class Adoption:
 
 @dataclass(frozen=True, slots=True)
 class RunningTask:
-    """A task in flight; `started_at` by `time.monotonic()`, `runs_in` the asyncio task."""
+    """A running task; `started_at` by `time.monotonic()`, `runs_in` the asyncio task."""
 
     key: str
     function: str

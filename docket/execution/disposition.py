@@ -1,17 +1,17 @@
-"""What became of an attempt to schedule an execution."""
+"""The result of an attempt to schedule an execution."""
 
 from enum import Enum
 
 
 class Disposition(Enum):
-    """What became of an attempt to schedule an execution."""
+    """The result of an attempt to schedule an execution."""
 
     LOADED = "loaded"
     """It was read from the docket, not scheduled by this call."""
     SCHEDULED = "scheduled"
     """It is on the docket now."""
     ALREADY_SCHEDULED = "already_scheduled"
-    """Its key was taken: what was there was kept."""
+    """Its key was taken: the execution that was there was kept."""
     STRUCK = "struck"
     """It is stricken and was not scheduled."""
     SUPERSEDED = "superseded"
@@ -20,7 +20,7 @@ class Disposition(Enum):
     """It could not be scheduled; `schedule_exception` says why."""
 
 
-#: As the store names them.
+#: Dispositions by their names in the store.
 BY_NAME = {
     "scheduled": Disposition.SCHEDULED,
     "already": Disposition.ALREADY_SCHEDULED,

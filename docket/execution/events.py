@@ -1,4 +1,4 @@
-"""What happens to an execution, told as it happens: state and progress events."""
+"""State and progress events of an execution, as they happen."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from docket.store.keys import worker_of
 if TYPE_CHECKING:
     from docket.execution import Execution
 
-#: How often a subscriber looks at the record without being told to, in seconds: pub/sub may lose
-#: messages.
+#: Seconds after which a subscriber reads the record without a message: pub/sub may lose messages.
 RECHECK_SECONDS = 5.0
-#: Most events that are kept for somebody who does not ask for them; then the oldest ones go.
+#: Maximum number of events kept for a slow subscriber; then the oldest are dropped.
 BACKLOG = 1000
 
 
 class StateEvent(TypedDict):
-    """An execution is in a state; instants in ISO format, by the server's clock."""
+    """The state of an execution; instants in ISO format, by the server's clock."""
 
     type: Literal["state"]
     key: str
@@ -37,7 +36,7 @@ class StateEvent(TypedDict):
 
 
 class ProgressEvent(TypedDict):
-    """A run has reported something of itself; `current` is None before it runs."""
+    """The progress that a run has reported; `current` is None before it runs."""
 
     type: Literal["progress"]
     key: str
@@ -51,57 +50,59 @@ Event = StateEvent | ProgressEvent
 
 
 async def watch(execution: Execution, ready: asyncio.Event | None) -> AsyncGenerator[Event]:
-    """See Execution.subscribe."""
+    """Yield the events of an execution; see Execution.subscribe."""
     docket, feed = execution.docket, _Feed(execution)
     keys, subscriber = docket.keys, docket.connections.subscriber
-    # The subscription first, and then the record: what happens in between comes twice, not never.
+    # Subscribed before the record is read: an event in between comes twice rather than never.
     async with (
-        subscriber.listening(keys.state_channel(execution.key), feed.hear_state),
-        subscriber.listening(keys.progress_channel(execution.key), feed.hear_progress),
+        subscriber.listening(keys.state_channel(execution.key), feed.on_state),
+        subscriber.listening(keys.progress_channel(execution.key), feed.on_progress),
     ):
         if ready is not None:
             ready.set()
         while True:
-            for event in await feed.news():
+            for event in await feed.next_events():
                 yield event
 
 
 class _Feed:
-    """Events of one execution for one subscriber: what was published, and what is in its record."""
+    """The events of one execution for one subscriber, published ones and those of its record."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
-        self._heard: deque[Event] = deque(maxlen=BACKLOG)
+        self._received: deque[Event] = deque(maxlen=BACKLOG)
         self._changed = asyncio.Event()
-        # Nothing was told yet, so the record is to be read.
+        # Nothing was yielded yet, so the record has to be read.
         self._must_look = True
-        self._told: dict[str, Event] = {}
+        self._last: dict[str, Event] = {}
 
-    def hear_state(self, message: bytes | None) -> None:
-        """Listener of the state channel."""
-        self._hear(None if message is None else _published_state(self._execution.key, message))
+    def on_state(self, message: bytes | None) -> None:
+        """Take a message of the state channel."""
+        self._receive(None if message is None else _published_state(self._execution.key, message))
 
-    def hear_progress(self, message: bytes | None) -> None:
-        """Listener of the progress channel."""
-        self._hear(None if message is None else _published_progress(self._execution.key, message))
+    def on_progress(self, message: bytes | None) -> None:
+        """Take a message of the progress channel."""
+        self._receive(
+            None if message is None else _published_progress(self._execution.key, message)
+        )
 
-    def _hear(self, event: Event | None) -> None:
+    def _receive(self, event: Event | None) -> None:
         if event is None:
             self._must_look = True  # Messages were lost.
         else:
-            # Where the oldest are dropped, one that nothing repeats may be among them.
-            self._must_look |= len(self._heard) == self._heard.maxlen
-            self._heard.append(event)
+            # When the oldest is dropped, it may be one that nothing repeats.
+            self._must_look |= len(self._received) == self._received.maxlen
+            self._received.append(event)
         self._changed.set()
 
-    async def news(self) -> list[Event]:
-        """What has happened since it was asked last; waits until something has."""
+    async def next_events(self) -> list[Event]:
+        """Return the events since the last call; wait until there are some."""
         while True:
-            if not self._heard and not self._must_look:
+            if not self._received and not self._must_look:
                 await self._wait()
             events = await self._look() if self._must_look else []
-            while self._heard:
-                events.append(self._heard.popleft())
+            while self._received:
+                events.append(self._received.popleft())
             if events := [event for event in events if self._is_new(event)]:
                 return events
 
@@ -117,26 +118,28 @@ class _Feed:
         self._must_look = False
         execution = self._execution
         record = await execution.docket.transitions.fetch(execution.key)
-        if not record and self._told:
-            return []  # Its end was told, or is among what was heard.
+        if not record and self._last:
+            return []  # Its end was yielded, or is among the received events.
         found = [_recorded_state(execution, record), _recorded_progress(execution.key, record)]
         for event in found:
             self._forget_before(event)
         return found
 
     def _forget_before(self, event: Event) -> None:
-        """What was heard of before the record was read is in the record."""
-        if event not in self._heard:
+        """Drop received events that are older than the record."""
+        if event not in self._received:
             return
-        heard = list(self._heard)
-        last = len(heard) - 1 - heard[::-1].index(event)
-        self._heard.clear()
-        self._heard.extend(e for i, e in enumerate(heard) if i > last or e["type"] != event["type"])
+        received = list(self._received)
+        last = len(received) - 1 - received[::-1].index(event)
+        self._received.clear()
+        self._received.extend(
+            e for i, e in enumerate(received) if i > last or e["type"] != event["type"]
+        )
 
     def _is_new(self, event: Event) -> bool:
-        if self._told.get(event["type"]) == event:
+        if self._last.get(event["type"]) == event:
             return False
-        self._told[event["type"]] = event
+        self._last[event["type"]] = event
         return True
 
 
@@ -146,7 +149,7 @@ def _instant(value: bytes | None) -> str | None:
 
 
 def _published_state(key: str, message: bytes) -> StateEvent:
-    # As publish() in _records.lua puts them together; the error comes last, it may hold anything.
+    # In the format of publish() in _records.lua; the error comes last, since it may hold anything.
     state, when, worker, started_at, completed_at, error = message.split(b"\x1f", 5)
     return StateEvent(
         type="state",
@@ -176,7 +179,7 @@ def _recorded_state(execution: Execution, record: Mapping[bytes, bytes]) -> Stat
     return StateEvent(
         type="state",
         key=execution.key,
-        # Without a record: as it is before it is scheduled.
+        # Without a record: the state before it is scheduled.
         state=ExecutionState(record.get(b"state", b"scheduled").decode()),
         when=_instant(record.get(b"when")) or execution.when.isoformat(),
         worker=worker_of(record.get(b"worker", b"").decode()) or None,

@@ -1,4 +1,4 @@
-"""One execution of a task: what it is called with, and what its record says of it."""
+"""The execution of a task: its call, and the state in its record."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ TaskFunction: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 class Execution:
-    """A task with its arguments, its key and its time, and the state of its record.
+    """A task with its arguments, its key and its due time, and the state of its record.
 
     Made by `Docket.add` and its like, by `Docket.get_execution`, and for each run by a worker.
 
     Attributes:
-        when: the instant it is due.
-        attempt: 1 for the first.
-        state: as of the last `sync` (or scheduling).
-        worker: name of the worker that ran or runs it.
-        started_at, completed_at: instants by the server's clock, None until then.
-        error: text of the failure.
-        progress: what the run reported of itself.
-        disposition: what became of the scheduling.
-        schedule_exception: why scheduling failed, if it did.
-        generation: counts the executions of this key.
-        message_id: the stream entry that a worker claimed it by.
+        when: its due time.
+        attempt: the number of the attempt; 1 for the first.
+        state: its state at the last `sync` (or scheduling).
+        worker: the name of the worker that ran or runs it.
+        started_at, completed_at: instants by the server's clock; None until then.
+        error: the text of the failure.
+        progress: the progress that the run reported.
+        disposition: the result of scheduling it.
+        schedule_exception: the reason why scheduling failed, if it did.
+        generation: the number of this execution among those of its key.
+        message_id: the stream entry of a worker's claim.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Execution:
         self._trace_context = trace_context
         self._redelivered = redelivered
         self._progress: ExecutionProgress | None = None
-        #: Whether it stands for one claimed run, whatever is scheduled under its key after it.
+        #: True if it stands for one claimed run, even when its key is scheduled anew.
         self._is_run = False
         self.when = when
         self.attempt = attempt
@@ -100,27 +100,27 @@ class Execution:
 
     @property
     def docket(self) -> Docket:
-        """The docket it belongs to."""
+        """The docket that it belongs to."""
         return self._docket
 
     @property
     def function(self) -> TaskFunction:
-        """What it calls."""
+        """The function of the task."""
         return self._function
 
     @property
     def function_name(self) -> str:
-        """The name it was scheduled under; a fallback task's own name may differ."""
+        """The name of the task; a fallback task has another name of its own."""
         return self._function_name
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """Positional arguments."""
+        """The positional arguments of the call."""
         return self._args
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """Keyword arguments."""
+        """The keyword arguments of the call."""
         return self._kwargs
 
     @property
@@ -130,17 +130,17 @@ class Execution:
 
     @property
     def trace_context(self) -> object:
-        """OpenTelemetry's context of whoever scheduled it."""
+        """OpenTelemetry's context of the caller that scheduled it."""
         return self._trace_context
 
     @property
     def redelivered(self) -> bool:
-        """Whether a run of this execution was begun before and not finished."""
+        """True if an earlier run of this execution began and did not finish."""
         return self._redelivered
 
     @property
     def progress(self) -> ExecutionProgress:
-        """What the run reported of itself."""
+        """The progress that the run reported."""
         if self._progress is None:
             self._progress = ExecutionProgress(self)
         return self._progress
@@ -153,24 +153,24 @@ class Execution:
     ) -> Disposition:
         """Put this execution on the docket, to run at `when`.
 
-        Strikes are not asked: `Docket.schedule` does that.
+        Strikes have no effect here; `Docket.schedule` applies them.
 
         Args:
-            replace: whether it takes the place of what is scheduled, queued or running under its
-                key; if not, what is there is kept.
+            replace: whether it replaces an execution that is scheduled, queued or running under
+                its key; if not, that one is kept.
             reschedule_message: the `message_id` of a run of this execution, which is given up and
                 waits again, with this `when`, `attempt` and these arguments, in one step; a run
-                that is somebody else's by now stays as it is (SUPERSEDED).
-            expected_generation: if the key has a newer generation than this, nothing is done; 0
-                does not look.
+                that belongs to another worker by now stays as it is (SUPERSEDED).
+            expected_generation: nothing is done if the key has a newer generation; 0 does not
+                check.
 
         Raises:
             ServerUnavailable: the server is away.
             PayloadTooLarge: the arguments are over the limit.
             UnfitValue: the docket's serializer is msgpack, and an argument does not fit.
-            ExecutionCancelled: the run that is to be given up was cancelled meanwhile, and so
-                it ends.
-            TypeError, UnicodeEncodeError: the key is no text, or none that can be stored.
+            ExecutionCancelled: the run that is to be given up was cancelled meanwhile, which
+                ends it.
+            TypeError, UnicodeEncodeError: the key is not a str, or cannot be stored.
         """
         scheduler, entry = self._docket.scheduler, reschedule_message
         if entry is None:
@@ -182,16 +182,16 @@ class Execution:
     # By hand ------------------------------------------------------------------------------
 
     async def claim(self, worker: str) -> bool:
-        """Mark this execution running, if it waits: nobody else runs it then.
+        """Mark this execution running if it waits, so that no worker runs it.
 
-        A run that is claimed by hand is no worker's: nobody renews its lease, so that nobody takes
-        it for lost either. It ends when it is marked, rescheduled or replaced.
+        A run that is claimed by hand has no lease, so it is never redelivered. It ends when it is
+        marked, rescheduled or replaced.
 
         Args:
-            worker: a name for who runs it, shown to others.
+            worker: the name to record as its worker.
 
         Returns:
-            Whether it is the caller's. If not, it runs elsewhere, has ended, or was replaced.
+            True if the caller has it. If not, it runs elsewhere, has ended, or was replaced.
 
         Raises:
             ServerUnavailable: the server is away.
@@ -199,12 +199,12 @@ class Execution:
         return await manual.claim(self, worker)
 
     async def mark_as_completed(self, result_key: str | None = None) -> None:
-        """Record that it was completed, unless somebody else has it by now.
+        """Record that it was completed, unless another worker has it by now.
 
-        One that still waits ends at once, and is not run any more.
+        An execution that still waits ends at once, and is not run any more.
 
         Args:
-            result_key: where the docket's result storage has its result.
+            result_key: the key of its result in the docket's result storage.
 
         Raises:
             ServerUnavailable: the server is away.
@@ -215,8 +215,8 @@ class Execution:
         """Record that it failed; otherwise as `mark_as_completed`.
 
         Args:
-            error: why, in words.
-            result_key: where the docket's result storage has its exception.
+            error: the reason in words.
+            result_key: the key of its exception in the docket's result storage.
         """
         await manual.mark(self, "failed", error, result_key)
 
@@ -225,7 +225,7 @@ class Execution:
         await manual.mark(self, "cancelled")
 
     async def is_superseded(self) -> bool:
-        """Whether a newer execution of the key was scheduled; raises as `claim`."""
+        """Check for a newer execution of the key; raises as `claim`."""
         if self.generation == 0:
             return False
         return await self._docket.transitions.manual.generation(self._key) > self.generation
@@ -235,13 +235,13 @@ class Execution:
     async def sync(self) -> None:
         """Read the record: state, worker, instants, error, progress. `state` None: no record.
 
-        The record is that of the key's newest execution. A run that was replaced shows its state
-        and stays what it is; what is no run becomes that execution.
+        The record is that of the key's newest execution. A run that was replaced takes over its
+        state and remains the same run; any other execution becomes the newest one.
         """
         self.load(await self._docket.transitions.fetch(self._key))
 
     def load(self, record: Mapping[bytes, bytes]) -> None:
-        """Take everything that a record says of the execution's state."""
+        """Take over the execution's state from a record."""
         state = text(record.get(b"state"))
         self.state = ExecutionState(state) if state else None
         self.worker = worker_of(text(record.get(b"worker")) or "") or None
@@ -259,7 +259,7 @@ class Execution:
         self.progress.load(record)
 
     def mark_running(self, worker_name: str, started_at: int) -> None:
-        """Take over what a claim has just written (`started_at` in server milliseconds)."""
+        """Become the run that was just claimed (`started_at` in server milliseconds)."""
         self._is_run = True
         self.state = ExecutionState.RUNNING
         self.worker = worker_name
@@ -267,7 +267,7 @@ class Execution:
 
     @property
     def is_active_run(self) -> bool:
-        """Whether it stands for a run that has not ended; scheduling leaves that as it is."""
+        """True if it stands for a run that has not ended, which scheduling leaves as it is."""
         return self._is_run and self.state is ExecutionState.RUNNING
 
     def take_over(self, generation: int, when: int, state: str) -> None:
@@ -283,27 +283,28 @@ class Execution:
         """Wait until the execution has ended, and return what the task returned.
 
         Args:
-            timeout: how long to wait at most; None for as long as it takes.
-            deadline: until when to wait at most; not together with `timeout`.
+            timeout: the longest time to wait; None waits for as long as it takes.
+            deadline: the latest time to wait until; not together with `timeout`.
 
         Raises:
             ValueError: both are given.
             TimeoutError: it did not end in time.
             ExecutionCancelled: it was cancelled.
-            ResultUnavailable: it has no record any more, so there will be no result.
+            ResultUnavailable: it has no record any more, so there is no result.
             Exception: the task's own, if it failed.
         """
         return await wait_for_result(self, timeout, deadline)
 
     def subscribe(self, *, ready: asyncio.Event | None = None) -> AsyncGenerator[Event]:
-        """Tell what happens to the execution, as it happens: its state, and what it reports.
+        """Yield the events of the execution as they happen: its state, and its progress.
 
-        First comes what is in its record, as one event of each kind. It goes on after the end, for
-        the next execution of the key: leave the loop when you have seen enough. In a race an event
-        may come twice, and after a lost connection some may be missing, but never the last one.
+        The first events, one of each kind, describe its record. It does not end with the execution,
+        but goes on with the next one of the key: leave the loop when you have seen enough. In a
+        race an event may come twice, and after a lost connection some may be missing, but never the
+        last one.
 
         Args:
-            ready: set once everything that happens from then on is told.
+            ready: set once no event from then on can be missed.
 
         Raises:
             ServerUnavailable: the server is away.
@@ -314,10 +315,10 @@ class Execution:
 def execution_from_record(
     docket: Docket, function: TaskFunction, key: str, record: Mapping[bytes, bytes]
 ) -> Execution:
-    """The execution that a record describes.
+    """Make the execution of a record.
 
     Raises:
-        DeserializationError: its arguments cannot be read back.
+        DeserializationError: its arguments cannot be decoded.
     """
     args, kwargs = docket.serializer.decode_call(function, record[b"call"])
     execution = Execution(

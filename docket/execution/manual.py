@@ -1,4 +1,4 @@
-"""An execution claimed, ended or given up by hand, as a worker does it with its own runs."""
+"""Executions claimed and ended by hand, as a worker does it with its own runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def claim(execution: Execution, worker: str) -> bool:
-    """See Execution.claim."""
+    """Mark an execution running; see Execution.claim."""
     held = await execution.docket.transitions.manual.claim(
         _identity(execution), worker, partial(_content, execution)
     )
@@ -31,7 +31,7 @@ async def claim(execution: Execution, worker: str) -> bool:
 async def mark(
     execution: Execution, state: Mark, error: str | None = None, result_key: str | None = None
 ) -> None:
-    """See Execution.mark_as_completed."""
+    """End an execution; see Execution.mark_as_completed."""
     marked = await execution.docket.transitions.manual.mark(
         _identity(execution), state, error or "", result_key or "", partial(_content, execution)
     )

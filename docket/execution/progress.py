@@ -1,4 +1,4 @@
-"""What a run reports of itself while it runs."""
+"""The progress that a run reports while it runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from docket.execution.record_fields import instant, text
 if TYPE_CHECKING:
     from docket.execution import Execution
 
-#: How much there is to do, until a run says otherwise.
+#: The total until a run sets its own.
 DEFAULT_TOTAL = 100
 
 
 class ExecutionProgress:
-    """How far an execution is, as its record says.
+    """The progress of an execution according to its record.
 
     Attributes:
-        current: how much is done; None before it runs.
-        total: how much there is to do.
-        message: a status in words, if one was set.
-        updated_at: when something was reported last.
+        current: the amount done; None before it runs.
+        total: the amount to do.
+        message: a status text, if one was set.
+        updated_at: the time of the last report.
     """
 
     def __init__(self, execution: Execution) -> None:
@@ -34,23 +34,23 @@ class ExecutionProgress:
         self.updated_at: datetime | None = None
 
     async def set_total(self, total: int) -> None:
-        """Say how much there is to do. Raises ValueError if it is less than 1."""
+        """Set the amount to do. Raises ValueError if it is less than 1."""
         if total < 1:
             raise ValueError(f"The total of a progress must be at least 1, not {total}")
         await self._report("total", total)
 
     async def increment(self, amount: int = 1) -> None:
-        """Say that so much more is done. Raises ValueError if it is less than 1."""
+        """Add to the amount done. Raises ValueError if it is less than 1."""
         if amount < 1:
             raise ValueError(f"A progress can only be incremented by 1 or more, not {amount}")
         await self._report("increment", amount)
 
     async def set_message(self, message: str | None) -> None:
-        """Say in words what is going on; None removes it."""
+        """Set the status text; None removes it."""
         await self._report("message", message or "")
 
     async def sync(self) -> None:
-        """Read what the record says; of the execution's state nothing is read."""
+        """Read the progress from the record, without the execution's state."""
         execution = self._execution
         self.load(await execution.docket.transitions.fetch(execution.key))
 
@@ -62,7 +62,7 @@ class ExecutionProgress:
         self.updated_at = instant(record.get(b"progress_updated_at"))
 
     def begin(self) -> None:
-        """A run begins: nothing is done, and nothing was reported."""
+        """Reset the progress, since a run begins."""
         self.current, self.total, self.message, self.updated_at = 0, DEFAULT_TOTAL, None, None
 
     async def _report(self, operation: str, value: str | int) -> None:
@@ -75,13 +75,13 @@ class ExecutionProgress:
             value,
         )
         if row is None:
-            return  # A newer execution has the record: this one reports to nobody.
+            return  # A newer execution has the record: this one has no progress to report.
         self.current, self.total, self.message = row.current, row.total, row.message
         self.updated_at = from_milliseconds(row.updated_at)
 
 
 def current_of(record: Mapping[bytes, bytes]) -> int | None:
-    """How much is done, as a record says: of a run that has reported nothing, 0."""
+    """Read the amount done from a record; 0 for a run that has reported nothing."""
     current = record.get(b"progress_current")
     if current is not None:
         return int(current)

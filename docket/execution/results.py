@@ -1,4 +1,4 @@
-"""How an execution ended, for who waits for it: from its record, or from a result storage."""
+"""The end of an execution, read from its record or from a result storage."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from docket.lifecycle import TERMINAL, ExecutionState
 if TYPE_CHECKING:
     from docket.execution import Execution
 
-#: How often someone who waits for a result looks at the record without being told to, in seconds:
-#: pub/sub may lose the message that says it is there.
+#: Seconds after which a caller that waits for a result reads the record without a message: pub/sub
+#: may lose the message of the end.
 RECHECK_SECONDS = 5.0
 
-#: The least that the first look at the record has for its round trip, in seconds, however short the
-#: time that the caller allows.
+#: Minimum time for the round trip of the first read of the record, in seconds, even if the caller
+#: allows less.
 FIRST_LOOK_SECONDS = 1.0
 
 Record = Mapping[bytes, bytes]
 
 
 class ResultStorage(Protocol):
-    """Where results and exceptions can be kept instead of in Redis: py-key-value-aio's protocol."""
+    """A store for results and exceptions instead of Redis, by py-key-value-aio's protocol."""
 
     async def put(self, key: str, value: dict[str, Any], *, ttl: float | None = None) -> Any:
         """Keep `value` under `key` for `ttl` seconds."""
         ...
 
     async def get(self, key: str) -> dict[str, Any] | None:
-        """What is kept under `key`; None if nothing is, or nothing any more."""
+        """Return the value of `key`; None if there is none, or none any more."""
         ...
 
 
 def storable(payload: bytes) -> dict[str, Any]:
-    """A payload as a result storage takes it, which may know nothing but JSON."""
+    """Wrap a payload for a result storage, which may support nothing but JSON."""
     return {"data": base64.b64encode(payload).decode()}
 
 
 async def wait_for_result(
     execution: Execution, timeout: timedelta | None, deadline: datetime | None
 ) -> Any:
-    """See Execution.get_result."""
+    """Wait for the end and return the result; see Execution.get_result."""
     if timeout is not None and deadline is not None:
         raise ValueError("Cannot specify both timeout and deadline: give one of them")
     if deadline is not None:
@@ -59,7 +59,7 @@ async def wait_for_result(
     allowed = math.inf if timeout is None else timeout.total_seconds()
     ends_at = asyncio.get_running_loop().time() + allowed
     try:
-        # Looks before it waits: what has ended is returned however short the time.
+        # Read before waiting: a result that is there is returned even if no time is left.
         async with asyncio.timeout(_unless_endless(max(allowed, FIRST_LOOK_SECONDS))):
             record = await execution.docket.transitions.fetch(execution.key)
         if not _has_ended(execution, record, waited_for):
@@ -93,8 +93,8 @@ def _has_ended(execution: Execution, record: Record, waited_for: int) -> bool:
     if execution.state is None or execution.state in TERMINAL:
         return True
     if b"perpetual" in record and 0 < waited_for < int(record[b"generation"]):
-        # Its successor has the record, and another one will have it after that: without this a
-        # caller would wait for as long as the task goes on.
+        # Its successor has the record, and will have successors of its own: without this a caller
+        # would wait for as long as the task goes on.
         raise ResultUnavailable(
             f"The run of perpetual task {execution.key!r} has ended, and its successor is on the "
             "docket: only the last run of a perpetual task leaves a result"
@@ -110,7 +110,11 @@ async def _result_of(execution: Execution, record: Record) -> Any:
             return serializer.decode_result(execution.function, payload)
         case ExecutionState.FAILED:
             payload = await _payload_or_none(execution, record)
-            raise _untold(execution) if payload is None else serializer.decode_error(payload)
+            raise (
+                _unrecorded_error(execution)
+                if payload is None
+                else serializer.decode_error(payload)
+            )
         case ExecutionState.CANCELLED:
             raise ExecutionCancelled(f"Task {execution.key!r} was cancelled: it has no result")
         case _:
@@ -120,14 +124,14 @@ async def _result_of(execution: Execution, record: Record) -> Any:
             )
 
 
-def _untold(execution: Execution) -> TaskError:
-    """Stands for the exception of a task that was marked as failed without one."""
+def _unrecorded_error(execution: Execution) -> TaskError:
+    """Make the exception of a task that was marked as failed without one."""
     reason = execution.error or "no exception was recorded"
     return TaskError("Exception", f"Task execution failed: {reason}", "")
 
 
 async def _payload_or_none(execution: Execution, record: Record) -> bytes | None:
-    """The exception of a failed task; if it cannot be had, its text in the record must do."""
+    """Return the exception of a failed task; None if only its text in the record is left."""
     with suppress(ResultUnavailable):
         return await _payload(execution, record)
     return None

@@ -85,7 +85,7 @@ class Readiness:
         self._is_draining = True
         self._supervision.draining()
 
-    def beat(self, lag_seconds: float, culprit: str | None) -> None:
+    def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
         """Report a beat; called on the heartbeater's thread."""
         self._silence_seconds = lag_seconds
-        self._supervision.beat(lag_seconds, culprit)
+        self._supervision.beat(lag_seconds, blocking_key)

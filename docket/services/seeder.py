@@ -1,4 +1,4 @@
-"""The seeder: puts automatic perpetual tasks on the docket, unless they are there."""
+"""The seeder, which schedules automatic perpetual tasks unless they are on the docket."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ logger = logging.getLogger("docket.worker")
 
 
 class Seeder:
-    """Seeds the automatic tasks that this process knows.
+    """Seeds the automatic tasks that are registered in this process.
 
-    What is scheduled, queued or running under a task's name is kept, so any number of workers may
-    seed at once. So is a record that says that the task is poison, while it lives. What is
-    stricken is left alone.
+    An execution under a task's name is kept, so any number of workers may seed at once. So is the
+    record of a task that is poison, until it expires. Stricken tasks are not seeded.
 
     Args:
-        docket: whose tasks.
+        docket: the docket of the tasks.
     """
 
     def __init__(self, docket: Docket) -> None:
         self._docket = docket
 
     async def seed(self) -> None:
-        """Schedule what is missing. Without a server it is left to the next time."""
+        """Schedule the missing tasks; without a server, the next time does it."""
         for name, perpetual in self._automatic().items():
             due = perpetual.initial_when
             function = self._docket.tasks[name]
@@ -49,7 +48,7 @@ class Seeder:
                 )
 
     def _automatic(self) -> dict[str, Perpetual]:
-        """The automatic tasks by name: of a function that has several, its own or its first."""
+        """List the automatic tasks by name; of several, the function's own or the first."""
         docket = self._docket
         names: dict[int, str] = {}
         found: dict[str, Perpetual] = {}

@@ -1,4 +1,4 @@
-"""Many schedule requests at once, in calls that each stay short for the server."""
+"""Any number of schedule requests at once, in calls that are short for the server."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ from docket.store.coalescing import (
 
 
 async def schedule_many(
-    scheduling: ScheduleCoalescer, requests: Sequence[ScheduleRequest]
+    coalescer: ScheduleCoalescer, requests: Sequence[ScheduleRequest]
 ) -> list[ScheduleReply]:
     """Schedule any number of tasks; replies in the order of the requests.
 
     Raises:
-        ServerUnavailable: the server stayed away; of the tasks, some may have been scheduled.
+        ServerUnavailable: the server stayed away; some of the tasks may have been scheduled.
     """
-    calls = [scheduling.schedule_batch(batch) for batch in _batches(requests)]
+    calls = [coalescer.schedule_batch(batch) for batch in _batches(requests)]
     replies = await asyncio.gather(*calls)
     return list(chain.from_iterable(replies))
 

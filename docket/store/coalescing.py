@@ -1,4 +1,4 @@
-"""The scheduling side: adds made at the same time become one call of the schedule script."""
+"""Coalescing of schedule requests: those of one turn of the loop share calls of the script."""
 
 import asyncio
 import os
@@ -15,24 +15,25 @@ from docket.store.connection.pipeline import Argument, LostReply, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
 
-#: Most tasks in one script call, and most payload bytes, so that no call blocks the server.
+#: Maximum number of tasks in one script call, and of payload bytes, so that no call blocks the
+#: server for long.
 BATCH_LIMIT = 256
 BATCH_BYTES = 4 * 1024 * 1024
-#: Adds of one turn of the loop that leave before the turn ends: small enough for the server to
-#: begin early, large enough that a thousand adds cost few round trips.
+#: Number of adds in one turn of the loop after which they are sent before it ends: small enough for
+#: the server to begin early, large enough that a thousand adds cost few round trips.
 CHUNK = 128
 
 
 class ScheduleRequest(msgspec.Struct, frozen=True):
-    """One task to schedule: the values that schedule.lua reads, in its order.
+    """One task to schedule, as the values of schedule.lua in their order.
 
     when: milliseconds since the epoch; "" for now, by the server.
-    token: names this very request, so that sending it again is harmless.
+    token: identifies the request, so that sending it again is harmless.
     replace: 1 or 0.
     expected_generation: a newer one in the record makes this request superseded; 0: no check.
     trace: "" for none.
     perpetual: 1 for a task that runs again and again; 2 for one that a worker seeds, which does not
-        take the place of a record that says that the task is poison.
+        replace the record of a task that is poison.
     """
 
     key: str
@@ -48,7 +49,7 @@ class ScheduleRequest(msgspec.Struct, frozen=True):
 
 
 class ScheduleReply(msgspec.Struct, frozen=True):
-    """What became of a request; `when` in milliseconds."""
+    """The reply to a request; `when` in milliseconds."""
 
     disposition: Literal["scheduled", "already", "superseded", "error"]
     generation: int
@@ -56,22 +57,22 @@ class ScheduleReply(msgspec.Struct, frozen=True):
     state: str
 
 
-#: A request and who waits for what became of it.
+#: A request and the future of its reply.
 Pending = tuple[ScheduleRequest, "asyncio.Future[ScheduleReply]"]
 
 
 class ScheduleCoalescer:
-    """Schedules tasks of one docket.
+    """Schedules the tasks of one docket.
 
-    What is pending in one turn of the loop leaves together: a microbatch, never a timer, so that
-    a single add waits for nothing.
+    The requests of one turn of the loop leave together, without a timer, so that a single add does
+    not wait.
 
     Args:
         pipeline: the connection.
-        keys: of the docket.
+        keys: those of the docket.
         keeps_records: whether the record of an ended execution outlives every attempt to send its
-            request again. If not, a request whose reply was lost is not sent again: it could not
-            be told from one that ran already.
+            request again. If not, a request whose reply was lost is not sent again: the script
+            could not tell that its task has run already.
     """
 
     def __init__(self, pipeline: Pipeline, keys: Keys, *, keeps_records: bool) -> None:
@@ -85,7 +86,7 @@ class ScheduleCoalescer:
         self._tokens = 0
 
     def token(self) -> str:
-        """A name for one schedule request that no other request has."""
+        """Make a token that no other request has."""
         self._tokens += 1
         return f"{self._token_prefix}{self._tokens:x}"
 
@@ -97,7 +98,7 @@ class ScheduleCoalescer:
                 them says that the request may have taken effect.
             TypeError, ValueError: the key cannot be written (a lone surrogate, say).
         """
-        # Here, where it is the caller's alone: in the batch it would fail the others as well.
+        # Checked here, where it fails this caller alone: in the batch it would fail the others too.
         key = request.key
         if type(key) is not str or not key.isascii():
             self._keys.record(key).encode()
@@ -123,7 +124,7 @@ class ScheduleCoalescer:
         try:
             reply = self._pipeline.send(*self._command([request for request, _ in batch]))
         except (TypeError, ValueError) as error:
-            # A value that cannot be sent: nobody else hears of it, we are a callback of the loop.
+            # A value that cannot be sent: raised here, in a callback of the loop, it would be lost.
             _reject(batch, error)
             return
         reply.add_done_callback(lambda reply: self._settle(batch, reply))
@@ -134,7 +135,7 @@ class ScheduleCoalescer:
             case None:
                 _resolve(batch, _scheduled(reply.result()))
             case LostReply() if not self._keeps_records:
-                # Without a record, a second call cannot tell that the first one's task has run.
+                # Without a record a second call cannot tell that the task of the first has run.
                 _reject(batch, error)
             case NoScriptError() | ServerUnavailable():
                 self._schedule_patiently(batch)

@@ -1,4 +1,4 @@
-"""Transitions of one execution, for who runs it by hand: without being a consumer."""
+"""The transitions of executions that are run by hand, without a consumer."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
 from docket.store.scripts import Script
 
-#: What a worker's name is followed by in the record of a run that was claimed by hand.
+#: Suffix of the worker's name in the record of a run that was claimed by hand.
 _BY_HAND = ".hand"
 
-
-#: How an execution can be ended.
+#: The states in which an execution can be ended.
 Mark = Literal["completed", "failed", "cancelled"]
 
 
 class RunIdentity(NamedTuple):
-    """Which execution is meant.
+    """The identity of an execution.
 
-    generation: 0 for whatever is under the key.
-    entry: of the run, if it is known; else "".
+    generation: 0 for any execution of the key.
+    entry: that of the run, if it is known; else "".
     """
 
     key: str
@@ -35,7 +34,7 @@ class RunIdentity(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What the record of an execution that was never scheduled is made of; `when` in ms."""
+    """The fields of a record for an execution that was never scheduled; `when` in ms."""
 
     function: str
     call: bytes
@@ -61,7 +60,7 @@ class Marked(NamedTuple):
 
 
 class Rescheduled(NamedTuple):
-    """What became of giving a run up for a later one; `when` in milliseconds."""
+    """The result of giving a run up for a later one; `when` in milliseconds."""
 
     disposition: Literal["scheduled", "superseded", "cancelled"]
     generation: int
@@ -70,14 +69,14 @@ class Rescheduled(NamedTuple):
 
 
 class ManualTransitions:
-    """The transitions of one docket's executions.
+    """The transitions of one docket's executions by hand.
 
-    Each may be made again after a lost reply: the second time it is told what the first one did.
+    Each may be repeated after a lost reply: it then returns the result of the first call.
 
     Args:
         pipeline: the connection.
-        keys: of the docket.
-        execution_ttl: how long the record of an ended execution is kept; 0 keeps nothing.
+        keys: those of the docket.
+        execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
     """
 
     def __init__(self, pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> None:
@@ -88,7 +87,7 @@ class ManualTransitions:
     async def claim(
         self, identity: RunIdentity, worker: str, content: Callable[[], Content]
     ) -> Held | None:
-        """Mark an execution running. None: it is not there to be claimed."""
+        """Mark an execution running. None if it cannot be claimed."""
         entry = f"h{os.urandom(8).hex()}"
         reply = await self._call(
             scripts.CLAIM, identity, worker + _BY_HAND, entry, *_content(identity, content)
@@ -103,7 +102,7 @@ class ManualTransitions:
         result_key: str,
         content: Callable[[], Content],
     ) -> Marked | None:
-        """End an execution. None: it is not the caller's to end."""
+        """End an execution. None if it is not the caller's to end."""
         reply = await self._call(
             scripts.MARK,
             identity,
@@ -127,7 +126,7 @@ class ManualTransitions:
         return Rescheduled(disposition.decode(), generation, when, state.decode())
 
     async def generation(self, key: str) -> int:
-        """The newest generation of a key; 0 if there is no record."""
+        """Read the newest generation of a key; 0 if there is no record."""
         found: bytes | None = await retry(
             lambda: self._pipeline.command(
                 "HGET", self._keys.record(key), "generation", patience_seconds=PATIENCE_SECONDS
@@ -148,5 +147,5 @@ class ManualTransitions:
 
 
 def _content(identity: RunIdentity, content: Callable[[], Content]) -> tuple[Argument, ...]:
-    # Only what has no generation yet may have to be written: all else is in its record.
+    # Only an execution without a generation may have to be written: others have a record.
     return () if identity.generation else content()

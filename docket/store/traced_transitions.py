@@ -1,4 +1,4 @@
-"""The transitions with a span around each internal call, for `enable_internal_instrumentation`."""
+"""Transitions with a span around each internal call, for `enable_internal_instrumentation`."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,7 +8,7 @@ from docket.store.transitions import Exchanged, OutcomeRow, Transitions
 
 
 class TracedTransitions(Transitions):
-    """Transitions whose internal calls, those that no user asked for, can be seen as spans."""
+    """Transitions with a span for each internal call, which no user has asked for."""
 
     async def exchange(
         self,
@@ -20,7 +20,7 @@ class TracedTransitions(Transitions):
         may_take_quarantined: bool,
         census: bool = False,
     ) -> Exchanged:
-        """In a span `docket.exchange`; raises as it does."""
+        """Exchange in a span `docket.exchange`; raises the same errors."""
         with span_of_call(
             "docket.exchange", {"docket.outcomes": len(outcomes), "docket.want": want}
         ) as span:
@@ -37,16 +37,16 @@ class TracedTransitions(Transitions):
             return exchanged
 
     async def promote(self) -> tuple[int, int, int | None]:
-        """In a span `docket.promote`; raises as it does."""
+        """Promote in a span `docket.promote`; raises the same errors."""
         with span_of_call("docket.promote", {}):
             return await super().promote()
 
     async def sweep(self, redelivery_timeout: timedelta) -> int:
-        """In a span `docket.sweep`; raises as it does."""
+        """Sweep in a span `docket.sweep`; raises the same errors."""
         with span_of_call("docket.sweep", {}):
             return await super().sweep(redelivery_timeout)
 
     async def beats(self) -> dict[bytes, int]:
-        """In a span `docket.beats`; raises as it does."""
+        """Read the beats in a span `docket.beats`; raises the same errors."""
         with span_of_call("docket.beats", {}):
             return await super().beats()

@@ -1,4 +1,4 @@
-"""Each transition as a typed call: what goes into its script, and what its reply means."""
+"""The transitions as typed calls: the arguments of their scripts, and their replies as values."""
 
 import asyncio
 import logging
@@ -26,12 +26,12 @@ from docket.supervision import FUNCTIONS, NOBODY
 logger = logging.getLogger("docket.store")
 
 
-#: Streams in the order of LETTERS in _streams.lua.
+#: The streams in the order of LETTERS in _streams.lua.
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A task as it was claimed. `when` and `started_at` in server milliseconds."""
+    """A claimed task; `when` and `started_at` in server milliseconds."""
 
     key: bytes
     entry: bytes
@@ -46,13 +46,13 @@ class Claim(msgspec.Struct, frozen=True):
     started_at: int
 
 
-#: An outcome as exchange.lua reads it: kind, key, entry, generation, and three values of its kind.
+#: An outcome for exchange.lua: kind, key, entry, generation, and three values by kind.
 OutcomeRow = tuple[str, bytes, bytes, bytes, Argument, Argument, Argument]
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """The reply to an exchange: `left` is -1 unless it was asked for and there was room."""
+    """The reply to an exchange; `left` is -1 unless a census was asked for and there was room."""
 
     claims: list[Claim]
     superseded: list[int]
@@ -61,7 +61,7 @@ class Exchanged:
 
 
 class ProgressRow(NamedTuple):
-    """Progress as stored; `updated_at` in server milliseconds."""
+    """The stored progress; `updated_at` in server milliseconds."""
 
     current: int
     total: int
@@ -70,11 +70,11 @@ class ProgressRow(NamedTuple):
 
 
 class StaleEpoch(DocketError):
-    """The exchange was of an older epoch and did nothing: a newer one has taken its outcomes."""
+    """The exchange was of an older epoch and did nothing; a newer one has its outcomes."""
 
 
 class Fenced(DocketError):
-    """The consumer is not registered (any more): others may have adopted what it ran."""
+    """The consumer is not registered (any more): others may have adopted its tasks."""
 
 
 def _claims(flat: list[Any], now: int) -> list[Claim]:
@@ -98,7 +98,7 @@ def _claims(flat: list[Any], now: int) -> list[Claim]:
 
 def _raise_refusal(status: bytes) -> None:
     if status == b"refused":
-        raise Fenced("The consumer was struck off; a new name has to be registered")
+        raise Fenced("The consumer was fenced; a new name has to be registered")
     if status == b"stale":
         raise StaleEpoch("An exchange of an older epoch arrived late and did nothing")
 
@@ -108,8 +108,8 @@ class Transitions:
 
     Args:
         pipeline: the connection.
-        keys: of the docket.
-        execution_ttl: how long the record of an ended execution is kept; 0 keeps nothing.
+        keys: those of the docket.
+        execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
     """
 
     def __init__(self, pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> None:
@@ -122,12 +122,11 @@ class Transitions:
         )
         #: Claims and ends executions without being a consumer.
         self.manual = ManualTransitions(pipeline, keys, execution_ttl)
-
         #: Admits the runs of tasks that have limits.
         self.limits = Limits(pipeline, keys, self._ttl)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
-        """Every field of a record; empty if there is none."""
+        """Read every field of a record; empty if there is none."""
         flat: list[bytes] = await retry(
             lambda: self._pipeline.command(
                 "HGETALL", self._keys.record(key), patience_seconds=PATIENCE_SECONDS
@@ -156,7 +155,7 @@ class Transitions:
         Not sent again after a lost reply: an increment that took effect would count twice.
 
         Returns:
-            What stands now, or None if the run was superseded and nothing was changed.
+            The progress after it, or None if the run was superseded and nothing was changed.
         """
         reply = await retry(
             lambda: self._pipeline.call(
@@ -173,7 +172,7 @@ class Transitions:
         return ProgressRow(current, total, message.decode() if message else None, updated_at)
 
     # Workers -----------------------------------------------------------------------------
-    # These raise what the pipeline raises and repeat nothing: the exchanger owns recovery.
+    # These raise the pipeline's errors and retry nothing, since the exchanger owns recovery.
 
     async def exchange(
         self,
@@ -185,7 +184,7 @@ class Transitions:
         may_take_quarantined: bool,
         census: bool = False,
     ) -> Exchanged:
-        """Hand in outcomes and take up to `want` tasks; see exchange.lua.
+        """Hand in outcomes and claim up to `want` tasks; see exchange.lua.
 
         Raises:
             Fenced, StaleEpoch: nothing was done.
@@ -217,10 +216,10 @@ class Transitions:
         lifetime: timedelta,
         lease: timedelta | None = None,
     ) -> None:
-        """Announce a consumer; its keys expire `lifetime` after its last beat.
+        """Register a consumer; its keys expire `lifetime` after its last beat.
 
         Args:
-            lease: how long its claims hold without a renewal. None: as long as whoever sweeps says.
+            lease: the length of its leases. None leaves it to the steward that sweeps.
         """
         await self._pipeline.call(
             scripts.REGISTER,
@@ -241,14 +240,14 @@ class Transitions:
         )
 
     async def raise_epoch(self, consumer: str) -> int:
-        """Make older exchanges do nothing. Raises Fenced."""
+        """Invalidate exchanges that were sent before. Raises Fenced."""
         epoch: int = await self._pipeline.call(scripts.RAISE_EPOCH, [self._keys.epochs], [consumer])
         if epoch == 0:
             _raise_refusal(b"refused")
         return epoch
 
     async def reclaim(self, consumer: str, epoch: int, running: Sequence[bytes]) -> list[Claim]:
-        """Take those of the consumer's own pending entries that are not in `running`."""
+        """Claim the consumer's own pending entries that are not in `running`."""
         claims: list[Claim] = []
         for stream in _OLDEST_FIRST:
             start = b"-"
@@ -267,16 +266,16 @@ class Transitions:
     async def adopt(
         self, consumer: str, blame: str, max_deliveries: int, poison: tuple[bytes, str]
     ) -> tuple[int, list[str]]:
-        """Strike a consumer off and put what it ran to the front.
+        """Fence a consumer that is gone, and redeliver its tasks.
 
         Args:
-            consumer: the one that is gone.
-            blame: whose deaths count; see adopt.lua.
-            max_deliveries: deaths at which a task is failed.
+            consumer: its name.
+            blame: the tasks that count a death; see adopt.lua.
+            max_deliveries: the number of deaths at which a task is failed.
             poison: the error payload and text of such a task.
 
         Returns:
-            How many tasks were moved, and the keys that were failed as poison.
+            The number of redelivered tasks, and the keys of those failed as poison.
         """
         moved, poisoned, more = 0, list[str](), True
         while more:
@@ -295,11 +294,11 @@ class Transitions:
             poisoned.extend(key.decode() for key in reply[2])
             log_overwritten(reply[3])
             if blame.startswith(FUNCTIONS):
-                blame = NOBODY  # judged in the first call, which saw all that there were
+                blame = NOBODY  # decided by the first call, which saw all of the tasks
         return moved, poisoned
 
     async def promote(self) -> tuple[int, int, int | None]:
-        """Move due tasks to the stream: server now (ms), how many moved, next due (ms) if any."""
+        """Move due tasks to the stream: server now (ms), number moved, next due (ms) if any."""
         now, promoted, due, broken = await self._pipeline.call(
             scripts.PROMOTE, self._keys.places, [self._keys.prefix, BATCH_LIMIT]
         )
@@ -307,10 +306,10 @@ class Transitions:
         return now, promoted, None if due < 0 else due
 
     async def sweep(self, redelivery_timeout: timedelta) -> int:
-        """Put runs whose lease ended to the front; how many.
+        """Redeliver the runs whose lease has ended, and return their number.
 
-        In calls that each look at a few hundred entries, however many there are. Nothing at first:
-        it judges only what it has watched for half the timeout without a gap.
+        Each call looks at a few hundred entries, however many there are. The first sweeps do
+        nothing: a lease lapses only after half the timeout of sweeps without a gap.
         """
         timeout, moved = delay_milliseconds(redelivery_timeout), 0
         for stream in _OLDEST_FIRST:
@@ -326,7 +325,7 @@ class Transitions:
         return moved
 
     async def is_known(self, function_name: str) -> bool:
-        """Whether any registered worker can run a function."""
+        """Check for a registered worker that can run a function."""
         knowing: list[bytes] = await self._pipeline.command(
             "SMEMBERS", self._keys.task_workers(function_name)
         )
@@ -337,21 +336,21 @@ class Transitions:
         await self._pipeline.call(scripts.WAKE_IDLE, self._keys.places, [])
 
     async def beats(self) -> dict[bytes, int]:
-        """The last beat (server ms) of each registered consumer."""
+        """Read the last beat (server ms) of each registered consumer."""
         flat: list[bytes] = await self._pipeline.command(
             "ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"
         )
         return {name: int(float(beat)) for name, beat in zip(flat[::2], flat[1::2], strict=True)}
 
     async def beats_at(self) -> tuple[int, dict[bytes, int]]:
-        """The server's time (ms) and `beats`, in one round trip."""
+        """Read the server's time (ms) and `beats`, in one round trip."""
         beats, (seconds, microseconds) = await asyncio.gather(
             self.beats(), self._pipeline.command("TIME")
         )
         return int(seconds) * 1000 + int(microseconds) // 1000, beats
 
     async def group_consumers(self) -> dict[bytes, int]:
-        """Pending entries of each consumer known to any of the streams' groups."""
+        """Count the pending entries of each consumer in the groups of the streams."""
         pending: dict[bytes, int] = {}
         for stream in self._keys.places[:3]:
             for row in await self._consumers_of(stream):

@@ -107,9 +107,9 @@ class SupervisorLink:
             self._is_draining = True
             self._channel.send(Draining())
 
-    def beat(self, lag_seconds: float, culprit: str | None) -> None:
+    def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
         """On the keeper's thread: not the channel, which is the loop's."""
-        self._keeper.beat(lag_seconds, culprit)
+        self._keeper.beat(lag_seconds, blocking_key)
 
     # -- what becomes of it
 

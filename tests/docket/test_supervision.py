@@ -1,11 +1,6 @@
-"""The blame of a key, and a worker that nobody supervises."""
+"""A worker without a runtime."""
 
-from docket.supervision import EVERYONE, NOBODY, Alone, blame_for
-
-
-def test_the_blame_of_a_key_is_no_word_for_all_or_none() -> None:
-    assert blame_for("nobody") not in {EVERYONE, NOBODY}
-    assert blame_for("a:b") == "key:a:b"
+from docket.supervision import Alone
 
 
 def test_a_worker_alone_may_say_anything() -> None:

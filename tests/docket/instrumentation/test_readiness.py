@@ -22,8 +22,8 @@ class Heard(Alone):
     def draining(self) -> None:
         self.calls.append("draining")
 
-    def beat(self, lag_seconds: float, culprit: str | None) -> None:
-        self.calls.append(f"beat {lag_seconds} {culprit}")
+    def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
+        self.calls.append(f"beat {lag_seconds} {blocking_key}")
 
 
 def connected() -> bool:

@@ -25,11 +25,11 @@ class Watching(Told):
 
     def __init__(self) -> None:
         super().__init__()
-        self.culprits: list[str | None] = []
+        self.blocking_keys: list[str | None] = []
         self.broken = False
 
-    def beat(self, lag_seconds: float, culprit: str | None) -> None:
-        self.culprits.append(culprit)
+    def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
+        self.blocking_keys.append(blocking_key)
         if self.broken:
             raise OSError("the pipe to the runtime is gone")
 
@@ -88,7 +88,7 @@ async def test_a_task_that_blocks_the_loop_keeps_its_lease_far_beyond_the_timeou
 
     assert swept == [0]
     assert worker.counters.superseded == 0
-    assert "blocks" in told.culprits
+    assert "blocks" in told.blocking_keys
 
 
 async def test_a_loop_that_is_silent_for_too_long_loses_its_leases_and_the_run_is_stopped(
