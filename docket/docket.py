@@ -64,8 +64,8 @@ class Docket(Registry):
 
     Args:
         name: the name of the docket; not empty, no braces.
-        url: the URL of the server: redis://, rediss://, unix://, valkey://, memory://[name] (a private
-            server of this process) or embedded:///folder (one that keeps its data there).
+        url: the URL of its server: redis://, rediss://, unix://, valkey://, memory://[name] (one of
+            this process alone) or embedded:///folder (one that keeps its data there).
         heartbeat_interval: the interval of the workers' heartbeats.
         missed_heartbeats: the number of missed ones after which a worker counts as dead.
         execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
