@@ -1,4 +1,4 @@
-"""What happens to the pool, for whoever runs a Supervisor from Python and wants to watch.
+"""The events of a pool, for programs that run a Supervisor from Python.
 
 `Supervisor(config, on_event=...)` calls its observer on the supervisor's loop with one of these,
 in the order in which they happen. Times are seconds of the monotonic clock (time.monotonic()),
@@ -57,7 +57,7 @@ class PoolReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """A worker's process ended. `expected`: it was told to; `at`: when that was seen."""
+    """A worker's process ended. `expected`: it was told to; `at`: the time when that was seen."""
 
     slot: int
     pid: int | None
@@ -167,4 +167,4 @@ Observer = Callable[[PoolEvent], None]
 
 
 def ignore(_event: PoolEvent) -> None:
-    """The observer of a run that nobody watches."""
+    """Do nothing: the observer of a run that is not watched."""

@@ -1,4 +1,4 @@
-"""The nursery: imports the user's tasks once, and forks workers that share the memory of it.
+"""The nursery (a fork server): imports the user's tasks once, and forks workers that share them.
 
 Started by exec, `python -P -m supervisor.nursery.program FD`, never by fork, so that the supervisor
 may have a loop, threads and sockets. It has none of them itself, and no connection: a process that
@@ -41,8 +41,9 @@ from ipc.messages import (
 )
 from supervisor.child import fork_setup, signal_shield, task_modules
 from supervisor.child.fork_setup import ChildSpec, ForkedChild
-from supervisor.child.parent_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
+from supervisor.child.parent_watch import end_with_supervisor, outlive_supervisor
 from supervisor.child.task_modules import CannotLoad
+from supervisor.grace_periods import ORPHAN_SECONDS
 from supervisor.logs import log_setup
 from supervisor.logs.formats import LogContext
 from supervisor.nursery import fork_safety
@@ -50,14 +51,14 @@ from supervisor.nursery.children import Children
 from supervisor.nursery.fork_safety import Verdict
 from supervisor.text import truncation
 
-#: Exit statuses of a nursery: its work is done, or it could not begin (the supervisor knows why).
+#: Exit statuses of a nursery: its work is done, or it could not begin and has sent the reason.
 DONE: Final = 0
 NOT_STARTED: Final = 1
 
-#: Reasons told of why it cannot fork; one would do.
+#: Reasons not to fork that are sent, at most; one would do.
 MOST_REASONS: Final = 20
 
-#: What came on the channel in one read.
+#: The messages of one read of the channel.
 Arrivals = list[tuple[ToNursery, list[int]]]
 
 log = logging.getLogger("docket.supervisor.nursery")
@@ -81,7 +82,7 @@ class Nursery:
 
     def run(self) -> ForkedChild | int:
         """A forked child, or the nursery's exit status when its work is done."""
-        self._tell(Hello(PROTOCOL, os.getpid()))
+        self._send(Hello(PROTOCOL, os.getpid()))
         settings = self._first_frame()
         if settings is None or not end_with_supervisor(self._channel.fileno()):
             return NOT_STARTED
@@ -90,10 +91,10 @@ class Nursery:
         outlive_supervisor()
         return self._serve(settings)
 
-    # -- beginning
+    # -- start
 
     def _first_frame(self) -> Settings | None:
-        """The settings, or None when nothing can be started; the supervisor is told why."""
+        """The settings, or None when nothing can be started; then the supervisor has the reason."""
         arrivals: Arrivals | None = []
         try:
             while arrivals == []:
@@ -110,7 +111,7 @@ class Nursery:
         return first
 
     def _refuse(self, reason: str) -> None:
-        self._tell(
+        self._send(
             LoadFailed(
                 0,
                 truncation.head(
@@ -122,12 +123,12 @@ class Nursery:
         )
 
     def _load(self, settings: Settings) -> bool:
-        """Import what the workers will run, if that is asked for and can be forked afterwards."""
+        """Import the tasks, if that is asked for; False if the nursery cannot fork after it."""
         started = time.monotonic()
         try:
             verdict = _enter_and_import(settings)
         except CannotLoad as error:
-            self._tell(
+            self._send(
                 LoadFailed(
                     settings.generation,
                     truncation.head(str(error), truncation.REASON),
@@ -139,36 +140,36 @@ class Nursery:
             reasons = [
                 truncation.head(each, truncation.NAME) for each in verdict.reasons[:MOST_REASONS]
             ]
-            self._tell(Unsafe(settings.generation, reasons))
+            self._send(Unsafe(settings.generation, reasons))
             return False
-        # From here on the collector does not look at what was loaded: it would write to each
-        # object, and a page that is written to is a worker's own.
+        # From here on the collector does not look at the loaded objects: it would write to each of
+        # them, and a page that is written to is no longer shared.
         gc.disable()
         gc.collect()
         gc.freeze()
         seconds = time.monotonic() - started
         self._listen_for_deaths()
-        self._tell(Loaded(settings.generation, seconds, verdict.noted))
+        self._send(Loaded(settings.generation, seconds, verdict.noted))
         return True
 
     def _listen_for_deaths(self) -> None:
-        """After the import, which may have put its own handlers in their place."""
-        signal_shield.stand_by()
+        """Install the handlers, after the import, which may have put its own in their place."""
+        signal_shield.install()
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
-        # The handler has nothing to do, but there must be one: then Python writes to the pipe.
+        # The handler does nothing, but without one Python would not write to the pipe.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
-    # -- working
+    # -- work
 
     def _serve(self, settings: Settings) -> ForkedChild | int:
         arrivals: Arrivals | None = self._early
         while True:
             if arrivals is None:
                 drain_seconds = settings.worker.drain_timeout_seconds
-                self._orphans_end = time.monotonic() + drain_seconds + END_SECONDS
+                self._orphans_end = time.monotonic() + drain_seconds + ORPHAN_SECONDS
                 arrivals = []
             child = self._obey(arrivals, settings)
             if child is not None:
@@ -179,7 +180,7 @@ class Nursery:
             arrivals = self._wait()
 
     def _obey(self, arrivals: Arrivals, settings: Settings) -> ForkedChild | None:
-        """Do what was asked. Not None in a forked child, which leaves the rest to its parent."""
+        """Act on messages. Not None in a forked child, which leaves the rest to its parent."""
         while arrivals:
             message, fds = arrivals.pop(0)
             match message:
@@ -206,7 +207,7 @@ class Nursery:
                 pid = _fork()
             except OSError as error:
                 _close(fds)
-                self._tell(SpawnFailed(spec.slot, f"cannot fork a worker: {error}"))
+                self._send(SpawnFailed(spec.slot, f"cannot fork a worker: {error}"))
                 return None
             if pid == 0:
                 self._leave_to_parent(fds_of_others)
@@ -230,19 +231,19 @@ class Nursery:
         try:
             pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):
-            self._tell(Spawned(slot, pid, has_pidfd=False))
+            self._send(Spawned(slot, pid, has_pidfd=False))
         else:
-            self._tell(Spawned(slot, pid), [pidfd])
+            self._send(Spawned(slot, pid), [pidfd])
 
     def _collect(self) -> None:
         now = time.monotonic()
         if self._orphans_end is not None and now >= self._orphans_end:
             self._children.kill_all()
         for exited in self._children.collect(now):
-            self._tell(exited)
+            self._send(exited)
 
     def _wait(self) -> Arrivals | None:
-        """Until something may have changed; what came, None when the supervisor is gone."""
+        """Wait until something may have changed; the messages, None when the supervisor is gone."""
         poller = select.poll()
         for fd in (self._wake_read, *self._children.watched()):
             poller.register(fd, select.POLLIN)
@@ -268,16 +269,16 @@ class Nursery:
         # Rounded up: a poll that returns a moment too early would be made again and again.
         return max(0.0, min(times)) * 1000 + 1 if times else None
 
-    def _tell(self, message: Message, fds: Sequence[int] = ()) -> None:
+    def _send(self, message: Message, fds: Sequence[int] = ()) -> None:
         try:
             self._channel.send(message, fds)
         except OSError:
-            # The supervisor is gone; the end of the stream, read next, is how that is dealt with.
+            # The supervisor is gone: that is handled at the end of the stream, which is read next.
             log.debug("The supervisor did not receive %s", type(message).__name__)
 
 
 def _enter_and_import(settings: Settings) -> Verdict:
-    """Raises CannotLoad."""
+    """Import the user's modules, and judge the process after it. Raises CannotLoad."""
     if settings.lifeline is not None:
         # Workers hold it too, by fork; the subprocesses of tasks must not.
         os.set_inheritable(settings.lifeline, False)
@@ -291,15 +292,15 @@ def _enter_and_import(settings: Settings) -> Verdict:
     task_modules.enter(settings.cwd, settings.tasks)
     if not settings.preload:
         return Verdict()
-    before = fork_safety.look()
+    before = fork_safety.take_snapshot()
     task_modules.load(task_modules.paths_of(settings))
     written.reapply()
-    return fork_safety.judge(before, fork_safety.look())
+    return fork_safety.judge(before, fork_safety.take_snapshot())
 
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Python 3.12 warns of native threads here; the supervisor has been told of them.
+        # Python 3.12 warns of native threads here; the supervisor has their names.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
@@ -320,10 +321,10 @@ def _empty(pipe: int) -> None:
 def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
     """Run a nursery: the arguments are the descriptors of its channel and of its dump pipe.
 
-    Without the latter nobody can ask for its stack. `work` is what each forked child does; its
-    result is the child's exit status.
+    Without the latter its stack cannot be asked for. `work` is the main function of each forked
+    child; its result is the child's exit status.
     """
-    signal_shield.stand_by()
+    signal_shield.install()
     signal_shield.reset_in_forks()
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
@@ -336,4 +337,4 @@ def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
     outcome = Nursery(channel, dump).run()
     if isinstance(outcome, int):
         return outcome
-    return outcome.ending.with_status(work(outcome.spec))
+    return outcome.exit_handler.with_status(work(outcome.spec))

@@ -1,4 +1,4 @@
-"""The supervisor's ends of what connects it to one nursery and to one worker."""
+"""The supervisor's ends of the channels and pipes to one nursery and to one worker."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from ipc.messages import (
 )
 from supervisor.processes.dump_collector import DumpCollector
 
-#: What a service manager told us about us; it is not meant for whoever we start.
+#: Variables of a service manager that are about this process and not meant for its children.
 NOT_INHERITED = (
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -36,13 +36,13 @@ NOT_INHERITED = (
 #: Bytes read from a pipe at once.
 CHUNK = 1 << 16
 
-#: Calls of `catch_up` in which a worker was told nothing and said nothing but heartbeats, after
-#: which it is calm. Longer than it takes to answer anything that it is asked as a rule.
+#: Calls of `catch_up` in which a worker was sent nothing and sent nothing but heartbeats, after
+#: which it is calm. As a rule, longer than it takes to answer a message.
 CALM_AFTER = 8
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without what only concerns this process."""
+    """Our environment without the variables that only concern this process."""
     return {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
 
 
@@ -89,7 +89,7 @@ class NurseryLink:
 
     @property
     def pid(self) -> int:
-        """Of the process that was started."""
+        """The pid of the process that was started."""
         return self._process.pid
 
     def send(self, message: Message, fds: tuple[int, ...] = ()) -> bool:
@@ -97,11 +97,11 @@ class NurseryLink:
         return self._channel.send(message, fds)
 
     def exited(self) -> None:
-        """The reaper has its status: subprocess must not look for it, nor warn that it did not."""
+        """Note that the reaper has its status: subprocess must not look for it, nor warn."""
         self._process.returncode = 0
 
     def close(self) -> None:
-        """Close the channel and the pipe. Twice is fine."""
+        """Close the channel and the pipe. Idempotent."""
         self._channel.close()
         self._dump = _close_pipe(self._dump)
         self._dumps.flush()
@@ -129,13 +129,13 @@ class WorkerLink:
     """A worker's channel, its keeper's pipe and its dump pipe: our ends of them.
 
     Beats do not wake this process: with 64 workers that alone would cost 5% of a CPU. The keeper's
-    pipe is read by `catch_up` only, and so is the channel of a worker that is calm: ready, told
-    nothing for a while, and with nothing to say but heartbeats.
+    pipe is read by `catch_up` only, and so is the channel of a worker that is calm: ready, sent
+    nothing for a while, and sending nothing but heartbeats.
 
     Arguments:
         on_message: each frame from the worker's loop.
         on_beat: each beat of its keeper thread.
-        on_dump: what it wrote about its stacks, as it comes.
+        on_dump: each piece of a stack dump, as it comes.
         on_closed: the channel ended; called once, after the last message.
     """
 
@@ -152,7 +152,7 @@ class WorkerLink:
         self.for_worker: tuple[int, ...] = (theirs.detach(),)
         self.channel_ended = False
         self._on_message = on_message
-        self._channel = Channel[FromWorker](ours, FromWorker, self._heard, self._ended)
+        self._channel = Channel[FromWorker](ours, FromWorker, self._received, self._ended)
         self._was_ready = self._is_calm = False
         self._calm_for = 0
         self._beats = Decoder(FromKeeper)
@@ -167,14 +167,14 @@ class WorkerLink:
         self.listen()
 
     def listen(self) -> None:
-        """Something is expected of it: hear it at once, until it is calm again."""
+        """Read its messages at once until it is calm again: something is expected of it."""
         self._calm_for = 0
         if self._is_calm:
             self._is_calm = False
             self._channel.listen()
 
     def catch_up(self) -> None:
-        """Take in what may wait for a regular tick."""
+        """Read the messages that may wait for a regular tick."""
         if self._keeper >= 0:
             self._keeper_readable()
         if self._is_calm:
@@ -186,19 +186,19 @@ class WorkerLink:
                 self._channel.rest()
 
     def close(self) -> None:
-        """Close all of our ends. Twice is fine."""
+        """Close all of our ends. Idempotent."""
         self._channel.close()
         self._keeper = _close_pipe(self._keeper)
         self._dump = _close_pipe(self._dump)
 
     def read_rest(self) -> None:
-        """Take in what a dead worker's pipes still hold."""
+        """Read the rest of a dead worker's pipes."""
         if self._keeper >= 0:
             self._keeper_readable()
         if self._dump >= 0:
             self._dump_readable()
 
-    def _heard(self, message: FromWorker, _fds: list[int]) -> None:
+    def _received(self, message: FromWorker, _fds: list[int]) -> None:
         if not isinstance(message, Heartbeat):
             self._was_ready = self._was_ready or isinstance(message, Ready)
             self.listen()
@@ -224,7 +224,7 @@ class WorkerLink:
         try:
             beats = self._beats.feed(data)
         except IpcError:
-            data = b""  # a torn pipe tells nothing more; the loop's own channel still does
+            data = b""  # nothing more can be read of this pipe; the loop's own channel goes on
             beats = []
         for beat in beats:
             self._on_beat(beat)
@@ -242,7 +242,7 @@ class WorkerLink:
 
 
 def _read(pipe: int) -> bytes | None:
-    """What it holds; b"" at its end; None if there is nothing now."""
+    """Read a pipe: b"" at its end, None if it holds nothing now."""
     try:
         return os.read(pipe, CHUNK)
     except BlockingIOError:

@@ -1,16 +1,13 @@
-"""Everything that can happen to the supervisor, as values for its one inbox.
+"""The events of the supervisor's one inbox: signals, frames, exits, ticks and commands.
 
-Whatever the loop sees (a signal, a frame, an exit, a tick, a command) becomes one of these, is
-stamped with its time, and waits for its turn in the pool's one match.
+Each is stamped with its time, and waits for its turn in the pool's one match.
 """
 
-import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ipc.messages import FromNursery, FromWorker, KeeperBeat
-from supervisor.pool.state.pool_commands import Command, Outcome, nobody
+from supervisor.pool.state.pool_commands import Command, Outcome, discard
 from supervisor.signals import ReceivedSignal
 
 
@@ -18,7 +15,7 @@ from supervisor.signals import ReceivedSignal
 class SignalReceived:
     """A signal came to this process."""
 
-    caught: ReceivedSignal
+    received: ReceivedSignal
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class NurseryExited:
 
 @dataclass(frozen=True, slots=True)
 class WorkerMessage:
-    """A frame from the worker that is incarnation `number`."""
+    """A frame from the worker process `number`."""
 
     number: int
     message: FromWorker
@@ -66,8 +63,8 @@ class WorkerDumped:
     """That worker wrote the stacks of its threads, or of its coroutines."""
 
     number: int
-    #: Who that was, for the log: a dead one's last words come after it was forgotten.
-    who: str
+    #: For the log: the last dump of a dead worker comes after it was forgotten.
+    worker: str
     text: str
 
 
@@ -81,7 +78,7 @@ class WorkerDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """The process of a worker ended, and all it had said was read before."""
+    """The process of a worker ended, and all that it had sent was read before."""
 
     number: int
     status: int | None
@@ -101,14 +98,14 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class CommandReceived:
-    """An order from inside this process or from its owner.
+    """A command from inside this process or from its owner.
 
     Arguments:
-        answer: called exactly once, on the loop: see supervisor.orders for when.
+        answer: called exactly once, on the loop: see pool_commands for when.
     """
 
-    order: Command
-    answer: Callable[[Outcome], None] = nobody
+    command: Command
+    answer: Callable[[Outcome], None] = discard
 
 
 Event = (
@@ -125,23 +122,3 @@ Event = (
     | Tick
     | CommandReceived
 )
-
-
-class Inbox:
-    """The events in the order in which they came. Only the loop's thread puts and takes."""
-
-    def __init__(self) -> None:
-        self._events: asyncio.Queue[tuple[Event, float]] = asyncio.Queue()
-
-    def put(self, event: Event, at: float | None = None) -> None:
-        """Add an event that happened at `at` seconds of the monotonic clock, or now."""
-        self._events.put_nowait((event, time.monotonic() if at is None else at))
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether `take` would wait."""
-        return self._events.empty()
-
-    async def take(self) -> tuple[Event, float]:
-        """The oldest event and its time, as soon as there is one."""
-        return await self._events.get()
