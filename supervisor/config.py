@@ -160,7 +160,7 @@ class SupervisorConfig:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether this run owns the server its docket lives on."""
+        """True if this run owns the server its docket lives on."""
         return urlsplit(self.url).scheme in EMBEDDED_SCHEMES
 
     @property

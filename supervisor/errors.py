@@ -44,41 +44,41 @@ class InvalidOption(ConfigurationError):
         self.accepted = accepted
 
     def told_as(self, option: str) -> "InvalidOption":
-        """The same fault under the name by which the user gave the value."""
+        """The same error under the name that the user gave the value by."""
         return InvalidOption(option, self.given, self.accepted)
 
 
 class AddressInUse(ConfigurationError):
-    """The address of --http cannot be bound."""
+    """An address of --http that cannot be bound."""
 
 
 class ControlInUse(ConfigurationError):
-    """The path of --control is the control socket of a live supervisor."""
+    """A path of --control that is the control socket of a live supervisor."""
 
 
 class NoPlace(ConfigurationError):
-    """There is no folder in which the control socket may be made."""
+    """No folder in which the control socket may be made."""
 
 
 class NoSupervisor(ConfigurationError):
-    """There is no live supervisor for `ctl` to talk to, or there are several."""
+    """No live supervisor for `ctl` to talk to, or several."""
 
 
 class OrderFailed(SupervisorError):
-    """A command of `ctl` was refused, or not answered. One line, exit 1."""
+    """A command of `ctl` that was refused, or not answered. One line, exit 1."""
 
     exit_code = ExitCode.REFUSED
 
 
 class SupervisorGone(OrderFailed):
-    """The connection to the supervisor ended before its answer."""
+    """The end of the connection to the supervisor before its answer."""
 
 
 class BootFailure(SupervisorError):
-    """The pool cannot become ready; the message is the last line on stderr."""
+    """A pool that cannot become ready; the message is the last line on stderr."""
 
     exit_code = ExitCode.BOOT_FAILED
 
 
 class InvalidTransition(SupervisorError):
-    """A child was told to enter a state that its present one does not lead to."""
+    """A transition to a state that the present one does not lead to: a bug of ours."""

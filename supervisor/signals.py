@@ -117,7 +117,7 @@ class SignalQueue:
 
 
 def in_main_thread() -> bool:
-    """Whether this thread may install handlers."""
+    """True if this thread may install handlers."""
     return threading.current_thread() is threading.main_thread()
 
 
@@ -129,7 +129,7 @@ class Debouncer:
         self._last: dict[int, float] = {}
 
     def is_new(self, received: ReceivedSignal) -> bool:
-        """Whether it is a signal of its own; an echo does not prolong its own silence."""
+        """True if it is a signal of its own; an echo does not prolong its own silence."""
         last = self._last.get(received.number)
         if last is not None and received.at - last < self._same_signal_seconds:
             return False

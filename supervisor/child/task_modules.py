@@ -28,7 +28,7 @@ OURS: Final = {"docket": docket, "ipc": ipc, "supervisor": supervisor}
 
 
 class CannotLoad(SupervisorError):
-    """The user's code cannot be loaded; `details` is the traceback through it, or empty."""
+    """User code that cannot be loaded; `details` is the traceback through it, or empty."""
 
     def __init__(self, reason: str, details: str = "") -> None:
         super().__init__(reason)
@@ -131,7 +131,7 @@ def _is_machinery(filename: str) -> bool:
 
 
 def _is_checkout(directory: Path) -> bool:
-    """Whether the directory is a source tree of this project, of which another copy is installed.
+    """True if the directory is a source tree of this project, of which another copy is installed.
 
     The packages in it with our names are ours, and the copy that runs is in sys.modules already.
     """
@@ -143,7 +143,7 @@ def _is_checkout(directory: Path) -> bool:
 
 
 def _belongs_to(ours: str | None, path: Path) -> bool:
-    """Whether `path` is our package's own folder or `__init__.py` (a checkout of this project)."""
+    """True if `path` is our own package's folder or `__init__.py` (a checkout of this project)."""
     if ours is None:
         return False
     own = Path(ours)

@@ -218,7 +218,7 @@ class Nursery:
         return None
 
     def _leave_to_parent(self, fds_of_others: Sequence[int]) -> None:
-        """In the child: close what is the nursery's, or its ends would never be seen."""
+        """Close what is the nursery's, in the child, or its ends would never be seen."""
         signal.set_wakeup_fd(-1)
         # faulthandler has the dump pipe's number still; the child gives it another before it is
         # open to signals.

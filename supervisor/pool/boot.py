@@ -29,7 +29,7 @@ class BootMonitor:
             self._shutdown.boot_failed(f"no worker was ready within {within}: ", now, error)
 
     def _is_over(self, now: float) -> bool:
-        """Whether the time is over, from the first loaded code on: an import has no limit."""
+        """True if the time is over, from the first loaded code on: an import has no limit."""
         loaded_at = self._pool_state.nurseries.first_loaded_at
         timeout = self._pool_state.config.boot_timeout.total_seconds()
         return loaded_at is not None and now >= loaded_at + timeout

@@ -210,6 +210,6 @@ class NurseryManager:
 
 
 def _may_be_fine(nursery: NurseryProcess, phase: Phase, status: int | None) -> bool:
-    """Whether its import may be fine: one kill from outside proves nothing, but three do."""
+    """True if its import may be fine: one kill from outside proves nothing, but three do."""
     killed = phase is Phase.LOADING and status == signal.SIGKILL
     return killed and nursery.generation < BOOT_TRIES

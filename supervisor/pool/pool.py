@@ -370,7 +370,7 @@ def _log_refusal(outcome: Outcome) -> None:
 
 
 def _is_beat(event: Event) -> bool:
-    """Whether it is a beat: four a second from each worker, of nothing that cannot wait for a tick.
+    """True if it is a beat: four a second from each worker, of nothing that cannot wait for a tick.
 
     In a large pool the main cost would be to compare everything with what is wanted at each.
     """

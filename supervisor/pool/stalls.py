@@ -48,7 +48,7 @@ class StallMonitor:
     # Silence.
 
     def boot_hangs(self, number: int) -> bool:
-        """Whether a starting worker has been silent for so long that its stack was asked for."""
+        """True if a starting worker has been silent for so long that its stack was asked for."""
         return number in self._silences and self._silences[number].warned
 
     def starting(self, worker: WorkerProcess, listened: float) -> None:
@@ -94,7 +94,7 @@ class StallMonitor:
         return None if worker.pid is None else control.cpu_used_seconds(worker.pid)
 
     def _has_had_its_share(self, worker: WorkerProcess, silence: Silence) -> bool:
-        """Whether it was silent for a whole timeout of CPU time: then more of it would not help.
+        """True if it was silent for a whole timeout of CPU time: then more of it would not help.
 
         Else tasks that never end, in more workers than there are CPUs, would starve each other, and
         all of them be spared for ever.

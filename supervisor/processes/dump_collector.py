@@ -23,7 +23,7 @@ class DumpCollector:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, piece: str) -> None:
-        """A piece came; more may follow."""
+        """Add a piece; more may follow."""
         self._pieces.append(piece)
         self._characters += len(piece)
         if self._characters >= MOST_CHARACTERS:

@@ -1,4 +1,4 @@
-"""How the program stands in its system: its limits, its name, its directory."""
+"""The setup of the program's process: its limits, its name, its directory."""
 
 import os
 import resource

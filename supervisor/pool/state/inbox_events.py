@@ -13,7 +13,7 @@ from supervisor.signals import ReceivedSignal
 
 @dataclass(frozen=True, slots=True)
 class SignalReceived:
-    """A signal came to this process."""
+    """A signal to this process."""
 
     received: ReceivedSignal
 
@@ -28,7 +28,7 @@ class NurseryMessage:
 
 @dataclass(frozen=True, slots=True)
 class NurseryDisconnected:
-    """The channel of a nursery ended, at its end (None) or for a fault. No exit was seen yet."""
+    """The end of a nursery's channel, for a fault or without (None), before its exit was seen."""
 
     generation: int
     fault: Exception | None
@@ -36,7 +36,7 @@ class NurseryDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class NurseryExited:
-    """The process of a nursery ended; `status` as of os.wait, None if another took it."""
+    """The exit of a nursery; `status` as of os.wait, None if another process took it."""
 
     generation: int
     status: int | None
@@ -60,7 +60,7 @@ class BeatReceived:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDumped:
-    """That worker wrote the stacks of its threads, or of its coroutines."""
+    """The stacks of a worker's threads, or of its coroutines."""
 
     number: int
     #: For the log: the last dump of a dead worker comes after it was forgotten.
@@ -70,7 +70,7 @@ class WorkerDumped:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDisconnected:
-    """The channel of a worker ended. A hint: the exit is the fact."""
+    """The end of a worker's channel. Only a hint: its exit decides."""
 
     number: int
     fault: Exception | None
@@ -78,7 +78,7 @@ class WorkerDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """The process of a worker ended, and all that it had sent was read before."""
+    """The exit of a worker, after all that it had sent was read."""
 
     number: int
     status: int | None
@@ -86,12 +86,12 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class ServerEnded:
-    """The embedded server ended while the pool still needs it."""
+    """The end of the embedded server while the pool still needs it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passed. `regular`: on the fixed interval, so that silence may be counted by it."""
+    """A tick; `regular` if on the fixed interval, so that silence may be counted by it."""
 
     regular: bool = False
 

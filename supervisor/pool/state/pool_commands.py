@@ -47,14 +47,14 @@ Command = Drain | Requeue | Reload | Scale | Restart | DumpAll
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """It was done, or has begun if nobody waits for its end; one line for a person."""
+    """Success, or the start of what is not waited for; one line for the user."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It was not done, with the reason; one line for a person."""
+    """A refusal with its reason; one line for the user."""
 
     text: str
 
@@ -63,4 +63,4 @@ Outcome = Done | Refused
 
 
 def discard(_outcome: Outcome) -> None:
-    """The answer of a command that nobody waits for."""
+    """Do nothing: the answer of a command whose outcome is not waited for."""

@@ -152,7 +152,7 @@ class Silence:
         return SilenceKind.FROZEN
 
     def was_starved(self, waited_now: float | None) -> bool:
-        """Whether more than half of the silence, where measured, was waiting for a CPU."""
+        """True if more than half of the silence, where measured, was waiting for a CPU."""
         measured = self.loop_seconds - self.measured_at
         if waited_now is None or self.waited_before is None or measured <= 0:
             return False

@@ -112,27 +112,27 @@ class WorkerProcess:
         self.state = state
 
     def may_enter(self, state: WorkerState) -> bool:
-        """Whether the present state leads to `state`."""
+        """True if the present state leads to `state`."""
         return state in TRANSITIONS[self.state]
 
     @property
     def alive(self) -> bool:
-        """Whether it is not known to be dead."""
+        """True if it is not known to be dead."""
         return self.state is not WorkerState.DEAD
 
     @property
     def is_starting(self) -> bool:
-        """Whether it was asked for and is not yet ready."""
+        """True if it was asked for and is not yet ready."""
         return self.state in (WorkerState.REQUESTED, WorkerState.STARTING)
 
     @property
     def consumes(self) -> bool:
-        """Whether it can claim tasks now."""
+        """True if it can claim tasks now."""
         return self.state is WorkerState.READY and self.waiting is None and not self.adopts_only
 
     @property
     def can_adopt(self) -> bool:
-        """Whether it can take over a dead one's tasks now; a draining worker still can."""
+        """True if it can take over a dead one's tasks now; a draining worker still can."""
         return self.state in (WorkerState.READY, WorkerState.DRAINING) and self.waiting is None
 
     @property
@@ -168,7 +168,7 @@ class Slot:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing alive is in it, and nothing on its way."""
+        """True if nothing alive is in it, and nothing on its way."""
         return self.successor is None and (self.current is None or not self.current.alive)
 
 
