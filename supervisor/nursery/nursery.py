@@ -22,23 +22,9 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from ipc import messages
 from ipc.blocking import BlockingChannel
 from ipc.errors import IpcError
-from ipc.messages import (
-    PROTOCOL,
-    Hello,
-    Kill,
-    Loaded,
-    LoadFailed,
-    Message,
-    Retire,
-    Settings,
-    Spawn,
-    Spawned,
-    SpawnFailed,
-    ToNursery,
-    Unsafe,
-)
 from supervisor.child import fork_setup, signal_shield, task_modules
 from supervisor.child.fork_setup import ChildSpec, ForkedChild
 from supervisor.child.parent_watch import end_with_supervisor, outlive_supervisor
@@ -59,7 +45,7 @@ NOT_STARTED: Final = 1
 MOST_REASONS: Final = 20
 
 #: The messages of one read of the channel.
-Arrivals = list[tuple[ToNursery, list[int]]]
+Arrivals = list[tuple[messages.ToNursery, list[int]]]
 
 log = logging.getLogger("docket.supervisor.nursery")
 
@@ -70,7 +56,9 @@ class Nursery:
     `dump`: a pipe to which faulthandler writes the nursery's own stacks; owned from now on.
     """
 
-    def __init__(self, channel: BlockingChannel[ToNursery], dump: int | None = None) -> None:
+    def __init__(
+        self, channel: BlockingChannel[messages.ToNursery], dump: int | None = None
+    ) -> None:
         self._channel = channel
         self._dump = () if dump is None else (dump,)
         self._children = Children()
@@ -82,7 +70,7 @@ class Nursery:
 
     def run(self) -> ForkedChild | int:
         """A forked child, or the nursery's exit status when its work is done."""
-        self._send(Hello(PROTOCOL, os.getpid()))
+        self._send(messages.Hello(messages.PROTOCOL, os.getpid()))
         settings = self._first_frame()
         if settings is None or not end_with_supervisor(self._channel.fileno()):
             return NOT_STARTED
@@ -93,7 +81,7 @@ class Nursery:
 
     # -- start
 
-    def _first_frame(self) -> Settings | None:
+    def _first_frame(self) -> messages.Settings | None:
         """The settings, or None when nothing can be started; then the supervisor has the reason."""
         arrivals: Arrivals | None = []
         try:
@@ -104,15 +92,17 @@ class Nursery:
         if not arrivals:
             return None  # the supervisor went away while we started
         (first, _), *self._early = arrivals
-        if not isinstance(first, Settings):
+        if not isinstance(first, messages.Settings):
             return self._refuse(f"the nursery was sent {type(first).__name__} first")
-        if first.protocol != PROTOCOL:
-            return self._refuse(f"the supervisor speaks protocol {first.protocol}, not {PROTOCOL}")
+        if first.protocol != messages.PROTOCOL:
+            return self._refuse(
+                f"the supervisor speaks protocol {first.protocol}, not {messages.PROTOCOL}"
+            )
         return first
 
     def _refuse(self, reason: str) -> None:
         self._send(
-            LoadFailed(
+            messages.LoadFailed(
                 0,
                 truncation.head(
                     f"{reason}: the code on disk is of another version than the supervisor that "
@@ -122,14 +112,14 @@ class Nursery:
             )
         )
 
-    def _load(self, settings: Settings) -> bool:
+    def _load(self, settings: messages.Settings) -> bool:
         """Import the tasks, if that is asked for; False if the nursery cannot fork after it."""
         started = time.monotonic()
         try:
             verdict = _enter_and_import(settings)
         except CannotLoad as error:
             self._send(
-                LoadFailed(
+                messages.LoadFailed(
                     settings.generation,
                     truncation.head(str(error), truncation.REASON),
                     truncation.tail(error.details, truncation.TRACEBACK),
@@ -140,7 +130,7 @@ class Nursery:
             reasons = [
                 truncation.head(each, truncation.NAME) for each in verdict.reasons[:MOST_REASONS]
             ]
-            self._send(Unsafe(settings.generation, reasons))
+            self._send(messages.Unsafe(settings.generation, reasons))
             return False
         # From here on the collector does not look at the loaded objects: it would write to each of
         # them, and a page that is written to is no longer shared.
@@ -149,7 +139,7 @@ class Nursery:
         gc.freeze()
         seconds = time.monotonic() - started
         self._listen_for_deaths()
-        self._send(Loaded(settings.generation, seconds, verdict.noted))
+        self._send(messages.Loaded(settings.generation, seconds, verdict.noted))
         return True
 
     def _listen_for_deaths(self) -> None:
@@ -164,7 +154,7 @@ class Nursery:
 
     # -- work
 
-    def _serve(self, settings: Settings) -> ForkedChild | int:
+    def _serve(self, settings: messages.Settings) -> ForkedChild | int:
         arrivals: Arrivals | None = self._early
         while True:
             if arrivals is None:
@@ -179,22 +169,22 @@ class Nursery:
                 return DONE
             arrivals = self._wait()
 
-    def _obey(self, arrivals: Arrivals, settings: Settings) -> ForkedChild | None:
+    def _obey(self, arrivals: Arrivals, settings: messages.Settings) -> ForkedChild | None:
         """Act on messages. Not None in a forked child, which leaves the rest to its parent."""
         while arrivals:
             message, fds = arrivals.pop(0)
             match message:
-                case Spawn():
+                case messages.Spawn():
                     spec = ChildSpec(message.slot, message.name, settings, *fds)
                     child = self._spawn(spec, [fd for _, later in arrivals for fd in later])
                     if child is not None:
                         return child
-                case Kill(pid=pid):
+                case messages.Kill(pid=pid):
                     if not self._children.kill(pid):
                         log.warning("Asked to kill %s, which is no worker of this nursery", pid)
-                case Retire():
+                case messages.Retire():
                     self._retired = True
-                case Settings():
+                case messages.Settings():
                     log.warning("Settings came again and are ignored: they are for the start")
         return None
 
@@ -207,7 +197,7 @@ class Nursery:
                 pid = _fork()
             except OSError as error:
                 _close(fds)
-                self._send(SpawnFailed(spec.slot, f"cannot fork a worker: {error}"))
+                self._send(messages.SpawnFailed(spec.slot, f"cannot fork a worker: {error}"))
                 return None
             if pid == 0:
                 self._leave_to_parent(fds_of_others)
@@ -231,9 +221,9 @@ class Nursery:
         try:
             pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):
-            self._send(Spawned(slot, pid, has_pidfd=False))
+            self._send(messages.Spawned(slot, pid, has_pidfd=False))
         else:
-            self._send(Spawned(slot, pid), [pidfd])
+            self._send(messages.Spawned(slot, pid), [pidfd])
 
     def _collect(self) -> None:
         now = time.monotonic()
@@ -269,7 +259,7 @@ class Nursery:
         # Rounded up: a poll that returns a moment too early would be made again and again.
         return max(0.0, min(times)) * 1000 + 1 if times else None
 
-    def _send(self, message: Message, fds: Sequence[int] = ()) -> None:
+    def _send(self, message: messages.Message, fds: Sequence[int] = ()) -> None:
         try:
             self._channel.send(message, fds)
         except OSError:
@@ -277,7 +267,7 @@ class Nursery:
             log.debug("The supervisor did not receive %s", type(message).__name__)
 
 
-def _enter_and_import(settings: Settings) -> Verdict:
+def _enter_and_import(settings: messages.Settings) -> Verdict:
     """Import the user's modules, and judge the process after it. Raises CannotLoad."""
     if settings.lifeline is not None:
         # Workers hold it too, by fork; the subprocesses of tasks must not.
@@ -328,7 +318,7 @@ def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
     signal_shield.reset_in_forks()
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
-    channel: BlockingChannel[ToNursery] = BlockingChannel(sock, ToNursery)
+    channel: BlockingChannel[messages.ToNursery] = BlockingChannel(sock, messages.ToNursery)
     dump = int(arguments[1]) if len(arguments) > 1 else None
     if dump is not None:
         # Before the import, which may hang, and before Hello, after which the stack may be asked.

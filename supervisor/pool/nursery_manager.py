@@ -3,17 +3,7 @@
 import signal
 from collections.abc import Callable
 
-from ipc.messages import (
-    PROTOCOL,
-    Exited,
-    FromNursery,
-    Hello,
-    Loaded,
-    LoadFailed,
-    Spawned,
-    SpawnFailed,
-    Unsafe,
-)
+from ipc import messages
 from supervisor.observer import NurseryDied, NurseryLoaded
 from supervisor.pool.exit_log import ExitLog
 from supervisor.pool.shutdown import Shutdown
@@ -67,34 +57,34 @@ class NurseryManager:
         pause = self._nurseries.pause_after(None, now)
         log.error("%s; tried again in %s", reason, durations.brief(pause))
 
-    def handle(self, generation: int, message: FromNursery, now: float) -> None:
+    def handle(self, generation: int, message: messages.FromNursery, now: float) -> None:
         """Act on a frame from the nursery of that generation."""
         nursery = self._nurseries.find(generation)
         if nursery is None:
             log.warning("generation %d said %r after its end", generation, message)
             return
         match message:
-            case Hello(protocol):
+            case messages.Hello(protocol):
                 nursery.is_running = True
-                if protocol != PROTOCOL:
+                if protocol != messages.PROTOCOL:
                     self._load_failed(nursery, "the code on disk is newer; restart the supervisor")
                     self._pool_state.kill_nursery(nursery)
-            case Loaded():
+            case messages.Loaded():
                 self._loaded(nursery, message, now)
-            case LoadFailed(_, reason, traceback):
+            case messages.LoadFailed(_, reason, traceback):
                 if traceback:
                     log.error("the task modules do not import:\n%s", traceback.rstrip())
                 self._load_failed(nursery, reason)
-            case Unsafe(_, reasons):
+            case messages.Unsafe(_, reasons):
                 self._unsafe(nursery, reasons)
-            case Spawned(slot, pid):
+            case messages.Spawned(slot, pid):
                 self._spawned(nursery, slot, pid, now)
-            case SpawnFailed(slot, reason):
+            case messages.SpawnFailed(slot, reason):
                 self._not_spawned(nursery, slot, reason, now)
-            case Exited():
+            case messages.Exited():
                 self._reaped(message)
 
-    def _loaded(self, nursery: NurseryProcess, message: Loaded, now: float) -> None:
+    def _loaded(self, nursery: NurseryProcess, message: messages.Loaded, now: float) -> None:
         self._nurseries.loaded(nursery, now)
         notes = ""
         if message.threads_noted:
@@ -142,7 +132,7 @@ class NurseryManager:
             reason = f"the nursery cannot fork: {reason}"
             self._end_unspawned(worker, Cause.SPAWN, reason, now)
 
-    def _reaped(self, message: Exited) -> None:
+    def _reaped(self, message: messages.Exited) -> None:
         reason = describe_status(message.status)
         self._exit_log.reaped(message.pid, reason)
         self._pool_state.complete_exits(message.pid, reason)

@@ -8,20 +8,7 @@ event that is lost, or comes twice or late, costs a moment and never a slot.
 import signal
 from collections.abc import Callable
 
-from ipc.messages import (
-    PROTOCOL,
-    Adopted,
-    Drained,
-    Draining,
-    Fault,
-    FromWorker,
-    Heartbeat,
-    Hello,
-    Ready,
-    Redelivered,
-    Steward,
-    Waiting,
-)
+from ipc import messages
 from supervisor.exit_codes import ExitCode
 from supervisor.grace_periods import EXIT_SECONDS
 from supervisor.observer import WorkerDied, WorkerReady
@@ -37,35 +24,9 @@ from supervisor.pool.restarts import Restarter
 from supervisor.pool.scale import Scaler
 from supervisor.pool.shutdown import Shutdown
 from supervisor.pool.stalls import StallMonitor
+from supervisor.pool.state import inbox_events as events
+from supervisor.pool.state import pool_commands as commands
 from supervisor.pool.state.exits import classify
-from supervisor.pool.state.inbox_events import (
-    BeatReceived,
-    CommandReceived,
-    Event,
-    NurseryDisconnected,
-    NurseryExited,
-    NurseryMessage,
-    ServerEnded,
-    SignalReceived,
-    Tick,
-    WorkerDisconnected,
-    WorkerDumped,
-    WorkerExited,
-    WorkerMessage,
-)
-from supervisor.pool.state.pool_commands import (
-    Command,
-    Done,
-    Drain,
-    DumpAll,
-    Outcome,
-    Refused,
-    Reload,
-    Requeue,
-    Restart,
-    Scale,
-    discard,
-)
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, log
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 from supervisor.pool.watchdog import Watchdog
@@ -117,33 +78,33 @@ class Pool:
         due = [self._registry.next_due(), self._pool_state.nurseries.due_at]
         return min((at for at in due if at is not None and at > now), default=None)
 
-    def handle(self, event: Event, now: float) -> None:
+    def handle(self, event: events.Event, now: float) -> None:
         """Take in one event that happened at `now`, and act on it."""
         self._watchdog.notice_gap(now)
         match event:
-            case BeatReceived(number, beat):
+            case events.BeatReceived(number, beat):
                 self._stall_monitor.keeper_beat(number, beat.blocking_key)
-            case WorkerMessage(number, message):
+            case events.WorkerMessage(number, message):
                 self._worker_message(number, message, now)
-            case WorkerDumped(number, worker, text):
+            case events.WorkerDumped(number, worker, text):
                 self._stall_monitor.dump_received(number, worker, text)
-            case WorkerExited(number, status):
+            case events.WorkerExited(number, status):
                 self._worker_exited(number, status, now)
-            case WorkerDisconnected(number, fault):
+            case events.WorkerDisconnected(number, fault):
                 self._worker_disconnected(number, fault)
-            case NurseryMessage(generation, message):
+            case events.NurseryMessage(generation, message):
                 self._nursery_manager.handle(generation, message, now)
-            case NurseryDisconnected(generation, fault):
+            case events.NurseryDisconnected(generation, fault):
                 self._nursery_manager.disconnected(generation, fault)
-            case NurseryExited(generation, status):
+            case events.NurseryExited(generation, status):
                 self._nursery_manager.exited(generation, status, now)
-            case SignalReceived(received):
+            case events.SignalReceived(received):
                 self._signal(received, now)
-            case CommandReceived(command, answer):
+            case events.CommandReceived(command, answer):
                 self._command(command, answer, now)
-            case ServerEnded():
+            case events.ServerEnded():
                 self._shutdown.server_ended(now)
-            case Tick(regular):
+            case events.Tick(regular):
                 self._watchdog.tick(now, regular=regular)
                 self._exit_log.tick(now)
         if not _is_beat(event):
@@ -151,41 +112,43 @@ class Pool:
 
     # Messages of workers.
 
-    def _worker_message(self, number: int, message: FromWorker, now: float) -> None:
+    def _worker_message(self, number: int, message: messages.FromWorker, now: float) -> None:
         worker = self._registry.find(number)
         if worker is None or not worker.alive:
             _ignore(type(message).__name__, number)
             return
         match message:
-            case Hello(protocol, pid):
+            case messages.Hello(protocol, pid):
                 self._hello(worker, protocol, pid)
-            case Ready():
+            case messages.Ready():
                 self._ready(worker, message, now)
-            case Waiting(reason):
+            case messages.Waiting(reason):
                 self._waiting(worker, reason)
-            case Heartbeat():
+            case messages.Heartbeat():
                 self._heartbeat(worker, message, now)
-            case Draining():
+            case messages.Draining():
                 _enter(worker, WorkerState.DRAINING)
-            case Drained():
+            case messages.Drained():
                 _enter(worker, WorkerState.DRAINED)
                 worker.deadline = now + EXIT_SECONDS
-            case Adopted():
+            case messages.Adopted():
                 self._adoption_manager.finished(message, now)
-            case Redelivered(consumer, started_at):
+            case messages.Redelivered(consumer, started_at):
                 self._adoption_manager.redelivered(consumer, started_at)
-            case Fault():
+            case messages.Fault():
                 self._fault(worker, message, now)
 
     def _hello(self, worker: WorkerProcess, protocol: int, pid: int) -> None:
         if worker.pid is None:
             worker.pid = pid
-        if protocol != PROTOCOL:
-            reason = f"it speaks protocol {protocol}, not {PROTOCOL}; restart the supervisor"
+        if protocol != messages.PROTOCOL:
+            reason = (
+                f"it speaks protocol {protocol}, not {messages.PROTOCOL}; restart the supervisor"
+            )
             self._pool_state.last_error = reason
             self._pool_state.kill(worker, Cause.BOOT, reason)
 
-    def _ready(self, worker: WorkerProcess, message: Ready, now: float) -> None:
+    def _ready(self, worker: WorkerProcess, message: messages.Ready, now: float) -> None:
         worker.waiting = None
         worker.rss_bytes = message.rss_bytes
         if message.consumer not in worker.consumers and not worker.adopts_only:
@@ -222,7 +185,7 @@ class Pool:
         self._pool_state.last_error = f"the server cannot be reached: {reason}"
         self._pool_state.adoptions.adopter_gone(worker.number)
 
-    def _fault(self, worker: WorkerProcess, fault: Fault, now: float) -> None:
+    def _fault(self, worker: WorkerProcess, fault: messages.Fault, now: float) -> None:
         worker.fault = self._pool_state.last_error = fault.reason
         log.error("%s cannot go on: %s\n%s", worker.describe(), fault.reason, fault.traceback)
         nothing_ran = self._pool_state.ready_at is None and not self._registry.consuming()
@@ -230,7 +193,7 @@ class Pool:
             # As if the nursery could not load: another worker would run the same code.
             self._shutdown.boot_failed(fault.reason, now)
 
-    def _heartbeat(self, worker: WorkerProcess, beat: Heartbeat, now: float) -> None:
+    def _heartbeat(self, worker: WorkerProcess, beat: messages.Heartbeat, now: float) -> None:
         worker.heartbeat, worker.heartbeat_at = beat, now
         worker.rss_bytes = beat.rss_bytes
         self._stall_monitor.heartbeat(worker.number)
@@ -279,25 +242,30 @@ class Pool:
 
     # Commands and signals.
 
-    def _command(self, command: Command, answer: Callable[[Outcome], None], now: float) -> None:
-        if isinstance(command, Scale | Restart | Reload) and self._pool_state.drain is not None:
-            answer(Refused("the pool drains"))
+    def _command(
+        self, command: commands.Command, answer: Callable[[commands.Outcome], None], now: float
+    ) -> None:
+        if (
+            isinstance(command, commands.Scale | commands.Restart | commands.Reload)
+            and self._pool_state.drain is not None
+        ):
+            answer(commands.Refused("the pool drains"))
             return
         match command:
-            case Drain():
+            case commands.Drain():
                 self._shutdown.begin(ExitCode.STOPPED, None, now)
-                answer(Done("draining"))
-            case Requeue():
+                answer(commands.Done("draining"))
+            case commands.Requeue():
                 self._shutdown.requeue(now)
-                answer(Done("handing back what runs"))
-            case DumpAll():
+                answer(commands.Done("handing back what runs"))
+            case commands.DumpAll():
                 self._watchdog.dump_all()
-                answer(Done("the stacks and tasks of every worker go to the log"))
-            case Scale(processes):
+                answer(commands.Done("the stacks and tasks of every worker go to the log"))
+            case commands.Scale(processes):
                 answer(self._scaler.scale(processes, now))
-            case Restart(slot):
+            case commands.Restart(slot):
                 self._replacer.restart(slot, answer)
-            case Reload():
+            case commands.Reload():
                 self._reloader.reload(answer, now)
 
     def _signal(self, received: ReceivedSignal, now: float) -> None:
@@ -313,11 +281,11 @@ class Pool:
             case signal.SIGUSR1:
                 self._watchdog.dump_all()
             case signal.SIGHUP:
-                self._command(Reload(), discard, now)
+                self._command(commands.Reload(), commands.discard, now)
             case signal.SIGTTIN:
-                self._command(Scale(self._registry.target + 1), _log_refusal, now)
+                self._command(commands.Scale(self._registry.target + 1), _log_refusal, now)
             case signal.SIGTTOU:
-                self._command(Scale(self._registry.target - 1), _log_refusal, now)
+                self._command(commands.Scale(self._registry.target - 1), _log_refusal, now)
             case _:
                 name = signal.Signals(received.number).name
                 log.warning("%s is not understood by this version; ignored", name)
@@ -347,10 +315,10 @@ class Pool:
             return
         former = None if pool_state.steward is None else self._registry.find(pool_state.steward)
         if former is not None and former.alive:
-            pool_state.send(former, Steward(False))
+            pool_state.send(former, messages.Steward(False))
         pool_state.steward = number
         if chosen is not None:
-            pool_state.send(chosen, Steward(True))
+            pool_state.send(chosen, messages.Steward(True))
 
 
 def _enter(worker: WorkerProcess, state: WorkerState) -> None:
@@ -364,18 +332,18 @@ def _ignore(message: str, number: int) -> None:
     log.warning("unexpected %s of worker process %d was ignored", message, number)
 
 
-def _log_refusal(outcome: Outcome) -> None:
-    if isinstance(outcome, Refused):
+def _log_refusal(outcome: commands.Outcome) -> None:
+    if isinstance(outcome, commands.Refused):
         log.warning("not scaled: %s", outcome.text)
 
 
-def _is_beat(event: Event) -> bool:
+def _is_beat(event: events.Event) -> bool:
     """True if it is a beat: four a second from each worker, of nothing that cannot wait for a tick.
 
     In a large pool the main cost would be to compare everything with what is wanted at each.
     """
     match event:
-        case BeatReceived() | WorkerMessage(_, Heartbeat()):
+        case events.BeatReceived() | events.WorkerMessage(_, messages.Heartbeat()):
             return True
         case _:
             return False

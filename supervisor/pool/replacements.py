@@ -10,7 +10,7 @@ worker died meanwhile is filled by the successor that is on its way.
 
 from collections.abc import Callable
 
-from ipc.messages import Drain as DrainMessage
+from ipc import messages
 from supervisor.grace_periods import CLEANUP_SECONDS, EXIT_SECONDS
 from supervisor.pool.state.pool_commands import Done, Outcome, Refused
 from supervisor.pool.state.pool_state import PoolState, log
@@ -104,7 +104,7 @@ class Replacer:
         if worker.spawned_at is None:
             pool_state.kill(worker, Cause.RETIRED, "not wanted any more")
             return
-        pool_state.send(worker, DrainMessage(self._retire_seconds))
+        pool_state.send(worker, messages.Drain(self._retire_seconds))
         if worker.may_enter(WorkerState.DRAINING):
             was_starting = worker.is_starting
             worker.enter(WorkerState.DRAINING)

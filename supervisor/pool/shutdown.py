@@ -1,6 +1,6 @@
 """Ends the pool: drains it, escalates, adopts what the killed left, ends the nurseries last."""
 
-from ipc.messages import Drain as DrainMessage
+from ipc import messages
 from supervisor.backoff import Backoff
 from supervisor.exit_codes import ExitCode
 from supervisor.grace_periods import EXIT_SECONDS
@@ -120,7 +120,7 @@ class Shutdown:
                 # It ends by itself, since it has claimed nothing; unless it got ready just now, and
                 # its message is on the way: a kill would strand what it runs.
                 worker.deadline = now + EXIT_SECONDS
-            pool_state.send(worker, DrainMessage(pool_state.drain.seconds_left(now)))
+            pool_state.send(worker, messages.Drain(pool_state.drain.seconds_left(now)))
             if worker.may_enter(WorkerState.DRAINING):
                 worker.enter(WorkerState.DRAINING)
 
@@ -129,7 +129,7 @@ class Shutdown:
         drain = self._pool_state.drain
         if drain is not None and worker.state is WorkerState.DRAINING and not worker.adopts_only:
             worker.deadline = None
-            self._pool_state.send(worker, DrainMessage(drain.seconds_left(now)))
+            self._pool_state.send(worker, messages.Drain(drain.seconds_left(now)))
 
     def _escalate(self, because: str, now: float) -> None:
         drain = self._pool_state.drain
@@ -197,7 +197,7 @@ class Shutdown:
             if adopter.may_enter(WorkerState.DRAINING):
                 adopter.enter(WorkerState.DRAINING)
                 adopter.deadline = now + EXIT_SECONDS
-                self._pool_state.send(adopter, DrainMessage(0.0))
+                self._pool_state.send(adopter, messages.Drain(0.0))
         return bool(adopters)
 
     def _nurseries_are_left(self, now: float) -> bool:

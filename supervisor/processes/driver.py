@@ -7,34 +7,13 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipc.messages import (
-    PROTOCOL,
-    Exited,
-    FromNursery,
-    Kill,
-    Retire,
-    Settings,
-    Spawn,
-    Spawned,
-    ToWorker,
-    WorkerSettings,
-)
+from ipc import messages
 from supervisor import grace_periods
 from supervisor.inbox import Inbox
-from supervisor.pool.state.inbox_events import (
-    BeatReceived,
-    NurseryDisconnected,
-    NurseryExited,
-    NurseryMessage,
-    WorkerDisconnected,
-    WorkerDumped,
-    WorkerExited,
-    WorkerMessage,
-)
+from supervisor.pool.state import inbox_events as events
 from supervisor.pool.state.pool_state import log
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes.child_links import NurseryLink, WorkerLink
-from supervisor.processes.dump_collector import DumpCollector
 from supervisor.processes.reaper import Reaper
 from supervisor.system.stack_signal import stack_signal
 
@@ -60,7 +39,7 @@ class ProcessDriver:
         self,
         inbox: Inbox,
         reaper: Reaper,
-        settings: WorkerSettings,
+        settings: messages.WorkerSettings,
         tasks: tuple[str, ...],
         cwd: str,
         lifeline: int | None,
@@ -73,7 +52,6 @@ class ProcessDriver:
         self._lifeline = lifeline
         self._nurseries: dict[int, NurseryLink] = {}
         self._workers: dict[int, WorkerLink] = {}
-        self._dumps: dict[int, DumpCollector] = {}
         #: slot, generation -> the worker whose Spawn is under way.
         self._spawning: dict[tuple[int, int], WorkerProcess] = {}
         #: Workers to be killed as soon as their pidfd comes.
@@ -85,8 +63,8 @@ class ProcessDriver:
 
     def start_nursery(self, generation: int, *, preload: bool) -> int:
         """Exec a nursery; its pid."""
-        settings = Settings(
-            PROTOCOL,
+        settings = messages.Settings(
+            messages.PROTOCOL,
             generation,
             list(self._tasks),
             preload,
@@ -99,7 +77,7 @@ class ProcessDriver:
             self._lifeline,
             lambda message, fds: self._nursery_message(generation, message, fds),
             lambda text: _log_dump(generation, text),
-            lambda fault: self._inbox.put(NurseryDisconnected(generation, fault)),
+            lambda fault: self._inbox.put(events.NurseryDisconnected(generation, fault)),
         )
         self._nurseries[generation] = link
         self._reaper.watch(
@@ -113,7 +91,7 @@ class ProcessDriver:
     def retire_nursery(self, generation: int) -> None:
         """Have it fork no more and end after its last worker."""
         if generation in self._nurseries:
-            self._nurseries[generation].send(Retire())
+            self._nurseries[generation].send(messages.Retire())
 
     def kill_nursery(self, generation: int) -> None:
         """SIGKILL it."""
@@ -128,45 +106,44 @@ class ProcessDriver:
         if generation in self._nurseries:
             self._reaper.signal(self._nurseries[generation].pid, stack_signal())
 
-    def _nursery_message(self, generation: int, message: FromNursery, fds: list[int]) -> None:
-        if isinstance(message, Spawned):
+    def _nursery_message(
+        self, generation: int, message: messages.FromNursery, fds: list[int]
+    ) -> None:
+        if isinstance(message, messages.Spawned):
             self._spawned(generation, message, fds[0] if fds else None)
-        elif isinstance(message, Exited):
+        elif isinstance(message, messages.Exited):
             self._reaper.report(message.pid, message.status)
             self._complete_exit(message.pid, message.status)
-        self._inbox.put(NurseryMessage(generation, message))
+        self._inbox.put(events.NurseryMessage(generation, message))
 
     def _nursery_exited(self, generation: int, status: int | None) -> None:
         link = self._nurseries.pop(generation)
         link.exited()
         link.close()
-        self._inbox.put(NurseryExited(generation, status))
+        self._inbox.put(events.NurseryExited(generation, status))
 
     # Workers.
 
     def spawn(self, worker: WorkerProcess) -> None:
         """Have the nursery of its generation fork it, with a channel of its own."""
         number = worker.number
-        dumps = DumpCollector(
-            lambda text: self._inbox.put(WorkerDumped(number, worker.describe(), text))
-        )
         try:
             link = WorkerLink(
-                lambda message: self._inbox.put(WorkerMessage(number, message)),
-                lambda beat: self._inbox.put(BeatReceived(number, beat)),
-                dumps.add,
+                lambda message: self._inbox.put(events.WorkerMessage(number, message)),
+                lambda beat: self._inbox.put(events.BeatReceived(number, beat)),
+                lambda text: self._inbox.put(events.WorkerDumped(number, worker.describe(), text)),
                 lambda fault: self._channel_closed(number, fault),
             )
         except OSError as error:
             log.error("cannot connect %s: %s", worker.describe(), error)
-            self._inbox.put(WorkerExited(number, None))
+            self._inbox.put(events.WorkerExited(number, None))
             return
-        self._workers[number], self._dumps[number] = link, dumps
+        self._workers[number] = link
         self._spawning[worker.slot, worker.generation] = worker
-        message = Spawn(worker.slot, worker.name)
+        message = messages.Spawn(worker.slot, worker.name)
         self._nurseries[worker.generation].send(message, link.for_worker)
 
-    def send(self, worker: WorkerProcess, message: ToWorker) -> None:
+    def send(self, worker: WorkerProcess, message: messages.ToWorker) -> None:
         """Send it a frame."""
         link = self._workers.get(worker.number)
         if link is not None:
@@ -184,7 +161,7 @@ class ProcessDriver:
         pid = worker.pid
         # Only an orphan of ours is surely the one that sent this pid.
         if pid is None or _parent_of(pid) != os.getpid():
-            self._inbox.put(WorkerExited(worker.number, None))
+            self._inbox.put(events.WorkerExited(worker.number, None))
             return
         self._watch(worker, pid, _pidfd(pid))
 
@@ -200,11 +177,7 @@ class ProcessDriver:
         self._to_kill.discard(number)
         link = self._workers.pop(number, None)
         if link is not None:
-            link.read_rest()
             link.close()
-        dumps = self._dumps.pop(number, None)
-        if dumps is not None:
-            dumps.flush()
 
     def cpu_wait_seconds(self, pid: int) -> float | None:
         """The time it has waited for a CPU: the second number of /proc/PID/schedstat, in ns."""
@@ -231,9 +204,9 @@ class ProcessDriver:
             return
         nursery = self._nurseries.get(worker.generation)
         if nursery is not None and number == signal.SIGKILL:
-            nursery.send(Kill(worker.pid))
+            nursery.send(messages.Kill(worker.pid))
 
-    def _spawned(self, generation: int, message: Spawned, pidfd: int | None) -> None:
+    def _spawned(self, generation: int, message: messages.Spawned, pidfd: int | None) -> None:
         worker = self._spawning.pop((message.slot, generation), None)
         if worker is None or not worker.alive:
             # Given up meanwhile: its channel is closed, so it ends by itself.
@@ -254,7 +227,7 @@ class ProcessDriver:
     def _exit_seen(self, number: int, pid: int, status: int | None) -> None:
         link = self._workers.get(number)
         if link is None or link.channel_ended:
-            self._inbox.put(WorkerExited(number, status))
+            self._inbox.put(events.WorkerExited(number, status))
             return
         link.listen()
         timer = asyncio.get_running_loop().call_later(
@@ -271,10 +244,10 @@ class ProcessDriver:
     def _report_exit(self, number: int) -> None:
         held = self._exits.pop(number)
         held.timer.cancel()
-        self._inbox.put(WorkerExited(number, held.status))
+        self._inbox.put(events.WorkerExited(number, held.status))
 
     def _channel_closed(self, number: int, fault: Exception | None) -> None:
-        self._inbox.put(WorkerDisconnected(number, fault))
+        self._inbox.put(events.WorkerDisconnected(number, fault))
         if number in self._exits:
             self._report_exit(number)
 

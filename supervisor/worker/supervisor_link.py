@@ -14,25 +14,8 @@ from asyncio import TimerHandle
 from typing import Final
 
 from docket.worker import Worker
+from ipc import messages
 from ipc.channel import Channel
-from ipc.messages import (
-    PROTOCOL,
-    Adopt,
-    Drain,
-    Drained,
-    Draining,
-    Dump,
-    Fault,
-    Hello,
-    Nudge,
-    Ready,
-    Redelivered,
-    SetConcurrency,
-    Steward,
-    ToWorker,
-    Waiting,
-    WorkerSettings,
-)
 from supervisor.logs import log_setup
 from supervisor.text import truncation
 from supervisor.worker import coroutine_stacks
@@ -55,7 +38,7 @@ class SupervisorLink:
     def __init__(
         self,
         worker: Worker,
-        settings: WorkerSettings,
+        settings: messages.WorkerSettings,
         sock: socket.socket,
         keeper: KeeperPipe,
         dump: int,
@@ -67,10 +50,12 @@ class SupervisorLink:
         self._sequence = 0
         self._running: asyncio.Task[None] | None = None
         self._was_ready = self._is_draining = False
-        self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._obey, self._closed)
+        self._channel: Channel[messages.ToWorker] = Channel(
+            sock, messages.ToWorker, self._obey, self._closed
+        )
         self._adoptions = AdoptionRunner(worker, settings.max_deliveries, self._channel.send)
         self._heartbeat_timer: TimerHandle | None = None
-        self._channel.send(Hello(PROTOCOL, os.getpid()))
+        self._channel.send(messages.Hello(messages.PROTOCOL, os.getpid()))
 
     async def run(self) -> None:
         """Run the worker until it has drained. Raises what run_supervised raises."""
@@ -94,20 +79,20 @@ class SupervisorLink:
 
     def ready(self) -> None:
         self._was_ready = True
-        self._channel.send(Ready(self._worker.consumer, self._worker.name, rss_bytes()))
+        self._channel.send(messages.Ready(self._worker.consumer, self._worker.name, rss_bytes()))
         self._beat_regularly()
 
     def waiting(self, reason: str) -> None:
-        self._channel.send(Waiting(truncation.head(reason, truncation.REASON)))
+        self._channel.send(messages.Waiting(truncation.head(reason, truncation.REASON)))
         self._beat_regularly()
 
     def redelivered(self, consumer: str, started_at: float) -> None:
-        self._channel.send(Redelivered(consumer, started_at))
+        self._channel.send(messages.Redelivered(consumer, started_at))
 
     def draining(self) -> None:
         if not self._is_draining:
             self._is_draining = True
-            self._channel.send(Draining())
+            self._channel.send(messages.Draining())
 
     def beat(self, lag_seconds: float, culprit: str | None) -> None:
         """Write a beat, on the keeper's thread; the channel belongs to the loop."""
@@ -118,10 +103,10 @@ class SupervisorLink:
     async def drained(self) -> None:
         """Report that the worker has finished, with the last counters, and close."""
         self._send_heartbeat(droppable=False)
-        self._channel.send(Drained())
+        self._channel.send(messages.Drained())
         await self._close()
 
-    async def failed(self, fault: Fault) -> None:
+    async def failed(self, fault: messages.Fault) -> None:
         """Report that the worker cannot go on, and close."""
         self._channel.send(fault)
         await self._close()
@@ -136,19 +121,19 @@ class SupervisorLink:
 
     # -- messages of the supervisor
 
-    def _obey(self, message: ToWorker, fds: list[int]) -> None:
+    def _obey(self, message: messages.ToWorker, fds: list[int]) -> None:
         match message:
-            case Drain(deadline_seconds=deadline):
+            case messages.Drain(deadline_seconds=deadline):
                 self._drain(deadline)
-            case Adopt():
+            case messages.Adopt():
                 self._adoptions.begin(message)
-            case Steward(on=on):
+            case messages.Steward(on=on):
                 self._worker.appoint_steward(on)
-            case Nudge():
+            case messages.Nudge():
                 self._worker.nudge()
-            case SetConcurrency(concurrency=concurrency):
+            case messages.SetConcurrency(concurrency=concurrency):
                 self._worker.set_concurrency(concurrency)
-            case Dump():
+            case messages.Dump():
                 running = self._worker.running_tasks()
                 coroutine_stacks.write_to(self._dump, running, time.monotonic())
 
