@@ -271,35 +271,37 @@ def without_password(url: str) -> str:
 
 
 def _check_url(url: str) -> None:
+    expected = _expected_url(url)
+    if expected is not None:
+        raise InvalidOption("--url", without_password(url), expected)
+
+
+def _expected_url(url: str) -> str | None:
+    """The form that `url` should have, if it is not accepted."""
     accepted = "a URL of " + ", ".join(f"{scheme}://" for scheme in SCHEMES)
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise InvalidOption("--url", without_password(url), accepted) from None
+        return accepted
     if "://" not in url or parts.scheme not in SCHEMES:
-        raise InvalidOption("--url", without_password(url), accepted)
-    if parts.scheme not in ("memory", "embedded", "unix"):
-        _check_server(url, parts)
+        return accepted
     if parts.scheme in ("embedded", "unix"):
         # redis-py's unix URLs may carry a user: unix://user@/some/path
-        host = parts.netloc.rpartition("@")[2]
-        if host or not parts.path.startswith("/"):
-            expected = f"an absolute path, as in {parts.scheme}:///some/path"
-            raise InvalidOption("--url", without_password(url), expected)
+        is_path = not parts.netloc.rpartition("@")[2] and parts.path.startswith("/")
+        return None if is_path else f"an absolute path, as in {parts.scheme}:///some/path"
+    return None if parts.scheme == "memory" else _expected_server(parts)
 
 
-def _check_server(url: str, parts: SplitResult) -> None:
-    """Check the port and the path of a URL of a server, or of several."""
+def _expected_server(parts: SplitResult) -> str | None:
+    """The form of the port and the path of a URL of servers, if one of them is not accepted."""
     kind = next(kind for kind in _PATHS if parts.scheme.endswith(kind))
     if not kind:
         try:
             _ = parts.port
         except ValueError:
-            expected = "a port from 0 to 65535"
-            raise InvalidOption("--url", without_password(url), expected) from None
+            return "a port from 0 to 65535"
     form, expected = _PATHS[kind]
-    if not form.fullmatch(parts.path):
-        raise InvalidOption("--url", without_password(url), expected)
+    return None if form.fullmatch(parts.path) else expected
 
 
 def _is_member(text: str) -> bool:

@@ -17,17 +17,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
+from supervisor.signals import HANDLED
+
 #: Signals for the supervisor, and those that a terminal or a service manager may send to a group.
-SHIELDED: Final = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
+SHIELDED: Final = tuple(number for number in HANDLED if number != signal.SIGCHLD)
 
 #: The signals that the forking thread had blocked before.
 _held = threading.local()

@@ -101,16 +101,9 @@ class Nursery:
         return first
 
     def _refuse(self, reason: str) -> None:
-        self._send(
-            messages.LoadFailed(
-                0,
-                truncation.head(
-                    f"{reason}: the code on disk is of another version than the supervisor that "
-                    "runs; restart the supervisor",
-                    truncation.REASON,
-                ),
-            )
-        )
+        reason += ": the code on disk is of another version than the supervisor that runs"
+        reason = truncation.head(f"{reason}; restart the supervisor", truncation.REASON)
+        self._send(messages.LoadFailed(0, reason))
 
     def _load(self, settings: messages.Settings) -> bool:
         """Import the tasks, if that is asked for; False if the nursery cannot fork after it."""
@@ -118,13 +111,9 @@ class Nursery:
         try:
             verdict = _enter_and_import(settings)
         except CannotLoad as error:
-            self._send(
-                messages.LoadFailed(
-                    settings.generation,
-                    truncation.head(str(error), truncation.REASON),
-                    truncation.tail(error.details, truncation.TRACEBACK),
-                )
-            )
+            reason = truncation.head(str(error), truncation.REASON)
+            traceback = truncation.tail(error.details, truncation.TRACEBACK)
+            self._send(messages.LoadFailed(settings.generation, reason, traceback))
             return False
         if verdict.reasons:
             reasons = [

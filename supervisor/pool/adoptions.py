@@ -70,15 +70,10 @@ class AdoptionManager:
             )
         if adoption is None:
             return
-        event = AdoptionFinished(
-            adoption.slot,
-            message.consumer,
-            message.moved,
-            tuple(message.poisoned),
-            now - adoption.died_at,
-            now,
+        names, seconds = tuple(message.poisoned), now - adoption.died_at
+        self._pool_state.observe(
+            AdoptionFinished(adoption.slot, message.consumer, message.moved, names, seconds, now)
         )
-        self._pool_state.observe(event)
 
     def redelivered(self, consumer: str, started_at: float) -> None:
         """Count the first task of a dead consumer that any worker of the pool claimed."""

@@ -65,11 +65,9 @@ class Watchdog:
         pool_state = self._pool_state
         for worker in pool_state.registry.alive():
             worker.requested_at += seconds
-            if worker.deadline is not None:
-                worker.deadline += seconds
-        for nursery in pool_state.nurseries.alive():
-            if nursery.deadline is not None:
-                nursery.deadline += seconds
+        for each in (*pool_state.registry.alive(), *pool_state.nurseries.alive()):
+            if each.deadline is not None:
+                each.deadline += seconds
         if pool_state.served_at is not None:
             pool_state.served_at += seconds
         if pool_state.nurseries.first_loaded_at is not None:
