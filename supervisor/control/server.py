@@ -21,9 +21,10 @@ from supervisor.control.claim import SocketClaim, claim_default, claim_given
 from supervisor.control.peer_credentials import Credentials
 from supervisor.control.session import Session
 from supervisor.errors import NoPlace
+from supervisor.inbox import Inbox
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.inbox import CommandReceived, Inbox
-from supervisor.pool.state.pool_commands import Command, Outcome, nobody
+from supervisor.pool.state.inbox_events import CommandReceived
+from supervisor.pool.state.pool_commands import Command, Outcome, discard
 
 log = logging.getLogger("supervisor.control")
 
@@ -164,7 +165,7 @@ class ControlServer:
             case control.ReloadRequest(wait=True):
                 self._order(peer, pool_commands.Reload())
             case control.ReloadRequest():
-                self._inbox.put(CommandReceived(pool_commands.Reload(), nobody))
+                self._inbox.put(CommandReceived(pool_commands.Reload(), discard))
                 peer.answer(control.Done("the reload has been asked for; see the status"))
 
     def dropped(self, kind: str, why: str) -> None:

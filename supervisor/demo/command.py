@@ -175,7 +175,7 @@ class Demo:
 
     def _take_signals(self) -> None:
         for caught in self._signal_queue.take():
-            if caught.number not in ENDING or not self._debouncer.counts(caught):
+            if caught.number not in ENDING or not self._debouncer.is_new(caught):
                 continue
             if self._interrupted_by is None:
                 self._interrupt(caught.number)

@@ -21,8 +21,9 @@ from supervisor.logs import log_setup
 from supervisor.monitoring.status import worker_states
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.replacement import Reason
-from supervisor.pool.state.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, TASK_COUNTERS, Buckets
+from supervisor.pool.state.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, Buckets
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess
+from supervisor.task_counters import TASK_COUNTERS
 
 #: What the text of `render` is, for the header of the answer.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -36,18 +37,6 @@ TASK_BUCKETS = (
 
 #: The words of docket_supervisor_state.
 STATES = ("starting", "running", "reloading", "draining")
-
-_TASK_HELP = {
-    "started": "Runs of tasks that were started.",
-    "succeeded": "Runs that returned.",
-    "failed": "Runs that raised and are not tried again.",
-    "retried": "Runs that raised and are tried again.",
-    "redelivered": "Runs of tasks whose earlier run was lost.",
-    "superseded": "Runs dropped because a newer execution took their place.",
-    "stricken": "Tasks dropped because of a strike.",
-    "cancelled": "Runs that were cancelled.",
-    "perpetuated": "Runs whose successor was scheduled in the same step.",
-}
 
 _PREFIX = "docket_supervisor_"
 
@@ -115,9 +104,9 @@ class PoolCollector(Collector):
         self._slots_told |= {slot.number for slot in self._pool_state.registry.slots()}
         slots = self._slots_told | totals.by_slot.keys()
         none = Counter[str]()
-        for name in TASK_COUNTERS:
+        for name, help_text in TASK_COUNTERS.items():
             family = CounterMetricFamily(
-                f"docket_tasks_{name}", _TASK_HELP[name], labels=["docket", "worker"]
+                f"docket_tasks_{name}", help_text, labels=["docket", "worker"]
             )
             for slot in sorted(slots):
                 family.add_metric([docket, str(slot)], totals.by_slot.get(slot, none)[name])

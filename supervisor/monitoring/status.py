@@ -6,11 +6,11 @@ from typing import Any
 
 from ipc.messages import WorkerCounters
 from supervisor.pool.state.pool_state import PoolState
-from supervisor.pool.state.totals import TASK_COUNTERS
 from supervisor.pool.state.worker_registry import Slot, WorkerProcess, WorkerState
+from supervisor.task_counters import TASK_COUNTERS
 
 #: Of a worker's counters, those shown for each worker.
-_SHOWN = TASK_COUNTERS[:5]
+_SHOWN = tuple(TASK_COUNTERS)[:5]
 
 
 def report(pool_state: PoolState, now: float) -> dict[str, Any]:

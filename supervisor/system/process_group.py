@@ -10,10 +10,6 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Final
-
-#: Seconds from TERM to KILL for what a dead worker leaves behind.
-GRACE_SECONDS: Final = 1.0
 
 _PROC = Path("/proc")
 

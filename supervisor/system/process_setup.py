@@ -1,10 +1,10 @@
-"""How the program stands in its system: its limits, its name, its directory."""
+"""The setup of the program's process: its limits, its name, its directory."""
 
 import os
 import resource
 from pathlib import Path
 
-from supervisor.processes.reaper import PR_SET_NAME, prctl
+from supervisor.system import prctl
 from supervisor.system.standard_streams import open_standard_streams
 
 __all__ = ["logical_directory", "open_standard_streams", "raise_file_limit", "take_name"]
@@ -27,7 +27,7 @@ def raise_file_limit() -> None:
 
 def take_name() -> None:
     """Be told apart from other Pythons in ps and top."""
-    prctl(PR_SET_NAME, COMMAND_NAME)
+    prctl.prctl(prctl.NAME, COMMAND_NAME)
 
 
 def logical_directory() -> str:

@@ -16,11 +16,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from supervisor.pool.state.drain import (
-    ADOPTION_GRACE_SECONDS,
-    END_GRACE_SECONDS,
-    HAND_BACK_GRACE_SECONDS,
-)
+from supervisor.grace_periods import ADOPTION_SECONDS, CLEANUP_SECONDS, EXIT_SECONDS
 from supervisor.pool.state.nursery_registry import Phase
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState
 from supervisor.text.plurals import pluralize
@@ -37,7 +33,7 @@ EXTEND_EVERY_SECONDS = 5.0
 LATE_SECONDS = 6 * HEARTBEAT_SECONDS
 #: What may still follow the deadline of a drain, step by step: cancelled tasks clean up, their
 #: processes end, what the killed ones ran is adopted, the nurseries end.
-OVERTIME_SECONDS = HAND_BACK_GRACE_SECONDS + 2 * END_GRACE_SECONDS + ADOPTION_GRACE_SECONDS
+OVERTIME_SECONDS = CLEANUP_SECONDS + 2 * EXIT_SECONDS + ADOPTION_SECONDS
 #: Of a STATUS= line, in characters; a datagram of more than 4096 bytes is dropped unread.
 MOST_STATUS = 500
 

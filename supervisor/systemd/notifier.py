@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 
 from ipc.messages import Heartbeat
-from supervisor.pool.state.inbox import BeatReceived, Event, SignalReceived, WorkerMessage
+from supervisor.pool.state.inbox_events import BeatReceived, Event, SignalReceived, WorkerMessage
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.systemd.messages import NotifyProtocol, service_status
 
@@ -46,7 +46,7 @@ class Notifier:
         """Say what is due after `event`, which the pool has taken in at `now`."""
         if self._address is None or _is_routine(event):
             return
-        if isinstance(event, SignalReceived) and event.caught.number == signal.SIGHUP:
+        if isinstance(event, SignalReceived) and event.received.number == signal.SIGHUP:
             self._reload_asked = True
         # What was not sent goes first: the service manager counts on the order.
         if not self._send(now):

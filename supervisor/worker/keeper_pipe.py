@@ -10,7 +10,7 @@ from supervisor.text import truncation
 
 
 class KeeperPipe:
-    """Writes Beats. Only one thread may use it.
+    """Writes beats. Only one thread may use it.
 
     pipe: the write end; made non-blocking, not owned.
     """
@@ -20,14 +20,15 @@ class KeeperPipe:
         self._pipe = pipe
         self._counter = 0
 
-    def beat(self, lag_seconds: float, culprit: str | None) -> bool:
-        """Write one beat; False if it was dropped: nobody reads, or not now.
+    def beat(self, lag_seconds: float, blocking_key: str | None) -> bool:
+        """Write one beat; False if it was dropped, as when the pipe is full.
 
         A frame is far under PIPE_BUF, so it goes whole or not at all.
         """
         self._counter += 1
-        named = None if culprit is None else truncation.head_bytes(culprit, MAX_BLOCKING_KEY)
-        frame = encode(KeeperBeat(self._counter, lag_seconds, named), MAX_BEAT_FRAME)
+        if blocking_key is not None:
+            blocking_key = truncation.head_bytes(blocking_key, MAX_BLOCKING_KEY)
+        frame = encode(KeeperBeat(self._counter, lag_seconds, blocking_key), MAX_BEAT_FRAME)
         try:
             os.write(self._pipe, frame)
         except OSError:

@@ -23,7 +23,8 @@ from ipc.control import (
 from ipc.framing import Decoder, encode
 from supervisor.control import claim
 from supervisor.control.server import ControlServer
-from supervisor.pool.state.inbox import CommandReceived, Inbox
+from supervisor.inbox import Inbox
+from supervisor.pool.state.inbox_events import CommandReceived
 from supervisor.pool.state.pool_commands import Command, Outcome
 from tests.support.supervised import ROOT
 
@@ -131,7 +132,7 @@ class Served:
         """Take the next order, answer it, and return it."""
         command = await self.ordered()
         command.answer(outcome)
-        return command.order
+        return command.command
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """The command line: its default command, its one-line faults, its lazy commands."""
 
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -168,12 +169,13 @@ def test_an_interruption_is_a_clean_stop(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_program_has_its_handlers_before_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     stood: list[bool] = []
 
     class Commands:
         @staticmethod
         def main(signal_queue: SignalQueue) -> None:
-            stood.append(signal_queue.installed)
+            stood.append(signal.getsignal(signal.SIGTERM) is not before)
             signal_queue.close()
 
     monkeypatch.setattr(program.importlib, "import_module", lambda name: Commands)

@@ -30,8 +30,9 @@ from supervisor.config import SupervisorConfig
 from supervisor.control import claim, server, session
 from supervisor.control.server import ControlServer
 from supervisor.errors import ControlInUse, NoPlace
+from supervisor.inbox import Inbox
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.inbox import CommandReceived, Inbox
+from supervisor.pool.state.inbox_events import CommandReceived
 from tests.support.control import GREETING, REPORT, Caller, names_in, served
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +110,7 @@ async def test_a_reload_that_is_not_waited_for_is_answered_at_once(path: Path) -
         caller = await pool.caller()
         assert isinstance(await caller.ask(ReloadRequest(wait=False)), Done)
         command = await pool.ordered()
-        assert command.order == pool_commands.Reload()
+        assert command.command == pool_commands.Reload()
         command.answer(pool_commands.Refused("nobody hears this"))
         assert isinstance(await caller.ask(StatusRequest()), Report)
         await caller.close()

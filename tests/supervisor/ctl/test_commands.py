@@ -97,7 +97,7 @@ async def test_an_order_is_asked_for_and_its_outcome_is_told(
 async def test_a_reload_that_is_not_waited_for_returns_at_once(path: Path, run: Run) -> None:
     async with served(path) as pool:
         ran = await asked(run, "reload", "--no-wait", "--control", str(path))
-        assert (await pool.ordered()).order == pool_commands.Reload()
+        assert (await pool.ordered()).command == pool_commands.Reload()
     assert ran == Ran(0, "the reload has been asked for; see the status\n", "")
 
 

@@ -52,7 +52,7 @@ BUSY = ReportedWorker(
 )
 SUMS = ReportedTotals(12_445, 12_100, 3, 4, 5, poisoned=1, crashes=2, restarts=2, stalls=1)
 EVENTFUL = PoolReport(POOL, [CALM, BUSY], SUMS)
-QUIET = PoolReport(POOL, [CALM], ReportedTotals(100, 100))
+SHIELDED = PoolReport(POOL, [CALM], ReportedTotals(100, 100))
 
 
 def drawn(report: PoolReport, width: int | None = None, height: int | None = None) -> str:
@@ -65,7 +65,7 @@ def styles(lines: list[Line], text: str) -> set[str]:
 
 
 def test_a_quiet_pool_at_a_glance() -> None:
-    assert drawn(QUIET) == (
+    assert drawn(SHIELDED) == (
         "docket orders at redis://localhost:6379/0\n"
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
         "\n"
@@ -102,7 +102,7 @@ def test_an_eventful_pool_at_a_glance() -> None:
 
 
 def test_on_a_narrow_terminal_what_says_nothing_goes_first() -> None:
-    assert drawn(QUIET, 64) == (
+    assert drawn(SHIELDED, 64) == (
         "docket orders at redis://localhost:6379/0\n"
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
         "\n"

@@ -12,7 +12,7 @@ from ipc.messages import Heartbeat, Histogram, Waiting, WorkerCounters
 from supervisor.logs import log_setup
 from supervisor.monitoring import metrics
 from supervisor.monitoring.metrics import PoolCollector, registry_of, render
-from supervisor.pool.state.inbox import CommandReceived
+from supervisor.pool.state.inbox_events import CommandReceived
 from supervisor.pool.state.pool_commands import Drain, Reload, Scale
 from supervisor.pool.state.replacement import Reason
 from supervisor.pool.state.worker_registry import Cause

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 
 from ipc.messages import Exited
+from supervisor.grace_periods import PROCESS_GROUP_SECONDS
 from supervisor.nursery.children import Children
 from supervisor.system import process_group
 
@@ -105,7 +106,7 @@ def test_a_worker_is_not_reaped_before_what_it_left_behind_has_ended() -> None:
     wait_for_zombie(pid)
 
     exits = children.collect(now=100.0)
-    assert children.deadline() in {None, 100.0 + process_group.GRACE_SECONDS}
+    assert children.deadline() in {None, 100.0 + PROCESS_GROUP_SECONDS}
     while not exits:
         poller = select.poll()
         for pidfd in children.watched():
@@ -126,7 +127,7 @@ def test_what_does_not_end_by_itself_is_killed_after_the_grace() -> None:
     [pidfd] = children.watched()
     pidfd = os.dup(pidfd)
 
-    exits: list[Exited] = children.collect(now=100.0 + process_group.GRACE_SECONDS)
+    exits: list[Exited] = children.collect(now=100.0 + PROCESS_GROUP_SECONDS)
 
     assert [exited.pid for exited in exits] == [pid]
     poller = select.poll()

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from ipc.messages import LoadFailed, Waiting
-from supervisor.pool.state.inbox import CommandReceived, NurseryMessage, Tick
+from supervisor.pool.state.inbox_events import CommandReceived, NurseryMessage, Tick
 from supervisor.pool.state.nursery_registry import Phase
 from supervisor.pool.state.pool_commands import Drain
 from supervisor.systemd.messages import (
@@ -112,7 +112,7 @@ def test_a_drain_says_how_much_is_left_and_why_it_began() -> None:
     rig.beat(rig.second, "c")
     rig.feed(CommandReceived(Drain()))
     assert rig.pool_state.drain is not None
-    rig.pool_state.drain.reason = "more than 3 restarts in 1m00s"
+    rig.pool_state.drain.cause = "more than 3 restarts in 1m00s"
     reason = "; more than 3 restarts in 1m00s"
     assert status_of(rig) == "draining: 3 tasks left in 2 workers" + reason
 

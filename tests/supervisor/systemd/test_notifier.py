@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ipc.messages import Heartbeat, KeeperBeat, WorkerCounters
-from supervisor.pool.state.inbox import (
+from supervisor.pool.state.inbox_events import (
     BeatReceived,
     CommandReceived,
     SignalReceived,
