@@ -1,4 +1,4 @@
-"""Texts of the user's, cut to what a message may hold."""
+"""Texts of the user's, cut to the limits of messages and made safe to print."""
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,8 @@ def test_what_fits_is_left_as_it_is() -> None:
 def test_the_cut_is_marked_and_the_right_end_kept() -> None:
     assert truncation.head("abcdefghij", 8) == "abc[...]"
     assert truncation.tail("abcdefghij", 8) == "[...]hij"
+    assert truncation.head("12345678", 8, mark="...") == "12345678"
+    assert truncation.head("123456789", 8, mark="...") == "12345..."
 
 
 def test_bytes_are_cut_between_characters() -> None:
