@@ -39,8 +39,9 @@ from supervisor.pool.state.pool_commands import Drain, Requeue
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, new_pool_state
 from supervisor.pool.watchdog import TICK_SECONDS
 from supervisor.processes.driver import ProcessDriver
-from supervisor.processes.reaper import Reaper, become_subreaper
-from supervisor.system import process_setup
+from supervisor.processes.reaper import Reaper
+from supervisor.system import process_setup, standard_streams
+from supervisor.system.prctl import become_subreaper
 from supervisor.systemd.notifier import Notifier
 from supervisor.text.plurals import pluralize
 
@@ -93,7 +94,7 @@ class Supervisor:
         Takes the process over: its signals (in the main thread), its root logger, its orphans.
         The last line on stderr is the reason, if the run did not end by a plain stop.
         """
-        process_setup.open_standard_streams()
+        standard_streams.open_standard_streams()
         process_setup.raise_file_limit()
         process_setup.take_name()
         own = None

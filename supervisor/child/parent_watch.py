@@ -17,9 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from supervisor.pool.state.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
-from supervisor.processes.reaper import prctl
-
-PR_SET_PDEATHSIG: Final = 1
+from supervisor.system.prctl import PR_SET_PDEATHSIG, prctl
 
 #: Seconds that a process may take to end once its drain is over: those that a supervisor would
 #: give it for the cleanup of what was cancelled, and for its end (threads of tasks, atexit).

@@ -8,35 +8,17 @@ are strangers, found by waitid with WNOWAIT, so that no status is taken from one
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from supervisor.system import process_group
 
-PR_SET_NAME = 15
-PR_SET_CHILD_SUBREAPER = 36
-
 log = logging.getLogger("supervisor.reaper")
 
 OnExit = Callable[[int | None], None]
-
-
-def prctl(option: int, argument: int | bytes) -> bool:
-    """Linux's prctl with one argument; False where there is none, or it refuses."""
-    if sys.platform != "linux":
-        return False
-    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
-    return ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0
-
-
-def become_subreaper() -> bool:
-    """Have orphaned descendants become our children, rather than those of PID 1."""
-    return prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 @dataclass(slots=True)

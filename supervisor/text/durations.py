@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 
-#: What a message shows when a duration is not understood.
+#: For messages about a duration that is not understood.
 ACCEPTED = "a duration such as 100ms, 5s, 10m, 1h or HH:MM:SS"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -12,7 +12,7 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)", re.ASCII)
 
 
 def parse(text: str) -> timedelta:
-    """The duration that `text` says; a number without a unit is seconds.
+    """Parse a duration; a number without a unit is seconds.
 
     Raises:
         ValueError: `text` is none of the accepted forms, or longer than a timedelta holds.
@@ -30,7 +30,7 @@ def parse(text: str) -> timedelta:
 
 
 def brief(seconds: float) -> str:
-    """`seconds` for a log line, with the precision that a reader wants: 12 ms, 1.5 s, 3m20s."""
+    """`seconds` for a log line, with a sensible precision: 12 ms, 1.5 s, 3m20s."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

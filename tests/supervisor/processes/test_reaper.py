@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import psutil
 import pytest
 
-from supervisor.processes.reaper import Reaper, prctl
+from supervisor.processes.reaper import Reaper
 from supervisor.system import process_group
 from tests.support.processes import fork
 
@@ -203,12 +203,3 @@ async def test_a_child_of_another_is_left_to_it_even_when_it_is_dead() -> None:
         assert await status_of(reaper, worker, os.pidfd_open(worker)) is None
         assert not gone(worker)
         kill_and_reap(parent)
-
-
-def test_prctl_is_refused_for_an_option_that_is_none() -> None:
-    assert not prctl(-1, 0)
-
-
-def test_prctl_is_no_more_than_false_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert not prctl(15, b"name")
