@@ -5,7 +5,7 @@
 
     code = Supervisor(SupervisorConfig(processes=4, tasks=("shop.tasks:all",))).run()
 
-Started in this order, stopped in the reverse one: signals, log, place of the control socket,
+Started in this order, stopped in the reverse one: signals, log, path of the control socket,
 embedded server, HTTP, control socket, loop of the pool. A path that is another's is known before
 anything is started; the server ends after the pool, for what the workers hand back goes to it.
 """
@@ -147,11 +147,11 @@ class Supervisor:
         self._inbox = inbox = Inbox()
         if self._told_to_stop is not None:
             inbox.put(CommandReceived(self._told_to_stop))
-        async with server.placed(self._config) as place:
-            return await self._run_pool(inbox, place, own_process=own_process)
+        async with server.claimed(self._config) as claim:
+            return await self._run_pool(inbox, claim, own_process=own_process)
 
     async def _run_pool(
-        self, inbox: Inbox, place: SocketClaim | None, *, own_process: bool
+        self, inbox: Inbox, claim: SocketClaim | None, *, own_process: bool
     ) -> ExitCode:
         with self._server() as server, contextlib.ExitStack() as stack:
             become_subreaper()
@@ -170,7 +170,7 @@ class Supervisor:
             # As a guest the host does the talking: its service is more than this pool.
             manager = Notifier(pool_state, os.environ if own_process else {}, os.getpid())
             stack.callback(manager.close)
-            steering = self._control(place, pool_state, inbox, guest=not own_process)
+            steering = self._control(claim, pool_state, inbox, guest=not own_process)
             async with self._endpoints(pool_state), steering:
                 ticker = _Ticker(inbox, reaper, driver)
                 code = await self._feed(Pool(pool_state), inbox, ticker, manager)
@@ -246,12 +246,12 @@ class Supervisor:
         )
 
     def _control(
-        self, place: SocketClaim | None, pool_state: PoolState, inbox: Inbox, *, guest: bool
+        self, claim: SocketClaim | None, pool_state: PoolState, inbox: Inbox, *, guest: bool
     ) -> contextlib.AbstractAsyncContextManager[None]:
         def report() -> dict[str, Any]:
             return status.report(pool_state, time.monotonic())
 
-        return server.serving(place, inbox, report, guest=guest)
+        return server.serving(claim, inbox, report, guest=guest)
 
     @contextlib.asynccontextmanager
     async def _endpoints(self, pool_state: PoolState) -> AsyncGenerator[None]:

@@ -99,7 +99,7 @@ async def test_a_request_is_sent_and_its_outcome_printed(
 async def test_a_reload_that_is_not_waited_for_returns_at_once(path: Path, run: Run) -> None:
     async with served(path) as pool:
         ran = await run_in_thread(run, "reload", "--no-wait", "--control", str(path))
-        assert (await pool.ordered()).order == pool_commands.Reload()
+        assert (await pool.next_command()).order == pool_commands.Reload()
     assert ran == Ran(0, "the reload has been asked for; see the status\n", "")
 
 
