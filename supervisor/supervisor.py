@@ -186,7 +186,7 @@ class Supervisor:
             while pool.outcome is None:
                 event, at = await inbox.take()
                 pool.handle(event, at)
-                manager.look(event, at)
+                manager.update(event, at)
                 if inbox.is_empty:  # else the next event asks again before anything else can run
                     ticker.wake_at(manager.next_due(pool.next_due(at)))
             return pool.outcome

@@ -1,4 +1,4 @@
-"""The client of the control socket: what it is answered, and every way in which it is not."""
+"""The client of the control socket: answers, and every way in which there is none."""
 
 import asyncio
 import os
@@ -82,9 +82,9 @@ async def test_the_end_of_a_pool_is_waited_for_and_of_a_guest_not_that_of_its_ho
 ) -> None:
     def wait() -> str:
         with Client(path) as client:
-            said = client.ask(DrainRequest(wait=True)).text
+            text = client.ask(DrainRequest(wait=True)).text
             client.wait_for_end()
-            return said
+            return text
 
     async with served(path, guest=True) as pool:
         waiting = asyncio.create_task(asyncio.to_thread(wait))
