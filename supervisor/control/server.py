@@ -19,7 +19,7 @@ from ipc.control import PROTOCOL, Answer, ControlHello, Refused, Report, Request
 from supervisor.config import SupervisorConfig
 from supervisor.control.claim import SocketClaim, claim_default, claim_given
 from supervisor.control.peer_credentials import Credentials
-from supervisor.control.session import Session
+from supervisor.control.session import Session, SessionFault
 from supervisor.errors import NoPlace
 from supervisor.pool.state import pool_commands
 from supervisor.pool.state.inbox import CommandReceived, Inbox
@@ -170,9 +170,9 @@ class ControlServer:
                 self._inbox.put(CommandReceived(pool_commands.Reload(), nobody))
                 session.answer(control.Done("the reload has been asked for; see the status"))
 
-    def report_fault(self, kind: str, description: str) -> None:
+    def report_fault(self, fault: SessionFault, description: str) -> None:
         """Log that a client was disconnected for a fault, but not every one of a flood."""
-        skipped = self._faults.skipped_before(kind, time.monotonic())
+        skipped = self._faults.skipped_before(fault, time.monotonic())
         if skipped is None:
             return
         more = f" (and {skipped} before, like this one)" if skipped else ""

@@ -7,7 +7,7 @@ is affected.
 
 import asyncio
 from collections.abc import Sequence
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Protocol, cast
 
 from ipc.control import (
@@ -29,6 +29,17 @@ from supervisor.control.peer_credentials import Credentials, credentials_of
 PATIENCE_SECONDS = 5.0
 
 
+class SessionFault(StrEnum):
+    """The reason for which a client was disconnected."""
+
+    UNTRUSTED = auto()
+    TOO_MANY = auto()
+    MALFORMED = auto()
+    WRONG_PROTOCOL = auto()
+    SLOW = auto()
+    SILENT = auto()
+
+
 class SessionHost(Protocol):
     """The server of a session, as far as the session needs it."""
 
@@ -48,8 +59,8 @@ class SessionHost(Protocol):
         """Answer the request, once, now or later."""
         ...
 
-    def report_fault(self, kind: str, description: str) -> None:
-        """Log that a client was disconnected for a fault; `kind` names the fault alone."""
+    def report_fault(self, fault: SessionFault, description: str) -> None:
+        """Log that a client was disconnected for a fault."""
         ...
 
 
@@ -118,14 +129,14 @@ class Session(asyncio.Protocol):
         self._credentials = credentials_of(transport.get_extra_info("socket"))
         refusal = self._host.refusal_of(self._credentials)
         if refusal is not None:
-            self._drop("stranger", refusal)
+            self._drop(SessionFault.UNTRUSTED, refusal)
             return
         self._send(self._hello)
         if self._host.admit(self):
             self._start_timer()
         else:
             self._send(Refused("too many clients are connected; try again"))
-            self._drop("crowd", "there are too many")
+            self._drop(SessionFault.TOO_MANY, "there are too many")
 
     def data_received(self, data: bytes) -> None:
         """Handle the messages of the client."""
@@ -133,7 +144,7 @@ class Session(asyncio.Protocol):
             self._handle_all(self._decoder.feed(data))
         except FrameError as error:
             self._handle_all(cast(Sequence[FromClient], error.decoded))
-            self._drop("malformed", str(error))
+            self._drop(SessionFault.MALFORMED, str(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end of the connection, whichever side ended it."""
@@ -153,22 +164,22 @@ class Session(asyncio.Protocol):
             case ControlHello(protocol) if self._state is _State.AWAITING_HELLO:
                 self._check_protocol(protocol)
             case ControlHello():
-                self._drop("malformed", "it said Hello twice")
+                self._drop(SessionFault.MALFORMED, "it said Hello twice")
             case _ if self._state is _State.AWAITING_HELLO:
-                self._drop("malformed", "it did not say Hello first")
+                self._drop(SessionFault.MALFORMED, "it did not say Hello first")
             case _ if self._state is _State.AWAITING_REQUEST:
                 self._state = _State.ANSWERING
                 self._cancel_timer()
                 self._host.handle(self, message)
             case _:
-                self._drop("malformed", "it asked again before it was answered")
+                self._drop(SessionFault.MALFORMED, "it asked again before it was answered")
 
     def _check_protocol(self, protocol: int) -> None:
         if protocol == PROTOCOL:
             self._state = _State.AWAITING_REQUEST
             return
         self._send(Refused(f"this supervisor speaks protocol {PROTOCOL}, not {protocol}"))
-        self._drop("protocol", f"it speaks protocol {protocol}, not {PROTOCOL}")
+        self._drop(SessionFault.WRONG_PROTOCOL, f"it speaks protocol {protocol}, not {PROTOCOL}")
 
     def _send(self, message: ToClient) -> None:
         self._transport.write(encode(message, MAX_ANSWER))
@@ -179,15 +190,17 @@ class Session(asyncio.Protocol):
 
     def _time_out(self) -> None:
         if self._transport.get_write_buffer_size():
-            self._drop("slow", f"it did not read its answer within {PATIENCE_SECONDS:g} s")
+            self._drop(
+                SessionFault.SLOW, f"it did not read its answer within {PATIENCE_SECONDS:g} s"
+            )
         elif self._was_answered:
             self.abort()  # it was answered, and asks no more
         else:
-            self._drop("silent", f"it asked nothing within {PATIENCE_SECONDS:g} s")
+            self._drop(SessionFault.SILENT, f"it asked nothing within {PATIENCE_SECONDS:g} s")
 
-    def _drop(self, kind: str, reason: str) -> None:
+    def _drop(self, fault: SessionFault, reason: str) -> None:
         if self._state is not _State.CLOSED:
-            self._host.report_fault(kind, f"{self._credentials} was dropped: {reason}")
+            self._host.report_fault(fault, f"{self._credentials} was dropped: {reason}")
             self.abort()
 
     def _cancel_timer(self) -> None:

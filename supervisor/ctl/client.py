@@ -14,12 +14,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from ipc.control import (
     MAX_ANSWER,
     PROTOCOL,
-    Answer,
     ControlHello,
     Done,
     Refused,
@@ -36,6 +35,8 @@ from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
 
 #: The time for an answer that a supervisor gives at once; it takes longer only if stopped or hung.
 ANSWER_SECONDS = 10.0
+
+_Answer = TypeVar("_Answer", Done, Report)
 
 _CHUNK = 1 << 16
 _TIMEVAL = struct.Struct("ll")
@@ -79,13 +80,7 @@ class Client:
         Raises:
             OrderFailed: it was refused, or not answered.
         """
-        match self._answer(request, timeout_seconds):
-            case Done() as done:
-                return done
-            case Refused(text):
-                raise OrderFailed(text)
-            case _:
-                raise OrderFailed(f"{self._name} answered what was not asked")
+        return self._request(request, Done, timeout_seconds)
 
     def status(self) -> str:
         """Get the JSON of /status.
@@ -93,13 +88,7 @@ class Client:
         Raises:
             OrderFailed: it was refused, or not answered.
         """
-        match self._answer(StatusRequest(), ANSWER_SECONDS):
-            case Report(json):
-                return json
-            case Refused(text):
-                raise OrderFailed(text)
-            case _:
-                raise OrderFailed(f"{self._name} answered what was not asked")
+        return self._request(StatusRequest(), Report, ANSWER_SECONDS).json
 
     def is_over_within(self, seconds: float | None) -> bool:
         """Wait for the supervisor to close the connection; return whether it did in this time."""
@@ -139,13 +128,19 @@ class Client:
     def _name(self) -> str:
         return f"the supervisor at {self._path}"
 
-    def _answer(self, request: Request, timeout_seconds: float | None) -> Answer:
+    def _request(
+        self, request: Request, expected: type[_Answer], timeout_seconds: float | None
+    ) -> _Answer:
         self._send(request)
         match self._next(timeout_seconds):
             case ControlHello():
                 raise OrderFailed(f"{self._name} said Hello twice")
-            case answer:
+            case Refused(text):
+                raise OrderFailed(text)
+            case answer if isinstance(answer, expected):
                 return answer
+            case _:
+                raise OrderFailed(f"{self._name} answered what was not asked")
 
     def _read_hello(self) -> ControlHello:
         match self._next(ANSWER_SECONDS):
