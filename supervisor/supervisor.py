@@ -40,8 +40,9 @@ from supervisor.pool.state.pool_commands import Drain, Requeue
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, new_pool_state
 from supervisor.pool.watchdog import TICK_SECONDS
 from supervisor.processes.driver import ProcessDriver
-from supervisor.processes.reaper import Reaper, become_subreaper
-from supervisor.system import process_setup
+from supervisor.processes.reaper import Reaper
+from supervisor.system import process_setup, standard_streams
+from supervisor.system.prctl import become_subreaper
 from supervisor.systemd.notifier import Notifier
 from supervisor.text.plurals import pluralize
 
@@ -94,7 +95,7 @@ class Supervisor:
         Takes the process over: its signals (in the main thread), its root logger, its orphans.
         The last line on stderr is the reason, if the run did not end by a plain stop.
         """
-        process_setup.open_standard_streams()
+        standard_streams.open_standard_streams()
         process_setup.raise_file_limit()
         process_setup.take_name()
         own = None
@@ -147,7 +148,7 @@ class Supervisor:
         self._inbox = inbox = Inbox()
         if self._stop_command is not None:
             inbox.put(CommandReceived(self._stop_command))
-        async with server.placed(self._config) as claim:
+        async with server.claimed(self._config) as claim:
             return await self._run_pool(inbox, claim, own_process=own_process)
 
     async def _run_pool(
@@ -186,7 +187,7 @@ class Supervisor:
             while pool.outcome is None:
                 event, at = await inbox.take()
                 pool.handle(event, at)
-                notifier.look(event, at)
+                notifier.update(event, at)
                 if inbox.is_empty:  # else the next event asks again before anything else can run
                     ticker.wake_at(notifier.next_due(pool.next_due(at)))
             return pool.outcome

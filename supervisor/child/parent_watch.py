@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from supervisor.system import prctl
+from supervisor.system.prctl import PR_SET_PDEATHSIG, prctl
 
 #: The exit status of a worker that was ended here.
 ORPHAN_STATUS: Final = 1
@@ -30,7 +30,7 @@ def end_with_supervisor(channel: int) -> bool:
 
     channel: the descriptor of the socket whose other end is the supervisor's alone.
     """
-    prctl.prctl(prctl.PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     poller = select.poll()
     poller.register(channel, 0)  # that nobody is there any more is always reported
     return not poller.poll(0)
@@ -41,7 +41,7 @@ def outlive_supervisor() -> None:
 
     If it was stopped it would see nothing, for ever: it is woken by that end.
     """
-    prctl.prctl(prctl.PARENT_DEATH_SIGNAL, signal.SIGCONT)
+    prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def end_after_supervisor(

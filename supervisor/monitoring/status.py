@@ -1,4 +1,4 @@
-"""What /status says, as plain values."""
+"""The report of /status, as plain values."""
 
 import os
 from collections import Counter
@@ -9,12 +9,12 @@ from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.worker_registry import Slot, WorkerProcess, WorkerState
 from supervisor.task_counters import TASK_COUNTERS
 
-#: Of a worker's counters, those shown for each worker.
+#: The counters in the entry of each worker.
 _SHOWN = tuple(TASK_COUNTERS)[:5]
 
 
 def report(pool_state: PoolState, now: float) -> dict[str, Any]:
-    """The whole of /status at `now`, in the shape that the operators' contract gives."""
+    """Make the report at `now`, in the shape that docs/operations.md gives."""
     current = pool_state.nurseries.current
     return {
         "supervisor": {
@@ -33,7 +33,7 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
 
 
 def worker_states(pool_state: PoolState) -> Counter[str]:
-    """How many workers are starting, ready, draining; and slots whose worker is dead."""
+    """Count the workers that are starting, ready and draining, and the slots with a dead one."""
     counted: Counter[str] = Counter(dict.fromkeys(("starting", "ready", "draining", "dead"), 0))
     counted.update(worker.state.shown for _, worker in _rows(pool_state))
     unfilled = sum(each.current is None and each.is_empty for each in pool_state.registry.slots())
@@ -42,7 +42,7 @@ def worker_states(pool_state: PoolState) -> Counter[str]:
 
 
 def _rows(pool_state: PoolState) -> list[tuple[Slot | None, WorkerProcess]]:
-    """Every worker that lives, and the last one of each slot that is empty, in order of slots."""
+    """Every live worker, and the last one of each empty slot, in the order of slots."""
     registry = pool_state.registry
     dead = [s.current for s in registry.slots() if s.current is not None and not s.current.alive]
     workers = [each for each in (*registry.alive(), *dead) if not each.adopts_only]

@@ -15,16 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from supervisor import grace_periods
-from supervisor.system import prctl, process_group
+from supervisor.system import process_group
 
 log = logging.getLogger("supervisor.reaper")
 
 OnExit = Callable[[int | None], None]
-
-
-def become_subreaper() -> bool:
-    """Have orphaned descendants become our children, rather than those of PID 1."""
-    return prctl.prctl(prctl.CHILD_SUBREAPER, 1)
 
 
 @dataclass(slots=True)

@@ -19,16 +19,16 @@ _DEAD = frozenset("ZX")
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Signal all of a group; one that is gone already is as good as signalled."""
+    """Signal all processes of a group; nothing happens if the group is gone already."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
-        # Permission: all that is left of it changed its user (sudo), and is not ours to end.
+        # Permission: its last processes changed their user (sudo), and are not ours to end.
         return
 
 
 def members(group: int) -> list[int]:
-    """The live processes of a group, as far as /proc tells (none without one)."""
+    """List the live processes of a group by /proc; none on a system without one."""
     return [
         int(entry.name)
         for entry in _PROC.glob("[0-9]*")
@@ -37,7 +37,7 @@ def members(group: int) -> list[int]:
 
 
 def watch(pids: list[int]) -> list[int]:
-    """Pidfds of those that still run; the caller's to close. Readable when the process ends."""
+    """Open pidfds of those that still run, readable when they end; the caller closes them."""
     pidfds: list[int] = []
     for pid in pids:
         try:

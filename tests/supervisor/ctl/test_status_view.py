@@ -1,9 +1,11 @@
-"""The picture of a pool, as exact text."""
+"""The report of a pool, as exact text."""
 
 import json
+import re
 from typing import Any
 
 import pytest
+from rich.text import Text
 
 from supervisor.ctl.report import (
     PoolReport,
@@ -14,7 +16,6 @@ from supervisor.ctl.report import (
     read_report,
 )
 from supervisor.ctl.status_view import render
-from supervisor.ctl.table import Line, paint
 from supervisor.errors import OrderFailed
 from supervisor.monitoring.status import report
 from tests.support.recording_process_control import Rig
@@ -52,20 +53,26 @@ BUSY = ReportedWorker(
 )
 SUMS = ReportedTotals(12_445, 12_100, 3, 4, 5, poisoned=1, crashes=2, restarts=2, stalls=1)
 EVENTFUL = PoolReport(POOL, [CALM, BUSY], SUMS)
-SHIELDED = PoolReport(POOL, [CALM], ReportedTotals(100, 100))
+QUIET = PoolReport(POOL, [CALM], ReportedTotals(100, 100))
 
 
 def drawn(report: PoolReport, width: int | None = None, height: int | None = None) -> str:
-    return "\n".join(paint(line, colours=False) for line in render(report, width, height))
+    return "\n".join(line.plain.rstrip() for line in render(report, width, height))
 
 
-def styles(lines: list[Line], text: str) -> set[str]:
-    """Of every piece with this text."""
-    return {piece.style for line in lines for piece in line if piece.text == text}
+def styles(lines: list[Text], text: str) -> set[str]:
+    """The styles of `text` wherever it stands, as words of its own."""
+    found: set[str] = set()
+    for line in lines:
+        for match in re.finditer(rf"(?<!\S){re.escape(text)}(?!\S)", line.plain):
+            spans = [each for each in line.spans if each.start <= match.start() < each.end]
+            assert all(each[:2] == match.span() for each in spans)
+            found |= {str(each.style) for each in spans} or {str(line.style)}
+    return found
 
 
 def test_a_quiet_pool_at_a_glance() -> None:
-    assert drawn(SHIELDED) == (
+    assert drawn(QUIET) == (
         "docket orders at redis://localhost:6379/0\n"
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
         "\n"
@@ -101,8 +108,8 @@ def test_an_eventful_pool_at_a_glance() -> None:
     )
 
 
-def test_on_a_narrow_terminal_what_says_nothing_goes_first() -> None:
-    assert drawn(SHIELDED, 64) == (
+def test_on_a_narrow_terminal_columns_without_news_go_first() -> None:
+    assert drawn(QUIET, 64) == (
         "docket orders at redis://localhost:6379/0\n"
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
         "\n"
@@ -115,7 +122,7 @@ def test_on_a_narrow_terminal_what_says_nothing_goes_first() -> None:
     )
 
 
-def test_on_a_narrow_terminal_what_went_wrong_stays_longest() -> None:
+def test_on_a_narrow_terminal_failures_stay_longest() -> None:
     assert drawn(EVENTFUL, 44) == (
         "docket orders at redis://localhost:6379/0\n"
         "running, 1 of 2 workers ready, up 3h12m, ...\n"
@@ -142,16 +149,14 @@ def test_on_a_low_terminal_the_last_workers_are_only_counted() -> None:
     assert drawn(many, None, 5).count("ready ") == 3
 
 
-def test_a_failed_reload_is_told_in_one_line_below_the_state() -> None:
+def test_a_failed_reload_is_shown_in_one_line_below_the_state() -> None:
     pool = ReportedPool(reload_error="ImportError: no module\n  named shop\x1b[2J")
     lines = render(PoolReport(pool))
-    assert paint(lines[2], colours=False) == (
-        "the last reload failed: ImportError: no module named shop\\x1b[2J"
-    )
-    assert {piece.style for piece in lines[2]} == {"red"}
+    assert lines[2].plain == ("the last reload failed: ImportError: no module named shop\\x1b[2J")
+    assert (lines[2].style, lines[2].spans) == ("red", [])
 
 
-def test_a_worker_whose_loop_is_silent_says_so_instead_of_its_last_lag() -> None:
+def test_a_silent_loop_is_shown_instead_of_its_last_lag() -> None:
     silent = ReportedWorker(state="ready", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9)
     lines = render(PoolReport(POOL, [silent]))
     assert styles(lines, "silent 7s") == {"red"}
@@ -243,27 +248,27 @@ def test_the_report_of_a_real_pool_is_understood() -> None:
     assert "order-1" in drawn(read)
 
 
-def test_every_field_that_is_shown_is_one_that_a_pool_tells() -> None:
+def test_every_field_that_is_shown_is_one_that_a_pool_reports() -> None:
     rig = Rig(1).boot()
     rig.beat(rig.first, "order-1")
-    told: dict[str, Any] = report(rig.pool_state, rig.now)
+    reported: dict[str, Any] = report(rig.pool_state, rig.now)
     fields = [
-        (ReportedPool, told["supervisor"]),
-        (ReportedWorker, told["workers"][0]),
-        (ReportedTask, told["workers"][0]["tasks"][0]),
-        (ReportedTotals, told["totals"]),
+        (ReportedPool, reported["supervisor"]),
+        (ReportedWorker, reported["workers"][0]),
+        (ReportedTask, reported["workers"][0]["tasks"][0]),
+        (ReportedTotals, reported["totals"]),
     ]
     for kind, values in fields:
         assert set(kind.__struct_fields__) <= set(values), kind
 
 
-def test_an_older_pool_that_tells_less_and_a_newer_one_that_tells_more_are_shown() -> None:
+def test_an_older_pool_that_reports_less_and_a_newer_one_that_reports_more_are_shown() -> None:
     assert "nothing is running" in drawn(read_report("{}"))
     newer = '{"supervisor": {"docket": "d", "mood": "fine"}, "weather": {}}'
     assert read_report(newer).supervisor.docket == "d"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"workers": 3}', '{"workers": [{"slot": "one"}]}'])
-def test_what_is_no_report_is_told_as_such(text: str) -> None:
+def test_a_malformed_report_is_refused(text: str) -> None:
     with pytest.raises(OrderFailed, match=r"not one that this program understands .*--json shows"):
         read_report(text)

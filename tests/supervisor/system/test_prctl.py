@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from supervisor.system import prctl
+from supervisor.system.prctl import prctl
 
 
-def test_prctl_is_refused_for_an_option_that_is_none() -> None:
-    assert not prctl.prctl(-1, 0)
+def test_an_unknown_option_is_refused() -> None:
+    assert not prctl(-1, 0)
 
 
-def test_prctl_is_no_more_than_false_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert not prctl.prctl(prctl.NAME, b"name")
+    assert not prctl(15, b"name")

@@ -39,14 +39,14 @@ def test_a_signal_reaches_the_group(leader: subprocess.Popen[bytes]) -> None:
     assert leader.wait(10) == -signal.SIGTERM
 
 
-def test_a_group_that_is_gone_is_as_good_as_signalled(leader: subprocess.Popen[bytes]) -> None:
+def test_signalling_a_group_that_is_gone_does_nothing(leader: subprocess.Popen[bytes]) -> None:
     leader.kill()
     leader.wait(10)
 
     process_group.signal_group(leader.pid, signal.SIGTERM)
 
 
-def test_what_has_ended_is_not_watched(leader: subprocess.Popen[bytes]) -> None:
+def test_a_process_that_has_ended_is_not_watched(leader: subprocess.Popen[bytes]) -> None:
     [pidfd] = process_group.watch([leader.pid])
     os.close(pidfd)
     leader.kill()
