@@ -27,7 +27,7 @@ from supervisor.child import signal_shield
 #: that would replace it.
 OOM_SCORE_RAISED: Final = 250
 _OOM_SCORE_MOST = 1000
-_OOM_SCORE = Path("/proc/self/oom_score_adj")
+_OOM_SCORE = Path("/proc/self/oom_score_adj")  # psutil cannot write it
 
 #: Modules with random generators of their own that workers would share, by a fork or by a seed
 #: that the user's import gives them, and how each is reseeded. Keys of tasks are UUIDs: twins

@@ -89,10 +89,12 @@ class Children:
         remains = self._remains[pid]
         remains.close()
         if now < remains.deadline:
-            remains.watched = process_group.watch(process_group.members(pid))
-            if remains.watched:
+            members = process_group.members(pid)
+            remains.watched = process_group.watch(members)
+            # Without pidfds nothing tells of their ends: they are looked at again at the deadline.
+            if remains.watched or (members and not process_group.HAS_PIDFDS):
                 return False
-        # Also when nobody was seen: a process that forks while /proc is read may be missed.
+        # Also when nobody was seen: a process that forks during the look may be missed.
         process_group.signal_group(pid, signal.SIGKILL)
         del self._remains[pid]
         return True

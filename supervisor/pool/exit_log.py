@@ -12,7 +12,7 @@ from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.system import process_group
 
 #: How long a line waits for its status: a process group may take a second to end, and is looked
-#: for in all of /proc, which takes its time on a busy machine.
+#: for among all processes, which takes its time on a busy machine.
 PATIENCE_SECONDS = process_group.GRACE_SECONDS + 1.0
 
 
