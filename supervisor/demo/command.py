@@ -9,11 +9,11 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import click
 
 from docket import Docket
@@ -147,8 +147,8 @@ class Demo:
             with screen.progress(len(found.sources)) as advanced:
                 feed = Producer(docket, found.sources, self._plan.at_once, advanced)
                 await feed.run(victims, screen.say)
-            with suppress(TimeoutError):  # what is not known then stays open in the table
-                await asyncio.wait_for(self._view.settled(), SETTLE_SECONDS)
+            with anyio.move_on_after(SETTLE_SECONDS):  # what is not known then stays open
+                await self._view.settled()
             accounts = await feed.audit()
         return total([source.key for source in found.sources], accounts), feed.seconds
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
+import anyio
+
 from docket import Docket, Execution, ExecutionState
 from supervisor.demo.audit import FileAccount, FileOutcome
 from supervisor.demo.pool_view import PoolView
@@ -58,15 +60,13 @@ class Producer:
         """
         self._started_at = time.monotonic()
         waiting = iter(self._sources)
-        async with asyncio.TaskGroup() as group:
-            killer = None
+        async with anyio.create_task_group() as group:
             if victims is not None:
-                killer = group.create_task(self._kill_halfway(victims, say))
-            async with asyncio.TaskGroup() as feeders:
+                group.start_soon(self._kill_halfway, victims, say)
+            async with anyio.create_task_group() as feeders:
                 for _ in range(min(self._at_once, len(self._sources))):
-                    feeders.create_task(self._feed(waiting))
-            if killer is not None:
-                killer.cancel()
+                    feeders.start_soon(self._feed, waiting)
+            group.cancel_scope.cancel()  # it may have found nobody to kill
         self.seconds = time.monotonic() - self._started_at
 
     async def audit(self) -> list[FileAccount]:
