@@ -114,6 +114,25 @@ def _counter(
     )
 
 
+def _usage(title: str, field: str, form: str, rank: int) -> "_Shown":
+    """A column of what workers use, and its sum; an older supervisor does not tell it."""
+
+    def total(report: PoolReport) -> float | None:
+        known = [used for each in report.workers if (used := getattr(each, field)) is not None]
+        return sum(known) if known else None
+
+    def piece(used: float | None) -> Piece:
+        return Piece("-" if used is None else form.format(used))
+
+    return _Shown(
+        title,
+        lambda worker: piece(getattr(worker, field)),
+        lambda report: piece(total(report)),
+        rank,
+        lambda report: total(report) is not None,
+    )
+
+
 def _age(seconds: float) -> str:
     """`12s`, `3m20s`, `3h12m`, `5d03h`."""
     minutes, rest = divmod(int(seconds), 60)
@@ -202,6 +221,9 @@ _SHOWN = (
     _counter("redelivered", "redelivered", 8, "yellow"),
     _Shown("lag", _lag, rank=5),
     _Shown("memory", _memory, _all_memory, rank=6),
+    # Of the columns that say something these two go first.
+    _usage("cpu", "cpu_percent", "{:.0f}%", 0),
+    _usage("fds", "open_descriptors", "{:,}", -1),
 )
 
 

@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from ipc.messages import (
     PROTOCOL,
@@ -32,10 +35,12 @@ from supervisor.pool.state.inbox import (
     WorkerMessage,
 )
 from supervisor.pool.state.pool_state import describe, log
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes.child_links import NurseryLink, WorkerLink
 from supervisor.processes.dump_collector import DumpCollector
 from supervisor.processes.reaper import Reaper
+from supervisor.processes.usage import UsageMeter
 
 #: After an exit was seen its channel is at its end too, unless a process that the worker forked
 #: without exec holds it open; this long it is waited for, so that nothing it said is missed.
@@ -77,6 +82,7 @@ class ProcessDriver:
         self._nurseries: dict[int, NurseryLink] = {}
         self._workers: dict[int, WorkerLink] = {}
         self._dumps: dict[int, DumpCollector] = {}
+        self._usage_meter = UsageMeter()
         #: slot, generation -> the incarnation whose Spawn is under way.
         self._spawning: dict[tuple[int, int], WorkerProcess] = {}
         #: Told to die before their pidfd came.
@@ -201,6 +207,7 @@ class ProcessDriver:
         """It is dead: close what was held for it."""
         number = process.number
         self._condemned.discard(number)
+        self._usage_meter.forget(number)
         link = self._workers.pop(number, None)
         if link is not None:
             link.read_rest()
@@ -208,6 +215,14 @@ class ProcessDriver:
         dumps = self._dumps.pop(number, None)
         if dumps is not None:
             dumps.flush()
+
+    def usage(self, process: WorkerProcess) -> ProcessUsage:
+        """CPU and descriptors, of about now."""
+        return self._usage_meter.of(process.number)
+
+    def cpu_seconds_by_slot(self) -> Mapping[int, float]:
+        """CPU that all workers of each slot have used, the dead ones too; never falls."""
+        return self._usage_meter.cpu_seconds_by_slot()
 
     def cpu_wait_seconds(self, pid: int) -> float | None:
         """How long it has waited for a CPU: the second number of /proc/PID/schedstat, in ns."""
@@ -221,6 +236,7 @@ class ProcessDriver:
         """Take in what workers said that may wait for a regular tick: beats, above all."""
         for link in list(self._workers.values()):
             link.catch_up()
+        self._usage_meter.tick()
 
     def close(self) -> None:
         """Close every link that is left."""
@@ -251,6 +267,7 @@ class ProcessDriver:
             pid, pidfd, lambda status: self._exit_seen(number, pid, status), leads_group=True
         )
         process.pid = pid
+        self._usage_meter.watch(number, process.slot, pid)
         if number in self._condemned:
             self._signal(process, signal.SIGKILL)
 
@@ -288,6 +305,8 @@ def _pidfd(pid: int) -> int | None:
 
 
 def _schedstat(pid: int, number: int) -> float | None:
+    # By hand: psutil knows no wait for a CPU, and what it has used only of all threads together,
+    # while this is of the main thread alone, which is that of the loop.
     try:
         words = Path(f"/proc/{pid}/schedstat").read_text("ascii").split()
         return int(words[number]) / 1e9
@@ -297,10 +316,9 @@ def _schedstat(pid: int, number: int) -> float | None:
 
 def _parent_of(pid: int) -> int | None:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
+        return psutil.Process(pid).ppid()
+    except psutil.Error:
         return None
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 def _log_dump(generation: int, text: str) -> None:
