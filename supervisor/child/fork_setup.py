@@ -28,7 +28,7 @@ from supervisor.system.stack_signal import stack_signal
 #: that would replace it.
 OOM_SCORE_RAISED: Final = 250
 _OOM_SCORE_MOST = 1000
-_OOM_SCORE = Path("/proc/self/oom_score_adj")
+_OOM_SCORE = Path("/proc/self/oom_score_adj")  # psutil cannot write it
 
 #: Modules with random generators that workers would share, by a fork or by a seed that the user's
 #: import gives them, and the function that reseeds each. Keys of tasks are UUIDs: twins would lose

@@ -43,6 +43,9 @@ class ReportedWorker(ReportedCounts, frozen=True):
     loop_lag_seconds: float | None = None
     heartbeat_age_seconds: float | None = None
     rss_bytes: int | None = None
+    cpu_percent: float | None = None
+    cpu_seconds: float | None = None
+    open_descriptors: int | None = None
 
 
 class ReportedTotals(ReportedCounts, frozen=True):

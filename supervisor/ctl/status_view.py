@@ -115,6 +115,25 @@ def _counter(
     )
 
 
+def _usage(title: str, field: str, form: str, rank: int) -> "_Shown":
+    """A column of what workers use, and its sum; an older supervisor does not report it."""
+
+    def total(report: PoolReport) -> float | None:
+        known = [used for each in report.workers if (used := getattr(each, field)) is not None]
+        return sum(known) if known else None
+
+    def cell(used: float | None) -> Text:
+        return Text("-" if used is None else form.format(used))
+
+    return _Shown(
+        title,
+        lambda worker: cell(getattr(worker, field)),
+        lambda report: cell(total(report)),
+        rank,
+        lambda report: total(report) is not None,
+    )
+
+
 def _pid(worker: ReportedWorker) -> Text:
     return Text("-" if worker.pid is None else str(worker.pid))
 
@@ -199,6 +218,9 @@ _SHOWN = (
     _counter("redelivered", "redelivered", 8, "yellow"),
     _Shown("lag", _lag, rank=5),
     _Shown("memory", _memory, _all_memory, rank=6),
+    # Of the columns that say something these two go first.
+    _usage("cpu", "cpu_percent", "{:.0f}%", 0),
+    _usage("fds", "open_descriptors", "{:,}", -1),
 )
 
 

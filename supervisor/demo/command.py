@@ -9,10 +9,10 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import click
 
 from docket import Docket
@@ -131,8 +131,8 @@ class Demo:
                 victims = self._view if self._kill else None
                 producer = Producer(docket, files, at_once, advanced, victims)
                 seconds = await producer.run()
-            with suppress(TimeoutError):  # the table has a dash for what is not known then
-                await asyncio.wait_for(self._view.settled(), SETTLE_SECONDS)
+            with anyio.move_on_after(SETTLE_SECONDS):  # the table has a dash for what is unknown
+                await self._view.settled()
             results = await producer.results()
         return total([each.key for each in files], results), seconds
 

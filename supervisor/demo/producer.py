@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
+import anyio
+
 from docket import Docket, ExecutionState
 from supervisor.demo.audit import NO_COUNTS, FileResult, result_of
 from supervisor.demo.pool_view import PoolView
@@ -57,9 +59,9 @@ class Producer:
         """Have every file parsed; the seconds from the first add to the last end."""
         self._started_at = time.monotonic()
         waiting = iter(self._files)
-        async with asyncio.TaskGroup() as group:
+        async with anyio.create_task_group() as group:
             for _ in range(min(self._at_once, len(self._files))):
-                group.create_task(self._produce(waiting))
+                group.start_soon(self._produce, waiting)
         return time.monotonic() - self._started_at
 
     async def results(self) -> list[FileResult]:

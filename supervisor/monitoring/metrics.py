@@ -155,6 +155,27 @@ class PoolCollector(Collector):
         for name, help_text, read in _SLOT_GAUGES:
             values = {str(slot): read(found, now) for slot, found in sorted(workers.items())}
             yield _by(name, help_text, "slot", values)
+        yield self._descriptors(workers)
+        yield self._cpu()
+
+    def _descriptors(self, workers: Mapping[int, list[WorkerProcess]]) -> Metric:
+        usage = self._pool_state.process_control.usage
+        values: dict[str, float] = {}
+        for slot, found in sorted(workers.items()):
+            counts = [usage(each).open_descriptors for each in found]
+            known = [count for count in counts if count is not None]
+            if known:
+                values[str(slot)] = sum(known)
+        return _by("worker_open_descriptors", "Descriptors that a worker has open.", "slot", values)
+
+    def _cpu(self) -> Metric:
+        used = self._pool_state.process_control.cpu_seconds_by_slot()
+        family = CounterMetricFamily(
+            f"{_PREFIX}worker_cpu_seconds", "CPU that the workers of a slot used.", labels=["slot"]
+        )
+        for slot in sorted(self._exported_slots):
+            family.add_metric([str(slot)], used.get(slot, 0.0))
+        return family
 
     def _events(self) -> Iterator[Metric]:
         totals = self._pool_state.totals

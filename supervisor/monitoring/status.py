@@ -6,6 +6,7 @@ from typing import Any
 
 from ipc.messages import WorkerCounters
 from supervisor.pool.state.pool_state import PoolState
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import Slot, WorkerProcess, WorkerState
 from supervisor.task_counters import TASK_COUNTERS
 
@@ -27,7 +28,10 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "url": pool_state.config.display_url,
             "reload_error": pool_state.reload_error,
         },
-        "workers": [_worker(slot, each, now) for slot, each in _rows(pool_state)],
+        "workers": [
+            _worker(slot, each, pool_state.process_control.usage(each), now)
+            for slot, each in _rows(pool_state)
+        ],
         "totals": _totals(pool_state),
     }
 
@@ -50,7 +54,9 @@ def _rows(pool_state: PoolState) -> list[tuple[Slot | None, WorkerProcess]]:
     return [(registry.slot(worker.slot), worker) for worker in workers]
 
 
-def _worker(slot: Slot | None, worker: WorkerProcess, now: float) -> dict[str, Any]:
+def _worker(
+    slot: Slot | None, worker: WorkerProcess, usage: ProcessUsage, now: float
+) -> dict[str, Any]:
     beat = worker.heartbeat
     alive = worker.alive
     until = now if worker.died_at is None else worker.died_at
@@ -71,6 +77,9 @@ def _worker(slot: Slot | None, worker: WorkerProcess, now: float) -> dict[str, A
         "loop_lag_seconds": beat.loop_lag_seconds if beat else None,
         "heartbeat_age_seconds": None if worker.heartbeat_at is None else now - worker.heartbeat_at,
         "rss_bytes": worker.rss_bytes,
+        "cpu_percent": usage.cpu_percent,
+        "cpu_seconds": usage.cpu_seconds,
+        "open_descriptors": usage.open_descriptors,
         **{name: getattr(counters, name) for name in _SHOWN},
     }
 

@@ -90,10 +90,12 @@ class Children:
         group = self._dead_groups[pid]
         group.close()
         if now < group.deadline:
-            group.watched = process_group.watch(process_group.members(pid))
-            if group.watched:
+            members = process_group.members(pid)
+            group.watched = process_group.watch(members)
+            # Without pidfds nothing reports their ends: they are looked at again at the deadline.
+            if group.watched or (members and not process_group.HAS_PIDFDS):
                 return False
-        # Also when nobody was seen: a process that forks while /proc is read may be missed.
+        # Also when nobody was seen: a process that forks during the look may be missed.
         process_group.signal_group(pid, signal.SIGKILL)
         del self._dead_groups[pid]
         return True

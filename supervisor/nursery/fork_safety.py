@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Read by hand: psutil has no names of threads and no targets of descriptors such as an epoll, and
+# its connections are those of the whole system, looked for in tables, without an inode.
 _TASKS = Path("/proc/self/task")
 _DESCRIPTORS = Path("/proc/self/fd")
 _EPOLL = "anon_inode:[eventpoll]"

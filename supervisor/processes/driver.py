@@ -4,17 +4,22 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from ipc import messages
 from supervisor import grace_periods
 from supervisor.inbox import Inbox
 from supervisor.pool.state import inbox_events as events
 from supervisor.pool.state.pool_state import log
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes.child_links import NurseryLink, WorkerLink
 from supervisor.processes.reaper import Reaper
+from supervisor.processes.usage import UsageMeter
 from supervisor.system.stack_signal import stack_signal
 
 
@@ -52,6 +57,7 @@ class ProcessDriver:
         self._lifeline = lifeline
         self._nurseries: dict[int, NurseryLink] = {}
         self._workers: dict[int, WorkerLink] = {}
+        self._usage_meter = UsageMeter()
         #: slot, generation -> the worker whose Spawn is under way.
         self._spawning: dict[tuple[int, int], WorkerProcess] = {}
         #: Workers to be killed as soon as their pidfd comes.
@@ -175,9 +181,18 @@ class ProcessDriver:
         """Close what was held for a dead worker."""
         number = worker.number
         self._to_kill.discard(number)
+        self._usage_meter.forget(number)
         link = self._workers.pop(number, None)
         if link is not None:
             link.close()
+
+    def usage(self, worker: WorkerProcess) -> ProcessUsage:
+        """CPU and descriptors, of about now."""
+        return self._usage_meter.of(worker.number)
+
+    def cpu_seconds_by_slot(self) -> Mapping[int, float]:
+        """CPU that all workers of each slot have used, the dead ones too; never falls."""
+        return self._usage_meter.cpu_seconds_by_slot()
 
     def cpu_wait_seconds(self, pid: int) -> float | None:
         """The time it has waited for a CPU: the second number of /proc/PID/schedstat, in ns."""
@@ -191,6 +206,7 @@ class ProcessDriver:
         """Read the messages of workers that may wait for a regular tick: beats, above all."""
         for link in list(self._workers.values()):
             link.catch_up()
+        self._usage_meter.tick()
 
     def close(self) -> None:
         """Close every link that is left."""
@@ -221,6 +237,7 @@ class ProcessDriver:
             pid, pidfd, lambda status: self._exit_seen(number, pid, status), leads_group=True
         )
         worker.pid = pid
+        self._usage_meter.watch(number, worker.slot, pid)
         if number in self._to_kill:
             self._signal(worker, signal.SIGKILL)
 
@@ -260,6 +277,8 @@ def _pidfd(pid: int) -> int | None:
 
 
 def _schedstat(pid: int, number: int) -> float | None:
+    # By hand: psutil knows no wait for a CPU, and what it has used only of all threads together,
+    # while this is of the main thread alone, which is that of the loop.
     try:
         words = Path(f"/proc/{pid}/schedstat").read_text("ascii").split()
         return int(words[number]) / 1e9
@@ -269,10 +288,9 @@ def _schedstat(pid: int, number: int) -> float | None:
 
 def _parent_of(pid: int) -> int | None:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
+        return psutil.Process(pid).ppid()
+    except psutil.Error:
         return None
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 def _log_dump(generation: int, text: str) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Final
 
-_PROC = Path("/proc")
+import psutil
 
-# In /proc/PID/stat, counted after the command's name: state, parent, process group.
-_STATE, _GROUP = 0, 2
-_DEAD = frozenset("ZX")
+#: Whether the end of a process that is not our child can be waited for.
+HAS_PIDFDS: Final = hasattr(os, "pidfd_open")
+
+_DEAD = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
@@ -28,16 +30,17 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 def members(group: int) -> list[int]:
-    """List the live processes of a group by /proc; none on a system without one."""
-    return [
-        int(entry.name)
-        for entry in _PROC.glob("[0-9]*")
-        if (stat := _read(entry / "stat")) and _is_member(stat, group)
-    ]
+    """List the live processes of a group."""
+    return list(_members(group))
 
 
 def watch(pids: list[int]) -> list[int]:
-    """Open pidfds of those that still run, readable when they end; the caller closes them."""
+    """Open pidfds of those that still run, readable when they end; the caller closes them.
+
+    Empty where the system has no pidfds (HAS_PIDFDS).
+    """
+    if not HAS_PIDFDS:
+        return []
     pidfds: list[int] = []
     for pid in pids:
         try:
@@ -47,14 +50,13 @@ def watch(pids: list[int]) -> list[int]:
     return pidfds
 
 
-def _is_member(stat: str, group: int) -> bool:
-    # The command's name stands in parentheses and may itself hold blanks and parentheses.
-    fields = stat.rpartition(")")[2].split()
-    return int(fields[_GROUP]) == group and fields[_STATE] not in _DEAD
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""  # it ended meanwhile
+def _members(group: int) -> Iterator[int]:
+    for pid in psutil.pids():
+        try:
+            # One system call; a file is read only of those few that are in the group.
+            if os.getpgid(pid) == group and psutil.Process(pid).status() not in _DEAD:
+                yield pid
+        except (OSError, psutil.NoSuchProcess):
+            continue  # it ended meanwhile
+        except psutil.AccessDenied:
+            yield pid  # it changed its user (sudo): alive, but not ours to look at

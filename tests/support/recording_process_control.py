@@ -32,6 +32,7 @@ from supervisor.pool.state.inbox_events import (
     WorkerMessage,
 )
 from supervisor.pool.state.pool_state import PoolState, new_pool_state
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.pool.watchdog import TICK_SECONDS
 
@@ -58,6 +59,9 @@ class RecordingProcessControl:
     waited: float | None = None
     #: Seconds that every process has had a CPU.
     used: float | None = None
+    #: What every process that lives uses, and what those of each slot have used.
+    uses: ProcessUsage = field(default_factory=lambda: ProcessUsage(12.5, 3.25, 17))
+    cpu_seconds: dict[int, float] = field(default_factory=dict)
 
     def start_nursery(self, generation: int, *, preload: bool) -> int:
         if self.no_room is not None:
@@ -91,6 +95,12 @@ class RecordingProcessControl:
 
     def release(self, worker: WorkerProcess) -> None:
         self.released.append(worker.number)
+
+    def usage(self, worker: WorkerProcess) -> ProcessUsage:
+        return self.uses if process.alive else ProcessUsage()
+
+    def cpu_seconds_by_slot(self) -> dict[int, float]:
+        return self.cpu_seconds
 
     def cpu_used_seconds(self, pid: int) -> float | None:
         return self.used

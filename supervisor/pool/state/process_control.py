@@ -1,9 +1,21 @@
 """The interface through which the pool acts on processes and sockets."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from ipc.messages import ToWorker
 from supervisor.pool.state.worker_registry import WorkerProcess
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessUsage:
+    """What one worker process uses; None for what is not known (yet, or any more)."""
+
+    #: Of one core, since the last look.
+    cpu_percent: float | None = None
+    cpu_seconds: float | None = None
+    open_descriptors: int | None = None
 
 
 class ProcessControl(Protocol):
@@ -47,6 +59,14 @@ class ProcessControl(Protocol):
 
     def release(self, worker: WorkerProcess) -> None:
         """Close what was held for a dead worker."""
+        ...
+
+    def usage(self, worker: WorkerProcess) -> ProcessUsage:
+        """CPU and descriptors, of about now."""
+        ...
+
+    def cpu_seconds_by_slot(self) -> Mapping[int, float]:
+        """CPU that all workers of each slot have used, the dead ones too; never falls."""
         ...
 
     def cpu_used_seconds(self, pid: int) -> float | None:

@@ -32,6 +32,8 @@ CALM = ReportedWorker(
     loop_lag_seconds=0.0004,
     heartbeat_age_seconds=0.3,
     rss_bytes=28_000_000,
+    cpu_percent=0.4,
+    open_descriptors=21,
 )
 BUSY = ReportedWorker(
     slot=2,
@@ -50,6 +52,8 @@ BUSY = ReportedWorker(
     loop_lag_seconds=0.25,
     heartbeat_age_seconds=0.1,
     rss_bytes=1_234_000_000,
+    cpu_percent=99.6,
+    open_descriptors=1_004,
 )
 SUMS = ReportedTotals(12_445, 12_100, 3, 4, 5, poisoned=1, crashes=2, restarts=2, stalls=1)
 EVENTFUL = PoolReport(POOL, [CALM, BUSY], SUMS)
@@ -77,11 +81,11 @@ def test_a_quiet_pool_at_a_glance() -> None:
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
         "\n"
         "slot   pid  state  gen     up  restarts  running  started   ok  failed"
-        "  retried  redelivered   lag   memory\n"
+        "  retried  redelivered   lag   memory  cpu  fds\n"
         "   1  4712  ready    1  3h12m         0        0      100  100       0"
-        "        0            0  0 ms  28.0 MB\n"
+        "        0            0  0 ms  28.0 MB   0%   21\n"
         " all                                  0        0      100  100       0"
-        "        0            0        28.0 MB\n"
+        "        0            0        28.0 MB   0%   21\n"
         "\n"
         "nothing is running"
     )
@@ -93,13 +97,13 @@ def test_an_eventful_pool_at_a_glance() -> None:
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
         "\n"
         "slot   pid  state     gen     up  restarts  running  started      ok  failed"
-        "  retried  redelivered     lag   memory\n"
+        "  retried  redelivered     lag   memory   cpu    fds\n"
         "   1  4712  ready       1  3h12m         0        0      100     100       0"
-        "        0            0    0 ms  28.0 MB\n"
+        "        0            0    0 ms  28.0 MB    0%     21\n"
         "   2  4713  draining    2  1m15s         1        2   12,345  12,000       3"
-        "        4            5  250 ms   1.2 GB\n"
+        "        4            5  250 ms   1.2 GB  100%  1,004\n"
         " all                                     2        2   12,445  12,100       3"
-        "        4            5           1.3 GB\n"
+        "        4            5           1.3 GB  100%  1,025\n"
         "\n"
         "so far: 2 crashes, 1 stall, 1 task failed as poison\n"
         "longest running  task       key      slot\n"
@@ -118,7 +122,7 @@ def test_on_a_narrow_terminal_columns_without_news_go_first() -> None:
         " all                            0      100  100        28.0 MB\n"
         "\n"
         "nothing is running\n"
-        "no room for: gen, restarts, failed, retried, redelivered"
+        "no room for: gen, restarts, failed, retried, redelivered, cpu..."
     )
 
 
@@ -138,6 +142,13 @@ def test_on_a_narrow_terminal_failures_stay_longest() -> None:
         "             3s  shop.send  order-2     2\n"
         "no room for: pid, gen, up, started, ok, r..."
     )
+
+
+def test_of_what_says_something_descriptors_go_first_and_the_cpu_next() -> None:
+    whole = len(drawn(EVENTFUL).splitlines()[3])
+    assert drawn(EVENTFUL, whole - 1).splitlines()[-1] == "no room for: fds"
+    assert drawn(EVENTFUL, whole - len("  1,004") - 1).splitlines()[-1] == "no room for: cpu, fds"
+    assert drawn(QUIET, 80).splitlines()[3].endswith("  lag   memory  cpu  fds")
 
 
 def test_on_a_low_terminal_the_last_workers_are_only_counted() -> None:
@@ -163,12 +174,13 @@ def test_a_silent_loop_is_shown_instead_of_its_last_lag() -> None:
     assert styles(lines, "1 ms") == set()
 
 
-def test_a_dead_worker_has_neither_lag_nor_silence_nor_memory() -> None:
+def test_a_dead_worker_has_neither_lag_nor_silence_and_uses_nothing() -> None:
     dead = ReportedWorker(
         state="dead", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9, rss_bytes=5_000_000
     )
-    assert drawn(PoolReport(POOL, [dead])).splitlines()[4].split()[-2:] == ["-", "-"]
-    assert drawn(PoolReport(POOL, [dead, CALM])).splitlines()[6].split()[-2:] == ["28.0", "MB"]
+    assert drawn(PoolReport(POOL, [dead])).splitlines()[4].split()[-4:] == ["-"] * 4
+    sums = drawn(PoolReport(POOL, [dead, CALM])).splitlines()[6].split()
+    assert sums[-4:] == ["28.0", "MB", "0%", "21"]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +238,7 @@ def test_an_age_has_the_precision_that_a_reader_wants(seconds: float, shown: str
 
 def test_a_worker_that_never_lived_has_dashes() -> None:
     line = drawn(PoolReport(POOL, [ReportedWorker(slot=3, state="starting")])).splitlines()[4]
-    assert line.split() == ["3", "-", "starting", "0", "0s", *"000000", "0", "-", "-"]
+    assert line.split() == ["3", "-", "starting", "0", "0s", *"000000", "0", *"----"]
 
 
 def test_of_the_running_tasks_the_five_longest_are_listed_with_names_that_fit() -> None:
@@ -264,6 +276,8 @@ def test_every_field_that_is_shown_is_one_that_a_pool_reports() -> None:
 
 def test_an_older_pool_that_reports_less_and_a_newer_one_that_reports_more_are_shown() -> None:
     assert "nothing is running" in drawn(read_report("{}"))
+    older = drawn(read_report('{"workers": [{"slot": 1, "state": "ready"}]}'), 80).splitlines()
+    assert "cpu, fds" in older[-1], "what an older one does not tell goes before all the rest"
     newer = '{"supervisor": {"docket": "d", "mood": "fine"}, "weather": {}}'
     assert read_report(newer).supervisor.docket == "d"
 

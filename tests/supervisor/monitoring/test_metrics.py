@@ -14,9 +14,10 @@ from supervisor.monitoring import metrics
 from supervisor.monitoring.metrics import PoolCollector, registry_of, render
 from supervisor.pool.state.inbox_events import CommandReceived
 from supervisor.pool.state.pool_commands import Drain, Reload, Scale
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.replacement import Reason
 from supervisor.pool.state.worker_registry import Cause
-from tests.support.exposition import faults, labels_by_name, series
+from tests.support.exposition import families, faults, labels_by_name, series
 from tests.support.recording_process_control import Rig
 
 
@@ -189,8 +190,10 @@ def test_the_gauges_of_a_slot_are_of_its_last_heartbeat_and_end_with_its_worker(
     assert scrape.by_labels("loop_lag_seconds") == {("1",): 0.001}
     assert scrape.by_labels("worker_rss_bytes") == {("1",): 2_000_000}
     assert scrape.by_labels("worker_tasks_running") == {("1",): 2}
+    assert scrape.by_labels("worker_open_descriptors") == {("1",): 17}
     rig.exit(rig.first)
     assert Scrape(rig).by_labels("worker_rss_bytes") == {}
+    assert Scrape(rig).by_labels("worker_open_descriptors") == {}
 
 
 def test_while_a_worker_is_replaced_its_slot_has_the_memory_of_both() -> None:
@@ -205,9 +208,31 @@ def test_while_a_worker_is_replaced_its_slot_has_the_memory_of_both() -> None:
     rig.beat(successor)
     scrape = Scrape(rig)
     assert scrape.by_labels("worker_rss_bytes") == {("1",): 4_000_000}
+    assert scrape.by_labels("worker_open_descriptors") == {("1",): 34}
     assert scrape.by_labels("worker_tasks_running") == {("1",): 1}
     assert scrape.by_labels("heartbeat_age_seconds") == {("1",): 0.5}
     assert scrape.by_labels("worker_replacements_total")[("reload",)] == 1
+
+
+def test_descriptors_that_cannot_be_counted_are_left_out_not_told_as_none() -> None:
+    rig = Rig(1).boot()
+    rig.beat(rig.first)
+    rig.process_control.uses = ProcessUsage()
+    assert Scrape(rig).by_labels("worker_open_descriptors") == {}
+
+
+def test_the_cpu_of_a_slot_is_told_from_the_start_and_after_it_was_given_up() -> None:
+    rig = Rig(2).boot()
+    registry = registry_of(rig.pool_state, lambda: rig.now)
+
+    def told() -> dict[str, float]:
+        found = families(render(registry).decode())["docket_supervisor_worker_cpu_seconds"]
+        return {sample.labels["slot"]: sample.value for sample in found.samples}
+
+    assert told() == {"1": 0, "2": 0}
+    rig.process_control.cpu_seconds = {1: 2.5, 2: 0.75}
+    rig.feed(CommandReceived(Scale(1)))
+    assert told() == {"1": 2.5, "2": 0.75}
 
 
 def test_the_time_of_the_start_does_not_move_with_the_clock() -> None:

@@ -20,6 +20,7 @@ from supervisor.pool.state.inbox_events import (
     WorkerExited,
     WorkerMessage,
 )
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes import driver
 from supervisor.processes.child_links import WorkerLink
@@ -92,11 +93,17 @@ async def test_a_worker_is_forked_with_a_channel_of_its_own_and_its_exit_is_seen
         hello = await made.next(WorkerMessage)
         assert isinstance(hello.message, Hello)
         worker.spawned_at = 1.0
+        used = made.driver.usage(worker)
+        assert used.cpu_seconds is not None
+        assert (used.open_descriptors or 0) >= 3
+        made.driver.catch_up()
         made.driver.kill(worker)
         exited = await made.next(WorkerExited)
         assert exited.number == worker.number
         made.driver.release(worker)
         made.driver.release(worker)
+        assert made.driver.usage(worker) == ProcessUsage()
+        assert made.driver.cpu_seconds_by_slot() == {worker.slot: used.cpu_seconds}
 
 
 async def test_a_status_that_comes_before_the_last_messages_is_not_lost(

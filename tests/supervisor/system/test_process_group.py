@@ -1,4 +1,4 @@
-"""The process group of a worker, as /proc shows it."""
+"""The process group of a worker, as the system shows it."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from supervisor.system import process_group
@@ -31,6 +32,16 @@ def test_the_members_of_a_group_are_its_live_processes(leader: subprocess.Popen[
     os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOWAIT)
 
     assert process_group.members(leader.pid) == [], "a zombie is none"
+
+
+def test_a_member_that_may_not_be_looked_into_lives(
+    leader: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: psutil.Process) -> str:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil.Process, "status", denied)
+    assert process_group.members(leader.pid) == [leader.pid]
 
 
 def test_a_signal_reaches_the_group(leader: subprocess.Popen[bytes]) -> None:
