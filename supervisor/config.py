@@ -1,7 +1,7 @@
-"""Everything that one run of the supervisor is told, in one frozen value.
+"""The configuration of one run of the supervisor, in one frozen value.
 
-Whoever builds one (the command line, a test, a user's program) gets the same checks: what cannot
-work is refused here, with the name of the option, before anything is started.
+The command line, a test and a user's program get the same checks: values that cannot work are
+refused here, with the name of the option, before anything is started.
 """
 
 import os
@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from supervisor.errors import InvalidOption
 from supervisor.text import sizes
 
-#: The schemes a docket may live at; the first two start the embedded server.
+#: The schemes of a docket's URL; the first two start the embedded server.
 EMBEDDED_SCHEMES = ("memory", "embedded")
 SCHEMES = (
     *EMBEDDED_SCHEMES,
@@ -28,8 +28,8 @@ SCHEMES = (
     "redis+sentinel",
     "rediss+sentinel",
 )
-#: How the path of a URL is to look, by what its scheme ends with, and what is said if it does not;
-#: docket reads it so too, but only in the workers, too late to call it wrong usage.
+#: The form of a URL's path, by the end of its scheme, and the text of the error; docket checks it
+#: too, but only in the workers, too late to call it wrong usage.
 _PATHS = {
     "+cluster": (re.compile(r"/?0?"), "no database but 0 of a cluster"),
     "+sentinel": (
@@ -40,7 +40,7 @@ _PATHS = {
 }
 LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING_FORMATS = ("rich", "plain", "json")
-#: More processes than this is a slip of the hand, not a pool.
+#: More processes than this are a typing error, not a pool.
 MOST_PROCESSES = 1024
 #: The same for any other count; far below what a frame or a Redis integer can carry.
 MOST_OF_ANYTHING = 1_000_000
@@ -61,7 +61,7 @@ def usable_cpus() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the HTTP endpoints listen. `port` 0 takes a free one, which the log then tells."""
+    """The address of the HTTP endpoints. `port` 0 takes a free one, which the log names."""
 
     host: str
     port: int
@@ -72,10 +72,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorConfig:
-    """One pool: what it runs, how many processes, and what it does when they die.
+    """The configuration of one pool: its tasks, its processes, and its limits.
 
     Raises:
-        InvalidOption: a value outside of what is accepted; the message names its option.
+        InvalidOption: a value that is not accepted; the message names its option.
     """
 
     #: Size of the pool.
@@ -155,12 +155,12 @@ class SupervisorConfig:
         return self.restarts_for(self.processes)
 
     def restarts_for(self, processes: int) -> int:
-        """The same if --max-restarts is not given, for a pool that was scaled."""
+        """The restarts allowed without --max-restarts, for a pool that was scaled."""
         return RESTARTS_PER_PROCESS * processes
 
     @property
     def is_embedded(self) -> bool:
-        """Whether this run owns the server its docket lives on."""
+        """True if this run owns the server its docket lives on."""
         return urlsplit(self.url).scheme in EMBEDDED_SCHEMES
 
     @property
@@ -240,7 +240,7 @@ _SHOWN_HOST = re.compile(r"(?:\[[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
 def without_password(url: str) -> str:
     """`url` with its password, if it has one, replaced by stars.
 
-    Also of one that cannot be read: what may be a part of a password is not shown.
+    Also of a URL that cannot be parsed: text that may be a part of a password is not shown.
     """
     try:
         parts = urlsplit(url)
@@ -249,15 +249,15 @@ def without_password(url: str) -> str:
         return "(unreadable)"
     beyond = url.partition("://")[2][len(netloc) :]
     if "@" in (beyond if netloc else url.partition("://")[0]):
-        # A password with / ? or # in it that is not escaped, or a URL that begins with one: where
-        # it ends is anybody's guess.
+        # A password with an unescaped / ? or # in it, or a URL that begins with one: its end is
+        # unknown.
         return f"{parts.scheme}://***" if netloc else "***"
     credentials, at, hosts = netloc.rpartition("@")
     if not all(_SHOWN_HOST.fullmatch(each) for each in hosts.split(",")):
         netloc = f"{credentials}{at}***"  # no port: a password whose @host was forgotten
     if "@" in netloc:
         user, colon, _ = netloc.rpartition("@")[0].partition(":")
-        # Without a colon it is a user's name to the client, and a token to who wrote it.
+        # Without a colon it is a user's name to the client, and may be a token to its author.
         hidden = f"{user}:***" if colon else "***"
         netloc = f"{hidden}@{netloc.rpartition('@')[2]}"
     query = "&".join(
@@ -271,35 +271,37 @@ def without_password(url: str) -> str:
 
 
 def _check_url(url: str) -> None:
+    expected = _expected_url(url)
+    if expected is not None:
+        raise InvalidOption("--url", without_password(url), expected)
+
+
+def _expected_url(url: str) -> str | None:
+    """The form that `url` should have, if it is not accepted."""
     accepted = "a URL of " + ", ".join(f"{scheme}://" for scheme in SCHEMES)
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise InvalidOption("--url", without_password(url), accepted) from None
+        return accepted
     if "://" not in url or parts.scheme not in SCHEMES:
-        raise InvalidOption("--url", without_password(url), accepted)
-    if parts.scheme not in ("memory", "embedded", "unix"):
-        _check_server(url, parts)
+        return accepted
     if parts.scheme in ("embedded", "unix"):
         # redis-py's unix URLs may carry a user: unix://user@/some/path
-        host = parts.netloc.rpartition("@")[2]
-        if host or not parts.path.startswith("/"):
-            expected = f"an absolute path, as in {parts.scheme}:///some/path"
-            raise InvalidOption("--url", without_password(url), expected)
+        is_path = not parts.netloc.rpartition("@")[2] and parts.path.startswith("/")
+        return None if is_path else f"an absolute path, as in {parts.scheme}:///some/path"
+    return None if parts.scheme == "memory" else _expected_server(parts)
 
 
-def _check_server(url: str, parts: SplitResult) -> None:
-    """Port and path of a URL of a server, or of several."""
+def _expected_server(parts: SplitResult) -> str | None:
+    """The form of the port and the path of a URL of servers, if one of them is not accepted."""
     kind = next(kind for kind in _PATHS if parts.scheme.endswith(kind))
     if not kind:
         try:
             _ = parts.port
         except ValueError:
-            expected = "a port from 0 to 65535"
-            raise InvalidOption("--url", without_password(url), expected) from None
+            return "a port from 0 to 65535"
     form, expected = _PATHS[kind]
-    if not form.fullmatch(parts.path):
-        raise InvalidOption("--url", without_password(url), expected)
+    return None if form.fullmatch(parts.path) else expected
 
 
 def _is_member(text: str) -> bool:

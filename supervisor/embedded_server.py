@@ -1,6 +1,6 @@
 """The embedded server of a run whose URL asks for one.
 
-Imported only then: docket brings the Redis client along, which a supervisor has no use for.
+Imported only then: docket brings the Redis client along, and a supervisor has no use for it.
 """
 
 from docket.errors import DocketError, EmbeddedFolderInUse, MissingExtra

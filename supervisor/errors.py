@@ -1,13 +1,13 @@
-"""What the supervisor raises.
+"""The errors of the supervisor.
 
 SupervisorError
 ├── ConfigurationError      an option, a key or an address that cannot be used; exit 2
-│   ├── InvalidOption       what was given is not what is accepted
+│   ├── InvalidOption       an option has a value that is not accepted
 │   ├── AddressInUse        another process listens there
 │   ├── ControlInUse        a live supervisor has that control socket
 │   ├── NoPlace             there is no folder in which the control socket may be made
 │   └── NoSupervisor        `ctl` finds no supervisor, or more than one
-├── OrderFailed             what `ctl` asked for was refused, or not answered; exit 1
+├── OrderFailed             a command of `ctl` was refused, or not answered; exit 1
 │   └── SupervisorGone      the connection ended before the answer
 ├── BootFailure             the pool cannot become ready; exit 3
 └── InvalidTransition       a child was told to enter a state it cannot reach: a bug of ours
@@ -17,7 +17,7 @@ from supervisor.exit_codes import ExitCode
 
 
 class SupervisorError(Exception):
-    """The root of the tree; `exit_code` is how the program ends when nobody handles it."""
+    """The root of the tree; the program ends with `exit_code` when it is not handled."""
 
     exit_code: ExitCode = ExitCode.BUG
 
@@ -29,7 +29,7 @@ class ConfigurationError(SupervisorError):
 
 
 class InvalidOption(ConfigurationError):
-    """Names the option, what was given, and what is accepted.
+    """An option with a value that is not accepted; the message names all three.
 
     Arguments:
         option: as the user wrote it: `--processes`, an environment variable, or a TOML key.
@@ -44,41 +44,41 @@ class InvalidOption(ConfigurationError):
         self.accepted = accepted
 
     def told_as(self, option: str) -> "InvalidOption":
-        """The same fault under the name by which the user gave the value."""
+        """The same error under the name that the user gave the value by."""
         return InvalidOption(option, self.given, self.accepted)
 
 
 class AddressInUse(ConfigurationError):
-    """The address of --http cannot be bound."""
+    """An address of --http that cannot be bound."""
 
 
 class ControlInUse(ConfigurationError):
-    """The path of --control is the control socket of a live supervisor."""
+    """A path of --control that is the control socket of a live supervisor."""
 
 
 class NoPlace(ConfigurationError):
-    """There is no folder in which the control socket may be made."""
+    """No folder in which the control socket may be made."""
 
 
 class NoSupervisor(ConfigurationError):
-    """There is no live supervisor where `ctl` was to look for one, or there are several."""
+    """No live supervisor for `ctl` to talk to, or several."""
 
 
 class OrderFailed(SupervisorError):
-    """What `ctl` asked for was refused, or not answered. One line, exit 1."""
+    """A command of `ctl` that was refused, or not answered. One line, exit 1."""
 
     exit_code = ExitCode.REFUSED
 
 
 class SupervisorGone(OrderFailed):
-    """The connection to the supervisor ended before its answer."""
+    """The end of the connection to the supervisor before its answer."""
 
 
 class BootFailure(SupervisorError):
-    """The pool cannot become ready; the message is the last line on stderr."""
+    """A pool that cannot become ready; the message is the last line on stderr."""
 
     exit_code = ExitCode.BOOT_FAILED
 
 
 class InvalidTransition(SupervisorError):
-    """A child was told to enter a state that its present one does not lead to."""
+    """A transition to a state that the present one does not lead to: a bug of ours."""

@@ -1,4 +1,4 @@
-"""How `docket-supervisor` ends, in one number that unit files and scripts rely on."""
+"""The exit codes of `docket-supervisor`, which unit files and scripts rely on."""
 
 from enum import IntEnum
 
@@ -8,11 +8,11 @@ class ExitCode(IntEnum):
 
     #: A clean stop; a drain past its deadline, or cut short by signals, included.
     STOPPED = 0
-    #: A bug of ours, told with its traceback.
+    #: A bug of ours, logged with its traceback.
     BUG = 1
     #: Of `ctl`: the supervisor did not do what was asked; the same number.
     REFUSED = 1
-    #: Wrong usage or configuration: another start with the same words fails the same way.
+    #: Wrong usage or configuration: another start with the same options fails the same way.
     USAGE = 2
     #: The pool never became ready: no import, no server, or no worker within the boot timeout.
     BOOT_FAILED = 3

@@ -1,4 +1,4 @@
-"""What happens to the pool, for whoever runs a Supervisor from Python and wants to watch.
+"""The events of a pool, for programs that run a Supervisor from Python.
 
 `Supervisor(config, on_event=...)` calls its observer on the supervisor's loop with one of these,
 in the order in which they happen. Times are seconds of the monotonic clock (time.monotonic()),
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServerStarted:
-    """The embedded server is up; producers connect to `url`."""
+    """The start of the embedded server; producers connect to `url`."""
 
     url: str
     at: float
@@ -19,7 +19,7 @@ class ServerStarted:
 
 @dataclass(frozen=True, slots=True)
 class EndpointsListening:
-    """The HTTP endpoints answer at `host`:`port`."""
+    """The start of the HTTP endpoints, at `host`:`port`."""
 
     host: str
     port: int
@@ -28,7 +28,7 @@ class EndpointsListening:
 
 @dataclass(frozen=True, slots=True)
 class NurseryLoaded:
-    """The code of `generation` is imported and workers can be forked from it."""
+    """The end of the import of `generation`: workers can be forked from it."""
 
     generation: int
     pid: int
@@ -38,7 +38,7 @@ class NurseryLoaded:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """A worker can claim tasks, for the first time."""
+    """The first readiness of a worker: it can claim tasks."""
 
     slot: int
     pid: int
@@ -49,7 +49,7 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class PoolReady:
-    """Every slot has a ready worker, for the first time."""
+    """The first readiness of the pool: every slot has a ready worker."""
 
     workers: int
     at: float
@@ -57,7 +57,7 @@ class PoolReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDied:
-    """A worker's process ended. `expected`: it was told to; `at`: when that was seen."""
+    """The death of a worker, seen at `at`; `expected` if it was told to end."""
 
     slot: int
     pid: int | None
@@ -69,7 +69,7 @@ class WorkerDied:
 
 @dataclass(frozen=True, slots=True)
 class AdoptionFinished:
-    """The tasks of a dead worker go round again, `seconds` after its death was seen."""
+    """The end of an adoption: the tasks are put back, `seconds` after the death was seen."""
 
     slot: int
     consumer: str
@@ -81,7 +81,7 @@ class AdoptionFinished:
 
 @dataclass(frozen=True, slots=True)
 class FirstRedelivered:
-    """The first task of a dead worker was claimed by another one, at `started_at`."""
+    """The first claim, at `started_at`, of a task of a dead worker by another one."""
 
     slot: int
     consumer: str
@@ -90,13 +90,13 @@ class FirstRedelivered:
 
     @property
     def seconds(self) -> float:
-        """From the death seen to the claim."""
+        """The time from the death seen to the claim."""
         return self.started_at - self.died_at
 
 
 @dataclass(frozen=True, slots=True)
 class NurseryDied:
-    """The nursery ended unasked; the workers go on, and it is replaced."""
+    """The unexpected end of a nursery; the workers go on, and it is replaced."""
 
     generation: int
     reason: str
@@ -105,7 +105,7 @@ class NurseryDied:
 
 @dataclass(frozen=True, slots=True)
 class ReloadStarted:
-    """The code is being imported anew, as `generation`."""
+    """The start of a reload: the code is imported anew, as `generation`."""
 
     generation: int
     at: float
@@ -113,7 +113,7 @@ class ReloadStarted:
 
 @dataclass(frozen=True, slots=True)
 class ReloadFinished:
-    """Every slot has a worker of `generation`; or `error` says why some or all have not."""
+    """The end of a reload: all slots have a worker of `generation`, or `error` has the reason."""
 
     generation: int
     error: str | None
@@ -123,7 +123,7 @@ class ReloadFinished:
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """The pool is to have `target` workers from now on."""
+    """A new size of the pool: it is to have `target` workers."""
 
     target: int
     at: float
@@ -131,7 +131,7 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True)
 class DrainStarted:
-    """The pool claims no more; `reason` is None for a plain stop."""
+    """The start of the drain; `reason` is None for a plain stop."""
 
     reason: str | None
     at: float
@@ -139,7 +139,7 @@ class DrainStarted:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The last worker is gone; the program ends with `code`."""
+    """The end of the pool: the last worker is gone, the program ends with `code`."""
 
     code: int
     reason: str | None
@@ -167,4 +167,4 @@ Observer = Callable[[PoolEvent], None]
 
 
 def ignore(_event: PoolEvent) -> None:
-    """The observer of a run that nobody watches."""
+    """Do nothing: the observer of a run that is not watched."""

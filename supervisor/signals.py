@@ -1,7 +1,7 @@
-"""Signals: caught before anything slow is imported, counted, and read by the loop.
+"""Signals: received before anything slow is imported, queued, and read by the loop.
 
-The handlers only note the signal and its time; what a signal means is decided by the one who
-reads them. This module imports nothing slow itself, since it must stand first.
+The handlers only note the signal and its time; the reader decides on its meaning. This module
+imports nothing slow itself, since it is imported first.
 """
 
 import contextlib
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-#: What the supervisor listens to. Its workers and its nursery leave all of these to it. USR2 means
-#: nothing, and is here because its default action would end the supervisor without a drain.
+#: The signals that the supervisor handles. Its workers and its nursery leave all of these to it.
+#: USR2 means nothing, and is here because its default action would end the supervisor without a
+#: drain.
 HANDLED = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -51,7 +52,7 @@ class SignalQueue:
     """
 
     def __init__(self) -> None:
-        self._caught: deque[ReceivedSignal] = deque()
+        self._received: deque[ReceivedSignal] = deque()
         self._previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self._wake_read, self._wake_write = os.pipe()
         self._previous_wakeup = -1
@@ -72,13 +73,8 @@ class SignalQueue:
         # sleeps in select wakes up.
         self._previous_wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
-    @property
-    def installed(self) -> bool:
-        """Whether the handlers are in place."""
-        return bool(self._previous)
-
     def remove(self) -> None:
-        """Give the handlers back to whoever had them. Twice is fine."""
+        """Restore the previous handlers. Twice is fine."""
         if not self._previous:
             return
         signal.set_wakeup_fd(self._previous_wakeup)
@@ -87,7 +83,7 @@ class SignalQueue:
         self._previous.clear()
 
     def ignore_all(self) -> None:
-        """Have what is caught ignored for good: the process ends, and its exit code stands.
+        """Have these signals ignored for good: the process ends, and its exit code stands.
 
         Not `remove`: a second TERM in the last moments of a drain would kill what has succeeded.
         The interpreter itself removes Python's handlers before it ends, but not this.
@@ -113,29 +109,29 @@ class SignalQueue:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._wake_read, 4096):
                 pass
-        while self._caught:
-            yield self._caught.popleft()
+        while self._received:
+            yield self._received.popleft()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._caught.append(ReceivedSignal(number, time.monotonic()))
+        self._received.append(ReceivedSignal(number, time.monotonic()))
 
 
 def in_main_thread() -> bool:
-    """Whether this thread may install handlers."""
+    """True if this thread may install handlers."""
     return threading.current_thread() is threading.main_thread()
 
 
 class Debouncer:
-    """Tells a signal from its echo (pure: the caller brings the times)."""
+    """Tells a signal from its echo (pure: times are handed in)."""
 
     def __init__(self, same_signal_seconds: float = SAME_SIGNAL_SECONDS) -> None:
         self._same_signal_seconds = same_signal_seconds
         self._last: dict[int, float] = {}
 
-    def counts(self, caught: ReceivedSignal) -> bool:
-        """Whether `caught` is a signal of its own; an echo does not prolong its own silence."""
-        last = self._last.get(caught.number)
-        if last is not None and caught.at - last < self._same_signal_seconds:
+    def is_new(self, received: ReceivedSignal) -> bool:
+        """True if it is a signal of its own; an echo does not prolong its own silence."""
+        last = self._last.get(received.number)
+        if last is not None and received.at - last < self._same_signal_seconds:
             return False
-        self._last[caught.number] = caught.at
+        self._last[received.number] = received.at
         return True

@@ -1,13 +1,13 @@
-"""The supervisor: builds a run, feeds its inbox to the pool, and takes all of it down again.
+"""The supervisor: builds a run, feeds its inbox to the pool, and stops all of it again.
 
     from supervisor.config import SupervisorConfig
     from supervisor.supervisor import Supervisor
 
     code = Supervisor(SupervisorConfig(processes=4, tasks=("shop.tasks:all",))).run()
 
-Started in this order, stopped in the reverse one: signals, log, place of the control socket,
-embedded server, HTTP, control socket, loop of the pool. A path that is another's is known before
-anything is started; the server ends after the pool, for what the workers hand back goes to it.
+Started in this order, stopped in the reverse one: signals, log, claim of the control socket,
+embedded server, HTTP, control socket, loop of the pool. A path that belongs to another supervisor
+is known before anything is started; the server ends after the pool, for requeued tasks go to it.
 """
 
 import asyncio
@@ -28,19 +28,21 @@ from supervisor.control import server
 from supervisor.control.claim import SocketClaim
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
+from supervisor.inbox import Inbox
 from supervisor.logs import log_setup
 from supervisor.monitoring import status
 from supervisor.monitoring.handlers import handlers_of
 from supervisor.monitoring.http_server import HttpServer
 from supervisor.observer import EndpointsListening, Observer, ServerStarted
 from supervisor.pool.pool import Pool
-from supervisor.pool.state.inbox import CommandReceived, Inbox, ServerEnded, SignalReceived, Tick
+from supervisor.pool.state.inbox_events import CommandReceived, ServerEnded, SignalReceived, Tick
 from supervisor.pool.state.pool_commands import Drain, Requeue
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, new_pool_state
 from supervisor.pool.watchdog import TICK_SECONDS
 from supervisor.processes.driver import ProcessDriver
-from supervisor.processes.reaper import Reaper, become_subreaper
-from supervisor.system import process_setup
+from supervisor.processes.reaper import Reaper
+from supervisor.system import process_setup, standard_streams
+from supervisor.system.prctl import become_subreaper
 from supervisor.systemd.notifier import Notifier
 from supervisor.text.plurals import pluralize
 
@@ -48,13 +50,13 @@ log = logging.getLogger("supervisor")
 
 
 class Server(Protocol):
-    """What a run needs of the embedded server."""
+    """The part of the embedded server that a run needs."""
 
     url: str
     lifeline: int
 
     def fileno(self) -> int:
-        """Readable once it has ended by itself."""
+        """The descriptor that is readable once it has ended by itself."""
         ...
 
     def stop(self) -> None:
@@ -68,7 +70,7 @@ class Supervisor:
     Arguments:
         config: what to run.
         on_event: called on the loop with each event of supervisor.observer, in order.
-        inlet: signal handlers that already stand, and stay; without them `run` has its own.
+        signal_queue: signal handlers that are installed, and stay; without them `run` has its own.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class Supervisor:
         self._signal_queue = signal_queue
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told_to_stop: Drain | Requeue | None = None
+        self._stop_command: Drain | Requeue | None = None
         #: Why the run ended, if not by a plain stop.
         self.reason: str | None = None
 
@@ -93,7 +95,7 @@ class Supervisor:
         Takes the process over: its signals (in the main thread), its root logger, its orphans.
         The last line on stderr is the reason, if the run did not end by a plain stop.
         """
-        process_setup.open_standard_streams()
+        standard_streams.open_standard_streams()
         process_setup.raise_file_limit()
         process_setup.take_name()
         own = None
@@ -134,23 +136,23 @@ class Supervisor:
         Arguments:
             hand_back: cancel what runs and put it back, rather than wait for it.
         """
-        order = Requeue() if hand_back else Drain()
-        self._told_to_stop = order
+        command = Requeue() if hand_back else Drain()
+        self._stop_command = command
         loop, inbox = self._loop, self._inbox
         if loop is not None and inbox is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and the run with it
-                loop.call_soon_threadsafe(inbox.put, CommandReceived(order))
+                loop.call_soon_threadsafe(inbox.put, CommandReceived(command))
 
     async def _serve(self, *, own_process: bool) -> ExitCode:
         self._loop = asyncio.get_running_loop()
         self._inbox = inbox = Inbox()
-        if self._told_to_stop is not None:
-            inbox.put(CommandReceived(self._told_to_stop))
-        async with server.placed(self._config) as place:
-            return await self._run_pool(inbox, place, own_process=own_process)
+        if self._stop_command is not None:
+            inbox.put(CommandReceived(self._stop_command))
+        async with server.claimed(self._config) as claim:
+            return await self._run_pool(inbox, claim, own_process=own_process)
 
     async def _run_pool(
-        self, inbox: Inbox, place: SocketClaim | None, *, own_process: bool
+        self, inbox: Inbox, claim: SocketClaim | None, *, own_process: bool
     ) -> ExitCode:
         with self._server() as server, contextlib.ExitStack() as stack:
             become_subreaper()
@@ -166,28 +168,28 @@ class Supervisor:
                 pool_state.observe(ServerStarted(server.url, time.monotonic()))
             if self._signal_queue is not None:
                 self._read_signals(self._signal_queue, reaper, stack)
-            # As a guest the host does the talking: its service is more than this pool.
-            manager = Notifier(pool_state, os.environ if own_process else {}, os.getpid())
-            stack.callback(manager.close)
-            steering = self._control(place, pool_state, inbox, guest=not own_process)
-            async with self._endpoints(pool_state), steering:
+            # As a guest the host notifies the service manager: its service is more than this pool.
+            notifier = Notifier(pool_state, os.environ if own_process else {}, os.getpid())
+            stack.callback(notifier.close)
+            control = self._control(claim, pool_state, inbox, guest=not own_process)
+            async with self._endpoints(pool_state), control:
                 ticker = _Ticker(inbox, reaper, driver)
-                code = await self._feed(Pool(pool_state), inbox, ticker, manager)
+                code = await self._feed(Pool(pool_state), inbox, ticker, notifier)
             self.reason = pool_state.drain.reason if pool_state.drain is not None else None
             log.info("stopped: exit code %d", code)
             return code
 
     async def _feed(
-        self, pool: Pool, inbox: Inbox, ticker: "_Ticker", manager: Notifier
+        self, pool: Pool, inbox: Inbox, ticker: "_Ticker", notifier: Notifier
     ) -> ExitCode:
         """Hand every event to the pool, in order, until it has nothing left to wait for."""
         try:
             while pool.outcome is None:
                 event, at = await inbox.take()
                 pool.handle(event, at)
-                manager.look(event, at)
+                notifier.update(event, at)
                 if inbox.is_empty:  # else the next event asks again before anything else can run
-                    ticker.wake_at(manager.next_due(pool.next_due(at)))
+                    ticker.wake_at(notifier.next_due(pool.next_due(at)))
             return pool.outcome
         finally:
             ticker.close()
@@ -205,7 +207,7 @@ class Supervisor:
             server.stop()
 
     def _watch_server(self, server: Server, stack: contextlib.ExitStack) -> None:
-        """Its end must be known at once: workers would wait for it for ever."""
+        """Report the end of the server at once: workers would wait for it for ever."""
         loop, inbox = asyncio.get_running_loop(), self._inbox
         log.info("the embedded server is up; producers connect to %s", server.url)
 
@@ -223,11 +225,11 @@ class Supervisor:
         loop, inbox = asyncio.get_running_loop(), self._inbox
 
         def take() -> None:
-            for caught in signal_queue.take():
-                if caught.number == signal.SIGCHLD:
+            for received in signal_queue.take():
+                if received.number == signal.SIGCHLD:
                     reaper.sweep()
                 elif inbox is not None:
-                    inbox.put(SignalReceived(caught), caught.at)
+                    inbox.put(SignalReceived(received), received.at)
 
         loop.add_reader(signal_queue, take)
         stack.callback(loop.remove_reader, signal_queue)
@@ -245,21 +247,21 @@ class Supervisor:
         )
 
     def _control(
-        self, place: SocketClaim | None, pool_state: PoolState, inbox: Inbox, *, guest: bool
+        self, claim: SocketClaim | None, pool_state: PoolState, inbox: Inbox, *, guest: bool
     ) -> contextlib.AbstractAsyncContextManager[None]:
         def report() -> dict[str, Any]:
             return status.report(pool_state, time.monotonic())
 
-        return server.serving(place, inbox, report, guest=guest)
+        return server.serving(claim, inbox, report, guest=guest)
 
     @contextlib.asynccontextmanager
     async def _endpoints(self, pool_state: PoolState) -> AsyncGenerator[None]:
-        config, where = self._config, "off"
+        config, shown = self._config, "off"
         endpoints = None
         if config.http is not None:
             endpoints = HttpServer(config.http, handlers_of(pool_state))
             address = await endpoints.start()
-            where = f"http://{address}"
+            shown = f"http://{address}"
             pool_state.observe(EndpointsListening(address.host, address.port, time.monotonic()))
         log.info(
             "starting %s on docket %r at %s, pid %d, http %s",
@@ -267,7 +269,7 @@ class Supervisor:
             config.docket,
             config.display_url,
             os.getpid(),
-            where,
+            shown,
         )
         try:
             yield
@@ -277,7 +279,7 @@ class Supervisor:
 
 
 class _Ticker:
-    """Puts ticks into the inbox: regular ones, and one for whatever is due before the next."""
+    """Puts ticks into the inbox: regular ones, and one if something is due before the next."""
 
     def __init__(self, inbox: Inbox, reaper: Reaper, driver: ProcessDriver) -> None:
         self._loop = asyncio.get_running_loop()
@@ -288,7 +290,7 @@ class _Ticker:
         self._regular = self._loop.call_soon(self._tick)
 
     def wake_at(self, at: float | None) -> None:
-        """Tick at `at` seconds of the monotonic clock, rather than where it was to be before."""
+        """Tick at `at` seconds of the monotonic clock, rather than at the time set before."""
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
@@ -303,16 +305,16 @@ class _Ticker:
             self._wake.cancel()
 
     def _tick(self) -> None:
-        # Where exits send no SIGCHLD to us (as a guest, or without pidfds), this finds them.
+        # Finds the exits that send us no SIGCHLD (as a guest, or without pidfds).
         self._reaper.sweep()
-        # Before the tick, which counts as silent whoever was not heard until it.
+        # Before the tick, which counts a worker as silent whose messages were not read until it.
         self._driver.catch_up()
         self._inbox.put(Tick(regular=True))
         self._regular = self._loop.call_later(TICK_SECONDS, self._tick)
 
 
 def worker_settings(config: SupervisorConfig, url: str) -> WorkerSettings:
-    """What each worker is told; `url` is where the docket is really found."""
+    """The settings of each worker; `url` is the one to connect to."""
     return WorkerSettings(
         docket=config.docket,
         url=url,

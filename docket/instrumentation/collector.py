@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from itertools import accumulate
@@ -23,7 +23,6 @@ from docket.instrumentation.counters import (
     DURATION_BUCKETS,
     Counters,
     Histogram,
-    ScheduledCounts,
     TaskCounters,
 )
 from docket.instrumentation.process_registry import Depths, ProcessRegistry, RunningWorker
@@ -35,34 +34,29 @@ DEPTHS_PATIENCE_SECONDS = 1.0
 
 _LABELS = ("docket", "worker", "task")
 
-_OF_RUNS: dict[str, tuple[str, Callable[[Counters], int]]] = {
-    "started": ("Runs of tasks that were started.", lambda c: c.started),
-    "redelivered": ("Runs of tasks whose earlier run was lost.", lambda c: c.redelivered),
-    "stricken": ("Tasks dropped because of a strike.", lambda c: c.stricken),
-    "superseded": ("Runs dropped because a newer one took their place.", lambda c: c.superseded),
-    "completed": (
-        "Executions that ended, in whatever state.",
-        lambda c: c.succeeded + c.failed + c.cancelled,
-    ),
-    "failed": ("Runs that raised and are not tried again.", lambda c: c.failed),
-    "succeeded": ("Runs that returned.", lambda c: c.succeeded),
-    "retried": ("Runs that raised and are tried again.", lambda c: c.retried),
-    "perpetuated": ("Runs of perpetual tasks that a successor follows.", lambda c: c.perpetuated),
+#: The help texts of the metrics, by the names of the counters that they show.
+_OF_RUNS = {
+    "started": "Runs of tasks that were started.",
+    "redelivered": "Runs of tasks whose earlier run was lost.",
+    "stricken": "Tasks dropped because of a strike.",
+    "superseded": "Runs dropped because a newer one took their place.",
+    "completed": "Executions that ended, in whatever state.",
+    "failed": "Runs that raised and are not tried again.",
+    "succeeded": "Runs that returned.",
+    "retried": "Runs that raised and are tried again.",
+    "perpetuated": "Runs of perpetual tasks that a successor follows.",
 }
-_OF_SCHEDULING: dict[str, tuple[str, Callable[[ScheduledCounts], int]]] = {
-    "added": ("Executions put on the docket by add.", lambda s: s.added),
-    "replaced": ("Executions put on the docket by replace.", lambda s: s.replaced),
-    "scheduled": ("Executions put on the docket.", lambda s: s.scheduled),
+_OF_SCHEDULING = {
+    "added": "Executions put on the docket by add.",
+    "replaced": "Executions put on the docket by replace.",
+    "scheduled": "Executions put on the docket.",
 }
-_HISTOGRAMS: dict[str, tuple[str, Callable[[Counters], Histogram]]] = {
-    "duration": ("Seconds that runs took.", lambda c: c.duration),
-    "punctuality": (
-        "Seconds from the instant a task was due to its start.",
-        lambda c: c.punctuality,
-    ),
+_HISTOGRAMS = {
+    "duration": "Seconds that runs took.",
+    "punctuality": "Seconds from the instant a task was due to its start.",
 }
 
-Tallies = dict[tuple[str, str], TaskCounters]
+CountersByLabels = dict[tuple[str, str], TaskCounters]
 
 
 class DocketCollector(Collector):
@@ -98,14 +92,14 @@ class DocketCollector(Collector):
 
     def _of_scheduling(self) -> Iterator[Metric]:
         producers = self._registry.producers()
-        for name, (text, value) in _OF_SCHEDULING.items():
+        for name, text in _OF_SCHEDULING.items():
             family = CounterMetricFamily(f"docket_tasks_{name}", text, labels=["docket", "task"])
             for docket, producer in producers:
                 for task, scheduled in producer.by_task():
-                    family.add_metric([docket, task], value(scheduled))
+                    family.add_metric([docket, task], getattr(scheduled, name))
             yield family
 
-    def _cancelled(self, counters_by_labels: Tallies) -> Metric:
+    def _cancelled(self, counters_by_labels: CountersByLabels) -> Metric:
         text = "Executions that were cancelled: while they ran, by a worker; before, by a docket."
         family = CounterMetricFamily("docket_tasks_cancelled", text, labels=_LABELS)
         for labels, counters in _rows(counters_by_labels):
@@ -144,7 +138,7 @@ class MergedCollector(Collector):
         yield from (family for family in self._registry.collect() if family.name not in names)
 
 
-def _rows(counters_by_labels: Tallies) -> Iterator[tuple[list[str], Counters]]:
+def _rows(counters_by_labels: CountersByLabels) -> Iterator[tuple[list[str], Counters]]:
     for (docket, worker), task_counters in sorted(
         counters_by_labels.items(), key=lambda item: item[0]
     ):
@@ -152,19 +146,19 @@ def _rows(counters_by_labels: Tallies) -> Iterator[tuple[list[str], Counters]]:
             yield [docket, worker, task], counters
 
 
-def _of_runs(counters_by_labels: Tallies) -> Iterator[Metric]:
-    for name, (text, value) in _OF_RUNS.items():
+def _of_runs(counters_by_labels: CountersByLabels) -> Iterator[Metric]:
+    for name, text in _OF_RUNS.items():
         family = CounterMetricFamily(f"docket_tasks_{name}", text, labels=_LABELS)
         for labels, counters in _rows(counters_by_labels):
-            family.add_metric(labels, value(counters))
+            family.add_metric(labels, getattr(counters, name))
         yield family
 
 
-def _histograms(counters_by_labels: Tallies) -> Iterator[Metric]:
-    for name, (text, histogram_of) in _HISTOGRAMS.items():
+def _histograms(counters_by_labels: CountersByLabels) -> Iterator[Metric]:
+    for name, text in _HISTOGRAMS.items():
         family = HistogramMetricFamily(f"docket_task_{name}", text, labels=_LABELS)
         for labels, counters in _rows(counters_by_labels):
-            histogram = histogram_of(counters)
+            histogram: Histogram = getattr(counters, name)
             family.add_metric(labels, cumulative(histogram.counts), histogram.sum)
         yield family
 

@@ -73,6 +73,11 @@ class Counters:
     duration: Histogram = field(default_factory=Histogram)
     punctuality: Histogram = field(default_factory=Histogram)
 
+    @property
+    def completed(self) -> int:
+        """The number of ended executions."""
+        return self.succeeded + self.failed + self.cancelled
+
     def add(self, other: "Counters") -> None:
         """Count what another one has counted."""
         for name in PLAIN_COUNTERS:

@@ -1,4 +1,4 @@
-"""What a forked child does before it is a worker: undo what the fork shared.
+"""Makes a forked child a process of its own: undoes what the fork shared.
 
 The order matters: signals stay blocked until handlers stand, and no thread is started before the
 state that threads would use is its own.
@@ -22,22 +22,23 @@ from typing import Any, Final
 
 from ipc.messages import Settings
 from supervisor.child import signal_shield
+from supervisor.system.stack_signal import stack_signal
 
 #: Added to a worker's oom_score_adj: when memory runs out, a worker goes before the supervisor
 #: that would replace it.
 OOM_SCORE_RAISED: Final = 250
 _OOM_SCORE_MOST = 1000
-_OOM_SCORE = Path("/proc/self/oom_score_adj")
+_OOM_SCORE = Path("/proc/self/oom_score_adj")  # psutil cannot write it
 
-#: Modules with random generators of their own that workers would share, by a fork or by a seed
-#: that the user's import gives them, and how each is reseeded. Keys of tasks are UUIDs: twins
-#: would lose tasks.
+#: Modules with random generators that workers would share, by a fork or by a seed that the user's
+#: import gives them, and the function that reseeds each. Keys of tasks are UUIDs: twins would lose
+#: tasks.
 RESEEDERS: Final = (("random", "seed"), ("numpy.random", "seed"), ("uuid_utils", "reseed_rng"))
 
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """What a forked child is given: who it is, what to do, and its three descriptors, its own."""
+    """The identity, the settings and the descriptors of a forked child, which owns the latter."""
 
     slot: int
     name: str
@@ -48,7 +49,7 @@ class ChildSpec:
 
 
 class ExitHandler:
-    """How the process ends: by itself, with what it registered, and with nothing it inherited.
+    """Ends the process with the exit handlers that it registered, and with none that it inherited.
 
     Exit handlers run last in, first out; this one is registered before any of the worker's own
     and after all of the nursery's, so at its turn only inherited ones are left. They belong to
@@ -68,7 +69,7 @@ class ExitHandler:
 
     def _end(self) -> None:
         if os.getpid() == self._pid:  # not in what a task forked
-            # Inherited like the others, but what these two see to is each process's own.
+            # Inherited like the others, but these two are about what each process has of its own.
             finalize()
             logging.shutdown()
             flush()
@@ -80,7 +81,7 @@ class ForkedChild:
     """A forked child that has become a process of its own."""
 
     spec: ChildSpec
-    ending: ExitHandler
+    exit_handler: ExitHandler
 
 
 def set_up(spec: ChildSpec) -> ForkedChild:
@@ -88,7 +89,7 @@ def set_up(spec: ChildSpec) -> ForkedChild:
     os.setpgid(0, 0)  # the nursery does so too: whoever is first
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal_shield.stand_by()
+    signal_shield.install()
     gc.enable()
     # The user's import may have made a loop; its selector and its self-pipe are shared.
     asyncio.set_event_loop(None)
@@ -100,23 +101,17 @@ def set_up(spec: ChildSpec) -> ForkedChild:
     return ForkedChild(spec, ExitHandler())
 
 
-def dump_signal() -> int:
-    """The signal that makes a worker write its stacks, even with its loop blocked."""
-    realtime = getattr(signal, "SIGRTMIN", None)
-    return signal.SIGUSR2 if realtime is None else realtime + 7
-
-
 def listen_for_dumps(dump: int) -> None:
     """Register faulthandler; again after an import in the worker, which may have changed it.
 
     The pipe does not block: a handler that did, with nobody reading, would hang the process.
     """
     os.set_blocking(dump, False)
-    faulthandler.register(dump_signal(), file=dump, all_threads=True, chain=False)
+    faulthandler.register(stack_signal(), file=dump, all_threads=True, chain=False)
 
 
 def reseed() -> None:
-    """Give random generators that are loaded a seed of this process; again after an import."""
+    """Give the loaded random generators a seed of this process; again after an import."""
     for module_name, function in RESEEDERS:
         reseeder: Callable[[], object] | None = getattr(
             sys.modules.get(module_name), function, None
@@ -126,13 +121,13 @@ def reseed() -> None:
 
 
 def disown_finalizers() -> None:
-    """Leave to the nursery what its import would clean up at exit, such as temporary folders."""
+    """Leave to the nursery the cleanups at exit that its import registered."""
     for each in _finalizers():
         each.atexit = False
 
 
 def finalize() -> None:
-    """Clean up what this process made itself, last in, first out.
+    """Run the finalizers that this process registered itself, last in, first out.
 
     All finalizers of a process share one exit handler. If the import has registered it, it is
     among the inherited ones that do not run.
@@ -141,7 +136,7 @@ def finalize() -> None:
         if each.atexit:
             try:
                 each()
-            except Exception as error:  # told of as by weakref's own handler
+            except Exception as error:  # reported as by weakref's own handler
                 sys.excepthook(type(error), error, error.__traceback__)
 
 
@@ -150,9 +145,9 @@ def _finalizers() -> list[weakref.finalize[..., Any]]:
 
 
 def hide_program() -> None:
-    """Be nobody's `__main__`: multiprocessing imports that in each process that it spawns.
+    """Hide our `__main__`: multiprocessing imports that in each process that it spawns.
 
-    Ours would take 200 ms of it, and come from a path on which the user's modules stand first.
+    Ours would take 200 ms, and come from a path on which the user's modules stand first.
     """
     program = sys.modules["__main__"]
     program.__spec__ = None
@@ -170,9 +165,9 @@ def raise_oom_score() -> None:
 
 
 def flush() -> None:
-    """Write out what stands in the buffers of stdout and stderr: a fork would double it."""
+    """Flush stdout and stderr: a fork would write their buffers twice."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
-            continue  # closed, or its reader is gone: nobody misses it
+            continue  # closed, or its reader is gone

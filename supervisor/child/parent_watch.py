@@ -1,4 +1,4 @@
-"""Ends a process whose supervisor is gone and which is not able to see that.
+"""The end of a process whose supervisor is gone and which is not able to see that.
 
 A nursery that imports does not look at its channel, and an import may hang: until the code is
 loaded the kernel ends it with its supervisor. A worker drains when its channel ends, but it takes a
@@ -13,17 +13,11 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
-from supervisor.pool.state.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
-from supervisor.processes.reaper import prctl
-
-PR_SET_PDEATHSIG: Final = 1
-
-#: Seconds that a process may take to end once its drain is over: those that a supervisor would
-#: give it for the cleanup of what was cancelled, and for its end (threads of tasks, atexit).
-END_SECONDS: Final = HAND_BACK_GRACE_SECONDS + END_GRACE_SECONDS
+from supervisor.system.prctl import PR_SET_PDEATHSIG, prctl
 
 #: The exit status of a worker that was ended here.
 ORPHAN_STATUS: Final = 1
@@ -43,48 +37,31 @@ def end_with_supervisor(channel: int) -> bool:
 
 
 def outlive_supervisor() -> None:
-    """From now on this process sees the end of its supervisor, and has something to do after it.
+    """Let this process see the end of its supervisor from now on, for it has work after that.
 
     If it was stopped it would see nothing, for ever: it is woken by that end.
     """
     prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
-class ParentWatch:
-    """Watches one pipe.
+def end_after_supervisor(
+    pipe: int, allowed_seconds: float, end: Callable[[int], object] = os._exit
+) -> None:
+    """Start the thread that ends this process some time after its supervisor.
 
     pipe: the write end whose reader is the supervisor; not owned.
     allowed_seconds: how long the process may go on without one.
     end: ends the process at once, without waiting for its loop or its threads.
     """
+    # A daemon: it must still watch while the interpreter waits for the threads of tasks.
+    threading.Thread(
+        target=_watch, args=(pipe, allowed_seconds, end), name="parent-watch", daemon=True
+    ).start()
 
-    def __init__(
-        self,
-        pipe: int,
-        allowed_seconds: float,
-        end: Callable[[int], object] = os._exit,
-    ) -> None:
-        self._pipe = pipe
-        self._allowed_seconds = allowed_seconds
-        self._end = end
-        self._stopped = threading.Event()
-        # A daemon: it must still watch while the interpreter waits for the threads of tasks.
-        self._thread = threading.Thread(target=self._run, name="orphan-watch", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Do not end the process any more, if the supervisor is gone already. Idempotent."""
-        self._stopped.set()
-
-    def join(self) -> None:
-        """Wait until the thread has ended: the supervisor is gone, and the watch was stopped."""
-        self._thread.join()
-
-    def _run(self) -> None:
-        poller = select.poll()
-        poller.register(self._pipe, 0)  # errors are always reported: here, that nobody reads
-        poller.poll()
-        if not self._stopped.wait(self._allowed_seconds):
-            self._end(ORPHAN_STATUS)
+def _watch(pipe: int, allowed_seconds: float, end: Callable[[int], object]) -> None:
+    poller = select.poll()
+    poller.register(pipe, 0)  # errors are always reported: here, that nobody reads
+    poller.poll()
+    time.sleep(allowed_seconds)
+    end(ORPHAN_STATUS)

@@ -1,4 +1,4 @@
-"""Signals in the nursery and in the workers: noticed by nobody, inherited by nobody.
+"""Signals in the nursery and in the workers: without effect there, and not inherited.
 
 A signal to the whole group (Ctrl-C, a service manager) must act once, through the supervisor. The
 handlers are Python functions that do nothing, for the two other ways harm users: what is ignored,
@@ -17,31 +17,24 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-#: What the supervisor listens to, or a terminal or a service manager may send to a whole group.
-QUIET: Final = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
+from supervisor.signals import HANDLED
 
-#: What the thread that forks had blocked before.
+#: Signals for the supervisor, and those that a terminal or a service manager may send to a group.
+SHIELDED: Final = tuple(number for number in HANDLED if number != signal.SIGCHLD)
+
+#: The signals that the forking thread had blocked before.
 _held = threading.local()
 
 
-def stand_by() -> None:
-    """Let all of QUIET pass without effect; again after the user's import, which may change them.
+def install() -> None:
+    """Let all of SHIELDED pass without effect; again after the user's import, which may undo it.
 
-    What is ignored stays ignored: `nohup` and `command &` mean it for their descendants too.
+    A signal that is ignored stays so: `nohup` and `command &` mean it for their descendants too.
     Only the main thread may call this.
     """
-    for number in QUIET:
+    for number in SHIELDED:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _nothing)
+            signal.signal(number, _ignore)
             # Without this a signal would break a system call of a C library that does not expect
             # EINTR; it must follow each signal.signal, which sets it back.
             signal.siginterrupt(number, False)
@@ -50,7 +43,7 @@ def stand_by() -> None:
 def reset_in_forks() -> None:
     """Give every fork of this process, and of its forks, the default actions back.
 
-    A worker calls `stand_by` again; a process that a task forked is on its own. Call it once.
+    A worker calls `install` again; a process that a task forked is on its own. Call it once.
     """
     # Registered first, so `before` runs last and the others first: no hook of a user's in between.
     os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_reset)
@@ -58,7 +51,7 @@ def reset_in_forks() -> None:
 
 @contextmanager
 def blocked() -> Generator[None]:
-    """No signal is delivered within: around a fork, whose child has the default actions at first.
+    """Block all signals, around a fork, whose child has the default actions at first.
 
     The child leaves the block too, with handlers of its own in place by then.
     """
@@ -69,12 +62,12 @@ def blocked() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """A handler, so that the signal does neither its default action nor anything else."""
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing: a handler, so that the signal does not do its default action."""
 
 
 def _hold() -> None:
-    _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, QUIET)
+    _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
 
 
 def _release() -> None:
@@ -82,7 +75,7 @@ def _release() -> None:
 
 
 def _reset() -> None:
-    for number in QUIET:
-        if signal.getsignal(number) is _nothing:
+    for number in SHIELDED:
+        if signal.getsignal(number) is _ignore:
             signal.signal(number, signal.SIG_DFL)
     _release()

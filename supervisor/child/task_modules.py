@@ -1,4 +1,4 @@
-"""The user's modules: where they are looked for, and what is said when they do not load.
+"""The user's modules: their place on sys.path, their import, and the errors of that.
 
 Everything of ours must be imported before `enter`: from then on the working directory comes first
 on sys.path, as users expect of `module:attr`, and a file of theirs would win.
@@ -28,7 +28,7 @@ OURS: Final = {"docket": docket, "ipc": ipc, "supervisor": supervisor}
 
 
 class CannotLoad(SupervisorError):
-    """The user's code cannot be loaded; `details` is the traceback through it, or empty."""
+    """User code that cannot be loaded; `details` is the traceback through it, or empty."""
 
     def __init__(self, reason: str, details: str = "") -> None:
         super().__init__(reason)
@@ -75,7 +75,7 @@ def shadowed(directory: Path, paths: Iterable[str] = ()) -> str | None:
 
 
 def paths_of(settings: Settings) -> list[str]:
-    """All that a worker with these settings resolves."""
+    """All paths that a worker with these settings resolves."""
     worker = settings.worker
     extras = [path for path in (worker.fallback_task, worker.dependencies) if path is not None]
     return [*settings.tasks, *extras]
@@ -84,7 +84,7 @@ def paths_of(settings: Settings) -> list[str]:
 def load(paths: Iterable[str]) -> None:
     """Import the modules of these "module:attr" paths and look the attributes up.
 
-    Raises CannotLoad for the first that fails, whatever it raised: SystemExit too.
+    Raises CannotLoad for the first that fails, for any exception: SystemExit too.
     """
     for path in paths:
         resolve(path)
@@ -109,8 +109,8 @@ def resolve(path: str) -> object:
 
 def describe(error: BaseException) -> str:
     """An error in one line."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def details(error: BaseException) -> str:
@@ -131,9 +131,9 @@ def _is_machinery(filename: str) -> bool:
 
 
 def _is_checkout(directory: Path) -> bool:
-    """Whether the directory is a source tree of this project, of which another copy is installed.
+    """True if the directory is a source tree of this project, of which another copy is installed.
 
-    What it has under our names is ours, and the copy that runs is in sys.modules already.
+    The packages in it with our names are ours, and the copy that runs is in sys.modules already.
     """
     try:
         project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8"))
@@ -143,7 +143,7 @@ def _is_checkout(directory: Path) -> bool:
 
 
 def _belongs_to(ours: str | None, path: Path) -> bool:
-    """Whether `path` is our package's own folder or `__init__.py` (a checkout of this project)."""
+    """True if `path` is our own package's folder or `__init__.py` (a checkout of this project)."""
     if ours is None:
         return False
     own = Path(ours)

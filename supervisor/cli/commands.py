@@ -1,4 +1,4 @@
-"""The commands of `docket-supervisor`, by click; `run` is the one without a name."""
+"""The commands of `docket-supervisor`; `run` is the default."""
 
 import importlib
 import os
@@ -19,8 +19,8 @@ from supervisor.signals import SignalQueue
 
 PROGRAM = "docket-supervisor"
 
-#: Commands that live in modules of their own and are imported only when they are asked for.
-ELSEWHERE = {
+#: Commands in modules of their own, which are imported only when they are used.
+LAZY_COMMANDS = {
     "ctl": (
         "supervisor.ctl.commands",
         "ctl",
@@ -31,11 +31,11 @@ ELSEWHERE = {
 
 
 def main(signal_queue: SignalQueue, arguments: list[str] | None = None) -> NoReturn:
-    """Run the command and exit with its code; what a user did wrong is told in one line.
+    """Run the command and exit with its code; a user's mistake is reported in one line.
 
     Arguments:
-        inlet: the handlers that the program installed before it imported this.
-        arguments: the words after the program's name; None: those of this process.
+        signal_queue: has the handlers that the program installed before it imported this.
+        arguments: those after the program's name; None: those of this process.
     """
     try:
         result = docket_supervisor.main(
@@ -56,31 +56,31 @@ def _end(code: ExitCode, reason: str) -> NoReturn:
 
 
 class Commands(click.Group):
-    """A group whose default command is `run`, and whose heavy commands are imported late."""
+    """A group whose default command is `run`, and which imports heavy commands when used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names for --help, those not yet imported included."""
-        return sorted({*super().list_commands(ctx), *ELSEWHERE})
+        """List the names for --help, those not yet imported included."""
+        return sorted({*super().list_commands(ctx), *LAZY_COMMANDS})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name, imported now if it lives elsewhere."""
-        if cmd_name in ELSEWHERE:
-            module, attribute, _ = ELSEWHERE[cmd_name]
+        """Return the command of this name, and import it if it is a lazy one."""
+        if cmd_name in LAZY_COMMANDS:
+            module, attribute, _ = LAZY_COMMANDS[cmd_name]
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
         return super().get_command(ctx, cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Options that are not those of the group are options of `run`."""
+        """Take options that are not those of the group for options of `run`."""
         own = {"--help", "-h", "--version"}
         if not args or (args[0].startswith("-") and args[0] not in own):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of --help, without importing what it lists."""
+        """Write the list of --help without importing the commands."""
         rows = [(name, command.get_short_help_str()) for name, command in self.commands.items()]
-        rows += [(name, summary) for name, (_, _, summary) in ELSEWHERE.items()]
+        rows += [(name, summary) for name, (_, _, summary) in LAZY_COMMANDS.items()]
         with formatter.section("Commands"):
             formatter.write_dl(sorted(rows))
 
@@ -95,7 +95,7 @@ def docket_supervisor() -> None:
 
 
 def _default_of(option: option_table.Option) -> str:
-    """The default as a user would write it; nothing where the option's help tells it."""
+    """The default as a user would write it; empty where the help of the option has it already."""
     match {each.name: each.default for each in fields(SupervisorConfig)}[option.field]:
         case bool() as on:
             written = "on" if on else "off"
@@ -140,10 +140,14 @@ def _run_parameters() -> list[click.Parameter]:
 
 
 def configure(values: Mapping[str, Any], environment: Mapping[str, str]) -> SupervisorConfig:
-    """The config that the words of the command line ask for.
+    """Build the config of a run.
+
+    Arguments:
+        values: of the command line, by field.
+        environment: usually os.environ.
 
     Raises:
-        ConfigurationError: one of them, or of the other sources, cannot be used.
+        ConfigurationError: a value of one of the sources cannot be used.
     """
     file = values.get("config") or environment.get("DOCKET_SUPERVISOR_CONFIG")
     return option_table.build(values, environment, Path(file) if file else None)
@@ -153,7 +157,7 @@ def configure(values: Mapping[str, Any], environment: Mapping[str, str]) -> Supe
 def _run(context: click.Context, **values: Any) -> int:
     """Run a pool of workers until told to stop."""
     config = configure(values, os.environ)
-    # Not at the top: `ctl` is to answer at once, and has no use for a runtime.
+    # Not at the top: `ctl` is to start at once, and does not need the runtime.
     runtime = importlib.import_module("supervisor.supervisor").Supervisor
     code: int = runtime(config, signal_queue=context.find_object(SignalQueue)).run()
     return code

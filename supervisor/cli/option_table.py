@@ -2,8 +2,10 @@
 
 A value comes from the command line, else from the environment, else from the file, else it is the
 default of SupervisorConfig. All three are text with the same meaning (a TOML file may also use
-numbers, booleans and lists where they are natural), and a value that is not understood is told
-under the name by which it was given.
+numbers, booleans and lists where they are natural), and the error about a value names the variable
+or the key by which it was given. That is why these sources are not click's own: click knows that a
+value came from the environment or from a default map, but not from which variable or key, and
+takes a variable that is empty for one that is not set.
 """
 
 import difflib
@@ -26,20 +28,20 @@ from supervisor.text import durations, sizes
 
 ENVIRONMENT_PREFIX = "DOCKET_SUPERVISOR_"
 
-#: What "off" and "none" are read as: a None that somebody gave, unlike that of an absent value.
+#: The value of "off" and "none": a None that was given, unlike that of an absent value.
 NEVER: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: which field of the config it fills, and how its text is read.
+    """One option: the field of the config that it fills, and the parser of its text.
 
     Arguments:
         name: without dashes in front, as on the command line: `drain-timeout`.
-        parse: from text to the field's value; ValueError says what is accepted.
+        parse: from text to the field's value; its ValueError describes what is accepted.
         help: one line for --help.
-        metavar: what stands for the value in --help.
-        environment: variables understood beside DOCKET_SUPERVISOR_NAME, which wins.
+        metavar: the placeholder of the value in --help.
+        environment: variables understood besides DOCKET_SUPERVISOR_NAME, which wins.
         repeatable: the option may be given more than once; the field is a tuple.
         switch: the option takes no value and has a --no- form.
     """
@@ -63,44 +65,31 @@ class Option:
         return (ENVIRONMENT_PREFIX + self.field.upper(), *self.environment)
 
 
-def _whole_number(least: int, most: int) -> Callable[[str], int]:
-    """Reads a whole number. The config checks the two limits; here they are only named."""
+def _reader(parse: Callable[[str], Any], accepted: str) -> Callable[[str], Any]:
+    """A parser whose error describes what is accepted."""
 
-    def read(text: str) -> int:
+    def read(text: str) -> Any:
         try:
-            return int(text)
+            return parse(text)
         except ValueError:
-            raise ValueError(f"a whole number from {least} to {most}") from None
+            raise ValueError(accepted) from None
 
     return read
 
 
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    """A parser of whole numbers. The config checks the two limits; here they are only named."""
+    return _reader(int, f"a whole number from {least} to {most}")
+
+
 _count = _whole_number(1, MOST_OF_ANYTHING)
-
-
-def _duration(text: str) -> Any:
-    try:
-        return durations.parse(text)
-    except ValueError:
-        raise ValueError(durations.ACCEPTED) from None
-
-
-def _size(text: str) -> int:
-    try:
-        return sizes.parse(text)
-    except ValueError:
-        raise ValueError(sizes.ACCEPTED) from None
-
-
-def _share(text: str) -> float:
-    try:
-        return sizes.parse_share(text)
-    except ValueError:
-        raise ValueError("a share such as 10% or 0.1") from None
+_duration = _reader(durations.parse, durations.ACCEPTED)
+_size = _reader(sizes.parse, sizes.ACCEPTED)
+_share = _reader(sizes.parse_share, "a share such as 10% or 0.1")
 
 
 def _or_never(parse: Callable[[str], Any], never: str) -> Callable[[str], Any]:
-    """Reads the word `never` as NEVER, which says None louder than leaving the option out."""
+    """A parser that also accepts the word `never`, as NEVER."""
 
     def read(text: str) -> Any:
         if text.strip().lower() == never:
@@ -131,10 +120,6 @@ def _address(text: str) -> Address | None:
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError(accepted)
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
-
-
-def _level(text: str) -> str:
-    return text.upper()
 
 
 #: In the order of --help.
@@ -220,7 +205,7 @@ OPTIONS = (
     ),
     Option("recycle-jitter", _share, "By how much less at most, so as not to go in step.", "SHARE"),
     Option("preload", _yes_or_no, "Import the task modules once, before forking.", switch=True),
-    Option("logging-level", _level, "Least level that is logged.", "LEVEL"),
+    Option("logging-level", str.upper, "Least level that is logged.", "LEVEL"),
     Option("logging-format", str, "|".join(LOGGING_FORMATS) + "; by default by tty.", "FORMAT"),
 )
 
@@ -230,7 +215,7 @@ _BY_FIELD = {option.field: option for option in OPTIONS}
 def build(
     command_line: Mapping[str, Any], environment: Mapping[str, str], file: Path | None
 ) -> SupervisorConfig:
-    """The config of a run, every value from the strongest source that gives it.
+    """Build the config of a run, each value from the strongest source that gives it.
 
     Arguments:
         command_line: by field; text, a tuple of texts, or a bool. Absent or None: not given.
@@ -242,18 +227,18 @@ def build(
     """
     in_file = _read_file(file) if file is not None else {}
     values: dict[str, Any] = {}
-    told_as: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for option in OPTIONS:
         given = _strongest(option, command_line, environment, in_file)
         if given is not None:
             source, value = given
-            told_as[f"--{option.name}"] = source
+            sources[f"--{option.name}"] = source
             read = _read(option, source, value)
             values[option.field] = None if read is NEVER else read
     try:
         return SupervisorConfig(**values)
     except InvalidOption as error:
-        raise error.told_as(told_as.get(error.option, error.option)) from None
+        raise error.told_as(sources.get(error.option, error.option)) from None
 
 
 def _strongest(
@@ -274,7 +259,7 @@ def _strongest(
 
 
 def _read(option: Option, source: str, value: Any) -> Any:
-    """The field's value. A number in the file means what its text would: 5 is "5" is 5 s."""
+    """Parse the field's value. A number in the file means the same as its text: 5 is "5" is 5 s."""
     if option.repeatable:
         several: tuple[Any, ...] = (value,) if isinstance(value, str) else tuple(value)
         return tuple(_read_one(option, source, each) for each in several)

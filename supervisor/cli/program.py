@@ -1,6 +1,6 @@
 """The program `docket-supervisor`: signal handlers first, everything slow after.
 
-A TERM in the first tenth of a second (a deployment that changes its mind) must find handlers, so
+A TERM in the first tenth of a second (of a deployment that is cancelled) must find handlers, so
 this module imports nothing but them; the commands follow through importlib.
 """
 

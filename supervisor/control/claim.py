@@ -1,7 +1,7 @@
-"""The place of one control socket: its lock, and the socket itself, from the start to the end.
+"""The claim to the path of a control socket: its lock, and the socket bound there.
 
-Taken in this order, given back in the reverse one: the lock, the socket. A socket that is found
-there belongs to a supervisor that died, as soon as its lock is ours; it is replaced.
+They are taken in this order, and released in the reverse one. Once the lock is ours, a socket that
+is found at the path belongs to a supervisor that died, and is replaced.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from supervisor.control import lock_file, paths
 from supervisor.control.lock_file import Lock
 from supervisor.errors import ConfigurationError, ControlInUse
 
-#: How long a lock that is held is asked for again while nobody listens: its holder is a supervisor
-#: that is about to, or only looks whether it is held.
+#: The time for which a lock that is held is tried again while nobody listens: its holder may be a
+#: supervisor that is about to listen, or a program that only tests the lock.
 PATIENCE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.02
-#: Pools of one process, or of one pid in several containers, that may share a folder.
+#: Most pools of one process, or of one pid in several containers, that may share a folder.
 MOST_NAMESAKES = 100
 
 
@@ -39,11 +39,10 @@ class SocketClaim:
             lock.release()
             raise
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Remove the socket, then the lock. Twice is fine.
 
-        Only our own: whoever cleaned the folder up took both from us, and another supervisor may
-        have the path by now.
+        Only our own: if the folder was cleaned up, another supervisor may have the path by now.
         """
         self.socket.close()
         with contextlib.suppress(OSError):
@@ -53,7 +52,7 @@ class SocketClaim:
 
 
 async def claim_given(path: str) -> SocketClaim:
-    """The place at the path of `--control`.
+    """Claim the path of `--control`.
 
     Raises:
         ConfigurationError: it cannot be used; ControlInUse: a live supervisor has it.
@@ -69,7 +68,7 @@ async def claim_given(path: str) -> SocketClaim:
 
 
 async def claim_default(docket: str, environment: Mapping[str, str]) -> SocketClaim:
-    """The place that a pool of this docket has by default.
+    """Claim the default path for a pool of this docket.
 
     Raises:
         ConfigurationError: there is no folder that can be used.
@@ -85,7 +84,7 @@ async def claim_default(docket: str, environment: Mapping[str, str]) -> SocketCl
 
 
 async def _lock(path: Path) -> Lock | None:
-    """Its lock, or None if a live supervisor has the path."""
+    """Take the lock of the path; None if a live supervisor has it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not _listens(path):
         lock = lock_file.take(path)
@@ -93,13 +92,13 @@ async def _lock(path: Path) -> Lock | None:
             return lock
         if time.monotonic() > deadline:
             return None
-        # A file lock tells nobody that it is free: there is no event to wait for.
+        # The release of a file lock is no event that could be waited for.
         await asyncio.sleep(_PAUSE_SECONDS)
     return None
 
 
 def _listens(path: Path) -> bool:
-    """Whether somebody answers there; asked too because a lock file can be removed by hand."""
+    """Tell whether a process listens there, since a lock file can be removed by hand."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -123,8 +122,8 @@ def _bind(path: Path) -> socket.socket:
         path.chmod(0o600)
     except OSError as error:
         listener.close()
-        why = error.strerror or error
-        raise ConfigurationError(f"--control: cannot listen at {path}: {why}") from None
+        reason = error.strerror or error
+        raise ConfigurationError(f"--control: cannot listen at {path}: {reason}") from None
     return listener
 
 

@@ -1,9 +1,9 @@
-"""The lock beside each control socket: it tells the socket of a live supervisor from a stale one.
+"""The lock file of each control socket, which tells a live supervisor's socket from a stale one.
 
-`PATH.lock` is held by flock for as long as its supervisor lives. The kernel lets go of it however
+`PATH.lock` is held by flock for as long as its supervisor lives. The kernel releases it however
 that process ends, and no other process of the pool has it: neither a nursery nor a server inherits
-the descriptor. Who only looks takes a shared lock for a moment, so two who look are not in each
-other's way; whoever wants to own the path must not take such a moment for a live supervisor.
+the descriptor. A test of the lock takes it shared for a moment, so that two tests do not disturb
+each other; whoever claims the path must not take such a moment for a live supervisor.
 """
 
 import contextlib
@@ -11,16 +11,26 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
+from enum import Enum, auto
 from pathlib import Path
 
 from supervisor.control.paths import SUFFIX
 from supervisor.errors import ConfigurationError
 
-#: In every lock file of ours, so that others in a shared folder are left alone.
+#: The beginning of every lock file of ours; others in a shared folder are left alone.
 MARK = b"docket-supervisor "
 
-_OWN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _Holder(Enum):
+    """The supervisor of a lock file."""
+
+    ALIVE = auto()
+    DEAD = auto()
+    #: There is no lock file of ours.
+    UNKNOWN = auto()
 
 
 class Lock:
@@ -31,19 +41,19 @@ class Lock:
         self._fd = fd
 
     def release(self) -> None:
-        """Remove the lock file and let go of it. Twice is fine."""
+        """Remove the lock file and release the lock. Twice is fine."""
         if self._fd < 0:
             return
-        # While it is still held: whoever waits for it then sees that its file is gone.
+        # While it is still held: a process that waits for it then sees that its file is gone.
         with contextlib.suppress(FileNotFoundError):
-            if _is_still(self._fd, self._path):
+            if _is_current(self._fd, self._path):
                 _file_of(self._path).unlink()
         os.close(self._fd)
         self._fd = -1
 
 
 def take(path: Path) -> Lock | None:
-    """The lock of the control socket at `path`, or None while another holds it.
+    """Take the lock of the control socket at `path`; None while another process holds it.
 
     Raises:
         ConfigurationError: its file cannot be made, or is not ours.
@@ -52,7 +62,7 @@ def take(path: Path) -> Lock | None:
         fd = _open(path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(fd, path):
+            if _is_current(fd, path):
                 os.ftruncate(fd, 0)
                 os.write(fd, MARK + f"{os.getpid()}\n".encode())
                 return Lock(path, fd)
@@ -69,19 +79,19 @@ def take(path: Path) -> Lock | None:
 
 
 def is_live(path: Path) -> bool:
-    """Whether a supervisor holds the lock of the control socket at `path`."""
-    return _look(path) is True
+    """Tell whether a supervisor holds the lock of the control socket at `path`."""
+    return _holder_of(path) is _Holder.ALIVE
 
 
 def live_sockets(folder: Path) -> list[Path]:
-    """The control sockets of live supervisors in a folder, by name; ours and root's only."""
+    """List the control sockets of live supervisors in a folder, by name; ours and root's only."""
     return [path for path in _sockets(folder) if is_live(path) and _is_trusted(path)]
 
 
 def sweep(folder: Path) -> None:
-    """Remove what supervisors that were killed left in a folder."""
+    """Remove the sockets and lock files of killed supervisors from a folder."""
     for path in _sockets(folder):
-        if _look(path) is False:
+        if _holder_of(path) is _Holder.DEAD:
             with contextlib.suppress(ConfigurationError, OSError):
                 lock = take(path)
                 if lock is not None:
@@ -102,7 +112,7 @@ def _sockets(folder: Path) -> Iterator[Path]:
 
 
 def _is_trusted(path: Path) -> bool:
-    """Whether it is a socket that no third user can have put there."""
+    """Tell whether it is a socket of ours or of root."""
     try:
         found = path.lstat()
     except OSError:
@@ -110,29 +120,28 @@ def _is_trusted(path: Path) -> bool:
     return stat.S_ISSOCK(found.st_mode) and found.st_uid in (os.geteuid(), 0)
 
 
-def _look(path: Path) -> bool | None:
-    """True: its supervisor lives; False: it has died; None: there is no lock file of ours."""
+def _holder_of(path: Path) -> _Holder:
     try:
-        fd = os.open(_file_of(path), _LOOK)
+        fd = os.open(_file_of(path), _READ)
     except OSError:
-        return None
+        return _Holder.UNKNOWN
     try:
         if os.pread(fd, len(MARK), 0) != MARK:
-            return None
+            return _Holder.UNKNOWN
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _Holder.ALIVE
     except OSError:
-        return None
+        return _Holder.UNKNOWN
     finally:
         os.close(fd)
-    return False
+    return _Holder.DEAD
 
 
 def _open(path: Path) -> int:
     file = _file_of(path)
     try:
-        fd = os.open(file, _OWN, 0o600)
+        fd = os.open(file, _WRITE, 0o600)
     except OSError as error:
         raise ConfigurationError(
             f"--control: cannot make the lock file {file}: {error.strerror};"
@@ -148,10 +157,10 @@ def _open(path: Path) -> int:
     return fd
 
 
-def _is_still(fd: int, path: Path) -> bool:
-    """Whether the file that was opened is the one that stands there now."""
+def _is_current(fd: int, path: Path) -> bool:
+    """Tell whether the open file still is the one at its path."""
     try:
-        there = _file_of(path).lstat()
+        current = _file_of(path).lstat()
     except FileNotFoundError:
         return False
-    return os.path.samestat(os.fstat(fd), there)
+    return os.path.samestat(os.fstat(fd), current)

@@ -1,13 +1,13 @@
-"""Where control sockets are: which folder, which name, and whose folder may be trusted.
+"""The paths of control sockets: their folders, their names, and which folders are trusted.
 
-A pool that is not told a path takes the first of these folders that it can use, and `ctl` looks
-through all of them:
+A pool without a path of its own takes the first of these folders that it can use, and `ctl`
+searches all of them:
 
     $RUNTIME_DIRECTORY          made by systemd for the service
     $XDG_RUNTIME_DIR            made by the login for the user
     /tmp/docket-supervisor-UID  made here, for systems with neither
 
-In /tmp anybody may have made that folder before us, to be the one that `ctl` talks to; so it is
+In /tmp another user may have made that folder first, to be the one that `ctl` talks to; so it is
 used only if it is a real folder, ours, and closed to others.
 """
 
@@ -21,12 +21,12 @@ from pathlib import Path
 from supervisor.errors import ConfigurationError, InvalidOption, NoPlace
 
 SUFFIX = ".sock"
-#: Where the folder of last resort stands: where every user may make one, and $TMPDIR, which may
-#: differ between a service and the shell that asks for it, has no say.
+#: The parent of the folder of last resort, in which every user may make one. Not $TMPDIR, which may
+#: differ between a service and the shell in which `ctl` runs.
 TEMPORARY = Path("/tmp")
-#: What sun_path holds, less the zero at its end.
+#: The size of sun_path, less the zero at its end.
 MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103
-#: Of a docket's name in the name of its socket, at most.
+#: Most characters of a docket's name in the name of its socket.
 MAX_NAME = 40
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,15 +34,15 @@ _NOT_FOR_FILES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def default_path(docket: str, pid: int, environment: Mapping[str, str]) -> Path:
-    """Where the control socket of this pool is to be; makes the folder if it is the one in /tmp.
+    """The path for the control socket of this pool; makes the folder if it is the one in /tmp.
 
     Arguments:
-        docket: its name; what a file name should not have becomes an underscore.
+        docket: its name; characters that do not belong in a file name become underscores.
         environment: usually os.environ.
 
     Raises:
         NoPlace: the folder in /tmp cannot be made.
-        ConfigurationError: it is not ours alone.
+        ConfigurationError: that folder is not ours alone.
     """
     name = _NOT_FOR_FILES.sub("_", docket)[:MAX_NAME].lstrip(".") or "_"
     file = f"{name}-{pid}{SUFFIX}"
@@ -55,7 +55,7 @@ def default_path(docket: str, pid: int, environment: Mapping[str, str]) -> Path:
 
 
 def folders(environment: Mapping[str, str]) -> list[Path]:
-    """Every folder in which the control sockets of this user may be."""
+    """List the folders in which the control sockets of this user may be."""
     ours = own_folder()
     return [*_given(environment), *([ours] if _fault_of(ours) is None else [])]
 
@@ -66,10 +66,10 @@ def own_folder() -> Path:
 
 
 def given_path(path: str) -> Path:
-    """The path of `--control` as an absolute one.
+    """Make the path of `--control` absolute.
 
     Raises:
-        InvalidOption: it is longer than the system lets the path of a socket be.
+        InvalidOption: it is longer than the path of a socket may be.
     """
     absolute = Path(path).absolute()
     if not _fits(absolute):
@@ -86,7 +86,7 @@ def _given(environment: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _is_usable(folder: Path) -> bool:
-    """Whether we may make files there. After `su` or `sudo -E` the variable names another's."""
+    """Tell whether it is ours to write to: after `su` or `sudo -E` it is another user's."""
     return os.access(folder, os.W_OK | os.X_OK) and folder.stat().st_uid in (os.geteuid(), 0)
 
 
@@ -98,7 +98,7 @@ def _make_private(folder: Path) -> None:
     try:
         folder.mkdir(0o700)
     except FileExistsError:
-        pass  # whose it is is looked at next, whoever made it
+        pass  # its owner is checked next
     except OSError as error:
         raise NoPlace(
             f"--control: cannot make the folder {folder}: {error.strerror};"
@@ -113,7 +113,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _fault_of(folder: Path) -> str | None:
-    """Why the folder is not to be trusted, if it is not: looked at as one thing, by its fd."""
+    """The reason not to trust the folder, if there is one: all is asked of one descriptor."""
     try:
         fd = os.open(folder, _OPEN_FOLDER)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, as the kernel says."""
+"""The process and the user at the other end of a Unix socket, by the kernel."""
 
 import os
 import socket
@@ -20,13 +20,13 @@ class Askable(Protocol):
     """A connected socket, or what an event loop shows of one."""
 
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
-        """As of socket.socket."""
+        """Read an option, as socket.socket does."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A process and its user when it connected; None for what the system does not tell."""
+    """A process and its user when it connected; None for those that the system does not give."""
 
     pid: int | None = None
     uid: int | None = None
@@ -37,25 +37,25 @@ class Credentials:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether it may command this process: its own user, or root."""
+        """Tell whether it may command this process: its own user may, and root."""
         return self.uid in (os.geteuid(), 0)
 
 
 def of_linux(connected: Askable) -> Credentials:
-    """By SO_PEERCRED."""
+    """Read the credentials by SO_PEERCRED."""
     option: int = getattr(socket, "SO_PEERCRED", 17)
     pid, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, option, _UCRED.size))
     return Credentials(pid, uid)
 
 
 def of_macos(connected: Askable) -> Credentials:
-    """By LOCAL_PEERCRED, which knows no pid."""
+    """Read the credentials by LOCAL_PEERCRED, which has no pid."""
     found = connected.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED_BYTES)
     _, uid = _XUCRED.unpack_from(found)
     return Credentials(None, uid)
 
 
-#: What this system understands.
+#: The way of this system.
 credentials_of: Callable[[Askable], Credentials] = (
     of_linux if hasattr(socket, "SO_PEERCRED") else of_macos
 )

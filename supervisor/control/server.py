@@ -1,8 +1,8 @@
-"""The control socket: what `docket-supervisor ctl` speaks to, on the supervisor's own loop.
+"""The server of the control socket, for `docket-supervisor ctl`, on the supervisor's own loop.
 
-It decides nothing. An order goes into the pool's one inbox like a signal does, and is answered
-when the pool answers it; only the report is made here. Whatever a client does wrong costs that
-client its connection, and nobody anything else.
+It decides nothing. A command goes into the inbox of the pool, like a signal, and is answered when
+the pool answers it; only the report is made here. A client that breaks the protocol loses its
+connection, and no other client is affected.
 """
 
 import asyncio
@@ -19,60 +19,61 @@ from ipc.control import PROTOCOL, Answer, ControlHello, Refused, Report, Request
 from supervisor.config import SupervisorConfig
 from supervisor.control.claim import SocketClaim, claim_default, claim_given
 from supervisor.control.peer_credentials import Credentials
-from supervisor.control.session import Session
+from supervisor.control.session import Session, SessionFault
 from supervisor.errors import NoPlace
+from supervisor.inbox import Inbox
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.inbox import CommandReceived, Inbox
-from supervisor.pool.state.pool_commands import Command, Outcome, nobody
+from supervisor.pool.state.inbox_events import CommandReceived
+from supervisor.pool.state.pool_commands import Command, Outcome, discard
 
 log = logging.getLogger("supervisor.control")
 
 MAX_CLIENTS = 32
 #: Faults of one kind are logged this often at most: a broken script may try again all day.
 FAULT_LOG_SECONDS = 60.0
-#: How long the end of the pool waits for clients to have their last answers.
+#: The time that the end of the pool waits for clients to read their last answers.
 GOODBYE_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
-async def placed(config: SupervisorConfig) -> AsyncGenerator[SocketClaim | None]:
-    """Hold the place of this config's control socket for as long as the block runs.
+async def claimed(config: SupervisorConfig) -> AsyncGenerator[SocketClaim | None]:
+    """Hold the path of this config's control socket for as long as the block runs.
 
-    None for a pool that was told no path, on a system where nothing can be written: it runs
-    without one.
+    None if no path is given and none of the usual folders can be written to: such a pool runs
+    without a control socket.
 
     Raises:
-        ConfigurationError: the place cannot be used; ControlInUse: a live supervisor has it.
+        ConfigurationError: the path cannot be used; ControlInUse: a live supervisor has it.
     """
     try:
-        place = await _claim(config)
+        claim = await _claim(config)
     except NoPlace as error:
         log.warning("no control socket, so `ctl` cannot reach this pool: %s", error)
         yield None
         return
     try:
-        yield place
+        yield claim
     finally:
-        place.leave()
+        claim.release()
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    place: SocketClaim | None, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
+    claim: SocketClaim | None, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
 ) -> AsyncGenerator[None]:
     """Serve the control socket, if there is one, for as long as the block runs.
 
-    Arguments: those of `Control`.
+    The arguments are those of `ControlServer`.
     """
-    if place is None:
+    if claim is None:
         yield
         return
-    served = ControlServer(place, inbox, report, guest=guest)
-    await served.start()
+    server = ControlServer(claim, inbox, report, guest=guest)
+    await server.start()
     try:
         yield
     finally:
-        await served.stop()
+        await server.stop()
 
 
 async def _claim(config: SupervisorConfig) -> SocketClaim:
@@ -82,105 +83,108 @@ async def _claim(config: SupervisorConfig) -> SocketClaim:
 
 
 class ControlServer:
-    """Serves one place from `start` until `stop`.
+    """Serves one control socket from `start` until `stop`.
 
     Arguments:
-        place: ours until its owner leaves it.
+        claim: of the socket; its owner releases it after `stop`.
         inbox: of the pool.
-        report: makes what /status says.
-        guest: whether this process goes on after the pool.
+        report: makes the report of /status.
+        guest: this process goes on after the pool.
     """
 
     def __init__(
-        self, place: SocketClaim, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
+        self, claim: SocketClaim, inbox: Inbox, report: Callable[[], dict[str, Any]], *, guest: bool
     ) -> None:
-        self._place = place
+        self._socket_claim = claim
         self._inbox = inbox
         self._report = report
         self._hello = ControlHello(PROTOCOL, os.getpid(), guest)
         self._server: asyncio.AbstractServer | None = None
-        self._peers: set[Session] = set()
+        self._sessions: set[Session] = set()
         self._none_left = asyncio.Event()
         self._none_left.set()
         self._faults = LogThrottle(FAULT_LOG_SECONDS)
 
     async def start(self) -> None:
-        """Listen."""
+        """Start to listen."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: Session(self, self._hello), sock=self._place.socket
+            lambda: Session(self, self._hello), sock=self._socket_claim.socket
         )
-        log.info("control socket: %s", self._place.path)
+        log.info("control socket: %s", self._socket_claim.path)
 
     async def stop(self) -> None:
-        """Take no more clients, end the others after what they were told. Twice is fine."""
+        """Accept no more clients, and disconnect those there are after their answers.
+
+        Twice is fine.
+        """
         server, self._server = self._server, None
         if server is None:
             return
         server.close()
-        for peer in list(self._peers):
-            peer.close()
+        for session in list(self._sessions):
+            session.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await self._none_left.wait()
-        for peer in list(self._peers):
-            peer.abort()
+        for session in list(self._sessions):
+            session.abort()
         await self._none_left.wait()
         await server.wait_closed()
 
-    # What clients tell (supervisor.control_peer.Host).
+    # Calls of the sessions (session.SessionHost).
 
-    def objection_to(self, who: Credentials) -> str | None:
-        """Why this user is not served; None: it is."""
-        return None if who.is_trusted else "only the user of the supervisor and root are served"
+    def refusal_of(self, client: Credentials) -> str | None:
+        """Give the reason if this user is not served; None: it is."""
+        return None if client.is_trusted else "only the user of the supervisor and root are served"
 
-    def admit(self, peer: Session) -> bool:
-        """Count it among the clients, unless there are too many."""
-        if self._server is None or len(self._peers) >= MAX_CLIENTS:
+    def admit(self, session: Session) -> bool:
+        """Add it to the clients, unless there are too many."""
+        if self._server is None or len(self._sessions) >= MAX_CLIENTS:
             return False
-        self._peers.add(peer)
+        self._sessions.add(session)
         self._none_left.clear()
         return True
 
-    def gone(self, peer: Session) -> None:
-        """It is a client no more."""
-        self._peers.discard(peer)
-        if not self._peers:
+    def forget(self, session: Session) -> None:
+        """Remove it from the clients: its connection has ended."""
+        self._sessions.discard(session)
+        if not self._sessions:
             self._none_left.set()
 
-    def asked(self, peer: Session, request: Request) -> None:
-        """Answer at once, or hand the order on and answer when the pool does."""
+    def handle(self, session: Session, request: Request) -> None:
+        """Answer at once, or pass the command on and answer when the pool does."""
         match request:
             case control.StatusRequest():
-                peer.answer(self._make_report())
+                session.answer(self._make_report())
             case control.ScaleRequest(processes):
-                self._order(peer, pool_commands.Scale(processes))
+                self._command(session, pool_commands.Scale(processes))
             case control.RestartRequest(slot):
-                self._order(peer, pool_commands.Restart(slot))
+                self._command(session, pool_commands.Restart(slot))
             case control.DumpRequest():
-                self._order(peer, pool_commands.DumpAll())
+                self._command(session, pool_commands.DumpAll())
             case control.DrainRequest(wait):
-                self._order(peer, pool_commands.Drain(), stay=wait)
+                self._command(session, pool_commands.Drain(), stay=wait)
             case control.ReloadRequest(wait=True):
-                self._order(peer, pool_commands.Reload())
+                self._command(session, pool_commands.Reload())
             case control.ReloadRequest():
-                self._inbox.put(CommandReceived(pool_commands.Reload(), nobody))
-                peer.answer(control.Done("the reload has been asked for; see the status"))
+                self._inbox.put(CommandReceived(pool_commands.Reload(), discard))
+                session.answer(control.Done("the reload has been asked for; see the status"))
 
-    def dropped(self, kind: str, why: str) -> None:
-        """Log it, but not every one of a flood."""
-        before = self._faults.unsaid(kind, time.monotonic())
-        if before is None:
+    def report_fault(self, fault: SessionFault, description: str) -> None:
+        """Log that a client was disconnected for a fault, but not every one of a flood."""
+        skipped = self._faults.skipped_before(fault, time.monotonic())
+        if skipped is None:
             return
-        more = f" (and {before} before, like this one)" if before else ""
-        log.warning("control socket: %s%s", why, more)
+        more = f" (and {skipped} before, like this one)" if skipped else ""
+        log.warning("control socket: %s%s", description, more)
 
-    def _order(self, peer: Session, order: Command, *, stay: bool = False) -> None:
+    def _command(self, session: Session, command: Command, *, stay: bool = False) -> None:
         def answer(outcome: Outcome) -> None:
             done = isinstance(outcome, pool_commands.Done)
-            peer.answer(_told(outcome), stay=stay and done)
+            session.answer(_answer_of(outcome), stay=stay and done)
 
-        self._inbox.put(CommandReceived(order, answer))
+        self._inbox.put(CommandReceived(command, answer))
 
     def _make_report(self) -> Answer:
         try:
@@ -190,7 +194,7 @@ class ControlServer:
             return Refused("a bug of the supervisor; see its log")
 
 
-def _told(outcome: Outcome) -> Answer:
+def _answer_of(outcome: Outcome) -> Answer:
     match outcome:
         case pool_commands.Done(text):
             return control.Done(text)
@@ -199,18 +203,18 @@ def _told(outcome: Outcome) -> Answer:
 
 
 class LogThrottle:
-    """Decides which of many like events are worth a line (pure: the caller brings the times)."""
+    """Limits how often events of one kind are logged (pure: the caller gives the times)."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._said: dict[str, float] = {}
-        self._unsaid: dict[str, int] = {}
+        self._logged_at: dict[str, float] = {}
+        self._skipped: dict[str, int] = {}
 
-    def unsaid(self, kind: str, now: float) -> int | None:
-        """None: say nothing of this one. Else say it, and how many of its kind were not said."""
-        said = self._said.get(kind)
-        if said is not None and now - said < self._seconds:
-            self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
+    def skipped_before(self, kind: str, now: float) -> int | None:
+        """Count those skipped since the last one that was logged; None: skip this one too."""
+        logged_at = self._logged_at.get(kind)
+        if logged_at is not None and now - logged_at < self._seconds:
+            self._skipped[kind] = self._skipped.get(kind, 0) + 1
             return None
-        self._said[kind] = now
-        return self._unsaid.pop(kind, 0)
+        self._logged_at[kind] = now
+        return self._skipped.pop(kind, 0)

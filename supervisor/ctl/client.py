@@ -1,7 +1,7 @@
-"""The other end of the control socket, for a program without an event loop: `ctl`.
+"""The client of the control socket, for a program without an event loop: `ctl`.
 
-Blocking, one question at a time. A supervisor that does not answer, answers nonsense or goes away
-is told as what it is; nothing here waits for ever unless it is told to.
+Blocking, one request at a time. A supervisor that does not answer, breaks the protocol or goes away
+has an error of its own; nothing here waits for ever unless the caller asks for it.
 """
 
 import contextlib
@@ -14,12 +14,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from ipc.control import (
     MAX_ANSWER,
     PROTOCOL,
-    Answer,
     ControlHello,
     Done,
     Refused,
@@ -34,12 +33,14 @@ from supervisor.control import lock_file, paths
 from supervisor.control.peer_credentials import credentials_of
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
 
-#: How long a supervisor may take for what it answers at once; longer only if it is stopped or hung.
+#: The time for an answer that a supervisor gives at once; it takes longer only if stopped or hung.
 ANSWER_SECONDS = 10.0
+
+_Answer = TypeVar("_Answer", Done, Report)
 
 _CHUNK = 1 << 16
 _TIMEVAL = struct.Struct("ll")
-_NOBODY = {
+_REASONS = {
     errno.ENOENT: "there is no such socket",
     errno.ENOTDIR: "there is no such socket",
     errno.ECONNREFUSED: "nobody listens there any more",
@@ -51,8 +52,8 @@ class Client:
     """A connection to the supervisor whose control socket is at `path`; closed with its block.
 
     Raises:
-        NoSupervisor: nobody is there.
-        OrderFailed: whoever is there is no supervisor, or not one for us.
+        NoSupervisor: no process listens there.
+        OrderFailed: it is no supervisor, or refuses this client.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,45 +65,33 @@ class Client:
         try:
             self._peer_pid = credentials_of(self._socket).pid
             self._send(ControlHello(PROTOCOL, os.getpid()))
-            self.hello = self._greeted()
+            self.hello = self._read_hello()
             self._process = self._open_process()
         except BaseException:
             self.close()
             raise
 
     def ask(self, request: Request, timeout_seconds: float | None = ANSWER_SECONDS) -> Done:
-        """Ask for something to be done, and wait until it is.
+        """Send a command, and wait until it is done.
 
         Arguments:
-            timeout_seconds: at most so long; None: as long as it takes.
+            timeout_seconds: limit of the wait; None: no limit.
 
         Raises:
             OrderFailed: it was refused, or not answered.
         """
-        match self._answer(request, timeout_seconds):
-            case Done() as done:
-                return done
-            case Refused(text):
-                raise OrderFailed(text)
-            case _:
-                raise OrderFailed(f"{self._name} answered what was not asked")
+        return self._request(request, Done, timeout_seconds)
 
     def status(self) -> str:
-        """The JSON of /status.
+        """Get the JSON of /status.
 
         Raises:
             OrderFailed: it was refused, or not answered.
         """
-        match self._answer(StatusRequest(), ANSWER_SECONDS):
-            case Report(json):
-                return json
-            case Refused(text):
-                raise OrderFailed(text)
-            case _:
-                raise OrderFailed(f"{self._name} answered what was not asked")
+        return self._request(StatusRequest(), Report, ANSWER_SECONDS).json
 
     def is_over_within(self, seconds: float | None) -> bool:
-        """Wait, at most so long, for the supervisor to close the connection; whether it did."""
+        """Wait for the supervisor to close the connection; return whether it did in this time."""
         if not _readable(self._socket.fileno(), seconds):
             return False
         try:
@@ -111,7 +100,7 @@ class Client:
             return True
 
     def wait_for_end(self) -> None:
-        """Wait until its pool has ended, and its process too if that is all it is for."""
+        """Wait until its pool has ended, and its process too unless the pool is a guest there."""
         while not self.is_over_within(None):
             pass
         if self._process >= 0 and not self.hello.guest:
@@ -139,15 +128,21 @@ class Client:
     def _name(self) -> str:
         return f"the supervisor at {self._path}"
 
-    def _answer(self, request: Request, timeout_seconds: float | None) -> Answer:
+    def _request(
+        self, request: Request, expected: type[_Answer], timeout_seconds: float | None
+    ) -> _Answer:
         self._send(request)
         match self._next(timeout_seconds):
             case ControlHello():
                 raise OrderFailed(f"{self._name} said Hello twice")
-            case answer:
+            case Refused(text):
+                raise OrderFailed(text)
+            case answer if isinstance(answer, expected):
                 return answer
+            case _:
+                raise OrderFailed(f"{self._name} answered what was not asked")
 
-    def _greeted(self) -> ControlHello:
+    def _read_hello(self) -> ControlHello:
         match self._next(ANSWER_SECONDS):
             case ControlHello(protocol) as hello if protocol == PROTOCOL:
                 return hello
@@ -160,7 +155,7 @@ class Client:
                 raise OrderFailed(f"{self._name} did not say Hello")
 
     def _send(self, message: ControlHello | Request) -> None:
-        # One that is about to drop us may have said why; that is read next.
+        # A supervisor that is about to disconnect us may have sent the reason, which is read next.
         with contextlib.suppress(ConnectionError):
             self._socket.sendall(encode(message))
 
@@ -192,7 +187,7 @@ class Client:
             raise OrderFailed(f"{self._path} is no control socket of ours: {error}") from None
 
     def _open_process(self) -> int:
-        """A pidfd of the supervisor, where there are any; not if its pid is another's here."""
+        """A pidfd of the supervisor; -1 on other systems, or if its pid is of another namespace."""
         if self._peer_pid is None or self._peer_pid != self.hello.pid:
             return -1
         try:
@@ -202,15 +197,15 @@ class Client:
 
 
 def find(environment: Mapping[str, str]) -> Path:
-    """The control socket of the only live supervisor of this user.
+    """Find the control socket of the only live supervisor of this user.
 
     Raises:
         NoSupervisor: there is none, or there are several; the message names them.
     """
-    places = paths.folders(environment)
-    found = [path for place in places for path in lock_file.live_sockets(place)]
+    folders = paths.folders(environment)
+    found = [path for folder in folders for path in lock_file.live_sockets(folder)]
     if not found:
-        looked = " and ".join(map(str, places)) or str(paths.own_folder())
+        looked = " and ".join(map(str, folders)) or str(paths.own_folder())
         raise NoSupervisor(
             f"no supervisor of this user is running (looked in {looked});"
             " if its socket is elsewhere, name it with --control"
@@ -221,7 +216,7 @@ def find(environment: Mapping[str, str]) -> Path:
 
 
 class SeveralSupervisors(NoSupervisor):
-    """`paths` are their control sockets."""
+    """Several supervisors of this user run; `paths` are their control sockets."""
 
     def __init__(self, paths: list[Path]) -> None:
         super().__init__(f"{len(paths)} supervisors are running; name one with --control")
@@ -243,8 +238,8 @@ def _connected(path: Path) -> socket.socket:
         ) from None
     except OSError as error:
         connected.close()
-        why = _NOBODY.get(error.errno or 0, error.strerror)
-        raise NoSupervisor(f"no supervisor is running at {path}: {why}") from None
+        reason = _REASONS.get(error.errno or 0, error.strerror)
+        raise NoSupervisor(f"no supervisor is running at {path}: {reason}") from None
     return connected
 
 

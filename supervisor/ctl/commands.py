@@ -1,9 +1,10 @@
-"""`docket-supervisor ctl`: look at a running pool, and tell it what to do.
+"""The commands of `docket-supervisor ctl`, which inspect and control a running pool.
 
-Imported only when it is asked for, and imports little itself: no event loop, no Redis, no docket.
+Imported only when they are asked for, and import little themselves, so that they start at once: no
+event loop, no Redis, no docket.
 """
 
-import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -22,26 +23,21 @@ from ipc.control import (
 )
 from supervisor.config import MOST_PROCESSES
 from supervisor.control import paths
-from supervisor.ctl import client, status_view
+from supervisor.ctl import client
 from supervisor.ctl.client import Client, SeveralSupervisors
-from supervisor.ctl.report import read_report
-from supervisor.ctl.terminal import Terminal
-from supervisor.errors import InvalidOption, NoSupervisor, OrderFailed, SupervisorGone
+from supervisor.errors import InvalidOption, OrderFailed
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import SignalQueue
 
-#: Between two pictures of --watch.
-WATCH_SECONDS = 1.0
-
 
 class WholeNumber(click.IntRange):
-    """One that is refused in the words in which `run` refuses its options."""
+    """A whole number, refused in the words in which `run` refuses its options."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number.
+        """Read the number.
 
         Raises:
-            InvalidOption: it is none, or not in the range.
+            InvalidOption: it is no whole number, or not in the range.
         """
         try:
             return super().convert(value, param, ctx)
@@ -57,7 +53,7 @@ _CONTROL = click.option(
     envvar="DOCKET_SUPERVISOR_CONTROL",
     help="The supervisor's control socket, if there are several, or it is not in the usual place.",
 )
-#: A number below zero is a bad number, not an option that nobody knows.
+#: So that a number below zero is refused as a number, not as an unknown option.
 _NUMBERS = {"ignore_unknown_options": True}
 
 
@@ -79,7 +75,7 @@ def ctl(context: click.Context, control: str | None) -> int:
         _give_back_signals(signal_queue)
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
-    return ExitCode.USAGE  # heard only then; else the command's own end is
+    return ExitCode.USAGE  # used only then; otherwise click returns the command's own result
 
 
 @ctl.command("status")
@@ -89,17 +85,10 @@ def ctl(context: click.Context, control: str | None) -> int:
 @click.pass_context
 def status(context: click.Context, control: str | None, *, as_json: bool, watch: bool) -> None:
     """Show the pool: its workers, what they run, what they have done."""
-    screen = Terminal(sys.stdout)
     path = _path(context, control)
-    if watch:
-        _watch(path, screen, as_json=as_json)
-        return
-    with Client(path) as client:
-        report = client.status()
-    if as_json:
-        screen.say(report)
-    else:
-        screen.print(status_view.render(read_report(report), screen.width))
+    # Not at the top: it imports rich, which would keep the other commands waiting.
+    command = importlib.import_module("supervisor.ctl.show_status")
+    (command.watch if watch else command.show)(path, as_json=as_json)
 
 
 @ctl.command("scale", context_settings=_NUMBERS)
@@ -108,7 +97,7 @@ def status(context: click.Context, control: str | None, *, as_json: bool, watch:
 @click.pass_context
 def scale(context: click.Context, control: str | None, processes: int) -> None:
     """Make it a pool of N processes, from now on."""
-    _order(_path(context, control), ScaleRequest(processes))
+    _send(_path(context, control), ScaleRequest(processes))
 
 
 @ctl.command("reload")
@@ -123,9 +112,9 @@ def reload(context: click.Context, control: str | None, *, no_wait: bool) -> Non
     """
     path = _path(context, control)
     if no_wait:
-        _order(path, ReloadRequest(wait=False))
+        _send(path, ReloadRequest(wait=False))
     else:
-        _order_and_wait(path, ReloadRequest(), "the reload")
+        _send_and_wait(path, ReloadRequest(), "the reload")
 
 
 @ctl.command("drain")
@@ -136,9 +125,9 @@ def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
     """Claim no more tasks, finish what runs, and end: the same as TERM."""
     path = _path(context, control)
     if not wait:
-        _order(path, DrainRequest())
+        _send(path, DrainRequest())
         return
-    with Client(path) as client, _Patience("the drain"):
+    with Client(path) as client, _Waiting("the drain"):
         click.echo(client.ask(DrainRequest(wait=True)).text)
         client.wait_for_end()
     click.echo("the supervisor has ended")
@@ -150,7 +139,7 @@ def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
 @click.pass_context
 def restart(context: click.Context, control: str | None, slot: int) -> None:
     """Replace the worker in SLOT, successor first, and wait for it."""
-    _order_and_wait(_path(context, control), RestartRequest(slot), "the restart")
+    _send_and_wait(_path(context, control), RestartRequest(slot), "the restart")
 
 
 @ctl.command("dump")
@@ -158,20 +147,20 @@ def restart(context: click.Context, control: str | None, slot: int) -> None:
 @click.pass_context
 def dump(context: click.Context, control: str | None) -> None:
     """Write the stacks and tasks of every worker to the log."""
-    _order(_path(context, control), DumpRequest())
+    _send(_path(context, control), DumpRequest())
 
 
 def _give_back_signals(signal_queue: SignalQueue) -> None:
-    """A person waits in front of this program: Ctrl-C ends it at once, as everywhere."""
+    """Restore the default signal handlers: Ctrl-C ends an interactive program at once."""
     signal_queue.remove()
-    told = [caught.number for caught in signal_queue.take()]
+    received = [caught.number for caught in signal_queue.take()]
     signal_queue.close()
-    if signal.SIGINT in told or signal.SIGTERM in told:
+    if signal.SIGINT in received or signal.SIGTERM in received:
         raise click.Abort
 
 
 def _path(context: click.Context, control: str | None) -> Path:
-    """Where the supervisor is: --control of the command, or of ctl, or the only one there is."""
+    """The control socket: --control of the command, or of ctl, or the only one there is."""
     given = control or (context.parent.params.get("control") if context.parent else None)
     if given:
         return paths.given_path(given)
@@ -183,61 +172,26 @@ def _path(context: click.Context, control: str | None) -> Path:
         raise
 
 
-def _order(path: Path, request: Request) -> None:
+def _send(path: Path, request: Request) -> None:
     with Client(path) as client:
         click.echo(client.ask(request).text)
 
 
-def _order_and_wait(path: Path, request: Request, what: str) -> None:
-    with Client(path) as client, _Patience(what):
+def _send_and_wait(path: Path, request: Request, operation: str) -> None:
+    with Client(path) as client, _Waiting(operation):
         click.echo(client.ask(request, timeout_seconds=None).text)
 
 
-class _Patience:
-    """Waiting for `what`, which goes on if the person in front of the terminal does not."""
+class _Waiting:
+    """Tells the user that `operation` goes on even if the waiting for it is interrupted."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
 
     def __enter__(self) -> None:
         if sys.stderr.isatty():
-            click.echo(f"waiting; Ctrl-C ends the waiting, and {self._what} goes on", err=True)
+            click.echo(f"waiting; Ctrl-C ends the waiting, and {self._operation} goes on", err=True)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            raise OrderFailed(f"interrupted; {self._what} goes on") from None
-
-
-def _watch(path: Path, screen: Terminal, *, as_json: bool) -> None:
-    client: Client | None = Client(path)
-    try:
-        while client is not None:
-            with client, contextlib.suppress(SupervisorGone):
-                _show_until_over(client, screen, as_json=as_json)
-            # Who asks nothing for a while is dropped, and this program may have been suspended:
-            # only if nobody is there now has it ended.
-            client = _connect_again(path)
-    except KeyboardInterrupt:
-        if sys.stderr.isatty():
-            click.echo(err=True)  # the terminal has written ^C below the picture
-        return
-    click.echo("the supervisor has ended", err=True)
-
-
-def _connect_again(path: Path) -> Client | None:
-    try:
-        return Client(path)
-    except (NoSupervisor, SupervisorGone):
-        return None
-
-
-def _show_until_over(client: Client, screen: Terminal, *, as_json: bool) -> None:
-    over = False
-    while not over:
-        report = client.status()
-        if as_json:
-            screen.say(report)
-        else:
-            read = read_report(report)
-            screen.redraw(status_view.render(read, screen.width, screen.height))
-        over = client.is_over_within(WATCH_SECONDS)
+            raise OrderFailed(f"interrupted; {self._operation} goes on") from None

@@ -1,7 +1,7 @@
-"""What /status says, read back into values.
+"""The report of /status, parsed into values.
 
 Every field has a default: a supervisor that is older than this program leaves some out, a newer one
-adds some, and both are shown as far as they are understood.
+adds some, and the fields that are known are shown for both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from supervisor.errors import OrderFailed
 
 
 class ReportedTask(Struct, frozen=True):
-    """One that is running."""
+    """A running task."""
 
     key: str = ""
     function: str = ""
@@ -20,7 +20,7 @@ class ReportedTask(Struct, frozen=True):
 
 
 class ReportedCounts(Struct, frozen=True):
-    """What tasks came to."""
+    """Counts of task runs, by outcome."""
 
     started: int = 0
     succeeded: int = 0
@@ -30,7 +30,7 @@ class ReportedCounts(Struct, frozen=True):
 
 
 class ReportedWorker(ReportedCounts, frozen=True):
-    """One worker process, or the last one of a slot that waits for its next."""
+    """A worker process, or the last one of a slot that waits for its next."""
 
     slot: int = 0
     pid: int | None = None
@@ -43,10 +43,13 @@ class ReportedWorker(ReportedCounts, frozen=True):
     loop_lag_seconds: float | None = None
     heartbeat_age_seconds: float | None = None
     rss_bytes: int | None = None
+    cpu_percent: float | None = None
+    cpu_seconds: float | None = None
+    open_descriptors: int | None = None
 
 
 class ReportedTotals(ReportedCounts, frozen=True):
-    """Of all workers, those that are gone included."""
+    """The sums over all workers, past ones included."""
 
     poisoned: int = 0
     crashes: int = 0
@@ -55,7 +58,7 @@ class ReportedTotals(ReportedCounts, frozen=True):
 
 
 class ReportedPool(Struct, frozen=True):
-    """The supervisor itself."""
+    """The supervisor and its pool."""
 
     pid: int = 0
     state: str = ""
@@ -68,7 +71,7 @@ class ReportedPool(Struct, frozen=True):
 
 
 class PoolReport(Struct, frozen=True):
-    """All of it."""
+    """The whole report."""
 
     supervisor: ReportedPool = field(default_factory=ReportedPool)
     workers: list[ReportedWorker] = []
@@ -76,10 +79,10 @@ class PoolReport(Struct, frozen=True):
 
 
 def read_report(text: str) -> PoolReport:
-    """The report in the JSON of /status.
+    """Parse the JSON of /status.
 
     Raises:
-        OrderFailed: it is not one that this program understands.
+        OrderFailed: it is not a report that this program understands.
     """
     try:
         return json.decode(text, type=PoolReport)

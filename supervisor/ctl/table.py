@@ -1,32 +1,16 @@
-"""Text for terminals: pieces with styles, lines that fit, tables that give up columns (pure).
+"""Lines that fit a terminal, and tables that give up columns (pure).
 
-What comes from outside (keys, names, errors) may hold anything; it is shown with its control
-characters spelled out, so that no task can draw on the terminal of whoever looks at it.
+Keys, names and errors may hold anything: `truncation.escape` spells their control characters out
+before they come here, so that no task can draw on an operator's terminal.
 """
 
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+from rich.text import Text
+
 _GAP = "  "
 _CUT = "..."
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some text in one style: bold, dim, red, green, yellow, or none."""
-
-    text: str
-    style: str = ""
-
-    @property
-    def width(self) -> int:
-        """The columns that it takes."""
-        return sum(map(_columns, self.text))
-
-
-Line = tuple[Piece, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,88 +20,43 @@ class Column:
     Arguments:
         title: above it.
         cells: one for each row.
-        rank: what is given up first where there is no room has the lowest; None: never given up.
-        left: whether its texts begin, rather than end, below each other.
+        rank: where there is no room the column with the lowest rank goes first; None: never.
+        left: align the texts to the left rather than to the right.
     """
 
     title: str
-    cells: Sequence[Piece]
+    cells: Sequence[Text]
     rank: int | None = None
     left: bool = False
 
     @property
     def width(self) -> int:
-        """Of its widest text."""
-        return max(Piece(self.title).width, *(cell.width for cell in self.cells), 0)
+        """Terminal columns of its widest text."""
+        return max(each.cell_len for each in (Text(self.title), *self.cells))
 
 
-def cut(line: Iterable[Piece], width: int | None) -> Line:
-    """The line, in at most `width` columns; what is cut off shows."""
-    pieces = tuple(line)
-    if width is None or sum(piece.width for piece in pieces) <= width:
-        return pieces
-    room = max(0, width - len(_CUT))
-    kept: list[Piece] = []
-    for piece in pieces:
-        short = _shortened(piece, room)
-        kept.append(short)
-        room -= short.width
-        if short.text != piece.text:
-            break
-    return (*kept, Piece(_CUT[:width]))
+def cut(line: Text, width: int | None) -> Text:
+    """Shorten the line to at most `width` columns, with dots where something is missing."""
+    if width is not None and line.cell_len > width:
+        line.truncate(max(0, width - len(_CUT)))
+        line.append(_CUT[:width])
+    return line
 
 
-def table(columns: Sequence[Column], width: int | None) -> tuple[list[Line], list[str]]:
-    """The lines of a table with its titles on top, and the titles that there was no room for."""
+def table(columns: Sequence[Column], width: int | None) -> tuple[list[Text], list[str]]:
+    """The lines of a table with its titles on top, and the titles of the columns left out."""
     kept = list(columns)
-    for column in sorted((each for each in columns if each.rank is not None), key=_rank):
-        if width is None or _table_width(kept) <= width:
+    ranked = [(each.rank, each) for each in columns if each.rank is not None]
+    for _, column in sorted(ranked, key=lambda pair: pair[0]):
+        if width is None or sum(each.width + len(_GAP) for each in kept) - len(_GAP) <= width:
             break
         kept.remove(column)
-    titles = tuple(Piece(each.title, "dim") for each in kept)
-    rows = zip(*(each.cells for each in kept), strict=True)
-    lines = [cut(_row(kept, cells), width) for cells in (titles, *rows)]
+    widths = [each.width for each in kept]
+    rows = zip(*([Text(each.title, "dim"), *each.cells] for each in kept), strict=True)
+    lines = [cut(Text(_GAP).join(map(_aligned, kept, widths, row)), width) for row in rows]
     return lines, [each.title for each in columns if each not in kept]
 
 
-def paint(line: Iterable[Piece], *, colours: bool) -> str:
-    """The line as it is written."""
-    return "".join(
-        f"\x1b[{_STYLES[piece.style]}m{piece.text}\x1b[0m"
-        if colours and piece.style
-        else piece.text
-        for piece in line
-    ).rstrip()
-
-
-def _rank(column: Column) -> int:
-    return column.rank or 0
-
-
-def _table_width(columns: Sequence[Column]) -> int:
-    return sum(each.width for each in columns) + len(_GAP) * (len(columns) - 1)
-
-
-def _row(columns: Sequence[Column], cells: Iterable[Piece]) -> Line:
-    pieces: list[Piece] = []
-    for column, cell in zip(columns, cells, strict=True):
-        padding = Piece(" " * (column.width - cell.width))
-        gap = [Piece(_GAP)] if pieces else []
-        pieces += [*gap, cell, padding] if column.left else [*gap, padding, cell]
-    return tuple(pieces)
-
-
-def _shortened(piece: Piece, width: int) -> Piece:
-    kept = ""
-    for character in piece.text:
-        width -= _columns(character)
-        if width < 0:
-            break
-        kept += character
-    return Piece(kept, piece.style)
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def _aligned(column: Column, width: int, cell: Text) -> Text:
+    padding = " " * (width - cell.cell_len)
+    return Text.assemble(*((cell, padding) if column.left else (padding, cell)))

@@ -1,11 +1,12 @@
-"""Where pictures of a pool go: over each other on a terminal, below each other anywhere else."""
+"""Writes reports: over each other on a terminal, below each other anywhere else."""
 
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from supervisor.ctl.table import Line, paint
+from rich.console import Console
+from rich.text import Text
 
 #: To the top left corner of the terminal, everything erased.
 _CLEAR = "\x1b[H\x1b[2J"
@@ -32,7 +33,11 @@ class Terminal:
         self._out = out
         self._size = size
         self._is_terminal = out.isatty() and environment.get("TERM") != "dumb"
-        self._colours = self._is_terminal and not environment.get("NO_COLOR")
+        colours = self._is_terminal and not environment.get("NO_COLOR")
+        # Without a colour system it writes no bold either, as NO_COLOR has always meant here.
+        self._console = Console(
+            file=out, force_terminal=True, color_system="standard" if colours else None
+        )
         self._drawn: tuple[int, tuple[int, int]] | None = None
 
     @property
@@ -42,24 +47,24 @@ class Terminal:
 
     @property
     def height(self) -> int | None:
-        """Lines that a picture drawn over the last one may have; None where there is no over."""
-        # One less: the cursor waits below the picture.
+        """Lines that a redrawn report may have; None where nothing can be drawn over."""
+        # One less: the cursor waits below the report.
         return self._size()[1] - 1 if self._is_terminal else None
 
-    def print(self, lines: Sequence[Line]) -> None:
-        """Write a picture once."""
+    def print(self, lines: Sequence[Text]) -> None:
+        """Write a report once."""
         self._write("".join(f"{text}\n" for text in self._painted(lines)))
 
-    def redraw(self, lines: Sequence[Line]) -> None:
-        """Write a picture in the place of the last one; not on a terminal: below it."""
+    def redraw(self, lines: Sequence[Text]) -> None:
+        """Write a report over the last one; not on a terminal: below it."""
         if not self._is_terminal:
-            self.print([*lines, ()])
+            self.print([*lines, Text()])
             return
         size = self._size()
         lines = lines[: max(1, size[1] - 1)]
         body = "".join(f"{text}{_ERASE_LINE}\n" for text in self._painted(lines))
         # In one write, so that it does not flicker. A terminal that changed its size has wrapped
-        # the last picture in its own way: nobody knows where that began.
+        # the last report in its own way: nobody knows where that began.
         before = ""
         if self._drawn is not None:
             drawn, drawn_at = self._drawn
@@ -67,12 +72,15 @@ class Terminal:
         self._write(before + body + _ERASE_BELOW)
         self._drawn = len(lines), size
 
-    def say(self, text: str) -> None:
-        """A line below whatever was drawn."""
+    def write_line(self, text: str) -> None:
+        """Write a line below the last report."""
         self._write(text + "\n")
 
-    def _painted(self, lines: Sequence[Line]) -> list[str]:
-        return [paint(line, colours=self._colours) for line in lines]
+    def _painted(self, lines: Sequence[Text]) -> list[str]:
+        with self._console.capture() as captured:
+            for line in lines:
+                self._console.print(line, soft_wrap=True)
+        return [line.rstrip() for line in captured.get().split("\n")[:-1]]
 
     def _write(self, text: str) -> None:
         encoding = self._out.encoding or "utf-8"

@@ -1,112 +1,101 @@
-"""The accounts of the demo: how each file ended, by its record, and what all of them sum to (pure).
+"""The audit of the demo: the results of all files, held against the list of files (pure).
 
-Only records count. A file is accounted for exactly once when its record exists, has ended as
-parsed or failed, and is of the first and only execution of its key.
+Only records count. A file is accounted for exactly once if its record exists, is completed or
+failed, and belongs to the first and only execution of its key.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from docket import Execution, ExecutionState
 from supervisor.demo.tasks import Counts
 
-
-class FileOutcome(StrEnum):
-    """How a record says that its file ended."""
-
-    PARSED = "parsed"
-    FAILED = "failed"
-    UNFINISHED = "unfinished"
-
-
-NOTHING = Counts()
+NO_COUNTS = Counts()
 
 
 @dataclass(frozen=True, slots=True)
-class FileAccount:
-    """What the record of one file says.
+class FileResult:
+    """The record of one file.
 
     Arguments:
         key: of its task.
-        outcome: how it ended.
+        state: of its task; None: there is no record.
         counts: of a parsed file.
-        error: of a failed one; of an unfinished one the state it is in.
+        error: of a failed one.
         waited_seconds: from being queued to being started, of its last attempt.
-        generation: how many executions this key has had; more than one is one too many.
+        generation: executions of this key so far; more than one is one too many.
     """
 
     key: str
-    outcome: FileOutcome
-    counts: Counts = NOTHING
+    state: ExecutionState | None
+    counts: Counts = NO_COUNTS
     error: str | None = None
     waited_seconds: float | None = None
     generation: int = 1
 
 
+def result_of(execution: Execution, counts: Counts) -> FileResult:
+    """The result of a file whose record `execution` has just been read from."""
+    waited = None
+    if execution.started_at is not None:
+        waited = (execution.started_at - execution.when).total_seconds()
+    return FileResult(
+        execution.key, execution.state, counts, execution.error, waited, execution.generation
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class AuditTotals:
-    """The sums over all accounts. `wrong` says of each file that does not add up why not."""
+    """The sums over all results; `wrong` has a line for each fault that was found."""
 
     files: int
     parsed: int
-    failed: int
     counts: Counts
     waits: tuple[float, ...]
-    failures: tuple[FileAccount, ...]
+    failures: tuple[FileResult, ...]
     wrong: tuple[str, ...]
 
     @property
     def adds_up(self) -> bool:
-        """Whether every file is accounted for exactly once."""
-        return not self.wrong and self.parsed + self.failed == self.files
+        """Tell whether every file is accounted for exactly once."""
+        return not self.wrong and self.parsed + len(self.failures) == self.files
 
 
-def total(keys: Sequence[str], accounts: Iterable[FileAccount]) -> AuditTotals:
-    """Hold the accounts against the files.
+def total(keys: Sequence[str], results: Sequence[FileResult]) -> AuditTotals:
+    """Compare the results with the files.
 
     Arguments:
         keys: one for each file.
-        accounts: one for each record that was found.
+        results: one for each record that was found.
     """
-    found = list(accounts)
-    by_key = {account.key: account for account in found}
-    parsed = [each for each in found if each.outcome is FileOutcome.PARSED]
-    failed = [each for each in found if each.outcome is FileOutcome.FAILED]
-    counts = NOTHING
-    for account in parsed:
-        counts = counts.plus(account.counts)
+    parsed = [each for each in results if each.state is ExecutionState.COMPLETED]
+    counts = (each.counts for each in parsed)
     return AuditTotals(
         files=len(keys),
         parsed=len(parsed),
-        failed=len(failed),
-        counts=counts,
-        waits=tuple(sorted(e.waited_seconds for e in found if e.waited_seconds is not None)),
-        failures=tuple(failed),
-        wrong=tuple(_wrong(keys, found, by_key)),
+        counts=Counts(*map(sum, zip(*counts, strict=True))),
+        waits=tuple(sorted(e.waited_seconds for e in results if e.waited_seconds is not None)),
+        failures=tuple(each for each in results if each.state is ExecutionState.FAILED),
+        wrong=tuple(_wrong(Counter(keys), results)),
     )
 
 
-def _wrong(
-    keys: Sequence[str], found: Sequence[FileAccount], by_key: Mapping[str, FileAccount]
-) -> Iterable[str]:
-    for key, times in Counter(keys).items():
-        if times > 1:
-            yield f"{key}: {times} files have this key"
-        if key not in by_key:
-            yield f"{key}: no record"
-    known = frozenset(keys)
-    for key, times in Counter(account.key for account in found).items():
-        if times > 1:
-            yield f"{key}: accounted for {times} times"
-    for account in found:
-        if account.key not in known:
-            yield f"{account.key}: a record of no file"
-        if account.outcome is FileOutcome.UNFINISHED:
-            yield f"{account.key}: {account.error}"
-        if account.generation != 1:
-            yield f"{account.key}: scheduled {account.generation} times"
+def _wrong(keys: Counter[str], results: Sequence[FileResult]) -> Iterable[str]:
+    found = Counter(each.key for each in results)
+    yield from (f"{key}: {n} files have this key" for key, n in keys.items() if n > 1)
+    yield from (f"{key}: no record" for key in keys if key not in found)
+    yield from (f"{key}: accounted for {n} times" for key, n in found.items() if n > 1)
+    for each in results:
+        if each.key not in keys:
+            yield f"{each.key}: a record of no file"
+        if each.state is None:
+            yield f"{each.key}: no record"
+        elif each.state not in (ExecutionState.COMPLETED, ExecutionState.FAILED):
+            yield f"{each.key}: still {each.state.value}"
+        if each.generation != 1:
+            yield f"{each.key}: scheduled {each.generation} times"
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float | None:

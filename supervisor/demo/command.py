@@ -9,91 +9,72 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import click
 
 from docket import Docket
 from supervisor.config import SupervisorConfig
 from supervisor.demo.audit import AuditTotals, percentile, total
 from supervisor.demo.pool_view import PoolView
-from supervisor.demo.producer import Producer, counted
-from supervisor.demo.screen import LISTED, logging_to, open_screen
-from supervisor.demo.source_files import Found, find, shown
+from supervisor.demo.producer import Producer
+from supervisor.demo.screen import Screen, logging_to
+from supervisor.demo.source_files import SourceTree, find
 from supervisor.errors import ConfigurationError
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import Debouncer, SignalQueue
 from supervisor.supervisor import Supervisor
+from supervisor.text import truncation
+from supervisor.text.plurals import pluralize
 
 DOCKET = "demo"
 TASKS = "supervisor.demo.tasks:tasks"
 
-#: How long to wait, after the last file, for word of what the killed worker left.
+#: Failed files that are listed; of a larger number the rest is counted.
+LISTED = 20
+#: How long to wait, after the last file, for news of the tasks of the killed worker.
 SETTLE_SECONDS = 5.0
 #: How long the producer may take to close its connections.
-LET_GO_SECONDS = 2.0
-#: What a shell adds to the number of the signal that ended a program.
+CLOSE_SECONDS = 2.0
+#: Added by shells to the number of the signal that ended a program.
 SIGNAL_EXIT = 128
-#: What ends the demo early: Ctrl-C, whoever stops it, and the loss of its terminal.
+#: The signals that end the demo early: Ctrl-C, a stop, and the loss of its terminal.
 ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One run of the demo."""
-
-    found: Found
-    config: SupervisorConfig
-    kill: bool
-
-    @property
-    def at_once(self) -> int:
-        """Files queued or running at any time: each that runs has one waiting behind it."""
-        return 2 * self.config.processes * self.config.concurrency
-
-
-def plan(path: Path | None, processes: int, concurrency: int, *, kill: bool) -> Plan:
-    """What to do.
-
-    Raises:
-        ConfigurationError: there is nothing to parse, or a number is out of range.
-    """
-    config = SupervisorConfig(
-        processes=processes,
-        concurrency=concurrency,
-        tasks=(TASKS,),
-        docket=DOCKET,
-        url=f"memory://{DOCKET}",
-        drain_timeout=timedelta(seconds=5),
-        # A file that does not parse is no news for the log: the demo lists them in the end.
-        logging_level="CRITICAL",
-    )
-    return Plan(find(path), config, kill)
 
 
 class Demo:
     """One run, from the first worker to the table.
 
     Arguments:
-        plan: what to do.
-        inlet: signal handlers that stand.
+        source_tree: the files to parse.
+        config: of the pool.
+        kill: kill a worker halfway.
+        signal_queue: of the program, with its handlers in place.
     """
 
-    def __init__(self, plan: Plan, signal_queue: SignalQueue) -> None:
-        self._plan = plan
+    def __init__(
+        self,
+        source_tree: SourceTree,
+        config: SupervisorConfig,
+        signal_queue: SignalQueue,
+        *,
+        kill: bool,
+    ) -> None:
+        self._source_tree = source_tree
+        self._config = config
+        self._kill = kill
         self._signal_queue = signal_queue
-        self._screen = open_screen(self._reader_gone)
-        self._view = PoolView(self._screen.say)
-        self._supervisor = Supervisor(plan.config, on_event=self._view)
+        self._screen = Screen(lambda: self._interrupt(signal.SIGPIPE))
+        self._view = PoolView(self._screen.write_line)
+        self._supervisor = Supervisor(config, on_event=self._view)
         self._debouncer = Debouncer()
         self._interrupted_by: int | None = None
-        self._work_done: asyncio.Task[tuple[AuditTotals, float]] | None = None
+        self._producing: asyncio.Task[tuple[AuditTotals, float]] | None = None
 
     async def run(self) -> int:
-        """Do it; the exit code.
+        """Run the demo; its exit code.
 
         Raises:
             SupervisorError: the pool could not be started.
@@ -103,112 +84,114 @@ class Demo:
         self._take_signals()  # those that came before there was a loop
         try:
             with logging_to(self._screen):
-                return await self._beside_the_pool()
+                return await self._run_both()
         finally:
             loop.remove_reader(self._signal_queue)
 
-    async def _beside_the_pool(self) -> int:
-        """The pool and its producer end together, whichever of them ends first."""
+    async def _run_both(self) -> int:
+        """Run the pool and its producer; both end with the first of them that ends."""
         pool = asyncio.create_task(self._supervisor.serve())
-        work = self._work_done = asyncio.create_task(self._work())
+        producing = self._producing = asyncio.create_task(self._produce())
         if self._interrupted_by is not None:
-            work.cancel()
+            producing.cancel()
         try:
-            await asyncio.wait({pool, work}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({pool, producing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # The producer lets go of the server first, or it would see it go and try to get back.
-            work.cancel()
-            await asyncio.wait({work}, timeout=LET_GO_SECONDS)
+            # The producer disconnects first, or it would try to reconnect to the ended server.
+            producing.cancel()
+            await asyncio.wait({producing}, timeout=CLOSE_SECONDS)
             self._supervisor.stop()
-            await asyncio.wait({pool, work})
+            await asyncio.wait({pool, producing})
         code = pool.result()  # or the error that it could not be started with
         if self._interrupted_by is not None:
-            self._screen.say("interrupted: nothing of it is left running")
+            self._screen.write_line("interrupted: nothing of it is left running")
             return SIGNAL_EXIT + self._interrupted_by
-        if work.cancelled() or code != ExitCode.STOPPED:
-            self._complain(self._supervisor.reason or "the pool ended before its work did")
+        if producing.cancelled() or code != ExitCode.STOPPED:
+            _complain(self._supervisor.reason or "the pool ended before its work did")
             return code or ExitCode.BUG
-        return self._conclude(*work.result())
+        return self._conclude(*producing.result())
 
-    async def _work(self) -> tuple[AuditTotals, float]:
-        """Feed the pool; what came of it, and how many seconds that took."""
-        found, screen = self._plan.found, self._screen
-        screen.say(f"{counted(len(found.sources), 'Python file')} under {shown(found.root)}")
-        for folder in found.unreadable:
-            screen.say(f"left out, since it cannot be read: {folder}")
+    async def _produce(self) -> tuple[AuditTotals, float]:
+        """Have every file parsed; the audit, and the seconds that the parsing took."""
+        files, write_line = self._source_tree.files, self._screen.write_line
+        count = pluralize(len(files), "Python file", form=",")
+        write_line(f"{count} under {self._source_tree.root}")
+        for folder in self._source_tree.unreadable:
+            write_line(f"left out, since it cannot be read: {folder}")
         url = await self._view.ready()
         pids = self._view.pids()
-        screen.say(
-            f"{counted(len(pids), 'worker')} on an embedded Valkey, "
+        write_line(
+            f"{pluralize(len(pids), 'worker')} on an embedded Valkey, "
             f"pid{'s' * (len(pids) > 1)} {', '.join(map(str, pids))}"
         )
-        victims = self._view if self._plan.kill else None
         async with Docket(DOCKET, url) as docket:
-            with screen.progress(len(found.sources)) as advanced:
-                feed = Producer(docket, found.sources, self._plan.at_once, advanced)
-                await feed.run(victims, screen.say)
-            with suppress(TimeoutError):  # what is not known then stays open in the table
-                await asyncio.wait_for(self._view.settled(), SETTLE_SECONDS)
-            accounts = await feed.audit()
-        return total([source.key for source in found.sources], accounts), feed.seconds
+            with self._screen.progress(len(files)) as advanced:
+                # Each task that runs has one waiting behind it.
+                at_once = 2 * self._config.processes * self._config.concurrency
+                victims = self._view if self._kill else None
+                producer = Producer(docket, files, at_once, advanced, victims)
+                seconds = await producer.run()
+            with anyio.move_on_after(SETTLE_SECONDS):  # the table has a dash for what is unknown
+                await self._view.settled()
+            results = await producer.results()
+        return total([each.key for each in files], results), seconds
 
     def _conclude(self, totals: AuditTotals, seconds: float) -> int:
         screen = self._screen
-        for line in failures_in_words(totals):
-            screen.say(shortened(line, screen.width))
-        screen.say()
+        for line in failure_lines(totals):
+            screen.write_line(truncation.head(line, screen.line_width, mark="..."))
+        screen.write_line()
         screen.table(rows(totals, seconds, self._view))
-        if self._plan.kill and self._view.kill is None:
-            screen.say("no worker was killed: none was in the middle of a file when it was time to")
+        if self._kill and self._view.kill is None:
+            screen.write_line(
+                "no worker was killed: none was in the middle of a file when it was time to"
+            )
         if totals.adds_up:
-            screen.say("every file is accounted for exactly once")
+            screen.write_line("every file is accounted for exactly once")
             return ExitCode.STOPPED
-        shown_wrong = "; ".join(totals.wrong[:LISTED])
-        self._complain(
+        _complain(
             f"not every file is accounted for exactly once, {len(totals.wrong):,} are wrong: "
-            f"{shown_wrong}"
+            + "; ".join(totals.wrong[:LISTED])
         )
         return ExitCode.BUG
 
-    def _complain(self, reason: str) -> None:
-        click.echo(f"docket-supervisor: {' '.join(reason.split())}", err=True)
-
     def _take_signals(self) -> None:
-        for caught in self._signal_queue.take():
-            if caught.number not in ENDING or not self._debouncer.counts(caught):
+        for received in self._signal_queue.take():
+            if received.number not in ENDING or not self._debouncer.is_new(received):
                 continue
             if self._interrupted_by is None:
-                self._interrupt(caught.number)
+                self._interrupt(received.number)
             else:
                 self._supervisor.stop(hand_back=True)
 
-    def _reader_gone(self) -> None:
-        self._interrupt(signal.SIGPIPE)
-
-    def _interrupt(self, because: int) -> None:
-        """Have the work ended, and the pool after it."""
-        self._interrupted_by = because
-        if self._work_done is not None:
-            self._work_done.cancel()
+    def _interrupt(self, number: int) -> None:
+        """End the producer, and the pool after it."""
+        self._interrupted_by = number
+        if self._producing is not None:
+            self._producing.cancel()
 
 
-def failures_in_words(totals: AuditTotals) -> Iterator[str]:
+def _complain(reason: str) -> None:
+    click.echo(f"docket-supervisor: {' '.join(reason.split())}", err=True)
+
+
+def failure_lines(totals: AuditTotals) -> Iterator[str]:
     """The files that failed, each with its error in one line; of many, the first."""
-    if not totals.failures:
+    failures = totals.failures
+    if not failures:
         return
-    yield f"{counted(totals.failed, 'file')} failed, each after a second attempt:"
-    for account in totals.failures[:LISTED]:
-        error = " ".join((account.error or "without an error").split())
-        yield f"  {account.key}: {error}"
-    if totals.failed > LISTED:
-        yield f"  and {totals.failed - LISTED:,} more"
+    yield f"{pluralize(len(failures), 'file', form=',')} failed, each after a second attempt:"
+    for each in failures[:LISTED]:
+        yield f"  {each.key}: {' '.join((each.error or 'without an error').split())}"
+    if len(failures) > LISTED:
+        yield f"  and {len(failures) - LISTED:,} more"
 
 
 def rows(totals: AuditTotals, seconds: float, view: PoolView) -> Iterator[tuple[str, str]]:
-    """The table: what was done, how fast, and what the kill cost."""
+    """The table: files and their contents, the speed, and the cost of the kill."""
     yield "files", f"{totals.files:,}"
     yield "parsed", f"{totals.parsed:,}"
-    yield "failed", f"{totals.failed:,}"
+    yield "failed", f"{len(totals.failures):,}"
     for name, number in totals.counts._asdict().items():
         yield name, f"{number:,}"
     yield "seconds", f"{seconds:.1f}"
@@ -223,16 +206,11 @@ def rows(totals: AuditTotals, seconds: float, view: PoolView) -> Iterator[tuple[
 
 
 def milliseconds(seconds: float | None) -> str:
-    """`12 ms`, `0.4 ms`, or a dash for what there was not."""
+    """`12 ms`, `0.4 ms`, or a dash if there is no value."""
     if seconds is None:
         return "-"
     number = seconds * 1000
     return f"{number:,.0f} ms" if number >= 10 else f"{number:.1f} ms"
-
-
-def shortened(line: str, width: int) -> str:
-    """At most `width` characters; what is cut shows."""
-    return line if len(line) <= width else line[: width - 3] + "..."
 
 
 @click.command("demo", context_settings={"help_option_names": ["-h", "--help"]})
@@ -254,12 +232,23 @@ def demo(
     PATH is the standard library of the running Python unless given. Ends with 0 only if every
     file is accounted for exactly once.
     """
-    planned = plan(path, processes, concurrency, kill=kill)
+    config = SupervisorConfig(
+        processes=processes,
+        concurrency=concurrency,
+        tasks=(TASKS,),
+        docket=DOCKET,
+        url=f"memory://{DOCKET}",
+        drain_timeout=timedelta(seconds=5),
+        # Files that do not parse are listed at the end, and not logged as well.
+        logging_level="CRITICAL",
+    )
+    source_tree = find(path)
     # A pool looks for modules in its working directory first. The demo brings its own, and a
     # file that happens to be named like one that they import must not get into their way.
     os.chdir(Path(__file__).parents[2])
+    run = Demo(source_tree, config, context.ensure_object(SignalQueue), kill=kill)
     try:
-        return int(asyncio.run(Demo(planned, context.ensure_object(SignalQueue)).run()))
+        return int(asyncio.run(run.run()))
     except ConfigurationError as error:
-        # Told without the option that the pool blames: the demo has no --url.
+        # Without the option that the pool names: the demo has no --url.
         raise ConfigurationError(f"demo: {error.__cause__ or error}") from error

@@ -1,4 +1,4 @@
-"""The pool of the demo as an onlooker sees it: who is ready, who died, what was delivered again."""
+"""The pool of the demo from outside: ready workers, deaths, and what followed the kill."""
 
 import asyncio
 import os
@@ -18,6 +18,7 @@ from supervisor.observer import (
     WorkerDied,
     WorkerReady,
 )
+from supervisor.text.plurals import pluralize
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,58 +35,61 @@ class PoolView:
     """Takes in the events of a Supervisor, on its loop.
 
     Arguments:
-        say: tells a person in one line.
+        write_line: writes a line for the user.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, write_line: Callable[[str], None]) -> None:
+        self._write_line = write_line
         #: Workers that are ready, by name.
         self._ready: dict[str, WorkerReady] = {}
-        self._url: str | None = None
+        self._url = ""
         self._pool_ready = asyncio.Event()
         self._adopted = asyncio.Event()
         self._redelivered = asyncio.Event()
         self.kill: Kill | None = None
         #: Tasks of dead workers that were put back.
         self.moved = 0
-        #: From the kill to the first start of one of its tasks anew.
+        #: From the kill to the first restart of one of its tasks.
         self.redelivered_seconds: float | None = None
-        #: Workers that died without the demo's doing.
+        #: Workers that died, the killed one left out.
         self.other_deaths = 0
 
     def __call__(self, event: PoolEvent) -> None:
         """Take in one event."""
+        kill = self.kill
         match event:
             case ServerStarted(url):
                 self._url = url
             case WorkerReady(slot, pid, name):
                 self._ready[name] = event
                 if self._pool_ready.is_set():
-                    self._say(f"worker {slot} is back, pid {pid}")
+                    self._write_line(f"worker {slot} is back, pid {pid}")
             case PoolReady():
                 self._pool_ready.set()
             case WorkerDied(pid=pid, name=name, expected=expected):
                 self._ready.pop(name, None)
-                self.other_deaths += not expected and (self.kill is None or pid != self.kill.pid)
-            case AdoptionFinished():
-                self._count_moved(event)
-            case FirstRedelivered():
-                self._time_redelivery(event)
+                self.other_deaths += not expected and (kill is None or pid != kill.pid)
+            case AdoptionFinished(slot=slot, moved=moved, at=at):
+                self.moved += moved
+                if kill is not None and slot == kill.slot and at > kill.at:
+                    self._adopted.set()
+            case FirstRedelivered(slot=slot, started_at=started_at):
+                if kill is not None and slot == kill.slot and self.redelivered_seconds is None:
+                    self._time_redelivery(started_at - kill.at)
             case _:
                 pass
 
     async def ready(self) -> str:
-        """Wait until every worker is ready; the URL of the server."""
+        """Wait until every worker is ready; the URL of the server, which is up before them."""
         await self._pool_ready.wait()
-        assert self._url is not None  # the server is up before a worker can be
         return self._url
 
     def pids(self) -> list[int]:
-        """Of the workers that are ready, by slot."""
+        """The pids of the workers that are ready, by slot."""
         return [each.pid for each in sorted(self._ready.values(), key=lambda each: each.slot)]
 
-    def kill_busiest(self, executions: Iterable[Execution | None]) -> Kill | None:
-        """SIGKILL the worker that runs most of `executions`; None if none runs any.
+    def kill_busiest(self, executions: Iterable[Execution | None]) -> None:
+        """SIGKILL the worker that runs most of `executions`, if any does and none was killed yet.
 
         Arguments:
             executions: read from their records just now.
@@ -97,31 +101,23 @@ class PoolView:
         )
         for name, tasks in running.most_common():
             worker = self._ready.get(name)
-            if worker is not None:
-                kill = Kill(worker.slot, worker.pid, tasks, time.monotonic())
+            if worker is not None and self.kill is None:
+                self.kill = Kill(worker.slot, worker.pid, tasks, time.monotonic())
                 os.kill(worker.pid, signal.SIGKILL)
-                self.kill = kill
-                return kill
-        return None
+                self._write_line(
+                    f"halfway: kill -9 {worker.pid} (worker {worker.slot}, "
+                    f"in the middle of {pluralize(tasks, 'file')})"
+                )
 
     async def settled(self) -> None:
-        """After a kill: wait until what the dead worker ran is known, and has started again."""
+        """After a kill, wait until the tasks of the dead worker are put back, and one restarted."""
         if self.kill is not None:
             await self._adopted.wait()
             if self.moved:
                 await self._redelivered.wait()
 
-    def _count_moved(self, event: AdoptionFinished) -> None:
-        self.moved += event.moved
-        kill = self.kill
-        if kill is not None and event.slot == kill.slot and event.at > kill.at:
-            self._adopted.set()
-
-    def _time_redelivery(self, event: FirstRedelivered) -> None:
-        kill = self.kill
-        if kill is None or event.slot != kill.slot or self._redelivered.is_set():
-            return
+    def _time_redelivery(self, seconds: float) -> None:
+        self.redelivered_seconds = seconds
         self._redelivered.set()
-        self.redelivered_seconds = event.started_at - kill.at
-        after = f"{self.redelivered_seconds * 1000:.0f} ms after the kill"
-        self._say(f"the first of its files started again, {after}")
+        after = f"{seconds * 1000:.0f} ms after the kill"
+        self._write_line(f"the first of its files started again, {after}")

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
-from docket import Docket, Execution, ExecutionState
-from supervisor.demo.audit import FileAccount, FileOutcome
-from supervisor.demo.pool_view import PoolView
-from supervisor.demo.source_files import Source
-from supervisor.demo.tasks import Counts, parse_file
+import anyio
 
-#: A file that has not ended this long after it was added is given up, and told of at the end.
+from docket import Docket, ExecutionState
+from supervisor.demo.audit import NO_COUNTS, FileResult, result_of
+from supervisor.demo.pool_view import PoolView
+from supervisor.demo.source_files import SourceFile
+from supervisor.demo.tasks import parse_file
+
+#: A file that has not ended this long after it was added is given up, and reported at the end.
 #: Longer than a file may need that hangs in three workers before it is failed as poison.
 GIVE_UP = timedelta(minutes=5)
 #: Records read at once.
@@ -25,122 +27,82 @@ Advanced = Callable[[int, float], None]
 class Producer:
     """Keeps so many files queued or running that every worker has one waiting, and no more.
 
-    All at once would do as well, but then the time from queued to started would say nothing of
-    the pool, only how long the queue was.
+    With all of them queued at once, the time from queued to started would be a measure of the
+    queue's length rather than of the pool.
 
     Arguments:
         docket: open.
-        sources: the files.
-        at_once: how many are queued or running at any time.
-        advanced: told of each end.
+        files: those to be parsed.
+        at_once: number of files that are queued or running at any time.
+        advanced: called at the end of each file.
+        pool: one worker of it is killed halfway; None: none is.
     """
 
     def __init__(
-        self, docket: Docket, sources: Sequence[Source], at_once: int, advanced: Advanced
+        self,
+        docket: Docket,
+        files: Sequence[SourceFile],
+        at_once: int,
+        advanced: Advanced,
+        pool: PoolView | None = None,
     ) -> None:
         self._docket = docket
-        self._sources = sources
+        self._files = files
         self._at_once = at_once
         self._advanced = advanced
+        self._pool = pool
         self._started_at = time.monotonic()
         self._outstanding: set[str] = set()
-        self._ended: dict[str, tuple[FileAccount, float]] = {}
-        self._one_ended = asyncio.Event()
-        #: From the first add to the last end.
-        self.seconds = 0.0
+        self._ended: dict[str, tuple[FileResult, float]] = {}
 
-    async def run(self, victims: PoolView | None, say: Callable[[str], None]) -> None:
-        """Have every file parsed.
-
-        Arguments:
-            victims: the pool that one worker is to be killed of, halfway; None: none is.
-            say: tells a person in one line.
-        """
+    async def run(self) -> float:
+        """Have every file parsed; the seconds from the first add to the last end."""
         self._started_at = time.monotonic()
-        waiting = iter(self._sources)
-        async with asyncio.TaskGroup() as group:
-            killer = None
-            if victims is not None:
-                killer = group.create_task(self._kill_halfway(victims, say))
-            async with asyncio.TaskGroup() as feeders:
-                for _ in range(min(self._at_once, len(self._sources))):
-                    feeders.create_task(self._feed(waiting))
-            if killer is not None:
-                killer.cancel()
-        self.seconds = time.monotonic() - self._started_at
+        waiting = iter(self._files)
+        async with anyio.create_task_group() as group:
+            for _ in range(min(self._at_once, len(self._files))):
+                group.start_soon(self._produce, waiting)
+        return time.monotonic() - self._started_at
 
-    async def audit(self) -> list[FileAccount]:
-        """What the records say, once all has ended. A file without a record has no account.
+    async def results(self) -> list[FileResult]:
+        """Read every record anew, so that a change after its end is seen too.
 
-        Read anew, so that what happened to a record after its end is seen too. Records expire:
-        of one that is over its time, what it said at its end counts.
+        A file without a record has no result; but of a record that has expired meanwhile, the
+        state at its end counts.
         """
-        keys = [source.key for source in self._sources]
-        accounts: list[FileAccount] = []
+        keys = [each.key for each in self._files]
+        results: list[FileResult] = []
         for start in range(0, len(keys), READ_AT_ONCE):
-            read = (self._read(key) for key in keys[start : start + READ_AT_ONCE])
-            accounts += [each for each in await asyncio.gather(*read) if each is not None]
-        return accounts
+            read = map(self._read, keys[start : start + READ_AT_ONCE])
+            results += [each for each in await asyncio.gather(*read) if each is not None]
+        return results
 
-    async def _feed(self, waiting: Iterator[Source]) -> None:
-        for source in waiting:
-            self._outstanding.add(source.key)
-            execution = await self._docket.add(parse_file, key=source.key)(source.path)
-            # What a file fails with is read from its record, in the end, like all the rest.
-            counts = None
+    async def _produce(self, waiting: Iterator[SourceFile]) -> None:
+        for file in waiting:
+            self._outstanding.add(file.key)
+            execution = await self._docket.add(parse_file, key=file.key)(file.path)
+            # The error of a file that fails is read from its record, in the end, like all the rest.
+            counts = NO_COUNTS
             with suppress(Exception):
                 counts = await execution.get_result(timeout=GIVE_UP)
-            self._outstanding.discard(source.key)
-            account = account_of(execution, counts or Counts())
-            self._ended[source.key] = (account, time.monotonic())
+            self._outstanding.discard(file.key)
+            self._ended[file.key] = (result_of(execution, counts), time.monotonic())
             self._advanced(len(self._ended), time.monotonic() - self._started_at)
-            self._one_ended.set()
+            await self._kill_halfway()
 
-    async def _kill_halfway(self, victims: PoolView, say: Callable[[str], None]) -> None:
-        while len(self._ended) * 2 < len(self._sources):
-            await self._next_end()
-        while True:
-            keys = sorted(self._outstanding)
-            running = await asyncio.gather(*(self._docket.get_execution(key) for key in keys))
-            kill = victims.kill_busiest(running)
-            if kill is not None:
-                say(
-                    f"halfway: kill -9 {kill.pid} (worker {kill.slot}, "
-                    f"in the middle of {counted(kill.running, 'file')})"
-                )
-                return
-            await self._next_end()
+    async def _kill_halfway(self) -> None:
+        """Kill the busiest worker once half of the files have ended, if it runs one of the rest."""
+        pool = self._pool
+        if pool is None or pool.kill is not None or len(self._ended) * 2 < len(self._files):
+            return
+        keys = sorted(self._outstanding)
+        pool.kill_busiest(await asyncio.gather(*map(self._docket.get_execution, keys)))
 
-    async def _next_end(self) -> None:
-        self._one_ended.clear()
-        await self._one_ended.wait()
-
-    async def _read(self, key: str) -> FileAccount | None:
+    async def _read(self, key: str) -> FileResult | None:
         execution = await self._docket.get_execution(key)
         if execution is not None:
-            parsed = execution.state is ExecutionState.COMPLETED
-            return account_of(execution, await execution.get_result() if parsed else Counts())
-        account, ended_at = self._ended.get(key, (None, 0.0))
+            is_parsed = execution.state is ExecutionState.COMPLETED
+            return result_of(execution, await execution.get_result() if is_parsed else NO_COUNTS)
+        result, ended_at = self._ended.get(key, (None, 0.0))
         kept_for = self._docket.execution_ttl.total_seconds()
-        return account if time.monotonic() - ended_at > kept_for else None
-
-
-def account_of(execution: Execution, counts: Counts) -> FileAccount:
-    """The account of a file whose record `execution` has just been read from."""
-    waited = None
-    if execution.started_at is not None:
-        waited = (execution.started_at - execution.when).total_seconds()
-    match execution.state:
-        case ExecutionState.COMPLETED:
-            outcome, error = FileOutcome.PARSED, None
-        case ExecutionState.FAILED:
-            outcome, error = FileOutcome.FAILED, execution.error
-        case state:
-            outcome = FileOutcome.UNFINISHED
-            error = "no record" if state is None else f"still {state.value}"
-    return FileAccount(execution.key, outcome, counts, error, waited, execution.generation)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+        return result if time.monotonic() - ended_at > kept_for else None

@@ -1,6 +1,6 @@
-"""What a person sees of the demo: a live bar on a terminal, plain lines elsewhere, then the table.
+"""The output of the demo: a live bar on a terminal, plain lines elsewhere, then the table.
 
-Lines go to stdout. When its reader goes away (`| head`) the run is told, and the rest is quiet.
+It goes to stdout. When its reader goes away (`| head`) the demo is told, and the rest is dropped.
 """
 
 import io
@@ -16,98 +16,65 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-#: Of the table, where nobody tells how wide the output may be; it needs less.
+#: Width of the table where nothing says how wide the output may be; it needs less.
 PLAIN_WIDTH = 80
 #: Longest line there: nothing wraps it, but an error may be as long as a source line.
 PLAIN_LINE = 200
-#: Plain progress lines of one run, besides the last.
+#: Plain progress lines of one run.
 PLAIN_STEPS = 10
-#: Failed files that are listed; of a larger number the rest is counted.
-LISTED = 20
 
-Rows = Iterable[tuple[str, str]]
+#: Shows the number of finished files after so many seconds.
+Advanced = Callable[[int, float], None]
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `Screen`, instead of ending the program."""
+        raise BrokenPipeError
 
 
 class Screen:
-    """Plain lines: for pipes, files, and terminals that cannot move their cursor.
+    """Writes to a terminal with rich's means, or plainly to pipes, files and dumb terminals.
 
     Arguments:
-        out: where to; usually stdout.
-        reader_gone: called once when nobody reads `out` any more.
+        reader_gone: called once when nobody reads the output any more.
+        out: stdout by default.
     """
 
-    def __init__(self, out: TextIO, reader_gone: Callable[[], None]) -> None:
-        self._out = out
+    def __init__(self, reader_gone: Callable[[], None], out: TextIO | None = None) -> None:
+        # Without a stdout (`>&-`) Python has none either; the exit code is still there.
+        self._out = out or sys.stdout or io.StringIO()
         self._reader_gone = reader_gone
-        self._is_gone = False
-        self._told_steps = 0
+        self._console = _Console(file=self._out, highlight=False, emoji=False)
+        # TERM=dumb, an editor's shell: nothing there can be drawn over.
+        self.is_live = self._out.isatty() and not self._console.is_dumb_terminal
+        if not self.is_live:
+            self._console = _Console(
+                file=self._out,
+                width=PLAIN_WIDTH,
+                force_terminal=False,
+                no_color=True,
+                highlight=False,
+                emoji=False,
+            )
 
     @property
-    def width(self) -> int:
+    def line_width(self) -> int:
         """Most characters that a line should have."""
-        return PLAIN_LINE
+        return self._console.width if self.is_live else PLAIN_LINE
 
-    def say(self, line: str = "") -> None:
-        """One line."""
-        self._write(line + "\n")
-
-    @contextmanager
-    def progress(self, total: int) -> Generator[Callable[[int, float], None]]:
-        """Show how far it is; call the yielded function with (finished files, seconds so far)."""
-
-        def advanced(finished: int, seconds: float) -> None:
-            step = finished * PLAIN_STEPS // total
-            if step > self._told_steps:
-                self._told_steps = step
-                self.say(f"  {finished:>{len(f'{total:,}')},} of {total:,} files, {seconds:5.1f} s")
-
-        yield advanced
-
-    def table(self, rows: Rows) -> None:
-        """The table at the end, without a terminal's colours."""
-        drawn = io.StringIO()
-        Console(file=drawn, width=PLAIN_WIDTH, no_color=True, force_terminal=False).print(
-            _table(rows, box.ASCII)
-        )
-        self._write(drawn.getvalue())
-
-    def _write(self, text: str) -> None:
-        if self._is_gone:
-            return
-        encoding = self._out.encoding or "utf-8"
-        try:
-            self._out.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            self._out.flush()
-        except BrokenPipeError:
-            self._is_gone = True
-            # What Python flushes at its end must find a reader, or it complains on stderr.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._out.fileno())
-            os.close(nowhere)
-            self._reader_gone()
-
-
-class LiveScreen(Screen):
-    """A terminal: the bar stays below the lines, with colours as far as the terminal has them."""
-
-    def __init__(self, out: TextIO, console: Console, reader_gone: Callable[[], None]) -> None:
-        super().__init__(out, reader_gone)
-        self._console = console
-
-    @property
-    def width(self) -> int:
-        """As the terminal is now."""
-        return self._console.width
-
-    def say(self, line: str = "") -> None:
-        """One line, above the bar."""
+    def write_line(self, line: str = "") -> None:
+        """Write one line, above the bar if there is one."""
         encoding = self._console.encoding
         line = line.encode(encoding, "backslashreplace").decode(encoding)
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._print(line, soft_wrap=True)
 
     @contextmanager
-    def progress(self, total: int) -> Generator[Callable[[int, float], None]]:
-        """A bar with the rate and the time that is left."""
+    def progress(self, total: int) -> Generator[Advanced]:
+        """Show the progress of `total` files, as the yielded function reports it."""
+        if not self.is_live:
+            yield self._plain_progress(total)
+            return
         columns = (
             TextColumn("parsing"),
             BarColumn(bar_width=None),
@@ -124,49 +91,58 @@ class LiveScreen(Screen):
 
             yield advanced
 
-    def table(self, rows: Rows) -> None:
-        """The table at the end."""
-        self._console.print(_table(rows, box.ROUNDED))
+    def table(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Write the table at the end."""
+        frame = box.ROUNDED if self.is_live else box.ASCII
+        table = Table(box=frame, show_header=False, highlight=False)
+        table.add_column(style="bold")
+        table.add_column(justify="right")
+        for row in rows:
+            table.add_row(*row)
+        self._print(table)
+
+    def _plain_progress(self, total: int) -> Advanced:
+        step = 0
+
+        def advanced(finished: int, seconds: float) -> None:
+            nonlocal step
+            if finished * PLAIN_STEPS // total > step:
+                step = finished * PLAIN_STEPS // total
+                count = f"{finished:>{len(f'{total:,}')},} of {total:,} files"
+                self.write_line(f"  {count}, {seconds:5.1f} s")
+
+        return advanced
+
+    def _print(self, output: str | Table, *, soft_wrap: bool = False) -> None:
+        try:
+            self._console.print(output, markup=False, soft_wrap=soft_wrap)
+        except BrokenPipeError:
+            self._console.quiet = True
+            # What Python flushes at its end must find a reader, or it complains on stderr.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._out.fileno())
+            os.close(nowhere)
+            self._reader_gone()
 
 
-def _table(rows: Rows, frame: box.Box) -> Table:
-    table = Table(box=frame, show_header=False, highlight=False)
-    table.add_column("what", style="bold")
-    table.add_column("value", justify="right")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def open_screen(reader_gone: Callable[[], None], out: TextIO | None = None) -> Screen:
-    """The screen that suits `out`, stdout by default."""
-    # Without a stdout (`>&-`) Python has none either; the exit code still tells.
-    target = out or sys.stdout or io.StringIO()
-    console = Console(file=target, highlight=False)
-    # TERM=dumb, an editor's shell: nothing there can be drawn over.
-    if target.isatty() and not console.is_dumb_terminal:
-        return LiveScreen(target, console, reader_gone)
-    return Screen(target, reader_gone)
-
-
-class ScreenHandler(logging.Handler):
-    """Log lines on the screen, where they do not tear the bar."""
+class _ScreenHandler(logging.Handler):
+    """Writes log lines to the screen, where they do not tear the bar."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.WARNING)
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One record, without time and place: a person looks on."""
-        self._screen.say(self.format(record))
+        """Write the message alone, without its time and logger: it is read as it comes."""
+        self._screen.write_line(self.format(record))
 
 
 @contextmanager
 def logging_to(screen: Screen) -> Generator[None]:
-    """Have what the runtime warns of on the screen, and nothing less; all as before after it."""
+    """Log warnings to the screen, and nothing else anywhere, for as long as the block runs."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    root.handlers[:] = [ScreenHandler(screen)]
+    root.handlers[:] = [_ScreenHandler(screen)]
     root.setLevel(logging.WARNING)
     try:
         yield

@@ -2,18 +2,19 @@
 
 import os
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.errors import ConfigurationError
+from supervisor.text.truncation import encodable
 
 #: Packages that were installed beside the standard library, and are no part of it.
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """A file to parse. Its key is the path below the root, in text that any server can keep."""
 
     key: str
@@ -21,16 +22,16 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What was found under `root`; folders that cannot be read are told, not counted."""
+class SourceTree:
+    """The files under `root`, and the folders that cannot be read."""
 
-    root: Path
-    sources: tuple[Source, ...]
+    root: str
+    files: tuple[SourceFile, ...]
     unreadable: tuple[str, ...] = ()
 
 
-def find(path: Path | None) -> Found:
-    """Every regular file that ends in .py under `path`, in the order of their names.
+def find(path: Path | None) -> SourceTree:
+    """Find every regular file that ends in .py under `path`, in the order of their names.
 
     Links to folders are not followed: a file would be found twice.
 
@@ -40,57 +41,40 @@ def find(path: Path | None) -> Found:
     Raises:
         ConfigurationError: there is no such path, or no Python file under it.
     """
-    root = standard_library() if path is None else path
-    if not _exists(root):
-        raise ConfigurationError(f"demo: there is no {shown(root)}: nothing to parse")
+    root = Path(sysconfig.get_path("stdlib")) if path is None else path
+    shown = encodable(str(root))
+    if not _allowed(root.exists):
+        raise ConfigurationError(f"demo: there is no {shown}: nothing to parse")
     unreadable: list[str] = []
     left_out = INSTALLED if path is None else frozenset[str]()
-    sources = tuple(_walk(root, left_out, unreadable)) if root.is_dir() else tuple(_single(root))
-    if not sources:
+    is_folder = root.is_dir()
+    base = root if is_folder else root.parent
+    files = tuple(
+        SourceFile(encodable(str(each.relative_to(base))), str(each.absolute()))
+        for each in (_walk(root, left_out, unreadable) if is_folder else [root])
+        # A pipe named like a module would keep its reader waiting for ever.
+        if each.suffix == ".py" and _allowed(each.is_file)
+    )
+    if not files:
         because = f" ({unreadable[0]} cannot be read)" if unreadable else ""
         raise ConfigurationError(
-            f"demo: no .py file under {shown(root)}{because}: give a folder that holds some"
+            f"demo: no .py file under {shown}{because}: give a folder that holds some"
         )
-    return Found(root, sources, tuple(unreadable))
+    return SourceTree(shown, files, tuple(unreadable))
 
 
-def standard_library() -> Path:
-    """Where the running Python keeps the sources of its own modules."""
-    return Path(sysconfig.get_path("stdlib"))
-
-
-def shown(path: object) -> str:
-    """A path for people and for keys: names that are not UTF-8 have their bytes escaped."""
-    return str(path).encode(errors="backslashreplace").decode()
-
-
-def _walk(root: Path, left_out: frozenset[str], unreadable: list[str]) -> Iterator[Source]:
+def _walk(root: Path, left_out: frozenset[str], unreadable: list[str]) -> Iterator[Path]:
     def cannot_be_read(error: OSError) -> None:
-        unreadable.append(shown(error.filename))
+        unreadable.append(encodable(str(error.filename)))
 
-    for folder, folders, files in os.walk(root, onerror=cannot_be_read):
+    for folder, folders, names in os.walk(root, onerror=cannot_be_read):
         folders[:] = sorted(set(folders) - left_out)
-        for name in sorted(files):
-            path = Path(folder, name)
-            if path.suffix == ".py" and _is_regular(path):
-                yield Source(shown(path.relative_to(root)), str(path.absolute()))
+        yield from (Path(folder, name) for name in sorted(names))
 
 
-def _single(file: Path) -> Iterator[Source]:
-    if file.suffix == ".py" and _is_regular(file):
-        yield Source(shown(file.name), str(file.absolute()))
-
-
-def _exists(path: Path) -> bool:
+def _allowed(check: Callable[[], bool]) -> bool:
+    """The result of `check`; False in a folder whose files may not even be looked at."""
     try:
-        return path.exists()
-    except OSError:
-        return False  # in a folder where even looking is forbidden
-
-
-def _is_regular(path: Path) -> bool:
-    """A pipe named like a module would keep its reader waiting for ever."""
-    try:
-        return path.is_file()
+        return check()
     except OSError:
         return False

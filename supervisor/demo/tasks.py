@@ -1,6 +1,6 @@
-"""What the workers of `docket-supervisor demo` run: one task a file.
+"""The task of `docket-supervisor demo`, which parses one file.
 
-A module of its own, since every worker imports it: nothing of the rest of the demo comes along.
+A module of its own, since every worker imports it: the rest of the demo is not loaded with it.
 """
 
 import ast
@@ -22,16 +22,12 @@ NODES_A_TURN = 250
 
 
 class Counts(NamedTuple):
-    """What one file holds, or many together."""
+    """The contents of one file, or of many together."""
 
     lines: int = 0
     functions: int = 0
     classes: int = 0
     imports: int = 0
-
-    def plus(self, other: "Counts") -> "Counts":
-        """Both together."""
-        return Counts(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 
 
 async def parse_file(path: str, retry: Retry = Retry(attempts=2)) -> Counts:
@@ -50,17 +46,19 @@ async def parse_file(path: str, retry: Retry = Retry(attempts=2)) -> Counts:
 
 
 def read_and_parse(path: Path) -> tuple[bytes, ast.Module]:
-    """The bytes of a file and their tree: milliseconds, too short to be worth a thread."""
+    """Read and parse a file: milliseconds, too short to be worth a thread."""
     source = path.read_bytes()
     with warnings.catch_warnings(), _collector_paused():
-        warnings.simplefilter("ignore")  # about the code of others, which is nobody's concern here
+        warnings.simplefilter("ignore")  # about code that is not the user's concern here
         return source, ast.parse(source, path)
 
 
 @contextmanager
 def _collector_paused() -> Generator[None]:
-    """A tree has no cycles. Looking for some while it grows, at every live node again and again,
-    takes as long as all the parsing, and keeps the loop for a quarter of a second at a time.
+    """Pause the garbage collector while a tree grows.
+
+    A tree has no cycles. Searching all of its nodes for some, again and again, would take as long
+    as all the parsing, and block the loop for a quarter of a second at a time.
     """
     if not gc.isenabled():
         yield

@@ -1,7 +1,7 @@
-"""How a log record becomes a line: rich, plain or json, and who says it (pure, but for the clock).
+"""The formats of log lines: rich, plain and json (pure, but for the clock).
 
-A line of a worker names the worker and, inside a task, the task. That is asked for while a line is
-formatted, so a record below the enabled level costs nothing for it.
+A line of a worker names the worker and, inside a task, the task. They are looked up while a line is
+formatted, so that records below the enabled level cost nothing.
 """
 
 import json
@@ -17,40 +17,44 @@ from supervisor.text import truncation
 
 _COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
-#: Characters of a key in a line that people read; in JSON it is whole.
+#: Most characters of a key in a plain or rich line; in JSON it is whole.
 KEY_SHOWN = 80
 
-#: What every record has; anything else was given by the caller as `extra`.
-_OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+#: Attributes of every record; any other was given by the caller as `extra`.
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+}
 
 
-def nowhere() -> tuple[str, str] | None:
-    """The whereabouts of a process that runs no tasks."""
+def no_task() -> tuple[str, str] | None:
+    """Return None, as the current task of a process that runs none."""
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class LogContext:
-    """Which process writes, and how to ask it what it is in.
+    """The process that writes, and its current task.
 
     Arguments:
-        name: for people: `worker 3`; empty for the supervisor, whose lines name nobody.
+        name: for readers: `worker 3`; empty for the supervisor, whose lines have no name.
         worker: the slot, for programs; None in a process that is not a worker.
-        task: key and function of the task that the caller is in, None outside of tasks.
+        task: returns key and function of the task that the caller is in, None outside of tasks.
     """
 
     name: str = ""
     worker: int | None = None
-    task: Callable[[], tuple[str, str] | None] = nowhere
+    task: Callable[[], tuple[str, str] | None] = no_task
 
-    def shown(self) -> str:
-        """`[worker 3 order-17] `, or nothing, to stand in a line."""
-        where = self.task()
+    def prefix(self) -> str:
+        """The beginning of a message: `[worker 3 order-17] `, or nothing."""
+        task = self.task()
         words = [self.name] if self.name else []
-        if where is not None:
+        if task is not None:
             # A key may hold anything; a line end in it would make two lines of one, an escape
             # sequence would draw on the terminal.
-            words.append(truncation.escape(" ".join(where[0].split())[:KEY_SHOWN]))
+            words.append(truncation.escape(" ".join(task[0].split())[:KEY_SHOWN]))
         return f"[{' '.join(words)}] " if words else ""
 
 
@@ -62,15 +66,17 @@ class PlainFormatter(logging.Formatter):
         self._log_context = log_context
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """The line without a traceback."""
+        """Format the line without its traceback."""
         at = f"{record.asctime}.{int(record.msecs):03d}"
-        who = self._log_context.shown()
-        return f"{at} {record.levelname} {who}{record.name}: {record.message}"
+        prefix = self._log_context.prefix()
+        return f"{at} {record.levelname} {prefix}{record.name}: {record.message}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, pid, worker, task (its key), function,
-    message, exception, stack, and what the caller gave as `extra`; what is not known is left out.
+    """One JSON object a line, with the fields that are known.
+
+    They are time (UTC), level, logger, pid, worker, task (its key), function, message, exception,
+    stack, and those that the caller gave as `extra`.
     """
 
     def __init__(self, log_context: LogContext) -> None:
@@ -78,7 +84,7 @@ class JsonFormatter(logging.Formatter):
         self._log_context = log_context
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Format the line, without its end."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -87,9 +93,9 @@ class JsonFormatter(logging.Formatter):
         }
         if self._log_context.worker is not None:
             line["worker"] = self._log_context.worker
-        where = self._log_context.task()
-        if where is not None:
-            line["task"], line["function"] = where
+        task = self._log_context.task()
+        if task is not None:
+            line["task"], line["function"] = task
         line["message"] = record.getMessage()
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
@@ -98,14 +104,14 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             line["stack"] = record.stack_info
         for name, value in vars(record).items():
-            if name not in _OF_EVERY_RECORD:
-                # What we know of the worker and the task is not overwritten.
+            if name not in _STANDARD_ATTRIBUTES:
+                # An `extra` does not overwrite the fields of ours.
                 line.setdefault(name, _as_json(value))
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def _as_json(value: object) -> object:
-    """The value, or its text where JSON cannot have it: NaN, keys that are no names, a cycle."""
+    """The value, or its text if JSON has no such value: NaN, keys that are not text, a cycle."""
     try:
         json.dumps(value, default=str, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -121,13 +127,13 @@ class RichFormatter(logging.Formatter):
         self._log_context = log_context
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Format the line, without its end."""
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         color = _COLORS.get(record.levelname, "0")
         head = f"\x1b[2m{at}\x1b[0m \x1b[{color}m{record.levelname:<8}\x1b[0m"
-        who = self._log_context.shown()
-        if who:
-            head += f" \x1b[36m{who.rstrip()}\x1b[0m"
+        prefix = self._log_context.prefix()
+        if prefix:
+            head += f" \x1b[36m{prefix.rstrip()}\x1b[0m"
         line = f"{head} {record.getMessage()} \x1b[2m{record.name}\x1b[0m"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
@@ -144,13 +150,13 @@ def formatter(logging_format: str, log_context: LogContext) -> logging.Formatter
 
 
 def line_of(form: logging.Formatter, logger: str, level: int, message: str) -> str:
-    """A line that no logger was asked for."""
+    """Format a line that does not come from a logger."""
     record = logging.LogRecord(logger, level, "", 0, "%s", (message,), None)
     return form.format(record)
 
 
 def is_json_object(text: str) -> bool:
-    """Whether a line is one JSON object already, as structured loggers of users print it."""
+    """Tell whether a line is one JSON object already, as structured loggers of users print it."""
     if not text.startswith("{"):
         return False
     try:

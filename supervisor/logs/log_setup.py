@@ -1,10 +1,10 @@
 """The logging of a process: one handler on the root logger, one stream for all of our processes.
 
-The lines of supervisor, nursery and workers go to one stderr, through the outlet of each process.
-Where user code runs, its own logging configuration is respected as far as it says more than where
-lines go: levels of loggers, handlers to files and services. Handlers to stdout or stderr on the
-root logger are taken off, since each of their lines would come twice. What a dictConfig disabled
-of our loggers (`disable_existing_loggers` is its default) is enabled again.
+The lines of supervisor, nursery and workers go to one stderr, through the log writer of each
+process. Where user code runs, its own logging configuration is respected except for the output
+itself: levels of loggers, handlers to files and services stay. Handlers to stdout or stderr on the
+root logger are removed, since each of their lines would come twice. Loggers of ours that a
+dictConfig disabled (`disable_existing_loggers` is its default) are enabled again.
 """
 
 import fcntl
@@ -22,13 +22,13 @@ from supervisor.text.plurals import pluralize
 STDOUT = 1
 STDERR = 2
 
-#: Loggers of ours, by the beginning of their names.
+#: The first parts of the names of our loggers.
 _OURS = ("docket", "supervisor")
 
 
-def chosen_format(asked: str | None) -> str:
-    """`asked`, or else rich on a terminal and plain elsewhere."""
-    return asked or ("rich" if os.isatty(STDERR) else "plain")
+def chosen_format(given: str | None) -> str:
+    """The given format, or else rich on a terminal and plain elsewhere."""
+    return given or ("rich" if os.isatty(STDERR) else "plain")
 
 
 class Logs:
@@ -38,8 +38,8 @@ class Logs:
         level: least level that is logged.
         logging_format: rich, plain or json.
         threaded: write from a thread (supervisor, workers) or at once (the nursery, which forks).
-        speaker: who writes.
-        runs_user_code: whether what is printed is taken too.
+        log_context: the process that writes.
+        runs_user_code: capture prints too.
         fd: usually that of stderr.
     """
 
@@ -57,7 +57,7 @@ class Logs:
         self._form = form
         into = _own_descriptors() if runs_user_code and threaded else {STDOUT: STDOUT, STDERR: fd}
         fd = into[STDERR]
-        self._writer = LogWriter(lambda lost: encoded(_lost(form, lost)), fd)
+        self._writer = LogWriter(lambda lost: encoded(_loss_notice(form, lost)), fd)
         self._threaded = threaded
         self._handler = LogWriterHandler(self._writer, fd)
         self._handler.setFormatter(form)
@@ -71,11 +71,11 @@ class Logs:
 
     @property
     def dropped(self) -> int:
-        """Lines that were not written because nobody read the earlier ones."""
+        """The number of lines that were lost because the earlier ones were not read."""
         return self._writer.dropped
 
     def start(self) -> None:
-        """Take over the root logger and, where user code runs, what it prints."""
+        """Take over the root logger and, where user code runs, its prints."""
         global _current
         _current = self
         root = logging.getLogger()
@@ -90,7 +90,7 @@ class Logs:
         self.reapply()
 
     def reapply(self) -> None:
-        """After user code was imported: see to it that our lines go on, and come once."""
+        """Undo what an import of user code did to our lines: they go on, and come once."""
         root = logging.getLogger()
         kept = [each for each in root.handlers if not _is_for_the_streams(each)]
         root.handlers[:] = [self._handler, *kept]
@@ -100,7 +100,7 @@ class Logs:
                 logging.getLogger(name).disabled = False
 
     def stop(self, timeout_seconds: float = FLUSH_SECONDS) -> None:
-        """Write what waits, for so long at most, and give back what `start` took.
+        """Write the queued lines, for so long at most, and restore what `start` replaced.
 
         Twice is fine.
         """
@@ -121,8 +121,8 @@ class Logs:
     def last_line(self, reason: str) -> None:
         """Write the reason of an end, after everything else; in JSON as a record like any other.
 
-        In a thread that is not waited for long: that nobody reads must not keep a program from
-        its end.
+        In a thread that is not waited for long: a reader that does not read must not keep the
+        program from its end.
         """
         line = reason
         if self._is_json:
@@ -142,7 +142,7 @@ def configure(
 ) -> Logs:
     """Set up and start the logging of this process; the arguments are those of `Logs`.
 
-    A format of None is what suits stderr.
+    A format of None is the one that suits stderr.
     """
     logs = Logs(
         level,
@@ -156,24 +156,24 @@ def configure(
 
 
 def dropped_lines() -> int:
-    """Lines that this process has not written because nobody read the earlier ones."""
+    """The number of lines that this process lost because the earlier ones were not read."""
     return 0 if _current is None else _current.dropped
 
 
-#: The last that was started: logging is a matter of the process, and so is this.
+#: The last that was started: logging is global to the process, and so is this.
 _current: Logs | None = None
 
 
-def _lost(form: logging.Formatter, lines: int) -> str:
-    told = f"{pluralize(lines, 'log line')} dropped: stderr was not read"
-    return line_of(form, "supervisor.logs", logging.WARNING, told)
+def _loss_notice(form: logging.Formatter, lines: int) -> str:
+    text = f"{pluralize(lines, 'log line')} dropped: stderr was not read"
+    return line_of(form, "supervisor.logs", logging.WARNING, text)
 
 
 def _own_descriptors() -> dict[int, int]:
-    """By descriptor of a standard stream, another one for the same, which user code does not know.
+    """Duplicates of stdout and stderr that user code does not know, by the original.
 
-    What is opened after a task has closed stderr gets its number, and log lines written into a
-    connection would be taken for commands.
+    A file that is opened after a task has closed stderr gets its number, and log lines written to
+    a connection would be taken for commands.
     """
     return {fd: _duplicate(fd) for fd in (STDOUT, STDERR)}
 
@@ -182,11 +182,11 @@ def _duplicate(fd: int) -> int:
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STDERR + 1)
     except OSError:
-        return fd  # an import closed it: there is nobody to tell
+        return fd  # an import closed it: nothing can be written
 
 
 def _as_records(form: logging.Formatter) -> Change:
-    """What is printed to a stream of JSON becomes JSON, unless it is so already."""
+    """Turn prints to a stream of JSON into JSON, unless they are JSON already."""
 
     def change(line: bytes) -> bytes:
         text = line.decode("utf-8", "backslashreplace")
@@ -198,8 +198,11 @@ def _as_records(form: logging.Formatter) -> Change:
 
 
 def _is_for_the_streams(handler: logging.Handler) -> bool:
-    """Whether it writes to stdout or stderr: ours (inherited by fork too), a StreamHandler, or a
-    handler of rich, which has its stream in a console."""
+    """Tell whether a handler writes to stdout or stderr.
+
+    Ours does (inherited by a fork too), a StreamHandler may, and a handler of rich, which has its
+    stream in a console.
+    """
     if isinstance(handler, LogWriterHandler):
         return True
     stream = getattr(handler, "stream", None) or getattr(
@@ -216,7 +219,7 @@ def _is_for_the_streams(handler: logging.Handler) -> bool:
 
 
 def _thread_failed(failed: threading.ExceptHookArgs) -> None:
-    """One record, rather than the lines of a traceback one by one."""
+    """Log one record, rather than the lines of a traceback one by one."""
     if failed.exc_type is SystemExit:
         return
     name = failed.thread.name if failed.thread is not None else "(unknown)"

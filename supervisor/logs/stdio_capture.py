@@ -1,8 +1,8 @@
-"""What user code prints by itself: sys.stdout and sys.stderr of a process that runs it.
+"""Capture of sys.stdout and sys.stderr in a process that runs user code.
 
-A print goes where it went before. But its lines take the way of the log lines, whole and behind the
-same queue, so that a task that prints to a pipe nobody reads loses lines, and does not block the
-event loop of its worker. What C code writes to the descriptors takes no way of ours.
+A print ends up where it did before, but its lines go through the log writer, whole and in the same
+queue: a task that prints to a pipe that is not read loses lines, and does not block the event loop
+of its worker. Writes of C code to the descriptors are not captured.
 """
 
 import contextlib
@@ -15,18 +15,18 @@ from typing_extensions import Buffer
 
 from supervisor.logs.writer import LogWriter
 
-#: Of a line that does not end (a progress bar), what is kept at most until it does.
+#: Most bytes that are kept of a line that has not ended (of a progress bar).
 MOST_UNENDED = 64 * 1024
 
 #: By descriptor, the name of its stream in sys.
 _STREAMS = {1: "stdout", 2: "stderr"}
 
-#: What becomes of a line, without its end, before it is written.
+#: Changes a line, without its end, before it is written.
 Change = Callable[[bytes], bytes]
 
 
 class LineStream(io.RawIOBase):
-    """The descriptor's end of a text stream: cuts what is printed into lines.
+    """The raw stream below a text stream: cuts prints into lines.
 
     Arguments:
         fd: 1 or 2; not closed.
@@ -36,40 +36,40 @@ class LineStream(io.RawIOBase):
         self._fd = self._into = fd
         self._unended = b""
         self._writer: LogWriter | None = None
-        self._change = _as_it_is
+        self._change = _unchanged
         self.name = f"<{_STREAMS[fd]}>"
         self.mode = "wb"
 
-    def lead(self, writer: LogWriter, into: int, change: Change) -> None:
-        """Have lines go through `writer` to the descriptor `into`, each as `change` makes it."""
+    def redirect(self, writer: LogWriter, into: int, change: Change) -> None:
+        """Write lines with `writer` to the descriptor `into`, each as `change` returns it."""
         self._writer, self._into, self._change = writer, into, change
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:
-        """The real one, for subprocesses and faulthandler."""
+        """Return the real descriptor, for subprocesses and faulthandler."""
         return self._fd
 
     def isatty(self) -> bool:
-        """As before: colours stay where they were."""
+        """Tell whether the descriptor is a terminal, so that colours stay as they were."""
         return os.isatty(self._fd)
 
     def write(self, data: Buffer, /) -> int:
-        """Take all of it: never short, never waiting for a reader where a thread writes."""
+        """Take all of the data, without waiting for a reader if a thread writes."""
         piece = bytes(data)
         whole, ended, self._unended = (self._unended + piece).rpartition(b"\n")
         for line in whole.split(b"\n") if ended else ():
             self._put(self._change(line) + b"\n")
-        held = self._writer is not None and self._writer.queues
-        if len(self._unended) > MOST_UNENDED or not held:
-            # Without a thread the process is alone, or about to end: nothing is held back.
+        queued = self._writer is not None and self._writer.queues
+        if len(self._unended) > MOST_UNENDED or not queued:
+            # Without a writing thread the process may end at once: nothing is held back.
             self.end_line()
         return len(piece)
 
     def end_line(self) -> None:
-        """Write what has no end yet."""
+        """Write the line that has not ended yet."""
         unended, self._unended = self._unended, b""
         if unended:
             self._put(unended)
@@ -79,17 +79,17 @@ class LineStream(io.RawIOBase):
             self._writer.put(self._into, data)
 
 
-#: Of this process, by descriptor. Module-level as sys.stdout is: a fork inherits both.
-_taken: dict[int, LineStream] = {}
+#: The streams of this process, by descriptor. Module-level as sys.stdout is: a fork inherits both.
+_captured: dict[int, LineStream] = {}
 
 
 class StdioCapture:
-    """Takes what is printed in this process, from `start` to `stop`.
+    """Captures the prints of this process, from `start` to `stop`.
 
     Arguments:
-        outlet: takes the lines.
-        into: by descriptor of a stream, the one that its lines are written to.
-        changes: by descriptor, what becomes of a line; without one it stays as it is.
+        writer: writes the lines.
+        into: the descriptors that lines are written to, by that of their stream.
+        changes: the changes to lines, by descriptor; without one a line stays unchanged.
     """
 
     def __init__(
@@ -101,19 +101,19 @@ class StdioCapture:
         self._before: dict[int, object] = {}
 
     def start(self) -> None:
-        """Put ours in the place of sys.stdout and sys.stderr.
+        """Replace sys.stdout and sys.stderr.
 
         A fork of a process that has done so keeps the streams, which handlers and consoles made at
-        import may hold, and only leads them to its own outlet.
+        import may hold, and only redirects them to its own writer.
         """
         for fd, name in _STREAMS.items():
-            change = self._changes.get(fd, _as_it_is)
-            inherited = _taken.get(fd)
+            change = self._changes.get(fd, _unchanged)
+            inherited = _captured.get(fd)
             if inherited is not None:
-                inherited.lead(self._writer, self._into[fd], change)
+                inherited.redirect(self._writer, self._into[fd], change)
                 continue
-            _taken[fd] = lines = LineStream(fd)
-            lines.lead(self._writer, self._into[fd], change)
+            _captured[fd] = lines = LineStream(fd)
+            lines.redirect(self._writer, self._into[fd], change)
             before = getattr(sys, name)
             self._before[fd] = before
             stream = io.TextIOWrapper(
@@ -125,18 +125,18 @@ class StdioCapture:
             setattr(sys, name, stream)
 
     def stop(self) -> None:
-        """Write what is printed and not ended, and give back what `start` took. Twice is fine."""
+        """Write the lines that have not ended, and restore the streams. Twice is fine."""
         for name in _STREAMS.values():
             # User code may have closed it, or put something else in its place.
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 getattr(sys, name).flush()
-        for lines in _taken.values():
+        for lines in _captured.values():
             lines.end_line()
         for fd, before in self._before.items():
             setattr(sys, _STREAMS[fd], before)
-            del _taken[fd]
+            del _captured[fd]
         self._before.clear()
 
 
-def _as_it_is(line: bytes) -> bytes:
+def _unchanged(line: bytes) -> bytes:
     return line

@@ -1,11 +1,11 @@
-"""The way out of a process for its lines: whole, in order, and never in anyone's way.
+"""The writer of a process's log lines: whole, in order, and without blocking its loop.
 
 A write of more than PIPE_BUF bytes to a pipe may be torn by another process's, so each piece is
 written under an fcntl lock on the descriptor itself. (flock would not do: it belongs to the open
-file, which all our processes share; an fcntl lock belongs to a process.) Writing happens in a
-thread behind a bounded queue: a reader that stopped reading costs lines, which are counted and told
-of when it goes on, and stalls no loop. A process that may have no threads (the nursery, a fork that
-a task made) writes by itself and waits a moment at most.
+file, which all our processes share; an fcntl lock belongs to a process.) A thread writes, behind a
+bounded queue: a reader that stopped reading costs lines, which are counted and reported once it
+goes on, and stalls no loop. A process that may have no threads (the nursery, a fork that a task
+made) writes by itself and waits a moment at most.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
-#: What may wait for a slow reader, in each process: lines, and bytes of them.
+#: Limits of the queue of each process: lines, and bytes of them.
 QUEUE_LINES = 10_000
 QUEUE_BYTES = 8 << 20
-#: How long the end of a process waits for its last lines to be read.
+#: The time that the end of a process waits for its last lines to be read.
 FLUSH_SECONDS = 2.0
-#: How long a process without a writing thread waits for its reader, until it takes that one for
-#: gone; from then on, not at all until the reader reads again.
+#: The time that a process without a writing thread waits for its reader. Once it has passed, the
+#: process does not wait again until the reader reads.
 PATIENCE_SECONDS = 1.0
 #: Bytes written at once, of as many lines as there are: one lock and one call for all of them.
 BATCH_BYTES = 64 * 1024
@@ -37,13 +37,13 @@ _LOCK_RETRY_SECONDS = 0.005
 
 
 def write(fd: int, data: bytes, patience_seconds: float | None = None) -> bool:
-    """Write all of `data` in one piece; whether that was possible.
+    """Write all of `data` in one piece; return whether that was possible.
 
     Arguments:
         fd: may be blocking or not, closed, or without a reader.
         data: whole lines.
-        patience_seconds: how long to wait for the reader; None: for ever. If it is over in the
-            middle of a long piece, the rest is lost.
+        patience_seconds: time to wait for the reader; None: for ever. If it ends in the middle of
+            a long piece, the rest is lost.
     """
     deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
     with _locked(fd, deadline) as free:
@@ -59,8 +59,8 @@ def write(fd: int, data: bytes, patience_seconds: float | None = None) -> bool:
 
 
 #: A process that is killed in the middle of a long line leaves a piece of it, and the next line
-#: would be glued to that. So whoever writes marks the descriptor, and the next one under the lock
-#: sees a mark that was never taken off. The mark is the signal for O_ASYNC, which nobody uses on
+#: would continue that. So each write marks the descriptor, and the next one under the lock sees a
+#: mark that was never removed. The mark is the signal for O_ASYNC, which nobody uses on
 #: stderr: it belongs to the open file, which all our processes share, and outlives each of them.
 _CUT_OFF, _WHOLE = int(signal.SIGIO), 0
 
@@ -79,8 +79,8 @@ def _mark(fd: int, mark: int) -> None:
 
 
 def _write_all(fd: int, data: memoryview, deadline: float | None) -> int:
-    """How many bytes could not be written."""
-    # What poll has said to have room for takes this much without blocking.
+    """Write the data, and return the number of bytes that could not be written."""
+    # A descriptor that poll reports as writable takes this much without blocking.
     most = len(data) if deadline is None else select.PIPE_BUF
     poller = select.poll()
     while data:
@@ -132,8 +132,8 @@ def _lock(fd: int, deadline: float | None) -> bool:
 
 
 @dataclass(slots=True)
-class _Waiting:
-    """What is not written yet, and who writes it."""
+class _Queue:
+    """The lines that are not written yet, and the thread that writes them."""
 
     pieces: deque[tuple[int, bytes]] = field(default_factory=deque[tuple[int, bytes]])
     bytes: int = 0
@@ -145,13 +145,13 @@ class _Waiting:
 
 
 class LogWriter:
-    """What all of a process's lines go through. Owns its thread from `start` to `stop`.
+    """Writes all lines of a process. Owns its thread from `start` to `stop`.
 
     Arguments:
-        notice: makes the line that tells how many lines were lost, as bytes with its end.
-        fd: where that line goes.
-        capacity: lines that may wait.
-        capacity_bytes: bytes that may wait; a single longer line is let through.
+        notice: makes the line about lost lines, given their number, as bytes with its end.
+        fd: the descriptor for that line.
+        capacity: most lines in the queue.
+        capacity_bytes: most bytes in the queue; a single longer line is let through.
     """
 
     def __init__(
@@ -165,43 +165,43 @@ class LogWriter:
         self._fd = fd
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes
-        self._waiting = _Waiting()
+        self._queue = _Queue()
         self._patience_seconds = PATIENCE_SECONDS
-        #: Lines that were not written, because nobody read the earlier ones or the reader is gone.
+        #: Lines that were not written, because the reader did not read or is gone.
         self.dropped = 0
-        self._told = 0
-        _outlets.add(self)
+        self._reported = 0
+        _writers.add(self)
 
     @property
     def queues(self) -> bool:
-        """Whether a thread writes what is put here."""
-        return self._waiting.thread is not None
+        """Tell whether a thread writes the lines."""
+        return self._queue.thread is not None
 
     def start(self) -> None:
         """Write in a thread from now on. Twice is fine."""
-        if self._waiting.thread is None:
+        if self._queue.thread is None:
             thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-            self._waiting.thread = thread
+            self._queue.thread = thread
             thread.start()
 
     def stop(self, timeout_seconds: float = FLUSH_SECONDS) -> None:
-        """Write what waits, for so long at most; what comes later is written at once.
+        """Write the queued lines, for so long at most; later ones are written at once.
 
         Twice is fine.
         """
-        waiting = self._waiting
-        with waiting.changed:
-            thread, waiting.thread = waiting.thread, None
-            waiting.changed.notify_all()
+        queue = self._queue
+        with queue.changed:
+            thread, queue.thread = queue.thread, None
+            queue.changed.notify_all()
         if thread is not None:
             thread.join(timeout_seconds)
 
     def put(self, fd: int, data: bytes) -> None:
         """Have `data`, whole lines, written to `fd`; or count it as dropped."""
-        waiting = self._waiting
-        with waiting.changed:
-            if waiting.thread is not None:
-                self._queue(waiting, fd, data)
+        queue = self._queue
+        with queue.changed:
+            if queue.thread is not None:
+                self._enqueue(queue, fd, data)
                 return
         if not write(fd, data, self._patience_seconds):
             self.dropped += 1
@@ -209,51 +209,51 @@ class LogWriter:
         else:
             self._patience_seconds = PATIENCE_SECONDS
 
-    def _queue(self, waiting: _Waiting, fd: int, data: bytes) -> None:
-        full = waiting.bytes + len(data) > self._capacity_bytes and waiting.pieces
-        if full or len(waiting.pieces) >= self._capacity:
+    def _enqueue(self, queue: _Queue, fd: int, data: bytes) -> None:
+        full = queue.bytes + len(data) > self._capacity_bytes and queue.pieces
+        if full or len(queue.pieces) >= self._capacity:
             self.dropped += 1
             return
-        waiting.pieces.append((fd, data))
-        waiting.bytes += len(data)
-        waiting.changed.notify()
+        queue.pieces.append((fd, data))
+        queue.bytes += len(data)
+        queue.changed.notify()
 
     def _run(self) -> None:
-        waiting = self._waiting
-        while (batch := self._next(waiting)) is not None:
+        queue = self._queue
+        while (batch := self._next(queue)) is not None:
             fd, lines = batch
             if not write(fd, b"".join(lines)):
-                with waiting.changed:
+                with queue.changed:
                     self.dropped += len(lines)
-            elif self.dropped > self._told:
-                lost, self._told = self.dropped - self._told, self.dropped
+            elif self.dropped > self._reported:
+                lost, self._reported = self.dropped - self._reported, self.dropped
                 write(self._fd, self._notice(lost))
 
-    def _next(self, waiting: _Waiting) -> tuple[int, list[bytes]] | None:
-        """The oldest lines for one descriptor; None when all is written and none will come."""
-        with waiting.changed:
-            while not waiting.pieces:
-                if waiting.thread is None:
+    def _next(self, queue: _Queue) -> tuple[int, list[bytes]] | None:
+        """The oldest lines for one descriptor; None when all is written and no more will come."""
+        with queue.changed:
+            while not queue.pieces:
+                if queue.thread is None:
                     return None
-                waiting.changed.wait()
-            fd, first = waiting.pieces.popleft()
+                queue.changed.wait()
+            fd, first = queue.pieces.popleft()
             batch, size = [first], len(first)
-            while waiting.pieces and waiting.pieces[0][0] == fd and size < BATCH_BYTES:
-                batch.append(waiting.pieces.popleft()[1])
+            while queue.pieces and queue.pieces[0][0] == fd and size < BATCH_BYTES:
+                batch.append(queue.pieces.popleft()[1])
                 size += len(batch[-1])
-            waiting.bytes -= size
+            queue.bytes -= size
             return fd, batch
 
     def forked(self) -> None:
-        """In a fork: the thread is not here, and what waits is the parent's to write."""
-        self._waiting = _Waiting()
+        """Start anew in a fork, which has no thread, and whose parent writes the queued lines."""
+        self._queue = _Queue()
 
 
-_outlets: weakref.WeakSet[LogWriter] = weakref.WeakSet()
+_writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()
 
 
 def _forked() -> None:
-    for each in list(_outlets):
+    for each in list(_writers):
         each.forked()
 
 
@@ -261,13 +261,13 @@ os.register_at_fork(after_in_child=_forked)
 
 
 class LogWriterHandler(logging.Handler):
-    """Puts each record as one line into an outlet.
+    """Passes each record as one line to a log writer.
 
-    Formatting is done by the caller: a record's arguments may change after the call, and where it
-    is called from is told in the line.
+    The caller of the logger formats it: the arguments may change after the call, and the line names
+    the caller's task.
 
     Arguments:
-        outlet: takes the lines.
+        writer: writes the lines.
         fd: usually that of stderr.
     """
 
@@ -285,5 +285,5 @@ class LogWriterHandler(logging.Handler):
 
 
 def encoded(line: str) -> bytes:
-    """The line with its end, as it is written; what has no UTF-8 is escaped."""
+    """Encode the line with its end; characters that UTF-8 does not have are escaped."""
     return (line + "\n").encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What /livez /readyz /status /metrics answer for one pool."""
+"""The responses of /livez /readyz /status /metrics for one pool."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from supervisor.pool.state.pool_state import PoolState
 
 
 def handlers_of(pool_state: PoolState) -> dict[str, Handler]:
-    """By path."""
+    """Make the handlers of one pool, by path."""
     registry = metrics.registry_of(pool_state)
 
     def livez() -> Response:

@@ -1,7 +1,7 @@
-"""HTTP for probes and scrapers, on the supervisor's own loop: an answer proves that it turns.
+"""HTTP for probes and scrapers, on the supervisor's own loop: a response proves that it runs.
 
-A small server by hand: GET and HEAD of four paths, one answer a connection. What it must withstand
-is what probes do wrong, not the internet: headers that never end (5 s), many connections (64).
+A small server by hand: GET and HEAD of four paths, one response a connection. It has to withstand
+faulty probes, not the internet: headers that never end (5 s), many connections (64).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Response:
     content_type: str = "text/plain; charset=utf-8"
 
     def encode(self, *, with_body: bool = True) -> bytes:
-        """The bytes of the response."""
+        """Encode the response as HTTP."""
         head = (
             f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n"
             f"Content-Type: {self.content_type}\r\n"
@@ -42,7 +42,7 @@ class Response:
 
 
 def text(status: HTTPStatus, message: str) -> Response:
-    """A line of text."""
+    """Make a response of one line of text."""
     return Response(status, message.encode() + b"\n")
 
 
@@ -54,7 +54,7 @@ class HttpServer:
 
     Arguments:
         address: where to listen; port 0 takes a free one.
-        handlers: path -> what makes its answer, called on the loop.
+        handlers: called on the loop, by path.
     """
 
     def __init__(self, address: Address, handlers: dict[str, Handler]) -> None:
@@ -65,7 +65,7 @@ class HttpServer:
         self._connections: dict[asyncio.Task[None], None] = {}
 
     async def start(self) -> Address:
-        """Listen; where, with the port that was taken.
+        """Start to listen; return the address with the port that was taken.
 
         Raises:
             AddressInUse: the address cannot be bound.
@@ -100,18 +100,18 @@ class HttpServer:
         if task is None:
             return
         if len(self._connections) >= MAX_CONNECTIONS:
-            # Not the newcomer: a probe asks at once, and must be answered however many others
-            # were opened before it and never asked.
+            # Not the new one: a probe sends its request at once, and must be answered however many
+            # connections without a request were opened before it.
             oldest = next(iter(self._connections))
             del self._connections[oldest]
             oldest.cancel()
         self._connections[task] = None
         try:
             async with asyncio.timeout(HEADER_SECONDS):
-                writer.write(await self._answer(reader))
+                writer.write(await self._respond(reader))
                 await writer.drain()
         except (TimeoutError, ConnectionError, asyncio.CancelledError):
-            # Too slow, gone, or we stop: nobody is left who would read an answer.
+            # Too slow, gone, or the server stops: no response would be read.
             writer.transport.abort()
         finally:
             self._connections.pop(task, None)
@@ -119,7 +119,7 @@ class HttpServer:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+    async def _respond(self, reader: asyncio.StreamReader) -> bytes:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:

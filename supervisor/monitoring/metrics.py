@@ -1,9 +1,9 @@
-"""What /metrics says: the pool's counters in the format of Prometheus.
+"""The metrics of /metrics: the pool's counters in the format of Prometheus.
 
-Collected when asked, from the totals that the pool keeps: there is no second set of counters that
-could disagree. Labels are bounded by the size of the pool and by words of ours: slots, states,
+They are collected on request from the totals of the pool: there is no second set of counters that
+could disagree. Labels are bounded by the size of the pool and by fixed words: slots, states,
 reasons; never pids, keys or functions. A counter's series is there from the start, at 0, and stays
-when its slot is given up: rates see the first event, and no sum falls.
+when its slot is removed: rates see the first event, and no sum falls.
 """
 
 import time
@@ -21,10 +21,11 @@ from supervisor.logs import log_setup
 from supervisor.monitoring.status import worker_states
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.replacement import Reason
-from supervisor.pool.state.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, TASK_COUNTERS, Buckets
+from supervisor.pool.state.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, Buckets
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess
+from supervisor.task_counters import TASK_COUNTERS
 
-#: What the text of `render` is, for the header of the answer.
+#: The content type of the text of `render`.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 #: Bounds in seconds of the histograms that workers send, the same as docket's own (a test
@@ -34,26 +35,14 @@ TASK_BUCKETS = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
 )
 
-#: The words of docket_supervisor_state.
+#: The values of the label of docket_supervisor_state.
 STATES = ("starting", "running", "reloading", "draining")
-
-_TASK_HELP = {
-    "started": "Runs of tasks that were started.",
-    "succeeded": "Runs that returned.",
-    "failed": "Runs that raised and are not tried again.",
-    "retried": "Runs that raised and are tried again.",
-    "redelivered": "Runs of tasks whose earlier run was lost.",
-    "superseded": "Runs dropped because a newer execution took their place.",
-    "stricken": "Tasks dropped because of a strike.",
-    "cancelled": "Runs that were cancelled.",
-    "perpetuated": "Runs whose successor was scheduled in the same step.",
-}
 
 _PREFIX = "docket_supervisor_"
 
-#: By slot: name, what it says, and how it is read of the live workers of one slot. During a
-#: replacement there are two: what they use is added, what they lack is the worse of both.
-_OF_SLOTS: tuple[tuple[str, str, Callable[[list[WorkerProcess], float], float]], ...] = (
+#: Gauges by slot: name, help, and the value for the live workers of one slot. During a replacement
+#: there are two: their usage is added, and of their delays the longer one counts.
+_SLOT_GAUGES: tuple[tuple[str, str, Callable[[list[WorkerProcess], float], float]], ...] = (
     (
         "loop_lag_seconds",
         "Lag of a worker's event loop.",
@@ -82,11 +71,11 @@ _OF_SLOTS: tuple[tuple[str, str, Callable[[list[WorkerProcess], float], float]],
 
 
 class PoolCollector(Collector):
-    """Reads one pool. Asked on the supervisor's loop only, where the totals are changed.
+    """Reads one pool. Used on the supervisor's loop only, where the totals are changed.
 
     Arguments:
-        ground: the pool.
-        now: seconds of the monotonic clock, as `ground` has them.
+        pool_state: the pool.
+        now: seconds of the monotonic clock, as in `pool_state`.
         wall: seconds since the epoch.
     """
 
@@ -98,26 +87,26 @@ class PoolCollector(Collector):
     ) -> None:
         self._pool_state = pool_state
         self._now = now
-        #: Slots whose counters were told once, and are told for ever: one may be given up at 0.
-        self._slots_told: set[int] = set()
+        #: Slots whose counters were exported once, and stay so: one may be removed at 0.
+        self._exported_slots: set[int] = set()
         # Once: a start that moved with every correction of the clock would look like a restart.
         self._started_at = wall() - (now() - pool_state.started_at)
 
     def collect(self) -> Iterable[Metric]:
-        """Every family, read now."""
+        """Read every family now."""
         yield from self._tasks()
         yield from self._pool()
-        yield from self._of_slots()
+        yield from self._slot_gauges()
         yield from self._events()
 
     def _tasks(self) -> Iterator[Metric]:
         totals, docket = self._pool_state.totals, self._pool_state.config.docket
-        self._slots_told |= {slot.number for slot in self._pool_state.registry.slots()}
-        slots = self._slots_told | totals.by_slot.keys()
+        self._exported_slots |= {slot.number for slot in self._pool_state.registry.slots()}
+        slots = self._exported_slots | totals.by_slot.keys()
         none = Counter[str]()
-        for name in TASK_COUNTERS:
+        for name, help_text in TASK_COUNTERS.items():
             family = CounterMetricFamily(
-                f"docket_tasks_{name}", _TASK_HELP[name], labels=["docket", "worker"]
+                f"docket_tasks_{name}", help_text, labels=["docket", "worker"]
             )
             for slot in sorted(slots):
                 family.add_metric([docket, str(slot)], totals.by_slot.get(slot, none)[name])
@@ -157,15 +146,36 @@ class PoolCollector(Collector):
         ):
             yield _gauge(name, help_text, value=value)
 
-    def _of_slots(self) -> Iterator[Metric]:
+    def _slot_gauges(self) -> Iterator[Metric]:
         workers: dict[int, list[WorkerProcess]] = {}
         for each in self._pool_state.registry.alive():
             if each.heartbeat is not None and not each.adopts_only:
                 workers.setdefault(each.slot, []).append(each)
         now = self._now()
-        for name, help_text, read in _OF_SLOTS:
+        for name, help_text, read in _SLOT_GAUGES:
             values = {str(slot): read(found, now) for slot, found in sorted(workers.items())}
             yield _by(name, help_text, "slot", values)
+        yield self._descriptors(workers)
+        yield self._cpu()
+
+    def _descriptors(self, workers: Mapping[int, list[WorkerProcess]]) -> Metric:
+        usage = self._pool_state.process_control.usage
+        values: dict[str, float] = {}
+        for slot, found in sorted(workers.items()):
+            counts = [usage(each).open_descriptors for each in found]
+            known = [count for count in counts if count is not None]
+            if known:
+                values[str(slot)] = sum(known)
+        return _by("worker_open_descriptors", "Descriptors that a worker has open.", "slot", values)
+
+    def _cpu(self) -> Metric:
+        used = self._pool_state.process_control.cpu_seconds_by_slot()
+        family = CounterMetricFamily(
+            f"{_PREFIX}worker_cpu_seconds", "CPU that the workers of a slot used.", labels=["slot"]
+        )
+        for slot in sorted(self._exported_slots):
+            family.add_metric([str(slot)], used.get(slot, 0.0))
+        return family
 
     def _events(self) -> Iterator[Metric]:
         totals = self._pool_state.totals
@@ -202,14 +212,14 @@ class PoolCollector(Collector):
 
 
 def render(registry: CollectorRegistry) -> bytes:
-    """The text of /metrics."""
+    """Write the text of /metrics."""
     return generate_latest(registry)
 
 
 def registry_of(
     pool_state: PoolState, now: Callable[[], float] = time.monotonic
 ) -> CollectorRegistry:
-    """A registry with this pool and the supervisor's own process (`process_*`, on Linux) in it."""
+    """Make a registry of this pool and of the supervisor's process (`process_*`, on Linux)."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(PoolCollector(pool_state, now))
     ProcessCollector(registry=registry)
@@ -233,14 +243,14 @@ def _by(name: str, help_text: str, label: str, values: Mapping[str, float]) -> M
 
 
 def _cumulative(bounds: tuple[float, ...], buckets: Buckets) -> list[tuple[str, float]]:
-    """As Prometheus has them: each bucket holds all that are not above its bound."""
+    """Cumulative buckets, each with all values up to its bound, as Prometheus has them."""
     counts = [*buckets.counts, *[0] * (len(bounds) + 1 - len(buckets.counts))]
     names = [*(str(bound) for bound in bounds), "+Inf"]
     return list(zip(names, accumulate(counts), strict=False))
 
 
 def installed_version() -> str:
-    """Of this package, for people and for the info metric."""
+    """The version of this package, for the info metric."""
     try:
         return version("docket-supervisor")
     except PackageNotFoundError:

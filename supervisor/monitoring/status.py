@@ -1,4 +1,4 @@
-"""What /status says, as plain values."""
+"""The report of /status, as plain values."""
 
 import os
 from collections import Counter
@@ -6,15 +6,16 @@ from typing import Any
 
 from ipc.messages import WorkerCounters
 from supervisor.pool.state.pool_state import PoolState
-from supervisor.pool.state.totals import TASK_COUNTERS
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import Slot, WorkerProcess, WorkerState
+from supervisor.task_counters import TASK_COUNTERS
 
-#: Of a worker's counters, those shown for each worker.
-_SHOWN = TASK_COUNTERS[:5]
+#: The counters in the entry of each worker.
+_SHOWN = tuple(TASK_COUNTERS)[:5]
 
 
 def report(pool_state: PoolState, now: float) -> dict[str, Any]:
-    """The whole of /status at `now`, in the shape that the operators' contract gives."""
+    """Make the report at `now`, in the shape that docs/operations.md gives."""
     current = pool_state.nurseries.current
     return {
         "supervisor": {
@@ -27,13 +28,16 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "url": pool_state.config.display_url,
             "reload_error": pool_state.reload_error,
         },
-        "workers": [_worker(slot, each, now) for slot, each in _rows(pool_state)],
+        "workers": [
+            _worker(slot, each, pool_state.process_control.usage(each), now)
+            for slot, each in _rows(pool_state)
+        ],
         "totals": _totals(pool_state),
     }
 
 
 def worker_states(pool_state: PoolState) -> Counter[str]:
-    """How many workers are starting, ready, draining; and slots whose worker is dead."""
+    """Count the workers that are starting, ready and draining, and the slots with a dead one."""
     counted: Counter[str] = Counter(dict.fromkeys(("starting", "ready", "draining", "dead"), 0))
     counted.update(worker.state.shown for _, worker in _rows(pool_state))
     unfilled = sum(each.current is None and each.is_empty for each in pool_state.registry.slots())
@@ -42,7 +46,7 @@ def worker_states(pool_state: PoolState) -> Counter[str]:
 
 
 def _rows(pool_state: PoolState) -> list[tuple[Slot | None, WorkerProcess]]:
-    """Every worker that lives, and the last one of each slot that is empty, in order of slots."""
+    """Every live worker, and the last one of each empty slot, in the order of slots."""
     registry = pool_state.registry
     dead = [s.current for s in registry.slots() if s.current is not None and not s.current.alive]
     workers = [each for each in (*registry.alive(), *dead) if not each.adopts_only]
@@ -50,7 +54,9 @@ def _rows(pool_state: PoolState) -> list[tuple[Slot | None, WorkerProcess]]:
     return [(registry.slot(worker.slot), worker) for worker in workers]
 
 
-def _worker(slot: Slot | None, worker: WorkerProcess, now: float) -> dict[str, Any]:
+def _worker(
+    slot: Slot | None, worker: WorkerProcess, usage: ProcessUsage, now: float
+) -> dict[str, Any]:
     beat = worker.heartbeat
     alive = worker.alive
     until = now if worker.died_at is None else worker.died_at
@@ -71,6 +77,9 @@ def _worker(slot: Slot | None, worker: WorkerProcess, now: float) -> dict[str, A
         "loop_lag_seconds": beat.loop_lag_seconds if beat else None,
         "heartbeat_age_seconds": None if worker.heartbeat_at is None else now - worker.heartbeat_at,
         "rss_bytes": worker.rss_bytes,
+        "cpu_percent": usage.cpu_percent,
+        "cpu_seconds": usage.cpu_seconds,
+        "open_descriptors": usage.open_descriptors,
         **{name: getattr(counters, name) for name in _SHOWN},
     }
 

@@ -1,4 +1,4 @@
-"""The workers of a nursery from fork to reaping, and what their deaths leave behind.
+"""The workers of a nursery from fork to reaping, and the processes that they leave behind.
 
 A child that exits stays unreaped until its process group has ended: TERM at once, KILL after a
 grace. Nothing here waits: the nursery polls the descriptors and the deadline that this one names.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ipc.messages import Exited
+from supervisor import grace_periods
 from supervisor.system import process_group
 
 #: ru_maxrss is in kilobytes, but in bytes on macOS.
@@ -37,22 +38,22 @@ class Children:
 
     def __init__(self) -> None:
         self._alive: set[int] = set()
-        self._remains: dict[int, _DeadGroup] = {}
+        self._dead_groups: dict[int, _DeadGroup] = {}
 
     def __len__(self) -> int:
-        """Children that are not reaped."""
-        return len(self._alive) + len(self._remains)
+        """The number of children that are not reaped."""
+        return len(self._alive) + len(self._dead_groups)
 
     def add(self, pid: int) -> None:
-        """A worker was forked. Its group is made here as well as there: whoever is first."""
+        """Add a forked worker. Its group is made here and there: the first to run does it."""
         try:
             os.setpgid(pid, pid)
         except OSError:
-            pass  # it has done so itself, or has ended already
+            pass  # the child was first, or has ended already
         self._alive.add(pid)
 
     def kill(self, pid: int) -> bool:
-        """SIGKILL one worker; False if there is none of that pid, which may be a stranger's."""
+        """SIGKILL one worker; False if no worker has that pid, which may be another process's."""
         if pid not in self._alive:
             return False
         os.kill(pid, signal.SIGKILL)
@@ -63,43 +64,45 @@ class Children:
             os.kill(pid, signal.SIGKILL)
 
     def collect(self, now: float) -> list[Exited]:
-        """Look who has died, see to what they left behind, and reap those that left nothing."""
+        """Find the dead, end the processes that they left behind, and reap those without any."""
         for pid in [pid for pid in self._alive if _has_exited(pid)]:
             self._alive.remove(pid)
             process_group.signal_group(pid, signal.SIGTERM)
-            self._remains[pid] = _DeadGroup(now + process_group.GRACE_SECONDS)
-        return [_reap(pid) for pid in list(self._remains) if self._is_over(pid, now)]
+            self._dead_groups[pid] = _DeadGroup(now + grace_periods.PROCESS_GROUP_SECONDS)
+        return [_reap(pid) for pid in list(self._dead_groups) if self._is_over(pid, now)]
 
     def watched(self) -> list[int]:
         """Descriptors that become readable when there may be something to collect."""
-        return [pidfd for remains in self._remains.values() for pidfd in remains.watched]
+        return [pidfd for group in self._dead_groups.values() for pidfd in group.watched]
 
     def deadline(self) -> float | None:
-        """When to collect at the latest."""
-        return min((remains.deadline for remains in self._remains.values()), default=None)
+        """The latest time for the next `collect`."""
+        return min((group.deadline for group in self._dead_groups.values()), default=None)
 
     def forget(self) -> None:
-        """In a forked child: these are its siblings."""
-        for remains in self._remains.values():
-            remains.close()
-        self._remains.clear()
+        """Drop all of them, in a forked child: these are its siblings."""
+        for group in self._dead_groups.values():
+            group.close()
+        self._dead_groups.clear()
         self._alive.clear()
 
     def _is_over(self, pid: int, now: float) -> bool:
-        remains = self._remains[pid]
-        remains.close()
-        if now < remains.deadline:
-            remains.watched = process_group.watch(process_group.members(pid))
-            if remains.watched:
+        group = self._dead_groups[pid]
+        group.close()
+        if now < group.deadline:
+            members = process_group.members(pid)
+            group.watched = process_group.watch(members)
+            # Without pidfds nothing reports their ends: they are looked at again at the deadline.
+            if group.watched or (members and not process_group.HAS_PIDFDS):
                 return False
-        # Also when nobody was seen: a process that forks while /proc is read may be missed.
+        # Also when nobody was seen: a process that forks during the look may be missed.
         process_group.signal_group(pid, signal.SIGKILL)
-        del self._remains[pid]
+        del self._dead_groups[pid]
         return True
 
 
 def _has_exited(pid: int) -> bool:
-    """Whether this child is a zombie; it stays one."""
+    """True if this child is a zombie; it stays one."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -1,4 +1,4 @@
-"""Is it safe to fork after the user's modules were imported?
+"""Decides that it is safe to fork after the import of the user's modules, or that it is not.
 
 A connection made at import would be shared by all workers, their requests and replies mixed, and so
 would the epoll of an event loop; a thread does not survive a fork, but whatever lock it held does.
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Read by hand: psutil has no names of threads and no targets of descriptors such as an epoll, and
+# its connections are those of the whole system, looked for in tables, without an inode.
 _TASKS = Path("/proc/self/task")
 _DESCRIPTORS = Path("/proc/self/fd")
 _EPOLL = "anon_inode:[eventpoll]"
@@ -34,7 +36,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What of a process would be shared with, or missing in, a fork of it."""
+    """The parts of a process that would be shared with, or missing in, a fork of it."""
 
     connections: frozenset[Connection] = frozenset()
     #: Descriptors of epoll: each belongs to an event loop.
@@ -47,14 +49,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reasons` not to fork (none: it is safe), and what is `noted` without being one."""
+    """`reasons` not to fork (none: it is safe), and findings that are `noted` without being one."""
 
     reasons: list[str] = field(default_factory=list[str])
     noted: list[str] = field(default_factory=list[str])
 
 
 def judge(before: Snapshot, after: Snapshot) -> Verdict:
-    """What the import between the two snapshots means for a fork."""
+    """Judge the import between two snapshots."""
     connections = sorted(
         after.connections - before.connections, key=lambda connection: connection.descriptor
     )
@@ -68,8 +70,8 @@ def judge(before: Snapshot, after: Snapshot) -> Verdict:
     )
 
 
-def look() -> Snapshot:
-    """This process as it is now. Off Linux, native threads cannot be seen and are left out."""
+def take_snapshot() -> Snapshot:
+    """Look at this process. Off Linux, native threads cannot be seen and are left out."""
     threads = _python_threads()
     descriptors = _descriptors()
     return Snapshot(
@@ -96,7 +98,7 @@ def _connection(descriptor: int) -> Connection | None:
         try:
             return Connection(descriptor, status.st_ino, _peer(sock.getpeername()))
         finally:
-            sock.detach()  # it stays the property of whoever opened it
+            sock.detach()  # it belongs to the code that opened it
     except OSError:
         return None
 

@@ -1,4 +1,4 @@
-"""The nursery: imports the user's tasks once, and forks workers that share the memory of it.
+"""The nursery (a fork server): imports the user's tasks once, and forks workers that share them.
 
 Started by exec, `python -P -m supervisor.nursery.program FD`, never by fork, so that the supervisor
 may have a loop, threads and sockets. It has none of them itself, and no connection: a process that
@@ -22,27 +22,14 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from ipc import messages
 from ipc.blocking import BlockingChannel
 from ipc.errors import IpcError
-from ipc.messages import (
-    PROTOCOL,
-    Hello,
-    Kill,
-    Loaded,
-    LoadFailed,
-    Message,
-    Retire,
-    Settings,
-    Spawn,
-    Spawned,
-    SpawnFailed,
-    ToNursery,
-    Unsafe,
-)
 from supervisor.child import fork_setup, signal_shield, task_modules
 from supervisor.child.fork_setup import ChildSpec, ForkedChild
-from supervisor.child.parent_watch import END_SECONDS, end_with_supervisor, outlive_supervisor
+from supervisor.child.parent_watch import end_with_supervisor, outlive_supervisor
 from supervisor.child.task_modules import CannotLoad
+from supervisor.grace_periods import ORPHAN_SECONDS
 from supervisor.logs import log_setup
 from supervisor.logs.formats import LogContext
 from supervisor.nursery import fork_safety
@@ -50,15 +37,15 @@ from supervisor.nursery.children import Children
 from supervisor.nursery.fork_safety import Verdict
 from supervisor.text import truncation
 
-#: Exit statuses of a nursery: its work is done, or it could not begin (the supervisor knows why).
+#: Exit statuses of a nursery: its work is done, or it could not begin and has sent the reason.
 DONE: Final = 0
 NOT_STARTED: Final = 1
 
-#: Reasons told of why it cannot fork; one would do.
+#: Reasons not to fork that are sent, at most; one would do.
 MOST_REASONS: Final = 20
 
-#: What came on the channel in one read.
-Arrivals = list[tuple[ToNursery, list[int]]]
+#: The messages of one read of the channel.
+Arrivals = list[tuple[messages.ToNursery, list[int]]]
 
 log = logging.getLogger("docket.supervisor.nursery")
 
@@ -69,7 +56,9 @@ class Nursery:
     `dump`: a pipe to which faulthandler writes the nursery's own stacks; owned from now on.
     """
 
-    def __init__(self, channel: BlockingChannel[ToNursery], dump: int | None = None) -> None:
+    def __init__(
+        self, channel: BlockingChannel[messages.ToNursery], dump: int | None = None
+    ) -> None:
         self._channel = channel
         self._dump = () if dump is None else (dump,)
         self._children = Children()
@@ -81,7 +70,7 @@ class Nursery:
 
     def run(self) -> ForkedChild | int:
         """A forked child, or the nursery's exit status when its work is done."""
-        self._tell(Hello(PROTOCOL, os.getpid()))
+        self._send(messages.Hello(messages.PROTOCOL, os.getpid()))
         settings = self._first_frame()
         if settings is None or not end_with_supervisor(self._channel.fileno()):
             return NOT_STARTED
@@ -90,10 +79,10 @@ class Nursery:
         outlive_supervisor()
         return self._serve(settings)
 
-    # -- beginning
+    # -- start
 
-    def _first_frame(self) -> Settings | None:
-        """The settings, or None when nothing can be started; the supervisor is told why."""
+    def _first_frame(self) -> messages.Settings | None:
+        """The settings, or None when nothing can be started; then the supervisor has the reason."""
         arrivals: Arrivals | None = []
         try:
             while arrivals == []:
@@ -103,72 +92,63 @@ class Nursery:
         if not arrivals:
             return None  # the supervisor went away while we started
         (first, _), *self._early = arrivals
-        if not isinstance(first, Settings):
+        if not isinstance(first, messages.Settings):
             return self._refuse(f"the nursery was sent {type(first).__name__} first")
-        if first.protocol != PROTOCOL:
-            return self._refuse(f"the supervisor speaks protocol {first.protocol}, not {PROTOCOL}")
+        if first.protocol != messages.PROTOCOL:
+            return self._refuse(
+                f"the supervisor speaks protocol {first.protocol}, not {messages.PROTOCOL}"
+            )
         return first
 
     def _refuse(self, reason: str) -> None:
-        self._tell(
-            LoadFailed(
-                0,
-                truncation.head(
-                    f"{reason}: the code on disk is of another version than the supervisor that "
-                    "runs; restart the supervisor",
-                    truncation.REASON,
-                ),
-            )
-        )
+        reason += ": the code on disk is of another version than the supervisor that runs"
+        reason = truncation.head(f"{reason}; restart the supervisor", truncation.REASON)
+        self._send(messages.LoadFailed(0, reason))
 
-    def _load(self, settings: Settings) -> bool:
-        """Import what the workers will run, if that is asked for and can be forked afterwards."""
+    def _load(self, settings: messages.Settings) -> bool:
+        """Import the tasks, if that is asked for; False if the nursery cannot fork after it."""
         started = time.monotonic()
         try:
             verdict = _enter_and_import(settings)
         except CannotLoad as error:
-            self._tell(
-                LoadFailed(
-                    settings.generation,
-                    truncation.head(str(error), truncation.REASON),
-                    truncation.tail(error.details, truncation.TRACEBACK),
-                )
-            )
+            reason = truncation.head(str(error), truncation.REASON)
+            traceback = truncation.tail(error.details, truncation.TRACEBACK)
+            self._send(messages.LoadFailed(settings.generation, reason, traceback))
             return False
         if verdict.reasons:
             reasons = [
                 truncation.head(each, truncation.NAME) for each in verdict.reasons[:MOST_REASONS]
             ]
-            self._tell(Unsafe(settings.generation, reasons))
+            self._send(messages.Unsafe(settings.generation, reasons))
             return False
-        # From here on the collector does not look at what was loaded: it would write to each
-        # object, and a page that is written to is a worker's own.
+        # From here on the collector does not look at the loaded objects: it would write to each of
+        # them, and a page that is written to is no longer shared.
         gc.disable()
         gc.collect()
         gc.freeze()
         seconds = time.monotonic() - started
         self._listen_for_deaths()
-        self._tell(Loaded(settings.generation, seconds, verdict.noted))
+        self._send(messages.Loaded(settings.generation, seconds, verdict.noted))
         return True
 
     def _listen_for_deaths(self) -> None:
-        """After the import, which may have put its own handlers in their place."""
-        signal_shield.stand_by()
+        """Install the handlers, after the import, which may have put its own in their place."""
+        signal_shield.install()
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
-        # The handler has nothing to do, but there must be one: then Python writes to the pipe.
+        # The handler does nothing, but without one Python would not write to the pipe.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
-    # -- working
+    # -- work
 
-    def _serve(self, settings: Settings) -> ForkedChild | int:
+    def _serve(self, settings: messages.Settings) -> ForkedChild | int:
         arrivals: Arrivals | None = self._early
         while True:
             if arrivals is None:
                 drain_seconds = settings.worker.drain_timeout_seconds
-                self._orphans_end = time.monotonic() + drain_seconds + END_SECONDS
+                self._orphans_end = time.monotonic() + drain_seconds + ORPHAN_SECONDS
                 arrivals = []
             child = self._obey(arrivals, settings)
             if child is not None:
@@ -178,22 +158,22 @@ class Nursery:
                 return DONE
             arrivals = self._wait()
 
-    def _obey(self, arrivals: Arrivals, settings: Settings) -> ForkedChild | None:
-        """Do what was asked. Not None in a forked child, which leaves the rest to its parent."""
+    def _obey(self, arrivals: Arrivals, settings: messages.Settings) -> ForkedChild | None:
+        """Act on messages. Not None in a forked child, which leaves the rest to its parent."""
         while arrivals:
             message, fds = arrivals.pop(0)
             match message:
-                case Spawn():
+                case messages.Spawn():
                     spec = ChildSpec(message.slot, message.name, settings, *fds)
                     child = self._spawn(spec, [fd for _, later in arrivals for fd in later])
                     if child is not None:
                         return child
-                case Kill(pid=pid):
+                case messages.Kill(pid=pid):
                     if not self._children.kill(pid):
                         log.warning("Asked to kill %s, which is no worker of this nursery", pid)
-                case Retire():
+                case messages.Retire():
                     self._retired = True
-                case Settings():
+                case messages.Settings():
                     log.warning("Settings came again and are ignored: they are for the start")
         return None
 
@@ -206,7 +186,7 @@ class Nursery:
                 pid = _fork()
             except OSError as error:
                 _close(fds)
-                self._tell(SpawnFailed(spec.slot, f"cannot fork a worker: {error}"))
+                self._send(messages.SpawnFailed(spec.slot, f"cannot fork a worker: {error}"))
                 return None
             if pid == 0:
                 self._leave_to_parent(fds_of_others)
@@ -217,7 +197,7 @@ class Nursery:
         return None
 
     def _leave_to_parent(self, fds_of_others: Sequence[int]) -> None:
-        """In the child: close what is the nursery's, or its ends would never be seen."""
+        """Close what is the nursery's, in the child, or its ends would never be seen."""
         signal.set_wakeup_fd(-1)
         # faulthandler has the dump pipe's number still; the child gives it another before it is
         # open to signals.
@@ -230,19 +210,19 @@ class Nursery:
         try:
             pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):
-            self._tell(Spawned(slot, pid, has_pidfd=False))
+            self._send(messages.Spawned(slot, pid, has_pidfd=False))
         else:
-            self._tell(Spawned(slot, pid), [pidfd])
+            self._send(messages.Spawned(slot, pid), [pidfd])
 
     def _collect(self) -> None:
         now = time.monotonic()
         if self._orphans_end is not None and now >= self._orphans_end:
             self._children.kill_all()
         for exited in self._children.collect(now):
-            self._tell(exited)
+            self._send(exited)
 
     def _wait(self) -> Arrivals | None:
-        """Until something may have changed; what came, None when the supervisor is gone."""
+        """Wait until something may have changed; the messages, None when the supervisor is gone."""
         poller = select.poll()
         for fd in (self._wake_read, *self._children.watched()):
             poller.register(fd, select.POLLIN)
@@ -268,16 +248,16 @@ class Nursery:
         # Rounded up: a poll that returns a moment too early would be made again and again.
         return max(0.0, min(times)) * 1000 + 1 if times else None
 
-    def _tell(self, message: Message, fds: Sequence[int] = ()) -> None:
+    def _send(self, message: messages.Message, fds: Sequence[int] = ()) -> None:
         try:
             self._channel.send(message, fds)
         except OSError:
-            # The supervisor is gone; the end of the stream, read next, is how that is dealt with.
+            # The supervisor is gone: that is handled at the end of the stream, which is read next.
             log.debug("The supervisor did not receive %s", type(message).__name__)
 
 
-def _enter_and_import(settings: Settings) -> Verdict:
-    """Raises CannotLoad."""
+def _enter_and_import(settings: messages.Settings) -> Verdict:
+    """Import the user's modules, and judge the process after it. Raises CannotLoad."""
     if settings.lifeline is not None:
         # Workers hold it too, by fork; the subprocesses of tasks must not.
         os.set_inheritable(settings.lifeline, False)
@@ -291,15 +271,15 @@ def _enter_and_import(settings: Settings) -> Verdict:
     task_modules.enter(settings.cwd, settings.tasks)
     if not settings.preload:
         return Verdict()
-    before = fork_safety.look()
+    before = fork_safety.take_snapshot()
     task_modules.load(task_modules.paths_of(settings))
     written.reapply()
-    return fork_safety.judge(before, fork_safety.look())
+    return fork_safety.judge(before, fork_safety.take_snapshot())
 
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Python 3.12 warns of native threads here; the supervisor has been told of them.
+        # Python 3.12 warns of native threads here; the supervisor has their names.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
@@ -320,14 +300,14 @@ def _empty(pipe: int) -> None:
 def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
     """Run a nursery: the arguments are the descriptors of its channel and of its dump pipe.
 
-    Without the latter nobody can ask for its stack. `work` is what each forked child does; its
-    result is the child's exit status.
+    Without the latter its stack cannot be asked for. `work` is the main function of each forked
+    child; its result is the child's exit status.
     """
-    signal_shield.stand_by()
+    signal_shield.install()
     signal_shield.reset_in_forks()
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
-    channel: BlockingChannel[ToNursery] = BlockingChannel(sock, ToNursery)
+    channel: BlockingChannel[messages.ToNursery] = BlockingChannel(sock, messages.ToNursery)
     dump = int(arguments[1]) if len(arguments) > 1 else None
     if dump is not None:
         # Before the import, which may hang, and before Hello, after which the stack may be asked.
@@ -336,4 +316,4 @@ def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
     outcome = Nursery(channel, dump).run()
     if isinstance(outcome, int):
         return outcome
-    return outcome.ending.with_status(work(outcome.spec))
+    return outcome.exit_handler.with_status(work(outcome.spec))

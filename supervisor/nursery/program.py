@@ -1,4 +1,4 @@
-"""The program that the supervisor executes: a nursery, whose children do what their slot says."""
+"""The program that the supervisor executes: a nursery, whose children are workers or adopters."""
 
 import sys
 
@@ -9,7 +9,7 @@ from supervisor.worker import main as worker_main
 
 
 def work(spec: ChildSpec) -> int:
-    """What a forked child does; its exit status."""
+    """Run a forked child; its exit status."""
     if spec.slot == last_adopter.SLOT:
         return last_adopter.main(spec)
     return worker_main.main(spec)

@@ -1,4 +1,4 @@
-"""Gives the tasks of dead workers to live ones, and measures how long that takes."""
+"""Gives the tasks of dead workers to live ones, and measures the time that it takes."""
 
 from collections import OrderedDict
 
@@ -9,20 +9,20 @@ from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.text import durations
 from supervisor.text.plurals import pluralize
 
-#: Dead consumers of which the first redelivery may still be reported.
+#: Dead consumers whose first redelivery may still be reported.
 REMEMBERED_DEATHS = 256
 
 
 class AdoptionManager:
-    """The service side of the adoption queue: what is sent, logged and observed."""
+    """The service of the adoption queue: sends, logs and reports what happens to it."""
 
     def __init__(self, pool_state: PoolState) -> None:
         self._pool_state = pool_state
         #: consumer -> (slot, when its death was seen), until its first redelivery.
         self._deaths: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def died(self, dead: WorkerProcess, blame: str, now: float) -> None:
-        """Hold what `dead` was running until someone has adopted it."""
+    def add(self, dead: WorkerProcess, blame: str, now: float) -> None:
+        """Hold what `dead` was running until a worker has adopted it."""
         self._pool_state.adoptions.add(dead, blame, now)
         for consumer in dead.consumers:
             self._deaths[consumer] = (dead.slot, now)
@@ -30,35 +30,36 @@ class AdoptionManager:
                 self._deaths.popitem(last=False)
 
     def settle(self) -> None:
-        """Ask a live worker for each adoption that nobody has."""
+        """Ask a live worker for each adoption that no worker has."""
         pool_state = self._pool_state
         able = [each for each in pool_state.registry.alive() if each.can_adopt]
         for adoption, adopter in pool_state.adoptions.assign(able):
-            pool_state.tell(adopter, Adopt(adoption.consumer, adoption.blame))
+            pool_state.send(adopter, Adopt(adoption.consumer, adoption.blame))
 
     def hedge(self, newcomer: WorkerProcess) -> None:
-        """Ask a worker that has just become ready for what others were asked for and have not done.
+        """Ask a worker that has just become ready for the adoptions that others have not done.
 
         The one that was asked may be busy with a task that blocks its loop; a newcomer has nothing
-        to do yet. Whoever is second finds nothing left to move.
+        to do yet. The second of them finds nothing left to move.
         """
         pool_state = self._pool_state
         for adoption in pool_state.adoptions.unfinished_by_others(newcomer.number):
-            pool_state.tell(newcomer, Adopt(adoption.consumer, adoption.blame))
+            pool_state.send(newcomer, Adopt(adoption.consumer, adoption.blame))
 
     def finished(self, message: Adopted, now: float) -> None:
-        """An adopter has moved everything that it found.
+        """End an adoption: an adopter has moved everything that it found.
 
-        Two may have been asked. Each tells what it has moved itself, and who found nothing left may
-        be heard first: that ends the adoption, and what the other has moved counts all the same.
+        Two may have been asked. Each reports the tasks that it has moved itself, and the one that
+        found nothing left may report first: that ends the adoption, and the tasks that the other
+        one has moved count all the same.
         """
         adoption = self._pool_state.adoptions.done(message.consumer)
-        whose = message.consumer
+        source = message.consumer
         if adoption is not None:
             age = durations.brief(now - adoption.died_at)
-            whose = f"worker {adoption.slot}, {age} after its death"
+            source = f"worker {adoption.slot}, {age} after its death"
         if message.moved:
-            log.info("put back %s of %s", pluralize(message.moved, "task"), whose)
+            log.info("put back %s of %s", pluralize(message.moved, "task"), source)
         poisoned = max(message.poisoned_total, len(message.poisoned))
         self._pool_state.totals.poisoned += poisoned
         if poisoned:
@@ -69,18 +70,13 @@ class AdoptionManager:
             )
         if adoption is None:
             return
-        event = AdoptionFinished(
-            adoption.slot,
-            message.consumer,
-            message.moved,
-            tuple(message.poisoned),
-            now - adoption.died_at,
-            now,
+        names, seconds = tuple(message.poisoned), now - adoption.died_at
+        self._pool_state.observe(
+            AdoptionFinished(adoption.slot, message.consumer, message.moved, names, seconds, now)
         )
-        self._pool_state.observe(event)
 
     def redelivered(self, consumer: str, started_at: float) -> None:
-        """A worker claimed its first task of that dead consumer; only the pool's first counts."""
+        """Count the first task of a dead consumer that any worker of the pool claimed."""
         death = self._deaths.pop(consumer, None)
         if death is None:
             return

@@ -1,4 +1,4 @@
-"""Sees whether the pool is up: all of it, or what is there when the time to boot is over."""
+"""Decides that the pool is up: all of it, or what is there when the time to boot is over."""
 
 from supervisor.observer import PoolReady
 from supervisor.pool.shutdown import Shutdown
@@ -10,12 +10,12 @@ from supervisor.text.plurals import pluralize
 class BootMonitor:
     """Idle once the pool was ready: from then on a lost server is waited for, for ever."""
 
-    def __init__(self, pool_state: PoolState, ending: Shutdown) -> None:
+    def __init__(self, pool_state: PoolState, shutdown: Shutdown) -> None:
         self._pool_state = pool_state
-        self._ending = ending
+        self._shutdown = shutdown
 
     def settle(self, now: float) -> None:
-        """Ready, not yet, or never."""
+        """Declare the pool ready, or its boot failed, as soon as it is either."""
         pool_state = self._pool_state
         if pool_state.ready_at is not None or pool_state.drain is not None:
             return
@@ -24,12 +24,12 @@ class BootMonitor:
             self._declare_ready(consuming, now)
         elif self._is_over(now):
             within = durations.brief(pool_state.config.boot_timeout.total_seconds())
-            unsaid = f"none said why; is the server at {pool_state.config.display_url} reachable?"
-            because = pool_state.last_error or unsaid
-            self._ending.boot_failed(f"no worker was ready within {within}: {because}", now)
+            unknown = f"none said why; is the server at {pool_state.config.display_url} reachable?"
+            error = pool_state.last_error or unknown
+            self._shutdown.boot_failed(f"no worker was ready within {within}: ", now, error)
 
     def _is_over(self, now: float) -> bool:
-        """Timed from the first code that was loaded: an import may take as long as it takes."""
+        """True if the time is over, from the first loaded code on: an import has no limit."""
         loaded_at = self._pool_state.nurseries.first_loaded_at
         timeout = self._pool_state.config.boot_timeout.total_seconds()
         return loaded_at is not None and now >= loaded_at + timeout

@@ -1,59 +1,43 @@
-"""Log lines about deaths, with how they died if that can be told in time.
+"""Log lines about exits, with their status if it comes in time.
 
-A death is acted upon when the pidfd says so; how it came about is known by the nursery that reaps
-the process, some milliseconds later. Only the line waits for that.
+An exit is acted upon when the pidfd shows it; its status is known by the nursery that reaps the
+process, some milliseconds later. Only the line waits for that.
 """
 
-from dataclasses import dataclass
-
-from supervisor.pool.state.exits import WorkerExit, tell_status
-from supervisor.pool.state.pool_state import describe, log
-from supervisor.pool.state.worker_registry import WorkerProcess
-from supervisor.system import process_group
-
-#: How long a line waits for its status: a process group may take a second to end, and is looked
-#: for in all of /proc, which takes its time on a busy machine.
-PATIENCE_SECONDS = process_group.GRACE_SECONDS + 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    who: str
-    following: str
-    died_at: float
+from supervisor.grace_periods import EXIT_STATUS_SECONDS
+from supervisor.pool.state.exits import WorkerExit
+from supervisor.pool.state.pool_state import log
 
 
 class ExitLog:
-    """Deaths that are told of once, with their status or without."""
+    """Logs each exit once, with its status or without."""
 
     def __init__(self) -> None:
-        self._pending: dict[int, _Pending] = {}
+        #: pid -> exit, its consequence, and when it was seen.
+        self._pending: dict[int, tuple[WorkerExit, str, float]] = {}
 
-    def died(
-        self, worker: WorkerProcess, death: WorkerExit, following: str, *, final: bool
-    ) -> None:
-        """Tell of a death now if there is nothing to wait for (`final`), else soon."""
-        who = describe(worker)
-        if death.expected:
-            log.info("%s ended: %s", who, death.reason)
-        elif final or worker.pid is None:
-            _tell(who, death.reason, following)
+    def add(self, worker_exit: WorkerExit, consequence: str, now: float) -> None:
+        """Log an exit now if there is nothing to wait for, else soon."""
+        if worker_exit.expected:
+            log.info("%s ended: %s", worker_exit.worker, worker_exit.reason)
+        elif worker_exit.final or worker_exit.pid is None:
+            _log(worker_exit, worker_exit.reason, consequence)
         else:
-            self._pending[worker.pid] = _Pending(who, following, worker.died_at or 0.0)
+            self._pending[worker_exit.pid] = worker_exit, consequence, now
 
     def reaped(self, pid: int, reason: str) -> None:
-        """The nursery knows how that one died."""
-        pending = self._pending.pop(pid, None)
-        if pending is not None:
-            _tell(pending.who, reason, pending.following)
+        """Log the exit of that process with its status, if it waits for one."""
+        if pid in self._pending:
+            worker_exit, consequence, _ = self._pending.pop(pid)
+            _log(worker_exit, reason, consequence)
 
     def tick(self, now: float) -> None:
-        """Who has been waited for long enough is told of without a status."""
-        for pid, pending in list(self._pending.items()):
-            if now - pending.died_at >= PATIENCE_SECONDS:
+        """Log the exits without a status that have waited for long enough."""
+        for pid, (worker_exit, consequence, seen_at) in list(self._pending.items()):
+            if now - seen_at >= EXIT_STATUS_SECONDS:
                 del self._pending[pid]
-                _tell(pending.who, tell_status(None), pending.following)
+                _log(worker_exit, worker_exit.reason, consequence)
 
 
-def _tell(who: str, reason: str, following: str) -> None:
-    log.warning("%s died: %s; %s", who, reason, following)
+def _log(worker_exit: WorkerExit, reason: str, consequence: str) -> None:
+    log.warning("%s died: %s; %s", worker_exit.worker, reason, consequence)

@@ -1,52 +1,42 @@
-"""Keeps a loaded nursery at hand: starts it, times it, replaces it, hears what it says."""
+"""Keeps a loaded nursery at hand: starts it, times it, replaces it, handles its messages."""
 
 import signal
 from collections.abc import Callable
 
-from ipc.messages import (
-    PROTOCOL,
-    Exited,
-    FromNursery,
-    Hello,
-    Loaded,
-    LoadFailed,
-    Spawned,
-    SpawnFailed,
-    Unsafe,
-)
+from ipc import messages
 from supervisor.observer import NurseryDied, NurseryLoaded
 from supervisor.pool.exit_log import ExitLog
 from supervisor.pool.shutdown import Shutdown
-from supervisor.pool.state.exits import tell_status
+from supervisor.pool.state.exits import describe_status
 from supervisor.pool.state.nursery_registry import NurseryProcess, Phase
 from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 from supervisor.text import durations
 
-#: What ends an incarnation that was asked for and never forked.
+#: Ends a worker that was asked for and never forked.
 NotSpawned = Callable[[WorkerProcess, Cause, str, float], None]
-#: What hears that the nursery of a reload is gone, and why, before it was proven.
+#: Called with the nursery of a reload that ended before it was proven, and with the reason.
 CandidateEnded = Callable[[NurseryProcess, str, float], None]
-#: So many nurseries may be killed in their first import, by whoever, before the boot has failed.
+#: Nurseries that may be killed from outside in their first import before the boot has failed.
 BOOT_TRIES = 3
 
 
 class NurseryManager:
-    """The service side of the generations."""
+    """The service of the generations."""
 
     def __init__(
         self,
         pool_state: PoolState,
-        ending: Shutdown,
+        shutdown: Shutdown,
         exit_log: ExitLog,
         not_spawned: NotSpawned,
         candidate_ended: CandidateEnded,
     ) -> None:
         self._pool_state = pool_state
         self._nurseries = pool_state.nurseries
-        self._ending = ending
+        self._shutdown = shutdown
         self._exit_log = exit_log
-        self._tell_not_spawned = not_spawned
+        self._end_unspawned = not_spawned
         self._candidate_ended = candidate_ended
 
     def settle(self, now: float) -> None:
@@ -54,57 +44,47 @@ class NurseryManager:
         if not self._nurseries.is_needed(now):
             return
         try:
-            self.start(now, preload=self._nurseries.preload)
+            self._pool_state.start_nursery(now, preload=self._nurseries.preload)
         except OSError as error:
             self._could_not_start(error, now)
-
-    def start(self, now: float, *, preload: bool, candidate: bool = False) -> None:
-        """Start the nursery of the next generation.
-
-        Raises:
-            OSError: the system has no room for it.
-        """
-        generation = self._nurseries.next_number
-        pid = self._pool_state.process_control.start_nursery(generation, preload=preload)
-        self._nurseries.add(pid, now, preload=preload, candidate=candidate)
 
     def _could_not_start(self, error: OSError, now: float) -> None:
         reason = f"cannot start the nursery: {error}"
         self._pool_state.last_error = reason
         if self._nurseries.first_loaded_at is None:
-            self._ending.boot_failed(reason, now)
+            self._shutdown.boot_failed(reason, now)
             return
-        pause = self._nurseries.start_failed(now)
+        pause = self._nurseries.pause_after(None, now)
         log.error("%s; tried again in %s", reason, durations.brief(pause))
 
-    def said(self, generation: int, message: FromNursery, now: float) -> None:
-        """A frame came from the nursery of that generation."""
+    def handle(self, generation: int, message: messages.FromNursery, now: float) -> None:
+        """Act on a frame from the nursery of that generation."""
         nursery = self._nurseries.find(generation)
         if nursery is None:
             log.warning("generation %d said %r after its end", generation, message)
             return
         match message:
-            case Hello(protocol):
-                nursery.said_hello = True
-                if protocol != PROTOCOL:
+            case messages.Hello(protocol):
+                nursery.is_running = True
+                if protocol != messages.PROTOCOL:
                     self._load_failed(nursery, "the code on disk is newer; restart the supervisor")
                     self._pool_state.kill_nursery(nursery)
-            case Loaded():
+            case messages.Loaded():
                 self._loaded(nursery, message, now)
-            case LoadFailed(_, reason, traceback):
+            case messages.LoadFailed(_, reason, traceback):
                 if traceback:
                     log.error("the task modules do not import:\n%s", traceback.rstrip())
                 self._load_failed(nursery, reason)
-            case Unsafe(_, reasons):
+            case messages.Unsafe(_, reasons):
                 self._unsafe(nursery, reasons)
-            case Spawned(slot, pid):
+            case messages.Spawned(slot, pid):
                 self._spawned(nursery, slot, pid, now)
-            case SpawnFailed(slot, reason):
+            case messages.SpawnFailed(slot, reason):
                 self._not_spawned(nursery, slot, reason, now)
-            case Exited():
+            case messages.Exited():
                 self._reaped(message)
 
-    def _loaded(self, nursery: NurseryProcess, message: Loaded, now: float) -> None:
+    def _loaded(self, nursery: NurseryProcess, message: messages.Loaded, now: float) -> None:
         self._nurseries.loaded(nursery, now)
         notes = ""
         if message.threads_noted:
@@ -121,9 +101,9 @@ class NurseryManager:
         self._pool_state.observe(event)
 
     def _load_failed(self, nursery: NurseryProcess, reason: str) -> None:
-        """It ends by itself; what follows is decided when it has."""
+        """Note the reason; what follows is decided when the nursery has ended."""
         nursery.phase = Phase.FAILED
-        self._pool_state.last_error = reason
+        nursery.failure = self._pool_state.last_error = reason
 
     def _unsafe(self, nursery: NurseryProcess, reasons: list[str]) -> None:
         log.warning(
@@ -136,7 +116,7 @@ class NurseryManager:
             self._nurseries.preload = False
 
     def _spawned(self, nursery: NurseryProcess, slot: int, pid: int, now: float) -> None:
-        worker = self._pool_state.registry.requested_in(slot, nursery.generation)
+        worker = self._pool_state.registry.awaiting_fork(slot, nursery.generation)
         if worker is None:
             log.warning("generation %d forked pid %d unasked", nursery.generation, pid)
             return
@@ -147,35 +127,35 @@ class NurseryManager:
             worker.deadline = now + self._pool_state.config.boot_timeout.total_seconds()
 
     def _not_spawned(self, nursery: NurseryProcess, slot: int, reason: str, now: float) -> None:
-        worker = self._pool_state.registry.requested_in(slot, nursery.generation)
+        worker = self._pool_state.registry.awaiting_fork(slot, nursery.generation)
         if worker is not None:
             reason = f"the nursery cannot fork: {reason}"
-            self._tell_not_spawned(worker, Cause.SPAWN, reason, now)
+            self._end_unspawned(worker, Cause.SPAWN, reason, now)
 
-    def _reaped(self, message: Exited) -> None:
-        died = tell_status(message.status)
-        self._exit_log.reaped(message.pid, died)
-        self._pool_state.explain(message.pid, died)
+    def _reaped(self, message: messages.Exited) -> None:
+        reason = describe_status(message.status)
+        self._exit_log.reaped(message.pid, reason)
+        self._pool_state.complete_exits(message.pid, reason)
         log.debug(
             "pid %d was reaped: %s; %.2f s of CPU, at most %.1f MB",
             message.pid,
-            died,
+            reason,
             message.user_seconds + message.system_seconds,
             message.max_rss_bytes / 1e6,
         )
 
-    def lost(self, generation: int, fault: Exception | None) -> None:
-        """Its channel ended: it is of no use any more, its exit follows."""
+    def disconnected(self, generation: int, fault: Exception | None) -> None:
+        """Kill a nursery whose channel ended: it is of no use any more."""
         nursery = self._nurseries.find(generation)
         if nursery is None or nursery.phase in (Phase.FAILED, Phase.ENDING):
             return
-        # Reset: it died before it had read what we told it. Its exit says how.
+        # Reset: it died before it had read what was sent. Its exit says how.
         if fault is not None and not isinstance(fault, ConnectionResetError):
             log.error("the nursery of generation %d broke its channel: %s", generation, fault)
         self._pool_state.kill_nursery(nursery)
 
     def exited(self, generation: int, status: int | None, now: float) -> None:
-        """Its process is gone; its workers go on. What it had not forked is asked of another."""
+        """Go on without a nursery; workers that it had not forked are asked of another one."""
         nursery = self._nurseries.find(generation)
         if nursery is None:
             return
@@ -190,15 +170,13 @@ class NurseryManager:
                 continue
             if worker.pid is None:
                 reason = "the nursery died before it had forked it"
-                self._tell_not_spawned(worker, Cause.NURSERY, reason, now)
+                self._end_unspawned(worker, Cause.NURSERY, reason, now)
             else:
-                self._pool_state.process_control.follow(worker)
+                self._pool_state.process_control.watch_orphan(worker)
 
     def _died(self, nursery: NurseryProcess, phase: Phase, status: int | None, now: float) -> None:
-        reason = f"the nursery ended: {tell_status(status)}"
-        if phase is Phase.FAILED:
-            reason = self._pool_state.last_error or reason
-        elif phase is Phase.LOADING:
+        reason = nursery.failure or f"the nursery ended: {describe_status(status)}"
+        if phase is Phase.LOADING:
             reason += " while it imported the task modules"
         if nursery.candidate:
             self._candidate_ended(nursery, reason, now)
@@ -207,11 +185,11 @@ class NurseryManager:
             return  # `settle` starts a bare one now
         self._pool_state.last_error = reason
         is_first = self._nurseries.first_loaded_at is None
-        if is_first and not _was_killed_by_somebody(nursery, phase, status):
-            self._ending.boot_failed(reason, now)
+        if is_first and not _may_be_fine(nursery, phase, status):
+            self._shutdown.boot_failed(reason, now)
             return
-        pause = self._nurseries.failed(nursery, now)
-        self._pool_state.totals.restarted(Cause.NURSERY)
+        pause = self._nurseries.pause_after(nursery.loaded_at, now)
+        self._pool_state.totals.restarts[Cause.NURSERY] += 1
         log.error(
             "%s; %sit is replaced %s",
             reason,
@@ -221,7 +199,7 @@ class NurseryManager:
         self._pool_state.observe(NurseryDied(nursery.generation, reason, now))
 
 
-def _was_killed_by_somebody(nursery: NurseryProcess, phase: Phase, status: int | None) -> bool:
-    """Whether the import may be fine: a kill says nothing of it, but three of them do."""
+def _may_be_fine(nursery: NurseryProcess, phase: Phase, status: int | None) -> bool:
+    """True if its import may be fine: one kill from outside proves nothing, but three do."""
     killed = phase is Phase.LOADING and status == signal.SIGKILL
     return killed and nursery.generation < BOOT_TRIES

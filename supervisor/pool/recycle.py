@@ -1,6 +1,6 @@
-"""Replaces workers that have done or hold enough: one at a time a pool, the successor first."""
+"""Replaces workers that ran many tasks or hold much memory: one at a time, the successor first."""
 
-from supervisor.pool.state.pool_state import PoolState, describe, log
+from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.state.replacement import Reason, Replacement
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.text import sizes
@@ -15,7 +15,7 @@ class Recycler:
         self._warned = False
 
     def ready(self, worker: WorkerProcess) -> None:
-        """A worker that is over the limit from the start would be replaced for ever: it is not."""
+        """Exempt a worker that is over the limit from the start: it would be replaced for ever."""
         most = self._pool_state.config.max_rss
         if most is None or worker.rss_bytes <= self._bound(most, worker):
             return
@@ -25,13 +25,13 @@ class Recycler:
             log.warning(
                 "%s has %s of memory when it is ready, --max-rss is %s: such a worker is not"
                 " recycled for its memory",
-                describe(worker),
+                worker.describe(),
                 sizes.brief(worker.rss_bytes),
                 sizes.brief(most),
             )
 
     def settle(self) -> None:
-        """Note the next worker that is to be replaced, if none is being replaced."""
+        """Have the next worker replaced that is over a limit, if none is being replaced."""
         pool_state = self._pool_state
         config = pool_state.config
         if config.max_tasks is None and config.max_rss is None:
@@ -40,13 +40,13 @@ class Recycler:
         if pool_state.reloading_since is not None or any(slot.replacement for slot in slots):
             return
         for slot in slots:
-            because = None if slot.current is None else self._why(slot.current)
-            if because is not None and slot.current is not None:
-                log.info("%s is recycled: %s", describe(slot.current), because)
+            reason = None if slot.current is None else self._reason(slot.current)
+            if reason is not None and slot.current is not None:
+                log.info("%s is recycled: %s", slot.current.describe(), reason)
                 slot.replacement = Replacement(Reason.RECYCLE, pool_state.new_backoff())
                 return
 
-    def _why(self, worker: WorkerProcess) -> str | None:
+    def _reason(self, worker: WorkerProcess) -> str | None:
         config, beat = self._pool_state.config, worker.heartbeat
         if beat is None or not worker.consumes:
             return None

@@ -2,7 +2,7 @@
 
     loading ──► first successor ──ready──► every other slot ──► done
        │              │ dies, three times
-       └──────────────┴──► failed: the old generation goes on, and the error is told
+       └──────────────┴──► failed: the old generation goes on, and the error is reported
 
 Until a worker of the new generation is ready nothing else is forked from it: a crash in between is
 filled with what is known to work.
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from supervisor.observer import ReloadFinished, ReloadStarted
-from supervisor.pool.nursery_manager import NurseryManager
 from supervisor.pool.replacements import Replacer
 from supervisor.pool.state.nursery_registry import NurseryProcess, Phase
 from supervisor.pool.state.pool_commands import Done, Outcome, Refused
@@ -41,36 +40,30 @@ class ReloadProgress:
 class Reloader:
     """The service of reloads; at most one is under way."""
 
-    def __init__(
-        self, pool_state: PoolState, nursery_manager: NurseryManager, replacer: Replacer
-    ) -> None:
+    def __init__(self, pool_state: PoolState, replacer: Replacer) -> None:
         self._pool_state = pool_state
-        self._nursery_manager = nursery_manager
         self._replacer = replacer
         self._reload: ReloadProgress | None = None
-        #: Who asked for a reload before the pool was ready.
-        self._asked: list[Answer] = []
+        #: Answers to reloads asked for before the pool was ready.
+        self._waiting: list[Answer] = []
 
-    def order(self, answer: Answer, now: float) -> None:
-        """Begin; what is under way gives way, for it may have read the disk too early."""
-        pool_state = self._pool_state
-        if pool_state.drain is not None:
-            answer(Refused("the pool drains"))
-            return
-        if pool_state.ready_at is None:
+    def reload(self, answer: Answer, now: float) -> None:
+        """Begin; a reload under way gives way, for it may have read the disk too early."""
+        if self._pool_state.ready_at is None:
             log.info("reload: as soon as the pool is ready")
-            self._asked.append(answer)
+            self._waiting.append(answer)
             return
         self._give_way("a newer reload took its place", now)
         self._begin(answer, now)
 
     def settle(self, now: float) -> None:
-        """One look at how far it is, after each event."""
+        """Take the next step of the reload that is under way, if it can be taken."""
         if self._pool_state.drain is not None:
             self._stop(now)
             return
-        if self._asked and self._pool_state.ready_at is not None:
-            self.order(self._take_asked(), now)
+        if self._waiting and self._pool_state.ready_at is not None:
+            waiting, self._waiting = self._waiting, []
+            self.reload(lambda outcome: _answer_all(waiting, outcome), now)
         reload = self._reload
         if reload is None:
             return
@@ -84,7 +77,7 @@ class Reloader:
         self._finish_if_done(reload, now)
 
     def candidate_ended(self, nursery: NurseryProcess, reason: str, now: float) -> None:
-        """The nursery of an unproven generation is gone."""
+        """Go on, or fail, after the nursery of an unproven generation has ended."""
         reload = self._reload
         if reload is None or reload.generation != nursery.generation:
             return
@@ -93,16 +86,7 @@ class Reloader:
         else:
             self._fail(reload, reason, now)
 
-    def _take_asked(self) -> Answer:
-        asked, self._asked = self._asked, []
-
-        def answer(outcome: Outcome) -> None:
-            for each in asked:
-                each(outcome)
-
-        return answer
-
-    # The steps.
+    # Steps.
 
     def _begin(self, answer: Answer, now: float) -> None:
         pool_state = self._pool_state
@@ -115,15 +99,15 @@ class Reloader:
         self._start_nursery(reload, now, preload=pool_state.config.preload)
 
     def _take_over_recycles(self, now: float) -> None:
-        """They are tried until they work: one that cannot, in the only slot, would keep us out."""
+        """Call them off: one that never works, in the only slot, would be tried for ever."""
         for slot in self._pool_state.registry.slots():
-            if slot.replacement is not None and slot.replacement.why is Reason.RECYCLE:
+            if slot.replacement is not None and slot.replacement.reason is Reason.RECYCLE:
                 self._replacer.call_off(slot, "a reload replaces the worker", now)
 
     def _start_nursery(self, reload: ReloadProgress, now: float, *, preload: bool) -> None:
         reload.generation = self._pool_state.nurseries.next_number
         try:
-            self._nursery_manager.start(now, preload=preload, candidate=True)
+            self._pool_state.start_nursery(now, preload=preload, candidate=True)
         except OSError as error:
             self._fail(reload, f"cannot start the nursery: {error}", now)
 
@@ -143,11 +127,11 @@ class Reloader:
             Reason.RELOAD,
             self._pool_state.new_backoff(),
             generation,
-            lambda outcome: self._answered(reload, slot.number, outcome),
+            lambda outcome: self._replaced(reload, slot.number, outcome),
         )
 
-    def _answered(self, reload: ReloadProgress, number: int, outcome: Outcome) -> None:
-        """A slot has its successor, or will not have one."""
+    def _replaced(self, reload: ReloadProgress, number: int, outcome: Outcome) -> None:
+        """Note that a slot has its successor, or will not have one."""
         if self._reload is not reload:
             return
         if isinstance(outcome, Done):
@@ -161,7 +145,7 @@ class Reloader:
     def _proven(self, reload: ReloadProgress) -> None:
         reload.proven = True
         for old in self._pool_state.nurseries.promote(reload.generation):
-            self._pool_state.retire(old)
+            self._pool_state.retire_nursery(old)
 
     def _roll_out(self, reload: ReloadProgress) -> None:
         for slot in self._pool_state.registry.slots():
@@ -183,10 +167,10 @@ class Reloader:
         stayed = f"{len(reload.failures)} of {len(slots)} workers stay as they were"
         self._end(reload, f"{stayed}; worker {number}: {reason}", now)
 
-    # Its ends.
+    # Ends.
 
     def _fail(self, reload: ReloadProgress, reason: str, now: float) -> None:
-        """The old generation goes on."""
+        """End the reload; the old generation goes on."""
         self._end(reload, reason, now)
         self._call_off(reason, now)
         self._discard(reload)
@@ -204,20 +188,19 @@ class Reloader:
 
     def _stop(self, now: float) -> None:
         self._pool_state.reloading_since = None
-        for answer in self._asked:
-            answer(Refused("the pool drains"))
-        self._asked.clear()
+        waiting, self._waiting = self._waiting, []
+        _answer_all(waiting, Refused("the pool drains"))
         self._give_way("the pool drains", now)
 
     def _call_off(self, reason: str, now: float) -> None:
         for slot in self._pool_state.registry.slots():
-            if slot.replacement is not None and slot.replacement.why is Reason.RELOAD:
+            if slot.replacement is not None and slot.replacement.reason is Reason.RELOAD:
                 self._replacer.call_off(slot, reason, now)
 
     def _discard(self, reload: ReloadProgress) -> None:
         nursery = self._pool_state.nurseries.find(reload.generation)
         if nursery is not None:
-            self._pool_state.retire(nursery)
+            self._pool_state.retire_nursery(nursery)
 
     def _end(self, reload: ReloadProgress, error: str | None, now: float) -> None:
         pool_state = self._pool_state
@@ -225,7 +208,7 @@ class Reloader:
         pool_state.reloading_since = None
         pool_state.reload_error = error
         seconds = now - reload.started_at
-        pool_state.totals.reloaded(failed=error is not None)
+        pool_state.totals.reloads["succeeded" if error is None else "failed"] += 1
         pool_state.observe(ReloadFinished(reload.generation, error, seconds, now))
         if error is None:
             text = f"every worker runs generation {reload.generation}"
@@ -234,3 +217,8 @@ class Reloader:
         else:
             log.error("reload failed, after %s: %s", durations.brief(seconds), error)
             reload.answer(Refused(error))
+
+
+def _answer_all(answers: list[Answer], outcome: Outcome) -> None:
+    for answer in answers:
+        answer(outcome)

@@ -1,4 +1,4 @@
-"""Makes the pool larger or smaller: what is given up retires, what is new is filled."""
+"""Makes the pool larger or smaller: the workers of given-up slots retire, new slots are filled."""
 
 from supervisor.config import MOST_PROCESSES
 from supervisor.observer import Scaled
@@ -15,11 +15,9 @@ class Scaler:
         self._pool_state = pool_state
         self._replacer = replacer
 
-    def order(self, processes: int, now: float) -> Outcome:
-        """Be a pool of so many processes."""
+    def scale(self, processes: int, now: float) -> Outcome:
+        """Make it a pool of so many processes."""
         pool_state, before = self._pool_state, self._pool_state.registry.target
-        if pool_state.drain is not None:
-            return Refused("the pool drains")
         if not 1 <= processes <= MOST_PROCESSES:
             return Refused(f"a pool has 1 to {MOST_PROCESSES} processes, not {processes}")
         if processes == before:
@@ -31,14 +29,8 @@ class Scaler:
         for worker in inside:
             self._replacer.retire(worker, now)
         if pool_state.config.max_restarts is None:
-            pool_state.window.allow(pool_state.config.restarts_for(processes))
+            pool_state.window.intensity = pool_state.config.restarts_for(processes)
         text = f"scaled from {before} to {pluralize(processes, 'process', 'processes')}"
         log.info("%s", text)
         pool_state.observe(Scaled(processes, now))
         return Done(text)
-
-    def step(self, by: int, now: float) -> None:
-        """One more or one less; never none."""
-        outcome = self.order(self._pool_state.registry.target + by, now)
-        if isinstance(outcome, Refused):
-            log.warning("not scaled: %s", outcome.text)

@@ -1,18 +1,20 @@
-"""Ends the pool: drains it, escalates, adopts what the killed left, lets the nurseries go last."""
+"""Ends the pool: drains it, escalates, adopts what the killed left, ends the nurseries last."""
 
-from ipc.messages import Drain as DrainMessage
+from ipc import messages
+from supervisor.backoff import Backoff
 from supervisor.exit_codes import ExitCode
+from supervisor.grace_periods import EXIT_SECONDS
 from supervisor.observer import DrainStarted, Stopped
-from supervisor.pool.state.drain import END_GRACE_SECONDS, DrainProgress, Step
-from supervisor.pool.state.pool_state import PoolState, describe, log
-from supervisor.pool.state.restart_window import Backoff
+from supervisor.pool.state.drain import DrainProgress, Step
+from supervisor.pool.state.exits import Error
+from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 from supervisor.text import durations
 from supervisor.text.plurals import pluralize
 
 
 class Shutdown:
-    """The service side of a drain; idle until the first reason to end."""
+    """The service of drains; idle until the first reason to end."""
 
     def __init__(self, pool_state: PoolState) -> None:
         self._pool_state = pool_state
@@ -20,12 +22,12 @@ class Shutdown:
         self._nursery_deadline: float | None = None
         self._adopter_due_at = 0.0
         #: For adopters that die one after the other; the whole of it has its own limit.
-        self._adopter_backoff = Backoff(END_GRACE_SECONDS, END_GRACE_SECONDS)
+        self._adopter_backoff = Backoff(EXIT_SECONDS, EXIT_SECONDS)
 
     # Reasons to end.
 
-    def signalled(self, name: str, now: float) -> None:
-        """TERM or INT: the first drains, each further one is a step harder."""
+    def terminate(self, name: str, now: float) -> None:
+        """Drain at the first TERM or INT; go one step further at each one after."""
         if self._pool_state.drain is None:
             log.info("%s: draining", name)
             self.begin(ExitCode.STOPPED, None, now)
@@ -33,43 +35,43 @@ class Shutdown:
             self._escalate(f"{name} again", now)
 
     def quit(self, now: float) -> None:
-        """QUIT, or Ctrl-\\: hand back rather than wait; each further one is a step harder."""
+        """Requeue rather than wait at QUIT, or Ctrl-\\; go one step further at each one after."""
         if self._pool_state.drain is None or self._pool_state.drain.step is Step.FINISH:
             log.info("SIGQUIT: ending without waiting for what runs")
-            self.hand_back(now)
+            self.requeue(now)
         else:
             self._escalate("SIGQUIT again", now)
 
-    def hand_back(self, now: float) -> None:
+    def requeue(self, now: float) -> None:
         """End without waiting for what runs: it is cancelled and put back."""
         if self._pool_state.drain is None:
             self.begin(ExitCode.STOPPED, None, now)
         if self._pool_state.drain is not None and self._pool_state.drain.step is Step.FINISH:
             self._escalate("told to hand back", now)
 
-    def boot_failed(self, reason: str, now: float) -> None:
-        """Nothing ever ran: there is nothing to wait for."""
-        self.begin(ExitCode.BOOT_FAILED, reason, now, step=Step.KILL)
+    def boot_failed(self, cause: str, now: float, last_error: Error = "") -> None:
+        """End at once: nothing ever ran, so there is nothing to wait for."""
+        self.begin(ExitCode.BOOT_FAILED, cause, now, Step.KILL, last_error)
 
-    def give_up_restarting(self, last_error: str, now: float) -> None:
-        """Too many restarts. Before the first readiness that is a boot that fails."""
+    def give_up_restarting(self, last_error: Error, now: float) -> None:
+        """End after too many restarts. Before the first readiness that is a boot that fails."""
         window = durations.brief(self._pool_state.config.restart_window.total_seconds())
         # As the window has it: the pool may have been scaled.
-        allowed = self._pool_state.window.intensity
-        reason = f"more than {allowed} restarts in {window}; last: {last_error}"
+        cause = f"more than {self._pool_state.window.intensity} restarts in {window}; last: "
         if self._pool_state.ready_at is None:
-            self.boot_failed(reason, now)
+            self.boot_failed(cause, now, last_error)
         else:
-            self.begin(ExitCode.GAVE_UP, reason, now)
+            self.begin(ExitCode.GAVE_UP, cause, now, last_error=last_error)
 
     def give_up_serving(self, now: float) -> None:
-        """The server answers, and still no worker got ready for a whole window."""
+        """End after a whole window without a ready worker, although the server answers."""
         window = durations.brief(self._pool_state.config.restart_window.total_seconds())
         error = self._pool_state.last_error or "no worker said why"
-        self.begin(ExitCode.GAVE_UP, f"no worker was ready for {window}; last: {error}", now)
+        cause = f"no worker was ready for {window}; last: "
+        self.begin(ExitCode.GAVE_UP, cause, now, last_error=error)
 
     def server_ended(self, now: float) -> None:
-        """The embedded server is gone: no outcome can be written, nothing can be handed back."""
+        """End without the embedded server: no outcome can be written, nothing can be put back."""
         reason = "the embedded server ended by itself; its log tells why"
         if self._pool_state.drain is None:
             self.begin(ExitCode.GAVE_UP, reason, now, step=Step.ABANDON)
@@ -77,7 +79,12 @@ class Shutdown:
             self._pool_state.drain.step = Step.ABANDON
 
     def begin(
-        self, code: ExitCode, reason: str | None, now: float, step: Step = Step.FINISH
+        self,
+        code: ExitCode,
+        cause: str | None,
+        now: float,
+        step: Step = Step.FINISH,
+        last_error: Error = "",
     ) -> None:
         """Begin to drain; a drain that has begun keeps its first reason."""
         pool_state = self._pool_state
@@ -85,7 +92,8 @@ class Shutdown:
             return
         waits = step is Step.FINISH
         seconds = pool_state.config.drain_timeout.total_seconds() if waits else 0.0
-        pool_state.drain = DrainProgress(code, reason, now + seconds, step)
+        pool_state.drain = DrainProgress(code, cause, now + seconds, step, last_error)
+        reason = pool_state.drain.reason
         workers = list(pool_state.registry.alive())
         running = sum(each.heartbeat.in_flight_total for each in workers if each.heartbeat)
         if workers:
@@ -98,10 +106,10 @@ class Shutdown:
                 f": {reason}" if reason else "",
             )
         pool_state.observe(DrainStarted(reason, now))
-        self._tell_all(now)
+        self._drain_workers(now)
 
-    def _tell_all(self, now: float) -> None:
-        """Every worker the time it has; the steward last, so that it is one for the longest."""
+    def _drain_workers(self, now: float) -> None:
+        """Send every worker the time it has; the steward last, so that it stays it longest."""
         pool_state = self._pool_state
         if pool_state.drain is None:
             return
@@ -110,36 +118,36 @@ class Shutdown:
         for worker in workers:
             if worker.waiting is not None and not worker.consumers:
                 # It ends by itself, since it has claimed nothing; unless it got ready just now, and
-                # its word is on the way: a kill would strand what it runs.
-                worker.deadline = now + END_GRACE_SECONDS
-            pool_state.tell(worker, DrainMessage(pool_state.drain.seconds_left(now)))
+                # its message is on the way: a kill would strand what it runs.
+                worker.deadline = now + EXIT_SECONDS
+            pool_state.send(worker, messages.Drain(pool_state.drain.seconds_left(now)))
             if worker.may_enter(WorkerState.DRAINING):
                 worker.enter(WorkerState.DRAINING)
 
-    def remind(self, worker: WorkerProcess, now: float) -> None:
-        """Tell a worker to drain that may have been told before it was able to listen."""
+    def repeat_drain(self, worker: WorkerProcess, now: float) -> None:
+        """Send Drain again to a worker that may have got it before it had anything to drain."""
         drain = self._pool_state.drain
         if drain is not None and worker.state is WorkerState.DRAINING and not worker.adopts_only:
             worker.deadline = None
-            self._pool_state.tell(worker, DrainMessage(drain.seconds_left(now)))
+            self._pool_state.send(worker, messages.Drain(drain.seconds_left(now)))
 
     def _escalate(self, because: str, now: float) -> None:
         drain = self._pool_state.drain
         if drain is None:
             return
         match drain.escalate(now):
-            case Step.HAND_BACK:
+            case Step.REQUEUE:
                 log.warning("%s: what still runs is handed back now", because)
-                self._tell_all(now)
+                self._drain_workers(now)
             case Step.KILL:
                 log.warning("%s: killing the workers; what they ran is handed back", because)
             case _:
                 log.warning("%s: ending at once; the next pool redelivers what is left", because)
 
-    # Making it so.
+    # Steps of the end.
 
     def settle(self, now: float) -> None:
-        """One look at how far it is, after each event of a drain."""
+        """Take the next step of the drain, if it can be taken; after each event."""
         drain = self._pool_state.drain
         if drain is None or self.outcome is not None:
             return
@@ -155,8 +163,8 @@ class Shutdown:
         workers = [each for each in pool_state.registry.alive() if not each.adopts_only]
         if drain.must_kill(now):
             for worker in workers:
-                if worker.killed_for is None and drain.step < Step.KILL:
-                    log.warning("%s ignored its drain; killed", describe(worker))
+                if worker.kill_reason is None and drain.step < Step.KILL:
+                    log.warning("%s ignored its drain; killed", worker.describe())
                 pool_state.kill(worker, Cause.DRAIN, "killed at the end of the drain")
         return bool(workers)
 
@@ -184,22 +192,20 @@ class Shutdown:
         return True
 
     def _adopters_are_left(self, now: float) -> bool:
-        adopters: list[WorkerProcess] = [
-            each for each in self._pool_state.registry.alive() if each.adopts_only
-        ]
+        adopters = [each for each in self._pool_state.registry.alive() if each.adopts_only]
         for adopter in adopters:
             if adopter.may_enter(WorkerState.DRAINING):
                 adopter.enter(WorkerState.DRAINING)
-                adopter.deadline = now + END_GRACE_SECONDS
-                self._pool_state.tell(adopter, DrainMessage(0.0))
+                adopter.deadline = now + EXIT_SECONDS
+                self._pool_state.send(adopter, messages.Drain(0.0))
         return bool(adopters)
 
     def _nurseries_are_left(self, now: float) -> bool:
         nurseries = self._pool_state.nurseries.alive()
         if self._nursery_deadline is None:
-            self._nursery_deadline = now + END_GRACE_SECONDS
+            self._nursery_deadline = now + EXIT_SECONDS
         for nursery in nurseries:
             if now >= self._nursery_deadline:
                 self._pool_state.kill_nursery(nursery)
-            self._pool_state.retire(nursery)
+            self._pool_state.retire_nursery(nursery)
         return bool(nurseries)

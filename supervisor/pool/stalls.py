@@ -1,59 +1,58 @@
-"""Watches for loops that say nothing: warns with the stack, then kills and says whose fault it was.
+"""Watches for silent loops: warns with the stack, then kills, and blames the task at fault.
 
-A blocked loop and one under C code that holds the GIL are some task's doing; a frozen process
-(SIGSTOP, a wait in the kernel) is nobody's, and neither is one that gets no CPU.
+A blocked loop and one under C code that holds the GIL are the fault of some task; a frozen process
+(SIGSTOP, a wait in the kernel) is not, and neither is one that gets no CPU.
 """
 
 from ipc.messages import Dump
+from supervisor.grace_periods import STACK_DUMP_SECONDS
 from supervisor.pool.state.adoption_queue import BLAME_NOBODY, blame_functions, blame_key
-from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, describe, log
+from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, log
 from supervisor.pool.state.silence import Silence, SilenceKind
+from supervisor.pool.state.stack_dump import functions_called
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess
-from supervisor.processes.dump_collector import functions_called
 from supervisor.text import durations
-
-#: From the last dump of a stalled worker to its kill: what the dump needs to arrive.
-DUMP_SECONDS = 1.0
 
 
 class StallMonitor:
-    """The service of silences, one for each worker that has not said anything for a while."""
+    """The service of silences, one for each worker that has sent nothing for a while."""
 
     def __init__(self, pool_state: PoolState) -> None:
         self._pool_state = pool_state
         self._silences: dict[int, Silence] = {}
 
-    # What is heard.
+    # Signs of life.
 
-    def loop_spoke(self, number: int) -> None:
-        """A worker's loop is alive."""
+    def heartbeat(self, number: int) -> None:
+        """End the silence of a worker's loop."""
         if number in self._silences:
-            self._silences[number].loop_spoke()
+            self._silences[number].end()
 
-    def keeper_spoke(self, number: int, culprit: str | None) -> None:
-        """A worker's keeper thread is alive, and says where its loop is."""
+    def keeper_beat(self, number: int, blocking_key: str | None) -> None:
+        """Note that a worker's keeper thread runs, and the task that its loop is in."""
         if number in self._silences:
-            self._silences[number].keeper_spoke(culprit)
+            self._silences[number].keeper_beat(blocking_key)
 
-    def dumped(self, worker: WorkerProcess, text: str) -> None:
-        """A worker wrote its stacks, which is evidence that it runs."""
-        silence = self._silences.get(worker.number)
-        if silence is not None and worker.ready_at is not None:
-            silence.answered(text)
+    def dump_received(self, number: int, source: str, text: str) -> None:
+        """Log the stacks that a worker wrote, maybe as its last act; they prove that it runs."""
+        worker, silence = self._pool_state.registry.find(number), self._silences.get(number)
+        if worker is not None and silence is not None and worker.ready_at is not None:
+            silence.dump_received(text)
             self._warn(worker, silence)
+        log.warning("%s, where it is:\n%s", source, text.rstrip())
 
     def forget(self, number: int) -> None:
-        """A worker is dead."""
+        """Forget a dead worker."""
         self._silences.pop(number, None)
 
-    # What is not.
+    # Silence.
 
     def boot_hangs(self, number: int) -> bool:
-        """Whether a starting worker has been silent for so long that its stack was asked for."""
+        """True if a starting worker has been silent for so long that its stack was asked for."""
         return number in self._silences and self._silences[number].warned
 
     def starting(self, worker: WorkerProcess, listened: float) -> None:
-        """A worker that is to get ready has not said so for so many seconds more."""
+        """Count so many more seconds in which a worker did not get ready."""
         silence = self._silences.setdefault(worker.number, Silence())
         silence.listened(listened)
         if silence.warned or silence.loop_seconds < self._warning_seconds:
@@ -61,15 +60,15 @@ class StallMonitor:
         silence.warned = True
         log.warning(
             "%s is still starting after %s",
-            describe(worker),
+            worker.describe(),
             durations.brief(silence.loop_seconds),
         )
-        self._ask(worker, silence)
-        # Its loop may well turn, and wait for something: then no thread's stack shows what for.
-        self._pool_state.tell(worker, Dump())
+        self._request_dump(worker, silence)
+        # Its loop may well turn, and wait for something that no thread's stack shows.
+        self._pool_state.send(worker, Dump())
 
     def serving(self, worker: WorkerProcess, listened: float) -> None:
-        """A worker that got ready has said nothing for so many seconds more."""
+        """Count so many more seconds in which a worker that got ready sent nothing."""
         silence = self._silences.setdefault(worker.number, Silence())
         silence.listened(listened)
         if silence.loop_seconds < 2 * HEARTBEAT_SECONDS:
@@ -77,44 +76,38 @@ class StallMonitor:
         if silence.waited_before is None:
             silence.measured(self._waited(worker), self._used(worker))
         if silence.loop_seconds >= self._warning_seconds and silence.asked_at is None:
-            self._ask(worker, silence)
+            self._request_dump(worker, silence)
         self._warn(worker, silence)
         if silence.loop_seconds >= self._pool_state.config.stall_timeout.total_seconds():
-            self._doom(worker, silence)
+            self._kill(worker, silence)
 
     @property
     def _warning_seconds(self) -> float:
         return self._pool_state.config.stall_warning.total_seconds()
 
     def _waited(self, worker: WorkerProcess) -> float | None:
-        return (
-            None
-            if worker.pid is None
-            else self._pool_state.process_control.cpu_wait_seconds(worker.pid)
-        )
+        control = self._pool_state.process_control
+        return None if worker.pid is None else control.cpu_wait_seconds(worker.pid)
 
     def _used(self, worker: WorkerProcess) -> float | None:
-        return (
-            None
-            if worker.pid is None
-            else self._pool_state.process_control.cpu_used_seconds(worker.pid)
-        )
+        control = self._pool_state.process_control
+        return None if worker.pid is None else control.cpu_used_seconds(worker.pid)
 
     def _has_had_its_share(self, worker: WorkerProcess, silence: Silence) -> bool:
-        """Whether it was silent for a whole timeout of CPU time: then more of it would not help.
+        """True if it was silent for a whole timeout of CPU time: then more of it would not help.
 
-        Or tasks that never end, in more workers than there are CPUs, would starve each other, and
+        Else tasks that never end, in more workers than there are CPUs, would starve each other, and
         all of them be spared for ever.
         """
         timeout = self._pool_state.config.stall_timeout.total_seconds()
         return silence.used(self._used(worker)) >= timeout
 
-    def _ask(self, worker: WorkerProcess, silence: Silence) -> None:
-        silence.asked()
+    def _request_dump(self, worker: WorkerProcess, silence: Silence) -> None:
+        silence.dump_requested()
         self._pool_state.process_control.dump(worker)
 
     def _warn(self, worker: WorkerProcess, silence: Silence) -> None:
-        """Once the kind of silence is known: a wrong word would send people the wrong way."""
+        """Warn once the kind of silence is known: a wrong one would send people the wrong way."""
         if silence.warned or silence.loop_seconds < self._warning_seconds:
             return
         starved = silence.was_starved(self._waited(worker))
@@ -124,48 +117,48 @@ class StallMonitor:
         silence.warned = True
         log.warning(
             "%s has been silent for %s: %s",
-            describe(worker),
+            worker.describe(),
             durations.brief(silence.loop_seconds),
-            _told(kind, silence),
+            _describe(kind, silence),
         )
 
-    def _doom(self, worker: WorkerProcess, silence: Silence) -> None:
-        """Dump, then a second later kill; unless it only waits for a CPU."""
+    def _kill(self, worker: WorkerProcess, silence: Silence) -> None:
+        """Dump, then a second later kill; spare a worker that only waits for a CPU."""
         if silence.was_starved(self._waited(worker)) and not self._has_had_its_share(
             worker, silence
         ):
-            log.warning("%s is starved of CPU, not stuck; it is left alone", describe(worker))
+            log.warning("%s is starved of CPU, not stuck; it is left alone", worker.describe())
             silence.spare(self._used(worker))
             return
         if silence.kill_due_at is None:
             silence.kill_due_at = silence.loop_seconds
-            self._ask(worker, silence)
+            self._request_dump(worker, silence)
             return
         kind = silence.kind(HEARTBEAT_SECONDS)
-        if kind is None or silence.loop_seconds - silence.kill_due_at < DUMP_SECONDS:
+        if kind is None or silence.loop_seconds - silence.kill_due_at < STACK_DUMP_SECONDS:
             return
         lasted = durations.brief(silence.loop_seconds)
-        reason = f"its loop was silent for {lasted}: {_told(kind, silence)}"
+        reason = f"its loop was silent for {lasted}: {_describe(kind, silence)}"
         self._pool_state.kill(worker, Cause.STALL, reason, _blame(kind, silence))
 
 
-def _told(kind: SilenceKind, silence: Silence) -> str:
+def _describe(kind: SilenceKind, silence: Silence) -> str:
     if kind in (SilenceKind.FROZEN, SilenceKind.STARVED):
         return kind.value
-    if silence.culprit is not None:
-        return f"{kind.value}, in task {silence.culprit!r}"
+    if silence.blocking_key is not None:
+        return f"{kind.value}, in task {silence.blocking_key!r}"
     called = functions_called(silence.dump or "")
     return f"{kind.value}, in {called[-1]}()" if called else kind.value
 
 
 def _blame(kind: SilenceKind, silence: Silence) -> str:
-    """Whom the stall counts for.
+    """The tasks that the stall counts for.
 
-    The keeper names the task while it can speak. Otherwise the stack tells the function, and what
-    ran in the worker is known to whoever adopts it.
+    The keeper names the task while it runs. Otherwise the stack has the function, and the tasks
+    that ran in the worker are known to the adopter.
     """
     if kind is SilenceKind.FROZEN:
         return BLAME_NOBODY
-    if silence.culprit is not None:
-        return blame_key(silence.culprit)
+    if silence.blocking_key is not None:
+        return blame_key(silence.blocking_key)
     return blame_functions(functions_called(silence.dump or ""))

@@ -1,4 +1,4 @@
-"""Which worker is the pool's steward (pure).
+"""The choice of the pool's steward (pure).
 
 One worker promotes due tasks while all idle, notices dead consumers and re-seeds automatic tasks.
 Two at once do no harm, none at all delays scheduled tasks: so the appointment moves early.

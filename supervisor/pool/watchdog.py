@@ -1,14 +1,13 @@
 """Watches time: boots and ends that take too long, loops that are silent, a pool without workers.
 
-It decides nothing that an event could have told; everything here is what did not happen. Time in
-which this process did not run, with the whole machine or alone, is nobody's delay: every deadline
-is put off by it.
+It acts on what did not happen, and on nothing else. Time in which this process did not run, with
+the whole machine or alone, is no worker's delay: every deadline is postponed by it.
 """
 
-from ipc.messages import Dump, KeeperBeat
+from ipc.messages import Dump
+from supervisor.grace_periods import EXIT_SECONDS
 from supervisor.pool.shutdown import Shutdown
 from supervisor.pool.stalls import StallMonitor
-from supervisor.pool.state.drain import END_GRACE_SECONDS
 from supervisor.pool.state.nursery_registry import NurseryProcess, Phase
 from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.state.silence import TickClock
@@ -22,52 +21,33 @@ TICK_SECONDS = 0.25
 class Watchdog:
     """The service of deadlines and silences."""
 
-    def __init__(self, pool_state: PoolState, ending: Shutdown) -> None:
+    def __init__(
+        self, pool_state: PoolState, shutdown: Shutdown, stall_monitor: StallMonitor
+    ) -> None:
         self._pool_state = pool_state
-        self._ending = ending
+        self._shutdown = shutdown
         self._clock = TickClock(TICK_SECONDS)
-        self._stall_monitor = StallMonitor(pool_state)
-        #: generation -> when to say that its import is still under way.
+        self._stall_monitor = stall_monitor
+        #: generation -> when to log that its import is still under way.
         self._imports: dict[int, float] = {}
 
-    # What is heard.
-
-    def loop_spoke(self, number: int) -> None:
-        """A worker's loop is alive."""
-        self._stall_monitor.loop_spoke(number)
-
-    def keeper_spoke(self, number: int, beat: KeeperBeat) -> None:
-        """A worker's keeper thread is alive, and says where its loop is."""
-        self._stall_monitor.keeper_spoke(number, beat.blocking_key)
-
-    def dumped(self, number: int, who: str, text: str) -> None:
-        """A worker wrote its stacks; maybe as the last thing it did."""
-        worker = self._pool_state.registry.find(number)
-        if worker is not None:
-            self._stall_monitor.dumped(worker, text)
-        log.warning("%s, where it is:\n%s", who, text.rstrip())
-
-    def forget(self, number: int) -> None:
-        """A worker is dead."""
-        self._stall_monitor.forget(number)
-
     def dump_all(self) -> None:
-        """Every worker's stacks to the log: of its threads, and by its loop of its coroutines."""
+        """Have every worker log its stacks: of its threads, and by its loop of its coroutines."""
         for worker in self._pool_state.registry.alive():
             self._pool_state.process_control.dump(worker)
-            self._pool_state.tell(worker, Dump())
+            self._pool_state.send(worker, Dump())
         for nursery in self._pool_state.nurseries.alive():
-            if nursery.phase is Phase.LOADING and nursery.said_hello:
+            if nursery.phase is Phase.LOADING and nursery.is_running:
                 self._pool_state.process_control.dump_nursery(nursery.generation)
 
-    # What is not.
+    # Timeouts.
 
-    def notice(self, now: float) -> None:
-        """Called first with each event: a gap in the ticks shows before the next of them comes."""
+    def notice_gap(self, now: float) -> None:
+        """Look for a gap in the ticks, first with each event: the next tick may come later."""
         lost = self._clock.lost_seconds(now)
         if lost:
             log.debug("this process did not run for %s", durations.brief(lost))
-            self._put_off(lost)
+            self._postpone(lost)
 
     def tick(self, now: float, *, regular: bool) -> None:
         """Look at everything that should have happened by now."""
@@ -81,21 +61,19 @@ class Watchdog:
             self._check_end(nursery, now)
         self._check_service(now)
 
-    def _put_off(self, seconds: float) -> None:
+    def _postpone(self, seconds: float) -> None:
         pool_state = self._pool_state
         for worker in pool_state.registry.alive():
             worker.requested_at += seconds
-            if worker.deadline is not None:
-                worker.deadline += seconds
-        for nursery in pool_state.nurseries.alive():
-            if nursery.deadline is not None:
-                nursery.deadline += seconds
+        for each in (*pool_state.registry.alive(), *pool_state.nurseries.alive()):
+            if each.deadline is not None:
+                each.deadline += seconds
         if pool_state.served_at is not None:
             pool_state.served_at += seconds
         if pool_state.nurseries.first_loaded_at is not None:
             pool_state.nurseries.first_loaded_at += seconds
         if pool_state.drain is not None:
-            pool_state.drain.put_off(seconds)
+            pool_state.drain.postpone(seconds)
 
     def _check_deadline(self, worker: WorkerProcess, now: float) -> None:
         timeout = self._pool_state.config.boot_timeout.total_seconds()
@@ -108,19 +86,19 @@ class Watchdog:
         if worker.is_starting:
             if worker.waiting is None or self._pool_state.ready_at is None:
                 within = durations.brief(timeout)
-                because = worker.waiting or worker.fault or self._unsaid(worker)
-                reason = f"not ready within {within}: {because}"
+                cause = worker.waiting or worker.fault or self._unknown_cause(worker)
+                reason = f"not ready within {within}: {cause}"
                 self._pool_state.kill(worker, Cause.BOOT, reason)
         else:
             self._pool_state.kill(worker, Cause.RETIRED, "it did not end after its drain")
 
-    def _unsaid(self, worker: WorkerProcess) -> str:
+    def _unknown_cause(self, worker: WorkerProcess) -> str:
         if self._stall_monitor.boot_hangs(worker.number):
             return "where it hangs was logged"
         return "it did not say why"
 
     def _kill_stuck_nursery(self, generation: int) -> None:
-        """It forks nothing: what is stuck is not the worker, which does not exist yet."""
+        """Kill a nursery that forks nothing: its worker does not exist yet, and is not stuck."""
         nursery = self._pool_state.nurseries.find(generation)
         if nursery is not None and not nursery.kill_sent:
             log.error("the nursery of generation %d does not fork; it is killed", generation)
@@ -134,7 +112,7 @@ class Watchdog:
             self._stall_monitor.starting(worker, listened)
 
     def _check_import(self, nursery: NurseryProcess, now: float) -> None:
-        """An import may take as long as it takes; but one that hangs must not hang in silence."""
+        """Warn of a long import: it may take as long as it takes, but must not hang in silence."""
         if nursery.phase is not Phase.LOADING:
             self._imports.pop(nursery.generation, None)
             return
@@ -150,16 +128,16 @@ class Watchdog:
             nursery.pid,
             durations.brief(lasted),
         )
-        if nursery.said_hello:
+        if nursery.is_running:
             self._pool_state.process_control.dump_nursery(nursery.generation)
 
     def _check_end(self, nursery: NurseryProcess, now: float) -> None:
-        """One that is frozen neither ends nor reaps, and its dead workers would stay zombies."""
+        """Kill a nursery that does not end: a frozen one would leave its dead workers zombies."""
         alive = self._pool_state.registry.alive()
         if not nursery.is_to_end or any(each.generation == nursery.generation for each in alive):
             nursery.deadline = None
         elif nursery.deadline is None:
-            nursery.deadline = now + END_GRACE_SECONDS
+            nursery.deadline = now + EXIT_SECONDS
         elif now >= nursery.deadline and not nursery.kill_sent:
             log.warning(
                 "the nursery of generation %d (pid %d) did not end after its last worker; killed",
@@ -179,4 +157,4 @@ class Watchdog:
         ):
             pool_state.served_at = now
         elif now - pool_state.served_at > pool_state.config.restart_window.total_seconds():
-            self._ending.give_up_serving(now)
+            self._shutdown.give_up_serving(now)

@@ -1,29 +1,20 @@
-"""The supervisor's ends of what connects it to one nursery and to one worker."""
+"""The supervisor's ends of the channels and pipes to one nursery and to one worker."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 
+from ipc import messages
 from ipc.channel import Channel
 from ipc.errors import IpcError
 from ipc.framing import Decoder
-from ipc.messages import (
-    FromKeeper,
-    FromNursery,
-    FromWorker,
-    Heartbeat,
-    KeeperBeat,
-    Message,
-    Ready,
-    Settings,
-    ToWorker,
-)
 from supervisor.processes.dump_collector import DumpCollector
 
-#: What a service manager told us about us; it is not meant for whoever we start.
+#: Variables of a service manager that are about this process and not meant for its children.
 NOT_INHERITED = (
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -36,14 +27,58 @@ NOT_INHERITED = (
 #: Bytes read from a pipe at once.
 CHUNK = 1 << 16
 
-#: Calls of `catch_up` in which a worker was told nothing and said nothing but heartbeats, after
-#: which it is calm. Longer than it takes to answer anything that it is asked as a rule.
+#: Calls of `catch_up` in which a worker was sent nothing and sent nothing but heartbeats, after
+#: which it is calm. As a rule, longer than it takes to answer a message.
 CALM_AFTER = 8
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without what only concerns this process."""
+    """Our environment without the variables that only concern this process."""
     return {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+
+
+class _Pipe:
+    """A pipe that the supervisor reads, without waiting; closed at its end.
+
+    Arguments:
+        on_data: called with each chunk.
+    """
+
+    def __init__(self, on_data: Callable[[bytes], None]) -> None:
+        self._on_data = on_data
+        self._read_end, self.write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+
+    def listen(self) -> None:
+        """Read it whenever there is something."""
+        asyncio.get_running_loop().add_reader(self._read_end, self.read)
+
+    def read(self) -> None:
+        """Read once; nothing happens if it holds nothing, or is closed."""
+        if self._read_end < 0:
+            return
+        try:
+            data = os.read(self._read_end, CHUNK)
+        except BlockingIOError:
+            return
+        if data:
+            self._on_data(data)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close the read end. Idempotent."""
+        if self._read_end >= 0:
+            asyncio.get_running_loop().remove_reader(self._read_end)
+            os.close(self._read_end)
+        self._read_end = -1
+
+
+def _dump_pipe(on_dump: Callable[[str], None]) -> tuple[_Pipe, DumpCollector]:
+    dumps = DumpCollector(on_dump)
+    pipe = _Pipe(lambda data: dumps.add(data.decode(errors="replace")))
+    pipe.listen()
+    return pipe, dumps
 
 
 class NurseryLink:
@@ -51,9 +86,9 @@ class NurseryLink:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: messages.Settings,
         lifeline: int | None,
-        on_message: Callable[[FromNursery, list[int]], None],
+        on_message: Callable[[messages.FromNursery, list[int]], None],
         on_dump: Callable[[str], None],
         on_closed: Callable[[Exception | None], None],
     ) -> None:
@@ -62,56 +97,40 @@ class NurseryLink:
         Raises:
             OSError: the system has no room for another process, socket or descriptor.
         """
-        ours, theirs = socket.socketpair()
-        dump = -1
-        try:
+        with contextlib.ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
             with theirs:
-                dump, write = os.pipe()
+                self._dump, self._dumps = _dump_pipe(on_dump)
+                undo.callback(self._dump.close)
                 try:
-                    self._process = _execute(theirs.fileno(), write, lifeline)
+                    self._process = _execute(theirs.fileno(), self._dump.write_end, lifeline)
                 finally:
-                    os.close(write)
-        except OSError:
-            ours.close()
-            _close_pipe(dump)
-            raise
-        os.set_blocking(dump, False)
-        self._dump = dump
-        self._dumps = DumpCollector(on_dump)
-        asyncio.get_running_loop().add_reader(dump, self._dump_readable)
-        self._channel = Channel[FromNursery](
-            ours,
-            FromNursery,
-            on_message,
-            on_closed,
+                    os.close(self._dump.write_end)
+            undo.pop_all()
+        self._channel = Channel[messages.FromNursery](
+            ours, messages.FromNursery, on_message, on_closed
         )
         self._channel.send(settings)
 
     @property
     def pid(self) -> int:
-        """Of the process that was started."""
+        """The pid of the process that was started."""
         return self._process.pid
 
-    def send(self, message: Message, fds: tuple[int, ...] = ()) -> bool:
+    def send(self, message: messages.Message, fds: tuple[int, ...] = ()) -> bool:
         """Send a frame; the descriptors are closed here once sent, or if they cannot be."""
         return self._channel.send(message, fds)
 
     def exited(self) -> None:
-        """The reaper has its status: subprocess must not look for it, nor warn that it did not."""
+        """Note that the reaper has its status: subprocess must not look for it, nor warn."""
         self._process.returncode = 0
 
     def close(self) -> None:
-        """Close the channel and the pipe. Twice is fine."""
+        """Close the channel and the pipe. Idempotent."""
         self._channel.close()
-        self._dump = _close_pipe(self._dump)
+        self._dump.close()
         self._dumps.flush()
-
-    def _dump_readable(self) -> None:
-        data = _read(self._dump)
-        if data:
-            self._dumps.add(data.decode(errors="replace"))
-        elif data is not None:
-            self._dump = _close_pipe(self._dump)
 
 
 def _execute(channel: int, dump: int, lifeline: int | None) -> subprocess.Popen[bytes]:
@@ -129,54 +148,65 @@ class WorkerLink:
     """A worker's channel, its keeper's pipe and its dump pipe: our ends of them.
 
     Beats do not wake this process: with 64 workers that alone would cost 5% of a CPU. The keeper's
-    pipe is read by `catch_up` only, and so is the channel of a worker that is calm: ready, told
-    nothing for a while, and with nothing to say but heartbeats.
+    pipe is read by `catch_up` only, and so is the channel of a worker that is calm: ready, sent
+    nothing for a while, and sending nothing but heartbeats.
 
     Arguments:
         on_message: each frame from the worker's loop.
         on_beat: each beat of its keeper thread.
-        on_dump: what it wrote about its stacks, as it comes.
+        on_dump: each stack dump.
         on_closed: the channel ended; called once, after the last message.
+
+    Raises:
+        OSError: the system has no room for another socket or descriptor.
     """
 
     def __init__(
         self,
-        on_message: Callable[[FromWorker], None],
-        on_beat: Callable[[KeeperBeat], None],
+        on_message: Callable[[messages.FromWorker], None],
+        on_beat: Callable[[messages.KeeperBeat], None],
         on_dump: Callable[[str], None],
         on_closed: Callable[[Exception | None], None],
     ) -> None:
-        self._on_closed = on_closed
-        ours, theirs = socket.socketpair()
-        #: For the worker; they go to the nursery with Spawn, whose channel closes them here.
-        self.for_worker: tuple[int, ...] = (theirs.detach(),)
+        self._on_message, self._on_beat, self._on_closed = on_message, on_beat, on_closed
+        self._beats = Decoder(messages.FromKeeper)
         self.channel_ended = False
-        self._on_message = on_message
-        self._channel = Channel[FromWorker](ours, FromWorker, self._heard, self._ended)
         self._was_ready = self._is_calm = False
         self._calm_for = 0
-        self._beats = Decoder(FromKeeper)
-        self._on_beat, self._on_dump = on_beat, on_dump
-        self._keeper = self._add_pipe()
-        self._dump = self._add_pipe()
-        asyncio.get_running_loop().add_reader(self._dump, self._dump_readable)
+        with contextlib.ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            undo.callback(theirs.close)
+            self._keeper = _Pipe(self._beats_received)
+            undo.callback(self._keeper.close)
+            undo.callback(os.close, self._keeper.write_end)
+            self._dump, self._dumps = _dump_pipe(on_dump)
+            undo.pop_all()
+        # Neither may wait for us: a full pipe costs a beat. The flag belongs to the open file, so
+        # it goes to the worker with the descriptor.
+        os.set_blocking(self._keeper.write_end, False)
+        os.set_blocking(self._dump.write_end, False)
+        #: For the worker; they go to the nursery with Spawn, whose channel closes them here.
+        self.for_worker = (theirs.detach(), self._keeper.write_end, self._dump.write_end)
+        self._channel = Channel[messages.FromWorker](
+            ours, messages.FromWorker, self._received, self._ended
+        )
 
-    def send(self, message: ToWorker) -> None:
+    def send(self, message: messages.ToWorker) -> None:
         """Send a frame; nothing happens if the worker is gone."""
         self._channel.send(message)
         self.listen()
 
     def listen(self) -> None:
-        """Something is expected of it: hear it at once, until it is calm again."""
+        """Read its messages at once until it is calm again: something is expected of it."""
         self._calm_for = 0
         if self._is_calm:
             self._is_calm = False
             self._channel.listen()
 
     def catch_up(self) -> None:
-        """Take in what may wait for a regular tick."""
-        if self._keeper >= 0:
-            self._keeper_readable()
+        """Read the messages that may wait for a regular tick."""
+        self._keeper.read()
         if self._is_calm:
             self._channel.read()
         elif self._was_ready:
@@ -186,21 +216,16 @@ class WorkerLink:
                 self._channel.rest()
 
     def close(self) -> None:
-        """Close all of our ends. Twice is fine."""
+        """Close all of our ends, after what the pipes of a dead worker still hold. Idempotent."""
         self._channel.close()
-        self._keeper = _close_pipe(self._keeper)
-        self._dump = _close_pipe(self._dump)
+        for pipe in (self._keeper, self._dump):
+            pipe.read()
+            pipe.close()
+        self._dumps.flush()
 
-    def read_rest(self) -> None:
-        """Take in what a dead worker's pipes still hold."""
-        if self._keeper >= 0:
-            self._keeper_readable()
-        if self._dump >= 0:
-            self._dump_readable()
-
-    def _heard(self, message: FromWorker, _fds: list[int]) -> None:
-        if not isinstance(message, Heartbeat):
-            self._was_ready = self._was_ready or isinstance(message, Ready)
+    def _received(self, message: messages.FromWorker, _fds: list[int]) -> None:
+        if not isinstance(message, messages.Heartbeat):
+            self._was_ready = self._was_ready or isinstance(message, messages.Ready)
             self.listen()
         self._on_message(message)
 
@@ -208,49 +233,11 @@ class WorkerLink:
         self.channel_ended = True
         self._on_closed(fault)
 
-    def _add_pipe(self) -> int:
-        read, write = os.pipe()
-        self.for_worker += (write,)
-        os.set_blocking(read, False)
-        # The keeper must never wait for us: a full pipe costs a beat. The flag belongs to the
-        # open file, so it goes to the worker with the descriptor.
-        os.set_blocking(write, False)
-        return read
-
-    def _keeper_readable(self) -> None:
-        data = _read(self._keeper)
-        if data is None:
-            return
+    def _beats_received(self, data: bytes) -> None:
         try:
             beats = self._beats.feed(data)
         except IpcError:
-            data = b""  # a torn pipe tells nothing more; the loop's own channel still does
-            beats = []
+            self._keeper.close()  # it cannot be read any more; the loop's own channel goes on
+            return
         for beat in beats:
             self._on_beat(beat)
-        if not data:
-            self._keeper = _close_pipe(self._keeper)
-
-    def _dump_readable(self) -> None:
-        data = _read(self._dump)
-        if data is None:
-            return
-        if data:
-            self._on_dump(data.decode(errors="replace"))
-        else:
-            self._dump = _close_pipe(self._dump)
-
-
-def _read(pipe: int) -> bytes | None:
-    """What it holds; b"" at its end; None if there is nothing now."""
-    try:
-        return os.read(pipe, CHUNK)
-    except BlockingIOError:
-        return None
-
-
-def _close_pipe(pipe: int) -> int:
-    if pipe >= 0:
-        asyncio.get_running_loop().remove_reader(pipe)
-        os.close(pipe)
-    return -1

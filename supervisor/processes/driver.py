@@ -1,45 +1,26 @@
-"""The edge: carries out what the pool decides, and turns what happens into events of its inbox."""
+"""Carries out the pool's decisions, and turns what happens into events of its inbox."""
 
 import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipc.messages import (
-    PROTOCOL,
-    Exited,
-    FromNursery,
-    Kill,
-    Retire,
-    Settings,
-    Spawn,
-    Spawned,
-    ToWorker,
-    WorkerSettings,
-)
-from supervisor.child import fork_setup
-from supervisor.pool.state.inbox import (
-    BeatReceived,
-    Inbox,
-    NurseryDisconnected,
-    NurseryExited,
-    NurseryMessage,
-    WorkerDisconnected,
-    WorkerDumped,
-    WorkerExited,
-    WorkerMessage,
-)
-from supervisor.pool.state.pool_state import describe, log
+import psutil
+
+from ipc import messages
+from supervisor import grace_periods
+from supervisor.inbox import Inbox
+from supervisor.pool.state import inbox_events as events
+from supervisor.pool.state.pool_state import log
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes.child_links import NurseryLink, WorkerLink
-from supervisor.processes.dump_collector import DumpCollector
 from supervisor.processes.reaper import Reaper
-
-#: After an exit was seen its channel is at its end too, unless a process that the worker forked
-#: without exec holds it open; this long it is waited for, so that nothing it said is missed.
-LAST_WORDS_SECONDS = 0.05
+from supervisor.processes.usage import UsageMeter
+from supervisor.system.stack_signal import stack_signal
 
 
 @dataclass(slots=True)
@@ -50,7 +31,7 @@ class _HeldExit:
 
 
 class ProcessDriver:
-    """Implements `Edge`. Owns every link, from the start of a child to its release.
+    """Implements `ProcessControl`. Owns every link, from the start of a child to its release.
 
     Arguments:
         settings: of each worker.
@@ -63,7 +44,7 @@ class ProcessDriver:
         self,
         inbox: Inbox,
         reaper: Reaper,
-        settings: WorkerSettings,
+        settings: messages.WorkerSettings,
         tasks: tuple[str, ...],
         cwd: str,
         lifeline: int | None,
@@ -76,20 +57,20 @@ class ProcessDriver:
         self._lifeline = lifeline
         self._nurseries: dict[int, NurseryLink] = {}
         self._workers: dict[int, WorkerLink] = {}
-        self._dumps: dict[int, DumpCollector] = {}
-        #: slot, generation -> the incarnation whose Spawn is under way.
+        self._usage_meter = UsageMeter()
+        #: slot, generation -> the worker whose Spawn is under way.
         self._spawning: dict[tuple[int, int], WorkerProcess] = {}
-        #: Told to die before their pidfd came.
-        self._condemned: set[int] = set()
-        #: Exits that are told of after the last words, by incarnation.
+        #: Workers to be killed as soon as their pidfd comes.
+        self._to_kill: set[int] = set()
+        #: Exits that are reported after the last messages, by worker.
         self._exits: dict[int, _HeldExit] = {}
 
     # Nurseries.
 
     def start_nursery(self, generation: int, *, preload: bool) -> int:
         """Exec a nursery; its pid."""
-        settings = Settings(
-            PROTOCOL,
+        settings = messages.Settings(
+            messages.PROTOCOL,
             generation,
             list(self._tasks),
             preload,
@@ -100,9 +81,9 @@ class ProcessDriver:
         link = NurseryLink(
             settings,
             self._lifeline,
-            lambda message, fds: self._nursery_said(generation, message, fds),
+            lambda message, fds: self._nursery_message(generation, message, fds),
             lambda text: _log_dump(generation, text),
-            lambda fault: self._inbox.put(NurseryDisconnected(generation, fault)),
+            lambda fault: self._inbox.put(events.NurseryDisconnected(generation, fault)),
         )
         self._nurseries[generation] = link
         self._reaper.watch(
@@ -114,9 +95,9 @@ class ProcessDriver:
         return link.pid
 
     def retire_nursery(self, generation: int) -> None:
-        """Tell it to fork no more and to end after its last worker."""
+        """Have it fork no more and end after its last worker."""
         if generation in self._nurseries:
-            self._nurseries[generation].send(Retire())
+            self._nurseries[generation].send(messages.Retire())
 
     def kill_nursery(self, generation: int) -> None:
         """SIGKILL it."""
@@ -127,100 +108,105 @@ class ProcessDriver:
                     os.kill(pid, signal.SIGKILL)  # our child, unreaped: the pid is its own
 
     def dump_nursery(self, generation: int) -> None:
-        """Have a nursery that has said Hello write its stack, for the log."""
+        """Have a nursery that has sent Hello write its stack, for the log."""
         if generation in self._nurseries:
-            self._reaper.signal(self._nurseries[generation].pid, fork_setup.dump_signal())
+            self._reaper.signal(self._nurseries[generation].pid, stack_signal())
 
-    def _nursery_said(self, generation: int, message: FromNursery, fds: list[int]) -> None:
-        if isinstance(message, Spawned):
+    def _nursery_message(
+        self, generation: int, message: messages.FromNursery, fds: list[int]
+    ) -> None:
+        if isinstance(message, messages.Spawned):
             self._spawned(generation, message, fds[0] if fds else None)
-        elif isinstance(message, Exited):
-            self._reaper.tell(message.pid, message.status)
-            self._explain_exit(message.pid, message.status)
-        self._inbox.put(NurseryMessage(generation, message))
+        elif isinstance(message, messages.Exited):
+            self._reaper.report(message.pid, message.status)
+            self._complete_exit(message.pid, message.status)
+        self._inbox.put(events.NurseryMessage(generation, message))
 
     def _nursery_exited(self, generation: int, status: int | None) -> None:
         link = self._nurseries.pop(generation)
         link.exited()
         link.close()
-        self._inbox.put(NurseryExited(generation, status))
+        self._inbox.put(events.NurseryExited(generation, status))
 
     # Workers.
 
-    def spawn(self, process: WorkerProcess) -> None:
+    def spawn(self, worker: WorkerProcess) -> None:
         """Have the nursery of its generation fork it, with a channel of its own."""
-        number = process.number
-        dumps = DumpCollector(
-            lambda text: self._inbox.put(WorkerDumped(number, describe(process), text))
-        )
+        number = worker.number
         try:
             link = WorkerLink(
-                lambda message: self._inbox.put(WorkerMessage(number, message)),
-                lambda beat: self._inbox.put(BeatReceived(number, beat)),
-                dumps.add,
+                lambda message: self._inbox.put(events.WorkerMessage(number, message)),
+                lambda beat: self._inbox.put(events.BeatReceived(number, beat)),
+                lambda text: self._inbox.put(events.WorkerDumped(number, worker.describe(), text)),
                 lambda fault: self._channel_closed(number, fault),
             )
         except OSError as error:
-            log.error("cannot connect %s: %s", describe(process), error)
-            self._inbox.put(WorkerExited(number, None))
+            log.error("cannot connect %s: %s", worker.describe(), error)
+            self._inbox.put(events.WorkerExited(number, None))
             return
-        self._workers[number], self._dumps[number] = link, dumps
-        self._spawning[process.slot, process.generation] = process
-        message = Spawn(process.slot, process.name)
-        self._nurseries[process.generation].send(message, link.for_worker)
+        self._workers[number] = link
+        self._spawning[worker.slot, worker.generation] = worker
+        message = messages.Spawn(worker.slot, worker.name)
+        self._nurseries[worker.generation].send(message, link.for_worker)
 
-    def tell(self, process: WorkerProcess, message: ToWorker) -> None:
+    def send(self, worker: WorkerProcess, message: messages.ToWorker) -> None:
         """Send it a frame."""
-        link = self._workers.get(process.number)
+        link = self._workers.get(worker.number)
         if link is not None:
             link.send(message)
 
-    def kill(self, process: WorkerProcess) -> None:
+    def kill(self, worker: WorkerProcess) -> None:
         """SIGKILL it; if its pid is not known yet, as soon as it is."""
-        if process.spawned_at is None or process.pid is None:
-            self._condemned.add(process.number)
+        if worker.spawned_at is None or worker.pid is None:
+            self._to_kill.add(worker.number)
         else:
-            self._signal(process, signal.SIGKILL)
+            self._signal(worker, signal.SIGKILL)
 
-    def follow(self, process: WorkerProcess) -> None:
-        """Its nursery died before it could hand its pidfd over: watch its process from here."""
-        pid = process.pid
-        # Only an orphan of ours is surely the one that said this pid.
+    def watch_orphan(self, worker: WorkerProcess) -> None:
+        """Watch a worker whose nursery died before it could hand its pidfd over."""
+        pid = worker.pid
+        # Only an orphan of ours is surely the one that sent this pid.
         if pid is None or _parent_of(pid) != os.getpid():
-            self._inbox.put(WorkerExited(process.number, None))
+            self._inbox.put(events.WorkerExited(worker.number, None))
             return
-        self._watch(process, pid, _pidfd(pid))
+        self._watch(worker, pid, _pidfd(pid))
 
-    def dump(self, process: WorkerProcess) -> None:
+    def dump(self, worker: WorkerProcess) -> None:
         """Have it write the stacks of its threads, at C level, for the log."""
         # From its fork on: the handler stands before the child is open to any signal.
-        if process.spawned_at is not None:
-            self._signal(process, fork_setup.dump_signal())
+        if worker.spawned_at is not None:
+            self._signal(worker, stack_signal())
 
-    def release(self, process: WorkerProcess) -> None:
-        """It is dead: close what was held for it."""
-        number = process.number
-        self._condemned.discard(number)
+    def release(self, worker: WorkerProcess) -> None:
+        """Close what was held for a dead worker."""
+        number = worker.number
+        self._to_kill.discard(number)
+        self._usage_meter.forget(number)
         link = self._workers.pop(number, None)
         if link is not None:
-            link.read_rest()
             link.close()
-        dumps = self._dumps.pop(number, None)
-        if dumps is not None:
-            dumps.flush()
+
+    def usage(self, worker: WorkerProcess) -> ProcessUsage:
+        """CPU and descriptors, of about now."""
+        return self._usage_meter.of(worker.number)
+
+    def cpu_seconds_by_slot(self) -> Mapping[int, float]:
+        """CPU that all workers of each slot have used, the dead ones too; never falls."""
+        return self._usage_meter.cpu_seconds_by_slot()
 
     def cpu_wait_seconds(self, pid: int) -> float | None:
-        """How long it has waited for a CPU: the second number of /proc/PID/schedstat, in ns."""
+        """The time it has waited for a CPU: the second number of /proc/PID/schedstat, in ns."""
         return _schedstat(pid, 1)
 
     def cpu_used_seconds(self, pid: int) -> float | None:
-        """How long it has had one: the first number."""
+        """The time it has had a CPU: the first number there."""
         return _schedstat(pid, 0)
 
     def catch_up(self) -> None:
-        """Take in what workers said that may wait for a regular tick: beats, above all."""
+        """Read the messages of workers that may wait for a regular tick: beats, above all."""
         for link in list(self._workers.values()):
             link.catch_up()
+        self._usage_meter.tick()
 
     def close(self) -> None:
         """Close every link that is left."""
@@ -229,42 +215,45 @@ class ProcessDriver:
         for held in self._exits.values():
             held.timer.cancel()
 
-    def _signal(self, process: WorkerProcess, number: int) -> None:
-        if process.pid is None or self._reaper.signal(process.pid, number):
+    def _signal(self, worker: WorkerProcess, number: int) -> None:
+        if worker.pid is None or self._reaper.signal(worker.pid, number):
             return
-        nursery = self._nurseries.get(process.generation)
+        nursery = self._nurseries.get(worker.generation)
         if nursery is not None and number == signal.SIGKILL:
-            nursery.send(Kill(process.pid))
+            nursery.send(messages.Kill(worker.pid))
 
-    def _spawned(self, generation: int, message: Spawned, pidfd: int | None) -> None:
-        process = self._spawning.pop((message.slot, generation), None)
-        if process is None or not process.alive:
+    def _spawned(self, generation: int, message: messages.Spawned, pidfd: int | None) -> None:
+        worker = self._spawning.pop((message.slot, generation), None)
+        if worker is None or not worker.alive:
             # Given up meanwhile: its channel is closed, so it ends by itself.
             if pidfd is not None:
                 os.close(pidfd)
             return
-        self._watch(process, message.pid, pidfd)
+        self._watch(worker, message.pid, pidfd)
 
-    def _watch(self, process: WorkerProcess, pid: int, pidfd: int | None) -> None:
-        number = process.number
+    def _watch(self, worker: WorkerProcess, pid: int, pidfd: int | None) -> None:
+        number = worker.number
         self._reaper.watch(
             pid, pidfd, lambda status: self._exit_seen(number, pid, status), leads_group=True
         )
-        process.pid = pid
-        if number in self._condemned:
-            self._signal(process, signal.SIGKILL)
+        worker.pid = pid
+        self._usage_meter.watch(number, worker.slot, pid)
+        if number in self._to_kill:
+            self._signal(worker, signal.SIGKILL)
 
     def _exit_seen(self, number: int, pid: int, status: int | None) -> None:
         link = self._workers.get(number)
         if link is None or link.channel_ended:
-            self._inbox.put(WorkerExited(number, status))
+            self._inbox.put(events.WorkerExited(number, status))
             return
         link.listen()
-        timer = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._report_exit, number)
+        timer = asyncio.get_running_loop().call_later(
+            grace_periods.LAST_MESSAGES_SECONDS, self._report_exit, number
+        )
         self._exits[number] = _HeldExit(pid, status, timer)
 
-    def _explain_exit(self, pid: int, status: int) -> None:
-        """The nursery may have reaped it before its last words are read, and says so only once."""
+    def _complete_exit(self, pid: int, status: int) -> None:
+        """Keep the status of a worker whose last messages are not read: it comes only once."""
         for held in self._exits.values():
             if held.pid == pid and held.status is None:
                 held.status = status
@@ -272,10 +261,10 @@ class ProcessDriver:
     def _report_exit(self, number: int) -> None:
         held = self._exits.pop(number)
         held.timer.cancel()
-        self._inbox.put(WorkerExited(number, held.status))
+        self._inbox.put(events.WorkerExited(number, held.status))
 
     def _channel_closed(self, number: int, fault: Exception | None) -> None:
-        self._inbox.put(WorkerDisconnected(number, fault))
+        self._inbox.put(events.WorkerDisconnected(number, fault))
         if number in self._exits:
             self._report_exit(number)
 
@@ -288,6 +277,8 @@ def _pidfd(pid: int) -> int | None:
 
 
 def _schedstat(pid: int, number: int) -> float | None:
+    # By hand: psutil knows no wait for a CPU, and what it has used only of all threads together,
+    # while this is of the main thread alone, which is that of the loop.
     try:
         words = Path(f"/proc/{pid}/schedstat").read_text("ascii").split()
         return int(words[number]) / 1e9
@@ -297,10 +288,9 @@ def _schedstat(pid: int, number: int) -> float | None:
 
 def _parent_of(pid: int) -> int | None:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
+        return psutil.Process(pid).ppid()
+    except psutil.Error:
         return None
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 def _log_dump(generation: int, text: str) -> None:

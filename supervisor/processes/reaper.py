@@ -1,42 +1,25 @@
-"""Exits: seen by pidfd in a millisecond, reaped once, strangers' included.
+"""Exits: seen by pidfd in a millisecond, reaped once, with those of unknown children.
 
 A worker is the nursery's child, so usually the nursery reaps it. When its nursery has died the
 worker becomes ours (we are a subreaper), and so does every process that a task left behind. A
-child that is watched is reaped on its own path, after its process group was seen to; all others
-are strangers, found by waitid with WNOWAIT, so that no status is taken from one who wants it.
+child that is watched is reaped on its own path, after its process group has ended; all others
+are found by waitid with WNOWAIT, so that no status is taken from a caller that wants it.
 """
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from supervisor import grace_periods
 from supervisor.system import process_group
-
-PR_SET_NAME = 15
-PR_SET_CHILD_SUBREAPER = 36
 
 log = logging.getLogger("supervisor.reaper")
 
 OnExit = Callable[[int | None], None]
-
-
-def prctl(option: int, argument: int | bytes) -> bool:
-    """Linux's prctl with one argument; False where there is none, or it refuses."""
-    if sys.platform != "linux":
-        return False
-    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
-    return ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0
-
-
-def become_subreaper() -> bool:
-    """Have orphaned descendants become our children, rather than those of PID 1."""
-    return prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 @dataclass(slots=True)
@@ -52,7 +35,7 @@ class Reaper:
     """Watches processes and reaps children. Used on one loop.
 
     Arguments:
-        strangers: also reap children that nobody watches. Right for a program of its own; as a
+        strangers: also reap children that are not watched. Right for a program of its own; as a
             guest in another program it would take that one's children from it.
     """
 
@@ -60,14 +43,14 @@ class Reaper:
         self._loop = asyncio.get_running_loop()
         self._strangers = strangers
         self._watched: dict[int, _Watched] = {}
-        #: Exited, told of, and not yet reaped by whoever is their parent.
+        #: Exited, reported, and not yet reaped by their parent; whether each leads a group.
         self._unreaped: dict[int, bool] = {}
         self._grace: dict[int, asyncio.TimerHandle] = {}
 
     def watch(self, pid: int, pidfd: int | None, on_exit: OnExit, *, leads_group: bool) -> None:
         """Call `on_exit` once, with the wait status if it is known, when `pid` has exited.
 
-        The pidfd is ours from here on. Without one the exit is seen by `sweep` or `tell`.
+        The pidfd is ours from here on. Without one the exit is seen by `sweep` or `report`.
         """
         self._watched[pid] = _Watched(pid, pidfd, on_exit, leads_group)
         if pidfd is not None:
@@ -87,25 +70,25 @@ class Reaper:
                 signal.pidfd_send_signal(watched.pidfd, number)
         return True
 
-    def tell(self, pid: int, status: int) -> None:
-        """Another process, its parent, has reaped `pid`."""
+    def report(self, pid: int, status: int) -> None:
+        """Take the status of `pid` from its parent, which has reaped it."""
         self._unreaped.pop(pid, None)
         if pid in self._watched:
             self._end_watch(pid, status)
 
     def sweep(self) -> None:
-        """A child may have died (SIGCHLD)."""
+        """Look for dead children, as after SIGCHLD."""
         for pid in [pid for pid, each in self._watched.items() if each.pidfd is None]:
             if _peek(pid) is not None:
                 self._exited(pid)
         for pid in list(self._unreaped):
             if pid not in self._grace and _peek(pid) is not None:
-                self._see_to(pid)
+                self._end_group(pid)
         if self._strangers:
             self._reap_strangers()
 
     def close(self) -> None:
-        """Watch no more; what is held back for its group's sake is ended and reaped now."""
+        """Watch no more; process groups that still have time to end are killed now."""
         for pid in list(self._grace):
             self._finish(pid)
         for watched in self._watched.values():
@@ -120,7 +103,7 @@ class Reaper:
         self._unreaped[pid] = leads_group
         self._end_watch(pid, status)
         if status is not None:
-            self._see_to(pid)
+            self._end_group(pid)
 
     def _end_watch(self, pid: int, status: int | None) -> None:
         watched = self._watched.pop(pid)
@@ -132,13 +115,13 @@ class Reaper:
             self._loop.remove_reader(watched.pidfd)
             os.close(watched.pidfd)
 
-    def _see_to(self, pid: int) -> None:
-        """A dead child of our own: end its group, then reap it. Its number is its until then."""
+    def _end_group(self, pid: int) -> None:
+        """End the group of a dead child of our own, then reap it; until then its pid is its own."""
         if self._unreaped[pid]:
             process_group.signal_group(pid, signal.SIGTERM)
             if process_group.members(pid):
                 self._grace[pid] = self._loop.call_later(
-                    process_group.GRACE_SECONDS, self._finish, pid
+                    grace_periods.PROCESS_GROUP_SECONDS, self._finish, pid
                 )
                 return
         self._finish(pid)
@@ -156,7 +139,7 @@ class Reaper:
         while (pid := _any_dead_child()) is not None:
             if pid in self._watched or pid in self._unreaped:
                 return
-            log.debug("reaped pid %d, which was nobody's", pid)
+            log.debug("reaped pid %d, which was not watched", pid)
             _reap(pid)
 
 

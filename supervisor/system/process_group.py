@@ -9,39 +9,38 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Final
 
-#: Seconds from TERM to KILL for what a dead worker leaves behind.
-GRACE_SECONDS: Final = 1.0
+import psutil
 
-_PROC = Path("/proc")
+#: Whether the end of a process that is not our child can be waited for.
+HAS_PIDFDS: Final = hasattr(os, "pidfd_open")
 
-# In /proc/PID/stat, counted after the command's name: state, parent, process group.
-_STATE, _GROUP = 0, 2
-_DEAD = frozenset("ZX")
+_DEAD = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Signal all of a group; one that is gone already is as good as signalled."""
+    """Signal all processes of a group; nothing happens if the group is gone already."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
-        # Permission: all that is left of it changed its user (sudo), and is not ours to end.
+        # Permission: its last processes changed their user (sudo), and are not ours to end.
         return
 
 
 def members(group: int) -> list[int]:
-    """The live processes of a group, as far as /proc tells (none without one)."""
-    return [
-        int(entry.name)
-        for entry in _PROC.glob("[0-9]*")
-        if (stat := _read(entry / "stat")) and _is_member(stat, group)
-    ]
+    """List the live processes of a group."""
+    return list(_members(group))
 
 
 def watch(pids: list[int]) -> list[int]:
-    """Pidfds of those that still run; the caller's to close. Readable when the process ends."""
+    """Open pidfds of those that still run, readable when they end; the caller closes them.
+
+    Empty where the system has no pidfds (HAS_PIDFDS).
+    """
+    if not HAS_PIDFDS:
+        return []
     pidfds: list[int] = []
     for pid in pids:
         try:
@@ -51,14 +50,13 @@ def watch(pids: list[int]) -> list[int]:
     return pidfds
 
 
-def _is_member(stat: str, group: int) -> bool:
-    # The command's name stands in parentheses and may itself hold blanks and parentheses.
-    fields = stat.rpartition(")")[2].split()
-    return int(fields[_GROUP]) == group and fields[_STATE] not in _DEAD
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""  # it ended meanwhile
+def _members(group: int) -> Iterator[int]:
+    for pid in psutil.pids():
+        try:
+            # One system call; a file is read only of those few that are in the group.
+            if os.getpgid(pid) == group and psutil.Process(pid).status() not in _DEAD:
+                yield pid
+        except (OSError, psutil.NoSuchProcess):
+            continue  # it ended meanwhile
+        except psutil.AccessDenied:
+            yield pid  # it changed its user (sudo): alive, but not ours to look at

@@ -1,15 +1,12 @@
-"""How the program stands in its system: its limits, its name, its directory."""
+"""The process as its system sees it: file limit, name, working directory."""
 
 import os
 import resource
 from pathlib import Path
 
-from supervisor.processes.reaper import PR_SET_NAME, prctl
-from supervisor.system.standard_streams import open_standard_streams
+from supervisor.system.prctl import PR_SET_NAME, prctl
 
-__all__ = ["logical_directory", "open_standard_streams", "raise_file_limit", "take_name"]
-
-#: As the kernel shows it in ps and top; it keeps 15 bytes.
+#: The name in ps and top, of which the kernel keeps 15 bytes.
 COMMAND_NAME = b"docket-supervis"
 
 
@@ -26,14 +23,14 @@ def raise_file_limit() -> None:
 
 
 def take_name() -> None:
-    """Be told apart from other Pythons in ps and top."""
+    """Give this process a name that tells it from other Pythons in ps and top."""
     prctl(PR_SET_NAME, COMMAND_NAME)
 
 
 def logical_directory() -> str:
-    """The working directory as the user sees it: by $PWD, whose symlinks may move later."""
+    """The working directory by $PWD, the user's own name for it, whose symlinks may move later."""
     real = Path.cwd()
-    said = Path(os.environ.get("PWD", ""))
-    if said.is_absolute() and said.exists() and said.samefile(real):
-        return str(said)
+    logical = Path(os.environ.get("PWD", ""))
+    if logical.is_absolute() and logical.exists() and logical.samefile(real):
+        return str(logical)
     return str(real)

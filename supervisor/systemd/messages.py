@@ -1,8 +1,8 @@
-"""What the service manager is told, and when: systemd's notify protocol as decisions (pure).
+"""The messages to the service manager: systemd's notify protocol as decisions (pure).
 
-`standing` sums up the state of a run; `Conversation` compares that with what it said last and
-gives the datagrams that are due. So whatever happens between two looks, what is said is true at
-the moment when it is said, and a look too many says nothing.
+`service_status` sums up the state of a run; `NotifyProtocol` compares that with its last messages
+and returns the datagrams that are due. So each message is true when it is sent, whatever happened
+since the last one, and a call too many sends nothing.
 
             nothing ──READY=1──► ready ──RELOADING=1──► reloading
                │                   │  ◄────READY=1─────    │
@@ -16,11 +16,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from supervisor.pool.state.drain import (
-    ADOPTION_GRACE_SECONDS,
-    END_GRACE_SECONDS,
-    HAND_BACK_GRACE_SECONDS,
-)
+from supervisor.grace_periods import ADOPTION_SECONDS, CLEANUP_SECONDS, EXIT_SECONDS
 from supervisor.pool.state.nursery_registry import Phase
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState
 from supervisor.text.plurals import pluralize
@@ -28,55 +24,57 @@ from supervisor.text.plurals import pluralize
 #: A STATUS= that only changed its words waits for this long after the one before: a pool in
 #: trouble changes them at every event.
 STATUS_SECONDS = 1.0
-#: What a boot, a reload or a drain asks for at a time, and how often: a supervisor that hangs in
-#: one is ended that much later, and two lost datagrams cost nothing.
+#: The extension that a boot, a reload or a drain asks for at a time, and the interval: a supervisor
+#: that hangs in one is killed that much later, and two lost datagrams do no harm.
 EXTENSION_SECONDS = 20.0
 EXTEND_EVERY_SECONDS = 5.0
-#: A worker's loop that was silent for this long does not speak for the pool: six heartbeats,
-#: which a machine under load may delay but hardly for every worker at once.
+#: A worker's loop that was silent for this long is no sign of life of the pool: six heartbeats,
+#: which a machine under load may delay, but hardly for every worker at once.
 LATE_SECONDS = 6 * HEARTBEAT_SECONDS
-#: What may still follow the deadline of a drain, step by step: cancelled tasks clean up, their
-#: processes end, what the killed ones ran is adopted, the nurseries end.
-OVERTIME_SECONDS = HAND_BACK_GRACE_SECONDS + 2 * END_GRACE_SECONDS + ADOPTION_GRACE_SECONDS
-#: Of a STATUS= line, in characters; a datagram of more than 4096 bytes is dropped unread.
+#: The time that the steps after the deadline of a drain may take: cancelled tasks clean up, their
+#: processes end, the tasks of killed ones are adopted, the nurseries end.
+OVERTIME_SECONDS = CLEANUP_SECONDS + 2 * EXIT_SECONDS + ADOPTION_SECONDS
+#: Most characters of a STATUS= line; a datagram of more than 4096 bytes is dropped unread.
 MOST_STATUS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """What concerns the service manager about a run, at one instant.
+    """The state of a run at one instant, as far as it concerns the service manager.
 
     Arguments:
-        state: the word of /status: starting, running, reloading or draining.
-        status: the line for a person.
-        needs_time: it is in the middle of something that takes as long as it takes, or is
-            within the time it has.
-        lives: nobody who could help would do better than to leave it alone.
+        state: that of /status: starting, running, reloading or draining.
+        status: the text of STATUS=.
+        needs_time: a step of the run has no time limit, or is within its own.
+        is_healthy: a restart by the service manager would not help.
     """
 
     state: str
     status: str
     needs_time: bool
-    lives: bool
+    is_healthy: bool
 
 
 def service_status(pool_state: PoolState, now: float) -> ServiceStatus:
     """Sum up a run at `now`, in seconds of the monotonic clock."""
     return ServiceStatus(
-        pool_state.state, _status(pool_state), _needs_time(pool_state, now), _lives(pool_state, now)
+        pool_state.state,
+        _status(pool_state),
+        _needs_time(pool_state, now),
+        _is_healthy(pool_state, now),
     )
 
 
 def ready_slots(pool_state: PoolState) -> int:
-    """How many places of the pool have a worker that can claim tasks.
+    """Count the slots of the pool with a worker that can claim tasks.
 
-    In a reload a place has two workers for a moment; it counts once.
+    In a reload a slot has two workers for a moment; it counts once.
     """
     target = pool_state.registry.target
     return len({each.slot for each in pool_state.registry.consuming() if each.slot <= target})
 
 
-# The line for a person.
+# The text of STATUS=.
 
 
 def _status(pool_state: PoolState) -> str:
@@ -110,13 +108,13 @@ def _waiting_for(pool_state: PoolState) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    """A newline would end the line of the protocol and begin another one."""
+    """One line of the protocol, which a newline would end."""
     line = " ".join(text.split())
     printable = "".join(each if each.isprintable() else "?" for each in line)
     return printable if len(printable) <= MOST_STATUS else printable[: MOST_STATUS - 1] + "…"
 
 
-# Whether more time is asked for, and whether the watchdog is fed.
+# Extensions of time, and signs of life.
 
 
 def _is_loading(pool_state: PoolState) -> bool:
@@ -130,8 +128,8 @@ def _needs_time(pool_state: PoolState, now: float) -> bool:
         case "starting":
             return _boots_in_time(pool_state, now)
         case "reloading":
-            # One that waits for a server that is away may last for ever: `systemctl reload`
-            # is to say so in time, and the reload goes on without it.
+            # A reload that waits for a server that is away may last for ever: `systemctl reload`
+            # is to fail in time, and the reload goes on without it.
             return _is_loading(pool_state) or not pool_state.server_is_away
         case _:
             return False
@@ -142,9 +140,9 @@ def _drains_in_time(pool_state: PoolState, now: float) -> bool:
 
 
 def _boots_in_time(pool_state: PoolState, now: float) -> bool:
-    """Something is loading or forked, and not for longer than that may take.
+    """Tell whether a process is loading, or was forked and is within its time to boot.
 
-    An import may take as long as it takes: its process is alive, or its end would be known.
+    An import has no time limit: its process is alive, or its exit would be known.
     """
     if _is_loading(pool_state):
         return True
@@ -159,32 +157,32 @@ def _boots_in_time(pool_state: PoolState, now: float) -> bool:
 
 
 def _backs_off(pool_state: PoolState, now: float) -> bool:
-    """A place, or the nursery, is empty on purpose, and until when is known."""
+    """Tell whether a slot, or the nursery, is empty until the end of its backoff."""
     if any(s.is_empty and now < s.due_at for s in pool_state.registry.slots()):
         return True
     return pool_state.nurseries.current is None and now < pool_state.nurseries.due_at
 
 
 def _beats(pool_state: PoolState, now: float) -> bool:
-    """Some worker's loop turns. It says so whether its server is there or not."""
-    heard = (
+    """Tell whether the loop of some worker runs; it sends heartbeats without a server too."""
+    beats = (
         each.ready_at if each.heartbeat_at is None else each.heartbeat_at
         for each in pool_state.registry.alive()
     )
-    return any(at is not None and now - at <= LATE_SECONDS for at in heard)
+    return any(at is not None and now - at <= LATE_SECONDS for at in beats)
 
 
-def _lives(pool_state: PoolState, now: float) -> bool:
+def _is_healthy(pool_state: PoolState, now: float) -> bool:
     if pool_state.drain is not None:
         return _drains_in_time(pool_state, now)
     return _beats(pool_state, now) or _boots_in_time(pool_state, now) or _backs_off(pool_state, now)
 
 
-# What is said.
+# The messages.
 
 
 class LastSent(Enum):
-    """What the service manager takes this run for."""
+    """The last state that was sent to the service manager."""
 
     NOTHING = auto()
     READY = auto()
@@ -193,72 +191,76 @@ class LastSent(Enum):
 
 
 class NotifyProtocol:
-    """What was said, and what is to be said next.
+    """Keeps the last messages, and decides on the next ones.
 
     Arguments:
-        watchdog_seconds: the service manager wants a sign of life within this time, always; None:
-            it wants none. One is given at half of it.
+        watchdog_seconds: the service manager expects a sign of life within this time; None: it
+            expects none. One is sent at half of it.
     """
 
     def __init__(self, watchdog_seconds: float | None) -> None:
         self._beat_every = math.inf if watchdog_seconds is None else watchdog_seconds / 2
-        self._told = LastSent.NOTHING
+        self._last_sent = LastSent.NOTHING
         self._status: str | None = None
         self._status_at = self._extended_at = self._beaten_at = -math.inf
-        self._lives = False
+        self._is_healthy = False
 
-    def say(self, standing: ServiceStatus, now: float, *, reload_asked: bool = False) -> list[str]:
-        """The datagrams that are due at `now`, in order.
+    def datagrams(
+        self, status: ServiceStatus, now: float, *, reload_asked: bool = False
+    ) -> list[str]:
+        """Return the datagrams that are due at `now`, in order.
 
         Arguments:
             reload_asked: SIGHUP came. It may be from the service manager, which then waits for a
                 RELOADING=1 that is newer than its signal and for READY=1 after it, even if the
                 signal was one too many or the reload had no chance.
         """
-        news = self._news(standing.state, now, reload_asked=reload_asked)
-        last = news.pop() if news else []
-        last += self._remarks(standing, now, at_once=bool(last))
-        return ["\n".join(lines) for lines in (*news, last) if lines]
+        changes = self._state_changes(status.state, now, reload_asked=reload_asked)
+        last = changes.pop() if changes else []
+        last += self._other_lines(status, now, at_once=bool(last))
+        return ["\n".join(lines) for lines in (*changes, last) if lines]
 
     def next_due(self) -> float | None:
-        """When the next sign of life is due; None if there is none to give."""
-        if self._beat_every == math.inf or not self._lives:
+        """Return the time of the next sign of life; None if there is none to send."""
+        if self._beat_every == math.inf or not self._is_healthy:
             return None
         return self._beaten_at + self._beat_every
 
-    def _news(self, state: str, now: float, *, reload_asked: bool) -> list[list[str]]:
-        if self._told is LastSent.STOPPING:
+    def _state_changes(self, state: str, now: float, *, reload_asked: bool) -> list[list[str]]:
+        if self._last_sent is LastSent.STOPPING:
             return []
         ready, reloading = ["READY=1"], ["RELOADING=1", f"MONOTONIC_USEC={_microseconds(now)}"]
-        news: list[list[str]] = []
+        changes: list[list[str]] = []
         match state:
             case "draining":
-                self._told, news = LastSent.STOPPING, [["STOPPING=1"]]
+                self._last_sent, changes = LastSent.STOPPING, [["STOPPING=1"]]
             case "running" | "reloading":
-                if self._told is LastSent.NOTHING:
-                    news.append(ready)
-                    self._told = LastSent.READY
-                if reload_asked or (state == "reloading" and self._told is not LastSent.RELOADING):
-                    news.append(reloading)
-                    self._told = LastSent.RELOADING
-                if state == "running" and self._told is LastSent.RELOADING:
-                    news.append(ready)
-                    self._told = LastSent.READY
+                if self._last_sent is LastSent.NOTHING:
+                    changes.append(ready)
+                    self._last_sent = LastSent.READY
+                if reload_asked or (
+                    state == "reloading" and self._last_sent is not LastSent.RELOADING
+                ):
+                    changes.append(reloading)
+                    self._last_sent = LastSent.RELOADING
+                if state == "running" and self._last_sent is LastSent.RELOADING:
+                    changes.append(ready)
+                    self._last_sent = LastSent.READY
             case _:
                 pass
-        return news
+        return changes
 
-    def _remarks(self, standing: ServiceStatus, now: float, *, at_once: bool) -> list[str]:
+    def _other_lines(self, status: ServiceStatus, now: float, *, at_once: bool) -> list[str]:
         lines: list[str] = []
         is_due = at_once or now >= self._status_at + STATUS_SECONDS
-        if standing.status != self._status and is_due:
-            lines.append(f"STATUS={standing.status}")
-            self._status, self._status_at = standing.status, now
-        if standing.needs_time and (at_once or now >= self._extended_at + EXTEND_EVERY_SECONDS):
+        if status.status != self._status and is_due:
+            lines.append(f"STATUS={status.status}")
+            self._status, self._status_at = status.status, now
+        if status.needs_time and (at_once or now >= self._extended_at + EXTEND_EVERY_SECONDS):
             lines.append(f"EXTEND_TIMEOUT_USEC={_microseconds(EXTENSION_SECONDS)}")
             self._extended_at = now
-        self._lives = standing.lives
-        if standing.lives and now >= self._beaten_at + self._beat_every:
+        self._is_healthy = status.is_healthy
+        if status.is_healthy and now >= self._beaten_at + self._beat_every:
             lines.append("WATCHDOG=1")
             self._beaten_at = now
         return lines

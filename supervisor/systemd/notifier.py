@@ -1,8 +1,8 @@
-"""Tells the service manager how the run is going, over the socket that it named.
+"""Sends the state of the run to the service manager, over the socket that it named.
 
-The one place that knows $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID. What is said is decided
-in supervisor.notifications. Nothing here waits, and nothing here stops a pool: a service manager
-that cannot be told is a line in the log, and is tried again.
+The only module that reads $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID. `messages` decides on
+the datagrams. Nothing here waits, and nothing here stops a pool: a service manager that cannot be
+reached is a line in the log, and is tried again.
 """
 
 import logging
@@ -12,24 +12,24 @@ import socket
 from collections.abc import Mapping
 
 from ipc.messages import Heartbeat
-from supervisor.pool.state.inbox import BeatReceived, Event, SignalReceived, WorkerMessage
+from supervisor.pool.state.inbox_events import BeatReceived, Event, SignalReceived, WorkerMessage
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.systemd.messages import NotifyProtocol, service_status
 
 log = logging.getLogger("supervisor.notify")
 
-#: What could not be sent is tried again after this long.
+#: A datagram that could not be sent is tried again after this long.
 RETRY_SECONDS = 1.0
 
 
 class Notifier:
-    """Watches a run for its service manager. Idle where there is none.
+    """Reports a run to its service manager, if there is one.
 
     Arguments:
-        ground: the state of the run.
-        environment: where the service manager left word; empty for a guest in another program,
-            whose host does the talking.
-        pid: of this process: a watchdog that was meant for another is left alone.
+        pool_state: the state of the run.
+        environment: with the variables of the service manager; empty for a guest in another
+            program, which reports its own state.
+        pid: of this process: a watchdog that is meant for another process is ignored.
     """
 
     def __init__(self, pool_state: PoolState, environment: Mapping[str, str], pid: int) -> None:
@@ -42,37 +42,37 @@ class Notifier:
         self._has_complained = False
         self._reload_asked = False
 
-    def look(self, event: Event, now: float) -> None:
-        """Say what is due after `event`, which the pool has taken in at `now`."""
+    def update(self, event: Event, now: float) -> None:
+        """Send the datagrams that are due after `event`, which the pool has handled at `now`."""
         if self._address is None or _is_routine(event):
             return
-        if isinstance(event, SignalReceived) and event.caught.number == signal.SIGHUP:
+        if isinstance(event, SignalReceived) and event.received.number == signal.SIGHUP:
             self._reload_asked = True
-        # What was not sent goes first: the service manager counts on the order.
+        # Unsent datagrams go first: the service manager relies on the order.
         if not self._send(now):
             return
-        self._unsent = self._protocol.say(
+        self._unsent = self._protocol.datagrams(
             service_status(self._pool_state, now), now, reload_asked=self._reload_asked
         )
         self._reload_asked = False
         self._send(now)
 
     def next_due(self, otherwise: float | None) -> float | None:
-        """When the next look is due: at the latest `otherwise`, if that is known."""
-        # While something is unsent the next try is the next tick's: nothing new is said before.
-        silent = self._address is None or bool(self._unsent)
-        due = None if silent else self._protocol.next_due()
+        """Return the time of the next update: at the latest `otherwise`, if that is known."""
+        # While a datagram is unsent the next tick tries it again; no other is sent before.
+        is_waiting = self._address is None or bool(self._unsent)
+        due = None if is_waiting else self._protocol.next_due()
         return min((at for at in (due, otherwise) if at is not None), default=None)
 
     def close(self) -> None:
-        """Say nothing more. Twice is fine."""
+        """Send nothing more. Twice is fine."""
         self._address = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def _send(self, now: float) -> bool:
-        """Whether nothing is left unsent."""
+        """Send the unsent datagrams; return whether none is left."""
         if self._address is None or (self._unsent and now < self._retry_at):
             return False
         while self._unsent:
@@ -86,14 +86,14 @@ class Notifier:
         return True
 
     def _connection(self) -> socket.socket:
-        """Never waits for a service manager that is busy; Python closes it at every exec."""
+        """A socket that never blocks, even if the service manager is busy; not inherited."""
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
         return self._socket
 
     def _complain(self, error: OSError) -> None:
-        # A full queue is no fault: the service manager is busy, and reads it when it can.
+        # A full queue is no error: the service manager is busy, and reads it later.
         if self._has_complained or isinstance(error, BlockingIOError):
             return
         self._has_complained = True
@@ -106,7 +106,7 @@ class Notifier:
 
 
 def _is_routine(event: Event) -> bool:
-    """Comes twice a second from each worker and changes nothing that the next tick would miss."""
+    """Tell whether it is a heartbeat: they come twice a second, and the next tick sees them too."""
     return isinstance(event, BeatReceived) or (
         isinstance(event, WorkerMessage) and isinstance(event.message, Heartbeat)
     )
@@ -127,7 +127,7 @@ def _address(given: str) -> bytes | None:
 
 
 def _watchdog_seconds(environment: Mapping[str, str], pid: int) -> float | None:
-    """Within how many seconds a sign of life is wanted of this process (sd_watchdog_enabled(3))."""
+    """The interval of the watchdog of this process, if it has one (sd_watchdog_enabled(3))."""
     given, meant_for = environment.get("WATCHDOG_USEC"), environment.get("WATCHDOG_PID")
     if given is None or (meant_for and meant_for != str(pid)):
         return None

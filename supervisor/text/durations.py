@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 
-#: What a message shows when a duration is not understood.
+#: For messages about a duration that is not understood.
 ACCEPTED = "a duration such as 100ms, 5s, 10m, 1h or HH:MM:SS"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -12,7 +12,7 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)", re.ASCII)
 
 
 def parse(text: str) -> timedelta:
-    """The duration that `text` says; a number without a unit is seconds.
+    """Parse a duration; a number without a unit is seconds.
 
     Raises:
         ValueError: `text` is none of the accepted forms, or longer than a timedelta holds.
@@ -30,7 +30,7 @@ def parse(text: str) -> timedelta:
 
 
 def brief(seconds: float) -> str:
-    """`seconds` for a log line, with the precision that a reader wants: 12 ms, 1.5 s, 3m20s."""
+    """`seconds` for a log line, with a sensible precision: 12 ms, 1.5 s, 3m20s."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
@@ -38,3 +38,15 @@ def brief(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
+
+
+def age(seconds: float) -> str:
+    """`seconds` since something began, in whole units: `12s`, `3m20s`, `3h12m`, `5d03h`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02d}h"
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -2,7 +2,7 @@
 
 import re
 
-#: What a message shows when a size is not understood.
+#: For messages about a size that is not understood.
 ACCEPTED = "a size such as 300M, 1.5G or 512MiB"
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
@@ -11,7 +11,7 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)", re.ASCII)
 
 
 def parse(text: str) -> int:
-    """The bytes that `text` says: K, M and G are powers of 1000, Ki, Mi and Gi of 1024.
+    """Parse a size into bytes: K, M and G are powers of 1000, Ki, Mi and Gi of 1024.
 
     Raises:
         ValueError: `text` is not of that form.
@@ -23,7 +23,7 @@ def parse(text: str) -> int:
 
 
 def parse_share(text: str) -> float:
-    """The fraction that `text` says, as a percentage (`10%`) or as itself (`0.1`).
+    """Parse a fraction, written as a percentage (`10%`) or as itself (`0.1`).
 
     Raises:
         ValueError: `text` is neither.
@@ -35,7 +35,7 @@ def parse_share(text: str) -> float:
 
 
 def brief(size: float) -> str:
-    """`size` bytes for a person: 14.5 MB, 1.2 GB."""
+    """`size` bytes for a log line: 14.5 MB, 1.2 GB."""
     for unit, factor in (("GB", 1000**3), ("MB", 1000**2), ("kB", 1000)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

@@ -1,7 +1,7 @@
 """The adoptions under way in one process: each goes on until it is done, and is answered then.
 
 The supervisor holds an adoption open until Adopted, or until the process that it asked has ended;
-so what is dropped here, by an end or by an error, is asked of another one.
+so an adoption that is dropped here, by an end or by an error, is asked of another one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from docket.errors import ConnectionClosed, RefusedCall, ServerUnavailable
 from docket.supervision import Adoption
 from ipc.messages import MAX_TASKS_LISTED, Adopt, Adopted
-from supervisor.pool.state.restart_window import Backoff
+from supervisor.backoff import Backoff
 from supervisor.text import truncation
 
 log = logging.getLogger("docket.supervisor.worker")
@@ -25,15 +25,15 @@ RETRY_CAP_SECONDS: Final = 5.0
 
 
 class AdoptingWorker(Protocol):
-    """As much of docket's Worker as an adoption takes."""
+    """The part of docket's Worker that an adoption needs."""
 
     async def adopt(self, consumer: str, *, blame: str, max_deliveries: int) -> Adoption:
-        """Give the tasks of a dead consumer to whoever is free."""
+        """Put the tasks of a dead consumer back, for any free worker."""
         ...
 
 
 class AdoptionRunner:
-    """Those of one process. Made and used on its loop.
+    """The adoptions of one process. Made and used on its loop.
 
     Arguments:
         worker: speaks to the store; it need not run.
@@ -56,13 +56,13 @@ class AdoptionRunner:
         self._under_way: set[asyncio.Task[None]] = set()
 
     def begin(self, message: Adopt) -> None:
-        """Adopt what is asked, beside whatever else is under way."""
+        """Adopt as asked, beside the adoptions that are under way."""
         task = asyncio.create_task(self._adopt(message), name=f"adopt {message.consumer}")
         self._under_way.add(task)
         task.add_done_callback(self._ended)
 
     async def close(self) -> None:
-        """Drop what is under way; twice is fine."""
+        """Drop the adoptions that are under way. Idempotent."""
         for task in tuple(self._under_way):
             task.cancel()
         if self._under_way:
@@ -70,7 +70,7 @@ class AdoptionRunner:
 
     async def _adopt(self, message: Adopt) -> None:
         try:
-            adoption = await self._when_the_server_answers(message)
+            adoption = await self._with_retries(message)
         except ConnectionClosed:
             return  # This process is ending.
         except RefusedCall as error:
@@ -81,9 +81,9 @@ class AdoptionRunner:
                 error,
             )
             adoption = Adoption(message.consumer, 0, ())
-        self._answer(_told(adoption))
+        self._answer(_answer_of(adoption))
 
-    async def _when_the_server_answers(self, message: Adopt) -> Adoption:
+    async def _with_retries(self, message: Adopt) -> Adoption:
         backoff = self._new_backoff()
         while True:
             try:
@@ -113,6 +113,6 @@ class AdoptionRunner:
             )
 
 
-def _told(adoption: Adoption) -> Adopted:
+def _answer_of(adoption: Adoption) -> Adopted:
     listed = [truncation.head(key, truncation.NAME) for key in adoption.poisoned[:MAX_TASKS_LISTED]]
     return Adopted(adoption.consumer, adoption.moved, listed, len(adoption.poisoned))

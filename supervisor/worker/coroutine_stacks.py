@@ -1,8 +1,8 @@
-"""Where the coroutines of this process stand, as text.
+"""The stacks of the coroutines of this process, as text.
 
 faulthandler, which needs no running loop, shows the stacks of threads; a coroutine that waits is
-in none of them. `asyncio.Task.print_stack` would not do: of a coroutine that waits it shows the
-outermost frame only, which is the same line of ours for every task.
+in none of them. `asyncio.Task.print_stack` shows the outermost frame only of a coroutine that
+waits, which is the same line of ours for every task.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write_to(pipe: int, running: Sequence[RunningTask], now: float) -> bool:
 def text(running: Sequence[RunningTask], now: float) -> str:
     """The running tasks, then the stack of each coroutine of the running loop.
 
-    Those of the running tasks come first, under their names: they are what a reader looks for, and
+    Those of the running tasks come first, under their names: a reader looks for them, and they are
     what is left of a dump that does not fit.
     """
     names = {task.runs_in: f"of {task.function} {truncation.escape(task.key)}" for task in running}

@@ -10,7 +10,7 @@ from supervisor.text import truncation
 
 
 class KeeperPipe:
-    """Writes Beats. Only one thread may use it.
+    """Writes beats. Only one thread may use it.
 
     pipe: the write end; made non-blocking, not owned.
     """
@@ -21,7 +21,7 @@ class KeeperPipe:
         self._counter = 0
 
     def beat(self, lag_seconds: float, blocking_key: str | None) -> bool:
-        """Write one beat; False if it was dropped: nobody reads, or not now.
+        """Write one beat; False if it was dropped, as when the pipe is full.
 
         A frame is far under PIPE_BUF, so it goes whole or not at all.
         """

@@ -2,7 +2,7 @@
 
 A worker that was killed at the end of a drain leaves its tasks with nobody; they are put back so
 that the next pool finds them ready. A plain worker would claim them itself the moment it is ready,
-so this one has a Worker for its words to the store and never runs it.
+so this one has a Worker for its calls to the store and never runs it.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Adopt, Drain, Drained, Hello, Ready, ToWorker
 from supervisor.child.fork_setup import ChildSpec
-from supervisor.child.parent_watch import END_SECONDS, ParentWatch
+from supervisor.child.parent_watch import end_after_supervisor
+from supervisor.grace_periods import ORPHAN_SECONDS
 from supervisor.logs import log_setup
 from supervisor.logs.formats import LogContext
 from supervisor.worker.adoption_runner import AdoptionRunner
@@ -30,7 +31,7 @@ log = logging.getLogger("supervisor.adopter")
 
 
 def main(spec: ChildSpec) -> int:
-    """Adopt what is asked until told to drain; the exit status."""
+    """Adopt as asked until told to drain; the exit status."""
     settings = spec.settings.worker
     written = log_setup.configure(
         settings.logging_level,
@@ -38,7 +39,7 @@ def main(spec: ChildSpec) -> int:
         threaded=True,
         log_context=LogContext("adopter", SLOT),
     )
-    ParentWatch(spec.keeper, END_SECONDS).start()
+    end_after_supervisor(spec.keeper, ORPHAN_SECONDS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(spec))
@@ -72,7 +73,7 @@ class LastAdopter:
         self._adoptions = AdoptionRunner(worker, max_deliveries, self._channel.send)
 
     async def run(self) -> None:
-        """Say that it is ready, adopt, and end when told to."""
+        """Send Ready, adopt, and end when told to."""
         self._channel.send(Hello(PROTOCOL, os.getpid()))
         self._channel.send(Ready(self._worker.consumer, self._worker.name, rss_bytes()))
         await self._drained.wait()

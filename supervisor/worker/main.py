@@ -1,6 +1,6 @@
-"""What a forked child runs: one docket Worker, its channel to the supervisor, and its end.
+"""The main function of a forked child: one docket Worker, its channel to the supervisor, its end.
 
-It leaves in one of three ways: drained, on command or because the supervisor is gone; with a
+It ends in one of three ways: drained, on command or because the supervisor is gone; with a
 Fault, when it cannot go on; or killed.
 """
 
@@ -22,8 +22,9 @@ from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Fault, Hello, ToWorker
 from supervisor.child import fork_setup, signal_shield, task_modules
 from supervisor.child.fork_setup import ChildSpec
-from supervisor.child.parent_watch import END_SECONDS, ParentWatch
+from supervisor.child.parent_watch import end_after_supervisor
 from supervisor.child.task_modules import CannotLoad
+from supervisor.grace_periods import LAST_LINES_SECONDS, ORPHAN_SECONDS
 from supervisor.logs import log_setup
 from supervisor.logs.formats import LogContext
 from supervisor.text import truncation
@@ -34,17 +35,13 @@ from supervisor.worker.supervisor_link import SupervisorLink
 DRAINED: Final = 0
 FAULTY: Final = 1
 
-#: How long a worker that has drained waits for its last lines to be read: many end at once, and
-#: share one stderr. Less than the time that a process has to end.
-LAST_LINES_SECONDS: Final = 4.0
-
 log = logging.getLogger("docket.supervisor.worker")
 
 
 def main(spec: ChildSpec) -> int:
-    """Be the worker of this berth until it has drained; the exit status.
+    """Run one worker until it has drained; the exit status.
 
-    Called in a process that `fork_setup.settle` has made its own.
+    Called in a process that `fork_setup.set_up` has made its own.
     """
     settings = spec.settings.worker
     logging_to_stderr = log_setup.configure(
@@ -54,9 +51,9 @@ def main(spec: ChildSpec) -> int:
         log_context=LogContext(f"worker {spec.slot}", spec.slot, task_here),
         runs_user_code=True,
     )
-    allowed_seconds = settings.drain_timeout_seconds + END_SECONDS
+    allowed_seconds = settings.drain_timeout_seconds + ORPHAN_SECONDS
     # Before the import of the tasks: that may hang as well as a loop may.
-    ParentWatch(spec.keeper, allowed_seconds).start()
+    end_after_supervisor(spec.keeper, allowed_seconds)
     fault = None if spec.settings.preload else _import_tasks(spec)
     logging_to_stderr.reapply()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
@@ -64,8 +61,8 @@ def main(spec: ChildSpec) -> int:
         status = runner.run(_serve(spec, fault))
         runner.close()
     except BaseException:
-        # Not closed: that waits for what ignores its cancellation, and hands back nothing, while
-        # the adoption of what ran here begins at our exit. Nor are threads waited for.
+        # Not closed: that waits for tasks that ignore their cancellation, and puts back nothing,
+        # while the adoption of what ran here begins at our exit. Nor are threads waited for.
         log.critical("The event loop was ended by what ran in it: the worker ends", exc_info=True)
         logging_to_stderr.stop()
         fork_setup.flush()
@@ -75,7 +72,7 @@ def main(spec: ChildSpec) -> int:
 
 
 def _import_tasks(spec: ChildSpec) -> Fault | None:
-    """Import in the worker what was not imported in the nursery; what went wrong, if it did.
+    """Import in the worker what was not imported in the nursery; a fault if that failed.
 
     Outside of the loop: modules may run one of their own while they are imported.
     """
@@ -83,7 +80,7 @@ def _import_tasks(spec: ChildSpec) -> Fault | None:
         task_modules.load(task_modules.paths_of(spec.settings))
     except CannotLoad as error:
         return _fault(str(error), error.details, cannot_load=True)
-    signal_shield.stand_by()
+    signal_shield.install()
     fork_setup.reseed()
     fork_setup.listen_for_dumps(spec.dump)
     return None
@@ -113,10 +110,10 @@ async def _serve(spec: ChildSpec, fault: Fault | None) -> int:
 
 
 def _end_forks_that_come_back(loop: asyncio.AbstractEventLoop) -> None:
-    """End what a task forked as soon as it gets back into the loop.
+    """End the fork of a task as soon as it gets back into the loop.
 
-    It would be a second worker on the connections of the first. One that leaves by os._exit, as
-    those of multiprocessing do, or that was forked in another thread, never comes to it.
+    It would be a second worker on the connections of the first. A fork that leaves by os._exit, as
+    those of multiprocessing do, or that was made in another thread, never comes to it.
     """
 
     def end() -> None:
@@ -129,7 +126,7 @@ def _end_forks_that_come_back(loop: asyncio.AbstractEventLoop) -> None:
 def _build(spec: ChildSpec) -> tuple[Docket, Worker]:
     """The docket with its tasks registered and the worker; nothing is connected yet.
 
-    Raises whatever the user's tasks, dependencies or fallback are refused with.
+    Raises the error with which the user's tasks, dependencies or fallback are refused.
     """
     settings = spec.settings.worker
     docket = Docket(name=settings.docket, url=settings.url)
@@ -156,7 +153,7 @@ def _build(spec: ChildSpec) -> tuple[Docket, Worker]:
 
 
 async def _give_up(sock: socket.socket, fault: Fault) -> int:
-    """End before there is a worker: say why on a channel that obeys nothing."""
+    """End before there is a worker: send the fault on a channel that handles no message."""
     log.error("The worker cannot start: %s", fault.reason)
     channel: Channel[ToWorker] = Channel(sock, ToWorker, _ignore, _ignore)
     channel.send(Hello(PROTOCOL, os.getpid()))
@@ -167,7 +164,7 @@ async def _give_up(sock: socket.socket, fault: Fault) -> int:
 
 
 def _ignore(*_: object) -> None:
-    """Nothing that the supervisor says, nor its end, changes what is about to happen."""
+    """Ignore the supervisor's messages, and its end: this process ends in any case."""
 
 
 def _fault(reason: str, details: str, *, cannot_load: bool = False) -> Fault:

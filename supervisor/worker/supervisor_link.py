@@ -1,4 +1,4 @@
-"""Between one worker and its supervisor: commands in, reports out.
+"""The link between one worker and its supervisor: commands in, reports out.
 
 It is the Supervision that docket's Worker reports to, and the owner of the worker's channel.
 """
@@ -14,23 +14,8 @@ from asyncio import TimerHandle
 from typing import Final
 
 from docket.worker import Worker
+from ipc import messages
 from ipc.channel import Channel
-from ipc.messages import (
-    PROTOCOL,
-    Adopt,
-    Drain,
-    Drained,
-    Draining,
-    Dump,
-    Fault,
-    Hello,
-    Ready,
-    Redelivered,
-    Steward,
-    ToWorker,
-    Waiting,
-    WorkerSettings,
-)
 from supervisor.logs import log_setup
 from supervisor.text import truncation
 from supervisor.worker import coroutine_stacks
@@ -45,7 +30,7 @@ KEEPER_SECONDS: Final = 0.5
 
 
 class SupervisorLink:
-    """One worker's. Made on the running loop, where all but `beat` is called.
+    """The link of one worker. Made on the running loop, where all but `beat` is called.
 
     sock: the worker's channel, owned from now on. keeper and dump: the write ends of its pipes.
     """
@@ -53,7 +38,7 @@ class SupervisorLink:
     def __init__(
         self,
         worker: Worker,
-        settings: WorkerSettings,
+        settings: messages.WorkerSettings,
         sock: socket.socket,
         keeper: KeeperPipe,
         dump: int,
@@ -65,15 +50,17 @@ class SupervisorLink:
         self._sequence = 0
         self._running: asyncio.Task[None] | None = None
         self._was_ready = self._is_draining = False
-        self._channel: Channel[ToWorker] = Channel(sock, ToWorker, self._obey, self._closed)
+        self._channel: Channel[messages.ToWorker] = Channel(
+            sock, messages.ToWorker, self._obey, self._closed
+        )
         self._adoptions = AdoptionRunner(worker, settings.max_deliveries, self._channel.send)
-        self._heart: TimerHandle | None = None
-        self._channel.send(Hello(PROTOCOL, os.getpid()))
+        self._heartbeat_timer: TimerHandle | None = None
+        self._channel.send(messages.Hello(messages.PROTOCOL, os.getpid()))
 
     async def run(self) -> None:
         """Run the worker until it has drained. Raises what run_supervised raises."""
         if self._is_draining:
-            return  # told so while the docket was opened
+            return  # Drain came while the docket was opened
         self._running = asyncio.create_task(
             self._worker.run_supervised(
                 self,
@@ -88,66 +75,66 @@ class SupervisorLink:
             if not self._is_draining:
                 raise
 
-    # -- what the worker tells (docket.supervision.Supervision)
+    # -- reports of the worker (docket.supervision.Supervision)
 
     def ready(self) -> None:
         self._was_ready = True
-        self._channel.send(Ready(self._worker.consumer, self._worker.name, rss_bytes()))
-        self._beat_heart()
+        self._channel.send(messages.Ready(self._worker.consumer, self._worker.name, rss_bytes()))
+        self._beat_regularly()
 
     def waiting(self, reason: str) -> None:
-        self._channel.send(Waiting(truncation.head(reason, truncation.REASON)))
-        self._beat_heart()
+        self._channel.send(messages.Waiting(truncation.head(reason, truncation.REASON)))
+        self._beat_regularly()
 
     def redelivered(self, consumer: str, started_at: float) -> None:
-        self._channel.send(Redelivered(consumer, started_at))
+        self._channel.send(messages.Redelivered(consumer, started_at))
 
     def draining(self) -> None:
         if not self._is_draining:
             self._is_draining = True
-            self._channel.send(Draining())
+            self._channel.send(messages.Draining())
 
     def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
-        """On the keeper's thread: not the channel, which is the loop's."""
+        """Write a beat, on the keeper's thread; the channel belongs to the loop."""
         self._keeper.beat(lag_seconds, blocking_key)
 
-    # -- what becomes of it
+    # -- its end
 
     async def drained(self) -> None:
-        """The worker has finished; tell, with the last counters, and be done."""
+        """Report that the worker has finished, with the last counters, and close."""
         self._send_heartbeat(droppable=False)
-        self._channel.send(Drained())
+        self._channel.send(messages.Drained())
         await self._close()
 
-    async def failed(self, fault: Fault) -> None:
-        """The worker cannot go on; tell why, and be done."""
+    async def failed(self, fault: messages.Fault) -> None:
+        """Report that the worker cannot go on, and close."""
         self._channel.send(fault)
         await self._close()
 
     async def _close(self) -> None:
-        """Adoptions under way are dropped: the supervisor gives them to another worker."""
-        if self._heart is not None:
-            self._heart.cancel()
+        """Drop the adoptions under way: the supervisor gives them to another worker."""
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
         await self._adoptions.close()
         await self._channel.flushed()
         self._channel.close()
 
-    # -- what the supervisor tells
+    # -- messages of the supervisor
 
-    def _obey(self, message: ToWorker, fds: list[int]) -> None:
+    def _obey(self, message: messages.ToWorker, fds: list[int]) -> None:
         match message:
-            case Drain(deadline_seconds=deadline):
+            case messages.Drain(deadline_seconds=deadline):
                 self._drain(deadline)
-            case Adopt():
+            case messages.Adopt():
                 self._adoptions.begin(message)
-            case Steward(on=on):
+            case messages.Steward(on=on):
                 self._worker.appoint_steward(on)
-            case Dump():
+            case messages.Dump():
                 running = self._worker.running_tasks()
                 coroutine_stacks.write_to(self._dump, running, time.monotonic())
 
     def _closed(self, error: Exception | None) -> None:
-        """The supervisor is gone, or no longer understood: nobody would restart or replace us."""
+        """Drain without a supervisor, or with one whose messages cannot be read any more."""
         log.warning(
             "The supervisor is gone (%s): finishing what runs, for %s seconds at most",
             error or "its channel has ended",
@@ -159,20 +146,21 @@ class SupervisorLink:
         if self._was_ready:
             self._worker.drain(deadline_seconds)
             return
-        # It waits for its server, maybe for ever, and has claimed nothing that it could finish.
+        # It waits for its server, maybe for ever, and has claimed no task that it could finish.
         self.draining()
         if self._running is not None:
             self._running.cancel()
 
     # -- heartbeats
 
-    def _beat_heart(self) -> None:
-        """Now, and from now on: one that stands ready is known to be so at once."""
-        if self._heart is not None:
-            self._heart.cancel()
+    def _beat_regularly(self) -> None:
+        """Send a heartbeat now, so that readiness shows at once, and at intervals from now on."""
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
         self._send_heartbeat(droppable=True)
-        loop = asyncio.get_running_loop()
-        self._heart = loop.call_later(self._settings.heartbeat_seconds, self._beat_heart)
+        self._heartbeat_timer = asyncio.get_running_loop().call_later(
+            self._settings.heartbeat_seconds, self._beat_regularly
+        )
 
     def _send_heartbeat(self, *, droppable: bool) -> None:
         self._sequence += 1

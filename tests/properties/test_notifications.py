@@ -52,7 +52,7 @@ class Model:
         assert self.state != "stopping"
         match kind:
             case "READY=1":
-                assert self.state in ("activating", "reloading"), "said twice"
+                assert self.state in ("activating", "reloading"), "sent twice"
                 self.state = "running"
             case "RELOADING=1":
                 assert self.state in ("running", "reloading")
@@ -67,7 +67,7 @@ class Model:
 class Run(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.talk = NotifyProtocol(WATCHDOG_SECONDS)
+        self.protocol = NotifyProtocol(WATCHDOG_SECONDS)
         self.model = Model()
         self.now = 1000.0
         self.state, self.words, self.needs_time, self.lives = "starting", 0, True, True
@@ -79,11 +79,11 @@ class Run(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.look()
+        self.update()
 
-    def look(self, *, reload_asked: bool = False) -> None:
-        standing = ServiceStatus(self.state, self.status, self.needs_time, self.lives)
-        for datagram in self.talk.say(standing, self.now, reload_asked=reload_asked):
+    def update(self, *, reload_asked: bool = False) -> None:
+        status = ServiceStatus(self.state, self.status, self.needs_time, self.lives)
+        for datagram in self.protocol.datagrams(status, self.now, reload_asked=reload_asked):
             self.model.take(datagram, self.now)
             assert self.needs_time or "EXTEND_TIMEOUT_USEC" not in datagram
             assert self.lives or "WATCHDOG=1" not in datagram
@@ -92,16 +92,16 @@ class Run(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         end = self.now + seconds
         while self.now < end:
-            due = self.talk.next_due()
+            due = self.protocol.next_due()
             wake = end if due is None else max(due, self.now + 0.001)
             self.now = min(end, self.now + TICK, wake)
-            self.look()
+            self.update()
 
     @rule(words=st.integers(0, 3))
     def change_words(self, words: int) -> None:
         if words != self.words:
             self.words, self.status_since = words, self.now
-        self.look()
+        self.update()
 
     @rule(to=st.sampled_from(["running", "reloading", "draining"]))
     def change_state(self, to: str) -> None:
@@ -109,35 +109,35 @@ class Run(RuleBasedStateMachine):
         assume(to != self.state)
         assume(not (to == "reloading" and self.state == "starting"))
         self.state, self.status_since = to, self.now
-        self.look()
+        self.update()
 
     @rule()
     def need_time(self) -> None:
         if not self.needs_time:
             self.needs_time, self.needy_since = True, self.now
-        self.look()
+        self.update()
 
     @rule()
     def need_none(self) -> None:
         self.needs_time = False
-        self.look()
+        self.update()
 
     @rule()
     def hang(self) -> None:
         self.lives = False
-        self.look()
+        self.update()
 
     @rule()
     def live(self) -> None:
         if not self.lives:
             self.lives, self.living_since = True, self.now
-        self.look()
+        self.update()
 
     @precondition(lambda self: self.state in ("running", "reloading"))
     @rule()
     def hang_up(self) -> None:
         self.model.hung_up_at = self.now
-        self.look(reload_asked=True)
+        self.update(reload_asked=True)
 
     @invariant()
     def its_state_is_known(self) -> None:

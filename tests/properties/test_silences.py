@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor.pool.state.inbox import Tick
+from supervisor.pool.state.inbox_events import Tick
 from supervisor.pool.state.silence import ANSWER_SECONDS, BEATS_MISSED
 from supervisor.pool.watchdog import TICK_SECONDS
 from tests.support.recording_process_control import Rig
@@ -157,5 +157,5 @@ def test_interruptions_of_the_supervisor_change_neither_the_word_nor_the_blame(
         watched.live(Segment(Mode.AWAY, away))
     watched.live(Segment(mode, 2 * SETTLED_SECONDS))
     assert watched.killed
-    assert words in (watched.worker.killed_for or "")
+    assert words in (watched.worker.kill_reason or "")
     assert watched.worker.blame == blame

@@ -51,17 +51,17 @@ def pool_at(
     return ready_pool("--control", str(path), *arguments, cwd=cwd)
 
 
-async def test_the_status_shows_the_workers_and_what_they_run(path: Path) -> None:
+async def test_the_status_shows_the_workers_and_their_tasks(path: Path) -> None:
     with pool_at(path) as program:
         async with program.docket(tasks) as docket:
             running = await docket.add(nap, key="long-nap")(60.0)
             program.until(lambda: "long-nap" in ctl(path, "status").stdout, "never shown")
             shown = ctl(path, "status").stdout
-            told = json.loads(ctl(path, "status", "--json").stdout)
+            status = json.loads(ctl(path, "status", "--json").stdout)
             await docket.cancel(running.key)
         assert shown.startswith("docket d at memory://\nrunning, 2 of 2 workers ready, up ")
-        assert told.keys() == program.status().keys()
-        assert told["supervisor"]["pid"] == program.process.pid
+        assert status.keys() == program.status().keys()
+        assert status["supervisor"]["pid"] == program.process.pid
         for pid in program.workers().values():
             assert re.search(rf"^ +\d  +{pid}  ready ", shown, re.MULTILINE)
         assert re.search(r"^ +\ds  nap +long-nap +[12]$", shown, re.MULTILINE)
@@ -128,7 +128,7 @@ def test_the_stacks_go_to_the_log(path: Path) -> None:
         assert program.end() == 0
 
 
-async def test_a_drain_that_is_waited_for_has_ended_the_process_when_it_returns(
+async def test_a_drain_with_wait_returns_after_the_process_has_ended(
     path: Path,
 ) -> None:
     with pool_at(path) as program:
@@ -144,10 +144,10 @@ async def test_a_drain_that_is_waited_for_has_ended_the_process_when_it_returns(
         assert ctl(path, "status").returncode == 2
 
 
-# The place.
+# The control socket.
 
 
-def test_the_place_is_private_logged_inherited_by_nobody_and_empty_at_the_end(
+def test_the_socket_is_private_logged_not_inherited_and_removed_at_the_end(
     tmp_path: Path,
 ) -> None:
     with ready_pool(environment={"XDG_RUNTIME_DIR": str(tmp_path)}) as program:
@@ -155,9 +155,9 @@ def test_the_place_is_private_logged_inherited_by_nobody_and_empty_at_the_end(
         assert path == tmp_path / f"d-{program.process.pid}.sock"
         assert stat.S_IMODE(path.lstat().st_mode) == 0o600
         lock = path.with_name(path.name + ".lock")
-        heirs = program.family()
-        assert len(heirs) == 3
-        for each in heirs:
+        children = program.family()
+        assert len(children) == 3
+        for each in children:
             assert str(lock) not in [file.path for file in each.open_files()]
             assert str(path) not in [link.laddr for link in each.net_connections("unix")]
         mine = psutil.Process(program.process.pid)
@@ -180,7 +180,7 @@ def test_a_second_supervisor_at_the_same_path_ends_with_2_and_the_first_goes_on(
         assert first.end() == 0
 
 
-def test_the_place_of_a_supervisor_that_was_killed_is_taken_by_the_next(path: Path) -> None:
+def test_the_socket_of_a_killed_supervisor_is_replaced_by_the_next(path: Path) -> None:
     with pool_at(path) as killed:
         killed.send(signal.SIGKILL)
         killed.process.wait(PATIENCE_SECONDS)
@@ -192,7 +192,7 @@ def test_the_place_of_a_supervisor_that_was_killed_is_taken_by_the_next(path: Pa
             assert program.end() == 0
 
 
-def test_what_is_no_socket_is_not_replaced_and_ends_the_start_with_2(path: Path) -> None:
+def test_a_file_that_is_no_socket_is_not_replaced_and_ends_the_start_with_2(path: Path) -> None:
     path.write_text("precious")
     with supervised("--control", str(path)) as program:
         assert program.code() == 2
@@ -202,8 +202,8 @@ def test_what_is_no_socket_is_not_replaced_and_ends_the_start_with_2(path: Path)
     assert path.read_text() == "precious"
 
 
-def drop_of(path: Path, garbage: bytes) -> None:
-    """Say something, and read until the other end has closed."""
+def send_garbage(path: Path, garbage: bytes) -> None:
+    """Send the bytes, and read until the other end has closed."""
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(str(path))
         with contextlib.suppress(ConnectionError):
@@ -213,11 +213,11 @@ def drop_of(path: Path, garbage: bytes) -> None:
                 pass
 
 
-def test_garbage_on_the_socket_costs_the_pool_nothing(path: Path) -> None:
+def test_garbage_on_the_socket_does_the_pool_no_harm(path: Path) -> None:
     with pool_at(path) as program:
         before = program.workers()
         for garbage in (b"GET / HTTP/1.1\r\n\r\n", os.urandom(1 << 16)):
-            drop_of(path, garbage)
+            send_garbage(path, garbage)
         with socket.socket(socket.AF_UNIX) as caller:
             caller.connect(str(path))
             caller.sendall(b"\x00\x00\x00\x09half")
@@ -231,7 +231,7 @@ def test_garbage_on_the_socket_costs_the_pool_nothing(path: Path) -> None:
 
 
 class Terminal:
-    """ctl on a terminal of 100 columns and 24 lines, as a person would see it."""
+    """A run of ctl on a terminal of 100 columns and 24 lines."""
 
     def __init__(self, *words: str) -> None:
         self.pid, self._master = pty.fork()
@@ -241,13 +241,13 @@ class Terminal:
         self.written = ""
 
     def read_until(self, text: str) -> None:
-        """Until this was written once more."""
+        """Read until this was written once more."""
         seen = len(self.written)
         while text not in self.written[seen:]:
             self.written += os.read(self._master, 1 << 16).decode()
 
     def read_rest(self) -> int:
-        """Until its end; the exit code."""
+        """Read until its end; the exit code."""
         try:
             while chunk := os.read(self._master, 1 << 16):
                 self.written += chunk.decode()

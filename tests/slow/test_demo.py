@@ -21,8 +21,8 @@ INTERRUPTED_AT_ONCE = """
 import os, signal
 from supervisor.signals import SignalQueue
 install = SignalQueue.install
-def then_interrupt(inlet):
-    install(inlet)
+def then_interrupt(queue):
+    install(queue)
     os.kill(os.getpid(), signal.SIGINT)
 SignalQueue.install = then_interrupt
 """
@@ -79,7 +79,7 @@ def test_a_signal_ends_it_with_its_number(many: Path, number: signal.Signals) ->
     assert (ended.code, ended.err, ended.left) == (128 + number, "", [])
 
 
-def test_a_second_signal_is_more_haste_and_the_same_end(many: Path) -> None:
+def test_a_second_signal_requeues_at_once_and_ends_it_the_same_way(many: Path) -> None:
     with demonstration(str(many)) as run:
         run.wait_for("workers on an embedded Valkey")
         run.process.send_signal(signal.SIGTERM)

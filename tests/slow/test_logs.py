@@ -1,4 +1,4 @@
-"""The log of the real program: one stream of whole lines, whoever writes and whoever reads."""
+"""The log of the real program: one stream of whole lines from all of its processes."""
 
 import contextlib
 import fcntl
@@ -45,7 +45,7 @@ def chatty(*arguments: str, **rest: Any) -> contextlib.AbstractContextManager[Pr
 
 @contextlib.contextmanager
 def closed_gate(folder: Path) -> Iterator[str]:
-    """A gate that tasks wait at during the block."""
+    """A gate that holds tasks up during the block."""
     gate = folder / "gate"
     with gate.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -54,7 +54,7 @@ def closed_gate(folder: Path) -> Iterator[str]:
 
 @dataclass
 class Muted:
-    """A pool whose stderr is a small pipe that the test reads when it likes."""
+    """A pool whose stderr is a small pipe, which only the test reads."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -65,7 +65,7 @@ class Muted:
         return json.loads(fetch(self.port, "/status")[1])
 
     def until(self, key: str, value: int) -> None:
-        """Until a total has reached a value."""
+        """Wait until a total has reached a value."""
         pause = threading.Event()
         for _ in range(int(PATIENCE_SECONDS / 0.05)):
             if self.status()["totals"][key] >= value:
@@ -74,7 +74,7 @@ class Muted:
         raise AssertionError(f"{key} never reached {value}: {self.status()}")
 
     def close(self) -> None:
-        """Read no more, for ever."""
+        """Close the reading end."""
         fd, self.read = self.read, -1
         if fd >= 0:
             os.close(fd)
@@ -122,7 +122,7 @@ def _wait_until_ready(port: int) -> None:
     raise AssertionError("never ready")
 
 
-async def test_fifty_workers_that_log_long_lines_at_once_tear_and_lose_none(
+async def test_long_lines_of_fifty_workers_at_once_are_neither_torn_nor_lost(
     tmp_path: Path,
 ) -> None:
     workers, lines, length = 50, 40, 9000
@@ -150,20 +150,20 @@ async def test_fifty_workers_that_log_long_lines_at_once_tear_and_lose_none(
         assert code == 200
         assert Scrape(metrics).value(DROPPED, {}) == 0
         assert program.end() == 0
-    heard: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
     for line in program.lines:
-        told = json.loads(line)
-        if told["logger"] == "chatty":
-            _, name, number, letters = told["message"].split()
+        fields = json.loads(line)
+        if fields["logger"] == "chatty":
+            _, name, number, letters = fields["message"].split()
             assert letters == chr(ord("a") + int(name) % 26) * length
-            assert told["function"] == "chat"
-            assert 1 <= told["worker"] <= workers
-            assert int(number) == heard[name], "out of order"
-            heard[name] += 1
-    assert heard == Counter({str(number): lines for number in range(workers)})
+            assert fields["function"] == "chat"
+            assert 1 <= fields["worker"] <= workers
+            assert int(number) == seen[name], "out of order"
+            seen[name] += 1
+    assert seen == Counter({str(number): lines for number in range(workers)})
 
 
-async def _say_everything(program: Program) -> None:
+async def _run_everything(program: Program) -> None:
     async with docket_at(program.url) as docket:
         for task, key in ((fail, "failing"), (say_from_below, "below")):
             execution = await docket.add(task, key=key)()
@@ -173,7 +173,7 @@ async def _say_everything(program: Program) -> None:
 
 async def test_plain_lines_name_the_worker_and_the_task() -> None:
     with chatty("--logging-format", "plain", processes=1) as program:
-        await _say_everything(program)
+        await _run_everything(program)
         program.wait_for(r"^[\d-]+ [\d:.]+ INFO supervisor: worker 1 ready")
         program.wait_for(r" INFO \[worker 1 failing\] docket\.worker: ↬ .*fail\(\)\{failing\}")
         program.wait_for(r" ERROR \[worker 1 failing\] docket\.worker: ")
@@ -185,7 +185,7 @@ async def test_plain_lines_name_the_worker_and_the_task() -> None:
 
 async def test_rich_lines_name_the_worker_and_the_task() -> None:
     with chatty("--logging-format", "rich", processes=1) as program:
-        await _say_everything(program)
+        await _run_everything(program)
         program.wait_for(r"\x1b\[34mINFO    \x1b\[0m worker 1 ready")
         program.wait_for(r"\x1b\[36m\[worker 1 below\]\x1b\[0m from a task below \x1b\[2mchatty")
         assert program.end() == 0
@@ -197,29 +197,29 @@ async def test_json_lines_parse_one_by_one_tracebacks_and_the_last_one_included(
     broken = tmp_path / "broken_jobs.py"
     broken.write_text("import sys\nprint('before the end', file=sys.stderr)\nraise ValueError('x')")
     with chatty("--logging-format", "json", processes=1) as program:
-        await _say_everything(program)
+        await _run_everything(program)
         assert program.end() == 0
-    told = [json.loads(line) for line in program.lines]
-    (failed,) = [line for line in told if "exception" in line]
+    records = [json.loads(line) for line in program.lines]
+    (failed,) = [line for line in records if "exception" in line]
     assert failed["exception"].endswith("ValueError: of several\nlines")
     assert (failed["worker"], failed["task"], failed["function"]) == (1, "failing", "fail")
-    assert {line["message"] for line in told if line.get("task") == "below"} >= {
+    assert {line["message"] for line in records if line.get("task") == "below"} >= {
         "from a task below",
         "from a thread below",
     }
-    assert all("worker" not in line for line in told if line["logger"] == "supervisor")
+    assert all("worker" not in line for line in records if line["logger"] == "supervisor")
 
     arguments = ("--tasks", "broken_jobs:tasks", "--logging-format", "json", "--url", "memory://")
     with Program(arguments, {"PYTHONPATH": f"{ROOT}:{tmp_path}"}) as program:
         assert program.code() == 3
-    told = [json.loads(line) for line in program.lines]
-    assert ("stderr", "before the end") in {(each["logger"], each["message"]) for each in told}
-    assert told[-1]["message"].startswith("docket-supervisor: ")
-    assert told[-1]["message"].endswith("ValueError: x")
-    assert not any(each["message"].startswith("draining") for each in told)
+    records = [json.loads(line) for line in program.lines]
+    assert ("stderr", "before the end") in {(each["logger"], each["message"]) for each in records}
+    assert records[-1]["message"].startswith("docket-supervisor: ")
+    assert records[-1]["message"].endswith("ValueError: x")
+    assert not any(each["message"].startswith("draining") for each in records)
 
 
-async def test_a_stderr_that_nobody_reads_stalls_nothing_and_costs_only_lines_which_are_told(
+async def test_a_stderr_that_is_not_read_stalls_nothing_and_costs_only_lines_which_are_reported(
     tmp_path: Path,
 ) -> None:
     with muted(tmp_path, "--stall-timeout", "5s") as program:
@@ -241,11 +241,11 @@ async def test_a_stderr_that_nobody_reads_stalls_nothing_and_costs_only_lines_wh
         assert lost is not None
         assert lost > 1000
         with os.fdopen(os.dup(program.read), "rb") as stream:
-            told = next(line for line in stream if b"stderr was not read" in line)
-            assert re.search(r"^\d+ log lines dropped", json.loads(told)["message"])
+            notice = next(line for line in stream if b"stderr was not read" in line)
+            assert re.search(r"^\d+ log lines dropped", json.loads(notice)["message"])
 
 
-async def test_a_pool_whose_stderr_nobody_reads_ends_when_it_is_told_to(tmp_path: Path) -> None:
+async def test_a_pool_whose_stderr_is_not_read_ends_at_a_sigterm(tmp_path: Path) -> None:
     with muted(tmp_path) as program:
         async with docket_at(program.url) as docket:
             with closed_gate(tmp_path) as gate:
@@ -255,7 +255,7 @@ async def test_a_pool_whose_stderr_nobody_reads_ends_when_it_is_told_to(tmp_path
         assert program.process.wait(PATIENCE_SECONDS) == 0
 
 
-async def test_a_stderr_whose_reader_is_gone_ends_nobody(tmp_path: Path) -> None:
+async def test_a_stderr_without_a_reader_ends_no_process(tmp_path: Path) -> None:
     with muted(tmp_path) as program:
         program.close()
         async with docket_at(program.url) as docket:
@@ -269,7 +269,7 @@ async def test_a_stderr_whose_reader_is_gone_ends_nobody(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
-async def test_what_a_module_configures_at_its_import_stays_but_for_its_handlers_to_the_screen(
+async def test_the_logging_of_a_module_stays_except_for_its_handlers_to_the_terminal(
     preload: str, tmp_path: Path
 ) -> None:
     own = tmp_path / "own.log"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ipc.messages import Exited, Ready
-from supervisor.child.parent_watch import END_SECONDS
+from supervisor.grace_periods import ORPHAN_SECONDS
 from tests.support.nursery import is_running, puppets, settings, started, wait_for_end
 from tests.support.real_workers import add
 
@@ -69,7 +69,7 @@ def test_a_worker_whose_loop_hangs_does_not_outlive_its_supervisor(
         nursery.load(pool)
         worker = nursery.spawn()
         worker.next(Ready)
-        add(pool, "block", END_SECONDS * 10)
+        add(pool, "block", ORPHAN_SECONDS * 10)
         next(beat for beat in worker.beats() if beat.blocking_key is not None)
 
         # Without its nursery nobody else is left who would kill it.

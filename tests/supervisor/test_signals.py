@@ -89,11 +89,11 @@ def test_only_the_main_thread_may_install() -> None:
 def test_the_same_signal_within_a_second_is_its_echo() -> None:
     debouncer = Debouncer()
     times = (0.0, 0.5, 0.9, 1.0, 1.5, 2.5)
-    counted = [debouncer.counts(ReceivedSignal(signal.SIGTERM, at)) for at in times]
+    counted = [debouncer.is_new(ReceivedSignal(signal.SIGTERM, at)) for at in times]
     assert counted == [True, False, False, True, False, True]
 
 
 def test_another_signal_is_no_echo() -> None:
     debouncer = Debouncer()
-    assert debouncer.counts(ReceivedSignal(signal.SIGTERM, 0.0))
-    assert debouncer.counts(ReceivedSignal(signal.SIGINT, 0.1))
+    assert debouncer.is_new(ReceivedSignal(signal.SIGTERM, 0.0))
+    assert debouncer.is_new(ReceivedSignal(signal.SIGINT, 0.1))

@@ -1,4 +1,4 @@
-"""Control sockets for tests: one that is served for nobody's pool, and who calls there."""
+"""Control sockets for tests: a server without a pool, and its clients."""
 
 import asyncio
 import os
@@ -23,16 +23,17 @@ from ipc.control import (
 from ipc.framing import Decoder, encode
 from supervisor.control import claim
 from supervisor.control.server import ControlServer
-from supervisor.pool.state.inbox import CommandReceived, Inbox
+from supervisor.inbox import Inbox
+from supervisor.pool.state.inbox_events import CommandReceived
 from supervisor.pool.state.pool_commands import Command, Outcome
 from tests.support.supervised import ROOT
 
-#: Whatever takes this long on a loaded machine is a failure, not a pace.
+#: Nothing takes this long, even on a loaded machine.
 PATIENCE_SECONDS = 20.0
 
 GREETING = encode(ControlHello(PROTOCOL, 1))
 
-#: A status with some of everything, small.
+#: A small status with all of its parts.
 REPORT: dict[str, Any] = {
     "supervisor": {"pid": 1, "state": "running", "docket": "orders"},
     "workers": [],
@@ -50,22 +51,22 @@ class Caller:
         self._unread: list[ToClient] = []
 
     @classmethod
-    async def connect(cls, path: Path, said: bytes = b"") -> Self:
-        """Connected, with `said` in the socket before the other end can have looked at it."""
+    async def connect(cls, path: Path, sent: bytes = b"") -> Self:
+        """Connect, and send `sent` before the other end can have read anything."""
         connected = socket.socket(socket.AF_UNIX)
         try:
             connected.connect(str(path))
-            connected.sendall(said)
+            connected.sendall(sent)
         except OSError:
             connected.close()
             raise
         connected.setblocking(False)
         return cls(*await asyncio.open_unix_connection(sock=connected))
 
-    def say(self, *messages: FromClient) -> None:
+    def send(self, *messages: FromClient) -> None:
         self.writer.write(b"".join(map(encode, messages)))
 
-    async def hear(self) -> ToClient | None:
+    async def receive(self) -> ToClient | None:
         """The next message; None at the end of the connection."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not self._unread:
@@ -80,14 +81,14 @@ class Caller:
 
     async def rest(self) -> list[ToClient]:
         """Everything until the end of the connection."""
-        heard: list[ToClient] = []
-        while (message := await self.hear()) is not None:
-            heard.append(message)
-        return heard
+        received: list[ToClient] = []
+        while (message := await self.receive()) is not None:
+            received.append(message)
+        return received
 
     async def ask(self, request: FromClient) -> ToClient | None:
-        self.say(request)
-        return await self.hear()
+        self.send(request)
+        return await self.receive()
 
     async def close(self) -> None:
         self.writer.close()
@@ -99,22 +100,22 @@ class Caller:
 
 @dataclass
 class Served:
-    """A control socket that is served, and what a pool would find in its inbox."""
+    """A control socket that is served, and the inbox that a pool would read."""
 
     path: Path
     control: ControlServer
     inbox: Inbox = field(default_factory=Inbox)
 
     async def caller(self) -> Caller:
-        """Connected, greeted."""
+        """Connect a client that has said Hello."""
         caller = await Caller.connect(self.path)
-        caller.say(ControlHello(PROTOCOL, os.getpid()))
-        greeting = await caller.hear()
+        caller.send(ControlHello(PROTOCOL, os.getpid()))
+        greeting = await caller.receive()
         assert isinstance(greeting, ControlHello)
         return caller
 
-    async def ordered(self) -> CommandReceived:
-        """The next order."""
+    async def next_command(self) -> CommandReceived:
+        """Wait for the next command."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             event, _ = await self.inbox.take()
         assert isinstance(event, CommandReceived)
@@ -123,35 +124,37 @@ class Served:
     async def still_serves(self) -> None:
         """Fail unless another client gets its answer."""
         caller = await Caller.connect(self.path, GREETING + encode(StatusRequest()))
-        assert isinstance(await caller.hear(), ControlHello)
-        assert isinstance(await caller.hear(), Report)
+        assert isinstance(await caller.receive(), ControlHello)
+        assert isinstance(await caller.receive(), Report)
         await caller.close()
 
     async def answer_next(self, outcome: Outcome) -> Command:
-        """Take the next order, answer it, and return it."""
-        command = await self.ordered()
+        """Wait for the next command, answer it, and return it."""
+        command = await self.next_command()
         command.answer(outcome)
-        return command.order
+        return command.command
 
 
 @asynccontextmanager
 async def served(
     path: Path, report: dict[str, Any] | None = None, *, guest: bool = False
 ) -> AsyncGenerator[Served]:
-    """A control socket at `path` that nobody's pool is behind."""
+    """Serve a control socket at `path` without a pool."""
     inbox = Inbox()
-    place = await claim.claim_given(str(path))
-    control = ControlServer(place, inbox, lambda: REPORT if report is None else report, guest=guest)
+    claimed = await claim.claim_given(str(path))
+    control = ControlServer(
+        claimed, inbox, lambda: REPORT if report is None else report, guest=guest
+    )
     await control.start()
     try:
         yield Served(path, control, inbox)
     finally:
         await control.stop()
         await control.stop()
-        place.leave()
+        claimed.release()
 
 
-#: Leaves a child behind that was given every descriptor that can be inherited.
+#: Leaves a child behind that inherits every descriptor that can be inherited.
 HOLDER = """
 import pathlib, socket, subprocess, sys
 from supervisor.control import lock_file
@@ -167,7 +170,7 @@ sys.stdin.read()
 
 @contextmanager
 def held_elsewhere(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process has the lock and a socket during the block, unless it is killed in it."""
+    """Have another process hold the lock and a socket, until it is killed or the block ends."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path)],
         cwd=ROOT,
@@ -187,5 +190,5 @@ def lock_path(path: Path) -> Path:
 
 
 def names_in(folder: Path) -> set[str]:
-    """What stands in a folder."""
+    """The names of all files in a folder."""
     return {each.name for each in folder.iterdir()}

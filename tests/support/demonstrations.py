@@ -1,4 +1,4 @@
-"""Runs of `docket-supervisor demo` as a person starts them: in a pipe, or on a terminal."""
+"""Runs of `docket-supervisor demo`, in a pipe or on a terminal."""
 
 import fcntl
 import os
@@ -22,13 +22,13 @@ ROOT = Path(__file__).parents[2]
 #: For a loaded machine; on a quiet one the longest run takes a tenth of it.
 PATIENCE_SECONDS = 110.0
 PROGRAM = "from supervisor.cli.program import main; main()"
-#: What a shell does for a program on its terminal, so that Ctrl-C is for it.
+#: Makes the terminal that of the program, as a shell does, so that Ctrl-C reaches it.
 TAKE_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended, what it had printed, and what it left running."""
+    """The end of a run: its exit code, its output, and the processes and files left over."""
 
     code: int
     out: str
@@ -70,10 +70,10 @@ class Demonstration:
         for line in self.process.stdout:
             if text in line:
                 return line
-        raise AssertionError(f"never said {text!r}")
+        raise AssertionError(f"never printed {text!r}")
 
     def family(self) -> list[psutil.Process]:
-        """Every process of the run that still is there."""
+        """The live processes of the run."""
         return _running_with(self._scratch)
 
     def ended(self) -> Ended:
@@ -82,7 +82,7 @@ class Demonstration:
         return Ended(self.process.returncode, out, err, self.left())
 
     def left(self) -> list[str]:
-        """What is left of it a while after its end."""
+        """The processes and files that are left a while after its end."""
         return _left_in(self._scratch)
 
 
@@ -169,7 +169,7 @@ def _has(process: psutil.Process, scratch: str) -> bool:
 
 
 def _left_in(scratch: str, seconds: float = 10.0) -> list[str]:
-    """What a run has left when it had so long to go: processes and temporary files."""
+    """The processes and temporary files that are left of a run after so long."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while True:

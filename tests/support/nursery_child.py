@@ -21,7 +21,7 @@ from pathlib import Path
 from ipc.blocking import BlockingChannel
 from ipc.messages import PROTOCOL, Adopt, Drain, Hello, ToWorker, Waiting
 from supervisor.child.fork_setup import ChildSpec
-from supervisor.child.signal_shield import QUIET
+from supervisor.child.signal_shield import SHIELDED
 from supervisor.nursery import nursery
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(100)"]
@@ -57,7 +57,7 @@ def facts(spec: ChildSpec) -> dict[str, object]:
         "slot": spec.slot,
         "collecting": gc.isenabled(),
         "frozen": gc.get_freeze_count(),
-        "handlers": {s.name: handler_of(s) for s in (*QUIET, signal.SIGCHLD)},
+        "handlers": {s.name: handler_of(s) for s in (*SHIELDED, signal.SIGCHLD)},
         "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "wakeup": signal.set_wakeup_fd(-1),
         "descriptors": descriptors(),
@@ -82,7 +82,7 @@ def fork_of_a_task() -> str:
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(write, " ".join(sorted({handler_of(number) for number in QUIET})).encode())
+        os.write(write, " ".join(sorted({handler_of(number) for number in SHIELDED})).encode())
         os._exit(0)
     os.waitpid(pid, 0)
     return os.read(read, 1000).decode()

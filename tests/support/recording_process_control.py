@@ -1,4 +1,4 @@
-"""A pool without processes: an edge that notes what it is told, and the events to feed it."""
+"""A pool without processes: a process control that records its calls, and the events to feed it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from ipc.messages import (
 from supervisor.config import SupervisorConfig
 from supervisor.observer import PoolEvent
 from supervisor.pool.pool import Pool
-from supervisor.pool.state.inbox import (
+from supervisor.pool.state.inbox_events import (
     BeatReceived,
     Event,
     NurseryExited,
@@ -32,6 +32,7 @@ from supervisor.pool.state.inbox import (
     WorkerMessage,
 )
 from supervisor.pool.state.pool_state import PoolState, new_pool_state
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.pool.watchdog import TICK_SECONDS
 
@@ -40,15 +41,15 @@ KILLED = 9  # the wait status of a process that SIGKILL ended
 
 @dataclass
 class RecordingProcessControl:
-    """Everything it was told to do, in order."""
+    """The calls of a pool, in order."""
 
     nurseries: list[tuple[int, bool]] = field(default_factory=list)
     retired: list[int] = field(default_factory=list)
     killed_nurseries: list[int] = field(default_factory=list)
     spawned: list[WorkerProcess] = field(default_factory=list)
-    told: list[tuple[int, ToWorker]] = field(default_factory=list)
+    sent: list[tuple[int, ToWorker]] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
-    followed: list[int] = field(default_factory=list)
+    orphans: list[int] = field(default_factory=list)
     dumped: list[int] = field(default_factory=list)
     dumped_nurseries: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
@@ -58,6 +59,9 @@ class RecordingProcessControl:
     waited: float | None = None
     #: Seconds that every process has had a CPU.
     used: float | None = None
+    #: What every process that lives uses, and what those of each slot have used.
+    uses: ProcessUsage = field(default_factory=lambda: ProcessUsage(12.5, 3.25, 17))
+    cpu_seconds: dict[int, float] = field(default_factory=dict)
 
     def start_nursery(self, generation: int, *, preload: bool) -> int:
         if self.no_room is not None:
@@ -71,26 +75,32 @@ class RecordingProcessControl:
     def kill_nursery(self, generation: int) -> None:
         self.killed_nurseries.append(generation)
 
-    def spawn(self, process: WorkerProcess) -> None:
-        self.spawned.append(process)
+    def spawn(self, worker: WorkerProcess) -> None:
+        self.spawned.append(worker)
 
-    def tell(self, process: WorkerProcess, message: ToWorker) -> None:
-        self.told.append((process.number, message))
+    def send(self, worker: WorkerProcess, message: ToWorker) -> None:
+        self.sent.append((worker.number, message))
 
-    def kill(self, process: WorkerProcess) -> None:
-        self.killed.append(process.number)
+    def kill(self, worker: WorkerProcess) -> None:
+        self.killed.append(worker.number)
 
-    def follow(self, process: WorkerProcess) -> None:
-        self.followed.append(process.number)
+    def watch_orphan(self, worker: WorkerProcess) -> None:
+        self.orphans.append(worker.number)
 
-    def dump(self, process: WorkerProcess) -> None:
-        self.dumped.append(process.number)
+    def dump(self, worker: WorkerProcess) -> None:
+        self.dumped.append(worker.number)
 
     def dump_nursery(self, generation: int) -> None:
         self.dumped_nurseries.append(generation)
 
-    def release(self, process: WorkerProcess) -> None:
-        self.released.append(process.number)
+    def release(self, worker: WorkerProcess) -> None:
+        self.released.append(worker.number)
+
+    def usage(self, worker: WorkerProcess) -> ProcessUsage:
+        return self.uses if process.alive else ProcessUsage()
+
+    def cpu_seconds_by_slot(self) -> dict[int, float]:
+        return self.cpu_seconds
 
     def cpu_used_seconds(self, pid: int) -> float | None:
         return self.used
@@ -98,13 +108,13 @@ class RecordingProcessControl:
     def cpu_wait_seconds(self, pid: int) -> float | None:
         return self.waited
 
-    def told_to(self, number: int, kind: type | None = None) -> list[Any]:
-        """What one worker was told, of one kind or of all."""
-        return [m for n, m in self.told if n == number and (kind is None or isinstance(m, kind))]
+    def sent_to(self, number: int, kind: type | None = None) -> list[Any]:
+        """The messages to one worker, of one kind or of all."""
+        return [m for n, m in self.sent if n == number and (kind is None or isinstance(m, kind))]
 
 
 class Rig:
-    """A pool, its edge, its events, and a clock that only moves when told to."""
+    """A pool, its process control, its events, and a clock that only moves when a test moves it."""
 
     def __init__(self, processes: int = 2, **options: Any) -> None:
         config = SupervisorConfig(processes=processes, **options)
@@ -159,11 +169,11 @@ class Rig:
     def beat(self, worker: WorkerProcess, *keys: str, **counters: int) -> None:
         """A heartbeat of the loop, with these tasks in flight."""
         tasks = [Task(key, "f", 0.1) for key in keys]
-        said = WorkerCounters(**counters)
-        self.say(worker, Heartbeat(1, 0.001, tasks, len(tasks), said, 2_000_000))
+        counted = WorkerCounters(**counters)
+        self.say(worker, Heartbeat(1, 0.001, tasks, len(tasks), counted, 2_000_000))
 
-    def keeper(self, worker: WorkerProcess, culprit: str | None = None) -> None:
-        self.feed(BeatReceived(worker.number, KeeperBeat(1, 0.0, culprit)))
+    def keeper(self, worker: WorkerProcess, blocking_key: str | None = None) -> None:
+        self.feed(BeatReceived(worker.number, KeeperBeat(1, 0.0, blocking_key)))
 
     def dump(self, worker: WorkerProcess, text: str = "Current thread 0x1\n") -> None:
         """It writes its stack."""
@@ -188,7 +198,7 @@ class Rig:
         return self.worker(2)
 
     def worker(self, slot: int) -> WorkerProcess:
-        """The current incarnation of a slot."""
+        """The current worker of a slot."""
         found = self.pool_state.registry.slots()[slot - 1].current
         assert found is not None
         return found

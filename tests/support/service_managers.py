@@ -1,4 +1,4 @@
-"""A service manager's end of the notify protocol: a real datagram socket, and what came in."""
+"""A service manager's end of the notify protocol: a real datagram socket."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
-#: Long enough for a loaded machine; whatever takes this long is a failure, not a pace.
+#: Nothing takes this long, even on a loaded machine.
 PATIENCE_SECONDS = 30.0
 #: Sent to itself to end the reader: closing a socket does not wake who waits on it.
 _LAST = b"\0"
@@ -20,7 +20,7 @@ _LAST = b"\0"
 
 @dataclass(frozen=True)
 class Notice:
-    """One datagram, and when it came in on the monotonic clock."""
+    """One datagram, and its time of arrival on the monotonic clock."""
 
     text: str
     at: float
@@ -29,7 +29,7 @@ class Notice:
         return line in self.text.split("\n")
 
     def value(self, name: str) -> str | None:
-        """Of its line `name=value`."""
+        """The value of its line `name=value`."""
         found = re.search(rf"^{name}=(.*)$", self.text, re.MULTILINE)
         return None if found is None else found[1]
 
@@ -38,12 +38,12 @@ class ServiceManager:
     """Listens at a path, or in the abstract namespace where `path` is None."""
 
     def __init__(self, path: Path | None) -> None:
-        self.named = f"@docket-test-{uuid4().hex}" if path is None else str(path)
-        self._bound = self.named.replace("@", "\0", 1) if path is None else self.named
+        self.address = f"@docket-test-{uuid4().hex}" if path is None else str(path)
+        self._bound = self.address.replace("@", "\0", 1) if path is None else self.address
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self._bound)
         self.notices: list[Notice] = []
-        self._came = threading.Condition()
+        self._arrived = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Self:
@@ -58,44 +58,44 @@ class ServiceManager:
 
     def _read(self) -> None:
         while (data := self.socket.recv(4096)) != _LAST:
-            with self._came:
+            with self._arrived:
                 self.notices.append(Notice(data.decode(), time.monotonic()))
-                self._came.notify_all()
+                self._arrived.notify_all()
 
     def environment(self, watchdog_seconds: float | None = None) -> dict[str, str]:
-        """What a service finds in its environment."""
-        given = {"NOTIFY_SOCKET": self.named}
+        """The environment for a service."""
+        given = {"NOTIFY_SOCKET": self.address}
         if watchdog_seconds is not None:
             given["WATCHDOG_USEC"] = str(int(watchdog_seconds * 1_000_000))
         return given
 
     @property
     def count(self) -> int:
-        """How many came in so far: where to look from, later."""
-        with self._came:
+        """The number of notices so far, for `since` and `wait_for`."""
+        with self._arrived:
             return len(self.notices)
 
     def since(self, count: int) -> list[Notice]:
-        """Those after the first `count`."""
-        with self._came:
+        """The notices after the first `count`."""
+        with self._arrived:
             return self.notices[count:]
 
-    def wait_for(self, what: str | Callable[[Notice], bool], after: int = 0) -> Notice:
-        """The first notice from number `after` on that has this line, or is such a one."""
+    def wait_for(self, wanted: str | Callable[[Notice], bool], after: int = 0) -> Notice:
+        """The first notice after the first `after` that has this line, or fulfils the condition."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        wanted = what if callable(what) else lambda notice: what in notice
-        with self._came:
+        matches = wanted if callable(wanted) else lambda notice: wanted in notice
+        with self._arrived:
             while True:
                 for notice in self.notices[after:]:
-                    if wanted(notice):
+                    if matches(notice):
                         return notice
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._came.wait(left):
-                    told = "\n".join(repr(each.text) for each in self.notices)
-                    raise AssertionError(f"never told {what!r}:\n{told}")
+                if left <= 0 or not self._arrived.wait(left):
+                    notices = "\n".join(repr(each.text) for each in self.notices)
+                    raise AssertionError(f"never sent {wanted!r}:\n{notices}")
 
     def wait_for_status(self, pattern: str, after: int = 0) -> str:
-        """The first STATUS= in which the pattern is found."""
+        """The first STATUS= that the pattern matches."""
         notice = self.wait_for(
             lambda each: re.search(pattern, each.value("STATUS") or "") is not None, after
         )
@@ -104,7 +104,7 @@ class ServiceManager:
 
 @contextlib.contextmanager
 def bound(path: Path) -> Iterator[socket.socket]:
-    """A socket that nobody reads from until the test does."""
+    """A socket that only the test reads from."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     with contextlib.closing(listener):
         listener.bind(os.fspath(path))

@@ -21,7 +21,7 @@ MANAGER = Path("/lib/systemd/systemd")
 #: The first version that knows Type=notify-reload.
 NOTIFY_RELOAD = 253
 PATIENCE_SECONDS = 60.0
-#: A manager of a user's starts where a system has booted with systemd: so it looks, in there.
+#: A user's manager starts only where the system has booted with systemd, as it seems to in here.
 _START = """
 mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system &&
 umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit 77
@@ -30,21 +30,21 @@ umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit 77
 
 
 def version() -> int | None:
-    """Of the systemd that is installed here; None if none is."""
+    """The version of the systemd that is installed here, if one is."""
     program = shutil.which("systemd-analyze")
     if program is None:
         return None
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    found = re.match(r"systemd (\d+)", told.stdout)
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    found = re.match(r"systemd (\d+)", printed.stdout)
     return None if found is None else int(found[1])
 
 
 class NoSystemd(Exception):
-    """This machine, or this user, cannot have one; the message says why."""
+    """No manager can run on this machine, or for this user; the message says why."""
 
 
 class UserManager:
-    """Runs in `folder`, whose path must be short: sockets are made below it.
+    """A manager that runs in `folder`, whose path must be short: sockets are made below it.
 
     Raises:
         NoSystemd: on entering it.
@@ -106,12 +106,12 @@ class UserManager:
             time.sleep(0.05)
 
     def _inside(self) -> int:
-        """A pid in its namespaces: the shell that waits for it."""
+        """A pid in its namespaces: that of the shell that waits for it."""
         (shell,) = psutil.Process(self._process.pid).children()
         return shell.pid
 
     def systemctl(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`systemctl --user` of it."""
+        """Run `systemctl --user` in its namespaces."""
         enter = ("nsenter", "-t", str(self._inside()), "-m", "-p", "-C")
         return subprocess.run(
             [*enter, "systemctl", "--user", "--no-pager", *words],
@@ -127,7 +127,7 @@ class UserManager:
         return self.systemctl("show", unit, "--value", "-p", name).stdout.strip()
 
     def wait_for(self, unit: str, name: str, value: str) -> None:
-        """Ask again until the property is that: it tells nobody."""
+        """Poll until the property has this value, since its changes are no events."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (found := self.show(unit, name)) != value:
             assert time.monotonic() < deadline, f"{name} is {found!r}, never {value!r}"

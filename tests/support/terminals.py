@@ -1,4 +1,4 @@
-"""Runs a program on a terminal, as a person would see it."""
+"""Runs of a program on a terminal."""
 
 import asyncio
 import os

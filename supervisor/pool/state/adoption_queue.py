@@ -10,22 +10,22 @@ from dataclasses import dataclass
 
 from supervisor.pool.state.worker_registry import WorkerProcess
 
-#: Whom a death counts for, as docket understands it.
+#: The tasks that a death counts for, as docket understands it.
 BLAME_EVERYONE = "everyone"
 BLAME_NOBODY = "nobody"
 _BLAME_KEY = "key:"
 _BLAME_FUNCTIONS = "functions:"
 
 
-def blame_key(culprit: str | None) -> str:
-    """The blame for one task, or for nobody if it is not known which."""
-    return BLAME_NOBODY if culprit is None else _BLAME_KEY + culprit
+def blame_key(key: str) -> str:
+    """The blame for one task."""
+    return _BLAME_KEY + key
 
 
 def blame_functions(names: Iterable[str]) -> str:
     """The blame for the one task that was running of these functions, or that was running at all.
 
-    It counts for nobody if there were several: which one it was cannot be told.
+    If there were several, it cannot be told which one it was: then it counts for nobody.
     """
     return _BLAME_FUNCTIONS + " ".join(name for name in names if " " not in name)
 
@@ -36,11 +36,10 @@ class Adoption:
 
     consumer: str
     blame: str
-    #: Number of the dead incarnation and of its slot.
-    of: int
+    #: The slot of the dead worker.
     slot: int
     died_at: float
-    #: Number of the incarnation that was asked.
+    #: Number of the worker that was asked.
     adopter: int | None = None
 
 
@@ -56,12 +55,12 @@ class AdoptionQueue:
     def add(self, dead: WorkerProcess, blame: str, now: float) -> None:
         """Hold what `dead` was running; a worker that never claimed leaves nothing."""
         for consumer in dead.consumers:
-            self._waiting[consumer] = Adoption(consumer, blame, dead.number, dead.slot, now)
+            self._waiting[consumer] = Adoption(consumer, blame, dead.slot, now)
 
     def assign(self, candidates: Iterable[WorkerProcess]) -> list[tuple[Adoption, WorkerProcess]]:
-        """Give each adoption that nobody has to the candidate with the fewest.
+        """Give each adoption that no worker has to the candidate with the fewest.
 
-        Among equals to the one that runs the fewest tasks: the loop of a busy one may be in the
+        Among equals, to the one that runs the fewest tasks: the loop of a busy one may be in the
         middle of something that blocks it.
         """
         able = list(candidates)
@@ -80,7 +79,7 @@ class AdoptionQueue:
         return given
 
     def unfinished_by_others(self, number: int) -> list[Adoption]:
-        """What was given to others and is not done: a worker that is idle may do it as well."""
+        """The adoptions given to others and not done: a worker that is idle may do them as well."""
         return [
             adoption
             for adoption in self._waiting.values()
@@ -88,23 +87,19 @@ class AdoptionQueue:
         ]
 
     def done(self, consumer: str) -> Adoption | None:
-        """Its adopter has moved everything; None for one that is not held (said twice)."""
+        """Remove an adoption that is done; None for one that is not held (it was done before)."""
         return self._waiting.pop(consumer, None)
 
     def adopter_gone(self, number: int) -> None:
-        """The adopter died, or can no longer adopt: what it has not finished is open again."""
+        """Take back what a worker has not finished that died, or can no longer adopt."""
         for adoption in self._waiting.values():
             if adoption.adopter == number:
                 adoption.adopter = None
 
     def held_by(self, number: int) -> int:
-        """How many adoptions this incarnation was asked for and has not finished."""
+        """The number of adoptions that this worker was asked for and has not finished."""
         return sum(adoption.adopter == number for adoption in self._waiting.values())
 
-    def open(self) -> int:
-        """How many adoptions nobody has been asked for."""
-        return sum(adoption.adopter is None for adoption in self._waiting.values())
-
     def consumers(self) -> list[str]:
-        """What is still held, for a last word about what was left behind."""
+        """The consumers whose tasks are still held."""
         return list(self._waiting)

@@ -9,11 +9,11 @@ it got ready it is forked from for that one only.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from supervisor.pool.state.restart_window import Backoff
+from supervisor.backoff import Backoff
 
 
 class Phase(StrEnum):
-    """Where a nursery stands."""
+    """The phases of a nursery's life."""
 
     LOADING = "loading"
     LOADED = "loaded"
@@ -36,18 +36,20 @@ class NurseryProcess:
     loaded_at: float | None = None
     #: Its import left behind what must not be forked: a bare one takes its place.
     unsafe: bool = False
+    #: Why it could not load.
+    failure: str | None = None
     #: It was killed by us; its exit follows.
     kill_sent: bool = False
     #: Of a reload, and not yet proven by a worker that got ready.
     candidate: bool = False
-    #: It runs code of ours, and can be asked for its stack.
-    said_hello: bool = False
+    #: It has sent Hello: it runs code of ours, and can be asked for its stack.
+    is_running: bool = False
     #: It has nothing left to wait for, and must have ended by then.
     deadline: float | None = None
 
     @property
     def is_to_end(self) -> bool:
-        """It ends by itself, after its last worker if it has any."""
+        """True if it ends by itself, after its last worker if it has any."""
         return self.phase in (Phase.FAILED, Phase.ENDING)
 
 
@@ -72,7 +74,7 @@ class NurseryRegistry:
     def add(
         self, pid: int, now: float, *, preload: bool, candidate: bool = False
     ) -> NurseryProcess:
-        """The nursery that was just started."""
+        """Add the nursery that was just started."""
         self._last += 1
         nursery = NurseryProcess(self._last, pid, preload, now, candidate=candidate)
         self._nurseries[nursery.generation] = nursery
@@ -83,7 +85,7 @@ class NurseryRegistry:
         return self._nurseries.get(generation)
 
     def alive(self) -> list[NurseryProcess]:
-        """Oldest first."""
+        """All that have not ended, oldest first."""
         return list(self._nurseries.values())
 
     @property
@@ -99,7 +101,7 @@ class NurseryRegistry:
         return nursery if nursery is not None and nursery.phase is Phase.LOADED else None
 
     def promote(self, generation: int) -> list[NurseryProcess]:
-        """A worker of this candidate got ready: the older ones are needed no more; which."""
+        """Make a candidate current, since a worker of it got ready; the ones it replaces."""
         for nursery in self.alive():
             if nursery.generation == generation:
                 nursery.candidate = False
@@ -108,31 +110,24 @@ class NurseryRegistry:
         return [n for n in self.alive() if n.generation < generation and n.phase in useful]
 
     def is_needed(self, now: float) -> bool:
-        """Whether a nursery is to be started: none is there or coming, and the pause is over."""
+        """True if a nursery is to be started: none is there or coming, and the pause is over."""
         busy = (Phase.LOADING, Phase.LOADED, Phase.FAILED)
         return now >= self.due_at and not any(n.phase in busy for n in self.alive())
 
     def loaded(self, nursery: NurseryProcess, now: float) -> None:
-        """Its code is imported."""
+        """Note that its code is imported."""
         nursery.phase = Phase.LOADED
         nursery.loaded_at = now
         if self.first_loaded_at is None:
             self.first_loaded_at = now
 
     def ended(self, nursery: NurseryProcess) -> None:
-        """Its process is gone."""
+        """Note that its process is gone."""
         nursery.phase = Phase.DEAD
         self._nurseries.pop(nursery.generation, None)
 
-    def failed(self, nursery: NurseryProcess, now: float) -> float:
-        """It could not load, or died: the seconds until the next may be started."""
-        return self._pause(now - nursery.loaded_at if nursery.loaded_at is not None else 0.0, now)
-
-    def start_failed(self, now: float) -> float:
-        """The system had no room for one: the seconds until it is tried again."""
-        return self._pause(0.0, now)
-
-    def _pause(self, healthy_seconds: float, now: float) -> float:
-        pause = self._backoff.pause_after(healthy_seconds)
+    def pause_after(self, loaded_at: float | None, now: float) -> float:
+        """The seconds until the next may be started, after one that had loaded then, or never."""
+        pause = self._backoff.pause_after(0.0 if loaded_at is None else now - loaded_at)
         self.due_at = now + pause
         return pause

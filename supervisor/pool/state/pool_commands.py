@@ -1,6 +1,6 @@
-"""What may be asked of a running pool, and what is answered (pure).
+"""The commands to a running pool, and their outcomes (pure).
 
-An order comes from the control socket, from a signal that means the same, or from the program that
+A command comes from the control socket, from a signal that means the same, or from the program that
 runs the Supervisor. Each is answered exactly once: Drain, Requeue, Scale and DumpAll at once,
 Reload and Restart when they have ended, well or badly.
 """
@@ -39,7 +39,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class DumpAll:
-    """The stacks and tasks of every worker to the log."""
+    """Write the stacks and tasks of every worker to the log."""
 
 
 Command = Drain | Requeue | Reload | Scale | Restart | DumpAll
@@ -47,14 +47,14 @@ Command = Drain | Requeue | Reload | Scale | Restart | DumpAll
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """It was done, or has begun where it is not waited for; one line for a person."""
+    """Success, or the start of what is not waited for; one line for the user."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It was not done, and why; one line for a person."""
+    """A refusal with its reason; one line for the user."""
 
     text: str
 
@@ -62,5 +62,5 @@ class Refused:
 Outcome = Done | Refused
 
 
-def nobody(_outcome: Outcome) -> None:
-    """The answer of an order that nobody waits for."""
+def discard(_outcome: Outcome) -> None:
+    """Do nothing: the answer of a command whose outcome is not waited for."""

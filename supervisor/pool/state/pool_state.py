@@ -1,24 +1,25 @@
-"""What the parts of the pool stand on together: one value, made once, passed to each part."""
+"""The shared mutable state of one run: made once, passed to each part of the pool."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ipc.messages import ToWorker
+from supervisor.backoff import Backoff
 from supervisor.config import SupervisorConfig, usable_cpus
 from supervisor.observer import Observer, PoolEvent
 from supervisor.pool.state.adoption_queue import BLAME_NOBODY, AdoptionQueue
 from supervisor.pool.state.drain import DrainProgress
-from supervisor.pool.state.exits import tell_status
+from supervisor.pool.state.exits import Error, WorkerExit
 from supervisor.pool.state.nursery_registry import NurseryProcess, NurseryRegistry, Phase
 from supervisor.pool.state.process_control import ProcessControl
-from supervisor.pool.state.restart_window import Backoff, RestartWindow
+from supervisor.pool.state.restart_window import RestartWindow
 from supervisor.pool.state.totals import Totals
-from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerRegistry
+from supervisor.pool.state.worker_registry import Cause, Slot, WorkerProcess, WorkerRegistry
 
 log = logging.getLogger("supervisor")
 
-#: How often a worker's loop says that it is alive, and how often its keeper thread does.
+#: The interval of the beats of a worker's loop, and of its keeper thread.
 HEARTBEAT_SECONDS = 0.5
 
 
@@ -38,14 +39,14 @@ class PoolState:
     new_backoff: Callable[[], Backoff]
     totals: Totals = field(default_factory=Totals)
     adoptions: AdoptionQueue = field(default_factory=AdoptionQueue)
-    #: Number of the incarnation that is steward.
+    #: Number of the worker that is steward.
     steward: int | None = None
     #: When every worker was ready for the first time (or at boot-timeout at least one).
     ready_at: float | None = None
     #: When a worker last was able to claim, or the server was known to be away.
     served_at: float | None = None
-    #: What went wrong last, in the words of whoever it went wrong for.
-    last_error: str | None = None
+    #: The latest error, in the words of whoever met it.
+    last_error: Error | None = None
     drain: DrainProgress | None = None
     #: Since when a reload is under way.
     reloading_since: float | None = None
@@ -53,24 +54,42 @@ class PoolState:
     reload_error: str | None = None
 
     def observe(self, event: PoolEvent) -> None:
-        """Tell the observer; its errors are its own and stop nothing here."""
+        """Call the observer; its errors are its own and stop nothing here."""
         try:
             self.observer(event)
         except Exception:
             log.exception("the observer of pool events failed at %s", type(event).__name__)
 
-    def tell(self, worker: WorkerProcess, message: ToWorker) -> None:
+    def send(self, worker: WorkerProcess, message: ToWorker) -> None:
         """Send a frame to a worker that is alive."""
         if worker.alive:
-            self.process_control.tell(worker, message)
+            self.process_control.send(worker, message)
 
     def kill(
         self, worker: WorkerProcess, cause: Cause, reason: str, blame: str = BLAME_NOBODY
     ) -> None:
         """SIGKILL a worker, once, and note why: its exit will ask."""
-        if worker.alive and worker.killed_for is None:
-            worker.killed_for, worker.killed_as, worker.blame = reason, cause, blame
+        if worker.alive and worker.kill_reason is None:
+            worker.kill_reason, worker.kill_cause, worker.blame = reason, cause, blame
             self.process_control.kill(worker)
+
+    def nursery_for(self, slot: Slot, generation: int | None = None) -> NurseryProcess | None:
+        """The nursery of that generation (None: the current one) if it may fork for `slot` now."""
+        nursery = self.nurseries.to_fork_from(generation)
+        # The nursery's answer names only the slot: one fork of it at a time.
+        if nursery is None or self.registry.awaiting_fork(slot.number, nursery.generation):
+            return None
+        return nursery
+
+    def start_nursery(self, now: float, *, preload: bool, candidate: bool = False) -> None:
+        """Start the nursery of the next generation.
+
+        Raises:
+            OSError: the system has no room for it.
+        """
+        generation = self.nurseries.next_number
+        pid = self.process_control.start_nursery(generation, preload=preload)
+        self.nurseries.add(pid, now, preload=preload, candidate=candidate)
 
     def kill_nursery(self, nursery: NurseryProcess) -> None:
         """SIGKILL a nursery, once."""
@@ -78,8 +97,8 @@ class PoolState:
             nursery.kill_sent = True
             self.process_control.kill_nursery(nursery.generation)
 
-    def retire(self, nursery: NurseryProcess) -> None:
-        """It is to fork no more: it ends after its last worker, or now if it has none."""
+    def retire_nursery(self, nursery: NurseryProcess) -> None:
+        """Let it fork no more: it ends after its last worker, or now if it has none."""
         if nursery.phase is Phase.LOADING:
             # An import cannot hear that it should end, and has nothing to lose.
             self.kill_nursery(nursery)
@@ -87,22 +106,20 @@ class PoolState:
             self.process_control.retire_nursery(nursery.generation)
         nursery.phase = Phase.ENDING
 
-    def explain(self, pid: int, reason: str) -> None:
-        """How that process died is known now: say so where it was said that it just did."""
-        before, after = unexplained(pid), f"(pid {pid}): {reason}"
-        if self.last_error is not None:
-            self.last_error = self.last_error.replace(before, after)
-        if self.drain is not None and self.drain.reason is not None:
-            self.drain.reason = self.drain.reason.replace(before, after)
+    def complete_exits(self, pid: int, reason: str) -> None:
+        """Give the exit status of `pid` to the errors that were noted before it was known."""
+        for error in (self.last_error, None if self.drain is None else self.drain.last_error):
+            if isinstance(error, WorkerExit):
+                error.complete(pid, reason)
 
     @property
     def has_room_to_start(self) -> bool:
-        """Whether one more worker may be starting."""
+        """True if one more worker may be starting."""
         return len(self.registry.starting()) < self.starting_at_once
 
     @property
     def server_is_away(self) -> bool:
-        """Whether some worker is alive and waits for the server."""
+        """True if some worker is alive and waits for the server."""
         return any(each.waiting is not None for each in self.registry.alive())
 
     @property
@@ -116,7 +133,7 @@ class PoolState:
 
     @property
     def not_ready_because(self) -> str | None:
-        """Why /readyz is 503, or None while it is 200."""
+        """The reason for which /readyz is 503, or None while it is 200."""
         if self.drain is not None:
             return "draining"
         if self.ready_at is None:
@@ -133,7 +150,7 @@ def new_pool_state(
     host: str,
     now: float,
 ) -> PoolState:
-    """The ground of a run that has not started anything."""
+    """The state of a run that has not started anything."""
     window_seconds = config.restart_window.total_seconds()
     cap_seconds = config.backoff_max.total_seconds()
 
@@ -153,14 +170,3 @@ def new_pool_state(
         starting_at_once=max(2, usable_cpus()),
         new_backoff=new_backoff,
     )
-
-
-def describe(worker: WorkerProcess) -> str:
-    """`worker 3 (pid 12)` for log lines."""
-    name = f"worker {worker.slot}" if worker.slot else "the adopter"
-    return f"{name} (pid {worker.pid})" if worker.pid is not None else name
-
-
-def unexplained(pid: int) -> str:
-    """What is said of a death before its status is known, in `last_error` and what quotes it."""
-    return f"(pid {pid}): {tell_status(None)}"

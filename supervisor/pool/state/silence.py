@@ -1,8 +1,8 @@
-"""How long a worker's loop has been silent, and what kind of silence it is (pure).
+"""The silence of one worker's loop: its length, and its kind (pure).
 
 Silence is summed over ticks of the supervisor that were themselves on time, each after every
 readable channel was read: a machine that was suspended, or a supervisor that was starved, has not
-listened, and kills nobody for what it did not hear.
+listened, and kills no worker for what it did not hear.
 
 Three kinds are told apart by two witnesses. The keeper is a thread of the worker that beats as
 long as the process runs Python; the dump is written by a signal handler in C, as long as the
@@ -21,7 +21,7 @@ from enum import StrEnum
 LATE_TICK_INTERVALS = 3.0
 #: A worker that waited for a CPU for more than this part of its silence was starved, not stuck.
 STARVED_PART = 0.5
-#: A keeper that was heard this many beats after the loop was last heard runs beside a blocked loop.
+#: A keeper that beats this many intervals after the last heartbeat runs beside a blocked loop.
 BEATS_BESIDE = 2.0
 #: A keeper that has missed this many beats is silent too.
 BEATS_MISSED = 4.0
@@ -30,7 +30,7 @@ ANSWER_SECONDS = 2.0
 
 
 class SilenceKind(StrEnum):
-    """Why a loop is silent, in the words of the log."""
+    """The causes of a silence, in the words of the log."""
 
     #: A task runs Python, or waits, without giving the loop its turn.
     BLOCKED = "the event loop is blocked"
@@ -50,7 +50,7 @@ class TickClock:
         self._last: float | None = None
 
     def lost_seconds(self, now: float) -> float:
-        """Since the last tick, if the next one is overdue by now; they count for nobody."""
+        """The seconds since the last tick, if the next one is overdue: this process did not run."""
         last = self._last
         if last is None or now - last <= LATE_TICK_INTERVALS * self._interval_seconds:
             return 0.0
@@ -58,7 +58,7 @@ class TickClock:
         return now - last
 
     def listened_seconds(self, now: float) -> float:
-        """Since the last tick, or 0 if this one is too late to say."""
+        """The seconds since the last tick, or 0 if this one is too late to say."""
         last = self._last
         if last is None or self.lost_seconds(now):
             self._last = now
@@ -69,13 +69,13 @@ class TickClock:
 
 @dataclass(slots=True)
 class Silence:
-    """What one worker has not said. Seconds are those listened to, not those that passed."""
+    """The silence of one worker. Seconds are those listened to, not those that passed."""
 
     loop_seconds: float = 0.0
     keeper_seconds: float = 0.0
     #: The key of the task that the loop is in, by the keeper's last beat within this silence.
-    culprit: str | None = None
-    #: Said once a silence.
+    blocking_key: str | None = None
+    #: Warned of once a silence.
     warned: bool = False
     #: Seconds of waiting for a CPU, as the kernel counts them, when `loop_seconds` was
     #: `measured_at`.
@@ -92,55 +92,55 @@ class Silence:
     #: `loop_seconds` when it had lasted too long.
     kill_due_at: float | None = None
 
-    def loop_spoke(self) -> None:
-        """A heartbeat: the silence is over."""
+    def end(self) -> None:
+        """End the silence: a heartbeat of the loop came."""
         self.loop_seconds = self.keeper_seconds = 0.0
-        self.culprit = self.waited_before = self.asked_at = self.dump = self.kill_due_at = None
+        self.blocking_key = self.waited_before = self.asked_at = self.dump = self.kill_due_at = None
         self.used_before = None
         self.measured_at = self.used_spared = 0.0
         self.warned = False
 
-    def keeper_spoke(self, culprit: str | None) -> None:
-        """A keeper's beat: the process runs Python, whatever its loop does."""
+    def keeper_beat(self, blocking_key: str | None) -> None:
+        """Note a beat of the keeper: the process runs Python, whatever its loop does."""
         self.keeper_seconds = 0.0
-        self.culprit = culprit
+        self.blocking_key = blocking_key
 
     def listened(self, seconds: float) -> None:
-        """So much more listening, in which nothing was said."""
+        """Add so many seconds of listening, in which nothing came."""
         self.loop_seconds += seconds
         self.keeper_seconds += seconds
 
     def measured(self, waited: float | None, used: float | None) -> None:
-        """So long it has waited for a CPU, and had one, if that is known: what follows counts."""
+        """Note the CPU waits and the CPU time so far, if known: what follows counts."""
         if self.waited_before is None:
             self.waited_before, self.used_before = waited, used
             self.measured_at = self.loop_seconds
 
     def used(self, used_now: float | None) -> float:
-        """Seconds of CPU in this silence, as far as they are known."""
+        """The seconds of CPU in this silence, as far as they are known."""
         if used_now is None or self.used_before is None:
             return self.used_spared
         return self.used_spared + used_now - self.used_before
 
     def spare(self, used_now: float | None) -> None:
-        """It was starved: it has the same time again, but what it had of a CPU stays counted."""
+        """Give a starved worker the same time again, but keep the CPU seconds that it had."""
         used = self.used(used_now)
-        self.loop_spoke()
+        self.end()
         self.used_spared = used
 
-    def asked(self) -> None:
-        """It was sent the signal that makes it write its stack."""
+    def dump_requested(self) -> None:
+        """Note that it was sent the signal that makes it write its stack."""
         self.asked_at, self.dump = self.loop_seconds, None
 
-    def answered(self, dump: str) -> None:
-        """It wrote its stack. What nobody asked for in this silence is no witness."""
+    def dump_received(self, dump: str) -> None:
+        """Keep the stack that it wrote, unless that was not asked for in this silence."""
         if self.asked_at is not None:
             self.dump = dump
 
     def kind(self, beat_seconds: float) -> SilenceKind | None:
-        """What kind of silence it is, given how often the keeper should beat; None: too early.
+        """The kind of silence, given the interval of the keeper's beats; None: too early to say.
 
-        STARVED is not told from here: see `was_starved`.
+        STARVED is decided elsewhere: see `was_starved`.
         """
         if self.keeper_seconds < BEATS_MISSED * beat_seconds:
             heard_beside = self.loop_seconds - self.keeper_seconds >= BEATS_BESIDE * beat_seconds
@@ -152,7 +152,7 @@ class Silence:
         return SilenceKind.FROZEN
 
     def was_starved(self, waited_now: float | None) -> bool:
-        """Whether more than half of the silence, where measured, was waiting for a CPU."""
+        """True if more than half of the silence, where measured, was waiting for a CPU."""
         measured = self.loop_seconds - self.measured_at
         if waited_now is None or self.waited_before is None or measured <= 0:
             return False

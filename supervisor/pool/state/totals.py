@@ -1,28 +1,19 @@
-"""Counters of the pool: the children's, summed, and kept when a child is gone (pure).
+"""Counters of the pool: the workers', summed, and kept when a worker is gone (pure).
 
-A worker counts from zero since its own start, so what is added here is the difference to what the
-same incarnation said last. A child that counts backwards (it never should) adds nothing.
+A worker counts from zero since its own start, so what is added here is the difference to its last
+heartbeat. A worker that counts backwards (it never should) adds nothing.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 from ipc.messages import Histogram, WorkerCounters
+from supervisor.task_counters import TASK_COUNTERS
 
-#: The plain counters of a worker, in the order of /status.
-TASK_COUNTERS = (
-    "started",
-    "succeeded",
-    "failed",
-    "retried",
-    "redelivered",
-    "superseded",
-    "stricken",
-    "cancelled",
-    "perpetuated",
-)
+#: Bounds in seconds of docket_supervisor_redelivery_seconds: the target is 0.1.
+REDELIVERY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-#: How a reload may end.
+#: The ends of a reload.
 RELOAD_OUTCOMES = ("succeeded", "failed")
 
 
@@ -34,7 +25,7 @@ class Buckets:
     sum: float = 0.0
 
     def add(self, now: Histogram, before: Histogram) -> None:
-        """Add what `now` has beyond `before`."""
+        """Add the difference between `now` and `before`."""
         missing = len(now.counts) - len(self.counts)
         self.counts.extend([0] * missing)
         earlier = [*before.counts, *[0] * (len(now.counts) - len(before.counts))]
@@ -44,13 +35,14 @@ class Buckets:
 
 
 class Totals:
-    """What the whole pool has done since the supervisor started."""
+    """The counters of the whole pool since the supervisor started."""
 
     def __init__(self) -> None:
         self._before: dict[int, WorkerCounters] = {}
         self.by_slot: dict[int, Counter[str]] = {}
         self.duration = Buckets()
         self.punctuality = Buckets()
+        #: Slots (and nurseries) filled anew, by the cause of the death.
         self.restarts: Counter[str] = Counter()
         #: Workers replaced although they lived, by reason; no restarts in the sense of /status.
         self.replacements: Counter[str] = Counter()
@@ -62,35 +54,23 @@ class Totals:
         #: Of workers only; the supervisor counts its own.
         self.log_lines_dropped = 0
 
-    def counted(self, process: int, slot: int, now: WorkerCounters) -> None:
-        """A worker's counters, as its latest heartbeat has them."""
-        before = self._before.get(process, WorkerCounters())
+    def add(self, worker: int, slot: int, now: WorkerCounters) -> None:
+        """Add a worker's counters, as its latest heartbeat has them."""
+        before = self._before.get(worker, WorkerCounters())
         counters = self.by_slot.setdefault(slot, Counter())
         for name in TASK_COUNTERS:
             counters[name] += max(0, getattr(now, name) - getattr(before, name))
         self.log_lines_dropped += max(0, now.log_lines_dropped - before.log_lines_dropped)
         self.duration.add(now.duration, before.duration)
         self.punctuality.add(now.punctuality, before.punctuality)
-        self._before[process] = now
+        self._before[worker] = now
 
-    def forget(self, process: int) -> None:
-        """This child says nothing more; what it did stays counted."""
-        self._before.pop(process, None)
-
-    def restarted(self, reason: str) -> None:
-        """A slot (or the nursery) is filled anew because of `reason`, one of a few words."""
-        self.restarts[reason] += 1
-
-    def replaced(self, reason: str) -> None:
-        """A living worker has a ready successor because of `reason`, one of a few words."""
-        self.replacements[reason] += 1
-
-    def reloaded(self, *, failed: bool) -> None:
-        """A reload ended."""
-        self.reloads[RELOAD_OUTCOMES[failed]] += 1
+    def forget(self, worker: int) -> None:
+        """Forget a dead worker; its counts stay."""
+        self._before.pop(worker, None)
 
     def redelivered_after(self, seconds: float) -> None:
-        """The first task of a dead worker was claimed so long after the death was seen."""
+        """Count a first redelivery, so long after the death of its worker was seen."""
         index = sum(seconds > bound for bound in REDELIVERY_BUCKETS)
         self.redelivery_seconds[index] += 1
         self.redelivery_sum += max(0.0, seconds)
@@ -107,7 +87,3 @@ class Totals:
             "restarts": self.restarts.total(),
             "stalls": self.stalls,
         }
-
-
-#: Bounds in seconds of docket_supervisor_redelivery_seconds: the target is 0.1.
-REDELIVERY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

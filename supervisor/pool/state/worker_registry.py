@@ -1,15 +1,15 @@
-"""The registry of the pool: slots, and the incarnations of workers that fill them (pure).
+"""The registry of the pool: slots, and the worker processes that fill them (pure).
 
-A slot is a place in the pool, numbered from 1, that is to be filled. An incarnation is one worker
-process in it, from the request to fork it until it is dead. A slot has one current incarnation, and
-a successor beside it while that one is being replaced; one that was replaced, or whose slot was
+A slot is a place in the pool, numbered from 1, that is to be filled. A worker process is in the
+registry from the request to fork it until it is dead. A slot has one current worker, and a
+successor beside it while that one is being replaced; one that was replaced, or whose slot was
 given up, stays in the registry until it has died.
 
             requested ──► starting ──► ready ──► draining ──► drained
                 │             │          │           │            │
                 └─────────────┴──────────┴───────────┴────────────┴──► dead
 
-`requested` may lead to ready at once: the nursery's word that it forked and the worker's word that
+A state leads to every later one: the nursery's message that it forked and the worker's message that
 it is ready come over two channels, in any order.
 
 The registry knows no process and no clock: times are handed in, and pids are only carried.
@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ipc.messages import Heartbeat
+from supervisor.backoff import Backoff
 from supervisor.errors import InvalidTransition
 from supervisor.pool.state.replacement import Replacement
-from supervisor.pool.state.restart_window import Backoff
 
 
 class WorkerState(StrEnum):
-    """Where an incarnation stands; the values of `State.shown` are those of /status."""
+    """The states of a worker process, in their order; `shown` has the words of /status."""
 
     REQUESTED = "requested"
     STARTING = "starting"
@@ -38,7 +38,7 @@ class WorkerState(StrEnum):
 
     @property
     def shown(self) -> str:
-        """The word for operators: starting, ready, draining or dead."""
+        """The word for users: starting, ready, draining or dead."""
         return _SHOWN.get(self, self.value)
 
 
@@ -46,22 +46,8 @@ _SHOWN = {WorkerState.REQUESTED: "starting", WorkerState.DRAINED: "draining"}
 
 #: From each state, those it leads to.
 TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
-    WorkerState.REQUESTED: frozenset(
-        {
-            WorkerState.STARTING,
-            WorkerState.READY,
-            WorkerState.DRAINING,
-            WorkerState.DRAINED,
-            WorkerState.DEAD,
-        }
-    ),
-    WorkerState.STARTING: frozenset(
-        {WorkerState.READY, WorkerState.DRAINING, WorkerState.DRAINED, WorkerState.DEAD}
-    ),
-    WorkerState.READY: frozenset({WorkerState.DRAINING, WorkerState.DRAINED, WorkerState.DEAD}),
-    WorkerState.DRAINING: frozenset({WorkerState.DRAINED, WorkerState.DEAD}),
-    WorkerState.DRAINED: frozenset({WorkerState.DEAD}),
-    WorkerState.DEAD: frozenset(),
+    state: frozenset(list(WorkerState)[position:])
+    for position, state in enumerate(WorkerState, start=1)
 }
 
 
@@ -93,24 +79,24 @@ class WorkerProcess:
     died_at: float | None = None
     #: Why it waits for the server, while it does.
     waiting: str | None = None
-    #: The consumers under which it has claimed; more than one if it was struck off and came back.
+    #: The consumers under which it has claimed; more than one if it was fenced and came back.
     consumers: list[str] = field(default_factory=list[str])
     #: The latest of its heartbeats, and when it came.
     heartbeat: Heartbeat | None = None
     heartbeat_at: float | None = None
     rss_bytes: int = 0
     #: Why the supervisor killed it, if it did: in a sentence, in one word, and
-    #: whom its death counts for.
-    killed_for: str | None = None
-    killed_as: Cause | None = None
+    #: for which tasks its death counts.
+    kill_reason: str | None = None
+    kill_cause: Cause | None = None
     blame: str | None = None
-    #: When what it is in at most lasts until: boot, drain or the end after Drained.
+    #: When its boot, its drain or its exit after Drained must be over.
     deadline: float | None = None
-    #: What it said last about itself that was wrong: the reason of a Fault.
+    #: The reason of its last Fault.
     fault: str | None = None
     #: Started only to adopt for a pool that drains: it never claims.
     adopts_only: bool = False
-    #: From 0 to 1, drawn once: where in a jittered range its own limits lie.
+    #: From 0 to 1, drawn once: the place of its own limits in a jittered range.
     jitter: float = field(default_factory=random.random)
     #: It was over --max-rss when it got ready.
     exempt_from_rss: bool = False
@@ -126,37 +112,42 @@ class WorkerProcess:
         self.state = state
 
     def may_enter(self, state: WorkerState) -> bool:
-        """Whether the present state leads to `state`."""
+        """True if the present state leads to `state`."""
         return state in TRANSITIONS[self.state]
 
     @property
     def alive(self) -> bool:
-        """Not known to be dead."""
+        """True if it is not known to be dead."""
         return self.state is not WorkerState.DEAD
 
     @property
     def is_starting(self) -> bool:
-        """Asked for and not yet ready."""
+        """True if it was asked for and is not yet ready."""
         return self.state in (WorkerState.REQUESTED, WorkerState.STARTING)
 
     @property
     def consumes(self) -> bool:
-        """Able to claim tasks now."""
+        """True if it can claim tasks now."""
         return self.state is WorkerState.READY and self.waiting is None and not self.adopts_only
 
     @property
     def can_adopt(self) -> bool:
-        """Able to take over a dead one's tasks now; a draining worker still is."""
+        """True if it can take over a dead one's tasks now; a draining worker still can."""
         return self.state in (WorkerState.READY, WorkerState.DRAINING) and self.waiting is None
 
     @property
     def in_flight(self) -> int:
-        """Tasks it runs, as it said last."""
+        """The tasks that it runs, by its last heartbeat."""
         return 0 if self.heartbeat is None else self.heartbeat.in_flight_total
 
     def healthy_seconds(self, now: float) -> float:
-        """How long it has been ready."""
+        """The time since it got ready."""
         return 0.0 if self.ready_at is None else now - self.ready_at
+
+    def describe(self) -> str:
+        """`worker 3 (pid 12)`, for log lines."""
+        name = f"worker {self.slot}" if self.slot else "the adopter"
+        return f"{name} (pid {self.pid})" if self.pid is not None else name
 
 
 @dataclass(slots=True, eq=False)
@@ -165,7 +156,7 @@ class Slot:
 
     number: int
     backoff: Backoff
-    #: When it may be filled again, if its incarnation is dead.
+    #: When it may be filled again, if its worker is dead.
     due_at: float = 0.0
     current: WorkerProcess | None = None
     #: Restarts that nobody had asked for.
@@ -177,12 +168,12 @@ class Slot:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing alive is in it, and nothing on its way."""
+        """True if nothing alive is in it, and nothing on its way."""
         return self.successor is None and (self.current is None or not self.current.alive)
 
 
 class WorkerRegistry:
-    """All slots and every incarnation that is not forgotten.
+    """All slots and every worker process that is not forgotten.
 
     Arguments:
         host: first part of the workers' names, `host#SLOT`.
@@ -193,12 +184,12 @@ class WorkerRegistry:
         self._host = host
         self._new_backoff = new_backoff
         self._slots: dict[int, Slot] = {}
-        self._incarnations: dict[int, WorkerProcess] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._last_number = 0
         self.target = 0
 
     def set_target(self, target: int) -> list[WorkerProcess]:
-        """Have `target` slots; the highest are given up first. Returns what lived in those."""
+        """Have `target` slots, the highest given up first; the live workers of those."""
         self.target = target
         for number in range(1, target + 1):
             self._slots.setdefault(number, Slot(number, self._new_backoff()))
@@ -207,17 +198,17 @@ class WorkerRegistry:
         return [each for each in inside if each is not None and each.alive]
 
     def add(self, slot: Slot, generation: int, now: float) -> WorkerProcess:
-        """A new incarnation for `slot`, which becomes its current one."""
+        """Add a new worker for `slot`, which becomes its current one."""
         slot.current = self._new(slot.number, generation, now)
         return slot.current
 
     def add_successor(self, slot: Slot, generation: int, now: float) -> WorkerProcess:
-        """A new incarnation for `slot`, beside its current one."""
+        """Add a new worker for `slot`, beside its current one."""
         slot.successor = self._new(slot.number, generation, now)
         return slot.successor
 
     def add_adopter(self, generation: int, now: float) -> WorkerProcess:
-        """An incarnation in no slot (number 0), which adopts for a pool that drains."""
+        """Add a worker in no slot (number 0), which adopts for a pool that drains."""
         adopter = self._new(0, generation, now)
         adopter.adopts_only = True
         return adopter
@@ -225,69 +216,69 @@ class WorkerRegistry:
     def _new(self, slot: int, generation: int, now: float) -> WorkerProcess:
         self._last_number += 1
         new = WorkerProcess(self._last_number, slot, f"{self._host}#{slot}", generation, now)
-        self._incarnations[new.number] = new
+        self._workers[new.number] = new
         return new
 
     def promote(self, slot: Slot) -> WorkerProcess | None:
-        """Make the successor the current one; the one that was."""
+        """Make the successor the current worker; the former one."""
         former, slot.current, slot.successor = slot.current, slot.successor, None
         return former
 
-    def forget(self, process: WorkerProcess) -> None:
-        """Drop a dead incarnation; its slot keeps it until the next one for /status to show."""
-        self._incarnations.pop(process.number, None)
+    def forget(self, worker: WorkerProcess) -> None:
+        """Drop a dead worker; its slot keeps it until the next one for /status to show."""
+        self._workers.pop(worker.number, None)
 
     def find(self, number: int) -> WorkerProcess | None:
-        """The incarnation of this number, unless forgotten."""
-        return self._incarnations.get(number)
+        """The worker of this number, unless forgotten."""
+        return self._workers.get(number)
 
-    def requested_in(self, slot: int, generation: int) -> WorkerProcess | None:
-        """The incarnation that the nursery of `generation` was asked to fork for `slot`."""
+    def awaiting_fork(self, slot: int, generation: int) -> WorkerProcess | None:
+        """The worker that the nursery of `generation` was asked to fork for `slot`."""
         for each in self.alive():
             if each.slot == slot and each.generation == generation and each.spawned_at is None:
                 return each
         return None
 
-    def slot_of(self, process: WorkerProcess) -> Slot | None:
-        """Its slot, if it is the current one there."""
-        slot = self._slots.get(process.slot)
-        return slot if slot is not None and slot.current is process else None
+    def slot_of(self, worker: WorkerProcess) -> Slot | None:
+        """Its slot, if it is the current worker there."""
+        slot = self._slots.get(worker.slot)
+        return slot if slot is not None and slot.current is worker else None
 
-    def slot_awaiting(self, process: WorkerProcess) -> Slot | None:
+    def slot_awaiting(self, worker: WorkerProcess) -> Slot | None:
         """Its slot, if it is the successor there."""
-        slot = self._slots.get(process.slot)
-        return slot if slot is not None and slot.successor is process else None
+        slot = self._slots.get(worker.slot)
+        return slot if slot is not None and slot.successor is worker else None
 
     def slot(self, number: int) -> Slot | None:
         """The slot of this number, if the pool has it."""
         return self._slots.get(number)
 
     def slots(self) -> list[Slot]:
-        """In the order of their numbers."""
+        """All slots in the order of their numbers."""
         return [self._slots[number] for number in sorted(self._slots)]
 
     def alive(self) -> Iterator[WorkerProcess]:
-        """Every incarnation not known to be dead, oldest first."""
-        return (each for each in list(self._incarnations.values()) if each.alive)
+        """Every worker not known to be dead, oldest first."""
+        return (each for each in list(self._workers.values()) if each.alive)
 
     def consuming(self) -> list[WorkerProcess]:
-        """Those that can claim tasks now."""
+        """The workers that can claim tasks now."""
         return [each for each in self.alive() if each.consumes]
 
     def starting(self) -> list[WorkerProcess]:
-        """Those asked for and not yet ready."""
+        """The workers asked for and not yet ready."""
         return [each for each in self.alive() if each.is_starting]
 
     def to_fill(self, now: float) -> list[Slot]:
-        """Slots that are empty and whose pause is over: who has waited for longest comes first.
+        """Slots that are empty and whose pause is over; the longest empty one comes first.
 
-        By their numbers, as many as may start at once and hang would keep all others empty.
+        In the order of their numbers, those that hang at their start would keep all others empty.
         """
         due = [slot for slot in self.slots() if slot.is_empty and slot.due_at <= now]
         return sorted(due, key=lambda slot: slot.due_at)
 
     def next_due(self) -> float | None:
-        """When the next pause of an empty slot, or of a replacement, ends."""
+        """The end of the next pause of an empty slot, or of a replacement."""
         empty = [slot.due_at for slot in self._slots.values() if slot.is_empty]
         replaced = [
             slot.replacement.due_at

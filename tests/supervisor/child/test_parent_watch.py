@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from supervisor.child.parent_watch import END_SECONDS, ORPHAN_STATUS, ParentWatch
+from supervisor.child.parent_watch import ORPHAN_STATUS, end_after_supervisor
 from supervisor.config import SupervisorConfig
-from supervisor.pool.state.drain import END_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
+from supervisor.grace_periods import CLEANUP_SECONDS, EXIT_SECONDS, ORPHAN_SECONDS
 from supervisor.supervisor import worker_settings
 
 Pipe = tuple[int, int]
@@ -24,7 +24,7 @@ def pipe() -> Iterator[Pipe]:
 
 def test_the_process_is_ended_some_time_after_the_supervisor(pipe: Pipe) -> None:
     ended: queue.Queue[int] = queue.Queue()
-    ParentWatch(pipe[1], 0.01, ended.put).start()
+    end_after_supervisor(pipe[1], 0.01, ended.put)
 
     os.close(pipe[0])
 
@@ -33,7 +33,7 @@ def test_the_process_is_ended_some_time_after_the_supervisor(pipe: Pipe) -> None
 
 def test_beats_that_nobody_has_read_are_no_end(pipe: Pipe) -> None:
     ended: queue.Queue[int] = queue.Queue()
-    ParentWatch(pipe[1], 0, ended.put).start()
+    end_after_supervisor(pipe[1], 0, ended.put)
 
     os.write(pipe[1], b"x" * 1000)
 
@@ -43,21 +43,8 @@ def test_beats_that_nobody_has_read_are_no_end(pipe: Pipe) -> None:
     assert ended.get(timeout=10) == ORPHAN_STATUS
 
 
-def test_a_stopped_watch_ends_nothing(pipe: Pipe) -> None:
-    ended: queue.Queue[int] = queue.Queue()
-    watch = ParentWatch(pipe[1], 100, ended.put)
-    watch.start()
-    watch.stop()
-    watch.stop()
-
-    os.close(pipe[0])
-
-    watch.join()
-    assert ended.empty()
-
-
 def test_a_drain_without_a_supervisor_is_as_long_as_one_with_it() -> None:
     config = SupervisorConfig(drain_timeout=timedelta(seconds=7))
 
     assert worker_settings(config, config.url).drain_timeout_seconds == 7.0
-    assert END_SECONDS == HAND_BACK_GRACE_SECONDS + END_GRACE_SECONDS
+    assert ORPHAN_SECONDS == CLEANUP_SECONDS + EXIT_SECONDS

@@ -23,10 +23,10 @@ def in_a_process(code: str) -> str:
 
 def test_a_signal_passes_without_effect_and_without_breaking_a_system_call() -> None:
     shown = in_a_process(
-        "signal_shield.stand_by()\n"
-        "for number in signal_shield.QUIET:\n"
+        "signal_shield.install()\n"
+        "for number in signal_shield.SHIELDED:\n"
         "    os.kill(os.getpid(), number)\n"
-        "print(len(signal_shield.QUIET))\n"
+        "print(len(signal_shield.SHIELDED))\n"
     )
 
     assert int(shown) == 8
@@ -35,7 +35,7 @@ def test_a_signal_passes_without_effect_and_without_breaking_a_system_call() -> 
 def test_what_is_ignored_stays_ignored_as_nohup_means_it() -> None:
     shown = in_a_process(
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "signal_shield.stand_by()\n"
+        "signal_shield.install()\n"
         "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)\n"
     )
 
@@ -45,7 +45,7 @@ def test_what_is_ignored_stays_ignored_as_nohup_means_it() -> None:
 def test_a_fork_has_the_defaults_back_but_what_others_handle() -> None:
     shown = in_a_process(
         "signal_shield.reset_in_forks()\n"
-        "signal_shield.stand_by()\n"
+        "signal_shield.install()\n"
         "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
         "if os.fork() == 0:\n"
         "    for number in (signal.SIGTERM, signal.SIGUSR1):\n"
@@ -63,7 +63,7 @@ def test_a_signal_before_a_fork_has_its_defaults_back_waits_and_is_not_swallowed
         "kill = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
         "os.register_at_fork(after_in_child=kill)\n"  # before ours
         "signal_shield.reset_in_forks()\n"
-        "signal_shield.stand_by()\n"
+        "signal_shield.install()\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
         "    os._exit(1)\n"

@@ -1,5 +1,6 @@
-"""The command line: its default command, its one-line faults, its lazy commands."""
+"""The command line: its default command, its one-line errors, its lazy commands."""
 
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,13 +17,13 @@ from supervisor.signals import SignalQueue
 
 
 class FakeRun:
-    """Stands for the run of a pool: what it was asked for, and how it ends."""
+    """Stands in for the run of a pool; notes its config, and ends as told."""
 
     ends_with: int | SupervisorError = 0
-    asked: SupervisorConfig | None = None
+    config: SupervisorConfig | None = None
 
     def __init__(self, config: SupervisorConfig, signal_queue: SignalQueue | None) -> None:
-        FakeRun.asked = config
+        FakeRun.config = config
 
     def run(self) -> int:
         if isinstance(self.ends_with, SupervisorError):
@@ -33,7 +34,7 @@ class FakeRun:
 @pytest.fixture(autouse=True)
 def fake_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supervisor.supervisor.Supervisor", FakeRun)
-    monkeypatch.setattr(FakeRun, "asked", None)
+    monkeypatch.setattr(FakeRun, "config", None)
     for name in ("DOCKET_NAME", "DOCKET_URL", "DOCKET_TASKS"):
         monkeypatch.delenv(name, raising=False)
 
@@ -51,13 +52,13 @@ def end_of(arguments: list[str]) -> int | str | None:
 @pytest.mark.parametrize("arguments", [[], ["run"]])
 def test_run_is_the_default_command(arguments: list[str]) -> None:
     assert end_of(arguments) == 0
-    assert FakeRun.asked == SupervisorConfig()
+    assert FakeRun.config == SupervisorConfig()
 
 
 def test_options_need_no_command_before_them() -> None:
     words = ["--processes", "3", "--no-preload", "--tasks", "a:b", "--tasks", "c:d"]
     assert end_of(words) == 0
-    assert FakeRun.asked == SupervisorConfig(processes=3, preload=False, tasks=("a:b", "c:d"))
+    assert FakeRun.config == SupervisorConfig(processes=3, preload=False, tasks=("a:b", "c:d"))
 
 
 def test_the_exit_code_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,11 +81,11 @@ def test_an_error_of_ours_is_one_line_and_its_own_code(
     assert capsys.readouterr().err == f"docket-supervisor: {' '.join(str(error).split())}\n"
 
 
-@pytest.mark.parametrize("words", [["--speed"], ["run", "extra"], ["--processes"]])
-def test_wrong_words_are_one_line_and_2(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("arguments", [["--speed"], ["run", "extra"], ["--processes"]])
+def test_wrong_arguments_are_one_line_and_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert end_of(words) == 2
+    assert end_of(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -94,10 +95,10 @@ def test_a_config_file_is_read_by_option_or_variable(
     file = tmp_path / "pool.toml"
     file.write_text("processes = 7")
     assert end_of(["--config", str(file)]) == 0
-    assert FakeRun.asked == SupervisorConfig(processes=7)
+    assert FakeRun.config == SupervisorConfig(processes=7)
     monkeypatch.setenv("DOCKET_SUPERVISOR_CONFIG", str(file))
     assert end_of([]) == 0
-    assert FakeRun.asked == SupervisorConfig(processes=7)
+    assert FakeRun.config == SupervisorConfig(processes=7)
 
 
 def test_help_lists_the_commands_without_importing_them() -> None:
@@ -131,26 +132,26 @@ def test_help_of_run_lists_every_option() -> None:
         ("--preload", "on"),
     ],
 )
-def test_help_of_run_tells_the_default_of_an_option(option: str, default: str) -> None:
+def test_help_of_run_shows_the_default_of_an_option(option: str, default: str) -> None:
     words = " ".join(
         CliRunner().invoke(commands.docket_supervisor, ["run", "--help"]).output.split()
     )
     assert f"[default: {default}]" in words.partition(f"{option} ")[2].partition("(also")[0]
 
 
-def test_help_of_run_tells_no_default_where_there_is_none() -> None:
+def test_help_of_run_shows_no_default_where_there_is_none() -> None:
     words = " ".join(
         CliRunner().invoke(commands.docket_supervisor, ["run", "--help"]).output.split()
     )
     assert "[default" not in words.partition("--max-rss ")[2].partition("(also")[0]
 
 
-def test_a_word_that_is_no_command_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_is_reported_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert end_of(["stauts"]) == 2
     assert capsys.readouterr().err.startswith("docket-supervisor: No such command 'stauts'")
 
 
-def test_a_command_that_lives_elsewhere_is_imported_when_it_is_asked_for(
+def test_a_lazy_command_is_imported_when_it_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module: Any = ModuleType("supervisor.demo.command")
@@ -168,14 +169,15 @@ def test_an_interruption_is_a_clean_stop(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_program_has_its_handlers_before_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    stood: list[bool] = []
+    before = signal.getsignal(signal.SIGTERM)
+    installed: list[bool] = []
 
     class Commands:
         @staticmethod
         def main(signal_queue: SignalQueue) -> None:
-            stood.append(signal_queue.installed)
+            installed.append(signal.getsignal(signal.SIGTERM) is not before)
             signal_queue.close()
 
     monkeypatch.setattr(program.importlib, "import_module", lambda name: Commands)
     program.main()
-    assert stood == [True]
+    assert installed == [True]

@@ -1,4 +1,4 @@
-"""Command line over environment over file over default, each fault under the name it came by."""
+"""Command line over environment over file over default; errors name the source of a value."""
 
 import dataclasses
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def test_the_supervisors_own_variable_wins_over_the_shared_one() -> None:
     assert build({}, environment, None).docket == "own"
 
 
-def test_a_file_uses_what_is_natural_in_toml(write: Write) -> None:
+def test_a_file_may_use_the_types_of_toml(write: Write) -> None:
     file = write(
         'tasks = ["a:b", "c:d"]\npreload = false\ndrain-timeout = 45\nbackoff_max = "2m"\n'
     )
@@ -92,7 +92,7 @@ def test_one_collection_in_a_file_needs_no_list(write: Write) -> None:
         ("preload = 'perhaps'", "expected true or false"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_in_one_line(
+def test_a_file_that_cannot_be_used_is_reported_in_one_line(
     write: Write, text: str, message: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=message) as refused:
@@ -100,12 +100,12 @@ def test_a_file_that_cannot_be_used_is_told_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot read .*: No such file"):
         build({}, {}, tmp_path / "missing.toml")
 
 
-def test_a_fault_that_the_config_finds_is_told_by_its_source() -> None:
+def test_an_error_of_the_config_names_the_source_of_the_value() -> None:
     with pytest.raises(ConfigurationError, match=r"^DOCKET_URL: got 'nonsense'"):
         build({}, {"DOCKET_URL": "nonsense"}, None)
     with pytest.raises(ConfigurationError, match=r"^--stall-timeout: got"):
@@ -116,3 +116,10 @@ def test_a_fault_that_the_config_finds_is_told_by_its_source() -> None:
 def test_an_address_needs_a_host_and_a_port(text: str) -> None:
     with pytest.raises(ConfigurationError, match="expected HOST:PORT"):
         build({"http": text}, {}, None)
+
+
+def test_an_empty_variable_is_a_value_and_not_a_missing_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"^DOCKET_NAME: got ''"):
+        build({}, {"DOCKET_NAME": ""}, None)
+    with pytest.raises(ConfigurationError, match=r"^DOCKET_SUPERVISOR_CONCURRENCY: got ''"):
+        build({}, {"DOCKET_SUPERVISOR_CONCURRENCY": ""}, None)

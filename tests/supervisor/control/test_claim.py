@@ -1,4 +1,4 @@
-"""Taking the place of a control socket: modes, stale sockets, live ones, namesakes."""
+"""Claims to the path of a control socket: modes, stale sockets, live ones, namesakes."""
 
 import asyncio
 import fcntl
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control import claim, lock_file, paths
+from supervisor.control import lock_file, paths
 from supervisor.control.claim import SocketClaim, claim_default, claim_given
 from supervisor.errors import ConfigurationError, ControlInUse
 from tests.support.control import held_elsewhere, lock_path, names_in
@@ -28,14 +28,14 @@ def stale_socket(path: Path) -> None:
 async def test_the_socket_is_its_owners_only_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        place = await claim_given(str(tmp_path / "a.sock"))
+        claim = await claim_given(str(tmp_path / "a.sock"))
     finally:
         os.umask(before)
-    mode = place.path.lstat().st_mode
+    mode = claim.path.lstat().st_mode
     assert stat.S_ISSOCK(mode)
     assert stat.S_IMODE(mode) == 0o600
-    place.leave()
-    place.leave()
+    claim.release()
+    claim.release()
     assert names_in(tmp_path) == set()
 
 
@@ -52,11 +52,11 @@ async def test_the_socket_is_never_open_to_others_not_even_before_it_listens(
     monkeypatch.setattr(Path, "chmod", look)
     before = os.umask(0)
     try:
-        place = await claim_given(str(tmp_path / "a.sock"))
+        claim = await claim_given(str(tmp_path / "a.sock"))
     finally:
         os.umask(before)
     assert seen == [0o600]
-    place.leave()
+    claim.release()
 
 
 async def test_the_socket_of_a_supervisor_that_was_killed_is_replaced(tmp_path: Path) -> None:
@@ -64,24 +64,24 @@ async def test_the_socket_of_a_supervisor_that_was_killed_is_replaced(tmp_path: 
     with held_elsewhere(path) as process:
         process.kill()
         process.wait()
-        place = await claim_given(str(path))
+        claim = await claim_given(str(path))
     assert lock_file.is_live(path)
-    place.leave()
+    claim.release()
 
 
-async def test_the_place_of_a_supervisor_that_lives_is_refused(tmp_path: Path) -> None:
+async def test_the_path_of_a_live_supervisor_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
-    place = await claim_given(str(path))
-    place.socket.listen()
+    claim = await claim_given(str(path))
+    claim.socket.listen()
     with pytest.raises(ControlInUse, match=f"another supervisor is running at {path}; end it"):
         await claim_given(str(path))
-    place.leave()
+    claim.release()
 
 
 async def test_a_lock_that_is_held_is_enough_for_a_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("supervisor.control.claim.PATIENCE_SECONDS", 0.1)
     path = tmp_path / "a.sock"
     with held_elsewhere(path):
         with pytest.raises(ControlInUse):
@@ -89,16 +89,16 @@ async def test_a_lock_that_is_held_is_enough_for_a_refusal(
         assert path.exists()
 
 
-async def test_a_socket_that_answers_is_not_stolen_though_its_lock_file_was_removed(
+async def test_a_socket_that_answers_is_not_taken_although_its_lock_file_was_removed(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.sock"
-    place = await claim_given(str(path))
-    place.socket.listen()
+    claim = await claim_given(str(path))
+    claim.socket.listen()
     lock_path(path).unlink()
     with pytest.raises(ControlInUse):
         await claim_given(str(path))
-    place.leave()
+    claim.release()
 
 
 async def test_a_socket_whose_backlog_is_full_answers_too(tmp_path: Path) -> None:
@@ -121,21 +121,21 @@ async def test_a_socket_whose_backlog_is_full_answers_too(tmp_path: Path) -> Non
         caller.close()
 
 
-async def test_who_only_looks_is_not_taken_for_a_live_supervisor(tmp_path: Path) -> None:
+async def test_a_test_of_the_lock_is_not_taken_for_a_live_supervisor(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
     lock_path(path).write_bytes(lock_file.MARK)
-    with lock_path(path).open() as looking:
-        fcntl.flock(looking, fcntl.LOCK_SH)
+    with lock_path(path).open() as testing:
+        fcntl.flock(testing, fcntl.LOCK_SH)
         claiming = asyncio.create_task(claim_given(str(path)))
         for _ in range(3):
             await asyncio.sleep(0)
         assert not claiming.done()
-        fcntl.flock(looking, fcntl.LOCK_UN)
-        place = await claiming
-    place.leave()
+        fcntl.flock(testing, fcntl.LOCK_UN)
+        claim = await claiming
+    claim.release()
 
 
-async def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_socket_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("precious")
     with pytest.raises(ConfigurationError, match=r"cannot listen at .*: there is something"):
@@ -144,60 +144,65 @@ async def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
     assert not lock_path(path).exists()
 
 
-async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot make the lock file .* No such file"):
         await claim_given(str(tmp_path / "missing" / "a.sock"))
 
 
-async def test_a_place_is_left_although_its_socket_was_removed(tmp_path: Path) -> None:
-    place = await claim_given(str(tmp_path / "a.sock"))
-    place.path.unlink()
-    place.leave()
+async def test_a_claim_is_released_although_its_socket_was_removed(tmp_path: Path) -> None:
+    claim = await claim_given(str(tmp_path / "a.sock"))
+    claim.path.unlink()
+    claim.release()
     assert names_in(tmp_path) == set()
 
 
-async def test_pools_of_one_process_have_places_of_their_own(tmp_path: Path) -> None:
+async def test_pools_of_one_process_have_paths_of_their_own(tmp_path: Path) -> None:
     environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    places = [await claim_default("orders", environment)]
-    places[0].socket.listen()
-    places.append(await claim_default("orders", environment))
+    namesakes = [await claim_default("orders", environment)]
+    namesakes[0].socket.listen()
+    namesakes.append(await claim_default("orders", environment))
     pid = os.getpid()
-    assert [place.path.name for place in places] == [f"orders-{pid}.sock", f"orders-{pid}-2.sock"]
-    for place in places:
-        place.leave()
+    assert [claim.path.name for claim in namesakes] == [
+        f"orders-{pid}.sock",
+        f"orders-{pid}-2.sock",
+    ]
+    for claim in namesakes:
+        claim.release()
 
 
-async def test_when_every_name_is_taken_it_is_told(
+async def test_a_pool_for_which_every_name_is_taken_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim, "MOST_NAMESAKES", 1)
+    monkeypatch.setattr("supervisor.control.claim.MOST_NAMESAKES", 1)
     environment = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    place = await claim_default("orders", environment)
-    place.socket.listen()
+    claim = await claim_default("orders", environment)
+    claim.socket.listen()
     with pytest.raises(ControlInUse, match="all names after it are taken"):
         await claim_default("orders", environment)
-    place.leave()
+    claim.release()
 
 
-async def test_a_start_sweeps_what_killed_supervisors_left_in_its_folder(tmp_path: Path) -> None:
+async def test_a_start_removes_stale_sockets_from_its_folder(
+    tmp_path: Path,
+) -> None:
     with held_elsewhere(tmp_path / "orders-1.sock") as process:
         process.kill()
         process.wait()
-        place: SocketClaim = await claim_default("orders", {"XDG_RUNTIME_DIR": str(tmp_path)})
-    assert names_in(tmp_path) == {place.path.name, lock_path(place.path).name}
-    place.leave()
+        claim: SocketClaim = await claim_default("orders", {"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert names_in(tmp_path) == {claim.path.name, lock_path(claim.path).name}
+    claim.release()
 
 
-async def test_without_any_variable_the_place_is_in_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_any_variable_the_path_is_in_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
     # Short, as /tmp itself is: there is little room in the path of a socket.
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
         monkeypatch.setattr(paths, "TEMPORARY", Path(temporary))
-        place = await claim_default("orders", {})
-        assert place.path.parent == Path(temporary, f"docket-supervisor-{os.geteuid()}")
-        place.leave()
+        claim = await claim_default("orders", {})
+        assert claim.path.parent == Path(temporary, f"docket-supervisor-{os.geteuid()}")
+        claim.release()
 
 
-async def test_who_lost_its_folder_leaves_the_next_owner_s_socket_and_lock_alone(
+async def test_a_release_leaves_the_socket_and_lock_of_the_next_owner_alone(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "run"
@@ -207,8 +212,8 @@ async def test_who_lost_its_folder_leaves_the_next_owner_s_socket_and_lock_alone
     shutil.rmtree(folder)
     folder.mkdir()
     owner = await claim_given(str(path))
-    former.leave()
+    former.release()
     assert names_in(folder) == {path.name, lock_path(path).name}
     assert lock_file.is_live(path)
-    owner.leave()
+    owner.release()
     assert names_in(folder) == set()

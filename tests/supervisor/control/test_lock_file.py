@@ -1,4 +1,4 @@
-"""The lock beside a control socket: held, stale, removed, and files that are none of ours."""
+"""The lock file of a control socket: held, stale, removed, and files that are not ours."""
 
 import errno
 import fcntl
@@ -22,7 +22,7 @@ def bind(path: Path) -> None:
         bound.bind(str(path))
 
 
-def test_a_lock_that_is_held_is_live_and_is_not_given_twice(tmp_path: Path) -> None:
+def test_a_lock_that_is_held_is_live_and_is_not_taken_twice(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
     assert not is_live(path)
     lock = take(path)
@@ -69,13 +69,13 @@ def test_a_lock_whose_file_was_removed_while_it_was_opened_is_taken_anew(
     opened: list[int] = []
     real = fcntl.flock
 
-    def leave_meanwhile(fd: int, operation: int) -> None:
+    def remove_meanwhile(fd: int, operation: int) -> None:
         opened.append(fd)
         if len(opened) == 1:
             lock_path(path).unlink()
         real(fd, operation)
 
-    monkeypatch.setattr(lock_file.fcntl, "flock", leave_meanwhile)
+    monkeypatch.setattr(lock_file.fcntl, "flock", remove_meanwhile)
     lock = take(path)
     assert lock is not None
     assert len(opened) == 2
@@ -88,29 +88,29 @@ def test_a_lock_that_replaced_the_one_that_was_opened_is_the_one_that_counts(
 ) -> None:
     path = tmp_path / "a.sock"
     real = fcntl.flock
-    heirs: list[lock_file.Lock | None] = []
+    successors: list[lock_file.Lock | None] = []
 
     def be_replaced(fd: int, operation: int) -> None:
         monkeypatch.setattr(lock_file.fcntl, "flock", real)
         lock_path(path).unlink()
-        heirs.append(take(path))
+        successors.append(take(path))
         real(fd, operation)
 
     monkeypatch.setattr(lock_file.fcntl, "flock", be_replaced)
     assert take(path) is None
-    (heir,) = heirs
-    assert heir is not None
+    (successor,) = successors
+    assert successor is not None
     assert is_live(path)
-    heir.release()
+    successor.release()
 
 
-def test_who_looks_whether_a_lock_is_held_is_not_in_the_way_of_another_who_looks(
+def test_two_tests_of_a_lock_do_not_disturb_each_other(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.sock"
     lock_path(path).write_bytes(lock_file.MARK)
-    with lock_path(path).open() as looking:
-        fcntl.flock(looking, fcntl.LOCK_SH)
+    with lock_path(path).open() as testing:
+        fcntl.flock(testing, fcntl.LOCK_SH)
         assert not is_live(path)
 
 
@@ -124,12 +124,12 @@ def test_a_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> Non
     assert not is_live(path)
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"No such file or directory; give the path"):
         take(tmp_path / "missing" / "a.sock")
 
 
-def test_a_file_system_without_locks_is_told(
+def test_a_file_system_without_locks_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_fd: int, _operation: int) -> None:
@@ -181,7 +181,7 @@ def test_the_socket_of_a_third_user_is_not_taken_for_a_supervisor_of_ours(tmp_pa
     lock.release()
 
 
-def test_what_a_killed_supervisor_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_the_files_of_a_killed_supervisor_are_removed_and_no_others(tmp_path: Path) -> None:
     stale, live, foreign = (tmp_path / name for name in ("stale.sock", "live.sock", "other.sock"))
     for path in (live, foreign):
         bind(path)

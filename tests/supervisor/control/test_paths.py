@@ -1,4 +1,4 @@
-"""Where control sockets are: the folder by the environment, and whose folder is trusted."""
+"""The paths of control sockets: folders by the environment, and which of them are trusted."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands for /tmp."""
+    """Stands in for /tmp."""
     monkeypatch.setattr(paths, "TEMPORARY", tmp_path / "tmp")
     (tmp_path / "tmp").mkdir()
     return tmp_path / "tmp"
@@ -51,12 +51,12 @@ def test_of_several_folders_of_a_service_the_first_is_taken(
 
 
 @pytest.mark.parametrize("value", ["", "relative", "/no/such/folder"])
-def test_a_variable_that_names_no_folder_is_passed_over(value: str, temporary: Path) -> None:
+def test_a_variable_that_names_no_folder_is_ignored(value: str, temporary: Path) -> None:
     assert default_path("d", 1, {"XDG_RUNTIME_DIR": value}).parent == own(temporary)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder away")
-def test_the_folder_that_su_leaves_in_the_environment_is_passed_over(
+def test_the_folder_that_su_leaves_in_the_environment_is_ignored(
     tmp_path: Path, temporary: Path
 ) -> None:
     theirs = folder(tmp_path, "theirs")
@@ -81,7 +81,7 @@ def test_a_docket_names_its_socket_as_far_as_a_file_name_can(
     assert default_path(docket, 7, {}).name == file
 
 
-def test_a_folder_whose_path_leaves_no_room_for_a_socket_is_passed_over(
+def test_a_folder_whose_path_leaves_no_room_for_a_socket_is_ignored(
     tmp_path: Path, temporary: Path
 ) -> None:
     deep = folder(tmp_path, "d" * 100)
@@ -118,7 +118,7 @@ def test_a_folder_in_tmp_that_others_may_enter_is_refused(temporary: Path) -> No
     assert folders({}) == []
 
 
-def test_where_no_folder_can_be_made_it_is_told_what_to_do(
+def test_the_error_about_a_folder_that_cannot_be_made_says_what_to_do(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paths, "TEMPORARY", temporary / "missing")

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket."""
+"""The process and the user at the other end of a Unix socket."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from supervisor.control.peer_credentials import Credentials, credentials_of, of_
 
 
 class FakeMac:
-    """Answers as a socket of macOS does: a struct xucred."""
+    """A socket of macOS, which answers with a struct xucred."""
 
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
         assert (level, optname, buflen) == (0, 1, 76)
@@ -38,5 +38,5 @@ def test_only_the_same_user_and_root_are_trusted(
     assert Credentials(1, uid).is_trusted is trusted
 
 
-def test_a_peer_is_told_in_words() -> None:
+def test_credentials_are_readable_in_a_log_line() -> None:
     assert str(Credentials(12, 1000)) == "a client (pid 12, uid 1000)"

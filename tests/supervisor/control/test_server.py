@@ -1,4 +1,4 @@
-"""The control socket: what its owner is answered, and what everybody else gets."""
+"""The control socket: requests, answers, and its life with the pool."""
 
 import asyncio
 import logging
@@ -30,8 +30,9 @@ from supervisor.config import SupervisorConfig
 from supervisor.control import claim, server, session
 from supervisor.control.server import ControlServer
 from supervisor.errors import ControlInUse, NoPlace
+from supervisor.inbox import Inbox
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.inbox import CommandReceived, Inbox
+from supervisor.pool.state.inbox_events import CommandReceived
 from tests.support.control import GREETING, REPORT, Caller, names_in, served
 
 pytestmark = pytest.mark.anyio
@@ -44,11 +45,11 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients have a moment instead of five seconds."""
+    """Give clients 0.1 s instead of five."""
     monkeypatch.setattr(session, "PATIENCE_SECONDS", 0.1)
 
 
-# What the owner asks.
+# Requests and answers.
 
 
 async def test_the_status_is_the_json_of_the_report(path: Path) -> None:
@@ -77,7 +78,7 @@ async def test_the_status_is_the_json_of_the_report(path: Path) -> None:
         (pool_commands.Refused("why not"), Refused("why not")),
     ],
 )
-async def test_an_order_goes_to_the_pool_and_its_outcome_comes_back(
+async def test_a_command_goes_to_the_pool_and_its_outcome_comes_back(
     request_: Request,
     order: pool_commands.Command,
     outcome: pool_commands.Outcome,
@@ -86,9 +87,9 @@ async def test_an_order_goes_to_the_pool_and_its_outcome_comes_back(
 ) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-        caller.say(request_)
+        caller.send(request_)
         assert await pool.answer_next(outcome) == order
-        assert await caller.hear() == answer
+        assert await caller.receive() == answer
         assert isinstance(await caller.ask(StatusRequest()), Report)
         await caller.close()
 
@@ -96,11 +97,11 @@ async def test_an_order_goes_to_the_pool_and_its_outcome_comes_back(
 async def test_an_answer_may_take_longer_than_a_client_may(path: Path, impatient: None) -> None:
     async with served(path) as pool:
         caller = await Caller.connect(path, GREETING + encode(ReloadRequest()))
-        command = await pool.ordered()
+        command = await pool.next_command()
         await asyncio.sleep(3 * session.PATIENCE_SECONDS)
         command.answer(pool_commands.Done("done"))
-        assert isinstance(await caller.hear(), ControlHello)
-        assert await caller.hear() == Done("done")
+        assert isinstance(await caller.receive(), ControlHello)
+        assert await caller.receive() == Done("done")
         await caller.close()
 
 
@@ -108,25 +109,25 @@ async def test_a_reload_that_is_not_waited_for_is_answered_at_once(path: Path) -
     async with served(path) as pool:
         caller = await pool.caller()
         assert isinstance(await caller.ask(ReloadRequest(wait=False)), Done)
-        command = await pool.ordered()
-        assert command.order == pool_commands.Reload()
-        command.answer(pool_commands.Refused("nobody hears this"))
+        command = await pool.next_command()
+        assert command.command == pool_commands.Reload()
+        command.answer(pool_commands.Refused("nobody reads this"))
         assert isinstance(await caller.ask(StatusRequest()), Report)
         await caller.close()
 
 
-async def test_who_waits_for_a_drain_is_told_its_beginning_and_sees_its_end(
+async def test_a_client_that_waits_for_a_drain_is_answered_at_once_and_disconnected_at_its_end(
     path: Path, impatient: None
 ) -> None:
     async with served(path) as pool:
         caller = await Caller.connect(path, GREETING + encode(DrainRequest(wait=True)))
         await pool.answer_next(pool_commands.Done("draining"))
-        assert isinstance(await caller.hear(), ControlHello)
-        assert await caller.hear() == Done("draining")
-        heard = asyncio.create_task(caller.hear())
+        assert isinstance(await caller.receive(), ControlHello)
+        assert await caller.receive() == Done("draining")
+        answer = asyncio.create_task(caller.receive())
         await asyncio.sleep(3 * session.PATIENCE_SECONDS)
-        assert not heard.done()
-    assert await heard is None
+        assert not answer.done()
+    assert await answer is None
     await caller.close()
 
 
@@ -138,23 +139,23 @@ async def test_a_drain_that_is_refused_is_not_waited_for(path: Path, impatient: 
         await caller.close()
 
 
-async def test_an_answer_for_a_client_that_has_gone_is_for_nobody(path: Path) -> None:
+async def test_an_answer_for_a_client_that_has_gone_is_dropped(path: Path) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-        caller.say(ScaleRequest(3))
-        command = await pool.ordered()
+        caller.send(ScaleRequest(3))
+        command = await pool.next_command()
         await caller.close()
         await pool.still_serves()
         command.answer(pool_commands.Done("done"))
         await pool.still_serves()
 
 
-async def test_an_answer_that_is_known_reaches_its_client_although_the_pool_ends(
+async def test_an_answer_reaches_its_client_although_the_pool_ends(
     path: Path,
 ) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-        caller.say(DrainRequest())
+        caller.send(DrainRequest())
         await pool.answer_next(pool_commands.Done("draining"))
     assert await caller.rest() == [Done("draining")]
     await caller.close()
@@ -164,26 +165,26 @@ async def test_an_answer_that_is_known_reaches_its_client_although_the_pool_ends
 async def test_a_client_learns_the_pid_and_whether_the_pool_is_a_guest(path: Path) -> None:
     async with served(path, guest=True):
         caller = await Caller.connect(path)
-        assert await caller.hear() == ControlHello(PROTOCOL, os.getpid(), guest=True)
+        assert await caller.receive() == ControlHello(PROTOCOL, os.getpid(), guest=True)
         await caller.close()
 
 
 async def test_a_report_that_fails_is_refused_and_logged(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place = await claim.claim_given(str(path))
+    claimed = await claim.claim_given(str(path))
 
     def fail() -> dict[str, Any]:
         raise RuntimeError("no report")
 
-    serving = ControlServer(place, Inbox(), fail, guest=False)
+    serving = ControlServer(claimed, Inbox(), fail, guest=False)
     await serving.start()
     caller = await Caller.connect(path, GREETING)
-    await caller.hear()
+    await caller.receive()
     assert await caller.ask(StatusRequest()) == Refused("a bug of the supervisor; see its log")
     await caller.close()
     await serving.stop()
-    place.leave()
+    claimed.release()
     assert "no report" in caplog.text
 
 
@@ -199,15 +200,15 @@ async def test_a_report_that_no_frame_holds_is_refused(
     assert "too large" in answer.text
 
 
-# For as long as the pool runs.
+# The life of the socket.
 
 
 @asynccontextmanager
 async def run_with(config: SupervisorConfig) -> AsyncGenerator[None]:
-    """As a supervisor does it."""
+    """Serve the control socket as a supervisor does."""
     async with (
-        server.placed(config) as place,
-        server.serving(place, Inbox(), lambda: REPORT, guest=False),
+        server.claimed(config) as claimed,
+        server.serving(claimed, Inbox(), lambda: REPORT, guest=False),
     ):
         yield
 
@@ -228,9 +229,9 @@ async def test_a_pool_with_a_path_is_served_there_and_a_second_one_is_not(path: 
     config = SupervisorConfig(control=str(path))
     async with run_with(config):
         with pytest.raises(ControlInUse):
-            await server.placed(config).__aenter__()
+            await server.claimed(config).__aenter__()
         caller = await Caller.connect(path)
-        assert isinstance(await caller.hear(), ControlHello)
+        assert isinstance(await caller.receive(), ControlHello)
         await caller.close()
 
 
@@ -247,21 +248,21 @@ async def test_a_pool_that_can_write_nowhere_runs_without_a_control_socket(
         )
 
 
-async def test_a_client_that_comes_while_the_pool_ends_is_sent_away(path: Path) -> None:
+async def test_a_client_that_connects_while_the_pool_ends_is_refused(path: Path) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-    assert await caller.hear() is None
+    assert await caller.receive() is None
     await caller.close()
     with pytest.raises(FileNotFoundError):
         await Caller.connect(path)
 
 
-async def test_an_order_is_put_once_whatever_becomes_of_its_client(path: Path) -> None:
+async def test_a_command_reaches_the_pool_once_although_its_client_has_gone(path: Path) -> None:
     async with served(path) as pool:
         caller = await pool.caller()
-        caller.say(ScaleRequest(3))
+        caller.send(ScaleRequest(3))
         await caller.close()
-        command = await pool.ordered()
+        command = await pool.next_command()
         assert isinstance(command, CommandReceived)
         command.answer(pool_commands.Done("done"))
         await pool.still_serves()

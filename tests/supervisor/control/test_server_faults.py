@@ -1,4 +1,4 @@
-"""What is wrong with a client of the control socket costs that client its connection."""
+"""A client of the control socket that breaks the protocol loses its connection."""
 
 import asyncio
 import os
@@ -31,12 +31,12 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients have a moment instead of five seconds."""
+    """Give clients 0.1 s instead of five."""
     monkeypatch.setattr(session, "PATIENCE_SECONDS", 0.1)
 
 
 async def hung_up(caller: socket.socket) -> None:
-    """Wait until the other end has closed, without reading what it said."""
+    """Wait until the other end has closed, without reading from it."""
     poller = select.poll()
     poller.register(caller, 0)
     hung = await asyncio.to_thread(poller.poll, PATIENCE_SECONDS * 1000)
@@ -54,7 +54,7 @@ async def hung_up(caller: socket.socket) -> None:
         (GREETING + encode(Done("no request")), "holds no message"),
     ],
 )
-async def test_who_does_not_keep_the_protocol_is_dropped_and_the_others_are_served(
+async def test_a_client_that_breaks_the_protocol_is_dropped_and_the_others_are_served(
     bytes_: bytes, why: str, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(path) as pool:
@@ -69,19 +69,19 @@ async def test_who_does_not_keep_the_protocol_is_dropped_and_the_others_are_serv
     assert why in caplog.text
 
 
-@pytest.mark.parametrize("said", [b"", GREETING, (GREETING + encode(StatusRequest()))[:-1]])
-async def test_who_asks_nothing_is_dropped_half_a_frame_included(
-    said: bytes, path: Path, impatient: None, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("sent", [b"", GREETING, (GREETING + encode(StatusRequest()))[:-1]])
+async def test_a_client_that_asks_nothing_is_dropped_with_half_a_frame_too(
+    sent: bytes, path: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(path) as pool:
-        caller = await Caller.connect(path, said)
+        caller = await Caller.connect(path, sent)
         assert [type(each) for each in await caller.rest()] == [ControlHello]
         await caller.close()
         await pool.still_serves()
     assert "was dropped: it asked nothing within 0.1 s" in caplog.text
 
 
-async def test_who_got_an_answer_and_asks_no_more_is_dropped_without_a_word(
+async def test_a_client_that_was_answered_is_dropped_without_a_log_line(
     path: Path, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(path):
@@ -91,7 +91,7 @@ async def test_who_got_an_answer_and_asks_no_more_is_dropped_without_a_word(
     assert "was dropped" not in caplog.text
 
 
-async def test_who_does_not_read_is_dropped_and_holds_nobody_up(
+async def test_a_client_that_does_not_read_is_dropped_and_delays_no_other(
     path: Path,
     impatient: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -102,13 +102,13 @@ async def test_who_does_not_read_is_dropped_and_holds_nobody_up(
             slow.connect(str(path))
             slow.sendall(GREETING + encode(StatusRequest()))
             await hung_up(slow)
-        # Who reads has its time, however slow the machine is.
+        # Clients that read have enough time, however slow the machine is.
         monkeypatch.setattr(session, "PATIENCE_SECONDS", PATIENCE_SECONDS)
         await pool.still_serves()
     assert "was dropped: it did not read its answer within 0.1 s" in caplog.text
 
 
-async def test_who_does_not_read_does_not_hold_up_the_end(
+async def test_a_client_that_does_not_read_does_not_delay_the_end(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "GOODBYE_SECONDS", 0.05)
@@ -120,12 +120,12 @@ async def test_who_does_not_read_does_not_hold_up_the_end(
         assert names_in(path.parent) == set()
 
 
-async def test_another_protocol_is_told_which_one_is_spoken_here(
+async def test_another_protocol_is_refused_with_the_one_of_the_supervisor(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(path):
         caller = await Caller.connect(path)
-        caller.say(ControlHello(PROTOCOL + 1))
+        caller.send(ControlHello(PROTOCOL + 1))
         assert (await caller.rest())[1:] == [Refused("this supervisor speaks protocol 1, not 2")]
         await caller.close()
     assert "it speaks protocol 2, not 1" in caplog.text
@@ -140,7 +140,7 @@ async def test_a_hundred_clients_at_once_are_too_many_and_one_at_a_time_are_not(
             await pool.still_serves()
         crowd = [await Caller.connect(path) for _ in range(100)]
         for caller in crowd:
-            assert isinstance(await caller.hear(), ControlHello)
+            assert isinstance(await caller.receive(), ControlHello)
         late = await crowd[-1].rest()
         assert late == [Refused("too many clients are connected; try again")]
         served_ones = 0
@@ -205,9 +205,9 @@ def talk_to(path: Path) -> bytes:
 
 
 def test_of_many_like_events_one_in_a_while_is_said_with_the_number_of_the_others() -> None:
-    seldom = LogThrottle(60.0)
-    assert seldom.unsaid("a", 0.0) == 0
-    assert [seldom.unsaid("a", at) for at in (1.0, 30.0, 59.9)] == [None, None, None]
-    assert seldom.unsaid("b", 30.0) == 0
-    assert seldom.unsaid("a", 60.0) == 3
-    assert seldom.unsaid("a", 120.0) == 0
+    throttle = LogThrottle(60.0)
+    assert throttle.skipped_before("a", 0.0) == 0
+    assert [throttle.skipped_before("a", at) for at in (1.0, 30.0, 59.9)] == [None, None, None]
+    assert throttle.skipped_before("b", 30.0) == 0
+    assert throttle.skipped_before("a", 60.0) == 3
+    assert throttle.skipped_before("a", 120.0) == 0

@@ -1,4 +1,4 @@
-"""The client of the control socket: what it is answered, and every way in which it is not."""
+"""The client of the control socket: answers, and every way in which there is none."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ async def test_the_status_comes_as_it_was_sent(path: Path) -> None:
         assert (await asyncio.to_thread(ask)).startswith('{"supervisor": {"pid": 1, ')
 
 
-async def test_an_order_is_answered_when_the_pool_answers_it(path: Path) -> None:
+async def test_a_command_is_answered_when_the_pool_answers_it(path: Path) -> None:
     def ask() -> str:
         with Client(path) as client:
             return client.ask(ReloadRequest(), None).text
@@ -66,7 +66,7 @@ async def test_an_order_is_answered_when_the_pool_answers_it(path: Path) -> None
         assert await asking == "reloaded"
 
 
-async def test_an_order_that_is_refused_fails_with_its_reason(path: Path) -> None:
+async def test_a_refused_command_fails_with_its_reason(path: Path) -> None:
     def ask() -> None:
         with Client(path) as client, pytest.raises(OrderFailed, match=r"^too many$"):
             client.ask(ScaleRequest(1000))
@@ -77,14 +77,14 @@ async def test_an_order_that_is_refused_fails_with_its_reason(path: Path) -> Non
         await asking
 
 
-async def test_the_end_of_a_pool_is_waited_for_and_of_a_guest_not_that_of_its_host(
+async def test_the_wait_for_the_end_of_a_guest_does_not_wait_for_its_host(
     path: Path,
 ) -> None:
     def wait() -> str:
         with Client(path) as client:
-            said = client.ask(DrainRequest(wait=True)).text
+            text = client.ask(DrainRequest(wait=True)).text
             client.wait_for_end()
-            return said
+            return text
 
     async with served(path, guest=True) as pool:
         waiting = asyncio.create_task(asyncio.to_thread(wait))
@@ -101,14 +101,14 @@ def test_without_a_socket_there_is_no_supervisor(path: Path) -> None:
         Client(Path(__file__) / "pool.sock")
 
 
-def test_a_socket_that_nobody_listens_at_is_a_dead_supervisors(path: Path) -> None:
+def test_a_socket_without_a_listener_is_that_of_a_dead_supervisor(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
     with pytest.raises(NoSupervisor, match="nobody listens there any more"):
         Client(path)
 
 
-def test_a_supervisor_that_takes_no_connection_is_stopped_or_hangs(
+def test_a_supervisor_that_accepts_no_connection_is_stopped_or_hangs(
     path: Path, impatient: None
 ) -> None:
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
@@ -119,7 +119,7 @@ def test_a_supervisor_that_takes_no_connection_is_stopped_or_hangs(
             Client(path)
 
 
-def test_a_supervisor_that_says_nothing_is_stopped_or_hangs(path: Path, impatient: None) -> None:
+def test_a_supervisor_that_sends_nothing_is_stopped_or_hangs(path: Path, impatient: None) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -148,7 +148,7 @@ def ask_for_status(client: Client) -> object:
         (HELLO + encode(Refused("why not")), OrderFailed, "^why not$"),
     ],
 )
-def test_every_other_answer_is_told_as_what_it_is(
+def test_every_other_answer_has_its_error(
     ask: Callable[[Client], object], reply: bytes, kind: type[OrderFailed], why: str, path: Path
 ) -> None:
     with scripted(path, reply), pytest.raises(kind, match=why), Client(path) as client:
@@ -158,7 +158,7 @@ def test_every_other_answer_is_told_as_what_it_is(
 @pytest.mark.parametrize(
     ("ask", "reply"), [(ask_for_done, Report("{}")), (ask_for_status, Done("done"))]
 )
-def test_an_answer_to_another_question_is_told(
+def test_an_answer_to_another_request_is_an_error(
     ask: Callable[[Client], object], reply: Report | Done, path: Path
 ) -> None:
     with (
@@ -170,7 +170,7 @@ def test_an_answer_to_another_question_is_told(
 
 
 @pytest.mark.parametrize("reply", [HELLO, HELLO + encode(Done("nobody asked"))])
-def test_waiting_for_the_end_takes_what_else_is_said(reply: bytes, path: Path) -> None:
+def test_other_messages_do_not_end_the_wait_for_the_end(reply: bytes, path: Path) -> None:
     with scripted(path, reply), Client(path) as client:
         client.wait_for_end()
 
@@ -197,7 +197,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def live(folder: Path) -> Iterator[Callable[[str], Path]]:
-    """Makes live control sockets by name."""
+    """A maker of live control sockets, by name."""
     locks: list[lock_file.Lock] = []
 
     def make(name: str) -> Path:
@@ -221,14 +221,16 @@ def test_the_only_live_supervisor_is_found(folder: Path, live: Callable[[str], P
     assert find({"XDG_RUNTIME_DIR": str(folder)}) == path
 
 
-def test_of_several_none_is_chosen(folder: Path, live: Callable[[str], Path]) -> None:
+def test_several_supervisors_are_an_error_with_their_paths(
+    folder: Path, live: Callable[[str], Path]
+) -> None:
     paths = [live("mails-2.sock"), live("orders-1.sock")]
     with pytest.raises(SeveralSupervisors, match="2 supervisors are running; name one") as several:
         find({"XDG_RUNTIME_DIR": str(folder)})
     assert several.value.paths == paths
 
 
-def test_where_there_is_none_it_is_told_where_was_looked(folder: Path) -> None:
+def test_without_a_supervisor_the_error_names_the_folders_searched(folder: Path) -> None:
     with pytest.raises(NoSupervisor, match=rf"\(looked in {folder}\); if its socket is elsewhere"):
         find({"XDG_RUNTIME_DIR": str(folder)})
     with pytest.raises(NoSupervisor, match=r"looked in .*/nowhere/docket-supervisor-\d+\)"):
@@ -241,7 +243,7 @@ def test_ctl_loads_neither_an_event_loop_nor_redis_nor_docket() -> None:
         "heavy = {'asyncio', 'redis', 'docket', 'rich', 'prometheus_client', 'psutil'};"
         "print(sorted(heavy & {*sys.modules}))"
     )
-    said = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
-    assert said.stdout == "[]\n"
+    assert ran.stdout == "[]\n"

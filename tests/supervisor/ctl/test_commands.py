@@ -1,4 +1,4 @@
-"""The commands of ctl: words in, an order out, one line and an exit code back."""
+"""The commands of ctl: arguments in, a request out, one line and an exit code back."""
 
 import asyncio
 import json
@@ -8,14 +8,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.text import Text
 
 from ipc.control import PROTOCOL, ControlHello, Refused, Report
 from ipc.framing import encode
 from supervisor.cli import commands as program
 from supervisor.control import paths
-from supervisor.ctl import commands
+from supervisor.ctl import show_status
 from supervisor.ctl.client import Client
 from supervisor.pool.state import pool_commands
 from supervisor.signals import SignalQueue
@@ -29,7 +31,7 @@ HELLO = encode(ControlHello(PROTOCOL, 1))
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended, and what it said."""
+    """The exit code and the output of a command."""
 
     code: int | str | None
     out: str
@@ -44,22 +46,22 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*words: str, signal_queue: SignalQueue | None = None) -> Ran:
         with pytest.raises(SystemExit) as end:
             program.main(signal_queue or SignalQueue(), ["ctl", *words])
-        said = capsys.readouterr()
-        return Ran(end.value.code, said.out, said.err)
+        written = capsys.readouterr()
+        return Ran(end.value.code, written.out, written.err)
 
     return run
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where --control is to lead; nothing is to be found elsewhere."""
+    """The path for --control; no other supervisor is to be found."""
     monkeypatch.setattr(paths, "TEMPORARY", tmp_path / "nowhere")
     for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "DOCKET_SUPERVISOR_CONTROL"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "orders-1.sock"
 
 
-async def asked(run: Run, *words: str) -> Ran:
+async def run_in_thread(run: Run, *words: str) -> Ran:
     return await asyncio.to_thread(run, *words)
 
 
@@ -80,7 +82,7 @@ async def asked(run: Run, *words: str) -> Ran:
         (pool_commands.Refused("why not"), Ran(1, "", "docket-supervisor: why not\n")),
     ],
 )
-async def test_an_order_is_asked_for_and_its_outcome_is_told(
+async def test_a_request_is_sent_and_its_outcome_printed(
     words: list[str],
     order: pool_commands.Command,
     outcome: pool_commands.Outcome,
@@ -89,15 +91,15 @@ async def test_an_order_is_asked_for_and_its_outcome_is_told(
     run: Run,
 ) -> None:
     async with served(path) as pool:
-        asking = asyncio.create_task(asked(run, "--control", str(path), *words))
+        asking = asyncio.create_task(run_in_thread(run, "--control", str(path), *words))
         assert await pool.answer_next(outcome) == order
         assert await asking == expected
 
 
 async def test_a_reload_that_is_not_waited_for_returns_at_once(path: Path, run: Run) -> None:
     async with served(path) as pool:
-        ran = await asked(run, "reload", "--no-wait", "--control", str(path))
-        assert (await pool.ordered()).order == pool_commands.Reload()
+        ran = await run_in_thread(run, "reload", "--no-wait", "--control", str(path))
+        assert (await pool.next_command()).command == pool_commands.Reload()
     assert ran == Ran(0, "the reload has been asked for; see the status\n", "")
 
 
@@ -105,28 +107,28 @@ async def test_a_drain_that_is_waited_for_returns_when_the_pool_has_ended(
     path: Path, run: Run
 ) -> None:
     async with served(path, guest=True) as pool:
-        asking = asyncio.create_task(asked(run, "--control", str(path), "drain", "--wait"))
+        asking = asyncio.create_task(run_in_thread(run, "--control", str(path), "drain", "--wait"))
         await pool.answer_next(pool_commands.Done("draining"))
     assert await asking == Ran(0, "draining\nthe supervisor has ended\n", "")
 
 
-# Looking.
+# The status.
 
 
 async def test_the_status_is_a_table_for_people_and_json_for_programs(path: Path, run: Run) -> None:
     async with served(path):
-        table = await asked(run, "--control", str(path), "status")
-        as_json = await asked(run, "--control", str(path), "status", "--json")
+        table = await run_in_thread(run, "--control", str(path), "status")
+        as_json = await run_in_thread(run, "--control", str(path), "status", "--json")
     assert table.out.startswith("docket orders at\nrunning, 0 of 0 workers ready, ")
     assert as_json == Ran(0, json.dumps(REPORT) + "\n", "")
 
 
-@pytest.mark.parametrize("place", ["before", "after", "environment", "found"])
+@pytest.mark.parametrize("given", ["before", "after", "environment", "found"])
 async def test_the_socket_may_be_named_before_or_after_the_command_or_not_at_all(
-    place: str, path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    given: str, path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["status", "--json"]
-    match place:
+    match given:
         case "before":
             words = ["--control", str(path), *words]
         case "after":
@@ -136,16 +138,16 @@ async def test_the_socket_may_be_named_before_or_after_the_command_or_not_at_all
         case _:
             monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
     async with served(path):
-        assert (await asked(run, *words)).code == 0
+        assert (await run_in_thread(run, *words)).code == 0
 
 
-async def test_of_several_supervisors_all_are_listed_and_none_is_asked(
+async def test_of_several_supervisors_all_are_listed_and_none_is_used(
     path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(path.parent))
     other = path.with_name("mails-2.sock")
     async with served(path), served(other):
-        ran = await asked(run, "status")
+        ran = await run_in_thread(run, "status")
     assert ran == Ran(
         2,
         "",
@@ -180,7 +182,7 @@ def test_without_a_supervisor_it_ends_with_2_and_one_line(path: Path, run: Run) 
         (["--control", "x" * 200, "status"], "expected a path of at most"),
     ],
 )
-def test_wrong_words_end_with_2_and_one_line(
+def test_wrong_arguments_end_with_2_and_one_line(
     words: list[str], why: str, path: Path, run: Run
 ) -> None:
     ran = run(*words)
@@ -198,28 +200,30 @@ def test_without_a_command_the_commands_are_listed_each_in_a_line_of_its_own(run
     assert "..." not in listed
 
 
-# Watching.
+# The status, repeated.
 
 
 async def test_watching_appends_where_there_is_no_terminal_and_ends_with_the_supervisor(
     path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(show_status, "WATCH_SECONDS", 0.01)
     shown = asyncio.Event()
     loop = asyncio.get_running_loop()
-    real = commands.status_view.render
+    real = show_status.status_view.render
     count = 0
 
-    def picture(*arguments: object) -> object:
+    def render(*arguments: Any) -> list[Text]:
         nonlocal count
         count += 1
         if count == 3:
             loop.call_soon_threadsafe(shown.set)
         return real(*arguments)
 
-    monkeypatch.setattr(commands.status_view, "render", picture)
+    monkeypatch.setattr(show_status.status_view, "render", render)
     async with served(path):
-        watching = asyncio.create_task(asked(run, "--control", str(path), "status", "--watch"))
+        watching = asyncio.create_task(
+            run_in_thread(run, "--control", str(path), "status", "--watch")
+        )
         await asyncio.wait_for(shown.wait(), 20)
     ran = await watching
     assert (ran.code, ran.err) == (0, "the supervisor has ended\n")
@@ -234,7 +238,7 @@ def test_watching_as_json_is_one_object_a_line(path: Path, run: Run) -> None:
     assert ran.out.splitlines()[0] == '{"one": 1}'
 
 
-def test_watching_connects_again_if_it_was_dropped_for_its_silence(path: Path, run: Run) -> None:
+def test_watching_connects_again_if_it_was_disconnected_while_idle(path: Path, run: Run) -> None:
     first, second = (HELLO + encode(Report(f'{{"n": {n}}}')) for n in (1, 2))
     with scripted(path, first, second):
         ran = run("--control", str(path), "status", "--watch", "--json")
@@ -249,11 +253,11 @@ def test_watching_ends_with_a_supervisor_that_dies_while_it_is_connected_to_agai
     assert ran == Ran(0, "{}\n", "the supervisor has ended\n")
 
 
-def test_watching_what_is_not_there_ends_with_2(path: Path, run: Run) -> None:
+def test_watching_without_a_supervisor_ends_with_2(path: Path, run: Run) -> None:
     assert run("--control", str(path), "status", "--watch").code == 2
 
 
-def test_watching_what_refuses_ends_with_1(path: Path, run: Run) -> None:
+def test_watching_is_refused_with_1(path: Path, run: Run) -> None:
     with scripted(path, HELLO + encode(Refused("too many"))):
         ran = run("--control", str(path), "status", "--watch")
     assert ran == Ran(1, "", "docket-supervisor: too many\n")
@@ -273,7 +277,7 @@ async def test_ctrl_c_ends_watching_with_0(
     monkeypatch.setattr(Client, "is_over_within", interrupt)
     async with served(path):
         patch_isatty(monkeypatch, on_terminal)
-        ran = await asked(run, "--control", str(path), "status", "--watch")
+        ran = await run_in_thread(run, "--control", str(path), "status", "--watch")
     assert (ran.code, ran.err) == (0, "\n" if on_terminal else "")
 
 
@@ -285,13 +289,13 @@ async def test_ctrl_c_ends_watching_with_0(
         (["drain", "--wait"], "the drain"),
     ],
 )
-async def test_ctrl_c_ends_waiting_with_1_and_says_that_the_order_stands(
+async def test_ctrl_c_ends_waiting_with_1_and_says_that_the_operation_goes_on(
     words: list[str], what: str, path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Client, "ask", interrupt)
     async with served(path):
         patch_isatty(monkeypatch, True)
-        ran = await asked(run, "--control", str(path), *words)
+        ran = await run_in_thread(run, "--control", str(path), *words)
     assert ran == Ran(
         1,
         "",
@@ -305,7 +309,7 @@ def patch_isatty(monkeypatch: pytest.MonkeyPatch, value: bool) -> None:
 
 
 @pytest.mark.parametrize(("number", "ends"), [(signal.SIGINT, True), (signal.SIGUSR1, False)])
-def test_a_signal_that_came_while_it_was_loaded_is_not_lost(
+def test_a_signal_received_during_the_imports_is_not_lost(
     number: int, ends: bool, path: Path, run: Run
 ) -> None:
     before = signal.getsignal(number)

@@ -1,9 +1,11 @@
-"""The picture of a pool, as exact text."""
+"""The report of a pool, as exact text."""
 
 import json
+import re
 from typing import Any
 
 import pytest
+from rich.text import Text
 
 from supervisor.ctl.report import (
     PoolReport,
@@ -14,7 +16,6 @@ from supervisor.ctl.report import (
     read_report,
 )
 from supervisor.ctl.status_view import render
-from supervisor.ctl.table import Line, paint
 from supervisor.errors import OrderFailed
 from supervisor.monitoring.status import report
 from tests.support.recording_process_control import Rig
@@ -31,6 +32,8 @@ CALM = ReportedWorker(
     loop_lag_seconds=0.0004,
     heartbeat_age_seconds=0.3,
     rss_bytes=28_000_000,
+    cpu_percent=0.4,
+    open_descriptors=21,
 )
 BUSY = ReportedWorker(
     slot=2,
@@ -49,6 +52,8 @@ BUSY = ReportedWorker(
     loop_lag_seconds=0.25,
     heartbeat_age_seconds=0.1,
     rss_bytes=1_234_000_000,
+    cpu_percent=99.6,
+    open_descriptors=1_004,
 )
 SUMS = ReportedTotals(12_445, 12_100, 3, 4, 5, poisoned=1, crashes=2, restarts=2, stalls=1)
 EVENTFUL = PoolReport(POOL, [CALM, BUSY], SUMS)
@@ -56,12 +61,18 @@ QUIET = PoolReport(POOL, [CALM], ReportedTotals(100, 100))
 
 
 def drawn(report: PoolReport, width: int | None = None, height: int | None = None) -> str:
-    return "\n".join(paint(line, colours=False) for line in render(report, width, height))
+    return "\n".join(line.plain.rstrip() for line in render(report, width, height))
 
 
-def styles(lines: list[Line], text: str) -> set[str]:
-    """Of every piece with this text."""
-    return {piece.style for line in lines for piece in line if piece.text == text}
+def styles(lines: list[Text], text: str) -> set[str]:
+    """The styles of `text` wherever it stands, as words of its own."""
+    found: set[str] = set()
+    for line in lines:
+        for match in re.finditer(rf"(?<!\S){re.escape(text)}(?!\S)", line.plain):
+            spans = [each for each in line.spans if each.start <= match.start() < each.end]
+            assert all(each[:2] == match.span() for each in spans)
+            found |= {str(each.style) for each in spans} or {str(line.style)}
+    return found
 
 
 def test_a_quiet_pool_at_a_glance() -> None:
@@ -70,11 +81,11 @@ def test_a_quiet_pool_at_a_glance() -> None:
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
         "\n"
         "slot   pid  state  gen     up  restarts  running  started   ok  failed"
-        "  retried  redelivered   lag   memory\n"
+        "  retried  redelivered   lag   memory  cpu  fds\n"
         "   1  4712  ready    1  3h12m         0        0      100  100       0"
-        "        0            0  0 ms  28.0 MB\n"
+        "        0            0  0 ms  28.0 MB   0%   21\n"
         " all                                  0        0      100  100       0"
-        "        0            0        28.0 MB\n"
+        "        0            0        28.0 MB   0%   21\n"
         "\n"
         "nothing is running"
     )
@@ -86,13 +97,13 @@ def test_an_eventful_pool_at_a_glance() -> None:
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
         "\n"
         "slot   pid  state     gen     up  restarts  running  started      ok  failed"
-        "  retried  redelivered     lag   memory\n"
+        "  retried  redelivered     lag   memory   cpu    fds\n"
         "   1  4712  ready       1  3h12m         0        0      100     100       0"
-        "        0            0    0 ms  28.0 MB\n"
+        "        0            0    0 ms  28.0 MB    0%     21\n"
         "   2  4713  draining    2  1m15s         1        2   12,345  12,000       3"
-        "        4            5  250 ms   1.2 GB\n"
+        "        4            5  250 ms   1.2 GB  100%  1,004\n"
         " all                                     2        2   12,445  12,100       3"
-        "        4            5           1.3 GB\n"
+        "        4            5           1.3 GB  100%  1,025\n"
         "\n"
         "so far: 2 crashes, 1 stall, 1 task failed as poison\n"
         "longest running  task       key      slot\n"
@@ -101,7 +112,7 @@ def test_an_eventful_pool_at_a_glance() -> None:
     )
 
 
-def test_on_a_narrow_terminal_what_says_nothing_goes_first() -> None:
+def test_on_a_narrow_terminal_columns_without_news_go_first() -> None:
     assert drawn(QUIET, 64) == (
         "docket orders at redis://localhost:6379/0\n"
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
@@ -111,11 +122,11 @@ def test_on_a_narrow_terminal_what_says_nothing_goes_first() -> None:
         " all                            0      100  100        28.0 MB\n"
         "\n"
         "nothing is running\n"
-        "no room for: gen, restarts, failed, retried, redelivered"
+        "no room for: gen, restarts, failed, retried, redelivered, cpu..."
     )
 
 
-def test_on_a_narrow_terminal_what_went_wrong_stays_longest() -> None:
+def test_on_a_narrow_terminal_failures_stay_longest() -> None:
     assert drawn(EVENTFUL, 44) == (
         "docket orders at redis://localhost:6379/0\n"
         "running, 1 of 2 workers ready, up 3h12m, ...\n"
@@ -133,6 +144,13 @@ def test_on_a_narrow_terminal_what_went_wrong_stays_longest() -> None:
     )
 
 
+def test_of_what_says_something_descriptors_go_first_and_the_cpu_next() -> None:
+    whole = len(drawn(EVENTFUL).splitlines()[3])
+    assert drawn(EVENTFUL, whole - 1).splitlines()[-1] == "no room for: fds"
+    assert drawn(EVENTFUL, whole - len("  1,004") - 1).splitlines()[-1] == "no room for: cpu, fds"
+    assert drawn(QUIET, 80).splitlines()[3].endswith("  lag   memory  cpu  fds")
+
+
 def test_on_a_low_terminal_the_last_workers_are_only_counted() -> None:
     many = PoolReport(POOL, [CALM] * 20, ReportedTotals(100, 100))
     lines = drawn(many, None, 14).splitlines()
@@ -142,28 +160,27 @@ def test_on_a_low_terminal_the_last_workers_are_only_counted() -> None:
     assert drawn(many, None, 5).count("ready ") == 3
 
 
-def test_a_failed_reload_is_told_in_one_line_below_the_state() -> None:
+def test_a_failed_reload_is_shown_in_one_line_below_the_state() -> None:
     pool = ReportedPool(reload_error="ImportError: no module\n  named shop\x1b[2J")
     lines = render(PoolReport(pool))
-    assert paint(lines[2], colours=False) == (
-        "the last reload failed: ImportError: no module named shop\\x1b[2J"
-    )
-    assert {piece.style for piece in lines[2]} == {"red"}
+    assert lines[2].plain == ("the last reload failed: ImportError: no module named shop\\x1b[2J")
+    assert (lines[2].style, lines[2].spans) == ("red", [])
 
 
-def test_a_worker_whose_loop_is_silent_says_so_instead_of_its_last_lag() -> None:
+def test_a_silent_loop_is_shown_instead_of_its_last_lag() -> None:
     silent = ReportedWorker(state="ready", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9)
     lines = render(PoolReport(POOL, [silent]))
     assert styles(lines, "silent 7s") == {"red"}
     assert styles(lines, "1 ms") == set()
 
 
-def test_a_dead_worker_has_neither_lag_nor_silence_nor_memory() -> None:
+def test_a_dead_worker_has_neither_lag_nor_silence_and_uses_nothing() -> None:
     dead = ReportedWorker(
         state="dead", loop_lag_seconds=0.001, heartbeat_age_seconds=7.9, rss_bytes=5_000_000
     )
-    assert drawn(PoolReport(POOL, [dead])).splitlines()[4].split()[-2:] == ["-", "-"]
-    assert drawn(PoolReport(POOL, [dead, CALM])).splitlines()[6].split()[-2:] == ["28.0", "MB"]
+    assert drawn(PoolReport(POOL, [dead])).splitlines()[4].split()[-4:] == ["-"] * 4
+    sums = drawn(PoolReport(POOL, [dead, CALM])).splitlines()[6].split()
+    assert sums[-4:] == ["28.0", "MB", "0%", "21"]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +238,7 @@ def test_an_age_has_the_precision_that_a_reader_wants(seconds: float, shown: str
 
 def test_a_worker_that_never_lived_has_dashes() -> None:
     line = drawn(PoolReport(POOL, [ReportedWorker(slot=3, state="starting")])).splitlines()[4]
-    assert line.split() == ["3", "-", "starting", "0", "0s", *"000000", "0", "-", "-"]
+    assert line.split() == ["3", "-", "starting", "0", "0s", *"000000", "0", *"----"]
 
 
 def test_of_the_running_tasks_the_five_longest_are_listed_with_names_that_fit() -> None:
@@ -243,27 +260,29 @@ def test_the_report_of_a_real_pool_is_understood() -> None:
     assert "order-1" in drawn(read)
 
 
-def test_every_field_that_is_shown_is_one_that_a_pool_tells() -> None:
+def test_every_field_that_is_shown_is_one_that_a_pool_reports() -> None:
     rig = Rig(1).boot()
     rig.beat(rig.first, "order-1")
-    told: dict[str, Any] = report(rig.pool_state, rig.now)
+    reported: dict[str, Any] = report(rig.pool_state, rig.now)
     fields = [
-        (ReportedPool, told["supervisor"]),
-        (ReportedWorker, told["workers"][0]),
-        (ReportedTask, told["workers"][0]["tasks"][0]),
-        (ReportedTotals, told["totals"]),
+        (ReportedPool, reported["supervisor"]),
+        (ReportedWorker, reported["workers"][0]),
+        (ReportedTask, reported["workers"][0]["tasks"][0]),
+        (ReportedTotals, reported["totals"]),
     ]
     for kind, values in fields:
         assert set(kind.__struct_fields__) <= set(values), kind
 
 
-def test_an_older_pool_that_tells_less_and_a_newer_one_that_tells_more_are_shown() -> None:
+def test_an_older_pool_that_reports_less_and_a_newer_one_that_reports_more_are_shown() -> None:
     assert "nothing is running" in drawn(read_report("{}"))
+    older = drawn(read_report('{"workers": [{"slot": 1, "state": "ready"}]}'), 80).splitlines()
+    assert "cpu, fds" in older[-1], "what an older one does not tell goes before all the rest"
     newer = '{"supervisor": {"docket": "d", "mood": "fine"}, "weather": {}}'
     assert read_report(newer).supervisor.docket == "d"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"workers": 3}', '{"workers": [{"slot": "one"}]}'])
-def test_what_is_no_report_is_told_as_such(text: str) -> None:
+def test_a_malformed_report_is_refused(text: str) -> None:
     with pytest.raises(OrderFailed, match=r"not one that this program understands .*--json shows"):
         read_report(text)

@@ -1,14 +1,14 @@
-"""Where pictures go: over each other on a terminal, below each other elsewhere."""
+"""Reports over each other on a terminal, below each other elsewhere."""
 
 import io
 
 import pytest
+from rich.text import Text
 
-from supervisor.ctl.table import Line, Piece
 from supervisor.ctl.terminal import Terminal
 
-GREEN: Line = (Piece("ready", "green"),)
-PLAIN: Line = (Piece("two"),)
+GREEN = Text("ready", "green")
+PLAIN = Text("two")
 
 
 class FakeTerminal(io.StringIO):
@@ -29,7 +29,7 @@ def terminal() -> FakeTerminal:
     return FakeTerminal()
 
 
-def on(terminal: FakeTerminal, **environment: str) -> FakeTerminal:
+def on(terminal: FakeTerminal, **environment: str) -> Terminal:
     return Terminal(terminal, {"TERM": "xterm"} | environment, terminal.size)
 
 
@@ -48,13 +48,24 @@ def test_in_a_file_there_are_neither() -> None:
     assert (screen.width, screen.height) == (None, None)
 
 
+def test_a_styled_line_has_its_codes_around_its_text_only(terminal: FakeTerminal) -> None:
+    line = Text.assemble(("dead", "red"), " ", ("ten", "bold"), "  ")
+    on(terminal).print([line])
+    assert terminal.getvalue() == "\x1b[31mdead\x1b[0m \x1b[1mten\x1b[0m\n"
+
+
+def test_a_line_wider_than_its_terminal_is_left_to_the_terminal(terminal: FakeTerminal) -> None:
+    on(terminal).print([Text("x" * 200), Text("[bold]:bell: 1.5 'a'")])
+    assert terminal.getvalue() == "x" * 200 + "\n[bold]:bell: 1.5 'a'\n"
+
+
 @pytest.mark.parametrize("value", ["1", "yes"])
-def test_who_wants_no_colours_has_none(terminal: FakeTerminal, value: str) -> None:
-    on(terminal, NO_COLOR=value).print([GREEN])
-    assert terminal.getvalue() == "ready\n"
+def test_no_color_is_obeyed(terminal: FakeTerminal, value: str) -> None:
+    on(terminal, NO_COLOR=value).print([GREEN, Text("ten", "bold")])
+    assert terminal.getvalue() == "ready\nten\n"
 
 
-def test_an_empty_no_color_asks_for_nothing(terminal: FakeTerminal) -> None:
+def test_an_empty_no_color_changes_nothing(terminal: FakeTerminal) -> None:
     on(terminal, NO_COLOR="").print([GREEN])
     assert "\x1b[32m" in terminal.getvalue()
 
@@ -67,7 +78,7 @@ def test_a_dumb_terminal_is_written_to_like_a_file(terminal: FakeTerminal) -> No
     assert (screen.width, screen.height) == (None, None)
 
 
-def test_a_picture_is_drawn_over_the_last_one(terminal: FakeTerminal) -> None:
+def test_a_report_is_drawn_over_the_last_one(terminal: FakeTerminal) -> None:
     screen = on(terminal)
     screen.redraw([PLAIN, PLAIN])
     assert terminal.getvalue() == "two\x1b[K\ntwo\x1b[K\n\x1b[J"
@@ -91,7 +102,7 @@ def test_after_a_change_of_its_size_the_terminal_is_cleared(terminal: FakeTermin
     assert terminal.getvalue() == "\x1b[H\x1b[2Jtwo\x1b[K\n\x1b[J"
 
 
-def test_a_picture_that_is_too_high_is_drawn_as_far_as_it_fits(terminal: FakeTerminal) -> None:
+def test_a_report_that_is_too_high_is_drawn_as_far_as_it_fits(terminal: FakeTerminal) -> None:
     screen = on(terminal)
     terminal.lines = 4
     screen.redraw([PLAIN] * 9)
@@ -101,8 +112,8 @@ def test_a_picture_that_is_too_high_is_drawn_as_far_as_it_fits(terminal: FakeTer
     assert terminal.getvalue().count("two") == 3 + 1
 
 
-def test_what_the_encoding_of_a_stream_has_not_is_spelled_out() -> None:
+def test_characters_missing_in_the_encoding_of_a_stream_are_escaped() -> None:
     bytes_ = io.BytesIO()
     file = io.TextIOWrapper(bytes_, encoding="ascii")
-    Terminal(file, {}, lambda: (80, 24)).say("größe")
+    Terminal(file, {}, lambda: (80, 24)).write_line("größe")
     assert bytes_.getvalue() == b"gr\\xf6\\xdfe\n"

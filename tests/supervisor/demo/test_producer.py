@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 
 from docket import Docket, Execution, ExecutionState, Worker
-from supervisor.demo.audit import FileAccount, FileOutcome
-from supervisor.demo.producer import Producer, account_of, counted
-from supervisor.demo.source_files import Source, find
+from supervisor.demo.audit import FileResult, result_of
+from supervisor.demo.producer import Producer
+from supervisor.demo.source_files import SourceFile, find
 from supervisor.demo.tasks import Counts, parse_file
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def sources(tmp_path: Path) -> tuple[Source, ...]:
+def sources(tmp_path: Path) -> tuple[SourceFile, ...]:
     for number in range(9):
         (tmp_path / f"m{number}.py").write_text("import os\n")
     (tmp_path / "old.py").write_text("print 'no'\n")
-    return find(tmp_path).sources
+    return find(tmp_path).files
 
 
 @asynccontextmanager
@@ -36,30 +36,29 @@ async def open_docket(name: str, url: str) -> AsyncIterator[Docket]:
             await running
 
 
-async def test_every_file_is_fed_and_accounted_for_by_its_record(
-    sources: tuple[Source, ...], server: str, docket_name: str
+async def test_every_file_is_parsed_and_its_result_read_from_its_record(
+    sources: tuple[SourceFile, ...], server: str, docket_name: str
 ) -> None:
-    told: list[int] = []
+    progress: list[int] = []
     async with open_docket(docket_name, server) as docket:
-        feed = Producer(docket, sources, 3, lambda finished, _: told.append(finished))
-        await feed.run(None, told.extend)
-        accounts = {account.key: account for account in await feed.audit()}
-    assert told == list(range(1, 11))
-    assert feed.seconds > 0
-    assert accounts.keys() == {source.key for source in sources}
-    bad = accounts.pop("old.py")
-    assert bad.outcome is FileOutcome.FAILED
+        producer = Producer(docket, sources, 3, lambda finished, _: progress.append(finished))
+        assert await producer.run() > 0
+        results = {each.key: each for each in await producer.results()}
+    assert progress == list(range(1, 11))
+    assert results.keys() == {source.key for source in sources}
+    bad = results.pop("old.py")
+    assert bad.state is ExecutionState.FAILED
     assert bad.error is not None
     assert bad.error.startswith("SyntaxError: Missing parentheses")
-    assert {(each.outcome, each.counts) for each in accounts.values()} == {
-        (FileOutcome.PARSED, Counts(lines=1, imports=1))
+    assert {(each.state, each.counts) for each in results.values()} == {
+        (ExecutionState.COMPLETED, Counts(lines=1, imports=1))
     }
-    assert all(each.waited_seconds is not None for each in accounts.values())
-    assert {each.generation for each in accounts.values()} == {1}
+    assert all(each.waited_seconds is not None for each in results.values())
+    assert {each.generation for each in results.values()} == {1}
 
 
-async def test_a_record_that_is_over_its_time_counts_as_what_it_said_at_its_end(
-    sources: tuple[Source, ...],
+async def test_of_an_expired_record_the_state_at_its_end_counts(
+    sources: tuple[SourceFile, ...],
     server: str,
     docket_name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,26 +67,17 @@ async def test_a_record_that_is_over_its_time_counts_as_what_it_said_at_its_end(
         return None
 
     async with open_docket(docket_name, server) as docket:
-        feed = Producer(docket, sources, 3, lambda *_: None)
-        await feed.run(None, lambda _: None)
-        before = await feed.audit()
+        producer = Producer(docket, sources, 3, lambda *_: None)
+        await producer.run()
+        before = await producer.results()
         monkeypatch.setattr(docket, "get_execution", gone)
-        assert await feed.audit() == []
+        assert await producer.results() == []
         docket.execution_ttl = timedelta(0)
-        assert await feed.audit() == before
+        assert await producer.results() == before
 
 
-@pytest.mark.parametrize(
-    ("state", "error"), [(None, "no record"), (ExecutionState.QUEUED, "still queued")]
-)
-def test_what_has_not_ended_is_unfinished(state: ExecutionState | None, error: str) -> None:
+def test_the_result_of_a_file_that_has_not_started_has_no_wait() -> None:
     docket = Docket("d", "memory://")
     execution: Any = Execution(docket, parse_file, (), {}, "k", datetime.now(UTC), 1)
-    execution.state, execution.generation = state, 1
-    assert account_of(execution, Counts()) == FileAccount("k", FileOutcome.UNFINISHED, error=error)
-
-
-def test_one_is_not_many() -> None:
-    assert counted(1, "file") == "1 file"
-    assert counted(0, "file") == "0 files"
-    assert counted(1234, "file") == "1,234 files"
+    execution.state, execution.generation = ExecutionState.QUEUED, 1
+    assert result_of(execution, Counts()) == FileResult("k", ExecutionState.QUEUED)

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from supervisor.demo.screen import LiveScreen, Screen, logging_to, open_screen
+from supervisor.demo.screen import Screen, logging_to
 
 ROWS = [("files", "1,790"), ("from the kill to the first redelivered start", "38 ms")]
 ESCAPE = "\x1b"
@@ -20,6 +19,11 @@ def fail() -> None:
 class Terminal(io.StringIO):
     encoding = "utf-8"
 
+    def isatty(self) -> bool:
+        return True
+
+
+class AsciiTerminal(io.TextIOWrapper):
     def isatty(self) -> bool:
         return True
 
@@ -37,20 +41,20 @@ def test_a_pipe_gets_plain_lines_even_where_colours_are_forced(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     out = io.StringIO()
-    screen = open_screen(fail, out)
-    screen.say("[bold]hello[/bold]")
+    screen = Screen(fail, out)
+    screen.write_line("[bold]hello[/bold] :smile: " + "x" * 90)
     screen.table(ROWS)
     written = out.getvalue()
-    assert not isinstance(screen, LiveScreen)
-    assert written.startswith("[bold]hello[/bold]\n")
+    assert not screen.is_live
+    assert written.startswith("[bold]hello[/bold] :smile: " + "x" * 90 + "\n")
     assert ESCAPE not in written
     assert written.isascii()
-    assert max(map(len, written.splitlines())) <= 80
+    assert max(map(len, written.splitlines()[1:])) <= 80
 
 
 def test_plain_progress_is_a_line_for_each_tenth() -> None:
     out = io.StringIO()
-    with Screen(out, fail).progress(1000) as advanced:
+    with Screen(fail, out).progress(1000) as advanced:
         for finished in range(1, 1001):
             advanced(finished, finished / 100)
     lines = out.getvalue().splitlines()
@@ -61,35 +65,35 @@ def test_plain_progress_is_a_line_for_each_tenth() -> None:
 
 def test_a_terminal_gets_a_bar_and_lines_above_it() -> None:
     out = Terminal()
-    screen = open_screen(fail, out)
+    screen = Screen(fail, out)
     with screen.progress(10) as advanced:
         advanced(0, 0.0)
-        screen.say("[halfway]: kill -9")
+        screen.write_line("[halfway]: kill -9")
         advanced(10, 2.0)
     screen.table(ROWS)
     written = out.getvalue()
-    assert isinstance(screen, LiveScreen)
+    assert screen.is_live
     assert ESCAPE in written
     assert "[halfway]: kill -9" in written
     assert "5 files/s" in written
     assert "10/10" in written
-    assert screen.width == 80
+    assert screen.line_width == 80
 
 
-def test_a_terminal_that_can_draw_nothing_gets_plain_lines(
+def test_a_dumb_terminal_gets_plain_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    assert not isinstance(open_screen(fail, Terminal()), LiveScreen)
+    assert not Screen(fail, Terminal()).is_live
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_what_the_encoding_has_no_character_for_is_escaped(*, terminal: bool) -> None:
+def test_characters_missing_in_the_encoding_are_escaped(*, terminal: bool) -> None:
     raw = io.BytesIO()
-    with io.TextIOWrapper(raw, "ascii") as out:
-        console = Console(file=out, force_terminal=True)
-        screen = LiveScreen(out, console, fail) if terminal else Screen(out, fail)
-        screen.say("wörter")
+    with (AsciiTerminal if terminal else io.TextIOWrapper)(raw, "ascii") as out:
+        screen = Screen(fail, out)
+        assert screen.is_live is terminal
+        screen.write_line("wörter")
         screen.table(ROWS)
         out.flush()
         assert raw.getvalue().startswith(b"w\\xf6rter\n")
@@ -99,7 +103,7 @@ def test_without_a_stdout_nothing_is_shown_and_nothing_breaks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.stdout", None)
-    open_screen(fail).say("nobody hears this")
+    Screen(fail).write_line("nobody reads this")
 
 
 @pytest.fixture
@@ -110,23 +114,23 @@ def broken_pipe() -> Iterator[io.TextIOWrapper]:
         yield out
 
 
-def test_a_reader_that_goes_away_is_told_of_once_and_the_rest_is_quiet(
+def test_the_loss_of_the_reader_is_reported_once_and_the_rest_is_dropped(
     broken_pipe: io.TextIOWrapper,
 ) -> None:
     gone: list[bool] = []
-    screen = Screen(broken_pipe, lambda: gone.append(True))
-    screen.say("one")
-    screen.say("two")
+    screen = Screen(lambda: gone.append(True), broken_pipe)
+    screen.write_line("one")
+    screen.write_line("two")
     screen.table(ROWS)
     assert gone == [True]
     assert Path(f"/proc/self/fd/{broken_pipe.fileno()}").readlink() == Path(os.devnull)
 
 
-def test_what_the_runtime_warns_of_is_shown_for_the_time_being() -> None:
+def test_warnings_of_the_runtime_are_shown_while_the_block_runs() -> None:
     out = io.StringIO()
     root = logging.getLogger()
     before = (root.handlers[:], root.level)
-    with logging_to(Screen(out, fail)):
+    with logging_to(Screen(fail, out)):
         logging.getLogger("supervisor").info("not this")
         logging.getLogger("supervisor").warning("worker %d died", 2)
     assert out.getvalue() == "worker 2 died\n"

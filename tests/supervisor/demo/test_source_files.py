@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.demo.source_files import find, shown
+from supervisor.demo.source_files import find
 from supervisor.errors import ConfigurationError
 from supervisor.exit_codes import ExitCode
 
 
 def keys_under(path: Path) -> list[str]:
-    return [source.key for source in find(path).sources]
+    return [source.key for source in find(path).files]
 
 
 def write(*paths: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_source_has_the_path_to_open_from_anywhere(
 ) -> None:
     write(tmp_path / "lib" / "a.py")
     monkeypatch.chdir(tmp_path)
-    (source,) = find(Path("lib")).sources
+    (source,) = find(Path("lib")).files
     assert source.path == str(tmp_path / "lib" / "a.py")
 
 
@@ -46,7 +46,7 @@ def test_a_link_to_a_folder_is_not_followed_and_one_to_a_file_is(tmp_path: Path)
     assert keys_under(tmp_path) == ["c.py", "a/b.py"]
 
 
-def test_what_would_keep_its_reader_waiting_is_no_file(tmp_path: Path) -> None:
+def test_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
     write(tmp_path / "a.py")
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "folder.py").mkdir()
@@ -55,20 +55,20 @@ def test_what_would_keep_its_reader_waiting_is_no_file(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf_8_gets_a_key_that_is(tmp_path: Path) -> None:
     write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.py")))
-    (source,) = find(tmp_path).sources
+    (source,) = find(tmp_path).files
     assert source.key.encode() == rb"\udcff.py"
     assert os.fsencode(source.path).endswith(b"/\xff.py")
 
 
 def test_the_standard_library_is_the_default_without_what_is_installed_beside_it() -> None:
     found = find(None)
-    keys = {source.key for source in found.sources}
-    assert found.root == Path(sysconfig.get_path("stdlib"))
+    keys = {source.key for source in found.files}
+    assert found.root == sysconfig.get_path("stdlib")
     assert {"ast.py", "asyncio/tasks.py"} <= keys
     assert not any("site-packages" in key for key in keys)
 
 
-def test_what_is_installed_is_found_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_installed_packages_are_found_where_they_are_the_input(tmp_path: Path) -> None:
     write(tmp_path / "site-packages" / "a.py")
     assert keys_under(tmp_path) == ["site-packages/a.py"]
 
@@ -85,13 +85,13 @@ def test_a_path_without_input_is_refused_in_one_line_that_names_it(
     assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_a_folder_that_cannot_be_read_is_told_of(
+def test_a_folder_that_cannot_be_read_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "a.py", tmp_path / "secret" / "b.py")
     refuse(tmp_path / "secret", monkeypatch)
     found = find(tmp_path)
-    assert [source.key for source in found.sources] == ["a.py"]
+    assert [source.key for source in found.files] == ["a.py"]
     assert found.unreadable == (str(tmp_path / "secret"),)
     with pytest.raises(ConfigurationError, match=r"secret cannot be read"):
         find(tmp_path / "secret")
@@ -107,10 +107,6 @@ def test_a_path_that_may_not_even_be_looked_at_is_as_good_as_missing(
     monkeypatch.setattr(Path, "stat", stat)
     with pytest.raises(ConfigurationError, match="there is no"):
         find(tmp_path)
-
-
-def test_a_path_is_shown_in_utf_8() -> None:
-    assert shown(Path("\udcff")) == r"\udcff"
 
 
 def refuse(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,14 +62,14 @@ async def test_a_file_that_cannot_be_read_fails_with_its_error(tmp_path: Path) -
         await parse_file(str(tmp_path / "gone.py"))
 
 
-async def test_what_python_warns_of_in_the_code_of_others_is_not_passed_on(tmp_path: Path) -> None:
+async def test_warnings_about_parsed_code_are_not_passed_on(tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         await parse_file(written(tmp_path, rb"a = '\d' is 1" + b"\n"))
     assert caught == []
 
 
-async def test_others_get_their_turn_while_a_large_file_is_counted(
+async def test_other_tasks_get_their_turn_while_a_large_file_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "NODES_A_TURN", 10)
@@ -98,7 +98,3 @@ async def test_the_workers_find_one_task_that_is_tried_twice() -> None:
     assert docket.tasks == {**known, "parse_file": parse_file}
     assert isinstance(retry := parse_file.__defaults__[0], Retry)
     assert retry.attempts == 2
-
-
-def test_counts_add_up() -> None:
-    assert Counts(1, 2, 3, 4).plus(Counts(10, 20, 30, 40)) == Counts(11, 22, 33, 44)

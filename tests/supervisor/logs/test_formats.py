@@ -1,4 +1,4 @@
-"""A record becomes a line that says who wrote it, in which task, and stays one line in JSON."""
+"""Lines name their process and its task, and a JSON line is one line."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ def record(message: str = "hello %s", *, error: bool = False, **extra: object) -
 
 
 @pytest.mark.parametrize(
-    ("log_context", "said"),
+    ("log_context", "ending"),
     [
         (SUPERVISOR, " INFO docket.worker: hello you"),
         (NURSERY, " INFO [nursery] docket.worker: hello you"),
@@ -45,9 +45,9 @@ def record(message: str = "hello %s", *, error: bool = False, **extra: object) -
         (IN_TASK, " INFO [worker 3 order-17] docket.worker: hello you"),
     ],
 )
-def test_a_plain_line_says_who_wrote_it_in_which_task(log_context: LogContext, said: str) -> None:
+def test_a_plain_line_names_its_process_and_its_task(log_context: LogContext, ending: str) -> None:
     line = PlainFormatter(log_context).format(record())
-    assert line.endswith(said)
+    assert line.endswith(ending)
     assert line[4] == line[7] == "-"
     assert line[19] == "."
 
@@ -68,54 +68,54 @@ def test_a_key_of_several_lines_stays_on_the_line_and_a_long_one_is_cut() -> Non
     assert json.loads(JsonFormatter(log_context).format(record()))["task"] == "k" * 1000
 
 
-def test_a_json_line_is_one_object_with_what_is_known() -> None:
+def test_a_json_line_is_one_object_with_the_fields_that_are_known() -> None:
     line = JsonFormatter(IN_TASK).format(record(error=True))
     assert "\n" not in line
-    told = json.loads(line)
-    assert list(told) == [
+    fields = json.loads(line)
+    assert list(fields) == [
         *("time", "level", "logger", "pid", "worker", "task", "function", "message", "exception")
     ]
-    assert (told["level"], told["logger"], told["message"]) == (
+    assert (fields["level"], fields["logger"], fields["message"]) == (
         "INFO",
         "docket.worker",
         "hello you",
     )
-    assert (told["worker"], told["task"], told["function"]) == (3, "order-17", "ship")
-    assert told["exception"].endswith("ValueError: wrong\nin two lines")
-    assert told["time"].endswith("+00:00")
+    assert (fields["worker"], fields["task"], fields["function"]) == (3, "order-17", "ship")
+    assert fields["exception"].endswith("ValueError: wrong\nin two lines")
+    assert fields["time"].endswith("+00:00")
 
 
-def test_a_json_line_leaves_out_what_is_not_known() -> None:
-    told = json.loads(JsonFormatter(SUPERVISOR).format(record()))
-    assert set(told) == {"time", "level", "logger", "pid", "message"}
-    assert set(json.loads(JsonFormatter(WORKER).format(record()))) - set(told) == {"worker"}
+def test_a_json_line_leaves_out_unknown_fields() -> None:
+    fields = json.loads(JsonFormatter(SUPERVISOR).format(record()))
+    assert set(fields) == {"time", "level", "logger", "pid", "message"}
+    assert set(json.loads(JsonFormatter(WORKER).format(record()))) - set(fields) == {"worker"}
 
 
-def test_a_json_line_has_what_the_caller_gave_and_keeps_what_we_know() -> None:
+def test_a_json_line_has_the_extras_of_the_caller_and_keeps_our_fields() -> None:
     given = {"order": 17, "worker": "host#3", "task": "ship", "key": "order-17", "message_id": None}
-    told = json.loads(JsonFormatter(IN_TASK).format(record(**given)))
-    assert (told["order"], told["key"], told["message_id"]) == (17, "order-17", None)
-    assert (told["worker"], told["task"]) == (3, "order-17")
+    fields = json.loads(JsonFormatter(IN_TASK).format(record(**given)))
+    assert (fields["order"], fields["key"], fields["message_id"]) == (17, "order-17", None)
+    assert (fields["worker"], fields["task"]) == (3, "order-17")
 
 
-def test_what_json_cannot_have_is_told_as_text() -> None:
+def test_values_that_json_does_not_have_are_written_as_text() -> None:
     cycle: list[object] = []
     cycle.append(cycle)
     line = JsonFormatter(WORKER).format(
         record(cycle=cycle, pair={(1, 2): 3}, nan=float("nan"), kind=int)
     )
-    told = json.loads(line, parse_constant=lambda constant: pytest.fail(f"{constant} in JSON"))
-    assert told["cycle"] == "[[...]]"
-    assert told["pair"] == "{(1, 2): 3}"
-    assert told["nan"] == "nan"
-    assert told["kind"] == "<class 'int'>"
+    fields = json.loads(line, parse_constant=lambda constant: pytest.fail(f"{constant} in JSON"))
+    assert fields["cycle"] == "[[...]]"
+    assert fields["pair"] == "{(1, 2): 3}"
+    assert fields["nan"] == "nan"
+    assert fields["kind"] == "<class 'int'>"
 
 
 def test_a_traceback_that_is_text_already_and_a_stack_are_in_the_json() -> None:
-    told = json.loads(
+    fields = json.loads(
         JsonFormatter(WORKER).format(record(exc_text="Traceback: x", stack_info="Stack: y"))
     )
-    assert (told["exception"], told["stack"]) == ("Traceback: x", "Stack: y")
+    assert (fields["exception"], fields["stack"]) == ("Traceback: x", "Stack: y")
 
 
 def test_a_rich_line_is_coloured_and_has_its_traceback_and_its_stack() -> None:
@@ -133,13 +133,13 @@ def test_each_format_has_its_formatter(name: str, kind: type) -> None:
     assert type(formatter(name, SUPERVISOR)) is kind
 
 
-def test_a_line_that_no_logger_was_asked_for_is_like_the_others() -> None:
-    told = json.loads(line_of(JsonFormatter(WORKER), "stderr", logging.WARNING, "100%s"))
-    assert (told["level"], told["logger"], told["message"]) == ("WARNING", "stderr", "100%s")
+def test_a_line_without_a_logger_is_like_the_others() -> None:
+    fields = json.loads(line_of(JsonFormatter(WORKER), "stderr", logging.WARNING, "100%s"))
+    assert (fields["level"], fields["logger"], fields["message"]) == ("WARNING", "stderr", "100%s")
 
 
 @pytest.mark.parametrize(
-    ("text", "so"), [('{"a": 1}', True), ("{a}", False), ("[1]", False), ('{"a": 1} x', False)]
+    ("text", "is_json"), [('{"a": 1}', True), ("{a}", False), ("[1]", False), ('{"a": 1} x', False)]
 )
-def test_a_line_that_is_json_already_is_known(text: str, so: bool) -> None:
-    assert is_json_object(text) is so
+def test_a_line_that_is_json_already_is_recognized(text: str, is_json: bool) -> None:
+    assert is_json_object(text) is is_json

@@ -1,5 +1,5 @@
-"""The logging of a process: what it takes over, what it leaves, and what it gives back."""
-# ruff: noqa: T201 - to print is what is tested
+"""The logging of a process: handlers, loggers and streams from its start to its stop."""
+# ruff: noqa: T201 - prints are tested
 
 import contextlib
 import fcntl
@@ -36,7 +36,7 @@ def pipe() -> Iterator[Pipe]:
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
-    """The root logger, whose handlers and level are what they were afterwards."""
+    """The root logger, whose handlers and level are restored afterwards."""
     found = logging.getLogger()
     handlers, level = found.handlers[:], found.level
     yield found
@@ -64,7 +64,7 @@ def logging_to(
 
 
 def as_worker(pipe: Pipe, work: Callable[[], None], logging_format: str = "plain") -> str:
-    """What a process writes to stdout and stderr that logs as a worker does while it works."""
+    """The output of a process that logs as a worker does while it works."""
     if (pid := fork()) == 0:
         os.dup2(pipe.write, 1)
         os.dup2(pipe.write, 2)
@@ -78,12 +78,12 @@ def as_worker(pipe: Pipe, work: Callable[[], None], logging_format: str = "plain
             os._exit(0)
     pipe.close_write()
     with os.fdopen(os.dup(pipe.read), "rb") as stream:
-        said = stream.read().decode()
+        written = stream.read().decode()
     os.waitpid(pid, 0)
-    return said
+    return written
 
 
-def test_the_format_follows_stderr_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_format_follows_stderr_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "isatty", lambda fd: True)
     assert chosen_format(None) == "rich"
     assert chosen_format("json") == "json"
@@ -91,7 +91,7 @@ def test_the_format_follows_stderr_unless_it_is_asked_for(monkeypatch: pytest.Mo
     assert chosen_format(None) == "plain"
 
 
-def test_what_waits_is_written_before_the_end(pipe: Pipe) -> None:
+def test_queued_lines_are_written_before_the_end(pipe: Pipe) -> None:
     before = logging.getLogger().handlers[:]
     with logging_to(pipe) as made:
         for number in range(100):
@@ -99,9 +99,9 @@ def test_what_waits_is_written_before_the_end(pipe: Pipe) -> None:
     made.stop()
     assert logging.getLogger().handlers == before
     assert made.dropped == 0
-    said = os.read(pipe.read, 1 << 20).decode()
-    assert said.count("\n") == 100
-    assert "[worker 3] docket.test: line 99\n" in said
+    written = os.read(pipe.read, 1 << 20).decode()
+    assert written.count("\n") == 100
+    assert "[worker 3] docket.test: line 99\n" in written
 
 
 def test_the_nursery_writes_without_a_thread(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
@@ -123,11 +123,11 @@ def test_the_last_line_is_a_record_where_lines_are_json(pipe: Pipe) -> None:
     with logging_to(pipe, "json") as made:
         pass
     made.last_line("docket-supervisor: it gave up")
-    told = json.loads(os.read(pipe.read, 1000))
-    assert (told["level"], told["message"]) == ("CRITICAL", "docket-supervisor: it gave up")
+    line = json.loads(os.read(pipe.read, 1000))
+    assert (line["level"], line["message"]) == ("CRITICAL", "docket-supervisor: it gave up")
 
 
-def test_a_last_line_that_nobody_reads_delays_the_end_for_a_moment_only(
+def test_a_last_line_that_is_not_read_delays_the_end_for_a_moment_only(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fcntl.fcntl(pipe.write, fcntl.F_SETPIPE_SZ, 4096)
@@ -140,7 +140,7 @@ def test_a_last_line_that_nobody_reads_delays_the_end_for_a_moment_only(
     assert os.read(pipe.read, 100) == b"the reason\n"
 
 
-def test_lost_lines_are_told_in_the_format_of_the_others_and_counted_for_the_process(
+def test_lost_lines_are_reported_in_the_format_of_the_others_and_counted_for_the_process(
     pipe: Pipe,
 ) -> None:
     fcntl.fcntl(pipe.write, fcntl.F_SETPIPE_SZ, 4096)
@@ -178,7 +178,7 @@ def test_handlers_to_files_and_services_stay_beside_ours(
     assert root.handlers == [to_file, to_service]
 
 
-def test_handlers_to_stdout_and_stderr_are_taken_off_since_lines_would_come_twice(
+def test_handlers_to_stdout_and_stderr_are_removed_since_lines_would_come_twice(
     pipe: Pipe, root: logging.Logger
 ) -> None:
     with os.fdopen(os.dup(2), "w") as other, Path(os.devnull).open("w") as elsewhere:
@@ -197,7 +197,7 @@ def test_handlers_to_stdout_and_stderr_are_taken_off_since_lines_would_come_twic
             assert root.handlers[1:] == last_three
 
 
-def test_what_a_module_configures_at_its_import_is_put_right_by_a_reclaim(
+def test_the_logging_that_a_module_configures_at_its_import_is_corrected_by_reapply(
     pipe: Pipe, root: logging.Logger, tmp_path: Path
 ) -> None:
     ours = logging.getLogger("docket.test")
@@ -244,26 +244,26 @@ def test_prints_and_warnings_and_failed_threads_are_whole_lines_of_the_process(p
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        said = as_worker(pipe, work)
-    lines = said.splitlines()
+        written = as_worker(pipe, work)
+    lines = written.splitlines()
     assert lines[:2] == ["on stdout", "on stderr"]
-    assert "UserWarning: be careful" in said
-    assert "WARNING [worker 3] py.warnings: " in said
-    assert "ERROR [worker 3] threading: Thread 't-1' ended by an exception" in said
-    assert "ZeroDivisionError" in said
-    assert "SystemExit" not in said
+    assert "UserWarning: be careful" in written
+    assert "WARNING [worker 3] py.warnings: " in written
+    assert "ERROR [worker 3] threading: Thread 't-1' ended by an exception" in written
+    assert "ZeroDivisionError" in written
+    assert "SystemExit" not in written
     assert lines[-1] == "without an end"
 
 
-def test_what_is_printed_to_a_stderr_of_json_is_json_and_stdout_stays_as_it_is(pipe: Pipe) -> None:
+def test_prints_to_a_stderr_of_json_become_json_and_those_to_stdout_stay(pipe: Pipe) -> None:
     def work() -> None:
         print("on stderr", file=sys.stderr)
         print('{"structured": true}', file=sys.stderr)
         print("on stdout")
 
     lines = as_worker(pipe, work, "json").splitlines()
-    told = json.loads(lines[0])
-    assert (told["logger"], told["message"], told["worker"]) == ("stderr", "on stderr", 3)
+    line = json.loads(lines[0])
+    assert (line["logger"], line["message"], line["worker"]) == ("stderr", "on stderr", 3)
     assert lines[1:] == ['{"structured": true}', "on stdout"]
 
 
@@ -279,7 +279,7 @@ def test_a_process_whose_user_code_closes_its_streams_goes_on_to_log(pipe: Pipe)
     assert lines[1].endswith("docket.test: logged")
 
 
-def test_a_process_that_has_no_streams_logs_to_nobody(pipe: Pipe) -> None:
+def test_a_process_without_streams_logs_nowhere(pipe: Pipe) -> None:
     if (pid := fork()) == 0:
         os.close(1)
         os.close(2)
@@ -291,7 +291,7 @@ def test_a_process_that_has_no_streams_logs_to_nobody(pipe: Pipe) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
 
 
-def test_the_streams_are_given_back(pipe: Pipe) -> None:
+def test_the_streams_are_restored(pipe: Pipe) -> None:
     before = (sys.stdout, sys.stderr, threading.excepthook)
     with logging_to(pipe, threaded=False, capture=True):
         assert sys.stderr is not before[1]
@@ -301,7 +301,7 @@ def test_the_streams_are_given_back(pipe: Pipe) -> None:
     assert os.read(pipe.read, 100) == b"printed by the test\n"
 
 
-def test_a_fork_leads_the_streams_of_its_parent_to_its_own_way_out_and_keeps_what_they_are(
+def test_a_fork_keeps_the_streams_of_its_parent_and_redirects_them_to_its_own_writer(
     pipe: Pipe,
 ) -> None:
     def work() -> None:
@@ -309,7 +309,7 @@ def test_a_fork_leads_the_streams_of_its_parent_to_its_own_way_out_and_keeps_wha
         threading.excepthook = hook_at_import
         made = Logs("INFO", "json", threaded=True, log_context=WORKER, runs_user_code=True)
         made.start()
-        print("through what was held", file=held_at_import)
+        print("through the stream held", file=held_at_import)
         assert sys.stderr is held_at_import
         assert threading.excepthook is hook_at_import
         made.stop()
@@ -317,7 +317,7 @@ def test_a_fork_leads_the_streams_of_its_parent_to_its_own_way_out_and_keeps_wha
 
     lines = as_worker(pipe, work).splitlines()
     assert [json.loads(line)["message"] for line in lines] == [
-        "through what was held",
+        "through the stream held",
         "after the end",
     ]
 

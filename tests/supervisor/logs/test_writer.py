@@ -1,4 +1,4 @@
-"""Lines leave a process whole and in order, and whoever does not read them stops nobody."""
+"""Lines are written whole and in order, and a reader that does not read blocks no process."""
 
 import fcntl
 import logging
@@ -27,7 +27,7 @@ def small(pipe: Pipe) -> None:
 
 
 def fill(pipe: Pipe) -> None:
-    """So that not a byte more fits."""
+    """Fill the pipe to its last byte."""
     small(pipe)
     os.write(pipe.write, b"x" * 4095 + b"\n")
 
@@ -37,7 +37,7 @@ def notice(lost: int) -> bytes:
 
 
 def read_all_of(pipe: Pipe, lines: int) -> bytes:
-    """Read until so many lines have come, or are told to be lost."""
+    """Read until so many lines were read, or reported as lost."""
     got = b""
     while not got.endswith(b"\n") or got.count(b"\n") - len(_notices(got)) + lost(got) < lines:
         got += os.read(pipe.read, 65536)
@@ -45,12 +45,12 @@ def read_all_of(pipe: Pipe, lines: int) -> bytes:
 
 
 def lost(got: bytes) -> int:
-    """How many lines were told to be lost, all notices together."""
+    """The number of lines that the notices report as lost."""
     return sum(_notices(got))
 
 
 def _notices(got: bytes) -> list[int]:
-    return [int(told) for told in re.findall(rb"^lost (\d+)$", got, re.MULTILINE)]
+    return [int(number) for number in re.findall(rb"^lost (\d+)$", got, re.MULTILINE)]
 
 
 def test_lines_of_many_processes_are_not_torn(pipe: Pipe) -> None:
@@ -90,9 +90,7 @@ def test_a_descriptor_that_does_not_block_is_written_whole_and_left_so(
     assert not os.get_blocking(pipe.write)
 
 
-def test_another_writer_that_was_faster_is_waited_for(
-    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_waits_for_a_faster_writer(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     real, refused = os.write, [True]
 
     def write_later(fd: int, data: bytes) -> int:
@@ -165,7 +163,7 @@ def test_a_line_that_could_not_be_finished_in_time_is_cut_off_too(pipe: Pipe) ->
     assert os.read(pipe.read, 8192) == b"\nnext\n"
 
 
-def test_a_reader_that_stopped_is_waited_for_no_longer_than_told(pipe: Pipe) -> None:
+def test_a_write_waits_for_a_stopped_reader_no_longer_than_allowed(pipe: Pipe) -> None:
     fill(pipe)
     assert not write(pipe.write, b"too much\n", 0.0)
     assert not write(pipe.write, b"too much\n", 0.05)
@@ -173,108 +171,108 @@ def test_a_reader_that_stopped_is_waited_for_no_longer_than_told(pipe: Pipe) -> 
     assert write(pipe.write, b"now\n", 0.0)
 
 
-def test_a_lock_that_another_process_holds_is_waited_for_no_longer_than_told(pipe: Pipe) -> None:
-    told, tell = os.pipe()
+def test_a_write_waits_for_a_lock_no_longer_than_allowed(pipe: Pipe) -> None:
+    locked, lock = os.pipe()
     if (pid := fork()) == 0:
         fcntl.lockf(pipe.write, fcntl.LOCK_EX)
-        os.write(tell, b"!")
+        os.write(lock, b"!")
         signal.pause()
     try:
-        assert os.read(told, 1) == b"!"
+        assert os.read(locked, 1) == b"!"
         assert not write(pipe.write, b"not now\n", 0.05)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        os.close(told)
-        os.close(tell)
+        os.close(locked)
+        os.close(lock)
     assert write(pipe.write, b"now\n", 5.0)
 
 
-def test_a_reader_that_stopped_costs_lines_which_are_counted_and_told(pipe: Pipe) -> None:
+def test_lines_lost_to_a_stopped_reader_are_counted_and_reported(pipe: Pipe) -> None:
     small(pipe)
-    way = LogWriter(notice, pipe.write, capacity=10)
-    way.start()
-    way.start()
+    log_writer = LogWriter(notice, pipe.write, capacity=10)
+    log_writer.start()
+    log_writer.start()
     for number in range(200):
-        way.put(pipe.write, b"%03d" % number + b"x" * 1000 + b"\n")
-    assert way.dropped > 100
-    way.stop(timeout_seconds=0.05)
+        log_writer.put(pipe.write, b"%03d" % number + b"x" * 1000 + b"\n")
+    assert log_writer.dropped > 100
+    log_writer.stop(timeout_seconds=0.05)
     got = read_all_of(pipe, 200)
-    assert lost(got) == way.dropped
-    assert got.count(b"x\n") == 200 - way.dropped
+    assert lost(got) == log_writer.dropped
+    assert got.count(b"x\n") == 200 - log_writer.dropped
 
 
-def test_what_waits_is_bounded_in_bytes_too_and_a_single_long_line_is_not_lost(pipe: Pipe) -> None:
+def test_the_queue_is_bounded_in_bytes_too_and_a_single_long_line_is_not_lost(pipe: Pipe) -> None:
     fill(pipe)
-    way = LogWriter(notice, pipe.write, capacity_bytes=10_000)
-    way.start()
-    way.put(pipe.write, b"first\n")  # taken by the thread, or waiting alone
+    log_writer = LogWriter(notice, pipe.write, capacity_bytes=10_000)
+    log_writer.start()
+    log_writer.put(pipe.write, b"first\n")  # taken by the thread, or waiting alone
     os.read(pipe.read, 4096)
     assert read_all_of(pipe, 1) == b"first\n"
     os.write(pipe.write, b"x" * 4095 + b"\n")
-    way.put(pipe.write, b"y" * 50_000 + b"\n")
+    log_writer.put(pipe.write, b"y" * 50_000 + b"\n")
     for _ in range(3):
-        way.put(pipe.write, b"z" * 6000 + b"\n")
-    assert 1 <= way.dropped <= 3  # by whether the thread has taken the long one by now
+        log_writer.put(pipe.write, b"z" * 6000 + b"\n")
+    assert 1 <= log_writer.dropped <= 3  # by whether the thread has taken the long one by now
     got = read_all_of(pipe, 1 + 1 + 3)
-    assert lost(got) == way.dropped
+    assert lost(got) == log_writer.dropped
     assert got.count(b"y") == 50_000
-    assert got.count(b"z" * 6000 + b"\n") == 3 - way.dropped
-    way.stop()
+    assert got.count(b"z" * 6000 + b"\n") == 3 - log_writer.dropped
+    log_writer.stop()
 
 
 def test_lines_that_could_not_be_written_are_counted(pipe: Pipe) -> None:
     pipe.close_read()
-    way = LogWriter(notice, pipe.write)
-    way.start()
-    way.put(pipe.write, b"nobody reads this\n")
-    way.stop()
-    way.put(pipe.write, b"nor this\n")
-    assert way.dropped == 2
+    log_writer = LogWriter(notice, pipe.write)
+    log_writer.start()
+    log_writer.put(pipe.write, b"nobody reads this\n")
+    log_writer.stop()
+    log_writer.put(pipe.write, b"nor this\n")
+    assert log_writer.dropped == 2
 
 
-def test_without_a_thread_a_reader_that_stopped_is_waited_for_once(
+def test_without_a_thread_a_stopped_reader_is_waited_for_once(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[float | None] = []
+    waits: list[float | None] = []
 
     def note(fd: int, data: bytes, patience_seconds: float | None = None) -> bool:
-        asked.append(patience_seconds)
+        waits.append(patience_seconds)
         return write(fd, data, 0.0)
 
     fill(pipe)
-    way = LogWriter(notice, pipe.write)
+    log_writer = LogWriter(notice, pipe.write)
     monkeypatch.setattr(writer, "write", note)
     for _ in range(3):
-        way.put(pipe.write, b"lost\n")
+        log_writer.put(pipe.write, b"lost\n")
     for _ in range(2):
         os.read(pipe.read, 4096)
-        way.put(pipe.write, b"read\n")
+        log_writer.put(pipe.write, b"read\n")
     most = writer.PATIENCE_SECONDS
-    assert asked == [most, 0.0, 0.0, 0.0, most]
-    assert way.dropped == 3
+    assert waits == [most, 0.0, 0.0, 0.0, most]
+    assert log_writer.dropped == 3
 
 
 def test_a_fork_of_a_process_with_a_thread_writes_by_itself(pipe: Pipe) -> None:
-    way = LogWriter(notice, pipe.write)
-    way.start()
+    log_writer = LogWriter(notice, pipe.write)
+    log_writer.start()
     if fork() == 0:
-        way.put(pipe.write, b"from the child\n")
-        os._exit(0 if not way.queues else 1)
+        log_writer.put(pipe.write, b"from the child\n")
+        os._exit(0 if not log_writer.queues else 1)
     _, status = os.wait()
     assert status == 0
-    way.put(pipe.write, b"from the parent\n")
-    way.stop()
+    log_writer.put(pipe.write, b"from the parent\n")
+    log_writer.stop()
     assert os.read(pipe.read, 1000) == b"from the child\nfrom the parent\n"
 
 
-def test_a_handler_writes_what_has_no_utf_8_escaped(pipe: Pipe) -> None:
+def test_a_handler_escapes_characters_that_utf_8_does_not_have(pipe: Pipe) -> None:
     handler = LogWriterHandler(LogWriter(notice, pipe.write), pipe.write)
     handler.handle(logging.makeLogRecord({"msg": "a file \udc80"}))
     assert os.read(pipe.read, 100) == b"a file \\udc80\n"
 
 
-def test_a_message_that_cannot_be_formatted_is_reported_and_passed_over(
+def test_a_message_that_cannot_be_formatted_is_reported_and_skipped(
     pipe: Pipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = LogWriterHandler(LogWriter(notice, pipe.write), pipe.write)

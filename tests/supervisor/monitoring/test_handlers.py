@@ -1,4 +1,4 @@
-"""What the four paths answer for a pool, read from the pool alone."""
+"""The responses of the four paths, read from the state of a pool."""
 
 import json
 from http import HTTPStatus
@@ -9,11 +9,11 @@ from supervisor.monitoring.status import report
 from tests.support.recording_process_control import Rig
 
 
-def test_a_probe_of_life_is_always_answered() -> None:
+def test_the_liveness_probe_always_succeeds() -> None:
     assert handlers_of(Rig(1).pool_state)["/livez"]().status is HTTPStatus.OK
 
 
-def test_a_probe_of_readiness_is_told_why_not() -> None:
+def test_a_failed_readiness_probe_has_the_reason() -> None:
     rig = Rig(1)
     readyz = handlers_of(rig.pool_state)["/readyz"]
     assert (readyz().status, readyz().body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"booting\n")
@@ -44,6 +44,9 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
         "loop_lag_seconds": 0.001,
         "heartbeat_age_seconds": first["heartbeat_age_seconds"],
         "rss_bytes": 2_000_000,
+        "cpu_percent": 12.5,
+        "cpu_seconds": 3.25,
+        "open_descriptors": 17,
         "started": 100,
         "succeeded": 97,
         "failed": 0,

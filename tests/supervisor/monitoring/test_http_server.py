@@ -1,4 +1,4 @@
-"""The small HTTP server: what probes do right, and what they do wrong."""
+"""The small HTTP server: correct and faulty probes."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -73,13 +73,13 @@ async def test_a_head_has_no_body() -> None:
         (b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000, b"400 Bad Request"),
     ],
 )
-async def test_what_cannot_be_answered_is_told(request_: bytes, status: bytes) -> None:
+async def test_a_bad_request_has_its_status(request_: bytes, status: bytes) -> None:
     async with serving() as address:
         answer = await ask(address, request_)
     assert answer.startswith(b"HTTP/1.1 " + status)
 
 
-async def test_a_request_that_breaks_off_is_told_and_an_empty_one_is_nothing() -> None:
+async def test_an_incomplete_request_is_refused_and_an_empty_one_ignored() -> None:
     async with serving() as address:
         for request, beginning in ((b"GET /li", b"HTTP/1.1 400"), (b"", b"")):
             reader, writer = await asyncio.open_connection(address.host, address.port)
@@ -90,7 +90,7 @@ async def test_a_request_that_breaks_off_is_told_and_an_empty_one_is_nothing() -
             await writer.wait_closed()
 
 
-async def test_headers_that_never_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_headers_that_never_end_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.05)
     async with serving() as address:
         reader, writer = await asyncio.open_connection(address.host, address.port)
@@ -99,7 +99,7 @@ async def test_headers_that_never_end_are_given_up(monkeypatch: pytest.MonkeyPat
         writer.close()
 
 
-async def test_where_there_are_too_many_the_oldest_gives_way_to_one_that_asks(
+async def test_the_oldest_of_too_many_connections_is_closed_for_a_new_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 2)
@@ -113,7 +113,7 @@ async def test_where_there_are_too_many_the_oldest_gives_way_to_one_that_asks(
             writer.close()
 
 
-async def test_stopping_ends_the_connections_that_are_open() -> None:
+async def test_a_stop_closes_open_connections() -> None:
     async with serving() as address:
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(b"GET /livez HTTP/1.1\r\n")
@@ -122,7 +122,7 @@ async def test_stopping_ends_the_connections_that_are_open() -> None:
     writer.close()
 
 
-async def test_an_address_that_is_taken_is_told_by_its_option() -> None:
+async def test_the_error_about_an_address_in_use_names_the_option() -> None:
     async with serving() as address:
         with pytest.raises(AddressInUse, match=rf"^--http: cannot listen on {address}"):
             await HttpServer(address, HANDLERS).start()

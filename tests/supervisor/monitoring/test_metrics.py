@@ -12,11 +12,12 @@ from ipc.messages import Heartbeat, Histogram, Waiting, WorkerCounters
 from supervisor.logs import log_setup
 from supervisor.monitoring import metrics
 from supervisor.monitoring.metrics import PoolCollector, registry_of, render
-from supervisor.pool.state.inbox import CommandReceived
+from supervisor.pool.state.inbox_events import CommandReceived
 from supervisor.pool.state.pool_commands import Drain, Reload, Scale
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.replacement import Reason
 from supervisor.pool.state.worker_registry import Cause
-from tests.support.exposition import faults, labels_by_name, series
+from tests.support.exposition import families, faults, labels_by_name, series
 from tests.support.recording_process_control import Rig
 
 
@@ -24,19 +25,19 @@ def scrape_text(rig: Rig) -> str:
     return render(registry_of(rig.pool_state, lambda: rig.now)).decode()
 
 
-class Read:
+class Scrape:
     """The samples of one scrape of a rig, by name without its prefix."""
 
     def __init__(self, rig: Rig) -> None:
         self._series = series(scrape_text(rig))
 
     def __getitem__(self, name: str) -> float:
-        """Of the only series of a name, the value."""
+        """The value of the only series of a name."""
         (value,) = self.by_labels(name).values()
         return value
 
     def by_labels(self, name: str) -> dict[tuple[str, ...], float]:
-        """By the values of its labels, in the order of their names."""
+        """The values of a name, by the values of its labels in the order of their names."""
         return {
             tuple(value for _, value in labels): number
             for (found, labels), number in self._series.items()
@@ -45,11 +46,11 @@ class Read:
 
 
 def busy_rig() -> Rig:
-    """A pool to which about everything has happened."""
+    """A pool with some of every event behind it."""
     rig = Rig(2).boot()
     duration = Histogram([1, 2, *[0] * 15, 4], 9.5)
-    said = WorkerCounters(started=7, succeeded=6, duration=duration, log_lines_dropped=3)
-    rig.say(rig.first, Heartbeat(1, 0.001, [], 2, said, 2_000_000))
+    counters = WorkerCounters(started=7, succeeded=6, duration=duration, log_lines_dropped=3)
+    rig.say(rig.first, Heartbeat(1, 0.001, [], 2, counters, 2_000_000))
     rig.beat(rig.second)
     rig.exit(rig.first)
     rig.pool_state.totals.redelivered_after(0.06)
@@ -80,7 +81,7 @@ def test_the_text_is_well_formed_before_anything_runs_and_after_much_has_happene
         ("# HELP docket_x x\n# TYPE docket_x gauge\ndocket_x 1\ndocket_x 1\n", "docket_x: twice"),
     ],
 )
-def test_a_text_that_is_not_well_formed_is_objected_to(text: str, fault: str) -> None:
+def test_a_text_that_is_not_well_formed_is_reported(text: str, fault: str) -> None:
     assert any(fault in found for found in faults(text))
 
 
@@ -93,7 +94,7 @@ def test_a_text_that_is_not_well_formed_is_objected_to(text: str, fault: str) ->
         ('{le="1.0"} 1,{le="+Inf"} 2', "not the count"),
     ],
 )
-def test_buckets_that_are_wrong_are_objected_to(buckets: str, fault: str) -> None:
+def test_buckets_that_are_wrong_are_reported(buckets: str, fault: str) -> None:
     lines = "\n".join(f"docket_x_seconds_bucket{each}" for each in buckets.split(","))
     head = "# HELP docket_x_seconds x\n# TYPE docket_x_seconds histogram\n"
     text = f"{head}{lines}\ndocket_x_seconds_count 1\ndocket_x_seconds_sum 1\n"
@@ -115,82 +116,84 @@ def test_the_bounds_of_the_buckets_are_those_that_workers_count_by() -> None:
 
 
 def test_every_counter_is_there_from_the_start_so_that_rates_see_the_first_event() -> None:
-    read = Read(Rig(2))
-    assert read.by_labels("docket_tasks_failed_total") == {("docket", "1"): 0, ("docket", "2"): 0}
-    assert read.by_labels("worker_restarts_total") == {(cause.value,): 0 for cause in Cause}
-    assert read.by_labels("worker_replacements_total") == {(why.value,): 0 for why in Reason}
-    assert read.by_labels("reloads_total") == {("failed",): 0, ("succeeded",): 0}
-    assert read["redelivery_seconds_count"] == 0
+    scrape = Scrape(Rig(2))
+    assert scrape.by_labels("docket_tasks_failed_total") == {("docket", "1"): 0, ("docket", "2"): 0}
+    assert scrape.by_labels("worker_restarts_total") == {(cause.value,): 0 for cause in Cause}
+    assert scrape.by_labels("worker_replacements_total") == {(why.value,): 0 for why in Reason}
+    assert scrape.by_labels("reloads_total") == {("failed",): 0, ("succeeded",): 0}
+    assert scrape["redelivery_seconds_count"] == 0
 
 
-def test_counters_and_histograms_keep_what_the_dead_have_done() -> None:
-    read = Read(busy_rig())
-    assert read.by_labels("docket_tasks_started_total")["docket", "1"] == 7
-    assert read.by_labels("docket_task_duration_bucket")["docket", "0.001"] == 1
-    assert read.by_labels("docket_task_duration_bucket")["docket", "0.0025"] == 3
-    assert read.by_labels("docket_task_duration_bucket")["docket", "+Inf"] == 7
-    assert read["docket_task_duration_sum"] == 9.5
-    assert read.by_labels("redelivery_seconds_bucket")[("0.05",)] == 0
-    assert read.by_labels("redelivery_seconds_bucket")[("0.075",)] == 1
-    assert read.by_labels("worker_restarts_total")[("crash",)] == 1
-    assert read["crashes_total"] == 1
+def test_counters_and_histograms_keep_the_work_of_dead_workers() -> None:
+    scrape = Scrape(busy_rig())
+    assert scrape.by_labels("docket_tasks_started_total")["docket", "1"] == 7
+    assert scrape.by_labels("docket_task_duration_bucket")["docket", "0.001"] == 1
+    assert scrape.by_labels("docket_task_duration_bucket")["docket", "0.0025"] == 3
+    assert scrape.by_labels("docket_task_duration_bucket")["docket", "+Inf"] == 7
+    assert scrape["docket_task_duration_sum"] == 9.5
+    assert scrape.by_labels("redelivery_seconds_bucket")[("0.05",)] == 0
+    assert scrape.by_labels("redelivery_seconds_bucket")[("0.075",)] == 1
+    assert scrape.by_labels("worker_restarts_total")[("crash",)] == 1
+    assert scrape["crashes_total"] == 1
 
 
 def test_lost_log_lines_of_workers_and_of_the_supervisor_are_added(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(log_setup, "dropped_lines", lambda: 5)
-    assert Read(busy_rig())["log_lines_dropped_total"] == 3 + 5
+    assert Scrape(busy_rig())["log_lines_dropped_total"] == 3 + 5
 
 
-def test_gauges_tell_how_the_pool_is() -> None:
+def test_gauges_follow_the_state_of_the_pool() -> None:
     rig = Rig(2, docket="orders")
-    read = Read(rig)
-    assert read["ready"] == 0
-    assert read["generation"] == 0
-    assert read.by_labels("state")[("starting",)] == 1
+    scrape = Scrape(rig)
+    assert scrape["ready"] == 0
+    assert scrape["generation"] == 0
+    assert scrape.by_labels("state")[("starting",)] == 1
     rig.boot()
-    read = Read(rig)
-    assert read["ready"] == 1
-    assert read["generation"] == 1
-    assert read["target_workers"] == 2
-    assert read["server_away"] == 0
-    assert read["last_reload_successful"] == 1
-    assert read.by_labels("info") == {("orders", metrics.VERSION): 1}
-    assert read.by_labels("workers") == {
+    scrape = Scrape(rig)
+    assert scrape["ready"] == 1
+    assert scrape["generation"] == 1
+    assert scrape["target_workers"] == 2
+    assert scrape["server_away"] == 0
+    assert scrape["last_reload_successful"] == 1
+    assert scrape.by_labels("info") == {("orders", metrics.VERSION): 1}
+    assert scrape.by_labels("workers") == {
         ("starting",): 0,
         ("ready",): 2,
         ("draining",): 0,
         ("dead",): 0,
     }
     rig.say(rig.first, Waiting("gone"))
-    assert Read(rig)["server_away"] == 1
+    assert Scrape(rig)["server_away"] == 1
     rig.exit(rig.first)
-    assert Read(rig)["adoptions_held"] == 1
+    assert Scrape(rig)["adoptions_held"] == 1
     rig.pool_state.reload_error = "it does not import"
-    assert Read(rig)["last_reload_successful"] == 0
+    assert Scrape(rig)["last_reload_successful"] == 0
     rig.feed(CommandReceived(Drain()))
-    read = Read(rig)
-    assert read.by_labels("state") == {
+    scrape = Scrape(rig)
+    assert scrape.by_labels("state") == {
         ("starting",): 0,
         ("running",): 0,
         ("reloading",): 0,
         ("draining",): 1,
     }
-    assert read["ready"] == 0
+    assert scrape["ready"] == 0
 
 
-def test_a_slot_is_told_of_by_its_last_heartbeat_and_no_more_once_nobody_lives_in_it() -> None:
+def test_the_gauges_of_a_slot_are_of_its_last_heartbeat_and_end_with_its_worker() -> None:
     rig = Rig(2).boot()
     rig.beat(rig.first, "a", "b")
     rig.now += 0.75
-    read = Read(rig)
-    assert read.by_labels("heartbeat_age_seconds") == {("1",): 0.75}
-    assert read.by_labels("loop_lag_seconds") == {("1",): 0.001}
-    assert read.by_labels("worker_rss_bytes") == {("1",): 2_000_000}
-    assert read.by_labels("worker_tasks_running") == {("1",): 2}
+    scrape = Scrape(rig)
+    assert scrape.by_labels("heartbeat_age_seconds") == {("1",): 0.75}
+    assert scrape.by_labels("loop_lag_seconds") == {("1",): 0.001}
+    assert scrape.by_labels("worker_rss_bytes") == {("1",): 2_000_000}
+    assert scrape.by_labels("worker_tasks_running") == {("1",): 2}
+    assert scrape.by_labels("worker_open_descriptors") == {("1",): 17}
     rig.exit(rig.first)
-    assert Read(rig).by_labels("worker_rss_bytes") == {}
+    assert Scrape(rig).by_labels("worker_rss_bytes") == {}
+    assert Scrape(rig).by_labels("worker_open_descriptors") == {}
 
 
 def test_while_a_worker_is_replaced_its_slot_has_the_memory_of_both() -> None:
@@ -203,11 +206,33 @@ def test_while_a_worker_is_replaced_its_slot_has_the_memory_of_both() -> None:
     rig.ready(successor)
     rig.now += 0.5
     rig.beat(successor)
-    read = Read(rig)
-    assert read.by_labels("worker_rss_bytes") == {("1",): 4_000_000}
-    assert read.by_labels("worker_tasks_running") == {("1",): 1}
-    assert read.by_labels("heartbeat_age_seconds") == {("1",): 0.5}
-    assert read.by_labels("worker_replacements_total")[("reload",)] == 1
+    scrape = Scrape(rig)
+    assert scrape.by_labels("worker_rss_bytes") == {("1",): 4_000_000}
+    assert scrape.by_labels("worker_open_descriptors") == {("1",): 34}
+    assert scrape.by_labels("worker_tasks_running") == {("1",): 1}
+    assert scrape.by_labels("heartbeat_age_seconds") == {("1",): 0.5}
+    assert scrape.by_labels("worker_replacements_total")[("reload",)] == 1
+
+
+def test_descriptors_that_cannot_be_counted_are_left_out_not_told_as_none() -> None:
+    rig = Rig(1).boot()
+    rig.beat(rig.first)
+    rig.process_control.uses = ProcessUsage()
+    assert Scrape(rig).by_labels("worker_open_descriptors") == {}
+
+
+def test_the_cpu_of_a_slot_is_told_from_the_start_and_after_it_was_given_up() -> None:
+    rig = Rig(2).boot()
+    registry = registry_of(rig.pool_state, lambda: rig.now)
+
+    def told() -> dict[str, float]:
+        found = families(render(registry).decode())["docket_supervisor_worker_cpu_seconds"]
+        return {sample.labels["slot"]: sample.value for sample in found.samples}
+
+    assert told() == {"1": 0, "2": 0}
+    rig.process_control.cpu_seconds = {1: 2.5, 2: 0.75}
+    rig.feed(CommandReceived(Scale(1)))
+    assert told() == {"1": 2.5, "2": 0.75}
 
 
 def test_the_time_of_the_start_does_not_move_with_the_clock() -> None:
@@ -235,7 +260,7 @@ def test_a_source_tree_that_is_not_installed_has_no_version(
 
 
 def counters_of(collector: PoolCollector) -> dict[Any, float]:
-    """The series that may only rise, read without the text: it is parsed often enough above."""
+    """The series that may only rise, read without the text, which is parsed often enough above."""
     return {
         (sample.name, *sample.labels.items()): sample.value
         for family in collector.collect()
@@ -262,10 +287,10 @@ def happens(rig: Rig, event: tuple[str, Any, int], counted: dict[int, int]) -> N
         case "beat":
             worker = alive[which]
             counted[worker.number] = now = counted.get(worker.number, 0) + more
-            said = WorkerCounters(
+            counters = WorkerCounters(
                 started=now, failed=now // 2, duration=Histogram([now, 0, now], now / 10)
             )
-            rig.say(worker, Heartbeat(1, 0.0, [], 0, said, 1))
+            rig.say(worker, Heartbeat(1, 0.0, [], 0, counters, 1))
         case "kill":
             rig.exit(alive[which])
         case "scale":
@@ -277,7 +302,7 @@ def happens(rig: Rig, event: tuple[str, Any, int], counted: dict[int, int]) -> N
 
 
 def settle(rig: Rig) -> None:
-    """Whoever was asked for comes, and whoever was told to drain does."""
+    """Fork and boot the workers that are due, and let draining ones exit."""
     rig.pass_seconds(1.0)
     if rig.pool_state.nurseries.alive()[-1].loaded_at is None:
         rig.load()

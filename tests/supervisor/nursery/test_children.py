@@ -8,7 +8,10 @@ import sys
 import warnings
 from collections.abc import Callable
 
+import pytest
+
 from ipc.messages import Exited
+from supervisor.grace_periods import PROCESS_GROUP_SECONDS
 from supervisor.nursery.children import Children
 from supervisor.system import process_group
 
@@ -105,7 +108,7 @@ def test_a_worker_is_not_reaped_before_what_it_left_behind_has_ended() -> None:
     wait_for_zombie(pid)
 
     exits = children.collect(now=100.0)
-    assert children.deadline() in {None, 100.0 + process_group.GRACE_SECONDS}
+    assert children.deadline() in {None, 100.0 + PROCESS_GROUP_SECONDS}
     while not exits:
         poller = select.poll()
         for pidfd in children.watched():
@@ -126,8 +129,31 @@ def test_what_does_not_end_by_itself_is_killed_after_the_grace() -> None:
     [pidfd] = children.watched()
     pidfd = os.dup(pidfd)
 
-    exits: list[Exited] = children.collect(now=100.0 + process_group.GRACE_SECONDS)
+    exits: list[Exited] = children.collect(now=100.0 + PROCESS_GROUP_SECONDS)
 
+    assert [exited.pid for exited in exits] == [pid]
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    assert poller.poll(10_000), "KILL ends it"
+    os.close(pidfd)
+
+
+def test_without_pidfds_what_is_left_behind_has_its_whole_grace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_group, "HAS_PIDFDS", False)
+    children = Children()
+    pid = fork(children, leave_behind(STUBBORN))
+    wait_for_zombie(pid)
+    [left] = process_group.members(pid)
+    pidfd = os.pidfd_open(left)
+
+    assert children.collect(now=100.0) == []
+    assert children.watched() == []
+    assert children.deadline() == 100.0 + process_group.GRACE_SECONDS
+    assert process_group.members(pid) == [left], "it is asked to end, not made to"
+
+    exits = children.collect(now=100.0 + process_group.GRACE_SECONDS)
     assert [exited.pid for exited in exits] == [pid]
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)

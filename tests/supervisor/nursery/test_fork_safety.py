@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from supervisor.nursery.fork_safety import Connection, Snapshot, Verdict, judge, look
+from supervisor.nursery.fork_safety import Connection, Snapshot, Verdict, judge, take_snapshot
 
 REDIS = Connection(5, 77, "10.0.0.1:6379")
 
@@ -49,11 +49,13 @@ def test_another_connection_under_an_old_number_is_seen() -> None:
 
 
 def new_connections(before: Snapshot) -> list[str]:
-    return sorted(connection.peer for connection in look().connections - before.connections)
+    return sorted(
+        connection.peer for connection in take_snapshot().connections - before.connections
+    )
 
 
 def test_a_connection_is_seen_by_its_peer_and_a_listener_is_not_one() -> None:
-    before = look()
+    before = take_snapshot()
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()) as client,
@@ -67,7 +69,7 @@ def test_a_connection_is_seen_by_its_peer_and_a_listener_is_not_one() -> None:
 
 def test_unix_sockets_are_told_apart(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
-    before = look()
+    before = take_snapshot()
     with (
         socket.socket(socket.AF_UNIX) as named,
         socket.socket(socket.AF_UNIX) as abstract,
@@ -85,7 +87,7 @@ def test_unix_sockets_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_socket_pair_is_said_to_be_that_of_a_loop() -> None:
-    before = look()
+    before = take_snapshot()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert set(new_connections(before)) == {
@@ -97,19 +99,19 @@ def test_a_socket_pair_is_said_to_be_that_of_a_loop() -> None:
 def test_a_loop_is_seen_by_its_epoll_until_it_is_closed(
     make: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    before = look()
+    before = take_snapshot()
     loop = make()
     try:
-        assert len(look().pollers - before.pollers) == 1
+        assert len(take_snapshot().pollers - before.pollers) == 1
     finally:
         loop.close()
-    assert look().pollers == before.pollers
+    assert take_snapshot().pollers == before.pollers
 
 
 def test_looking_leaves_no_descriptor_open() -> None:
     before = {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
-    look()
+    take_snapshot()
 
     assert {entry.name for entry in Path("/proc/self/fd").iterdir()} == before
 
@@ -122,14 +124,14 @@ def test_threads_are_seen_even_when_threading_does_not_know_them() -> None:
         begun.release()
         release.wait()
 
-    before = look()
+    before = take_snapshot()
     thread = threading.Thread(target=work, name="known")
     thread.start()
     _thread.start_new_thread(work, ())
     begun.acquire()
     begun.acquire()
 
-    names = sorted(name for _, name in look().threads - before.threads)
+    names = sorted(name for _, name in take_snapshot().threads - before.threads)
 
     release.set()
     thread.join()

@@ -17,7 +17,7 @@ from ipc.messages import (
     SpawnFailed,
 )
 from supervisor.child.fork_setup import OOM_SCORE_RAISED
-from supervisor.child.parent_watch import END_SECONDS
+from supervisor.grace_periods import ORPHAN_SECONDS
 from tests.support.nursery import is_running, puppets, settings, wait_for_end
 
 
@@ -349,7 +349,10 @@ def test_the_nursery_outlives_neither_its_supervisor_nor_workers_that_drain(
 
 def test_workers_of_a_supervisor_that_is_gone_are_killed_after_the_drain(module: Path) -> None:
     with puppets({"PUPPETS_OUTLIVE": "1"}) as nursery:
-        nursery.load(settings(module.parent, tasks=THEIRS, drain_timeout_seconds=0.2 - END_SECONDS))
+        drain_timeout_seconds = 0.2 - ORPHAN_SECONDS
+        nursery.load(
+            settings(module.parent, tasks=THEIRS, drain_timeout_seconds=drain_timeout_seconds)
+        )
         worker = nursery.spawn()
         worker.facts()
 

@@ -2,24 +2,23 @@
 
 import pytest
 
-from supervisor.pool.exit_log import PATIENCE_SECONDS, ExitLog
+from supervisor.grace_periods import EXIT_STATUS_SECONDS
+from supervisor.pool.exit_log import ExitLog
 from supervisor.pool.state.exits import WorkerExit
-from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
+from supervisor.pool.state.worker_registry import Cause
 
 
-def dead(pid: int | None = 12) -> WorkerProcess:
-    return WorkerProcess(1, 1, "host#1", 1, 0.0, state=WorkerState.DEAD, pid=pid, died_at=100.0)
-
-
-def crash(reason: str = "its process ended") -> WorkerExit:
-    return WorkerExit(Cause.CRASH, False, "everyone", True, reason)
+def crash(
+    reason: str = "its process ended", pid: int | None = 12, *, final: bool = False
+) -> WorkerExit:
+    return WorkerExit("worker 1 (pid 12)", pid, Cause.CRASH, False, "everyone", True, reason, final)
 
 
 def test_a_crash_is_told_when_its_status_is_known_and_only_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     exit_log = ExitLog()
-    exit_log.died(dead(), crash(), "replaced at once", final=False)
+    exit_log.add(crash(), "replaced at once", 100.0)
     exit_log.tick(100.5)
     assert caplog.messages == []
     exit_log.reaped(12, "killed by SIGSEGV")
@@ -32,8 +31,8 @@ def test_a_crash_whose_status_nobody_tells_is_told_without_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     exit_log = ExitLog()
-    exit_log.died(dead(), crash(), "replaced at once", final=False)
-    exit_log.tick(100.0 + PATIENCE_SECONDS)
+    exit_log.add(crash(), "replaced at once", 100.0)
+    exit_log.tick(100.0 + EXIT_STATUS_SECONDS)
     assert caplog.messages == ["worker 1 (pid 12) died: its process ended; replaced at once"]
 
 
@@ -41,13 +40,13 @@ def test_a_crash_whose_status_nobody_tells_is_told_without_it(
 def test_there_is_nothing_to_wait_for_if_the_reason_is_known_or_there_was_no_process(
     caplog: pytest.LogCaptureFixture, pid: int | None, final: bool
 ) -> None:
-    ExitLog().died(dead(pid), crash("its loop was silent"), "replaced", final=final)
+    ExitLog().add(crash("its loop was silent", pid, final=final), "replaced", 100.0)
     assert caplog.messages[0].endswith("died: its loop was silent; replaced")
 
 
 def test_an_end_that_was_wanted_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    wanted = WorkerExit(Cause.RETIRED, True, "nobody", False, "drained")
-    ExitLog().died(dead(), wanted, "not replaced", final=False)
+    wanted = WorkerExit("worker 1 (pid 12)", 12, Cause.RETIRED, True, "nobody", False, "drained")
+    ExitLog().add(wanted, "not replaced", 100.0)
     (record,) = caplog.records
     assert (record.levelname, record.message) == ("INFO", "worker 1 (pid 12) ended: drained")

@@ -13,7 +13,7 @@ def test_a_replacement_that_is_ready_before_the_adopter_is_done_adopts_too() -> 
     replacement = rig.first
     rig.fork(replacement)
     rig.ready(replacement)
-    asked = [rig.process_control.told_to(each.number, Adopt) for each in (rig.second, replacement)]
+    asked = [rig.process_control.sent_to(each.number, Adopt) for each in (rig.second, replacement)]
     assert [[each.consumer for each in adopts] for adopts in asked] == [["host#1.1"], ["host#1.1"]]
     rig.say(replacement, Adopted("host#1.1", 7))
     rig.say(rig.second, Adopted("host#1.1", 0))

@@ -4,9 +4,14 @@ import pytest
 
 from ipc.messages import PROTOCOL, Exited, Hello, LoadFailed, Spawned, SpawnFailed, Unsafe
 from supervisor.exit_codes import ExitCode
+from supervisor.grace_periods import EXIT_STATUS_SECONDS
 from supervisor.observer import NurseryDied, NurseryLoaded
-from supervisor.pool.exit_log import PATIENCE_SECONDS
-from supervisor.pool.state.inbox import NurseryDisconnected, NurseryExited, NurseryMessage, Tick
+from supervisor.pool.state.inbox_events import (
+    NurseryDisconnected,
+    NurseryExited,
+    NurseryMessage,
+    Tick,
+)
 from supervisor.pool.state.worker_registry import WorkerState
 from tests.support.recording_process_control import Rig
 
@@ -129,7 +134,7 @@ def test_a_worker_that_spoke_before_its_nursery_died_is_followed_by_its_pid() ->
     rig.load()
     rig.say(rig.first, Hello(PROTOCOL, 77))
     rig.nursery_exit(1, 9)
-    assert rig.process_control.followed == [rig.first.number]
+    assert rig.process_control.orphans == [rig.first.number]
     assert rig.first.alive
 
 
@@ -199,7 +204,7 @@ def test_a_death_that_nobody_explains_is_told_without_its_status(
 ) -> None:
     rig = Rig(2).boot()
     rig.exit(rig.first, None)
-    rig.pass_seconds(PATIENCE_SECONDS - 0.25)
+    rig.pass_seconds(EXIT_STATUS_SECONDS - 0.25)
     assert "worker 1 (pid 5001) died" not in caplog.text
     rig.pass_seconds(0.25)
     assert "worker 1 (pid 5001) died: its process ended" in caplog.text

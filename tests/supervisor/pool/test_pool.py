@@ -24,7 +24,7 @@ from supervisor.observer import (
     WorkerDied,
     WorkerReady,
 )
-from supervisor.pool.state.inbox import (
+from supervisor.pool.state.inbox_events import (
     SignalReceived,
     WorkerDisconnected,
     WorkerExited,
@@ -79,7 +79,7 @@ def test_a_crash_is_adopted_by_a_live_worker_and_replaced_at_once() -> None:
     dead = rig.first
     rig.beat(dead, "order-1")
     rig.exit(dead)
-    (adopt,) = rig.process_control.told_to(rig.second.number, Adopt)
+    (adopt,) = rig.process_control.sent_to(rig.second.number, Adopt)
     assert (adopt.consumer, adopt.blame) == ("host#1.1", "everyone")
     assert rig.first is not dead
     assert rig.first.state is WorkerState.REQUESTED
@@ -92,10 +92,10 @@ def test_an_adoption_waits_for_the_next_ready_worker_if_there_is_none() -> None:
     rig = Rig(1).boot()
     rig.exit(rig.first)
     successor = rig.first
-    assert rig.process_control.told_to(successor.number, Adopt) == []
+    assert rig.process_control.sent_to(successor.number, Adopt) == []
     rig.fork(successor)
     rig.ready(successor)
-    assert [each.consumer for each in rig.process_control.told_to(successor.number, Adopt)] == [
+    assert [each.consumer for each in rig.process_control.sent_to(successor.number, Adopt)] == [
         "host#1.1"
     ]
 
@@ -104,9 +104,9 @@ def test_an_adoption_is_sent_again_when_its_adopter_dies() -> None:
     rig = Rig(3).boot()
     rig.exit(rig.first)
     adopter = rig.second
-    assert len(rig.process_control.told_to(adopter.number, Adopt)) == 1
+    assert len(rig.process_control.sent_to(adopter.number, Adopt)) == 1
     rig.exit(adopter)
-    consumers = [each.consumer for each in rig.process_control.told_to(rig.worker(3).number, Adopt)]
+    consumers = [each.consumer for each in rig.process_control.sent_to(rig.worker(3).number, Adopt)]
     assert sorted(consumers) == ["host#1.1", "host#2.2"]
 
 
@@ -114,7 +114,7 @@ def test_an_adoption_goes_to_another_when_its_adopter_loses_the_server() -> None
     rig = Rig(3).boot()
     rig.exit(rig.first)
     rig.say(rig.second, Waiting("connection refused"))
-    assert len(rig.process_control.told_to(rig.worker(3).number, Adopt)) == 1
+    assert len(rig.process_control.sent_to(rig.worker(3).number, Adopt)) == 1
 
 
 def test_an_adoption_that_is_done_is_told_once() -> None:
@@ -155,7 +155,7 @@ def test_every_name_under_which_a_worker_claimed_is_adopted() -> None:
     rig.say(rig.first, Waiting("connection reset"))
     rig.say(rig.first, Ready("host#1.other", "host#1", 1))
     rig.exit(rig.first)
-    consumers = [each.consumer for each in rig.process_control.told_to(rig.second.number, Adopt)]
+    consumers = [each.consumer for each in rig.process_control.sent_to(rig.second.number, Adopt)]
     assert consumers == ["host#1.1", "host#1.other"]
 
 
@@ -198,17 +198,17 @@ def test_more_restarts_than_allowed_in_the_window_drain_the_pool_with_code_4() -
 
 def test_the_first_ready_worker_is_steward_and_its_death_moves_that() -> None:
     rig = Rig(2).boot()
-    assert rig.process_control.told_to(rig.first.number, Steward) == [Steward(True)]
+    assert rig.process_control.sent_to(rig.first.number, Steward) == [Steward(True)]
     rig.exit(rig.first)
-    assert rig.process_control.told_to(rig.second.number, Steward) == [Steward(True)]
+    assert rig.process_control.sent_to(rig.second.number, Steward) == [Steward(True)]
 
 
 def test_a_steward_whose_loop_is_late_is_relieved() -> None:
     rig = Rig(2).boot()
     late, other = rig.first, rig.second
     rig.pass_seconds(2.0, lambda: rig.beat(other))
-    assert rig.process_control.told_to(late.number, Steward) == [Steward(True), Steward(False)]
-    assert rig.process_control.told_to(other.number, Steward) == [Steward(True)]
+    assert rig.process_control.sent_to(late.number, Steward) == [Steward(True), Steward(False)]
+    assert rig.process_control.sent_to(other.number, Steward) == [Steward(True)]
 
 
 def test_a_lost_channel_is_a_hint_and_the_exit_is_the_fact() -> None:
@@ -216,9 +216,9 @@ def test_a_lost_channel_is_a_hint_and_the_exit_is_the_fact() -> None:
     lost = rig.first
     rig.feed(WorkerDisconnected(lost.number, None))
     assert rig.process_control.killed == [lost.number]
-    assert rig.process_control.told_to(rig.second.number, Adopt) == []
+    assert rig.process_control.sent_to(rig.second.number, Adopt) == []
     rig.exit(lost)
-    (adopt,) = rig.process_control.told_to(rig.second.number, Adopt)
+    (adopt,) = rig.process_control.sent_to(rig.second.number, Adopt)
     assert adopt.blame == "everyone"
 
 
@@ -227,7 +227,7 @@ def test_a_worker_that_breaks_its_channel_is_killed_and_its_tasks_are_innocent()
     broken = rig.first
     rig.feed(WorkerDisconnected(broken.number, ValueError("not our protocol")))
     rig.exit(broken)
-    (adopt,) = rig.process_control.told_to(rig.second.number, Adopt)
+    (adopt,) = rig.process_control.sent_to(rig.second.number, Adopt)
     assert adopt.blame == "nobody"
 
 
@@ -258,7 +258,7 @@ def test_a_process_that_does_not_end_after_its_drain_is_killed_and_no_crash() ->
     assert rig.process_control.killed == [stuck.number]
     rig.exit(stuck)
     assert rig.pool_state.totals.sums()["crashes"] == 0
-    assert rig.process_control.told_to(rig.second.number, Adopt) == []
+    assert rig.process_control.sent_to(rig.second.number, Adopt) == []
 
 
 def test_a_fault_is_the_reason_of_the_death() -> None:
@@ -302,7 +302,7 @@ def test_another_protocol_is_no_worker_of_ours() -> None:
     rig.load()
     rig.say(rig.first, Hello(99, 4242))
     assert rig.process_control.killed == [rig.first.number]
-    assert rig.first.killed_as is Cause.BOOT
+    assert rig.first.kill_cause is Cause.BOOT
     assert "protocol 99" in (rig.pool_state.last_error or "")
 
 

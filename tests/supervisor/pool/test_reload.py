@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from ipc.messages import Drain, Hello, Loaded, LoadFailed, Unsafe, Waiting
 from supervisor.observer import ReloadFinished, ReloadStarted
-from supervisor.pool.state.inbox import CommandReceived, NurseryMessage, SignalReceived
+from supervisor.pool.state.inbox_events import CommandReceived, NurseryMessage, SignalReceived
 from supervisor.pool.state.pool_commands import Done, Outcome, Refused, Reload, Restart, Scale
 from supervisor.pool.state.worker_registry import WorkerProcess, WorkerState
 from supervisor.signals import ReceivedSignal
@@ -44,7 +44,7 @@ class Rolling(Rig):
         self.ready(worker)
 
     def drained(self, worker: WorkerProcess) -> bool:
-        return bool(self.process_control.told_to(worker.number, Drain))
+        return bool(self.process_control.sent_to(worker.number, Drain))
 
     def consuming(self) -> int:
         return len(self.pool_state.registry.consuming())
@@ -88,7 +88,7 @@ def test_an_old_worker_drains_without_a_deadline_once_its_successor_is_ready() -
     rig.fork(rig.newest)
     assert not rig.drained(old)
     rig.ready(rig.newest)
-    assert rig.process_control.told_to(old.number, Drain) == [Drain(None)]
+    assert rig.process_control.sent_to(old.number, Drain) == [Drain(None)]
     assert old.state is WorkerState.DRAINING
     assert old.deadline is None
     assert rig.first.generation == 2
@@ -391,7 +391,7 @@ def test_a_retire_timeout_bounds_the_old_ones() -> None:
     rig.reload()
     rig.loaded()
     rig.get_ready(rig.newest)
-    assert rig.process_control.told_to(old.number, Drain) == [Drain(7.0)]
+    assert rig.process_control.sent_to(old.number, Drain) == [Drain(7.0)]
     rig.pass_seconds(11.0, lambda: rig.beat(rig.first))
     assert rig.process_control.killed == []
     rig.pass_seconds(2.0, lambda: rig.beat(rig.first))

@@ -3,7 +3,7 @@
 import signal
 
 from ipc.messages import Hello, Loaded, LoadFailed
-from supervisor.pool.state.inbox import CommandReceived, NurseryMessage, SignalReceived
+from supervisor.pool.state.inbox_events import CommandReceived, NurseryMessage, SignalReceived
 from supervisor.pool.state.pool_commands import Done, Outcome, Refused, Reload, Restart
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.signals import ReceivedSignal

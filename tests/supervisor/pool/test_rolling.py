@@ -7,7 +7,7 @@ import pytest
 from ipc.messages import Drain, Heartbeat, Ready, WorkerCounters
 from supervisor.monitoring.status import report, worker_states
 from supervisor.observer import Scaled
-from supervisor.pool.state.inbox import CommandReceived, SignalReceived
+from supervisor.pool.state.inbox_events import CommandReceived, SignalReceived
 from supervisor.pool.state.pool_commands import Done, DumpAll, Outcome, Refused, Restart, Scale
 from supervisor.pool.state.pool_commands import Drain as DrainOrder
 from supervisor.pool.state.worker_registry import WorkerProcess, WorkerState
@@ -44,7 +44,7 @@ def test_a_restarted_worker_goes_when_its_successor_is_ready() -> None:
     assert (successor.slot, answers) == (1, [])
     get_ready(rig, successor)
     assert answers == [Done(f"worker 1 was replaced; its pid is {successor.pid}")]
-    assert rig.process_control.told_to(old.number, Drain) == [Drain(None)]
+    assert rig.process_control.sent_to(old.number, Drain) == [Drain(None)]
     rig.drain_and_exit(old)
     assert rig.first is successor
     assert rig.pool_state.totals.replacements == {"requested": 1}
@@ -180,7 +180,7 @@ def test_a_smaller_pool_lets_the_highest_finish() -> None:
     rig = Rig(3).boot()
     second, third = rig.second, rig.worker(3)
     ordered(rig, Scale(1))
-    assert {n for n, m in rig.process_control.told if isinstance(m, Drain)} == {
+    assert {n for n, m in rig.process_control.sent if isinstance(m, Drain)} == {
         second.number,
         third.number,
     }
@@ -231,7 +231,7 @@ def test_a_worker_that_got_ready_just_before_its_slot_was_given_up_finishes_what
     late = rig.second
     rig.ready(rig.first)
     ordered(rig, Scale(1))
-    assert rig.process_control.told_to(late.number, Drain) == [Drain(None)]
+    assert rig.process_control.sent_to(late.number, Drain) == [Drain(None)]
     rig.ready(late)
     rig.pass_seconds(60.0, lambda: (rig.beat(rig.first), rig.beat(late, "a task")))
     assert rig.process_control.killed == []

@@ -6,10 +6,10 @@ import pytest
 
 from ipc.messages import Adopt, Adopted, Drain, Waiting
 from supervisor.exit_codes import ExitCode
+from supervisor.grace_periods import ADOPTION_SECONDS, CLEANUP_SECONDS
 from supervisor.observer import DrainStarted, Stopped
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.drain import ADOPTION_GRACE_SECONDS, HAND_BACK_GRACE_SECONDS
-from supervisor.pool.state.inbox import CommandReceived, ServerEnded, SignalReceived, Tick
+from supervisor.pool.state.inbox_events import CommandReceived, ServerEnded, SignalReceived, Tick
 from supervisor.pool.state.worker_registry import WorkerState
 from supervisor.signals import ReceivedSignal
 from supervisor.worker.last_adopter import SLOT as ADOPTER_SLOT
@@ -30,9 +30,9 @@ def finish(rig: Rig) -> None:
 def test_term_tells_every_worker_to_drain_the_steward_last() -> None:
     rig = Rig(3).boot()
     term(rig)
-    drained = [number for number, message in rig.process_control.told if isinstance(message, Drain)]
+    drained = [number for number, message in rig.process_control.sent if isinstance(message, Drain)]
     assert drained == [2, 3, 1]
-    assert rig.process_control.told_to(1, Drain) == [Drain(30.0)]
+    assert rig.process_control.sent_to(1, Drain) == [Drain(30.0)]
     assert all(worker.state is WorkerState.DRAINING for worker in rig.pool_state.registry.alive())
     assert rig.pool_state.not_ready_because == "draining"
     assert rig.saw(DrainStarted)
@@ -64,7 +64,7 @@ def test_the_same_signal_within_a_second_is_one() -> None:
     term(rig)
     rig.now += 0.5
     term(rig)
-    assert rig.process_control.told_to(1, Drain) == [Drain(30.0)]
+    assert rig.process_control.sent_to(1, Drain) == [Drain(30.0)]
 
 
 def test_a_quit_hands_back_at_once_and_a_second_one_kills(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,7 +72,7 @@ def test_a_quit_hands_back_at_once_and_a_second_one_kills(caplog: pytest.LogCapt
     rig = Rig(1).boot()
     worker = rig.first
     term(rig, signal.SIGQUIT)
-    assert rig.process_control.told_to(1, Drain)[-1] == Drain(0.0)
+    assert rig.process_control.sent_to(1, Drain)[-1] == Drain(0.0)
     assert rig.process_control.killed == []
     rig.now += 1.5
     term(rig, signal.SIGQUIT)
@@ -87,7 +87,7 @@ def test_a_quit_shortens_a_drain_that_has_begun() -> None:
     rig = Rig(1).boot()
     term(rig)
     term(rig, signal.SIGQUIT)
-    assert rig.process_control.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    assert rig.process_control.sent_to(1, Drain) == [Drain(30.0), Drain(0.0)]
     assert rig.process_control.killed == []
 
 
@@ -103,7 +103,7 @@ def test_a_second_signal_hands_back_now_and_a_third_kills() -> None:
     term(rig)
     rig.now += 0.2
     term(rig, signal.SIGINT)
-    assert rig.process_control.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    assert rig.process_control.sent_to(1, Drain) == [Drain(30.0), Drain(0.0)]
     assert rig.process_control.killed == []
     rig.now += 1.5
     term(rig)
@@ -119,7 +119,7 @@ def test_who_ignores_the_deadline_is_killed_and_its_tasks_are_innocent(
     deaf, good = rig.first, rig.second
     term(rig)
     rig.drain_and_exit(good)
-    rig.pass_seconds(30 + HAND_BACK_GRACE_SECONDS - 0.5, lambda: rig.beat(deaf, "slow"))
+    rig.pass_seconds(30 + CLEANUP_SECONDS - 0.5, lambda: rig.beat(deaf, "slow"))
     assert rig.process_control.killed == []
     rig.pass_seconds(0.75, lambda: rig.beat(deaf, "slow"))
     assert rig.process_control.killed == [deaf.number]
@@ -137,10 +137,10 @@ def test_with_no_worker_left_one_is_forked_that_adopts_and_ends() -> None:
     assert adopter.slot == ADOPTER_SLOT
     rig.fork(adopter)
     rig.ready(adopter)
-    (adopt,) = rig.process_control.told_to(adopter.number, Adopt)
+    (adopt,) = rig.process_control.sent_to(adopter.number, Adopt)
     assert (adopt.consumer, adopt.blame) == ("host#1.1", "everyone")
     rig.say(adopter, Adopted("host#1.1", 3))
-    assert rig.process_control.told_to(adopter.number, Drain) == [Drain(0.0)]
+    assert rig.process_control.sent_to(adopter.number, Drain) == [Drain(0.0)]
     assert rig.process_control.retired == []
     rig.drain_and_exit(adopter)
     rig.nursery_exit(1)
@@ -151,7 +151,7 @@ def test_a_draining_worker_adopts_as_well_as_another() -> None:
     rig = Rig(2).boot()
     term(rig)
     rig.exit(rig.first)
-    assert len(rig.process_control.told_to(rig.second.number, Adopt)) == 1
+    assert len(rig.process_control.sent_to(rig.second.number, Adopt)) == 1
 
 
 def test_an_adopter_that_dies_is_followed_by_another_until_the_grace_is_over(
@@ -165,7 +165,7 @@ def test_an_adopter_that_dies_is_followed_by_another_until_the_grace_is_over(
     assert len(rig.process_control.spawned) == 3  # the second at once, the third after a pause
     rig.pass_seconds(0.25)
     assert len(rig.process_control.spawned) == 4
-    rig.pass_seconds(ADOPTION_GRACE_SECONDS + 0.5)
+    rig.pass_seconds(ADOPTION_SECONDS + 0.5)
     assert "left for another pool to redeliver: what ran as host#1.1" in caplog.text
     assert not len(rig.pool_state.adoptions)
 
@@ -227,7 +227,7 @@ def test_a_worker_that_was_not_listening_yet_is_told_again_when_it_is() -> None:
     term(rig)
     rig.now += 1.0
     rig.ready(rig.first)
-    assert rig.process_control.told_to(rig.first.number, Drain) == [Drain(30.0), Drain(29.0)]
+    assert rig.process_control.sent_to(rig.first.number, Drain) == [Drain(30.0), Drain(29.0)]
     assert rig.first.state is WorkerState.DRAINING
 
 
@@ -237,7 +237,7 @@ def test_a_worker_that_never_had_a_server_is_not_waited_for() -> None:
     rig.fork(rig.first)
     rig.say(rig.first, Waiting("connection refused"))
     term(rig)
-    assert rig.process_control.told_to(rig.first.number, Drain) == [Drain(30.0)]
+    assert rig.process_control.sent_to(rig.first.number, Drain) == [Drain(30.0)]
     rig.pass_seconds(4.75)
     assert rig.process_control.killed == []
     rig.pass_seconds(0.5)
@@ -258,7 +258,7 @@ def test_a_worker_whose_readiness_was_on_its_way_keeps_its_time_to_drain() -> No
 def test_a_program_may_drain_and_hand_back() -> None:
     rig = Rig(1).boot()
     rig.feed(CommandReceived(pool_commands.Requeue()))
-    assert rig.process_control.told_to(1, Drain) == [Drain(30.0), Drain(0.0)]
+    assert rig.process_control.sent_to(1, Drain) == [Drain(30.0), Drain(0.0)]
     rig.feed(CommandReceived(pool_commands.Requeue()))
     assert rig.process_control.killed == []
     rig.feed(CommandReceived(pool_commands.Drain()))

@@ -7,7 +7,7 @@ import pytest
 
 from ipc.messages import Adopt
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.inbox import CommandReceived
+from supervisor.pool.state.inbox_events import CommandReceived
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess
 from tests.support.recording_process_control import Rig
 
@@ -42,7 +42,7 @@ def test_a_blocked_loop_is_dumped_then_killed_and_only_its_task_is_blamed(
     rig.pass_seconds(1.0, meanwhile)
     assert rig.process_control.killed == [stuck.number]
     rig.exit(stuck)
-    (adopt,) = rig.process_control.told_to(other.number, Adopt)
+    (adopt,) = rig.process_control.sent_to(other.number, Adopt)
     assert adopt.blame == "key:order-1"
     assert rig.pool_state.totals.sums()["stalls"] == 1
 
@@ -70,8 +70,8 @@ def test_a_frozen_process_is_nobodys_fault(caplog: pytest.LogCaptureFixture) -> 
     freeze(rig, frozen, 62.5)
     assert "has been silent for 7.0 s: the process is frozen" in caplog.text
     assert rig.process_control.killed == [frozen.number]
-    assert (frozen.blame, frozen.killed_as) == ("nobody", Cause.STALL)
-    assert (frozen.killed_for or "").endswith("the process is frozen")
+    assert (frozen.blame, frozen.kill_cause) == ("nobody", Cause.STALL)
+    assert (frozen.kill_reason or "").endswith("the process is frozen")
 
 
 def test_a_stack_without_beats_is_c_code_that_holds_the_gil_and_blames_by_its_function(
@@ -108,7 +108,7 @@ def test_a_callback_that_blocks_the_loop_counts_for_the_only_task_there_was() ->
         rig.keeper(stuck, None)
 
     rig.pass_seconds(62.0, meanwhile)
-    assert (stuck.killed_as, stuck.blame) == (Cause.STALL, "functions:")
+    assert (stuck.kill_cause, stuck.blame) == (Cause.STALL, "functions:")
 
 
 def test_an_old_stack_is_no_evidence_against_a_process_that_froze_later() -> None:

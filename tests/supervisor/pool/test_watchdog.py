@@ -8,7 +8,7 @@ from ipc.messages import PROTOCOL, Dump, Fault, Hello, Loaded, Waiting
 from supervisor.exit_codes import ExitCode
 from supervisor.observer import PoolReady
 from supervisor.pool.state import pool_commands
-from supervisor.pool.state.inbox import CommandReceived, NurseryMessage, SignalReceived, Tick
+from supervisor.pool.state.inbox_events import CommandReceived, NurseryMessage, SignalReceived, Tick
 from supervisor.pool.state.worker_registry import Cause
 from supervisor.signals import ReceivedSignal
 from tests.support.recording_process_control import Rig
@@ -52,7 +52,7 @@ def test_a_worker_that_is_not_ready_in_time_is_killed_and_counts_as_a_crash() ->
     rig.fork(late)
     rig.pass_seconds(30.5, lambda: rig.beat(rig.second))
     assert rig.process_control.killed == [late.number]
-    assert late.killed_as is Cause.BOOT
+    assert late.kill_cause is Cause.BOOT
     rig.exit(late)
     assert rig.pool_state.totals.sums()["crashes"] == 2
 
@@ -154,7 +154,7 @@ def test_a_dump_of_all_includes_coroutines_and_a_nursery_that_imports() -> None:
     rig.feed(NurseryMessage(2, Hello(PROTOCOL, 1002)))
     rig.feed(SignalReceived(ReceivedSignal(signal.SIGUSR1, rig.now)))
     assert rig.process_control.dumped == [1, 2]
-    assert [rig.process_control.told_to(number, Dump) for number in (1, 2)] == [[Dump()], [Dump()]]
+    assert [rig.process_control.sent_to(number, Dump) for number in (1, 2)] == [[Dump()], [Dump()]]
     assert rig.process_control.dumped_nurseries == [2]
 
 
@@ -169,9 +169,9 @@ def test_a_worker_that_hangs_while_it_starts_is_told_of_with_its_stack(
     rig.pass_seconds(6.0, lambda: rig.beat(rig.first))
     assert "worker 2 (pid 5002) is still starting after 5.0 s" in caplog.text
     assert rig.process_control.dumped == [hung.number]
-    assert rig.process_control.told_to(hung.number, Dump) == [Dump()]
+    assert rig.process_control.sent_to(hung.number, Dump) == [Dump()]
     rig.pass_seconds(26.0, lambda: rig.beat(rig.first))
-    assert hung.killed_for == "not ready within 30.0 s: where it hangs was logged"
+    assert hung.kill_reason == "not ready within 30.0 s: where it hangs was logged"
 
 
 def test_a_pool_without_workers_while_the_server_answers_gives_up() -> None:

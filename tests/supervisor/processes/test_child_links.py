@@ -31,17 +31,19 @@ class Both:
     """A link and the other side of it."""
 
     def __init__(self) -> None:
-        self.said: asyncio.Queue[object] = asyncio.Queue()
-        self.link = WorkerLink(self.note, self.said.put_nowait, self.said.put_nowait, self.note)
+        self.received: asyncio.Queue[object] = asyncio.Queue()
+        self.link = WorkerLink(
+            self.note, self.received.put_nowait, self.received.put_nowait, self.note
+        )
         channel, self.keeper, self.dump = self.link.for_worker
         self.channel = socket.socket(fileno=channel)
 
     def note(self, message: FromWorker | Exception | None) -> None:
-        self.said.put_nowait(message)
+        self.received.put_nowait(message)
 
     async def next(self) -> object:
         async with asyncio.timeout(10):
-            return await self.said.get()
+            return await self.received.get()
 
     def close(self) -> None:
         self.channel.close()
@@ -75,14 +77,14 @@ async def test_frames_beats_and_dumps_arrive() -> None:
         assert made.channel.recv(100) == encode(Drain(1.0))
 
 
-async def test_the_end_of_the_channel_is_told_once() -> None:
+async def test_the_end_of_the_channel_is_reported_once() -> None:
     async with both() as made:
         assert not made.link.channel_ended
         made.close()
         assert await made.next() is None
         assert made.link.channel_ended
         made.link.send(Drain(1.0))
-        made.link.read_rest()
+        made.link.close()
 
 
 HEARTBEAT = Heartbeat(1, 0.0, [], 0, WorkerCounters(), 1)
@@ -90,7 +92,7 @@ READY = Ready("host#1.1", "host#1", 1)
 
 
 async def calm_after(made: Both, *messages: Message) -> None:
-    """Say these, then nothing for as long as it takes to be calm."""
+    """Send these, then nothing for as long as it takes to be calm."""
     for message in messages:
         made.channel.sendall(encode(message))
         assert await made.next() == message
@@ -98,47 +100,47 @@ async def calm_after(made: Both, *messages: Message) -> None:
         made.link.catch_up()
 
 
-async def is_heard_at_once(made: Both, message: Message) -> bool:
-    """Whether the loop reads what comes without being told to."""
+async def is_read_at_once(made: Both, message: Message) -> bool:
+    """Whether the loop reads what comes by itself."""
     made.channel.sendall(encode(message))
     # A turn that polls, a turn that runs what was readable, and one more.
     for _ in range(3):
         await asyncio.sleep(0)
-    return not made.said.empty()
+    return not made.received.empty()
 
 
-async def test_a_calm_worker_is_heard_when_there_is_time_for_it() -> None:
+async def test_a_calm_worker_is_read_when_there_is_time_for_it() -> None:
     async with both() as made:
         await calm_after(made, READY, HEARTBEAT)
-        assert not await is_heard_at_once(made, HEARTBEAT)
+        assert not await is_read_at_once(made, HEARTBEAT)
         made.link.catch_up()
         assert await made.next() == HEARTBEAT
-        assert not await is_heard_at_once(made, HEARTBEAT)
+        assert not await is_read_at_once(made, HEARTBEAT)
 
 
-async def test_a_worker_that_is_not_ready_is_heard_at_once() -> None:
+async def test_a_worker_that_is_not_ready_is_read_at_once() -> None:
     async with both() as made:
         await calm_after(made, Waiting("the server is away"), HEARTBEAT)
-        assert await is_heard_at_once(made, READY)
+        assert await is_read_at_once(made, READY)
 
 
-async def test_a_worker_that_was_told_something_is_heard_at_once_again() -> None:
+async def test_a_worker_that_was_told_something_is_read_at_once_again() -> None:
     async with both() as made:
         await calm_after(made, READY)
         made.link.send(Drain(1.0))
-        assert await is_heard_at_once(made, Drained())
+        assert await is_read_at_once(made, Drained())
 
 
-async def test_a_calm_worker_that_says_more_than_heartbeats_is_heard_at_once_again() -> None:
+async def test_a_calm_worker_that_says_more_than_heartbeats_is_read_at_once_again() -> None:
     async with both() as made:
         await calm_after(made, READY)
-        assert not await is_heard_at_once(made, Waiting("the server is away"))
+        assert not await is_read_at_once(made, Waiting("the server is away"))
         made.link.catch_up()
         assert await made.next() == Waiting("the server is away")
-        assert await is_heard_at_once(made, READY)
+        assert await is_read_at_once(made, READY)
 
 
-async def test_the_end_of_a_calm_worker_is_heard_when_it_is_listened_for() -> None:
+async def test_the_end_of_a_calm_worker_is_seen_when_it_is_listened_for() -> None:
     async with both() as made:
         await calm_after(made, READY)
         made.channel.sendall(encode(HEARTBEAT))
@@ -152,18 +154,19 @@ async def test_the_end_of_a_calm_worker_is_heard_when_it_is_listened_for() -> No
 
 async def test_what_a_dead_workers_pipes_still_hold_is_read() -> None:
     async with both() as made:
-        os.write(made.dump, b"last words")
+        os.write(made.dump, b"last output")
         os.write(made.keeper, encode(KeeperBeat(7, 0.0)))
-        made.link.read_rest()
-        made.link.read_rest()
-        assert {str(await made.next()) for _ in range(2)} == {"last words", str(KeeperBeat(7, 0.0))}
+        made.link.close()
+        assert {str(await made.next()) for _ in range(2)} == {
+            "last output",
+            str(KeeperBeat(7, 0.0)),
+        }
 
 
 async def test_a_keeper_pipe_that_is_not_ours_is_given_up_and_nothing_else() -> None:
     async with both() as made:
         os.write(made.keeper, b"\xff" * 100)
-        await asyncio.sleep(0)
-        made.link.read_rest()
+        made.link.catch_up()
         with pytest.raises(BrokenPipeError):
             os.write(made.keeper, b"more")
         made.channel.sendall(encode(Drained()))
@@ -190,3 +193,22 @@ def test_what_only_concerns_us_is_not_inherited(monkeypatch: pytest.MonkeyPatch)
     environment = clean_environment()
     assert environment["KEPT"] == "x"
     assert not any(name.startswith(("NOTIFY", "WATCHDOG", "LISTEN")) for name in environment)
+
+
+async def test_a_worker_that_cannot_be_connected_leaves_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, made = os.pipe, 0
+
+    def one_pipe() -> tuple[int, int]:
+        nonlocal made
+        made += 1
+        if made > 1:
+            raise OSError("too many open files")
+        return real()
+
+    monkeypatch.setattr(child_links.os, "pipe", one_pipe)
+    before = open_descriptors()
+    with pytest.raises(OSError, match="too many"):
+        WorkerLink(print, print, print, print)
+    assert open_descriptors() == before

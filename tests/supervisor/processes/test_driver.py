@@ -1,4 +1,4 @@
-"""The edge, with a real nursery and real workers that never find a server."""
+"""The process driver, with a real nursery and real workers that never find a server."""
 
 import asyncio
 import os
@@ -11,14 +11,16 @@ import psutil
 import pytest
 
 from ipc.messages import Exited, Hello, Loaded, Spawned, WorkerSettings
-from supervisor.pool.state.inbox import (
+from supervisor import grace_periods
+from supervisor.inbox import Inbox
+from supervisor.pool.state.inbox_events import (
     Event,
-    Inbox,
     NurseryExited,
     NurseryMessage,
     WorkerExited,
     WorkerMessage,
 )
+from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes import driver
 from supervisor.processes.child_links import WorkerLink
@@ -34,8 +36,8 @@ E = TypeVar("E")
 SETTINGS = WorkerSettings("d", "redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0")
 
 
-class Edge:
-    """A doer, its inbox and its reaper."""
+class Driven:
+    """A driver, its inbox and its reaper."""
 
     def __init__(self) -> None:
         self.inbox = Inbox()
@@ -51,7 +53,7 @@ class Edge:
                 if isinstance(event, kind):
                     return event
 
-    async def nursery_says(self, kind: type) -> None:
+    async def nursery_sends(self, kind: type) -> None:
         while not isinstance((await self.next(NurseryMessage)).message, kind):
             pass
 
@@ -65,11 +67,11 @@ class Edge:
 
 
 @asynccontextmanager
-async def process_control() -> AsyncGenerator[Edge]:
-    made = Edge()
+async def process_control() -> AsyncGenerator[Driven]:
+    made = Driven()
     made.pid = made.driver.start_nursery(1, preload=True)
     try:
-        await made.nursery_says(Loaded)
+        await made.nursery_sends(Loaded)
         yield made
         made.driver.kill_nursery(1)
         made.driver.kill_nursery(1)
@@ -80,25 +82,31 @@ async def process_control() -> AsyncGenerator[Edge]:
         made.reaper.close()
 
 
-def process(number: int = 1, pid: int | None = None) -> WorkerProcess:
+def worker_process(number: int = 1, pid: int | None = None) -> WorkerProcess:
     return WorkerProcess(number, number, f"host#{number}", 1, 0.0, pid=pid)
 
 
 async def test_a_worker_is_forked_with_a_channel_of_its_own_and_its_exit_is_seen() -> None:
     async with process_control() as made:
-        worker = process()
+        worker = worker_process()
         made.driver.spawn(worker)
         hello = await made.next(WorkerMessage)
         assert isinstance(hello.message, Hello)
         worker.spawned_at = 1.0
+        used = made.driver.usage(worker)
+        assert used.cpu_seconds is not None
+        assert (used.open_descriptors or 0) >= 3
+        made.driver.catch_up()
         made.driver.kill(worker)
         exited = await made.next(WorkerExited)
         assert exited.number == worker.number
         made.driver.release(worker)
         made.driver.release(worker)
+        assert made.driver.usage(worker) == ProcessUsage()
+        assert made.driver.cpu_seconds_by_slot() == {worker.slot: used.cpu_seconds}
 
 
-async def test_a_status_that_comes_before_the_last_words_is_not_lost(
+async def test_a_status_that_comes_before_the_last_messages_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     held: list[int] = []
@@ -109,21 +117,21 @@ async def test_a_status_that_comes_before_the_last_words_is_not_lost(
             held.append(os.dup(self.for_worker[0]))
 
     monkeypatch.setattr(driver, "WorkerLink", HeldOpen)
-    monkeypatch.setattr(driver, "LAST_WORDS_SECONDS", 30.0)
+    monkeypatch.setattr(grace_periods, "LAST_MESSAGES_SECONDS", 30.0)
     async with process_control() as made:
-        worker = process()
+        worker = worker_process()
         made.driver.spawn(worker)
-        await made.nursery_says(Spawned)
+        await made.nursery_sends(Spawned)
         worker.spawned_at = 1.0
         made.driver.kill(worker)
-        await made.nursery_says(Exited)
+        await made.nursery_sends(Exited)
         os.close(held.pop())
         assert await made.next(WorkerExited) == WorkerExited(1, signal.SIGKILL)
 
 
-async def test_who_is_condemned_before_its_fork_dies_right_after_it() -> None:
+async def test_a_worker_that_is_killed_before_its_fork_dies_right_after_it() -> None:
     async with process_control() as made:
-        worker = process()
+        worker = worker_process()
         made.driver.spawn(worker)
         made.driver.kill(worker)
         assert (await made.next(WorkerExited)).number == worker.number
@@ -131,11 +139,11 @@ async def test_who_is_condemned_before_its_fork_dies_right_after_it() -> None:
 
 async def test_a_worker_that_is_given_up_before_its_fork_ends_by_itself() -> None:
     async with process_control() as made:
-        worker = process()
+        worker = worker_process()
         made.driver.spawn(worker)
         worker.state = worker.state.DEAD
         made.driver.release(worker)
-        await made.nursery_says(Spawned)
+        await made.nursery_sends(Spawned)
         children = psutil.Process(made.pid).children()
         _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=20)
         assert alive == []
@@ -149,30 +157,30 @@ async def test_without_descriptors_a_worker_is_dead_before_it_was_born(
 
     async with process_control() as made:
         monkeypatch.setattr(driver, "WorkerLink", refuse)
-        made.driver.spawn(process())
+        made.driver.spawn(worker_process())
         assert await made.next(WorkerExited) == WorkerExited(1, None)
         assert "cannot connect worker 1: too many open files" in caplog.text
 
 
-async def test_an_orphan_is_followed_by_its_pid() -> None:
+async def test_an_orphan_is_watched_by_its_pid() -> None:
     pid = fork()
     if pid == 0:
         signal.pause()
         os._exit(0)
     async with process_control() as made:
-        made.driver.follow(process(pid=pid))
+        made.driver.watch_orphan(worker_process(pid=pid))
         os.kill(pid, signal.SIGKILL)
         assert await made.next(WorkerExited) == WorkerExited(1, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("pid", [None, 1, 2**22 + 1])
-async def test_who_is_no_orphan_of_ours_is_taken_for_dead(pid: int | None) -> None:
+async def test_a_process_that_is_no_orphan_of_ours_is_taken_for_dead(pid: int | None) -> None:
     async with process_control() as made:
-        made.driver.follow(process(pid=pid))
+        made.driver.watch_orphan(worker_process(pid=pid))
         assert await made.next(WorkerExited) == WorkerExited(1, None)
 
 
-async def test_without_pidfds_the_nursery_does_the_killing_and_tells_the_exit(
+async def test_without_pidfds_the_nursery_does_the_killing_and_reports_the_exit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(_pid: int) -> int:
@@ -190,9 +198,9 @@ async def test_without_pidfds_the_nursery_does_the_killing_and_tells_the_exit(
 
     monkeypatch.setattr(ProcessDriver, "_spawned", without_pidfd)
     async with process_control() as made:
-        worker = process()
+        worker = worker_process()
         made.driver.spawn(worker)
-        await made.nursery_says(Spawned)
+        await made.nursery_sends(Spawned)
         worker.spawned_at = 1.0
         made.driver.kill(worker)
         exited = await made.next(WorkerExited)
@@ -201,8 +209,8 @@ async def test_without_pidfds_the_nursery_does_the_killing_and_tells_the_exit(
 
 async def test_nobody_is_told_and_nothing_dumped_that_is_not_there() -> None:
     async with process_control() as made:
-        stranger = process(9)
-        made.driver.tell(stranger, Hello(1, 1))  # type: ignore[arg-type]
+        stranger = worker_process(9)
+        made.driver.send(stranger, Hello(1, 1))  # type: ignore[arg-type]
         made.driver.dump(stranger)
         made.driver.retire_nursery(9)
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.processes.dump_collector import MOST_CHARACTERS, DumpCollector, functions_called
+from supervisor.pool.state.stack_dump import functions_called
+from supervisor.processes.dump_collector import MOST_CHARACTERS, DumpCollector
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import psutil
 import pytest
 
-from supervisor.processes.reaper import Reaper, prctl
-from supervisor.system import process_group
+from supervisor import grace_periods
+from supervisor.processes.reaper import Reaper
 from tests.support.processes import fork
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
@@ -135,15 +135,15 @@ async def test_a_status_that_its_parent_tells_is_enough() -> None:
     seen: list[int | None] = []
     async with reaping() as reaper:
         reaper.watch(os.getppid(), None, seen.append, leads_group=False)
-        reaper.tell(os.getppid(), 9)
-        reaper.tell(os.getppid(), 9)
+        reaper.report(os.getppid(), 9)
+        reaper.report(os.getppid(), 9)
     assert seen == [9]
 
 
 async def test_what_a_dead_worker_left_running_ends_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(process_group, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(grace_periods, "PROCESS_GROUP_SECONDS", 0.1)
     pid, stubborn = child_with_a_subprocess()
     async with reaping() as reaper:
         await status_of(reaper, pid, os.pidfd_open(pid), leads_group=True)
@@ -203,12 +203,3 @@ async def test_a_child_of_another_is_left_to_it_even_when_it_is_dead() -> None:
         assert await status_of(reaper, worker, os.pidfd_open(worker)) is None
         assert not gone(worker)
         kill_and_reap(parent)
-
-
-def test_prctl_is_refused_for_an_option_that_is_none() -> None:
-    assert not prctl(-1, 0)
-
-
-def test_prctl_is_no_more_than_false_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert not prctl(15, b"name")

@@ -1,4 +1,4 @@
-"""The process group of a worker, as /proc shows it."""
+"""The process group of a worker, as the system shows it."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from supervisor.system import process_group
@@ -33,20 +34,30 @@ def test_the_members_of_a_group_are_its_live_processes(leader: subprocess.Popen[
     assert process_group.members(leader.pid) == [], "a zombie is none"
 
 
+def test_a_member_that_may_not_be_looked_into_lives(
+    leader: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: psutil.Process) -> str:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil.Process, "status", denied)
+    assert process_group.members(leader.pid) == [leader.pid]
+
+
 def test_a_signal_reaches_the_group(leader: subprocess.Popen[bytes]) -> None:
     process_group.signal_group(leader.pid, signal.SIGTERM)
 
     assert leader.wait(10) == -signal.SIGTERM
 
 
-def test_a_group_that_is_gone_is_as_good_as_signalled(leader: subprocess.Popen[bytes]) -> None:
+def test_signalling_a_group_that_is_gone_does_nothing(leader: subprocess.Popen[bytes]) -> None:
     leader.kill()
     leader.wait(10)
 
     process_group.signal_group(leader.pid, signal.SIGTERM)
 
 
-def test_what_has_ended_is_not_watched(leader: subprocess.Popen[bytes]) -> None:
+def test_a_process_that_has_ended_is_not_watched(leader: subprocess.Popen[bytes]) -> None:
     [pidfd] = process_group.watch([leader.pid])
     os.close(pidfd)
     leader.kill()

@@ -1,4 +1,4 @@
-"""How the program stands in its system; tried out in forks, which nothing else depends on."""
+"""File limit, name and directory of a process, tried out in forks."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ from tests.support.processes import fork
 
 
 def holds_in_a_fork(check: Callable[[], bool]) -> bool:
-    """Whether it does, in a child that may change everything about itself."""
+    """Run the check in a child, which may change everything about itself."""
     pid = fork()
     if pid == 0:
         try:
@@ -46,7 +46,7 @@ def test_standard_streams_that_are_open_stay_as_they_are() -> None:
     assert holds_in_a_fork(check)
 
 
-def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
+def test_the_limit_of_open_files_is_raised_to_the_hard_one() -> None:
     def check() -> bool:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
@@ -86,10 +86,10 @@ def test_the_directory_is_the_one_that_the_user_sees(
     assert process_setup.logical_directory() == str(current)
 
 
-@pytest.mark.parametrize("said", ["", "relative", "/nowhere/at/all", "/"])
-def test_a_pwd_that_is_not_here_is_not_believed(
-    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pwd", ["", "relative", "/nowhere/at/all", "/"])
+def test_a_pwd_of_another_directory_is_ignored(
+    pwd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PWD", said)
+    monkeypatch.setenv("PWD", pwd)
     assert process_setup.logical_directory() == str(tmp_path.resolve())

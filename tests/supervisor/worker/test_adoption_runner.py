@@ -8,7 +8,7 @@ import pytest
 from docket.errors import ConnectionClosed, RefusedCall, ServerUnavailable
 from docket.supervision import Adoption
 from ipc.messages import MAX_TASKS_LISTED, Adopt, Adopted
-from supervisor.pool.state.restart_window import Backoff
+from supervisor.backoff import Backoff
 from supervisor.worker.adoption_runner import RETRY_CAP_SECONDS, AdoptionRunner
 
 pytestmark = pytest.mark.anyio

@@ -1,9 +1,14 @@
 """What a heartbeat says."""
 
+from pathlib import Path
+
+import pytest
+
 from docket.instrumentation import Counters
 from docket.supervision import RunningTask
 from ipc.framing import encode
 from ipc.messages import MAX_TASKS_LISTED, Task, WorkerCounters
+from supervisor.worker import heartbeats
 from supervisor.worker.heartbeats import heartbeat, in_flight, rss_bytes, totals
 
 
@@ -48,3 +53,11 @@ def test_every_counter_of_docket_is_sent() -> None:
 
 def test_the_resident_memory_is_that_of_this_process() -> None:
     assert 5_000_000 < rss_bytes() < 2_000_000_000
+
+
+def test_where_there_is_no_proc_the_resident_memory_is_still_the_present_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    present = rss_bytes()
+    monkeypatch.setattr(heartbeats, "_STATM", tmp_path / "statm")
+    assert 0.8 * present < rss_bytes() < 1.2 * present

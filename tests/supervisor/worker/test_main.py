@@ -23,7 +23,7 @@ from ipc.messages import (
     Settings,
     Steward,
 )
-from supervisor.child.fork_setup import dump_signal
+from supervisor.system.stack_signal import stack_signal
 from tests.support.nursery import Child, NurseryProcess, started
 from tests.support.real_workers import (
     add,
@@ -156,7 +156,7 @@ def test_a_blocked_loop_beats_with_its_culprit_and_shows_its_stack(
     key = add(pool, "block", 3)
 
     beat = next(beat for beat in worker.beats() if beat.blocking_key is not None)
-    signal.pidfd_send_signal(worker.pidfd, dump_signal())
+    signal.pidfd_send_signal(worker.pidfd, stack_signal())
 
     assert beat.blocking_key == key
     assert beat.lag_seconds > 0

@@ -1,10 +1,6 @@
 from supervisor.exit_codes import ExitCode
-from supervisor.pool.state.drain import (
-    ADOPTION_GRACE_SECONDS,
-    HAND_BACK_GRACE_SECONDS,
-    DrainProgress,
-    Step,
-)
+from supervisor.grace_periods import ADOPTION_SECONDS, CLEANUP_SECONDS
+from supervisor.pool.state.drain import DrainProgress, Step
 
 
 def make() -> DrainProgress:
@@ -14,7 +10,7 @@ def make() -> DrainProgress:
 def test_each_signal_is_a_step_harder_and_the_last_stays() -> None:
     drain = make()
     steps = [drain.escalate(1.0) for _ in range(4)]
-    assert steps == [Step.HAND_BACK, Step.KILL, Step.ABANDON, Step.ABANDON]
+    assert steps == [Step.REQUEUE, Step.KILL, Step.ABANDON, Step.ABANDON]
 
 
 def test_a_second_signal_brings_the_deadline_to_now_and_no_later() -> None:
@@ -28,8 +24,8 @@ def test_a_second_signal_brings_the_deadline_to_now_and_no_later() -> None:
 
 def test_who_ignores_the_deadline_is_killed_after_a_grace() -> None:
     drain = make()
-    assert not drain.must_kill(30.0 + HAND_BACK_GRACE_SECONDS - 0.1)
-    assert drain.must_kill(30.0 + HAND_BACK_GRACE_SECONDS)
+    assert not drain.must_kill(30.0 + CLEANUP_SECONDS - 0.1)
+    assert drain.must_kill(30.0 + CLEANUP_SECONDS)
 
 
 def test_a_third_signal_kills_at_once() -> None:
@@ -43,8 +39,8 @@ def test_adopting_is_given_up_after_its_grace_or_at_the_last_signal() -> None:
     drain = make()
     assert not drain.gives_up_adopting(1000.0)
     drain.emptied_at = 40.0
-    assert not drain.gives_up_adopting(40.0 + ADOPTION_GRACE_SECONDS - 0.1)
-    assert drain.gives_up_adopting(40.0 + ADOPTION_GRACE_SECONDS)
+    assert not drain.gives_up_adopting(40.0 + ADOPTION_SECONDS - 0.1)
+    assert drain.gives_up_adopting(40.0 + ADOPTION_SECONDS)
     drain.emptied_at = None
     drain.step = Step.ABANDON
     assert drain.gives_up_adopting(0.0)
@@ -52,10 +48,10 @@ def test_adopting_is_given_up_after_its_grace_or_at_the_last_signal() -> None:
 
 def test_time_in_which_nobody_could_do_anything_puts_off_both_deadlines() -> None:
     drain = make()
-    drain.put_off(100.0)
+    drain.postpone(100.0)
     assert drain.deadline == 130.0
     assert drain.emptied_at is None
     drain.emptied_at = 200.0
-    drain.put_off(50.0)
-    assert not drain.gives_up_adopting(250.0 + ADOPTION_GRACE_SECONDS - 0.1)
-    assert drain.gives_up_adopting(250.0 + ADOPTION_GRACE_SECONDS)
+    drain.postpone(50.0)
+    assert not drain.gives_up_adopting(250.0 + ADOPTION_SECONDS - 0.1)
+    assert drain.gives_up_adopting(250.0 + ADOPTION_SECONDS)

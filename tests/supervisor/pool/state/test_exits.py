@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from supervisor.pool.state.exits import classify, tell_status
+from supervisor.pool.state.exits import classify, describe_status
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 
 
@@ -50,7 +50,7 @@ def test_a_death_while_starting_is_told_apart() -> None:
 )
 def test_a_death_that_the_supervisor_caused_counts_for_nobody(cause: Cause, expected: bool) -> None:
     dead = worker(WorkerState.READY)
-    dead.killed_for, dead.killed_as = "because", cause
+    dead.kill_reason, dead.kill_cause = "because", cause
     death = classify(dead, signal.SIGKILL)
     assert (death.cause, death.expected, death.blame) == (cause, expected, "nobody")
     assert death.reason == "because"
@@ -59,7 +59,7 @@ def test_a_death_that_the_supervisor_caused_counts_for_nobody(cause: Cause, expe
 
 def test_a_stall_counts_for_the_task_that_held_the_loop() -> None:
     dead = worker(WorkerState.READY)
-    dead.killed_for, dead.killed_as, dead.blame = "stalled", Cause.STALL, "key:order-1"
+    dead.kill_reason, dead.kill_cause, dead.blame = "stalled", Cause.STALL, "key:order-1"
     assert classify(dead, signal.SIGKILL).blame == "key:order-1"
 
 
@@ -74,4 +74,4 @@ def test_a_stall_counts_for_the_task_that_held_the_loop() -> None:
     ],
 )
 def test_a_wait_status_is_told_in_words(status: int | None, words: str) -> None:
-    assert tell_status(status) == words
+    assert describe_status(status) == words

@@ -1,5 +1,5 @@
+from supervisor.backoff import Backoff
 from supervisor.pool.state.nursery_registry import NurseryRegistry, Phase
-from supervisor.pool.state.restart_window import Backoff
 
 
 def make() -> NurseryRegistry:
@@ -41,7 +41,7 @@ def test_a_dead_one_is_replaced_at_once_and_one_that_keeps_dying_later_and_later
         nurseries.loaded(nursery, float(second))
         nurseries.ended(nursery)
         assert nursery.phase is Phase.DEAD
-        pauses.append(nurseries.failed(nursery, float(second)))
+        pauses.append(nurseries.pause_after(nursery.loaded_at, float(second)))
     assert pauses == [0.0, 0.1, 0.2, 0.4]
     assert not nurseries.is_needed(3.3)
     assert nurseries.is_needed(3.4)
@@ -50,5 +50,5 @@ def test_a_dead_one_is_replaced_at_once_and_one_that_keeps_dying_later_and_later
 
 def test_one_that_could_not_be_started_waits_too() -> None:
     nurseries = make()
-    assert nurseries.start_failed(0.0) == 0.0
-    assert nurseries.start_failed(0.0) == 0.1
+    assert nurseries.pause_after(None, 0.0) == 0.0
+    assert nurseries.pause_after(None, 0.0) == 0.1

@@ -46,18 +46,18 @@ def test_a_keeper_that_beats_means_that_the_loop_is_blocked_by_the_task_it_names
     silence = Silence()
     for _ in range(8):
         silence.listened(0.5)
-        silence.keeper_spoke("order-1")
+        silence.keeper_beat("order-1")
     assert silence.kind(0.5) is SilenceKind.BLOCKED
-    assert silence.culprit == "order-1"
+    assert silence.blocking_key == "order-1"
     assert silence.loop_seconds == 4.0
 
 
 def test_no_beat_but_a_stack_means_that_c_code_holds_the_gil() -> None:
     silence = Silence()
     silence.listened(5.0)
-    silence.asked()
+    silence.dump_requested()
     assert silence.kind(0.5) is None
-    silence.answered("Current thread 0x1")
+    silence.dump_received("Current thread 0x1")
     assert silence.kind(0.5) is SilenceKind.HELD
 
 
@@ -65,7 +65,7 @@ def test_neither_beat_nor_stack_means_that_the_process_is_frozen() -> None:
     silence = Silence()
     silence.listened(5.0)
     assert silence.kind(0.5) is None
-    silence.asked()
+    silence.dump_requested()
     silence.listened(ANSWER_SECONDS - 0.5)
     assert silence.kind(0.5) is None
     silence.listened(0.5)
@@ -74,9 +74,9 @@ def test_neither_beat_nor_stack_means_that_the_process_is_frozen() -> None:
 
 def test_a_stack_that_nobody_asked_for_is_no_evidence() -> None:
     silence = Silence()
-    silence.answered("Current thread 0x1")
+    silence.dump_received("Current thread 0x1")
     silence.listened(5.0)
-    silence.asked()
+    silence.dump_requested()
     silence.listened(ANSWER_SECONDS)
     assert silence.kind(0.5) is SilenceKind.FROZEN
 
@@ -84,7 +84,7 @@ def test_a_stack_that_nobody_asked_for_is_no_evidence() -> None:
 def test_a_keeper_heard_just_after_the_loop_is_no_evidence_yet() -> None:
     silence = Silence()
     silence.listened(0.5)
-    silence.keeper_spoke(None)
+    silence.keeper_beat(None)
     silence.listened(1.0)
     assert silence.kind(0.5) is None
 
@@ -92,9 +92,9 @@ def test_a_keeper_heard_just_after_the_loop_is_no_evidence_yet() -> None:
 def test_a_heartbeat_ends_the_silence() -> None:
     silence = Silence()
     silence.listened(5.0)
-    silence.keeper_spoke("order-1")
+    silence.keeper_beat("order-1")
     silence.warned = True
-    silence.loop_spoke()
+    silence.end()
     assert silence == Silence()
 
 
@@ -125,7 +125,7 @@ def test_cpu_time_adds_up_over_the_parts_of_a_silence_that_were_spared() -> None
     silence.measured(0.0, 54.0)
     assert silence.used(56.0) == 5.0
     assert silence.used(None) == 3.0
-    silence.loop_spoke()
+    silence.end()
     assert silence.used(60.0) == 0.0
 
 

@@ -19,7 +19,7 @@ def said(number: int) -> WorkerCounters:
 def test_the_sums_only_rise(reports: list[tuple[int, int]]) -> None:
     totals, before, most = Totals(), 0, dict.fromkeys(range(1, 5), 0)
     for process, number in reports:
-        totals.counted(process, 1 + process % 2, said(number))
+        totals.add(process, 1 + process % 2, said(number))
         now = totals.sums()["started"]
         assert now >= before
         before = now
@@ -29,10 +29,10 @@ def test_the_sums_only_rise(reports: list[tuple[int, int]]) -> None:
 
 def test_a_new_incarnation_adds_to_what_its_slot_has_done() -> None:
     totals = Totals()
-    totals.counted(1, 1, said(10))
-    totals.counted(1, 1, said(14))
+    totals.add(1, 1, said(10))
+    totals.add(1, 1, said(14))
     totals.forget(1)
-    totals.counted(2, 1, said(6))
+    totals.add(2, 1, said(6))
     assert totals.by_slot[1]["started"] == 20
     assert totals.duration.counts == [20, 0, 20]
     assert totals.duration.sum == 2.0
@@ -40,10 +40,10 @@ def test_a_new_incarnation_adds_to_what_its_slot_has_done() -> None:
 
 def test_slots_and_reasons_are_summed() -> None:
     totals = Totals()
-    totals.counted(1, 1, said(10))
-    totals.counted(2, 2, said(20))
-    totals.restarted("crash")
-    totals.restarted("stall")
+    totals.add(1, 1, said(10))
+    totals.add(2, 2, said(20))
+    totals.restarts["crash"] += 1
+    totals.restarts["stall"] += 1
     assert totals.sums()["started"] == 30
     assert totals.sums()["restarts"] == 2
 
@@ -60,16 +60,8 @@ def test_a_redelivery_falls_into_the_bucket_of_its_time() -> None:
 
 def test_log_lines_that_workers_lost_are_summed_and_kept() -> None:
     totals = Totals()
-    totals.counted(1, 1, WorkerCounters(log_lines_dropped=3))
-    totals.counted(1, 1, WorkerCounters(log_lines_dropped=5))
+    totals.add(1, 1, WorkerCounters(log_lines_dropped=3))
+    totals.add(1, 1, WorkerCounters(log_lines_dropped=5))
     totals.forget(1)
-    totals.counted(2, 1, WorkerCounters(log_lines_dropped=2))
+    totals.add(2, 1, WorkerCounters(log_lines_dropped=2))
     assert totals.log_lines_dropped == 7
-
-
-def test_reloads_are_counted_by_their_outcome() -> None:
-    totals = Totals()
-    totals.reloaded(failed=True)
-    totals.reloaded(failed=False)
-    totals.reloaded(failed=False)
-    assert totals.reloads == {"failed": 1, "succeeded": 2}

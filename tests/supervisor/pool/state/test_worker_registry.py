@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.backoff import Backoff
 from supervisor.errors import InvalidTransition
 from supervisor.pool.state.replacement import Reason, Replacement
-from supervisor.pool.state.restart_window import Backoff
 from supervisor.pool.state.worker_registry import TRANSITIONS, WorkerRegistry, WorkerState
 
 
@@ -126,10 +126,10 @@ def test_a_pause_of_a_replacement_is_due_like_that_of_an_empty_slot() -> None:
 def test_a_request_is_found_by_slot_and_generation_until_it_was_forked() -> None:
     registry = make(1)
     worker = registry.add(registry.slots()[0], 7, 0.0)
-    assert registry.requested_in(1, 7) is worker
-    assert registry.requested_in(1, 6) is None
+    assert registry.awaiting_fork(1, 7) is worker
+    assert registry.awaiting_fork(1, 6) is None
     worker.spawned_at, worker.pid = 1.0, 42
-    assert registry.requested_in(1, 7) is None
+    assert registry.awaiting_fork(1, 7) is None
 
 
 def test_an_adopter_fills_no_slot_and_claims_nothing() -> None:
