@@ -92,14 +92,6 @@ class Silence:
     #: `loop_seconds` when it had lasted too long.
     kill_due_at: float | None = None
 
-    def end(self) -> None:
-        """End the silence: a heartbeat of the loop came."""
-        self.loop_seconds = self.keeper_seconds = 0.0
-        self.blocking_key = self.waited_before = self.asked_at = self.dump = self.kill_due_at = None
-        self.used_before = None
-        self.measured_at = self.used_spared = 0.0
-        self.warned = False
-
     def keeper_beat(self, blocking_key: str | None) -> None:
         """Note a beat of the keeper: the process runs Python, whatever its loop does."""
         self.keeper_seconds = 0.0
@@ -122,11 +114,9 @@ class Silence:
             return self.used_spared
         return self.used_spared + used_now - self.used_before
 
-    def spare(self, used_now: float | None) -> None:
-        """Give a starved worker the same time again, but keep the CPU seconds that it had."""
-        used = self.used(used_now)
-        self.end()
-        self.used_spared = used
+    def spared(self, used_now: float | None) -> "Silence":
+        """The same time again for a starved worker, but with the CPU seconds that it had."""
+        return Silence(used_spared=self.used(used_now))
 
     def dump_requested(self) -> None:
         """Note that it was sent the signal that makes it write its stack."""

@@ -99,7 +99,7 @@ async def status_of(
         return await ended
 
 
-async def test_an_exit_is_told_with_its_status_and_the_child_is_reaped() -> None:
+async def test_an_exit_is_reported_with_its_status_and_the_child_is_reaped() -> None:
     pid = child()
     async with reaping() as reaper:
         assert await status_of(reaper, pid, os.pidfd_open(pid)) == signal.SIGKILL
@@ -107,7 +107,7 @@ async def test_an_exit_is_told_with_its_status_and_the_child_is_reaped() -> None
         assert reaper.signal(pid, signal.SIGKILL)  # one that has ended needs no signal
 
 
-async def test_an_exit_status_is_told_as_os_wait_would() -> None:
+async def test_an_exit_status_is_that_of_os_wait() -> None:
     pid = fork()
     if pid == 0:
         os._exit(7)
@@ -131,7 +131,7 @@ async def test_without_a_pidfd_an_exit_is_seen_by_a_sweep() -> None:
         assert gone(pid)
 
 
-async def test_a_status_that_its_parent_tells_is_enough() -> None:
+async def test_a_status_that_its_parent_reports_is_enough() -> None:
     seen: list[int | None] = []
     async with reaping() as reaper:
         reaper.watch(os.getppid(), None, seen.append, leads_group=False)
