@@ -93,7 +93,7 @@ class Children:
             group.watched = process_group.watch(process_group.members(pid))
             if group.watched:
                 return False
-        # Also when nobody was seen: a process that forks while /proc is read may be missed.
+        # Also when no process was seen: one that forks while /proc is read may be missed.
         process_group.signal_group(pid, signal.SIGKILL)
         del self._dead_groups[pid]
         return True

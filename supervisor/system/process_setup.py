@@ -26,14 +26,14 @@ def raise_file_limit() -> None:
 
 
 def take_name() -> None:
-    """Be told apart from other Pythons in ps and top."""
+    """Set the name in ps and top, to distinguish it from other Pythons."""
     prctl.prctl(prctl.NAME, COMMAND_NAME)
 
 
 def logical_directory() -> str:
     """The working directory as the user sees it: by $PWD, whose symlinks may move later."""
     real = Path.cwd()
-    said = Path(os.environ.get("PWD", ""))
-    if said.is_absolute() and said.exists() and said.samefile(real):
-        return str(said)
+    shown = Path(os.environ.get("PWD", ""))
+    if shown.is_absolute() and shown.exists() and shown.samefile(real):
+        return str(shown)
     return str(real)

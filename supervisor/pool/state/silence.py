@@ -2,9 +2,9 @@
 
 Silence is summed over ticks of the supervisor that were themselves on time, each after every
 readable channel was read: a machine that was suspended, or a supervisor that was starved, has not
-listened, and kills no worker for what it did not hear.
+listened, and kills no worker for a silence that it did not hear.
 
-Three kinds are told apart by two witnesses. The keeper is a thread of the worker that beats as
+Two witnesses distinguish three kinds. The keeper is a thread of the worker that beats as
 long as the process runs Python; the dump is written by a signal handler in C, as long as the
 process runs at all.
 

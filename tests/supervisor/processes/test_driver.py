@@ -40,7 +40,7 @@ class Driven:
 
     def __init__(self) -> None:
         self.inbox = Inbox()
-        self.reaper = Reaper(strangers=False)
+        self.reaper = Reaper(reap_unknown=False)
         self.driver = ProcessDriver(self.inbox, self.reaper, SETTINGS, (TASKS,), str(ROOT), None)
         self.pid = -1
 

@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
 
 @asynccontextmanager
-async def reaping(*, strangers: bool = False) -> AsyncGenerator[Reaper]:
-    reaper = Reaper(strangers=strangers)
+async def reaping(*, reap_unknown: bool = False) -> AsyncGenerator[Reaper]:
+    reaper = Reaper(reap_unknown=reap_unknown)
     try:
         yield reaper
     finally:
@@ -155,7 +155,7 @@ async def test_what_a_dead_worker_left_running_ends_with_it(
 
 async def test_at_the_end_nothing_is_held_back() -> None:
     pid, stubborn = child_with_a_subprocess()
-    reaper = Reaper(strangers=False)
+    reaper = Reaper(reap_unknown=False)
     await status_of(reaper, pid, os.pidfd_open(pid), leads_group=True)
     assert not gone(pid)
     pidfd = os.pidfd_open(stubborn)
@@ -164,13 +164,13 @@ async def test_at_the_end_nothing_is_held_back() -> None:
     await end_of(pidfd)
 
 
-async def test_strangers_are_reaped_only_when_that_is_asked_for() -> None:
+async def test_unknown_children_are_reaped_only_when_that_is_asked_for() -> None:
     pid = child()
     kill_and_leave(pid)
-    async with reaping(strangers=False) as guest:
+    async with reaping(reap_unknown=False) as guest:
         guest.sweep()
         assert not gone(pid)
-    async with reaping(strangers=True) as own:
+    async with reaping(reap_unknown=True) as own:
         own.sweep()
         assert gone(pid)
 
@@ -178,7 +178,7 @@ async def test_strangers_are_reaped_only_when_that_is_asked_for() -> None:
 async def test_a_child_that_is_watched_is_no_stranger() -> None:
     pid = child()
     ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-    async with reaping(strangers=True) as reaper:
+    async with reaping(reap_unknown=True) as reaper:
         reaper.watch(pid, os.pidfd_open(pid), ended.set_result, leads_group=False)
         kill_and_leave(pid)
         reaper.sweep()
