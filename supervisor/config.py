@@ -48,7 +48,7 @@ MOST_OF_ANYTHING = 1_000_000
 MOST_TASKS = 1_000_000_000_000
 #: A --max-rss below this would recycle every worker as soon as it is ready.
 LEAST_RSS = 1_000_000
-#: --max-restarts for each process, unless told otherwise.
+#: The default of --max-restarts, for each process.
 RESTARTS_PER_PROCESS = 10
 
 
@@ -112,7 +112,7 @@ class SupervisorConfig:
     control: str | None = None
     #: From a worker's fork to its readiness; later it is killed and counts as a crash.
     boot_timeout: timedelta = timedelta(seconds=30)
-    #: From TERM or INT to handing back what still runs.
+    #: From TERM or INT to putting back what still runs.
     drain_timeout: timedelta = timedelta(seconds=30)
     #: The same for a worker that a successor replaces; None: it finishes what it runs.
     retire_timeout: timedelta | None = None

@@ -10,7 +10,7 @@ SupervisorError
 ├── OrderFailed             a command of `ctl` was refused, or not answered; exit 1
 │   └── SupervisorGone      the connection ended before the answer
 ├── BootFailure             the pool cannot become ready; exit 3
-└── InvalidTransition       a child was told to enter a state it cannot reach: a bug of ours
+└── InvalidTransition       a child was to enter a state that it cannot reach: a bug of ours
 """
 
 from supervisor.exit_codes import ExitCode
@@ -34,7 +34,7 @@ class InvalidOption(ConfigurationError):
     Arguments:
         option: as the user wrote it: `--processes`, an environment variable, or a TOML key.
         given: the value, without secrets.
-        accepted: what would have been understood.
+        accepted: the values that are.
     """
 
     def __init__(self, option: str, given: object, accepted: str) -> None:

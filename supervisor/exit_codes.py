@@ -4,13 +4,13 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit status of the program; the last line on stderr says the reason."""
+    """The exit status of the program; the last line on stderr has the reason."""
 
     #: A clean stop; a drain past its deadline, or cut short by signals, included.
     STOPPED = 0
     #: A bug of ours, logged with its traceback.
     BUG = 1
-    #: Of `ctl`: the supervisor did not do what was asked; the same number.
+    #: Of `ctl`: the supervisor refused the command; the same number.
     REFUSED = 1
     #: Wrong usage or configuration: another start with the same options fails the same way.
     USAGE = 2

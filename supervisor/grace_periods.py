@@ -1,4 +1,4 @@
-"""The seconds that each kind of end may take before somebody stops waiting for it.
+"""The seconds that each kind of end may take before it is no longer waited for.
 
 They depend on one another: a worker must have written its last lines before the supervisor kills
 it, and a worker without a supervisor gets the time that a supervisor would have given it.

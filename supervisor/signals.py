@@ -85,7 +85,7 @@ class SignalQueue:
     def ignore_all(self) -> None:
         """Have these signals ignored for good: the process ends, and its exit code stands.
 
-        Not `remove`: a second TERM in the last moments of a drain would kill what has succeeded.
+        Not `remove`: a second TERM in the last moments of a drain would kill a run that succeeded.
         The interpreter itself removes Python's handlers before it ends, but not this.
         """
         if self._previous:

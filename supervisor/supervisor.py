@@ -156,7 +156,7 @@ class Supervisor:
     ) -> ExitCode:
         with self._server() as server, contextlib.ExitStack() as stack:
             become_subreaper()
-            reaper = Reaper(strangers=own_process)
+            reaper = Reaper(reap_unknown=own_process)
             stack.callback(reaper.close)
             driver = self._driver(inbox, reaper, server)
             stack.callback(driver.close)

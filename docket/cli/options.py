@@ -8,6 +8,12 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def option(*names: str, variable: str, **settings: Any) -> Callable[[Command], Command]:
+    """Return an option that shows its default and its environment variable in the help."""
+    settings.setdefault("show_default", True)
+    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+
+
 def docket_options(command: Command) -> Command:
     """Add `--docket` and `--url`, the docket of the command."""
     return _docket_options(command)
@@ -19,25 +25,21 @@ def docket_options_with_letters(command: Command) -> Command:
 
 
 def _docket_options(command: Command, *letters: str) -> Command:
-    name = click.option(
+    name = option(
         "--docket",
         *letters[:1],
         "docket_name",
-        envvar="DOCKET_NAME",
+        variable="DOCKET_NAME",
         default="docket",
         metavar="NAME",
-        show_default=True,
-        show_envvar=True,
         help="Name of the docket.",
     )
-    url = click.option(
+    url = option(
         "--url",
         *letters[1:],
-        envvar="DOCKET_URL",
+        variable="DOCKET_URL",
         default="redis://localhost:6379/0",
         metavar="URL",
-        show_default=True,
-        show_envvar=True,
         help="Where the docket lives.",
     )
     return name(url(command))
@@ -45,36 +47,32 @@ def _docket_options(command: Command, *letters: str) -> Command:
 
 def logging_options(command: Command) -> Command:
     """Add `--logging-level` and `--logging-format`, for the log on stderr."""
-    level = click.option(
+    level = option(
         "--logging-level",
-        envvar="DOCKET_LOGGING_LEVEL",
+        variable="DOCKET_LOGGING_LEVEL",
         type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False),
         default="INFO",
-        show_default=True,
-        show_envvar=True,
         help="Least level that is logged.",
     )
-    shape = click.option(
+    line_format = option(
         "--logging-format",
-        envvar="DOCKET_LOGGING_FORMAT",
+        variable="DOCKET_LOGGING_FORMAT",
         type=click.Choice(["rich", "plain", "json"]),
         default=None,
         show_default="rich on a terminal, else plain",
-        show_envvar=True,
         help="Shape of a log line.",
     )
-    return level(shape(command))
+    return level(line_format(command))
 
 
 def tasks_option(command: Command) -> Command:
     """Add `--tasks`, collections of task functions."""
-    return click.option(
+    tasks = option(
         "--tasks",
-        envvar="DOCKET_TASKS",
+        variable="DOCKET_TASKS",
         multiple=True,
         default=["docket.tasks:standard_tasks"],
         metavar="MODULE:COLLECTION",
-        show_default=True,
-        show_envvar=True,
         help="Collection of task functions to register; may be given more than once.",
-    )(command)
+    )
+    return tasks(command)

@@ -1,18 +1,16 @@
 """`docket strike` and `docket restore`."""
 
 import ast
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import cast
 
 import click
 
-from docket.cli.options import docket_options
+from docket.cli.options import Command, docket_options
 from docket.cli.session import on_docket
 from docket.docket import Docket
 from docket.strike_rules import Operator
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _ANY = "*"
 
@@ -53,27 +51,29 @@ def strike(docket_name: str, url: str, **arguments: str | None) -> None:
     FUNCTION is the name of a task and PARAMETER one of its parameters, * for all; VALUE is what its
     argument is compared with, a Python literal or text. For `between` it is a pair: (1, 5).
     """
-    condition = _condition(**arguments)
-
-    async def act(docket: Docket) -> None:
-        click.echo(f"Striking {condition}")
-        await docket.strike(
-            condition.function, condition.parameter, condition.operator, condition.value
-        )
-
-    on_docket(docket_name, url, act)
+    _issue("Striking", Docket.strike, docket_name, url, arguments)
 
 
 @click.command()
 @_arguments
 def restore(docket_name: str, url: str, **arguments: str | None) -> None:
     """Take back a strike that was issued with the same arguments."""
+    _issue("Restoring", Docket.restore, docket_name, url, arguments)
+
+
+def _issue(
+    verb: str,
+    issue: Callable[..., Awaitable[None]],
+    docket_name: str,
+    url: str,
+    arguments: dict[str, str | None],
+) -> None:
     condition = _condition(**arguments)
 
     async def act(docket: Docket) -> None:
-        click.echo(f"Restoring {condition}")
-        await docket.restore(
-            condition.function, condition.parameter, condition.operator, condition.value
+        click.echo(f"{verb} {condition}")
+        await issue(
+            docket, condition.function, condition.parameter, condition.operator, condition.value
         )
 
     on_docket(docket_name, url, act)

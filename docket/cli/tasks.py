@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from docket.cli.durations import DURATION
-from docket.cli.options import docket_options
+from docket.cli.options import Command, docket_options
 from docket.cli.session import on_docket
 from docket.clock import now
 from docket.docket import Docket
@@ -15,8 +15,6 @@ from docket.execution import Execution
 from docket.tasks import fail as fail_task
 from docket.tasks import sleep as sleep_task
 from docket.tasks import trace as trace_task
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _options(command: Command) -> Command:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import uvloop
@@ -12,24 +12,20 @@ import uvloop
 from docket.cli import logs
 from docket.cli.durations import DURATION
 from docket.cli.loading import load, trust_working_directory
-from docket.cli.options import docket_options, logging_options, tasks_option
+from docket.cli.options import Command, docket_options, logging_options, option, tasks_option
 from docket.dependencies import named_dependencies
 from docket.docket import Docket
 from docket.errors import DocketError
 from docket.loading import load_function
 from docket.worker import Worker
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
 PORT = click.IntRange(0, 65535)
 
 
 def _option(name: str, **settings: Any) -> Callable[[Command], Command]:
     """Return an option of this command, with an environment variable such as DOCKET_WORKER_NAME."""
-    variable = name.removeprefix("--").partition("/")[0].upper().replace("-", "_")
-    settings.setdefault("envvar", f"DOCKET_WORKER_{variable}")
-    return click.option(name, show_default=True, show_envvar=True, **settings)
+    own = name.removeprefix("--").partition("/")[0].upper().replace("-", "_")
+    return option(name, **{"variable": f"DOCKET_WORKER_{own}", **settings})
 
 
 @click.command()
@@ -77,7 +73,7 @@ def _option(name: str, **settings: Any) -> Callable[[Command], Command]:
 )
 @_option(
     "--fallback-task",
-    envvar="DOCKET_FALLBACK_TASK",
+    variable="DOCKET_FALLBACK_TASK",
     default=None,
     metavar="MODULE:FUNCTION",
     help="Runs tasks whose name no collection has.",

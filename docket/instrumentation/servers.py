@@ -10,21 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from prometheus_client.registry import CollectorRegistry
 
 from docket.instrumentation.collector import DocketCollector, MergedCollector
-from docket.instrumentation.counters import DURATION_BUCKETS, Counters, Histogram
 from docket.instrumentation.http_server import Answer, serving
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
-
-__all__ = [
-    "COLLECTOR",
-    "DURATION_BUCKETS",
-    "EVERYWHERE",
-    "Counters",
-    "Histogram",
-    "health",
-    "healthcheck_server",
-    "metrics_server",
-    "metrics_text",
-]
 
 #: The address of all interfaces, needed by a probe from outside the container.
 EVERYWHERE = "0.0.0.0"  # noqa: S104

@@ -1,7 +1,7 @@
 """Makes a forked child a process of its own: undoes what the fork shared.
 
-The order matters: signals stay blocked until handlers stand, and no thread is started before the
-state that threads would use is its own.
+The order matters: signals stay blocked until handlers are installed, and no thread is started
+before the state that threads would use is its own.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ExitHandler:
         return status
 
     def _end(self) -> None:
-        if os.getpid() == self._pid:  # not in what a task forked
+        if os.getpid() == self._pid:  # not in the fork of a task
             # Inherited like the others, but these two are about what each process has of its own.
             finalize()
             logging.shutdown()
@@ -86,7 +86,7 @@ class ForkedChild:
 
 def set_up(spec: ChildSpec) -> ForkedChild:
     """Make a forked process one of its own. Called with all signals blocked."""
-    os.setpgid(0, 0)  # the nursery does so too: whoever is first
+    os.setpgid(0, 0)  # the nursery does so too: either may be first
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal_shield.install()
@@ -104,7 +104,7 @@ def set_up(spec: ChildSpec) -> ForkedChild:
 def listen_for_dumps(dump: int) -> None:
     """Register faulthandler; again after an import in the worker, which may have changed it.
 
-    The pipe does not block: a handler that did, with nobody reading, would hang the process.
+    The pipe does not block: a handler that did would hang the process if nobody reads.
     """
     os.set_blocking(dump, False)
     faulthandler.register(stack_signal(), file=dump, all_threads=True, chain=False)

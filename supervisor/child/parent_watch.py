@@ -32,7 +32,7 @@ def end_with_supervisor(channel: int) -> bool:
     """
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     poller = select.poll()
-    poller.register(channel, 0)  # that nobody is there any more is always reported
+    poller.register(channel, 0)  # the end of the other side is always reported
     return not poller.poll(0)
 
 
@@ -61,7 +61,7 @@ def end_after_supervisor(
 
 def _watch(pipe: int, allowed_seconds: float, end: Callable[[int], object]) -> None:
     poller = select.poll()
-    poller.register(pipe, 0)  # errors are always reported: here, that nobody reads
+    poller.register(pipe, 0)  # errors are always reported: here, that the reader is gone
     poller.poll()
     time.sleep(allowed_seconds)
     end(ORPHAN_STATUS)

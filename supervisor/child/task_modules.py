@@ -59,8 +59,8 @@ def enter(directory: str, paths: Iterable[str]) -> None:
 def shadowed(directory: Path, paths: Iterable[str] = ()) -> str | None:
     """The name of a package of ours that is also a module in this directory, if there is one.
 
-    A directory without an `__init__.py` (one full of .conf files, say) is a module only to those
-    who import from it.
+    A directory without an `__init__.py` (one full of .conf files, say) is a module only
+    for a path that imports from it.
     """
     if _is_checkout(directory):
         return None

@@ -95,7 +95,7 @@ class Children:
             # Without pidfds nothing reports their ends: they are looked at again at the deadline.
             if group.watched or (members and not process_group.HAS_PIDFDS):
                 return False
-        # Also when nobody was seen: a process that forks during the look may be missed.
+        # Also when no process was seen: one that forks during the look may be missed.
         process_group.signal_group(pid, signal.SIGKILL)
         del self._dead_groups[pid]
         return True

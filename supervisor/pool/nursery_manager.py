@@ -149,7 +149,7 @@ class NurseryManager:
         nursery = self._nurseries.find(generation)
         if nursery is None or nursery.phase in (Phase.FAILED, Phase.ENDING):
             return
-        # Reset: it died before it had read what was sent. Its exit says how.
+        # Reset: it died before it had read all messages. Its exit has the cause.
         if fault is not None and not isinstance(fault, ConnectionResetError):
             log.error("the nursery of generation %d broke its channel: %s", generation, fault)
         self._pool_state.kill_nursery(nursery)

@@ -33,8 +33,8 @@ from supervisor.pool.watchdog import Watchdog
 from supervisor.signals import Debouncer, ReceivedSignal
 from supervisor.text import durations
 
-#: Of these a second one may be the echo of the first, and a step that nobody meant. Whoever sends
-#: two of the others means two: a reload that failed at once may be asked for again at once.
+#: A second one of these may be the echo of the first, and a step that was not meant. Two of the
+#: others are two: a reload that failed at once may be asked for again at once.
 ECHOED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -155,7 +155,7 @@ class Pool:
             worker.consumers.append(message.consumer)
         self._stall_monitor.heartbeat(worker.number)
         if not worker.may_enter(WorkerState.READY):
-            # It is back after an outage; or was told to drain when there was nothing to drain yet.
+            # It is back after an outage; or got its drain when there was nothing to drain yet.
             self._shutdown.repeat_drain(worker, now)
             self._replacer.got_ready_late(worker, now)
             return
@@ -178,7 +178,7 @@ class Pool:
         self._replacer.ready(worker, now)
 
     def _waiting(self, worker: WorkerProcess, reason: str) -> None:
-        # One that boots says so every second, and an outage may last for hours.
+        # A worker that boots repeats it every second, and an outage may last for hours.
         if worker.waiting != reason:
             log.warning("%s waits for the server: %s", worker.describe(), reason)
         worker.waiting = reason

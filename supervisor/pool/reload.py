@@ -5,7 +5,7 @@
        └──────────────┴──► failed: the old generation goes on, and the error is reported
 
 Until a worker of the new generation is ready nothing else is forked from it: a crash in between is
-filled with what is known to work.
+filled from the code that is known to work.
 """
 
 from collections.abc import Callable

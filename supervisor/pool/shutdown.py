@@ -1,4 +1,4 @@
-"""Ends the pool: drains it, escalates, adopts what the killed left, ends the nurseries last."""
+"""Ends the pool: drains, escalates, has tasks of the killed adopted, ends the nurseries last."""
 
 from ipc import messages
 from supervisor.backoff import Backoff
@@ -118,7 +118,7 @@ class Shutdown:
         for worker in workers:
             if worker.waiting is not None and not worker.consumers:
                 # It ends by itself, since it has claimed nothing; unless it got ready just now, and
-                # its message is on the way: a kill would strand what it runs.
+                # its message is on the way: a kill would strand its tasks.
                 worker.deadline = now + EXIT_SECONDS
             pool_state.send(worker, messages.Drain(pool_state.drain.seconds_left(now)))
             if worker.may_enter(WorkerState.DRAINING):

@@ -26,7 +26,7 @@ class StallMonitor:
     def heartbeat(self, number: int) -> None:
         """End the silence of a worker's loop."""
         if number in self._silences:
-            self._silences[number].end()
+            self._silences[number] = Silence()
 
     def keeper_beat(self, number: int, blocking_key: str | None) -> None:
         """Note that a worker's keeper thread runs, and the task that its loop is in."""
@@ -128,7 +128,7 @@ class StallMonitor:
             worker, silence
         ):
             log.warning("%s is starved of CPU, not stuck; it is left alone", worker.describe())
-            silence.spare(self._used(worker))
+            self._silences[worker.number] = silence.spared(self._used(worker))
             return
         if silence.kill_due_at is None:
             silence.kill_due_at = silence.loop_seconds

@@ -173,7 +173,7 @@ class ProcessDriver:
 
     def dump(self, worker: WorkerProcess) -> None:
         """Have it write the stacks of its threads, at C level, for the log."""
-        # From its fork on: the handler stands before the child is open to any signal.
+        # From its fork on: the handler is installed before the child is open to any signal.
         if worker.spawned_at is not None:
             self._signal(worker, stack_signal())
 

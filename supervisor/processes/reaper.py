@@ -35,13 +35,13 @@ class Reaper:
     """Watches processes and reaps children. Used on one loop.
 
     Arguments:
-        strangers: also reap children that are not watched. Right for a program of its own; as a
+        reap_unknown: also reap children that are not watched. Right for a program of its own; as a
             guest in another program it would take that one's children from it.
     """
 
-    def __init__(self, *, strangers: bool) -> None:
+    def __init__(self, *, reap_unknown: bool) -> None:
         self._loop = asyncio.get_running_loop()
-        self._strangers = strangers
+        self._reaps_unknown = reap_unknown
         self._watched: dict[int, _Watched] = {}
         #: Exited, reported, and not yet reaped by their parent; whether each leads a group.
         self._unreaped: dict[int, bool] = {}
@@ -84,8 +84,8 @@ class Reaper:
         for pid in list(self._unreaped):
             if pid not in self._grace and _peek(pid) is not None:
                 self._end_group(pid)
-        if self._strangers:
-            self._reap_strangers()
+        if self._reaps_unknown:
+            self._reap_unknown_children()
 
     def close(self) -> None:
         """Watch no more; process groups that still have time to end are killed now."""
@@ -94,8 +94,8 @@ class Reaper:
         for watched in self._watched.values():
             self._close(watched)
         self._watched.clear()
-        if self._strangers:
-            self._reap_strangers()
+        if self._reaps_unknown:
+            self._reap_unknown_children()
 
     def _exited(self, pid: int) -> None:
         status = _peek(pid)
@@ -134,7 +134,7 @@ class Reaper:
             process_group.signal_group(pid, signal.SIGKILL)
         _reap(pid)
 
-    def _reap_strangers(self) -> None:
+    def _reap_unknown_children(self) -> None:
         # One that is ours and waits for its group hides those behind it, a second at most.
         while (pid := _any_dead_child()) is not None:
             if pid in self._watched or pid in self._unreaped:

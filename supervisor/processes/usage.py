@@ -35,7 +35,7 @@ class _Measured:
 
 
 class UsageMeter:
-    """What workers use, by their numbers in the registry.
+    """The CPU and descriptors of workers, by their numbers in the registry.
 
     Arguments:
         now: seconds of the monotonic clock.
@@ -44,7 +44,7 @@ class UsageMeter:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._measured: dict[int, _Measured] = {}
-        #: What those that are gone have used, by slot.
+        #: CPU of the dead workers, by slot.
         self._used_before: defaultdict[int, float] = defaultdict(float)
         self._looked_at = now()
 
@@ -56,13 +56,13 @@ class UsageMeter:
             self._measured[number] = _Measured(slot, process, self._now(), used)
 
     def forget(self, number: int) -> None:
-        """It is dead: what it was seen to use is kept for its slot."""
+        """Stop measuring a dead worker; keep its CPU for its slot."""
         measured = self._measured.pop(number, None)
         if measured is not None:
             self._used_before[measured.slot] += measured.cpu_seconds
 
     def of(self, number: int) -> ProcessUsage:
-        """What it uses now; without values if that cannot be known."""
+        """Read its usage now; without values if that cannot be known."""
         measured = self._measured.get(number)
         if measured is None:
             return ProcessUsage()
@@ -73,7 +73,7 @@ class UsageMeter:
         return ProcessUsage(measured.cpu_percent, measured.cpu_seconds, measured.descriptors)
 
     def cpu_seconds_by_slot(self) -> Mapping[int, float]:
-        """What all workers of each slot have used; never falls."""
+        """Sum up the CPU of all workers of each slot; never falls."""
         sums = self._used_before.copy()
         for measured in self._measured.values():
             self._read_cpu(measured)

@@ -2,7 +2,7 @@
 
 They must not outlive it, or a redelivered task would run beside what its first run left behind.
 A group is addressed only while its leader, though dead, is not reaped: until then the number
-belongs to it and nobody else can get it.
+belongs to it and no other process can get it.
 """
 
 from __future__ import annotations

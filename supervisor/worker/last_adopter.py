@@ -1,6 +1,6 @@
 """A child that only adopts: forked in a drain when no worker is left to do it.
 
-A worker that was killed at the end of a drain leaves its tasks with nobody; they are put back so
+The tasks of a worker that was killed at the end of a drain are put back, so
 that the next pool finds them ready. A plain worker would claim them itself the moment it is ready,
 so this one has a Worker for its calls to the store and never runs it.
 """
@@ -31,7 +31,7 @@ log = logging.getLogger("supervisor.adopter")
 
 
 def main(spec: ChildSpec) -> int:
-    """Adopt as asked until told to drain; the exit status."""
+    """Adopt as asked until Drain; the exit status."""
     settings = spec.settings.worker
     written = log_setup.configure(
         settings.logging_level,
@@ -73,11 +73,11 @@ class LastAdopter:
         self._adoptions = AdoptionRunner(worker, max_deliveries, self._channel.send)
 
     async def run(self) -> None:
-        """Send Ready, adopt, and end when told to."""
+        """Send Ready, adopt, and end at Drain."""
         self._channel.send(Hello(PROTOCOL, os.getpid()))
         self._channel.send(Ready(self._worker.consumer, self._worker.name, rss_bytes()))
         await self._drained.wait()
-        await self._adoptions.close()  # the supervisor would not have told it to end for these
+        await self._adoptions.close()  # the supervisor sends no Drain while it waits for these
         self._channel.send(Drained())
         await self._channel.flushed()
         self._channel.close()

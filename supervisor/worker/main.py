@@ -62,7 +62,7 @@ def main(spec: ChildSpec) -> int:
         runner.close()
     except BaseException:
         # Not closed: that waits for tasks that ignore their cancellation, and puts back nothing,
-        # while the adoption of what ran here begins at our exit. Nor are threads waited for.
+        # while the adoption of our tasks begins at our exit. Nor are threads waited for.
         log.critical("The event loop was ended by what ran in it: the worker ends", exc_info=True)
         logging_to_stderr.stop()
         fork_setup.flush()

@@ -135,7 +135,7 @@ def test_a_pool_gives_up_exactly_when_too_many_of_its_workers_died_in_a_window(
 
 
 def _go_on(rig: Rig) -> None:
-    """Whoever was asked for gets ready, and whoever is ready beats."""
+    """Let workers that were asked for get ready, and workers that are ready beat."""
     for worker in list(rig.pool_state.registry.alive()):
         if worker.is_starting:
             rig.fork(worker)

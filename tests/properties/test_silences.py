@@ -1,4 +1,4 @@
-"""Whatever a worker does, and however late the supervisor is: who is killed, and who blamed."""
+"""The kills and the blame, whatever a worker does, and however late the supervisor is."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,7 +102,7 @@ class Watched:
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(SEGMENTS)
-def test_nobody_is_killed_before_its_loop_was_silent_for_as_long_as_anyone_listened(
+def test_no_worker_is_killed_before_a_whole_timeout_of_its_silence_was_listened_to(
     segments: list[Segment],
 ) -> None:
     watched = Watched()
@@ -147,7 +147,7 @@ def test_a_silence_that_has_settled_is_blamed_by_its_kind(segments: list[Segment
 )
 @settings(max_examples=20)
 @given(st.lists(st.tuples(st.floats(0.25, 3.0), st.floats(1.0, 7200.0)), max_size=6))
-def test_interruptions_of_the_supervisor_change_neither_the_word_nor_the_blame(
+def test_interruptions_of_the_supervisor_change_neither_the_kind_nor_the_blame(
     mode: Mode, words: str, blame: str, gaps: list[tuple[float, float]]
 ) -> None:
     watched = Watched()

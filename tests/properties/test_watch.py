@@ -1,4 +1,4 @@
-"""Who is dead, as a pure function of what was seen: the living are never buried."""
+"""The workers that are dead, as a pure function of what was seen: never a living one."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_a_beat_that_stands_still_for_longer_than_the_patience_is_a_death() -> N
     assert watch.dead({b"a": 1}, 0, 10.5, 0) == [b"a"]
 
 
-def test_after_an_interruption_of_the_view_nobody_is_dead_yet() -> None:
+def test_after_an_interruption_of_the_view_no_worker_is_dead_yet() -> None:
     watch = DeadWorkerDetector(PATIENCE, GAP)
     for now in (0.0, 5.0, 10.0):
         watch.dead({b"a": 1}, 0, now, 0)
@@ -37,14 +37,14 @@ def test_after_an_interruption_of_the_view_nobody_is_dead_yet() -> None:
     assert watch.dead({b"a": 1}, 0, 22.0, 1) == [b"a"]
 
 
-def test_after_a_server_that_stood_still_nobody_is_dead_yet() -> None:
+def test_after_a_server_that_stood_still_no_worker_is_dead_yet() -> None:
     # Every beat stood still with it, and the connection never broke.
     watch = DeadWorkerDetector(PATIENCE, GAP)
     watch.dead({b"a": 1, b"b": 1}, 0, 0.0, 0)
     assert watch.dead({b"a": 1, b"b": 1}, 0, 30.0, 0) == []
 
 
-def test_who_is_gone_from_the_register_is_forgotten() -> None:
+def test_a_worker_that_is_gone_from_the_register_is_forgotten() -> None:
     watch = DeadWorkerDetector(PATIENCE, GAP)
     watch.dead({b"a": 1}, 0, 0.0, 0)
     watch.dead({}, 0, 5.0, 0)
@@ -52,7 +52,7 @@ def test_who_is_gone_from_the_register_is_forgotten() -> None:
 
 
 @given(Looks)
-def test_only_who_did_not_beat_for_longer_than_the_patience_is_dead(
+def test_only_a_worker_that_did_not_beat_for_longer_than_the_patience_is_dead(
     looks: list[tuple[int, set[bytes]]],
 ) -> None:
     watch = DeadWorkerDetector(PATIENCE, GAP)
@@ -70,7 +70,7 @@ def test_only_who_did_not_beat_for_longer_than_the_patience_is_dead(
 
 
 @given(Looks, st.lists(st.integers(min_value=0, max_value=3), min_size=40, max_size=40))
-def test_however_the_view_is_interrupted_nobody_dies_sooner(
+def test_however_the_view_is_interrupted_no_worker_is_declared_dead_sooner(
     looks: list[tuple[int, set[bytes]]], views: list[int]
 ) -> None:
     unbroken, broken = DeadWorkerDetector(PATIENCE, GAP), DeadWorkerDetector(PATIENCE, GAP)
@@ -111,7 +111,7 @@ def seconds_of_silence(
 
 
 @given(Events, st.integers(min_value=-(10**9), max_value=10**12))
-def test_whatever_the_servers_clock_says_nobody_dies_before_the_patience_is_over(
+def test_whatever_the_servers_clock_says_no_worker_is_declared_dead_before_the_patience_is_over(
     events: list[tuple[int, bool]], offset: int
 ) -> None:
     for silence, is_dead in seconds_of_silence(events, offset, 1000, 0):
@@ -137,7 +137,7 @@ def test_a_death_is_noticed_when_the_patience_ends_and_not_a_look_later() -> Non
     assert watch.dead({b"a": 1100}, 11_150, 11.15, 0) == [b"a"]
 
 
-def test_of_nobody_no_patience_ends() -> None:
+def test_without_workers_no_patience_ends() -> None:
     watch = DeadWorkerDetector(PATIENCE, GAP)
     watch.dead({}, 0, 0.0, 0)
     assert watch.next_deadline() == math.inf

@@ -110,9 +110,7 @@ def test_another_url_is_refused_and_its_password_not_shown(url: str) -> None:
         ("rediss+sentinel://:secret@a:1,b:2/primary/x", "the name of the primary"),
     ],
 )
-def test_what_is_wrong_with_a_url_is_told_before_any_worker_reads_it(
-    url: str, expected: str
-) -> None:
+def test_an_error_in_a_url_is_reported_before_any_worker_reads_it(url: str, expected: str) -> None:
     with pytest.raises(ValueError, match="Accepted"):
         validate_url(url)
     with pytest.raises(InvalidOption, match=f"expected {expected}") as refused:
@@ -163,7 +161,7 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert without_password(url) == shown
 
 
-def test_restarts_are_allowed_as_told() -> None:
+def test_restarts_are_allowed_as_configured() -> None:
     assert SupervisorConfig(max_restarts=0).restarts_allowed == 0
 
 

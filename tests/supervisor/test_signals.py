@@ -18,7 +18,7 @@ def signal_queue() -> Iterator[SignalQueue]:
     made.close()
 
 
-def test_a_signal_is_noted_with_its_time_and_wakes_whoever_waits(signal_queue: SignalQueue) -> None:
+def test_a_signal_is_noted_with_its_time_and_wakes_the_loop(signal_queue: SignalQueue) -> None:
     signal_queue.install()
     os.kill(os.getpid(), signal.SIGUSR1)
     assert select.select([signal_queue], [], [], 5)[0]
@@ -49,7 +49,7 @@ def test_handlers_are_given_back_and_both_ends_may_come_twice(signal_queue: Sign
     assert [signal.getsignal(number) for number in HANDLED] == before
 
 
-def test_whoever_is_about_to_end_hears_nothing_any_more(signal_queue: SignalQueue) -> None:
+def test_a_process_that_is_about_to_end_ignores_all_signals(signal_queue: SignalQueue) -> None:
     signal_queue.install()
     signal_queue.ignore_all()
     assert {signal.getsignal(number) for number in HANDLED} == {signal.SIG_IGN}
@@ -57,7 +57,7 @@ def test_whoever_is_about_to_end_hears_nothing_any_more(signal_queue: SignalQueu
     assert list(signal_queue.take()) == []
 
 
-def test_handlers_that_were_given_back_are_nobody_s_to_ignore(signal_queue: SignalQueue) -> None:
+def test_handlers_that_were_restored_are_not_ignored(signal_queue: SignalQueue) -> None:
     before = [signal.getsignal(number) for number in HANDLED]
     signal_queue.install()
     signal_queue.remove()

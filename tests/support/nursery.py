@@ -96,7 +96,7 @@ class Child:
         return json.loads(self.next(Waiting).reason)
 
     def tell(self, verb: str) -> str:
-        """Have a puppet do something; what it says then."""
+        """Have a puppet do something; its answer."""
         self.channel.send(Adopt(verb, "nobody"))
         return self.next(Waiting).reason
 

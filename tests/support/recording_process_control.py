@@ -97,7 +97,7 @@ class RecordingProcessControl:
         self.released.append(worker.number)
 
     def usage(self, worker: WorkerProcess) -> ProcessUsage:
-        return self.uses if process.alive else ProcessUsage()
+        return self.uses if worker.alive else ProcessUsage()
 
     def cpu_seconds_by_slot(self) -> dict[int, float]:
         return self.cpu_seconds

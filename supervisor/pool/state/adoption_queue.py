@@ -1,6 +1,6 @@
 """The tasks of the dead, until a live worker has them (pure).
 
-Each adoption is held until its adopter says that it is done; if the adopter dies first, or gives
+Each adoption is held until its adopter reports that it is done; if the adopter dies first, or gives
 no answer while it could have, another one is asked: adopting twice does no harm, since the second
 finds nothing left to move.
 """
@@ -25,14 +25,14 @@ def blame_key(key: str) -> str:
 def blame_functions(names: Iterable[str]) -> str:
     """The blame for the one task that was running of these functions, or that was running at all.
 
-    If there were several, it cannot be told which one it was: then it counts for nobody.
+    If there were several, it cannot be known which one it was: then it counts for nobody.
     """
     return _BLAME_FUNCTIONS + " ".join(name for name in names if " " not in name)
 
 
 @dataclass(slots=True, eq=False)
 class Adoption:
-    """One dead consumer whose tasks are to go round again. Times are of the monotonic clock."""
+    """One dead consumer whose tasks are to be put back. Times are of the monotonic clock."""
 
     consumer: str
     blame: str
@@ -91,7 +91,7 @@ class AdoptionQueue:
         return self._waiting.pop(consumer, None)
 
     def adopter_gone(self, number: int) -> None:
-        """Take back what a worker has not finished that died, or can no longer adopt."""
+        """Take back the adoptions of a worker that died, or can no longer adopt."""
         for adoption in self._waiting.values():
             if adoption.adopter == number:
                 adoption.adopter = None

@@ -2,7 +2,7 @@
 
 A death that the supervisor caused counts for nobody, except a stall, which counts for the task
 that held the loop. A crash counts for everyone that was running in it. What was running is adopted
-in either case, unless the worker had said that nothing was.
+in either case, unless the worker had sent Drained.
 """
 
 import signal
@@ -63,7 +63,7 @@ def classify(dead: WorkerProcess, status: int | None) -> WorkerExit:
     if dead.state is WorkerState.DRAINED:
         return _exit(dead, Cause.RETIRED, True, BLAME_NOBODY, False, "drained")
     if dead.state is WorkerState.DRAINING and status == 0:
-        # Its last message can be lost with its channel; a clean exit after a drain says the same.
+        # Its last message can be lost with its channel; a clean exit after a drain means the same.
         return _exit(dead, Cause.RETIRED, True, BLAME_NOBODY, True, "drained")
     cause = Cause.BOOT if dead.is_starting else Cause.CRASH
     worker_exit = _exit(

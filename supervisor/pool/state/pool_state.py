@@ -45,7 +45,7 @@ class PoolState:
     ready_at: float | None = None
     #: When a worker last was able to claim, or the server was known to be away.
     served_at: float | None = None
-    #: The latest error, in the words of whoever met it.
+    #: The latest error of any part, for the last line of a run that fails.
     last_error: Error | None = None
     drain: DrainProgress | None = None
     #: Since when a reload is under way.
@@ -100,7 +100,7 @@ class PoolState:
     def retire_nursery(self, nursery: NurseryProcess) -> None:
         """Let it fork no more: it ends after its last worker, or now if it has none."""
         if nursery.phase is Phase.LOADING:
-            # An import cannot hear that it should end, and has nothing to lose.
+            # An import reads no message that it should end, and has nothing to lose.
             self.kill_nursery(nursery)
         elif nursery.phase is Phase.LOADED:
             self.process_control.retire_nursery(nursery.generation)

@@ -10,7 +10,7 @@ from supervisor.pool.state.worker_registry import WorkerProcess
 
 @dataclass(frozen=True, slots=True)
 class ProcessUsage:
-    """What one worker process uses; None for what is not known (yet, or any more)."""
+    """CPU and descriptors of one worker process; None where unknown."""
 
     #: Of one core, since the last look.
     cpu_percent: float | None = None

@@ -1,4 +1,4 @@
-"""The replacement of a worker that still lives: its reason, its tries, and who waits (pure).
+"""The replacement of a worker that still lives: its reason, its tries, and its answer (pure).
 
 The successor is forked beside it and gets ready first; only then is the old one told to drain. So
 a replacement that fails costs nothing but the try.

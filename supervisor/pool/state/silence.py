@@ -2,9 +2,9 @@
 
 Silence is summed over ticks of the supervisor that were themselves on time, each after every
 readable channel was read: a machine that was suspended, or a supervisor that was starved, has not
-listened, and kills no worker for what it did not hear.
+listened, and kills no worker for a silence that it did not hear.
 
-Three kinds are told apart by two witnesses. The keeper is a thread of the worker that beats as
+Two witnesses distinguish three kinds. The keeper is a thread of the worker that beats as
 long as the process runs Python; the dump is written by a signal handler in C, as long as the
 process runs at all.
 
@@ -92,14 +92,6 @@ class Silence:
     #: `loop_seconds` when it had lasted too long.
     kill_due_at: float | None = None
 
-    def end(self) -> None:
-        """End the silence: a heartbeat of the loop came."""
-        self.loop_seconds = self.keeper_seconds = 0.0
-        self.blocking_key = self.waited_before = self.asked_at = self.dump = self.kill_due_at = None
-        self.used_before = None
-        self.measured_at = self.used_spared = 0.0
-        self.warned = False
-
     def keeper_beat(self, blocking_key: str | None) -> None:
         """Note a beat of the keeper: the process runs Python, whatever its loop does."""
         self.keeper_seconds = 0.0
@@ -122,11 +114,9 @@ class Silence:
             return self.used_spared
         return self.used_spared + used_now - self.used_before
 
-    def spare(self, used_now: float | None) -> None:
-        """Give a starved worker the same time again, but keep the CPU seconds that it had."""
-        used = self.used(used_now)
-        self.end()
-        self.used_spared = used
+    def spared(self, used_now: float | None) -> "Silence":
+        """The same time again for a starved worker, but with the CPU seconds that it had."""
+        return Silence(used_spared=self.used(used_now))
 
     def dump_requested(self) -> None:
         """Note that it was sent the signal that makes it write its stack."""

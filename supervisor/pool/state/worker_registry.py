@@ -159,7 +159,7 @@ class Slot:
     #: When it may be filled again, if its worker is dead.
     due_at: float = 0.0
     current: WorkerProcess | None = None
-    #: Restarts that nobody had asked for.
+    #: Restarts after deaths, not those that a user asked for.
     restarts: int = 0
     #: Why its worker is to be replaced although it lives, while it is.
     replacement: Replacement | None = None

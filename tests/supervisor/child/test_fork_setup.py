@@ -53,7 +53,7 @@ def test_only_what_the_process_made_itself_is_finalized_last_in_first_out(
 
 
 @pytest.mark.parametrize("file", [None, "/of/our/program.py"])
-def test_a_spawned_process_is_told_of_no_program_to_import(
+def test_a_spawned_process_has_no_program_to_import(
     monkeypatch: pytest.MonkeyPatch, file: str | None
 ) -> None:
     program = ModuleType("__main__")
@@ -108,5 +108,5 @@ def test_a_closed_stream_does_not_keep_the_other_from_being_flushed(
     assert open_.flushed
 
 
-def test_stacks_are_asked_for_by_a_signal_that_nobody_uses() -> None:
+def test_stacks_are_asked_for_by_a_signal_that_no_library_uses() -> None:
     assert stack_signal() > 34

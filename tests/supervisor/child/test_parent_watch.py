@@ -31,7 +31,7 @@ def test_the_process_is_ended_some_time_after_the_supervisor(pipe: Pipe) -> None
     assert ended.get(timeout=10) == ORPHAN_STATUS
 
 
-def test_beats_that_nobody_has_read_are_no_end(pipe: Pipe) -> None:
+def test_unread_beats_are_no_end(pipe: Pipe) -> None:
     ended: queue.Queue[int] = queue.Queue()
     end_after_supervisor(pipe[1], 0, ended.put)
 

@@ -1,4 +1,4 @@
-"""The user's modules: where they are found, and what is said when they are not."""
+"""The user's modules: their place, and the errors without them."""
 
 import os
 import sys
@@ -58,14 +58,14 @@ def test_a_path_of_another_form_is_refused(path: str) -> None:
     assert "is not of the form module:attribute" in str(failure(path))
 
 
-def test_a_module_that_is_not_there_is_told_in_one_line() -> None:
+def test_a_missing_module_is_reported_in_one_line() -> None:
     assert str(failure("not_there_at_all:tasks")) == (
         "cannot import 'not_there_at_all' of 'not_there_at_all:tasks': "
         "ModuleNotFoundError: No module named 'not_there_at_all'"
     )
 
 
-def test_a_module_without_the_attribute_is_told() -> None:
+def test_a_module_without_the_attribute_is_reported() -> None:
     assert "cannot load 'json:tasks'" in str(failure("json:tasks"))
 
 

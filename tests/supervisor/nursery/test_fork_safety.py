@@ -67,7 +67,7 @@ def test_a_connection_is_seen_by_its_peer_and_a_listener_is_not_one() -> None:
     assert new_connections(before) == []
 
 
-def test_unix_sockets_are_told_apart(tmp_path: Path) -> None:
+def test_unix_sockets_are_distinguished(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     before = take_snapshot()
     with (
@@ -86,7 +86,7 @@ def test_unix_sockets_are_told_apart(tmp_path: Path) -> None:
         assert new_connections(before) == sorted([path, f"@{path}"])
 
 
-def test_a_socket_pair_is_said_to_be_that_of_a_loop() -> None:
+def test_a_socket_pair_is_reported_as_that_of_a_loop() -> None:
     before = take_snapshot()
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -24,7 +24,9 @@ def refusal(nursery: NurseryProcess) -> LoadFailed:
     return failed
 
 
-def test_a_module_that_does_not_import_is_told_with_the_users_own_traceback(module: Path) -> None:
+def test_a_module_that_does_not_import_is_reported_with_the_users_own_traceback(
+    module: Path,
+) -> None:
     module.write_text("def deeper():\n    import nothing_there\ndeeper()\n")
     with puppets() as nursery:
         nursery.send(settings(module.parent, tasks=THEIRS, generation=3))
@@ -41,7 +43,7 @@ def test_a_module_that_does_not_import_is_told_with_the_users_own_traceback(modu
     assert str(module) in lines[1]
 
 
-def test_a_module_that_exits_on_import_is_told(module: Path) -> None:
+def test_a_module_that_exits_on_import_is_reported(module: Path) -> None:
     module.write_text("raise SystemExit('set DATABASE_URL first')\n")
     with puppets() as nursery:
         nursery.send(settings(module.parent, tasks=THEIRS))

@@ -130,7 +130,7 @@ def test_signals_to_the_nursery_do_nothing(module: Path) -> None:
         assert nursery.spawn().facts()["slot"] == 1
 
 
-def test_an_exit_is_told_with_its_status_and_what_it_used(module: Path) -> None:
+def test_an_exit_is_reported_with_its_status_and_its_use_of_resources(module: Path) -> None:
     with puppets() as nursery:
         nursery.load(settings(module.parent, tasks=THEIRS))
         worker = nursery.spawn()
@@ -279,7 +279,7 @@ def test_settings_that_come_again_are_ignored(module: Path) -> None:
         assert nursery.spawn().facts()["slot"] == 1
 
 
-def test_a_fork_that_fails_is_told_and_leaves_the_nursery_at_work(module: Path) -> None:
+def test_a_fork_that_fails_is_reported_and_leaves_the_nursery_at_work(module: Path) -> None:
     module.write_text(
         "import os\n"
         "fork = os.fork\n"
@@ -304,7 +304,7 @@ def test_a_fork_that_fails_is_told_and_leaves_the_nursery_at_work(module: Path) 
         assert nursery.spawn(5).facts()["slot"] == 5
 
 
-def test_a_system_without_pidfds_is_told_so(module: Path) -> None:
+def test_a_system_without_pidfds_is_reported(module: Path) -> None:
     module.write_text("import os\ndel os.pidfd_open\ntasks = []\n")
     with puppets() as nursery:
         nursery.load(settings(module.parent, tasks=THEIRS))

@@ -1,4 +1,4 @@
-"""Lines about deaths: told once, with their status if it comes in time."""
+"""Log lines about exits: written once, with their status if it comes in time."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def crash(
     return WorkerExit("worker 1 (pid 12)", pid, Cause.CRASH, False, "everyone", True, reason, final)
 
 
-def test_a_crash_is_told_when_its_status_is_known_and_only_once(
+def test_a_crash_is_logged_when_its_status_is_known_and_only_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     exit_log = ExitLog()
@@ -27,7 +27,7 @@ def test_a_crash_is_told_when_its_status_is_known_and_only_once(
     assert caplog.messages == ["worker 1 (pid 12) died: killed by SIGSEGV; replaced at once"]
 
 
-def test_a_crash_whose_status_nobody_tells_is_told_without_it(
+def test_a_crash_whose_status_never_comes_is_logged_without_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     exit_log = ExitLog()

@@ -20,7 +20,7 @@ def test_a_replacement_that_is_ready_before_the_adopter_is_done_adopts_too() -> 
     assert [each.moved for each in rig.saw(AdoptionFinished)] == [7]
 
 
-def test_what_the_one_of_two_adopters_moved_that_is_heard_last_counts_all_the_same(
+def test_tasks_moved_by_the_second_of_two_adopters_count_all_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")

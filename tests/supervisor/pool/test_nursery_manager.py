@@ -16,7 +16,7 @@ from supervisor.pool.state.worker_registry import WorkerState
 from tests.support.recording_process_control import Rig
 
 
-def test_a_nursery_that_loads_is_told_of() -> None:
+def test_a_nursery_that_loads_is_reported() -> None:
     rig = Rig(1)
     rig.load()
     (loaded,) = rig.saw(NurseryLoaded)
@@ -45,7 +45,7 @@ def test_a_nursery_that_dies_while_it_imports_ends_the_boot() -> None:
     )
 
 
-def test_a_first_import_that_somebody_kills_is_tried_again_and_the_third_time_ends_the_boot(
+def test_a_first_import_that_is_killed_from_outside_is_tried_again_and_the_third_time_ends_the_boot(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(1)
@@ -179,7 +179,7 @@ def test_a_nursery_that_forks_nothing_within_the_boot_timeout_is_killed() -> Non
     assert rig.process_control.killed_nurseries == [1]
 
 
-def test_strange_words_of_a_nursery_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_messages_of_a_nursery_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(1).boot()
     rig.feed(NurseryMessage(1, Spawned(1, 4242)))
     assert "forked pid 4242 unasked" in caplog.text
@@ -188,7 +188,7 @@ def test_strange_words_of_a_nursery_are_logged(caplog: pytest.LogCaptureFixture)
     rig.feed(NurseryExited(9, 0))
 
 
-def test_how_a_worker_died_is_told_when_the_nursery_has_reaped_it(
+def test_the_cause_of_a_death_is_logged_when_the_nursery_has_reaped_the_worker(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(2).boot()
@@ -199,7 +199,7 @@ def test_how_a_worker_died_is_told_when_the_nursery_has_reaped_it(
     assert "worker 1 (pid 5001) died: killed by SIGSEGV; replaced at once" in caplog.text
 
 
-def test_a_death_that_nobody_explains_is_told_without_its_status(
+def test_a_death_without_a_status_is_logged_without_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(2).boot()

@@ -1,4 +1,4 @@
-"""The pool's decisions, on an edge that only notes what it is told."""
+"""The pool's decisions, with a process control that only records its calls."""
 
 import signal
 
@@ -64,7 +64,7 @@ def test_the_pool_is_ready_when_every_worker_is() -> None:
     assert [event.slot for event in rig.saw(WorkerReady)] == [1, 2]
 
 
-def test_a_worker_may_be_ready_before_the_nursery_says_that_it_was_forked() -> None:
+def test_a_worker_may_be_ready_before_the_nursery_reports_its_fork() -> None:
     rig = Rig(1)
     rig.load()
     rig.ready(rig.first)
@@ -117,7 +117,7 @@ def test_an_adoption_goes_to_another_when_its_adopter_loses_the_server() -> None
     assert len(rig.process_control.sent_to(rig.worker(3).number, Adopt)) == 1
 
 
-def test_an_adoption_that_is_done_is_told_once() -> None:
+def test_an_adoption_that_is_done_is_reported_once() -> None:
     rig = Rig(2).boot()
     rig.exit(rig.first)
     rig.now += 0.01
@@ -129,7 +129,7 @@ def test_an_adoption_that_is_done_is_told_once() -> None:
     assert rig.pool_state.totals.sums()["poisoned"] == 1
 
 
-def test_a_task_failed_as_poison_is_told_with_the_option_that_says_when(
+def test_a_task_failed_as_poison_is_logged_with_the_option_that_limits_deaths(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
@@ -173,7 +173,7 @@ def test_a_slot_that_keeps_crashing_waits_longer_and_longer() -> None:
     assert all(0 <= pause <= most for pause, most in zip(pauses[1:], bounds, strict=True))
 
 
-def test_an_empty_slot_says_when_it_is_due() -> None:
+def test_an_empty_slot_has_a_time_at_which_it_is_due() -> None:
     rig = Rig(1).boot()
     assert rig.pool.next_due(rig.now) is None
     rig.pool_state.registry.slots()[0].due_at = rig.now + 7
@@ -231,7 +231,7 @@ def test_a_worker_that_breaks_its_channel_is_killed_and_its_tasks_are_innocent()
     assert adopt.blame == "nobody"
 
 
-def test_the_end_of_a_drained_workers_channel_kills_nobody() -> None:
+def test_the_end_of_a_drained_workers_channel_kills_no_worker() -> None:
     rig = Rig(2).boot()
     rig.say(rig.first, Draining())
     rig.say(rig.first, Drained())
@@ -306,7 +306,7 @@ def test_another_protocol_is_no_worker_of_ours() -> None:
     assert "protocol 99" in (rig.pool_state.last_error or "")
 
 
-def test_what_a_dead_or_unknown_worker_says_changes_nothing(
+def test_messages_of_a_dead_or_unknown_worker_change_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(1).boot()
@@ -338,7 +338,7 @@ def test_counters_of_the_dead_stay_in_the_totals() -> None:
     assert (sums["started"], sums["succeeded"], sums["restarts"]) == (13, 10, 1)
 
 
-def test_readiness_says_why_it_is_lost() -> None:
+def test_lost_readiness_has_a_reason() -> None:
     rig = Rig(1).boot()
     rig.say(rig.first, Waiting("connection refused"))
     assert rig.pool_state.not_ready_because == "server away"
@@ -346,7 +346,7 @@ def test_readiness_says_why_it_is_lost() -> None:
     assert rig.pool_state.not_ready_because == "no worker is ready"
 
 
-def test_an_outage_is_told_once_for_each_worker_and_reason(
+def test_an_outage_is_logged_once_for_each_worker_and_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(1).boot()
@@ -357,7 +357,7 @@ def test_an_outage_is_told_once_for_each_worker_and_reason(
     assert len(told) == 2
 
 
-def test_a_signal_that_means_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_signal_that_means_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(1).boot()
     rig.feed(SignalReceived(ReceivedSignal(signal.SIGWINCH, rig.now)))
     assert "SIGWINCH is not understood" in caplog.text

@@ -50,7 +50,7 @@ class Rolling(Rig):
         return len(self.pool_state.registry.consuming())
 
 
-def test_a_reload_starts_a_nursery_beside_the_old_one_and_tells_so() -> None:
+def test_a_reload_starts_a_nursery_beside_the_old_one_and_reports_it() -> None:
     rig = Rolling()
     assert rig.pool_state.state == "running"
     rig.reload()
@@ -140,7 +140,7 @@ def test_the_old_nursery_retires_when_the_new_code_is_proven_and_its_end_is_no_n
     assert rig.pool_state.totals.restarts.total() == 0
 
 
-def test_code_that_does_not_import_leaves_the_old_generation_running_and_says_so() -> None:
+def test_code_that_does_not_import_leaves_the_old_generation_running_and_fails_the_reload() -> None:
     rig = Rolling()
     rig.reload()
     rig.load_failed("no module named shop")
@@ -217,7 +217,7 @@ def test_a_slot_whose_worker_dies_while_its_successor_starts_is_filled_by_that()
     assert rig.first is successor
 
 
-def test_a_later_slot_that_fails_three_times_keeps_its_worker_and_the_reload_says_so() -> None:
+def test_a_later_slot_that_fails_three_times_keeps_its_worker_and_fails_the_reload() -> None:
     rig = Rolling()
     stays = rig.second
     rig.reload()
@@ -346,7 +346,7 @@ def test_a_drain_ends_the_reload_and_kills_a_nursery_that_loads() -> None:
     assert rig.pool_state.state == "draining"
 
 
-def test_a_drain_answers_who_asked_before_the_pool_was_ready() -> None:
+def test_a_drain_answers_reloads_asked_for_before_the_pool_was_ready() -> None:
     rig = Rig(1)
     answers: list[Outcome] = []
     rig.load()

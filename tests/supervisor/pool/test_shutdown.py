@@ -27,7 +27,7 @@ def finish(rig: Rig) -> None:
     rig.nursery_exit(1)
 
 
-def test_term_tells_every_worker_to_drain_the_steward_last() -> None:
+def test_term_drains_every_worker_the_steward_last() -> None:
     rig = Rig(3).boot()
     term(rig)
     drained = [number for number, message in rig.process_control.sent if isinstance(message, Drain)]
@@ -67,7 +67,7 @@ def test_the_same_signal_within_a_second_is_one() -> None:
     assert rig.process_control.sent_to(1, Drain) == [Drain(30.0)]
 
 
-def test_a_quit_hands_back_at_once_and_a_second_one_kills(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_quit_requeues_at_once_and_a_second_one_kills(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     rig = Rig(1).boot()
     worker = rig.first
@@ -98,7 +98,7 @@ def test_a_user_signal_that_means_nothing_ends_nothing(caplog: pytest.LogCapture
     assert "SIGUSR2" in caplog.text
 
 
-def test_a_second_signal_hands_back_now_and_a_third_kills() -> None:
+def test_a_second_signal_requeues_now_and_a_third_kills() -> None:
     rig = Rig(1).boot()
     term(rig)
     rig.now += 0.2
@@ -110,7 +110,7 @@ def test_a_second_signal_hands_back_now_and_a_third_kills() -> None:
     assert rig.process_control.killed == [1]
 
 
-def test_who_ignores_the_deadline_is_killed_and_its_tasks_are_innocent(
+def test_a_worker_that_ignores_the_deadline_is_killed_and_its_tasks_are_innocent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(
@@ -182,7 +182,7 @@ def test_an_adopter_that_does_not_end_is_killed() -> None:
     assert adopter.number in rig.process_control.killed
 
 
-def test_without_a_nursery_nobody_can_adopt_and_another_pool_will(
+def test_without_a_nursery_adoptions_are_left_to_another_pool(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(1).boot()
@@ -220,7 +220,7 @@ def test_a_nursery_that_still_imports_is_not_waited_for() -> None:
     assert rig.pool.outcome is ExitCode.STOPPED
 
 
-def test_a_worker_that_was_not_listening_yet_is_told_again_when_it_is() -> None:
+def test_a_worker_that_was_not_listening_yet_gets_its_drain_again_when_it_is() -> None:
     rig = Rig(1)
     rig.load()
     rig.fork(rig.first)
@@ -255,7 +255,7 @@ def test_a_worker_whose_readiness_was_on_its_way_keeps_its_time_to_drain() -> No
     assert rig.process_control.killed == []
 
 
-def test_a_program_may_drain_and_hand_back() -> None:
+def test_a_program_may_drain_and_requeue() -> None:
     rig = Rig(1).boot()
     rig.feed(CommandReceived(pool_commands.Requeue()))
     assert rig.process_control.sent_to(1, Drain) == [Drain(30.0), Drain(0.0)]

@@ -1,4 +1,4 @@
-"""Loops that say nothing: what is logged, who is killed, whom it counts for."""
+"""Silent loops: the warnings, the kills and the blame."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_blocked_loop_is_dumped_then_killed_and_only_its_task_is_blamed(
 
 
 def freeze(rig: Rig, worker: WorkerProcess, seconds: float, answer: str | None = None) -> None:
-    """The worker says nothing for so long, but for the answer to each question for its stack."""
+    """The worker sends nothing for so long, but a stack each time that one is asked for."""
     asked = len(rig.process_control.dumped)
 
     def meanwhile() -> None:
@@ -63,7 +63,7 @@ def freeze(rig: Rig, worker: WorkerProcess, seconds: float, answer: str | None =
     rig.pass_seconds(seconds, meanwhile)
 
 
-def test_a_frozen_process_is_nobodys_fault(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_frozen_process_is_the_fault_of_no_task(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(2).boot()
     frozen = rig.first
     rig.beat(frozen, "order-1")
@@ -86,7 +86,7 @@ def test_a_stack_without_beats_is_c_code_that_holds_the_gil_and_blames_by_its_fu
     assert held.blame == "functions:match crunch"
 
 
-def test_who_took_the_gil_is_known_if_the_keeper_could_still_name_it() -> None:
+def test_the_task_that_holds_the_gil_is_known_if_the_keeper_could_still_name_it() -> None:
     rig = Rig(2).boot()
     held = rig.first
 
@@ -119,7 +119,7 @@ def test_an_old_stack_is_no_evidence_against_a_process_that_froze_later() -> Non
     assert frozen.blame == "nobody"
 
 
-def test_a_stack_that_was_asked_for_by_a_person_changes_nothing(
+def test_a_stack_that_a_user_asked_for_changes_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(1).boot()
@@ -130,7 +130,7 @@ def test_a_stack_that_was_asked_for_by_a_person_changes_nothing(
     assert rig.process_control.killed == []
 
 
-def test_what_a_worker_writes_after_its_end_is_logged_all_the_same(
+def test_a_dump_that_comes_after_the_workers_end_is_logged_all_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(1).boot()
@@ -162,7 +162,7 @@ def test_tasks_that_never_end_and_starve_each_other_are_not_spared_for_ever(
     assert stuck.blame == "key:order-1"
 
 
-def test_a_starved_worker_is_told_apart_in_the_warning_too(
+def test_a_starved_worker_has_a_warning_of_its_own(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(2).boot()
@@ -187,7 +187,7 @@ def test_a_stall_in_a_drain_is_counted_and_blamed_as_any_other() -> None:
     assert rig.pool_state.totals.sums()["restarts"] == 0
 
 
-def test_a_loop_that_speaks_again_is_not_killed() -> None:
+def test_a_loop_that_beats_again_is_not_killed() -> None:
     rig = Rig(2).boot()
     rig.pass_seconds(60.25, lambda: rig.beat(rig.second))
     rig.beat(rig.first)

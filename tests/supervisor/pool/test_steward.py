@@ -19,7 +19,7 @@ def test_the_first_able_worker_is_appointed() -> None:
     assert choose([worker(1, WorkerState.STARTING), worker(2), worker(3)], None) == 2
 
 
-def test_nobody_is_appointed_when_nobody_can() -> None:
+def test_no_steward_is_appointed_when_no_worker_can_be() -> None:
     assert choose([worker(1, WorkerState.STARTING), worker(2, WorkerState.DRAINED)], None) is None
 
 

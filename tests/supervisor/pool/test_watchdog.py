@@ -78,7 +78,7 @@ def test_crashes_before_the_first_readiness_are_a_failed_boot() -> None:
     assert (rig.pool_state.drain.reason or "").endswith("bad dependencies")
 
 
-def test_a_machine_that_was_suspended_kills_nobody() -> None:
+def test_a_machine_that_was_suspended_kills_no_worker() -> None:
     rig = Rig(2).boot()
     rig.feed(Tick(regular=True))
     rig.now += 3600.0
@@ -125,7 +125,7 @@ def test_a_pool_that_was_suspended_without_a_ready_worker_does_not_give_up_for_i
     assert rig.pool_state.drain is None
 
 
-def test_an_import_that_hangs_is_told_of_with_its_stack_ever_more_rarely(
+def test_an_import_that_hangs_is_logged_with_its_stack_ever_more_rarely(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(1)
@@ -140,7 +140,7 @@ def test_an_import_that_hangs_is_told_of_with_its_stack_ever_more_rarely(
     assert "importing" not in caplog.text
 
 
-def test_a_nursery_that_has_said_nothing_yet_cannot_be_asked_for_its_stack() -> None:
+def test_a_nursery_that_has_not_sent_hello_cannot_be_asked_for_its_stack() -> None:
     rig = Rig(1)
     rig.feed(Tick())
     rig.pass_seconds(6.0)
@@ -158,7 +158,7 @@ def test_a_dump_of_all_includes_coroutines_and_a_nursery_that_imports() -> None:
     assert rig.process_control.dumped_nurseries == [2]
 
 
-def test_a_worker_that_hangs_while_it_starts_is_told_of_with_its_stack(
+def test_a_worker_that_hangs_while_it_starts_is_logged_with_its_stack(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rig = Rig(2)

@@ -124,14 +124,14 @@ async def test_a_worker_that_is_not_ready_is_read_at_once() -> None:
         assert await is_read_at_once(made, READY)
 
 
-async def test_a_worker_that_was_told_something_is_read_at_once_again() -> None:
+async def test_a_worker_that_was_sent_something_is_read_at_once_again() -> None:
     async with both() as made:
         await calm_after(made, READY)
         made.link.send(Drain(1.0))
         assert await is_read_at_once(made, Drained())
 
 
-async def test_a_calm_worker_that_says_more_than_heartbeats_is_read_at_once_again() -> None:
+async def test_a_calm_worker_that_sends_more_than_heartbeats_is_read_at_once_again() -> None:
     async with both() as made:
         await calm_after(made, READY)
         assert not await is_read_at_once(made, Waiting("the server is away"))

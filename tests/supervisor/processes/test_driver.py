@@ -41,7 +41,7 @@ class Driven:
 
     def __init__(self) -> None:
         self.inbox = Inbox()
-        self.reaper = Reaper(strangers=False)
+        self.reaper = Reaper(reap_unknown=False)
         self.driver = ProcessDriver(self.inbox, self.reaper, SETTINGS, (TASKS,), str(ROOT), None)
         self.pid = -1
 
@@ -207,7 +207,7 @@ async def test_without_pidfds_the_nursery_does_the_killing_and_reports_the_exit(
         assert exited == WorkerExited(1, signal.SIGKILL)
 
 
-async def test_nobody_is_told_and_nothing_dumped_that_is_not_there() -> None:
+async def test_nothing_is_sent_to_and_dumped_by_a_worker_that_is_not_there() -> None:
     async with process_control() as made:
         stranger = worker_process(9)
         made.driver.send(stranger, Hello(1, 1))  # type: ignore[arg-type]
@@ -215,7 +215,7 @@ async def test_nobody_is_told_and_nothing_dumped_that_is_not_there() -> None:
         made.driver.retire_nursery(9)
 
 
-async def test_the_wait_for_a_cpu_is_told_where_the_kernel_does() -> None:
+async def test_the_wait_for_a_cpu_is_known_if_the_kernel_has_it() -> None:
     async with process_control() as made:
         waited = made.driver.cpu_wait_seconds(os.getpid())
         assert waited is None or waited >= 0

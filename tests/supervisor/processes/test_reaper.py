@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
 
 @asynccontextmanager
-async def reaping(*, strangers: bool = False) -> AsyncGenerator[Reaper]:
-    reaper = Reaper(strangers=strangers)
+async def reaping(*, reap_unknown: bool = False) -> AsyncGenerator[Reaper]:
+    reaper = Reaper(reap_unknown=reap_unknown)
     try:
         yield reaper
     finally:
@@ -99,7 +99,7 @@ async def status_of(
         return await ended
 
 
-async def test_an_exit_is_told_with_its_status_and_the_child_is_reaped() -> None:
+async def test_an_exit_is_reported_with_its_status_and_the_child_is_reaped() -> None:
     pid = child()
     async with reaping() as reaper:
         assert await status_of(reaper, pid, os.pidfd_open(pid)) == signal.SIGKILL
@@ -107,7 +107,7 @@ async def test_an_exit_is_told_with_its_status_and_the_child_is_reaped() -> None
         assert reaper.signal(pid, signal.SIGKILL)  # one that has ended needs no signal
 
 
-async def test_an_exit_status_is_told_as_os_wait_would() -> None:
+async def test_an_exit_status_is_that_of_os_wait() -> None:
     pid = fork()
     if pid == 0:
         os._exit(7)
@@ -131,7 +131,7 @@ async def test_without_a_pidfd_an_exit_is_seen_by_a_sweep() -> None:
         assert gone(pid)
 
 
-async def test_a_status_that_its_parent_tells_is_enough() -> None:
+async def test_a_status_that_its_parent_reports_is_enough() -> None:
     seen: list[int | None] = []
     async with reaping() as reaper:
         reaper.watch(os.getppid(), None, seen.append, leads_group=False)
@@ -155,7 +155,7 @@ async def test_what_a_dead_worker_left_running_ends_with_it(
 
 async def test_at_the_end_nothing_is_held_back() -> None:
     pid, stubborn = child_with_a_subprocess()
-    reaper = Reaper(strangers=False)
+    reaper = Reaper(reap_unknown=False)
     await status_of(reaper, pid, os.pidfd_open(pid), leads_group=True)
     assert not gone(pid)
     pidfd = os.pidfd_open(stubborn)
@@ -164,13 +164,13 @@ async def test_at_the_end_nothing_is_held_back() -> None:
     await end_of(pidfd)
 
 
-async def test_strangers_are_reaped_only_when_that_is_asked_for() -> None:
+async def test_unknown_children_are_reaped_only_when_that_is_asked_for() -> None:
     pid = child()
     kill_and_leave(pid)
-    async with reaping(strangers=False) as guest:
+    async with reaping(reap_unknown=False) as guest:
         guest.sweep()
         assert not gone(pid)
-    async with reaping(strangers=True) as own:
+    async with reaping(reap_unknown=True) as own:
         own.sweep()
         assert gone(pid)
 
@@ -178,7 +178,7 @@ async def test_strangers_are_reaped_only_when_that_is_asked_for() -> None:
 async def test_a_child_that_is_watched_is_no_stranger() -> None:
     pid = child()
     ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-    async with reaping(strangers=True) as reaper:
+    async with reaping(reap_unknown=True) as reaper:
         reaper.watch(pid, os.pidfd_open(pid), ended.set_result, leads_group=False)
         kill_and_leave(pid)
         reaper.sweep()

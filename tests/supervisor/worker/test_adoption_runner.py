@@ -17,7 +17,7 @@ DEAD = Adopt("dead.1", "key:k")
 
 
 class Worker:
-    """Adopts, or raises, what it is told to, one after the other; then waits for ever."""
+    """Adopts, or raises, what a test wants, one after the other; then waits for ever."""
 
     def __init__(self) -> None:
         self.outcomes: list[Adoption | Exception] = []

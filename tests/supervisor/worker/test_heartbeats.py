@@ -1,4 +1,4 @@
-"""What a heartbeat says."""
+"""The contents of heartbeats."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ def beats(read: int) -> list[KeeperBeat]:
     return decoder.feed(os.read(read, 1 << 20))
 
 
-def test_beats_are_counted_and_name_the_blocking_key(pipe: Pipe) -> None:
+def test_beats_are_counted_and_name_the_blocking_task(pipe: Pipe) -> None:
     keeper = KeeperPipe(pipe[1])
 
     assert keeper.beat(0.0, None)
@@ -60,7 +60,7 @@ def test_a_full_pipe_drops_whole_beats_and_later_ones_go_on(pipe: Pipe) -> None:
     os.close(pipe[0])
 
 
-def test_beats_to_nobody_are_dropped(pipe: Pipe) -> None:
+def test_beats_without_a_reader_are_dropped(pipe: Pipe) -> None:
     os.close(pipe[0])
 
     assert not KeeperPipe(pipe[1]).beat(0.0, None)

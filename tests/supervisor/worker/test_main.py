@@ -59,7 +59,7 @@ def worker(nursery: NurseryProcess, pool: Settings) -> Child:
     return nursery.spawn()
 
 
-def test_a_worker_says_who_it_is_and_that_it_is_ready(worker: Child) -> None:
+def test_a_worker_sends_hello_and_ready(worker: Child) -> None:
     assert worker.next(Hello).pid == worker.pid
 
     ready = worker.next(Ready)
@@ -92,7 +92,7 @@ def test_a_heartbeat_names_what_is_in_flight(worker: Child, pool: Settings) -> N
     assert 0 <= task.seconds < 5
 
 
-def test_a_drained_worker_says_so_counts_its_last_task_and_exits_with_zero(
+def test_a_drained_worker_reports_it_counts_its_last_task_and_exits_with_zero(
     nursery: NurseryProcess, worker: Child, pool: Settings
 ) -> None:
     worker.next(Ready)
@@ -111,7 +111,7 @@ def test_a_drained_worker_says_so_counts_its_last_task_and_exits_with_zero(
     assert ended(nursery) == 0
 
 
-def test_a_drain_past_its_deadline_hands_back_what_runs(
+def test_a_drain_past_its_deadline_requeues_what_runs(
     nursery: NurseryProcess, worker: Child, pool: Settings
 ) -> None:
     worker.next(Ready)
@@ -149,7 +149,7 @@ def test_a_dump_shows_coroutines_even_while_they_only_wait(worker: Child, pool: 
     assert "await asyncio.sleep(seconds)" in text
 
 
-def test_a_blocked_loop_beats_with_its_culprit_and_shows_its_stack(
+def test_a_blocked_loop_beats_with_its_task_and_shows_its_stack(
     worker: Child, pool: Settings
 ) -> None:
     worker.next(Ready)
@@ -163,7 +163,7 @@ def test_a_blocked_loop_beats_with_its_culprit_and_shows_its_stack(
     assert "in block" in read(worker.dump, b"in block")
 
 
-def test_an_adoption_moves_the_tasks_of_a_dead_worker_and_its_start_is_told(
+def test_an_adoption_moves_the_tasks_of_a_dead_worker_and_their_start_is_reported(
     nursery: NurseryProcess, pool: Settings, tmp_path: Path
 ) -> None:
     nursery.load(pool)
@@ -198,7 +198,7 @@ def test_a_worker_whose_supervisor_is_gone_finishes_its_task(
     assert state(pool, key) == "completed"
 
 
-def test_a_worker_whose_supervisor_is_gone_hands_back_what_takes_too_long(
+def test_a_worker_whose_supervisor_is_gone_requeues_what_takes_too_long(
     nursery: NurseryProcess, worker: Child, pool: Settings
 ) -> None:
     worker.next(Ready)

@@ -35,7 +35,7 @@ def nursery() -> Iterator[NurseryProcess]:
         yield nursery
 
 
-def test_a_task_nobody_registered_goes_to_the_fallback(
+def test_a_task_that_is_not_registered_goes_to_the_fallback(
     nursery: NurseryProcess, pool: Settings
 ) -> None:
     nursery.load(with_worker(pool, fallback_task="worker_tasks:anything"))
@@ -72,7 +72,7 @@ def test_dependencies_are_resolved_by_the_worker_and_their_errors_are_its_fault(
     assert ended(nursery) == 1
 
 
-def test_a_worker_that_breaks_while_it_runs_says_how(
+def test_a_worker_that_breaks_while_it_runs_reports_the_error(
     nursery: NurseryProcess, pool: Settings, module: Path
 ) -> None:
     module.write_text(
@@ -121,7 +121,7 @@ def test_tasks_that_are_no_functions_are_the_workers_fault(
     assert ended(nursery) == 1
 
 
-def test_a_worker_without_its_server_waits_and_leaves_when_told(
+def test_a_worker_without_its_server_waits_and_leaves_when_drained(
     nursery: NurseryProcess, pool: Settings
 ) -> None:
     nursery.load(with_worker(pool, url="redis://127.0.0.1:1/0"))

@@ -1,4 +1,4 @@
-"""Between a worker and its supervisor, with a worker that does what the test says."""
+"""The link between worker and supervisor, with a worker that a test controls."""
 
 import asyncio
 import os
@@ -134,7 +134,7 @@ async def running(pair: Pair) -> AsyncIterator[Pair]:
     await run
 
 
-async def test_a_worker_says_hello_and_then_that_it_is_ready(running: Pair) -> None:
+async def test_a_worker_sends_hello_and_then_ready(running: Pair) -> None:
     assert (await running.next(Hello)).pid == os.getpid()
 
     ready = await running.next(Ready)
@@ -160,7 +160,7 @@ async def test_commands_go_to_the_worker(running: Pair) -> None:
     assert await running.said() == ("drain", 7.0)
 
 
-async def test_draining_is_told_once(running: Pair) -> None:
+async def test_draining_is_reported_once(running: Pair) -> None:
     running.tell(Drain())
     running.tell(Drain(1.0))
     assert await running.said() == ("drain", None)
@@ -185,7 +185,7 @@ async def test_the_last_counters_come_before_drained(running: Pair) -> None:
     assert last.counters.succeeded == 5
 
 
-async def test_a_worker_that_is_not_ready_yet_leaves_at_once_when_told(pair: Pair) -> None:
+async def test_a_worker_that_is_not_ready_yet_leaves_at_once_when_drained(pair: Pair) -> None:
     run = asyncio.create_task(pair.link.run())
     await pair.said()
 
@@ -196,7 +196,7 @@ async def test_a_worker_that_is_not_ready_yet_leaves_at_once_when_told(pair: Pai
     assert pair.worker.said.empty()
 
 
-async def test_a_worker_told_before_it_runs_does_not_begin(pair: Pair) -> None:
+async def test_a_worker_drained_before_it_runs_does_not_begin(pair: Pair) -> None:
     pair.tell(Drain())
     await pair.next(Draining)
 
@@ -205,7 +205,7 @@ async def test_a_worker_told_before_it_runs_does_not_begin(pair: Pair) -> None:
     assert pair.worker.said.empty()
 
 
-async def test_a_cancellation_that_nobody_ordered_is_no_drain(pair: Pair) -> None:
+async def test_a_cancellation_from_elsewhere_is_no_drain(pair: Pair) -> None:
     run = asyncio.create_task(pair.link.run())
     await pair.said()
 
@@ -239,13 +239,13 @@ async def test_an_adoption_under_way_is_dropped_when_the_worker_ends(running: Pa
     assert [task for task in asyncio.all_tasks() if task.get_name() == "adopt dead.1"] == []
 
 
-async def test_the_first_redelivered_start_is_told(running: Pair) -> None:
+async def test_the_first_redelivered_start_is_reported(running: Pair) -> None:
     running.link.redelivered("dead.1", 12.5)
 
     assert await running.next(Redelivered) == Redelivered("dead.1", 12.5)
 
 
-async def test_a_fault_is_the_last_word(running: Pair) -> None:
+async def test_a_fault_is_the_last_message(running: Pair) -> None:
     await running.link.failed(Fault("it broke"))
 
     assert await running.next(Fault) == Fault("it broke")

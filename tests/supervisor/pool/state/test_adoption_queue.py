@@ -32,7 +32,7 @@ def test_an_adoption_that_was_given_is_not_given_again() -> None:
     assert queue.assign([worker(1), worker(2)]) == []
 
 
-def test_an_adoption_waits_for_the_first_who_can() -> None:
+def test_an_adoption_waits_for_the_first_worker_that_can() -> None:
     queue = AdoptionQueue()
     queue.add(worker(9, "a"), BLAME_EVERYONE, 1.0)
     assert queue.assign([]) == []
@@ -78,7 +78,7 @@ def test_an_adoption_is_done_once() -> None:
     assert len(queue) == 0
 
 
-def test_one_who_never_claimed_leaves_nothing() -> None:
+def test_a_worker_that_never_claimed_leaves_nothing() -> None:
     queue = AdoptionQueue()
     queue.add(worker(9), BLAME_EVERYONE, 1.0)
     assert len(queue) == 0
@@ -89,7 +89,7 @@ def test_blame_names_the_task() -> None:
 
 
 @given(st.data())
-def test_whoever_dies_every_adoption_is_unassigned_held_by_the_living_or_done(
+def test_whichever_worker_dies_every_adoption_is_unassigned_held_by_the_living_or_done(
     data: st.DataObject,
 ) -> None:
     queue, living, added, done = AdoptionQueue(), {1, 2, 3}, 0, 0

@@ -22,7 +22,7 @@ def test_a_second_signal_brings_the_deadline_to_now_and_no_later() -> None:
     assert drain.deadline == 10.0
 
 
-def test_who_ignores_the_deadline_is_killed_after_a_grace() -> None:
+def test_workers_that_ignore_the_deadline_are_killed_after_a_grace() -> None:
     drain = make()
     assert not drain.must_kill(30.0 + CLEANUP_SECONDS - 0.1)
     assert drain.must_kill(30.0 + CLEANUP_SECONDS)
@@ -46,7 +46,7 @@ def test_adopting_is_given_up_after_its_grace_or_at_the_last_signal() -> None:
     assert drain.gives_up_adopting(0.0)
 
 
-def test_time_in_which_nobody_could_do_anything_puts_off_both_deadlines() -> None:
+def test_time_in_which_this_process_did_not_run_postpones_both_deadlines() -> None:
     drain = make()
     drain.postpone(100.0)
     assert drain.deadline == 130.0

@@ -27,7 +27,7 @@ def test_a_drained_worker_leaves_nothing_however_it_ends() -> None:
     assert (death.expected, death.adopt) == (True, False)
 
 
-def test_a_clean_exit_of_a_draining_worker_is_a_drain_whose_last_word_was_lost() -> None:
+def test_a_clean_exit_of_a_draining_worker_is_a_drain_whose_last_message_was_lost() -> None:
     death = classify(worker(WorkerState.DRAINING), 0)
     assert (death.expected, death.blame, death.adopt) == (True, "nobody", True)
 
@@ -37,7 +37,7 @@ def test_a_draining_worker_that_is_killed_by_another_has_crashed() -> None:
     assert (death.cause, death.expected, death.blame) == (Cause.CRASH, False, "everyone")
 
 
-def test_a_death_while_starting_is_told_apart() -> None:
+def test_a_death_while_starting_has_a_cause_of_its_own() -> None:
     dead = worker(WorkerState.STARTING)
     dead.fault = "no module named shop"
     death = classify(dead, 256)
@@ -73,5 +73,5 @@ def test_a_stall_counts_for_the_task_that_held_the_loop() -> None:
         (62, "killed by signal 62"),
     ],
 )
-def test_a_wait_status_is_told_in_words(status: int | None, words: str) -> None:
+def test_a_wait_status_is_shown_in_words(status: int | None, words: str) -> None:
     assert describe_status(status) == words

@@ -27,7 +27,7 @@ def test_the_sums_only_rise(reports: list[tuple[int, int]]) -> None:
     assert before >= sum(most.values())
 
 
-def test_a_new_incarnation_adds_to_what_its_slot_has_done() -> None:
+def test_a_new_worker_adds_to_the_counters_of_its_slot() -> None:
     totals = Totals()
     totals.add(1, 1, said(10))
     totals.add(1, 1, said(14))

@@ -47,7 +47,7 @@ def test_a_dead_workers_slot_is_filled_when_its_pause_is_over() -> None:
     assert registry.to_fill(5.0) == [slot]
 
 
-def test_states_lead_only_where_the_table_says() -> None:
+def test_states_lead_only_to_those_of_the_table() -> None:
     for state, following in TRANSITIONS.items():
         for other in WorkerState:
             worker = make(1).add(make(1).slots()[0], 1, 0.0)
