@@ -88,8 +88,8 @@ class PoolView:
         """The pids of the workers that are ready, by slot."""
         return [each.pid for each in sorted(self._ready.values(), key=lambda each: each.slot)]
 
-    def kill_busiest(self, executions: Iterable[Execution | None]) -> None:
-        """SIGKILL the worker that runs most of `executions`, if any does and none was killed yet.
+    def kill_busiest(self, executions: Iterable[Execution]) -> None:
+        """SIGKILL the worker that runs most of `executions`, if any does.
 
         Arguments:
             executions: read from their records just now.
@@ -97,17 +97,18 @@ class PoolView:
         running = Counter(
             each.worker
             for each in executions
-            if each is not None and each.state is ExecutionState.RUNNING and each.worker
+            if each.state is ExecutionState.RUNNING and each.worker
         )
         for name, tasks in running.most_common():
             worker = self._ready.get(name)
-            if worker is not None and self.kill is None:
+            if worker is not None:
                 self.kill = Kill(worker.slot, worker.pid, tasks, time.monotonic())
                 os.kill(worker.pid, signal.SIGKILL)
                 self._write_line(
                     f"halfway: kill -9 {worker.pid} (worker {worker.slot}, "
                     f"in the middle of {pluralize(tasks, 'file')})"
                 )
+                return
 
     async def settled(self) -> None:
         """After a kill, wait until the tasks of the dead worker are put back, and one restarted."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import anyio
+from anyio.abc import TaskGroup
 
 from docket import Docket, ExecutionState
 from supervisor.demo.audit import NO_COUNTS, FileResult, result_of
@@ -61,7 +62,7 @@ class Producer:
         waiting = iter(self._files)
         async with anyio.create_task_group() as group:
             for _ in range(min(self._at_once, len(self._files))):
-                group.start_soon(self._produce, waiting)
+                group.start_soon(self._produce, waiting, group)
         return time.monotonic() - self._started_at
 
     async def results(self) -> list[FileResult]:
@@ -77,7 +78,7 @@ class Producer:
             results += [each for each in await asyncio.gather(*read) if each is not None]
         return results
 
-    async def _produce(self, waiting: Iterator[SourceFile]) -> None:
+    async def _produce(self, waiting: Iterator[SourceFile], group: TaskGroup) -> None:
         for file in waiting:
             self._outstanding.add(file.key)
             execution = await self._docket.add(parse_file, key=file.key)(file.path)
@@ -88,15 +89,18 @@ class Producer:
             self._outstanding.discard(file.key)
             self._ended[file.key] = (result_of(execution, counts), time.monotonic())
             self._advanced(len(self._ended), time.monotonic() - self._started_at)
-            await self._kill_halfway()
+            pool = self._pool
+            if pool is not None and len(self._ended) * 2 >= len(self._files):
+                # Beside the producing: the pool must not run out of files meanwhile.
+                self._pool = None
+                group.start_soon(self._kill_busiest, pool)
 
-    async def _kill_halfway(self) -> None:
-        """Kill the busiest worker once half of the files have ended, if it runs one of the rest."""
-        pool = self._pool
-        if pool is None or pool.kill is not None or len(self._ended) * 2 < len(self._files):
-            return
-        keys = sorted(self._outstanding)
-        pool.kill_busiest(await asyncio.gather(*map(self._docket.get_execution, keys)))
+    async def _kill_busiest(self, pool: PoolView) -> None:
+        """Kill the worker that runs most files; if none runs any, try again at the next end."""
+        read = await asyncio.gather(*map(self._docket.get_execution, sorted(self._outstanding)))
+        pool.kill_busiest([each for each in read if each and each.key in self._outstanding])
+        if pool.kill is None:
+            self._pool = pool
 
     async def _read(self, key: str) -> FileResult | None:
         execution = await self._docket.get_execution(key)

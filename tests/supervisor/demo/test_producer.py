@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 
 from docket import Docket, Execution, ExecutionState, Worker
 from supervisor.demo.audit import FileResult, result_of
+from supervisor.demo.pool_view import Kill, PoolView
 from supervisor.demo.producer import Producer
 from supervisor.demo.source_files import SourceFile, find
 from supervisor.demo.tasks import Counts, parse_file
@@ -55,6 +56,43 @@ async def test_every_file_is_parsed_and_its_result_read_from_its_record(
     }
     assert all(each.waited_seconds is not None for each in results.values())
     assert {each.generation for each in results.values()} == {1}
+
+
+class FakePool(PoolView):
+    """A pool of which a worker is killed at the attempt of this number."""
+
+    def __init__(self, kill_at: int, ended: list[int]) -> None:
+        super().__init__(lambda _: None)
+        self._kill_at = kill_at
+        self._ended = ended
+        #: Files that had ended at each attempt.
+        self.attempts: list[int] = []
+
+    def kill_busiest(self, executions: Iterable[Execution]) -> None:
+        self.attempts.append(self._ended[-1])
+        if len(self.attempts) == self._kill_at:
+            self.kill = Kill(1, 101, 1, 10.0)
+
+
+@pytest.mark.parametrize("kill_at", [1, 2])
+async def test_a_worker_is_killed_once_as_soon_as_half_of_the_files_have_ended(
+    kill_at: int,
+    sources: tuple[SourceFile, ...],
+    server: str,
+    docket_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def at_once(_key: str) -> None:
+        return None
+
+    ended: list[int] = []
+    pool = FakePool(kill_at, ended)
+    async with open_docket(docket_name, server) as docket:
+        monkeypatch.setattr(docket, "get_execution", at_once)
+        await Producer(docket, sources, 3, lambda finished, _: ended.append(finished), pool).run()
+    assert ended[-1] == 10
+    assert len(pool.attempts) == kill_at
+    assert min(pool.attempts) >= 5
 
 
 async def test_of_an_expired_record_the_state_at_its_end_counts(
