@@ -9,12 +9,28 @@ import pytest
 
 from docket.store.embedded import embedded_server
 from tests.support.acl import restricted_server
+from tests.support.machine_settings import examples
 from tests.support.servers import old_server, redis_6_2, valkey
 
 # How long an example takes on a busy machine is nobody's fault. Made from the settings in effect,
 # so that what hypothesis chooses for CI stays as it is.
-hypothesis.settings.register_profile("at-leisure", hypothesis.settings(), deadline=None)
+hypothesis.settings.register_profile(
+    "at-leisure", hypothesis.settings(), deadline=None, max_examples=examples(100)
+)
 hypothesis.settings.load_profile("at-leisure")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the tests marked full, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `full`, unless it is asked for, and put first what is `long`."""
+    if not config.getoption("full"):
+        left_out = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

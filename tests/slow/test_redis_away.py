@@ -11,7 +11,7 @@ from stress.chaos.outage.cli import away
 from stress.chaos.outage.kinds import OutageKind
 from stress.chaos.outage.run import OutageSettings, run, violations
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), pytest.mark.long]
 
 #: Long enough for each way to be noticed: who is only silent is given up after eleven seconds.
 SECONDS = {OutageKind.KILL: 10.0, OutageKind.REFUSE: 10.0, OutageKind.STOP: 15.0}

@@ -16,7 +16,7 @@ import pytest
 from docket import Docket, Execution
 from tests.support.supervised import ROOT, Program
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.long]
 
 JOBS = """
 import asyncio, os

@@ -13,7 +13,7 @@ import redis
 from tests.support.servers import Process, machinery, valkey
 from tests.support.supervised import Program, supervised
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.timeout(150), pytest.mark.long]
 
 #: As it is, and as a URL writes it.
 SECRET, WRITTEN = "s3cr/et@P", "s3cr%2Fet%40P"

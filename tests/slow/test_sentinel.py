@@ -14,7 +14,7 @@ from tests.support.dockets import at_work, result_of
 from tests.support.load import loaded, meanwhile
 from tests.support.servers import Watched, redis_6_2, valkey, watched
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.long]
 
 A_MINUTE = timedelta(minutes=1)
 

@@ -24,7 +24,7 @@ from tests.support.victims import (
     record,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(150), pytest.mark.long]
 
 IMPATIENT = ("--stall-warning", "1s", "--stall-timeout", "3s")
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from stress.soak.cli import soak
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.long]
 
 COSTS = {
     "queue": ["add", "run"],

@@ -16,7 +16,6 @@ from tests.support.source_tree import (
     Module,
     resolve,
     runtime_imports,
-    runtime_nodes,
 )
 from tests.support.supervisord import SUPERVISORD_NAMES
 
@@ -121,7 +120,7 @@ def decisions_touch_nothing_outside(modules: Sequence[Module]) -> list[str]:
         ]
         broken += [
             module.at(node, f"{module.name} decides, and uses {node.value.id}.{node.attr}")
-            for node, _ in runtime_nodes(module.tree)
+            for node, _ in module.runtime_nodes
             if isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
             and node.attr not in DECIDING_MAY_USE.get(node.value.id, {node.attr})
@@ -167,7 +166,7 @@ def only_the_store_speaks_redis(modules: Sequence[Module]) -> list[str]:
                 broken.append(module.at(imported.node, "redis is imported outside docket/store"))
         broken += [
             module.at(node, f"issues the Redis command {node.func.attr}")
-            for node, _ in runtime_nodes(module.tree)
+            for node, _ in module.runtime_nodes
             if isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
             and node.func.attr in REDIS_COMMANDS
@@ -188,7 +187,7 @@ def private_names_stay_at_home(modules: Sequence[Module]) -> list[str]:
     broken: list[str] = []
     for module in modules:
         own = _private_names_defined(module)
-        for node, _ in runtime_nodes(module.tree):
+        for node, _ in module.runtime_nodes:
             if isinstance(node, ast.Attribute) and _is_foreign(node, own):
                 broken.append(module.at(node, f"reads {node.attr} of another"))
         broken += [
@@ -251,7 +250,7 @@ def nested_functions_are_short(modules: Sequence[Module]) -> list[str]:
     return [
         module.at(node, f"nested {node.name} has {_length(node)} lines: give it its own place")
         for module in modules
-        for node, in_function in runtime_nodes(module.tree)
+        for node, in_function in module.runtime_nodes
         if in_function and isinstance(node, Function) and _length(node) > MAX_NESTED_FUNCTION_LINES
     ]
 

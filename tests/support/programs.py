@@ -1,15 +1,20 @@
-"""Starts `python -m docket` as a real process, as its users do."""
+"""Runs the program `docket`: a command in this process, or `python -m docket` as its users do."""
 
+import asyncio
+import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
+from click.testing import CliRunner, Result
+
+from docket.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
 #: Long enough for a busy machine, short enough for a test that fails.
@@ -22,14 +27,48 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, "PYTHONPATH": str(ROOT), "COLUMNS": "300", **extra}
 
 
-async def run_docket(
+async def run_docket(*arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a command to its end, in a thread and on a loop of its own: exit code, stdout, stderr.
+
+    Most tests of commands are about what they do and say, and a process costs a hundred times what
+    the command itself does.
+    """
+    done = await asyncio.to_thread(_invoke, arguments, env or {})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+def _invoke(arguments: tuple[str, ...], env: Mapping[str, str]) -> Result:
+    ours = dict.fromkeys(name for name in os.environ if name.startswith("DOCKET_"))
+    runner = CliRunner(env={**ours, "COLUMNS": "300", **env})
+    with _restored():
+        return runner.invoke(main, arguments, prog_name="docket")
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Take back what a program may do to its process, and a test must not do to the next one."""
+    root = logging.getLogger()
+    level, handlers, path = root.level, root.handlers[:], sys.path[:]
+    # Without them: a program closes the handlers that it replaces, and pytest's are among them.
+    root.handlers[:] = []
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        sys.path[:] = path
+
+
+async def run_docket_process(
     *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 ) -> tuple[int, str, str]:
-    """Run the program to its end: its exit code, stdout and stderr."""
+    """Run `python -m docket` to its end: exit code, stdout, stderr."""
     with anyio.fail_after(PATIENCE_SECONDS):
         done = await anyio.run_process(
             [sys.executable, "-m", "docket", *arguments],
-            cwd=cwd,
+            cwd=ROOT,
             env=environment(env or {}),
             check=False,
         )

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 PACKAGES = ("docket", "ipc", "supervisor")
@@ -39,6 +39,11 @@ class Module:
             for number, line in enumerate(self.source.splitlines(), start=1)
         )
 
+    @cached_property
+    def runtime_nodes(self) -> tuple[tuple[ast.AST, bool], ...]:
+        """Every node that runs, with its being in a function; walked once for all rules."""
+        return tuple(_runtime_nodes(self.tree))
+
     def at(self, node: ast.AST | int, message: str) -> str:
         line = node if isinstance(node, int) else getattr(node, "lineno", 0)
         return f"{self.path}:{line}: {message}"
@@ -54,10 +59,11 @@ class Import:
     in_function: bool
 
 
-def read_tree(root: Path, folders: Sequence[str] = PACKAGES) -> list[Module]:
-    """Every .py file below `folders` of `root`."""
+@cache
+def read_tree(root: Path, folders: Sequence[str] = PACKAGES) -> tuple[Module, ...]:
+    """Read every .py file below `folders` of `root`, once a process."""
     paths = [path for folder in folders for path in sorted((root / folder).rglob("*.py"))]
-    return [module_of(path.relative_to(root), path.read_text("utf-8")) for path in paths]
+    return tuple(module_of(path.relative_to(root), path.read_text("utf-8")) for path in paths)
 
 
 def module_of(path: Path, source: str) -> Module:
@@ -79,24 +85,24 @@ def _is_type_checking(node: ast.AST) -> bool:
     return name == "TYPE_CHECKING"
 
 
-def runtime_nodes(node: ast.AST, in_function: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+def _runtime_nodes(node: ast.AST, in_function: bool = False) -> Iterator[tuple[ast.AST, bool]]:
     """Every node below that runs, with whether it stands in a function."""
     for child in ast.iter_child_nodes(node):
         if _is_type_checking(child):
             assert isinstance(child, ast.If)
             for other in child.orelse:
                 yield other, in_function
-                yield from runtime_nodes(other, in_function)
+                yield from _runtime_nodes(other, in_function)
             continue
         yield child, in_function
         inside = in_function or isinstance(child, Function | ast.Lambda)
-        yield from runtime_nodes(child, inside)
+        yield from _runtime_nodes(child, inside)
 
 
 def runtime_imports(module: Module) -> list[Import]:
     """What the module imports when it runs: nothing of a TYPE_CHECKING block."""
     found: list[Import] = []
-    for node, in_function in runtime_nodes(module.tree):
+    for node, in_function in module.runtime_nodes:
         if isinstance(node, ast.Import):
             found += [Import(node, alias.name, None, in_function) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from docket.cli import main
 from docket.services.standalone import Signals
-from tests.support.programs import run_docket
+from tests.support.programs import run_docket_process
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ def test_version_of_a_source_tree_says_that_it_has_none(monkeypatch: pytest.Monk
 
 
 async def test_the_module_runs_the_program() -> None:
-    code, output, _ = await run_docket("--help")
+    code, output, _ = await run_docket_process("--help")
 
     assert code == 0
     assert "version" in output

@@ -9,7 +9,7 @@ from docket import Docket, Worker
 from docket.clock import now
 from tests.support import cli_tasks
 from tests.support.dockets import Gate, at_work, soon
-from tests.support.programs import run_docket
+from tests.support.programs import run_docket, run_docket_process
 from tests.support.terminals import run_docket_on_terminal
 
 pytestmark = pytest.mark.anyio
@@ -93,8 +93,8 @@ async def test_a_key_of_any_characters_stays_on_its_line(
 
 
 async def test_task_collections_are_registered_or_refused(on: tuple[str, ...]) -> None:
-    good = await run_docket("snapshot", *on, "--tasks", "tests.support.cli_tasks:tasks")
-    bad = await run_docket("snapshot", *on, "--tasks", "no_such_module:tasks")
+    good = await run_docket_process("snapshot", *on, "--tasks", "tests.support.cli_tasks:tasks")
+    bad = await run_docket_process("snapshot", *on, "--tasks", "no_such_module:tasks")
 
     assert good[0] == 0
     assert bad[0] == 2

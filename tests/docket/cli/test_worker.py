@@ -13,7 +13,7 @@ import pytest
 
 from docket import Docket, ExecutionState
 from tests.support import cli_tasks
-from tests.support.programs import docket_program, run_docket
+from tests.support.programs import docket_program, run_docket, run_docket_process
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ def on(docket: Docket) -> tuple[str, ...]:
 async def test_until_finished_runs_all_there_is_and_ends(docket: Docket) -> None:
     execution = await docket.add(cli_tasks.greet)("Ann")
 
-    code, _, errors = await run_docket("worker", *on(docket), *TASKS, "--until-finished")
+    code, _, errors = await run_docket_process("worker", *on(docket), *TASKS, "--until-finished")
 
     assert code == 0
     assert await execution.get_result(timeout=PATIENCE) == "Hello, Ann!"
@@ -56,7 +56,7 @@ async def test_what_the_environment_says_is_what_the_options_say(docket: Docket)
         "DOCKET_LOGGING_FORMAT": "plain",
     }
 
-    code, output, errors = await run_docket("worker", env=environment)
+    code, output, errors = await run_docket_process("worker", env=environment)
 
     assert (code, output, errors) == (0, "", "")
     await execution.sync()
@@ -72,7 +72,7 @@ async def test_it_finds_task_modules_in_the_working_directory(
     docket.register(cli_tasks.anything, names=["here"])
     execution = await docket.add("here")()
 
-    code, _, errors = await run_docket(
+    code, _, errors = await run_docket_process(
         "worker",
         *on(docket),
         "--tasks",
@@ -89,7 +89,9 @@ async def test_dependencies_are_around_every_task(docket: Docket) -> None:
     execution = await docket.add(cli_tasks.greet)("Ann")
     around = ("--dependencies", "tests.support.cli_tasks:around")
 
-    code, output, _ = await run_docket("worker", *on(docket), *TASKS, *around, "--until-finished")
+    code, output, _ = await run_docket_process(
+        "worker", *on(docket), *TASKS, *around, "--until-finished"
+    )
 
     assert (code, output) == (0, "around\n")
     assert await execution.get_result(timeout=PATIENCE) == "Hello, Ann!"
@@ -99,7 +101,7 @@ async def test_an_unknown_task_goes_to_the_fallback(docket: Docket) -> None:
     docket.register(cli_tasks.anything, names=["retired"])
     execution = await docket.add("retired")(1, b=2)
 
-    code, _, errors = await run_docket(
+    code, _, errors = await run_docket_process(
         "worker",
         *on(docket),
         "--fallback-task",
@@ -146,7 +148,7 @@ async def test_the_second_signal_hands_back_what_runs(docket: Docket) -> None:
 
 
 async def test_memory_is_served_by_the_worker_itself() -> None:
-    code, _, errors = await run_docket("worker", "--url", "memory://", "--until-finished")
+    code, _, errors = await run_docket_process("worker", "--url", "memory://", "--until-finished")
 
     assert code == 0, errors
 
@@ -154,7 +156,7 @@ async def test_memory_is_served_by_the_worker_itself() -> None:
 async def test_json_lines_are_json_and_carry_the_task(docket: Docket) -> None:
     await docket.add(cli_tasks.greet)("Ann")
 
-    _, _, errors = await run_docket(
+    _, _, errors = await run_docket_process(
         "worker", *on(docket), *TASKS, "--until-finished", "--logging-format", "json"
     )
 
@@ -201,7 +203,7 @@ async def test_wrong_usage_is_one_clear_line_and_exit_code_two(
 async def test_a_fault_in_a_task_module_is_told_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text("first = 1\nraise RuntimeError('at import')\n")
 
-    code, _, errors = await run_docket(
+    code, _, errors = await run_docket_process(
         "worker", "--url", "memory://", "--tasks", "faulty:tasks", cwd=tmp_path
     )
 
@@ -230,7 +232,7 @@ async def test_an_embedded_server_that_cannot_start_is_one_clear_line(tmp_path: 
     folder = tmp_path / "a-file"
     folder.write_text("in the way")
 
-    code, _, errors = await run_docket("worker", "--url", f"embedded://{folder}")
+    code, _, errors = await run_docket_process("worker", "--url", f"embedded://{folder}")
 
     assert code == 1
     assert errors.startswith("Error: cannot start embedded://")
