@@ -9,7 +9,7 @@ from docket import Cron, Docket, Execution, Perpetual, Worker
 from docket.clock import to_milliseconds
 from docket.dependencies import TaskOutcome
 from docket.dependencies.cron import NICKNAMES
-from docket.lifecycle import Due
+from docket.lifecycle import Due, DueOrigin
 from tests.support.dockets import at_work, found
 from tests.support.store import until
 
@@ -113,7 +113,7 @@ def due(cron: Cron, *of: object, **more: float) -> datetime:
     execution, outcome = ended(*of, **more)  # type: ignore[arg-type]
     successor = cron.after_completion(execution, outcome)
     assert successor is not None
-    assert successor.due.origin == "e"
+    assert successor.due.origin is DueOrigin.EPOCH
     return datetime.fromtimestamp(successor.due.milliseconds / 1000, UTC)
 
 

@@ -30,7 +30,7 @@ def test_a_default_counts_the_task_and_annotated_counts_the_value() -> None:
         own: ConcurrencyLimit = ConcurrencyLimit("x"),
     ) -> None: ...
 
-    assert {(w.kind, w.scope, w.a, w.b) for w in limit_requests(task, 7)} == {
+    assert {(w.kind.value, w.scope, w.a, w.b) for w in limit_requests(task, 7)} == {
         ("C", "x:7", 1000, 0),
         ("C", "task", 2000, 0),
         ("D", "task", 1000, 0),
@@ -75,7 +75,7 @@ def test_of_two_requests_for_the_same_thing_the_stricter_one_counts() -> None:
         d: Cooldown = Cooldown(2 * SECOND),
     ) -> None: ...
 
-    assert sorted(limit_requests(task), key=lambda w: w.kind) == [
+    assert sorted(limit_requests(task), key=lambda w: w.kind.value) == [
         LimitRequest(LimitKind.COOLDOWN, "task", 2000),
         LimitRequest(LimitKind.SLOTS, "task", 2),
     ]
