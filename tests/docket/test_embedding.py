@@ -107,7 +107,7 @@ def test_the_number_of_connections_does_not_grow_with_the_concurrency(
             await soon(running)
             return grown
 
-    # The pipeline is open before; the bell, the subscriber and the keeper's come.
+    # The pipeline is open before; the wake-up connection, the subscriber and the keeper's come.
     assert asyncio.run(use()) <= 3
 
 

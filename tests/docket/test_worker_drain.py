@@ -86,7 +86,7 @@ async def test_a_drain_without_deadline_finishes_what_runs_and_claims_no_more(
         assert "Shutdown requested, finishing 1 active tasks" in caplog.messages
 
 
-async def test_at_the_deadline_what_runs_is_handed_back_and_another_worker_runs_it(
+async def test_at_the_deadline_what_runs_is_requeued_and_another_worker_runs_it(
     docket: Docket, runs: TwoRuns
 ) -> None:
     told = Told()
@@ -106,7 +106,7 @@ async def test_at_the_deadline_what_runs_is_handed_back_and_another_worker_runs_
         assert (worker.counters.cancelled, worker.counters.failed) == (0, 0)
 
 
-async def test_what_is_handed_back_runs_before_what_waits(docket: Docket, runs: TwoRuns) -> None:
+async def test_what_is_requeued_runs_before_what_waits(docket: Docket, runs: TwoRuns) -> None:
     async with Worker(docket) as worker, background(worker) as running:
         handed_back = await docket.add(runs.run)()
         await soon(runs.gate.reached.wait())
@@ -158,7 +158,7 @@ async def test_the_deadline_of_a_drain_ends_with_it(docket: Docket) -> None:
         assert worker.counters.started == 3
 
 
-async def test_a_task_that_answers_its_hand_back_with_an_error_is_handed_back(
+async def test_a_task_that_answers_its_requeue_with_an_error_is_requeued(
     docket: Docket,
 ) -> None:
     gate = Gate()
@@ -180,7 +180,7 @@ async def test_a_task_that_answers_its_hand_back_with_an_error_is_handed_back(
         assert await result_of(execution) == (True, 1)
 
 
-async def test_a_task_that_had_no_first_step_yet_is_handed_back_too(docket: Docket) -> None:
+async def test_a_task_that_had_no_first_step_yet_is_requeued_too(docket: Docket) -> None:
     begun: list[int] = []
 
     async def begins(n: int) -> None:

@@ -226,7 +226,7 @@ class Lifecycle(RuleBasedStateMachine):
         ]
         for run in mine:
             self.runs.remove(run)
-        # One that was struck off goes on under its new name.
+        # One that was fenced goes on under its new name.
         self._exchange(self.names[consumer[0]], want, *endings)
 
     def _ending(self, kind: str, claim: Claimed, delay: int, origin: Any, detail: bool) -> Ending:
@@ -301,10 +301,10 @@ class Lifecycle(RuleBasedStateMachine):
         self.pair.report(self.runs[which % len(self.runs)][1], operation, value)
 
     @rule(worker=WORKERS, want=st.integers(0, 3))
-    def answer_the_bell(self, worker: int, want: int) -> None:
+    def answer_the_wakeup(self, worker: int, want: int) -> None:
         """One that is idle takes the token; it may die before it looks."""
         name = self._name(worker)
-        if self.pair.answer_the_bell(name) and want:
+        if self.pair.answer_the_wakeup(name) and want:
             self._exchange(name, want)
 
     @rule(

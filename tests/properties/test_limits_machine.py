@@ -137,7 +137,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @rule(consumer=st.sampled_from(CONSUMERS), count=st.sampled_from(["everyone", "nobody"]))
     def die(self, consumer: str, count: str) -> None:
-        # In which order an adoption frees slots is its own affair: all but one are handed back.
+        # In which order an adoption frees slots is its own affair: all but one are requeued.
         entries = [e for e, (owner, _) in self.running.items() if owner == consumer]
         for entry in entries[1:]:
             self.hand_in(entry, "H")

@@ -138,7 +138,7 @@ async def test_a_replica_that_takes_over_from_a_killed_node_loses_nothing(
     assert cluster.is_served_by(cluster.replica)
 
 
-async def test_a_worker_is_woken_by_the_bell_of_a_slot_that_moved_while_it_waited(
+async def test_a_worker_is_woken_by_the_token_of_a_slot_that_moved_while_it_waited(
     cluster: Cluster, docket_name: str
 ) -> None:
     async def quick() -> str:

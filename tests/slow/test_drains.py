@@ -184,7 +184,7 @@ async def test_limits_retries_chains_and_progress_go_on_through_a_drain(hosts: H
     assert set(pids) == {True, False}
 
 
-async def test_a_slot_goes_back_with_the_run_that_is_handed_back(hosts: Hosts) -> None:
+async def test_a_slot_goes_back_with_the_run_that_is_requeued(hosts: Hosts) -> None:
     async with hosts.open() as docket:
         with hosts.ready("--drain-timeout", "500ms") as drained:
             await docket.add("alone", key="holder")(60.0)

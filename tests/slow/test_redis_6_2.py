@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-#: Scheduling, claims, leases, adoption, sweeps, cancelling, replacing, bell, lost replies.
+#: Scheduling, claims, leases, adoption, sweeps, cancelling, replacing, wake-ups, lost replies.
 STORE = ("store",)
 #: Adding, delays, retries, results, drains, redelivery, as users see them.
 WORKERS = ("test_scheduling.py", "test_cancellation.py", "test_results.py", "test_worker.py")
@@ -43,10 +43,10 @@ def test_the_old_server_is_what_it_is_said_to_be() -> None:
 
 @pytest.mark.anyio
 async def test_the_soak_leaves_scripts_as_they_are_where_they_have_no_clock() -> None:
-    ring = scripts.WAKE_IDLE
+    wake_idle = scripts.WAKE_IDLE
     with old_server() as url:
         async with redis.asyncio.Redis.from_url(url) as client, clocked_scripts(client) as longest:
-            assert scripts.WAKE_IDLE is ring
+            assert scripts.WAKE_IDLE is wake_idle
         assert longest.figures() == []
 
 

@@ -134,7 +134,7 @@ async def test_an_idle_pool_ends_at_once() -> None:
 
 
 @pytest.mark.parametrize("task", ["nap", "deaf", "hog"])
-async def test_at_the_deadline_what_still_runs_is_handed_back(task: str, tmp_path: object) -> None:
+async def test_at_the_deadline_what_still_runs_is_requeued(task: str, tmp_path: object) -> None:
     """Cancelled; or killed, if it ignores that, and adopted by one forked for it."""
     url = f"embedded://{tmp_path}"
     with ready_pool("--drain-timeout", "500ms", url=url, processes=1) as program:

@@ -46,7 +46,7 @@ class Told(Alone):
 
 @asynccontextmanager
 async def at_work(worker: Worker, told: Told | None = None) -> AsyncGenerator[Worker]:
-    """The worker runs while the context lasts, ready from the start; hands back what is left."""
+    """The worker runs while the context lasts, ready from the start; requeues what is left."""
     told = told or Told()
     worker.appoint_steward(True)
     running = asyncio.create_task(worker.run_supervised(told))

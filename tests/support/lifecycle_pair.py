@@ -49,7 +49,7 @@ class Pair:
 
     Attributes:
         world: the model.
-        idle: consumers that wait at the bell: their last exchange brought less than they wanted.
+        idle: consumers that wait for a wake-up: their last exchange brought less than they wanted.
         looking: consumers that are to exchange before they wait.
     """
 
@@ -318,7 +318,7 @@ class Pair:
             assert reply[:3] == (expected.current, expected.total, expected.message)
         self.check()
 
-    def answer_the_bell(self, consumer: str) -> bool:
+    def answer_the_wakeup(self, consumer: str) -> bool:
         """One that is idle takes the token, if there is one, and is to look now; whether it is."""
         if consumer not in self.idle or self.client.lpop(self.keys.wakeup) is None:
             return False
@@ -381,7 +381,7 @@ class Pair:
         assert not forgotten, forgotten
 
     def _check_somebody_looks(self, seen: Observed) -> None:
-        """Nobody waits at the bell while there is work and nobody else who will come for it."""
+        """Nobody waits for a wake-up while there is work and nobody else who will come for it."""
         ready = [*self.world.waiting("f"), *self.world.waiting("s")]
         assert not (self.idle and ready) or seen.tokens or self.looking, (self.idle, ready)
 

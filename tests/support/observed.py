@@ -24,7 +24,7 @@ class Observed:
 
     ttls: of the records, milliseconds. streams: letter -> (id, key), oldest first. pending: letter
     -> id -> consumer, and for how many ticks its lease has lasted. queue: key -> score, in order.
-    tokens: in the bell.
+    tokens: in the list of wake-ups.
     """
 
     records: dict[str, dict[str, str]]

@@ -26,7 +26,7 @@ class State:
     """Everything a docket has in Redis.
 
     records: fields of each record. places: entry -> key, entries named by letter and id.
-    pending: entry -> consumer. queue: key -> when. token: whether the bell holds one.
+    pending: entry -> consumer. queue: key -> when. token: whether the list of wake-ups holds one.
     """
 
     records: dict[str, dict[str, str]]
@@ -165,7 +165,7 @@ class Store:
         for record in records:
             look.hgetall(record)
         seen = await look.execute(raise_on_error=False)
-        queue, bell, workers, epochs, *found = seen[6:]
+        queue, wakeup, workers, epochs, *found = seen[6:]
         return State(
             {
                 record.removeprefix(self.keys.record_prefix): _text(fields)
@@ -183,7 +183,7 @@ class Store:
                 for row in _unless_there_is_no_group(rows)
             },
             {key.decode(): int(score) for key, score in queue},
-            bool(bell),
+            bool(wakeup),
             frozenset(name.decode() for name in workers),
             _text(epochs),
         )

@@ -106,7 +106,9 @@ async def test_with_an_execution_ttl_of_zero_nothing_is_kept(server: str, docket
         assert await docket.get_execution("later") is None
 
 
-async def test_redelivered_and_suspect_tasks_are_cleared_too(server: str, docket_name: str) -> None:
+async def test_redelivered_and_quarantined_tasks_are_cleared_too(
+    server: str, docket_name: str
+) -> None:
     async with store_at(server, docket_name) as store, Docket(docket_name, server) as docket:
         for n in range(2):
             await store.add(f"key {n}")

@@ -129,7 +129,7 @@ async def test_a_run_that_was_cancelled_before_its_claim_was_heard_of_never_runs
 
 
 async def is_idle(store: Store) -> bool:
-    """Whether a worker waits on the bell, having found nothing."""
+    """Whether a worker waits for a wake-up, having found nothing."""
     return (await store.client.info("clients"))["blocked_clients"] == 1
 
 

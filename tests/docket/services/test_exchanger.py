@@ -160,7 +160,7 @@ class TestTakenForDead:
     async def test_what_it_hands_in_meanwhile_is_not_acknowledged(
         self, server: str, docket_name: str, runs: Runs
     ) -> None:
-        # Struck off by the first of several calls of an adoption: its entries are still there.
+        # Fenced by the first of several calls of an adoption: its entries are still there.
         async with Docket(docket_name, server) as docket, store_at(server, docket_name) as store:
             known(docket, runs)
             async with at_work(Worker(docket, concurrency=2)) as worker:
@@ -202,7 +202,7 @@ async def is_clean(store: Store) -> bool:
 
 
 class TestLeaving:
-    async def test_what_an_exchange_brings_after_the_deadline_of_a_drain_is_handed_back(
+    async def test_what_an_exchange_brings_after_the_deadline_of_a_drain_is_requeued(
         self, server: str, docket_name: str, runs: Runs
     ) -> None:
         async with (

@@ -23,7 +23,7 @@ async def dead_under(store: Store, docket: Docket, *keys: str) -> None:
 
 
 class Ran:
-    """What ran, in the order of the starts; suspects wait at the gate."""
+    """What ran, in the order of the starts; quarantined tasks wait at the gate."""
 
     def __init__(self) -> None:
         self.gate = Gate()
@@ -36,7 +36,7 @@ class Ran:
         return key
 
 
-async def test_what_waits_beside_a_suspect_is_left_to_others_while_it_is_on_probation(
+async def test_what_waits_beside_a_quarantined_task_is_left_to_others_while_it_is_on_probation(
     server: str, docket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchanger, "PROBATION_SECONDS", 3600.0)
@@ -63,7 +63,7 @@ async def test_what_waits_beside_a_suspect_is_left_to_others_while_it_is_on_prob
             assert one.started == ["suspect", "later"]
 
 
-async def test_a_worker_alone_runs_what_waits_beside_a_suspect_once_the_probation_is_over(
+async def test_a_worker_alone_runs_what_waits_beside_a_quarantined_task_once_the_probation_is_over(
     server: str, docket_name: str
 ) -> None:
     ran = Ran()
@@ -82,7 +82,7 @@ async def test_a_worker_alone_runs_what_waits_beside_a_suspect_once_the_probatio
 async def test_a_second_probation_outlasts_the_first(
     server: str, docket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each suspect has its own, whole."""
+    """Each quarantined task has its own, whole."""
     monkeypatch.setattr(exchanger, "PROBATION_SECONDS", 3600.0)
     ran = Ran()
     async with store_at(server, docket_name) as store, Docket(docket_name, server) as docket:

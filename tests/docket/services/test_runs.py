@@ -1,4 +1,4 @@
-"""The runs of a worker: slots, suspects, leases, and what is told of them."""
+"""The runs of a worker: slots, the quarantine, leases, and their reports."""
 
 import asyncio
 
@@ -42,13 +42,13 @@ def test_a_reported_run_frees_its_slot_and_keeps_its_lease_until_it_is_acknowled
     assert runs.get(b"sk") is None
 
 
-def test_a_suspect_counts_until_its_outcome_is_known() -> None:
-    runs, suspect = Runs(), Run(claim("k", deaths=1))
+def test_a_quarantined_task_counts_until_its_outcome_is_known() -> None:
+    runs, quarantined = Runs(), Run(claim("k", deaths=1))
     runs.add(Run(claim("other")))
     assert not runs.has_quarantined
-    runs.add(suspect)
+    runs.add(quarantined)
     assert runs.has_quarantined
-    runs.report(suspect)
+    runs.report(quarantined)
     assert not runs.has_quarantined
 
 

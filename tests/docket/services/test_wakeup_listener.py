@@ -1,4 +1,4 @@
-"""The bell between workers: no wake-up is lost, however they come and go."""
+"""Wake-ups between workers: none is lost, however the workers come and go."""
 
 import asyncio
 import random
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def only_the_bell(monkeypatch: pytest.MonkeyPatch) -> None:
+def only_wakeups(monkeypatch: pytest.MonkeyPatch) -> None:
     """No look every two seconds: a lost wake-up is then a hang."""
     monkeypatch.setattr("docket.services.service_group.WAKEUP_SECONDS", 1000.0)
 
 
-@pytest.mark.usefixtures("only_the_bell")
+@pytest.mark.usefixtures("only_wakeups")
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_the_interleaving_every_task_runs_without_a_timers_help(
     server: str, docket_name: str, seed: int
@@ -50,7 +50,7 @@ async def test_whatever_the_interleaving_every_task_runs_without_a_timers_help(
             assert sorted(ran) == list(range(count))
 
 
-@pytest.mark.usefixtures("only_the_bell")
+@pytest.mark.usefixtures("only_wakeups")
 async def test_a_token_that_a_full_worker_took_goes_to_an_idle_one(
     server: str, docket_name: str
 ) -> None:
@@ -63,7 +63,7 @@ async def test_a_token_that_a_full_worker_took_goes_to_an_idle_one(
         docket.register(wait)
         one, two = Worker(docket, concurrency=1), Worker(docket, concurrency=1)
         async with at_work(one), at_work(two):
-            # One becomes full by a look that nobody rang for, and waits on the bell still.
+            # One becomes full by a look without a wake-up, and still waits for a wake-up.
             await until(lambda: blocked(store, 2))
             await docket.add(wait)(1)
             look(one)
@@ -77,7 +77,7 @@ async def blocked(store: Store, count: int) -> bool:
     return (await store.client.info("clients"))["blocked_clients"] >= count
 
 
-@pytest.mark.usefixtures("only_the_bell")
+@pytest.mark.usefixtures("only_wakeups")
 @pytest.mark.parametrize("lost", [Do.LOSE_REPLY, Do.LOSE_CALL], ids=["reply", "call"])
 async def test_a_broken_wait_is_taken_for_a_ring(server: str, docket_name: str, lost: Do) -> None:
     async def nothing() -> None:
@@ -99,7 +99,7 @@ async def test_a_broken_wait_is_taken_for_a_ring(server: str, docket_name: str, 
             await result_of(await producer.add(nothing)())
 
 
-@pytest.mark.usefixtures("only_the_bell")
+@pytest.mark.usefixtures("only_wakeups")
 async def test_a_token_whose_passing_on_failed_is_passed_on_again(
     server: str, docket_name: str
 ) -> None:

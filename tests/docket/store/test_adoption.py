@@ -146,7 +146,9 @@ async def test_a_new_execution_of_a_poisoned_key_starts_without_deaths(store: St
 
 
 @pytest.mark.parametrize("kind", ["A", "H"], ids=["retry", "hand-back"])
-async def test_a_suspect_stays_one_through_retry_and_hand_back(store: Store, kind: str) -> None:
+async def test_a_quarantined_task_stays_one_through_retry_and_requeue(
+    store: Store, kind: str
+) -> None:
     await run_of(store, "a", "k")
     await store.adopt("a", "everyone")
     await store.register("b")
@@ -156,7 +158,7 @@ async def test_a_suspect_stays_one_through_retry_and_hand_back(store: Store, kin
     assert after.where("k")[0][0] == "x"
 
 
-async def test_a_suspect_stays_one_through_a_retry_that_waits(store: Store) -> None:
+async def test_a_quarantined_task_stays_one_through_a_retry_that_waits(store: Store) -> None:
     await run_of(store, "a", "k")
     await store.adopt("a", "everyone")
     await store.register("b")

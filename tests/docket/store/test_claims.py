@@ -11,14 +11,14 @@ from tests.support.store import Store, outcome
 pytestmark = pytest.mark.anyio
 
 
-async def hand_back(store: Store, key: str) -> None:
+async def requeue(store: Store, key: str) -> None:
     await store.add(key)
     await store.exchange(outcomes=[outcome("H", await store.claim())])
 
 
-async def test_what_was_handed_back_is_taken_before_any_backlog(store: Store) -> None:
+async def test_what_was_requeued_is_taken_before_any_backlog(store: Store) -> None:
     await store.register("a")
-    await hand_back(store, "back")
+    await requeue(store, "back")
     await store.add("new")
 
     claims = (await store.exchange(want=2)).claims
@@ -143,7 +143,9 @@ async def test_a_refusal_of_the_read_is_not_taken_for_a_missing_group(store: Sto
         await store.exchange(want=1)
 
 
-async def test_a_suspect_comes_alone_to_who_has_none_and_to_nobody_else(store: Store) -> None:
+async def test_a_quarantined_task_comes_alone_to_who_has_none_and_to_nobody_else(
+    store: Store,
+) -> None:
     await store.register("a", "b", "c")
     await asyncio.gather(store.add("1"), store.add("2"), store.add("fine"))
     await store.exchange("a", want=2)
@@ -158,7 +160,7 @@ async def test_a_suspect_comes_alone_to_who_has_none_and_to_nobody_else(store: S
     assert [claim.deaths for claim in (await store.exchange("c", want=5)).claims] == [1]
 
 
-class TestTheBell:
+class TestTheWakeup:
     """One token at most; who cannot use what is left wakes the next."""
 
     async def ring_at(self, store: Store) -> bool:
@@ -214,7 +216,9 @@ class TestTheBell:
         await store.transitions.promote()
         assert await self.ring_at(store)
 
-    async def test_a_suspect_that_is_left_over_wakes_the_next_one(self, store: Store) -> None:
+    async def test_a_quarantined_task_that_is_left_over_wakes_the_next_one(
+        self, store: Store
+    ) -> None:
         await store.register("a", "b", "c", "d")
         await asyncio.gather(store.add("1"), store.add("2"))
         await store.exchange("a", want=2)

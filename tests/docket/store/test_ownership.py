@@ -78,7 +78,7 @@ async def test_the_outcome_of_a_run_whose_lease_was_swept_is_superseded(store: S
 async def test_a_run_handed_in_by_another_consumer_keeps_its_entry_for_who_adopts_it(
     store: Store,
 ) -> None:
-    # A worker that was struck off takes a new name and hands in what it stopped. Removing the entry
+    # A worker that was fenced takes a new name and hands in what it stopped. Removing the entry
     # here would leave a record that says running and that no adopter ever finds.
     await store.register("a", "a2")
     await store.add()

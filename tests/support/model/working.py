@@ -18,7 +18,7 @@ def register(world: World, consumer: str) -> None:
 
 
 def raise_epoch(world: World, consumer: str) -> int:
-    """Make older exchanges do nothing; 0 if the consumer was struck off."""
+    """Make older exchanges do nothing; 0 if the consumer was fenced."""
     if consumer not in world.epochs:
         return 0
     world.epochs[consumer] += 1
@@ -41,15 +41,15 @@ def exchange(
     superseded = _hand_in(world, consumer, endings)
     world.promote(PROMOTED_ON_THE_WAY)
     ready = world.waiting("x")[:1] if may_take_quarantined else []
-    # A suspect comes alone: what blocked its last process would hold up whatever came with it.
-    is_suspect = bool(ready and want)
-    if not is_suspect:
+    # A quarantined task comes alone: what blocked its last process would hold up the others.
+    is_quarantined = bool(ready and want)
+    if not is_quarantined:
         ready = [*world.waiting("f"), *world.waiting("s")]
     claims = [_claim(world, consumer, entry) for entry in ready[:want]]
     left = -1
     if census and len(claims) < want:
         left = sum(map(len, world.streams.values())) + len(world.queue)
-    return Exchanged("ok", claims, superseded, left, is_suspect and want > 1)
+    return Exchanged("ok", claims, superseded, left, is_quarantined and want > 1)
 
 
 def _refusal(world: World, consumer: str, epoch: int) -> str | None:

@@ -120,7 +120,7 @@ class World:
         record.result, record.error, record.result_key = result, error, result_key or None
 
     def requeue(self, key: str, came_from: str, deaths: int) -> None:
-        """Append to the stream that is read first; a suspect goes to its own stream."""
+        """Append to the redelivery stream, or to the quarantine if a process died under it."""
         record = self.records[key]
         self.forget_run(record)
         record.entry = self.append("x" if deaths else "f", key)

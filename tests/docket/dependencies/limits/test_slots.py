@@ -69,7 +69,7 @@ async def test_every_end_of_a_run_gives_its_slot_to_the_next_in_line(
     assert woken["state"] == "queued"
     assert (await store.state()).places[woken["entry"]] == "k2"
     assert woken["entry"].startswith("f")
-    # What was handed back comes first, and stands in line behind who was woken.
+    # What was requeued comes first, and stands in line behind what was admitted.
     claims = (await store.exchange("b", want=2)).claims
     verdicts = {c.key: (await limited.acquire(c, ONE, consumer="b")).verdict for c in claims}
     assert verdicts.pop(b"k2") == "granted"
@@ -328,15 +328,15 @@ async def test_a_retry_queues_behind_those_who_wait(limited: LimitedStore) -> No
     assert (await limited.held()).lines == {"one": ["k3", "failing"]}
 
 
-async def test_a_suspect_is_woken_to_the_stream_of_suspects(limited: LimitedStore) -> None:
+async def test_a_quarantined_task_is_admitted_into_the_quarantine(limited: LimitedStore) -> None:
     store = limited.store
     await limited.started("suspect", ONE)
     await store.adopt("a")
     await store.add("holder")
     holder = await store.claim("b", may_take_quarantined=False)
     await limited.acquire(holder, ONE, consumer="b")
-    suspect = await store.claim("b")
-    assert (await limited.acquire(suspect, ONE, consumer="b")).verdict == "waiting"
+    quarantined = await store.claim("b")
+    assert (await limited.acquire(quarantined, ONE, consumer="b")).verdict == "waiting"
 
     await store.exchange("b", [outcome("C", holder)])
 

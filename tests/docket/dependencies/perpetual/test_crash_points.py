@@ -140,7 +140,7 @@ async def test_a_successor_starts_without_the_deaths_of_its_predecessor(store: S
 
     await store.exchange("b", [outcome("P", claim, "n0")])
 
-    # In the common stream: a suspect would stand apart.
+    # In the common stream: a quarantined task would not be there.
     assert [entry[0] for entry in (await store.state()).where("k")] == ["s"]
     assert (await store.claim("b")).deaths == 0
 

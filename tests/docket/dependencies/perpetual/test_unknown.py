@@ -88,7 +88,7 @@ async def test_one_that_nobody_knows_any_more_is_dropped_in_the_end(
     assert "Unknown task 'newest' received - dropping." in caplog.text
 
 
-async def test_when_the_server_cannot_be_asked_it_is_handed_back(
+async def test_when_the_server_cannot_be_asked_it_is_requeued(
     old: Docket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(key: str) -> None:

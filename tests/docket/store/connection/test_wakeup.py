@@ -1,11 +1,11 @@
-"""The bell: a blocking wait for a token that gives its connection up when it has to."""
+"""The wake-up connection: a blocking wait for a token, which can be interrupted."""
 
 import asyncio
 
 import pytest
 
 from docket.errors import ServerUnavailable
-from docket.store.connection import wakeup as bell_module
+from docket.store.connection import wakeup as wakeup_module
 from docket.store.connection.endpoint import Endpoint
 from docket.store.connection.wakeup import WakeupConnection
 from tests.support.proxy import Do, proxy_to, word
@@ -60,7 +60,7 @@ async def test_a_lost_connection_is_told_and_the_next_wait_connects_anew(
         await connection.close()
 
 
-async def test_a_connection_that_says_nothing_any_more_is_not_taken_for_a_quiet_bell(
+async def test_a_connection_that_says_nothing_any_more_is_not_taken_for_a_quiet_server(
     store: Store, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxy_to(server) as proxy:
@@ -68,7 +68,7 @@ async def test_a_connection_that_says_nothing_any_more_is_not_taken_for_a_quiet_
         assert not await connection.wait(0.01)
         proxy.half_open()
         with monkeypatch.context() as impatient:
-            impatient.setattr(bell_module, "_GRACE_SECONDS", 0.1)
+            impatient.setattr(wakeup_module, "_GRACE_SECONDS", 0.1)
             with pytest.raises(ServerUnavailable):
                 await connection.wait(0.01)
         proxy.cut()
