@@ -150,10 +150,10 @@ def test_without_pidfds_what_is_left_behind_has_its_whole_grace(
 
     assert children.collect(now=100.0) == []
     assert children.watched() == []
-    assert children.deadline() == 100.0 + process_group.GRACE_SECONDS
+    assert children.deadline() == 100.0 + PROCESS_GROUP_SECONDS
     assert process_group.members(pid) == [left], "it is asked to end, not made to"
 
-    exits = children.collect(now=100.0 + process_group.GRACE_SECONDS)
+    exits = children.collect(now=100.0 + PROCESS_GROUP_SECONDS)
     assert [exited.pid for exited in exits] == [pid]
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
