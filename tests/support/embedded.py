@@ -40,7 +40,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 #: Coverage knows a module by its name, and without site packages there is no coverage at all.
-_MEASURED = "import sys; from docket.store import guard; guard.main(sys.argv[2:])"
+_MEASURED = "import sys; from docket.store.embedded import guard; guard.main(sys.argv[2:])"
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ async def run_docket_process(
     with anyio.fail_after(PATIENCE_SECONDS):
         done = await anyio.run_process(
             [sys.executable, "-m", "docket", *arguments],
-            cwd=ROOT,
+            cwd=cwd,
             env=environment(env or {}),
             check=False,
         )

@@ -172,7 +172,7 @@ async def _more_pings(client: Redis, count: int) -> bool:
 async def test_a_quiet_connection_without_any_channel_is_asked_too(
     server: str, client: Redis, docket_name: str
 ) -> None:
-    async with proxy_to(server) as proxy, subscriber_to(proxy.url, 0.02) as subscriber:
+    async with proxy_to(server) as proxy, subscriber_to(proxy.url, 0.2) as subscriber:
         async with subscriber.listening(docket_name, lambda _: None):
             pass
         pings = await _pings(client)
