@@ -1,16 +1,21 @@
 """Gives the tasks of dead workers to live ones, and measures the time that it takes."""
 
 from collections import OrderedDict
+from typing import TypeVar
 
 from ipc.messages import Adopt, Adopted
 from supervisor.observer import AdoptionFinished, FirstRedelivered
+from supervisor.pool.state.adoption_queue import Adoption
 from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.text import durations
 from supervisor.text.plurals import pluralize
 
-#: Dead consumers whose first redelivery may still be reported.
+#: Dead consumers of which something may still be reported: the first redelivery, or what the second
+#: of two adopters moved.
 REMEMBERED_DEATHS = 256
+
+V = TypeVar("V")
 
 
 class AdoptionManager:
@@ -20,14 +25,14 @@ class AdoptionManager:
         self._pool_state = pool_state
         #: consumer -> (slot, when its death was seen), until its first redelivery.
         self._deaths: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        #: consumer -> its adoption, once an adopter has reported the end of it.
+        self._finished: OrderedDict[str, Adoption] = OrderedDict()
 
     def add(self, dead: WorkerProcess, blame: str, now: float) -> None:
         """Hold what `dead` was running until a worker has adopted it."""
         self._pool_state.adoptions.add(dead, blame, now)
         for consumer in dead.consumers:
-            self._deaths[consumer] = (dead.slot, now)
-            if len(self._deaths) > REMEMBERED_DEATHS:
-                self._deaths.popitem(last=False)
+            _remember(self._deaths, consumer, (dead.slot, now))
 
     def settle(self) -> None:
         """Ask a live worker for each adoption that no worker has."""
@@ -50,10 +55,15 @@ class AdoptionManager:
         """End an adoption: an adopter has moved everything that it found.
 
         Two may have been asked. Each reports the tasks that it has moved itself, and the one that
-        found nothing left may report first: that ends the adoption, and the tasks that the other
-        one has moved count all the same.
+        found nothing left may report first: that ends the adoption, and what the other one has
+        moved is reported all the same.
         """
         adoption = self._pool_state.adoptions.done(message.consumer)
+        is_first = adoption is not None
+        if adoption is not None:
+            _remember(self._finished, message.consumer, adoption)
+        else:
+            adoption = self._finished.get(message.consumer)
         source = message.consumer
         if adoption is not None:
             age = durations.brief(now - adoption.died_at)
@@ -68,7 +78,7 @@ class AdoptionManager:
                 pluralize(poisoned, "task"),
                 ", ".join(message.poisoned),
             )
-        if adoption is None:
+        if adoption is None or not (is_first or message.moved or poisoned):
             return
         names, seconds = tuple(message.poisoned), now - adoption.died_at
         self._pool_state.observe(
@@ -89,3 +99,9 @@ class AdoptionManager:
             durations.brief(max(0.0, event.seconds)),
         )
         self._pool_state.observe(event)
+
+
+def _remember(memory: OrderedDict[str, V], consumer: str, value: V) -> None:
+    memory[consumer] = value
+    if len(memory) > REMEMBERED_DEATHS:
+        memory.popitem(last=False)

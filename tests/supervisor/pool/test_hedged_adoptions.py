@@ -31,6 +31,18 @@ def test_tasks_moved_by_the_second_of_two_adopters_count_all_the_same(
     rig.say(rig.first, Adopted("host#1.1", 0))
     rig.say(rig.second, Adopted("host#1.1", 3, ["bad"], 1))
     assert rig.pool_state.totals.sums()["poisoned"] == 1
-    assert "put back 3 tasks of host#1.1" in caplog.text
+    assert "put back 3 tasks of worker 1, " in caplog.text
     assert "1 task failed as poison, for --max-deliveries deaths of workers: bad" in caplog.text
-    assert [each.moved for each in rig.saw(AdoptionFinished)] == [0]
+    reported = [(each.slot, each.moved, each.poisoned) for each in rig.saw(AdoptionFinished)]
+    assert reported == [(1, 0, ()), (1, 3, ("bad",))]
+
+
+def test_an_adopter_that_finds_nothing_left_reports_nothing_more() -> None:
+    rig = Rig(2).boot()
+    rig.exit(rig.first)
+    rig.fork(rig.first)
+    rig.ready(rig.first)
+    rig.say(rig.first, Adopted("host#1.1", 3))
+    rig.say(rig.second, Adopted("host#1.1", 0))
+    rig.say(rig.second, Adopted("host#9.9", 4))
+    assert [(each.consumer, each.moved) for each in rig.saw(AdoptionFinished)] == [("host#1.1", 3)]
