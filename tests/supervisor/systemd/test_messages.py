@@ -181,6 +181,8 @@ def test_a_pool_is_healthy_while_its_server_is_away_for_hours() -> None:
     beat_all(rig)
 
     def waits() -> None:
+        if rig.now % 1.0:  # once a second: that is in time, and hours have many ticks
+            return
         for worker in (rig.first, rig.second):
             rig.say(worker, Waiting("connection refused"))
         beat_all(rig)
