@@ -1,4 +1,4 @@
-"""A sample of the crash points of every kind of task: tests/slow walks all, on one Python."""
+"""A sample of the crash points of every kind of task: `tox -m full` walks all (tests/slow)."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.support.crash_points import CUTS, KILLS, Theatre, describe
 from tests.support.crash_scenarios import SCENARIOS
 from tests.support.crash_workers import children
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), pytest.mark.full, pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), pytest.mark.long]
 
 #: One point in so many; a prime, so that no way to fail is left out for good.
 SAMPLE = 7

@@ -1,5 +1,7 @@
 """Every crash point of every kind of task: calls and replies lost, late, and processes killed.
 
+Run by `tox -m full`; every run has a sample of them (tests/properties/test_crash_points.py).
+
 How many points there were is printed: `pytest -s` shows it.
 """
 
@@ -12,7 +14,7 @@ from tests.support.crash_points import CUTS, KILLS, Theatre, describe
 from tests.support.crash_scenarios import SCENARIOS, Scenario
 from tests.support.crash_workers import children
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800), pytest.mark.long]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800), pytest.mark.full, pytest.mark.long]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)

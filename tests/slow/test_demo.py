@@ -38,6 +38,7 @@ def many(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.full  # the next one has less to parse, and the same kill
 @pytest.mark.long
 def test_the_standard_library_is_parsed_although_a_worker_is_killed() -> None:
     run = demonstrate()

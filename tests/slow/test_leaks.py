@@ -130,7 +130,12 @@ def compare(what: str, before: Holdings, after: Holdings) -> None:
 
 # The first deaths are not counted: after them caches and arenas are as large as they get.
 @pytest.mark.parametrize(
-    ("preload", "warm_up", "deaths"), [("preload", 30, 200), ("no-preload", 10, 30)]
+    ("preload", "warm_up", "deaths"),
+    [
+        ("preload", 30, 60),
+        ("no-preload", 10, 30),
+        pytest.param("preload", 30, 200, marks=pytest.mark.full),
+    ],
 )
 async def test_deaths_of_workers_leave_nothing_behind(
     folder: Path, preload: str, warm_up: int, deaths: int
