@@ -278,4 +278,4 @@ def _span(execution: Execution, replace: bool) -> Generator[None]:
     with span_of_call("docket.replace" if replace else "docket.add", attributes) as span:
         yield
         if span is not None:
-            span.set_attribute("docket.execution.disposition", execution.disposition.value)
+            span.set_attribute("docket.disposition", execution.disposition.value)

@@ -313,12 +313,13 @@ class Fault(Message, frozen=True):
 # -- keeper pipe -------------------------------------------------------------------------------
 
 
-class KeeperBeat(Message, frozen=True):
+class KeeperBeat(Message, frozen=True, tag="Beat"):
     """A sign of life from the keeper thread: the lag of the loop, and the task blocking it."""
 
     counter: int
     lag_seconds: float
-    blocking_key: str | None = None
+    #: "culprit" on the wire since the first version: a field keeps its name there.
+    blocking_key: str | None = field(name="culprit", default=None)
 
 
 ToNursery = Settings | Spawn | Kill | Retire

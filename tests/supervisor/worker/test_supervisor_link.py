@@ -254,7 +254,7 @@ async def test_a_fault_is_the_last_message(running: Pair) -> None:
 async def test_beats_go_to_the_keepers_pipe(running: Pair) -> None:
     running.link.beat(0.5, "k")
 
-    assert b"blocking_key" in os.read(running.keeper, 1000)
+    assert b"culprit" in os.read(running.keeper, 1000)
 
 
 async def test_a_dump_goes_to_its_pipe_as_far_as_it_fits(running: Pair) -> None:

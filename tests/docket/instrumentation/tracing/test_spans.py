@@ -61,7 +61,7 @@ async def test_a_run_is_a_span_linked_to_the_one_that_scheduled_it(
         "code.function.name": "greet",
     }
     assert scheduled.attributes is not None
-    assert scheduled.attributes["docket.execution.disposition"] == "scheduled"
+    assert scheduled.attributes["docket.disposition"] == "scheduled"
     assert scheduled.attributes["docket.key"] == "greeting"
 
 
