@@ -32,7 +32,7 @@ logger = logging.getLogger("docket.docket")
 
 
 class Scheduler:
-    """Puts executions on one docket.
+    """Put executions on one docket.
 
     Everything that is scheduled passes through here, one task or many, by a caller or by a worker
     that seeds. Only the retry or successor of a run does not: that is an outcome, and part of the

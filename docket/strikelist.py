@@ -118,7 +118,7 @@ class StrikeList:
 
     @property
     def is_loaded(self) -> bool:
-        """True if the existing strikes have been read; always True for a local list."""
+        """Return True if the existing strikes have been read; always True for a local list."""
         return self._follower is None or self._loaded.is_set()
 
     # Connection ---------------------------------------------------------------------------

@@ -48,7 +48,7 @@ GOODBYE_SECONDS = 5.0
 
 
 class Worker:
-    """Executes the tasks of a docket, as one of any number of workers.
+    """Execute the tasks of a docket, as one of any number of workers.
 
     Use it as an async context manager.
 
@@ -64,7 +64,8 @@ class Worker:
             death that is noticed earlier, goes to another worker after this time.
         reconnection_delay, minimum_check_interval, scheduling_resolution: accepted for
             compatibility, and kept as attributes. This worker is woken by events and polls
-            nothing at these intervals.
+            nothing at these intervals, except that `run_until_finished` looks every
+            `minimum_check_interval` for the end of the tasks of other workers.
         schedule_automatic_tasks: whether it seeds automatic perpetual tasks.
         enable_internal_instrumentation: whether internal calls are traced too.
         fallback_task: runs tasks whose name is not registered here.

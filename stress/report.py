@@ -84,7 +84,7 @@ class Figure:
 
     @property
     def reached(self) -> bool | None:
-        """True if its limit is kept; None without a limit."""
+        """Return True if its limit is kept; None without a limit."""
         return None if self.limit is None else self.limit.holds(self.value_of(self.limit.of))
 
     @property

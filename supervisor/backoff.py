@@ -1,4 +1,4 @@
-"""Exponential pauses between attempts (pure).
+"""Exponential pauses between attempts.
 
 Full jitter, so that the processes of many hosts that failed for one cause do not come back in step
 (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).

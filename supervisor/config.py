@@ -91,11 +91,11 @@ class SupervisorConfig:
     concurrency: int = 10
     #: After this long without renewal a run is taken for lost and delivered again.
     redelivery_timeout: timedelta = timedelta(minutes=5)
-    #: Pause before a lost connection is tried again (jittered).
+    #: Accepted for compatibility; not used by the pool.
     reconnection_delay: timedelta = timedelta(seconds=5)
-    #: Least time between two looks at the streams that no event caused.
+    #: Accepted for compatibility; not used by the pool.
     minimum_check_interval: timedelta = timedelta(milliseconds=250)
-    #: Granularity of the scheduler's fallback timer.
+    #: Accepted for compatibility; not used by the pool.
     scheduling_resolution: timedelta = timedelta(milliseconds=250)
     #: Whether automatic perpetual tasks are seeded by this pool.
     schedule_automatic_tasks: bool = True
@@ -160,7 +160,7 @@ class SupervisorConfig:
 
     @property
     def is_embedded(self) -> bool:
-        """True if this run owns the server its docket lives on."""
+        """Return True if this run owns the server its docket lives on."""
         return urlsplit(self.url).scheme in EMBEDDED_SCHEMES
 
     @property

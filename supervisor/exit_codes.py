@@ -16,5 +16,6 @@ class ExitCode(IntEnum):
     USAGE = 2
     #: The pool never became ready: no import, no server, or no worker within the boot timeout.
     BOOT_FAILED = 3
-    #: The pool was ready and could not be kept alive; it was drained before the end.
+    #: Too many restarts, or no worker ready for a whole window: both after a drain. Or the embedded
+    #: server ended, at any time: no drain.
     GAVE_UP = 4

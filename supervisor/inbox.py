@@ -18,7 +18,7 @@ class Inbox:
 
     @property
     def is_empty(self) -> bool:
-        """True if `take` would have to wait."""
+        """Return True if `take` would have to wait."""
         return self._events.empty()
 
     async def take(self) -> tuple[Event, float]:

@@ -33,7 +33,7 @@ HANDLED = (
 #: the background without job control, whose terminal is not the program's any more.
 MAY_BE_IGNORED = (signal.SIGHUP, signal.SIGQUIT)
 
-#: The same signal twice within this time is one: a terminal and a wrapper both send Ctrl-C.
+#: Two TERM, INT or QUIT within this time are one: a terminal and a wrapper both send Ctrl-C.
 SAME_SIGNAL_SECONDS = 1.0
 
 
@@ -46,7 +46,7 @@ class ReceivedSignal:
 
 
 class SignalQueue:
-    """Notes signals from the moment it is installed, and wakes the loop that reads them later.
+    """Note signals from the moment it is installed, and wake the loop that reads them later.
 
     Owns the process's handlers and its wakeup fd between `install` and `remove`.
     """
@@ -117,19 +117,19 @@ class SignalQueue:
 
 
 def in_main_thread() -> bool:
-    """True if this thread may install handlers."""
+    """Return True if this thread may install handlers."""
     return threading.current_thread() is threading.main_thread()
 
 
 class Debouncer:
-    """Tells a signal from its echo (pure: times are handed in)."""
+    """Tell a signal from its echo (pure: times are handed in)."""
 
     def __init__(self, same_signal_seconds: float = SAME_SIGNAL_SECONDS) -> None:
         self._same_signal_seconds = same_signal_seconds
         self._last: dict[int, float] = {}
 
     def is_new(self, received: ReceivedSignal) -> bool:
-        """True if it is a signal of its own; an echo does not prolong its own silence."""
+        """Return True if it is a signal of its own; an echo does not prolong its own silence."""
         last = self._last.get(received.number)
         if last is not None and received.at - last < self._same_signal_seconds:
             return False

@@ -279,7 +279,7 @@ class Supervisor:
 
 
 class _Ticker:
-    """Puts ticks into the inbox: regular ones, and one if something is due before the next."""
+    """Put ticks into the inbox: regular ones, and one if something is due before the next."""
 
     def __init__(self, inbox: Inbox, reaper: Reaper, driver: ProcessDriver) -> None:
         self._loop = asyncio.get_running_loop()

@@ -67,7 +67,7 @@ class ConcurrencyLimit(Limit[Any]):
 
     @property
     def is_bypassed(self) -> bool:
-        """True if the run is not limited because the call does not pass the argument.
+        """Return True if the run is not limited because the call does not pass the argument.
 
         Always False for the limit in the signature, which belongs to no run.
         """

@@ -135,7 +135,7 @@ class Execution:
 
     @property
     def redelivered(self) -> bool:
-        """True if an earlier run of this execution began and did not finish."""
+        """Return True if an earlier run of this execution began and did not finish."""
         return self._redelivered
 
     @property
@@ -267,7 +267,7 @@ class Execution:
 
     @property
     def is_active_run(self) -> bool:
-        """True if it stands for a run that has not ended, which scheduling leaves as it is."""
+        """Return True for a run that has not ended, which scheduling leaves as it is."""
         return self._is_run and self.state is ExecutionState.RUNNING
 
     def take_over(self, generation: int, when: int, state: str) -> None:

@@ -47,7 +47,7 @@ class Readiness:
 
     @property
     def may_claim(self) -> bool:
-        """True if the leases of claimed tasks are being renewed."""
+        """Return True if the leases of claimed tasks are being renewed."""
         return self._hold is None
 
     def ready(self) -> None:

@@ -29,7 +29,7 @@ class NotAdmitted:
 
 
 class AdmissionController:
-    """Asks the store to admit runs.
+    """Ask the store to admit runs.
 
     Args:
         limits: those of the docket.

@@ -52,7 +52,7 @@ class PendingOutcome(NamedTuple):
 
 
 class Exchanger:
-    """The only part of a worker that claims tasks, and the only one that records outcomes.
+    """The only part of a worker that claims tasks, and that records outcomes of admitted runs.
 
     Args:
         transitions: those of the docket.
@@ -151,7 +151,7 @@ class Exchanger:
 
     @property
     def draining(self) -> bool:
-        """True if it claims no more."""
+        """Return True if it claims no more."""
         return self._draining
 
     def fail(self, error: BaseException) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Payloads:
-    """Encodes values with the docket's serializer.
+    """Encode values with the docket's serializer.
 
     Args:
         docket: the docket of the tasks.

@@ -97,7 +97,7 @@ class Runs:
 
     @property
     def has_quarantined(self) -> bool:
-        """True while a task runs here under which a process died before."""
+        """Return True while a task runs here under which a process died before."""
         return self._active_quarantined > 0
 
     def add(self, run: Run) -> None:

@@ -18,7 +18,7 @@ logger = logging.getLogger("docket.worker")
 
 
 class Seeder:
-    """Seeds the automatic tasks that are registered in this process.
+    """Seed the automatic tasks that are registered in this process.
 
     An execution under a task's name is kept, so any number of workers may seed at once. So is the
     record of a task that is poison, until it expires. Stricken tasks are not seeded.

@@ -1,8 +1,8 @@
 """The steward: the duties of one worker in a pool: promote due tasks, adopt those of dead workers,
 sweep lost leases.
 
-Two stewards at once do no harm: every step is idempotent. The steward sleeps until exactly the next
-due time; the wake channel tells it when an earlier task arrives.
+Two stewards at once do no harm: every step is idempotent. The steward sleeps until the next due
+time, at most 5 s; the wake channel tells it when an earlier task arrives.
 """
 
 import asyncio

@@ -62,7 +62,7 @@ Pending = tuple[ScheduleRequest, "asyncio.Future[ScheduleReply]"]
 
 
 class ScheduleCoalescer:
-    """Schedules the tasks of one docket.
+    """Schedule the tasks of one docket.
 
     The requests of one turn of the loop leave together, without a timer, so that a single add does
     not wait.

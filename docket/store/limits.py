@@ -55,7 +55,7 @@ class Admission(NamedTuple):
 
 
 class Limits:
-    """Admits runs of one docket.
+    """Admit runs of one docket.
 
     Args:
         pipeline: the connection.

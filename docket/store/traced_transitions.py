@@ -1,4 +1,4 @@
-"""Transitions with a span around each internal call, for `enable_internal_instrumentation`."""
+"""Transitions with spans, for `enable_internal_instrumentation`."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,7 +8,7 @@ from docket.store.transitions import Exchanged, OutcomeRow, Transitions
 
 
 class TracedTransitions(Transitions):
-    """Transitions with a span for each internal call, which no user has asked for."""
+    """Transitions with spans around the calls `exchange`, `promote`, `sweep` and `beats`."""
 
     async def exchange(
         self,

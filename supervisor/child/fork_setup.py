@@ -1,4 +1,4 @@
-"""Makes a forked child a process of its own: undoes what the fork shared.
+"""Make a forked child a process of its own: undo what the fork shared.
 
 The order matters: signals stay blocked until handlers are installed, and no thread is started
 before the state that threads would use is its own.
@@ -49,7 +49,7 @@ class ChildSpec:
 
 
 class ExitHandler:
-    """Ends the process with the exit handlers that it registered, and with none that it inherited.
+    """End the process with the exit handlers that it registered, and with none that it inherited.
 
     Exit handlers run last in, first out; this one is registered before any of the worker's own
     and after all of the nursery's, so at its turn only inherited ones are left. They belong to

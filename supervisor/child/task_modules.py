@@ -131,7 +131,7 @@ def _is_machinery(filename: str) -> bool:
 
 
 def _is_checkout(directory: Path) -> bool:
-    """True if the directory is a source tree of this project, of which another copy is installed.
+    """Return True for a source tree of this project, of which another copy is installed.
 
     The packages in it with our names are ours, and the copy that runs is in sys.modules already.
     """
@@ -143,7 +143,7 @@ def _is_checkout(directory: Path) -> bool:
 
 
 def _belongs_to(ours: str | None, path: Path) -> bool:
-    """True if `path` is our own package's folder or `__init__.py` (a checkout of this project)."""
+    """Return True for our own package's folder or `__init__.py` (a checkout of this project)."""
     if ours is None:
         return False
     own = Path(ours)

@@ -83,7 +83,7 @@ async def _claim(config: SupervisorConfig) -> SocketClaim:
 
 
 class ControlServer:
-    """Serves one control socket from `start` until `stop`.
+    """Serve one control socket from `start` until `stop`.
 
     Arguments:
         claim: of the socket; its owner releases it after `stop`.
@@ -203,7 +203,7 @@ def _answer_of(outcome: Outcome) -> Answer:
 
 
 class LogThrottle:
-    """Limits how often events of one kind are logged (pure: the caller gives the times)."""
+    """Limit the log lines about events of one kind (pure: the caller gives the times)."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

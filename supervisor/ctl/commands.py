@@ -183,7 +183,7 @@ def _send_and_wait(path: Path, request: Request, operation: str) -> None:
 
 
 class _Waiting:
-    """Tells the user that `operation` goes on even if the waiting for it is interrupted."""
+    """Tell the user that `operation` goes on even if the waiting for it is interrupted."""
 
     def __init__(self, operation: str) -> None:
         self._operation = operation

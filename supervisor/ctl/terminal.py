@@ -1,4 +1,4 @@
-"""Writes reports: over each other on a terminal, below each other anywhere else."""
+"""Write reports: over each other on a terminal, below each other anywhere else."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ _ERASE_BELOW = "\x1b[J"
 
 
 class Terminal:
-    """Writes lines to `out`.
+    """Write lines to `out`.
 
     Arguments:
         out: usually stdout.

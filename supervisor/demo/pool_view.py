@@ -32,7 +32,7 @@ class Kill:
 
 
 class PoolView:
-    """Takes in the events of a Supervisor, on its loop.
+    """Take in the events of a Supervisor, on its loop.
 
     Arguments:
         write_line: writes a line for the user.

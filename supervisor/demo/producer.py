@@ -26,7 +26,7 @@ Advanced = Callable[[int, float], None]
 
 
 class Producer:
-    """Keeps so many files queued or running that every worker has one waiting, and no more.
+    """Keep so many files queued or running that every worker has one waiting, and no more.
 
     With all of them queued at once, the time from queued to started would be a measure of the
     queue's length rather than of the pool.

@@ -34,7 +34,7 @@ class _Console(Console):
 
 
 class Screen:
-    """Writes to a terminal with rich's means, or plainly to pipes, files and dumb terminals.
+    """Write to a terminal with rich's means, or plainly to pipes, files and dumb terminals.
 
     Arguments:
         reader_gone: called once when nobody reads the output any more.
@@ -126,7 +126,7 @@ class Screen:
 
 
 class _ScreenHandler(logging.Handler):
-    """Writes log lines to the screen, where they do not tear the bar."""
+    """Write log lines to the screen, where they do not tear the bar."""
 
     def __init__(self, screen: Screen) -> None:
         super().__init__(logging.WARNING)

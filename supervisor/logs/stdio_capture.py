@@ -84,7 +84,7 @@ _captured: dict[int, LineStream] = {}
 
 
 class StdioCapture:
-    """Captures the prints of this process, from `start` to `stop`.
+    """Capture the prints of this process, from `start` to `stop`.
 
     Arguments:
         writer: writes the lines.

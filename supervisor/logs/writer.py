@@ -145,7 +145,7 @@ class _Queue:
 
 
 class LogWriter:
-    """Writes all lines of a process. Owns its thread from `start` to `stop`.
+    """Write all lines of a process. Owns its thread from `start` to `stop`.
 
     Arguments:
         notice: makes the line about lost lines, given their number, as bytes with its end.
@@ -261,7 +261,7 @@ os.register_at_fork(after_in_child=_forked)
 
 
 class LogWriterHandler(logging.Handler):
-    """Passes each record as one line to a log writer.
+    """Pass each record as one line to a log writer.
 
     The caller of the logger formats it: the arguments may change after the call, and the line names
     the caller's task.

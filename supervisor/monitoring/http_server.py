@@ -50,7 +50,7 @@ Handler = Callable[[], Response]
 
 
 class HttpServer:
-    """Serves the handlers, by path, from `start` until `stop`.
+    """Serve the handlers, by path, from `start` until `stop`.
 
     Arguments:
         address: where to listen; port 0 takes a free one.

@@ -71,7 +71,7 @@ _SLOT_GAUGES: tuple[tuple[str, str, Callable[[list[WorkerProcess], float], float
 
 
 class PoolCollector(Collector):
-    """Reads one pool. Used on the supervisor's loop only, where the totals are changed.
+    """Read one pool. Used on the supervisor's loop only, where the totals are changed.
 
     Arguments:
         pool_state: the pool.

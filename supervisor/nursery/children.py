@@ -102,7 +102,7 @@ class Children:
 
 
 def _has_exited(pid: int) -> bool:
-    """True if this child is a zombie; it stays one."""
+    """Return True if this child is a zombie; it stays one."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -1,4 +1,4 @@
-"""Decides that it is safe to fork after the import of the user's modules, or that it is not.
+"""Decide that it is safe to fork after the import of the user's modules, or that it is not.
 
 A connection made at import would be shared by all workers, their requests and replies mixed, and so
 would the epoll of an event loop; a thread does not survive a fork, but whatever lock it held does.

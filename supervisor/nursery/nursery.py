@@ -1,8 +1,9 @@
 """The nursery (a fork server): imports the user's tasks once, and forks workers that share them.
 
-Started by exec, `python -P -m supervisor.nursery.program FD`, never by fork, so that the supervisor
-may have a loop, threads and sockets. It has none of them itself, and no connection: a process that
-only forks cannot hand anything half-done to its children. FD is its channel to the supervisor.
+Started by exec, `python -P -m supervisor.nursery.program CHANNEL DUMP`, never by fork, so that the
+supervisor may have a loop, threads and sockets. It has none of them itself, and no connection: a
+process that only forks cannot hand anything half-done to its children. CHANNEL and DUMP are
+descriptors: its channel to the supervisor, and the pipe for dumps of its stack.
 
 It ends by itself when its import fails or cannot be forked, when it is retired and its last worker
 has ended, and when the supervisor is gone: at once while it imports; else it gives its workers the
@@ -51,7 +52,7 @@ log = logging.getLogger("docket.supervisor.nursery")
 
 
 class Nursery:
-    """Loads, forks and reaps. `run` returns in the nursery, and also in each forked child.
+    """Load, fork and reap. `run` returns in the nursery, and also in each forked child.
 
     `dump`: a pipe to which faulthandler writes the nursery's own stacks; owned from now on.
     """

@@ -1,4 +1,4 @@
-"""Gives the tasks of dead workers to live ones, and measures the time that it takes."""
+"""Give the tasks of dead workers to live ones, and measure the time that it takes."""
 
 from collections import OrderedDict
 from typing import TypeVar

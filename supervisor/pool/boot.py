@@ -1,4 +1,4 @@
-"""Decides that the pool is up: all of it, or what is there when the time to boot is over."""
+"""Decide that the pool is up: all of it, or what is there when the time to boot is over."""
 
 from supervisor.observer import PoolReady
 from supervisor.pool.shutdown import Shutdown
@@ -29,7 +29,7 @@ class BootMonitor:
             self._shutdown.boot_failed(f"no worker was ready within {within}: ", now, error)
 
     def _is_over(self, now: float) -> bool:
-        """True if the time is over, from the first loaded code on: an import has no limit."""
+        """Return True once the time is over, from the first loaded code: an import has no limit."""
         loaded_at = self._pool_state.nurseries.first_loaded_at
         timeout = self._pool_state.config.boot_timeout.total_seconds()
         return loaded_at is not None and now >= loaded_at + timeout

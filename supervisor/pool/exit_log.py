@@ -10,7 +10,7 @@ from supervisor.pool.state.pool_state import log
 
 
 class ExitLog:
-    """Logs each exit once, with its status or without."""
+    """Log each exit once, with its status or without."""
 
     def __init__(self) -> None:
         #: pid -> exit, its consequence, and when it was seen.

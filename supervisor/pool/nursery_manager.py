@@ -1,4 +1,4 @@
-"""Keeps a loaded nursery at hand: starts it, times it, replaces it, handles its messages."""
+"""Keep a loaded nursery at hand: start it, time it, replace it, handle its messages."""
 
 import signal
 from collections.abc import Callable
@@ -200,6 +200,6 @@ class NurseryManager:
 
 
 def _may_be_fine(nursery: NurseryProcess, phase: Phase, status: int | None) -> bool:
-    """True if its import may be fine: one kill from outside proves nothing, but three do."""
+    """Return True if its import may be fine: one kill from outside proves nothing, but three do."""
     killed = phase is Phase.LOADING and status == signal.SIGKILL
     return killed and nursery.generation < BOOT_TRIES

@@ -39,7 +39,7 @@ ECHOED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Pool:
-    """Decides. Knows no process and no clock: each event brings its time, a driver acts.
+    """Decide, without a process and without a clock: each event brings its time, a driver acts.
 
     Arguments:
         pool_state: the state of the run.
@@ -338,7 +338,7 @@ def _log_refusal(outcome: commands.Outcome) -> None:
 
 
 def _is_beat(event: events.Event) -> bool:
-    """True if it is a beat: four a second from each worker, of nothing that cannot wait for a tick.
+    """Return True for a beat: four a second from each worker, with nothing that cannot wait.
 
     In a large pool the main cost would be to compare everything with what is wanted at each.
     """

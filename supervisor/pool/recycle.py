@@ -1,4 +1,4 @@
-"""Replaces workers that ran many tasks or hold much memory: one at a time, the successor first."""
+"""Replace workers that ran many tasks or hold much memory: one at a time, the successor first."""
 
 from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.state.replacement import Reason, Replacement

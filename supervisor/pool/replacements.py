@@ -1,4 +1,4 @@
-"""Replaces living workers: the successor gets ready first, then its predecessor retires.
+"""Replace living workers: the successor gets ready first, then its predecessor retires.
 
     replacement noted ──► successor asked for ──ready──► predecessor drains, at its own pace
                               │        ▲

@@ -1,4 +1,4 @@
-"""Decides what becomes of the slot of a dead worker, and fills empty slots."""
+"""Decide what becomes of the slot of a dead worker, and fill empty slots."""
 
 from supervisor.pool.replacements import Replacer
 from supervisor.pool.shutdown import Shutdown

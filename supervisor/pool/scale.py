@@ -1,4 +1,4 @@
-"""Makes the pool larger or smaller: the workers of given-up slots retire, new slots are filled."""
+"""Make the pool larger or smaller: the workers of given-up slots retire, new slots are filled."""
 
 from supervisor.config import MOST_PROCESSES
 from supervisor.observer import Scaled

@@ -1,4 +1,4 @@
-"""Ends the pool: drains, escalates, has tasks of the killed adopted, ends the nurseries last."""
+"""End the pool: drain, escalate, have tasks of the killed adopted, end the nurseries last."""
 
 from ipc import messages
 from supervisor.backoff import Backoff

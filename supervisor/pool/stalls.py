@@ -1,4 +1,4 @@
-"""Watches for silent loops: warns with the stack, then kills, and blames the task at fault.
+"""Watch for silent loops: warn with the stack, then kill, and blame the task at fault.
 
 A blocked loop and one under C code that holds the GIL are the fault of some task; a frozen process
 (SIGSTOP, a wait in the kernel) is not, and neither is one that gets no CPU.
@@ -48,7 +48,7 @@ class StallMonitor:
     # Silence.
 
     def boot_hangs(self, number: int) -> bool:
-        """True if a starting worker has been silent for so long that its stack was asked for."""
+        """Return True if a starting worker was silent for so long that its stack was asked for."""
         return number in self._silences and self._silences[number].warned
 
     def starting(self, worker: WorkerProcess, listened: float) -> None:
@@ -94,7 +94,7 @@ class StallMonitor:
         return None if worker.pid is None else control.cpu_used_seconds(worker.pid)
 
     def _has_had_its_share(self, worker: WorkerProcess, silence: Silence) -> bool:
-        """True if it was silent for a whole timeout of CPU time: then more of it would not help.
+        """Return True after a whole timeout of CPU time in silence: more would not help.
 
         Else tasks that never end, in more workers than there are CPUs, would starve each other, and
         all of them be spared for ever.

@@ -1,4 +1,4 @@
-"""Watches time: boots and ends that take too long, loops that are silent, a pool without workers.
+"""Watch time: boots and ends that take too long, loops that are silent, a pool without workers.
 
 It acts on what did not happen in time, and on nothing else. Time in which this process did not run,
 with the whole machine or alone, is no worker's delay: every deadline is postponed by it.

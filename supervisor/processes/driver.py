@@ -1,4 +1,4 @@
-"""Carries out the pool's decisions, and turns what happens into events of its inbox."""
+"""Carry out the pool's decisions, and turn what happens into events of its inbox."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ class _HeldExit:
 
 
 class ProcessDriver:
-    """Implements `ProcessControl`. Owns every link, from the start of a child to its release.
+    """Implement `ProcessControl`. Owns every link, from the start of a child to its release.
 
     Arguments:
         settings: of each worker.

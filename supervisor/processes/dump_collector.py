@@ -1,4 +1,4 @@
-"""Puts the pieces of a stack dump together to one record."""
+"""Put the pieces of a stack dump together to one record."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ MOST_CHARACTERS = 1 << 20
 
 
 class DumpCollector:
-    """Gathers the pieces of one process's dump.
+    """Gather the pieces of one process's dump.
 
     Arguments:
         on_dump: called with the whole text.

@@ -32,7 +32,7 @@ class _Watched:
 
 
 class Reaper:
-    """Watches processes and reaps children. Used on one loop.
+    """Watch processes and reap children. Used on one loop.
 
     Arguments:
         reap_unknown: also reap children that are not watched. Right for a program of its own; as a

@@ -191,7 +191,7 @@ class LastSent(Enum):
 
 
 class NotifyProtocol:
-    """Keeps the last messages, and decides on the next ones.
+    """Keep the last messages, and decide on the next ones.
 
     Arguments:
         watchdog_seconds: the service manager expects a sign of life within this time; None: it

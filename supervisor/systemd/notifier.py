@@ -1,4 +1,4 @@
-"""Sends the state of the run to the service manager, over the socket that it named.
+"""Send the state of the run to the service manager, over the socket that it named.
 
 The only module that reads $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID. `messages` decides on
 the datagrams. Nothing here waits, and nothing here stops a pool: a service manager that cannot be
@@ -23,7 +23,7 @@ RETRY_SECONDS = 1.0
 
 
 class Notifier:
-    """Reports a run to its service manager, if there is one.
+    """Report a run to its service manager, if there is one.
 
     Arguments:
         pool_state: the state of the run.

@@ -10,7 +10,7 @@ from supervisor.text import truncation
 
 
 class KeeperPipe:
-    """Writes beats. Only one thread may use it.
+    """Write beats. Only one thread may use it.
 
     pipe: the write end; made non-blocking, not owned.
     """

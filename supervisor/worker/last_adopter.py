@@ -58,7 +58,7 @@ async def _serve(spec: ChildSpec) -> int:
 
 
 class LastAdopter:
-    """Answers Adopt with Adopted until Drain, or until the supervisor is gone.
+    """Answer Adopt with Adopted until Drain, or until the supervisor is gone.
 
     Arguments:
         worker: of the docket whose tasks are adopted; not run, so it claims nothing.

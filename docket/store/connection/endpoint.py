@@ -85,9 +85,10 @@ _HUNG_UP = re.compile(r"(?i)closed by server|broken pipe|connection (lost|reset)
 
 
 def backoff_seconds(failures: int) -> float:
-    """Return the wait before the next attempt: exponential, with full jitter.
+    """Return the wait before the next attempt: exponential, jittered.
 
-    The jitter keeps the workers of a pool from returning all at once.
+    It is drawn between a quarter and the whole of a bound that doubles: so the workers of a pool
+    do not return all at once.
 
     Args:
         failures: the number of failures in a row, 1 or more.

@@ -134,7 +134,7 @@ class Pipeline:
 
     @property
     def is_connected(self) -> bool:
-        """True if the connection is up, as far as is known."""
+        """Return True if the connection is up, as far as is known."""
         return self._connection is not None
 
     @property

@@ -1,7 +1,7 @@
 """The one subscription connection of a process: passes messages on to all listeners.
 
 Pub/sub may lose messages (a reconnect, a full output buffer), so a message only ever saves time:
-listeners read the record when they get one, and every few seconds anyway.
+listeners read the record when they get one, and within 15 s anyway.
 """
 
 import asyncio

@@ -126,7 +126,7 @@ class EmbeddedServer:
 
     @property
     def ended(self) -> bool:
-        """True if it was stopped, crashed, or was killed. It is not restarted by itself."""
+        """Return True if it was stopped, crashed, or was killed. It is not restarted by itself."""
         return self.lifeline < 0 or self._reports.pending()
 
     def stop(self) -> None:

@@ -4,7 +4,8 @@
 --@include _placing.lua
 --@include _promote.lua
 --@include _claim.lua
--- exchange: hand in the outcomes of runs that ended and take up to `want` tasks. The only claimer.
+-- exchange: hand in the outcomes of runs that ended and take up to `want` tasks.
+-- No other script claims new tasks for a worker: reclaim.lua takes back our own, claim.lua takes one by hand.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 epochs
 -- ARGV  1 prefix  2 consumer  3 epoch  4 want  5 may take from the quarantine: 1 | 0  6 execution_ttl (ms)

@@ -67,11 +67,11 @@ class DrainProgress:
         return max(0.0, self.deadline - now)
 
     def must_kill(self, now: float) -> bool:
-        """True if the workers that are left are to be killed."""
+        """Return True if the workers that are left are to be killed."""
         return self.step >= Step.KILL or now >= self.deadline + CLEANUP_SECONDS
 
     def gives_up_adopting(self, now: float) -> bool:
-        """True if the adoptions still held are left to another pool."""
+        """Return True if the adoptions still held are left to another pool."""
         if self.step is Step.ABANDON:
             return True
         return self.emptied_at is not None and now >= self.emptied_at + ADOPTION_SECONDS

@@ -49,7 +49,7 @@ class NurseryProcess:
 
     @property
     def is_to_end(self) -> bool:
-        """True if it ends by itself, after its last worker if it has any."""
+        """Return True if it ends by itself, after its last worker if it has any."""
         return self.phase in (Phase.FAILED, Phase.ENDING)
 
 
@@ -110,7 +110,7 @@ class NurseryRegistry:
         return [n for n in self.alive() if n.generation < generation and n.phase in useful]
 
     def is_needed(self, now: float) -> bool:
-        """True if a nursery is to be started: none is there or coming, and the pause is over."""
+        """Return True if a nursery is to be started: none is there or coming, no pause is on."""
         busy = (Phase.LOADING, Phase.LOADED, Phase.FAILED)
         return now >= self.due_at and not any(n.phase in busy for n in self.alive())
 

@@ -114,12 +114,12 @@ class PoolState:
 
     @property
     def has_room_to_start(self) -> bool:
-        """True if one more worker may be starting."""
+        """Return True if one more worker may be starting."""
         return len(self.registry.starting()) < self.starting_at_once
 
     @property
     def server_is_away(self) -> bool:
-        """True if some worker is alive and waits for the server."""
+        """Return True if some worker is alive and waits for the server."""
         return any(each.waiting is not None for each in self.registry.alive())
 
     @property

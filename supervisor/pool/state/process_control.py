@@ -19,7 +19,7 @@ class ProcessUsage:
 
 
 class ProcessControl(Protocol):
-    """Carries out decisions. No method waits, and none raises for a child that is already gone."""
+    """Carry out decisions. No method waits, and none raises for a child that is already gone."""
 
     def start_nursery(self, generation: int, *, preload: bool) -> int:
         """Exec a nursery; its pid. OSError if the system has no room for it."""

@@ -8,7 +8,7 @@ from collections import deque
 
 
 class RestartWindow:
-    """Counts restarts within the last `period_seconds`.
+    """Count restarts within the last `period_seconds`.
 
     Arguments:
         intensity: restarts that are still accepted; another number once the pool is scaled.

@@ -43,7 +43,7 @@ class SilenceKind(StrEnum):
 
 
 class TickClock:
-    """Turns ticks into the seconds that may be counted as listened to."""
+    """Turn ticks into the seconds that may be counted as listened to."""
 
     def __init__(self, interval_seconds: float) -> None:
         self._interval_seconds = interval_seconds
@@ -142,7 +142,7 @@ class Silence:
         return SilenceKind.FROZEN
 
     def was_starved(self, waited_now: float | None) -> bool:
-        """True if more than half of the silence, where measured, was waiting for a CPU."""
+        """Return True if more than half of the silence, where measured, was waiting for a CPU."""
         measured = self.loop_seconds - self.measured_at
         if waited_now is None or self.waited_before is None or measured <= 0:
             return False

@@ -1,4 +1,4 @@
-"""The registry of the pool: slots, and the worker processes that fill them (pure).
+"""The registry of the pool: slots, and the worker processes that fill them.
 
 A slot is a place in the pool, numbered from 1, that is to be filled. A worker process is in the
 registry from the request to fork it until it is dead. A slot has one current worker, and a
@@ -112,27 +112,27 @@ class WorkerProcess:
         self.state = state
 
     def may_enter(self, state: WorkerState) -> bool:
-        """True if the present state leads to `state`."""
+        """Return True if the present state leads to `state`."""
         return state in TRANSITIONS[self.state]
 
     @property
     def alive(self) -> bool:
-        """True if it is not known to be dead."""
+        """Return True if it is not known to be dead."""
         return self.state is not WorkerState.DEAD
 
     @property
     def is_starting(self) -> bool:
-        """True if it was asked for and is not yet ready."""
+        """Return True if it was asked for and is not yet ready."""
         return self.state in (WorkerState.REQUESTED, WorkerState.STARTING)
 
     @property
     def consumes(self) -> bool:
-        """True if it can claim tasks now."""
+        """Return True if it can claim tasks now."""
         return self.state is WorkerState.READY and self.waiting is None and not self.adopts_only
 
     @property
     def can_adopt(self) -> bool:
-        """True if it can take over a dead one's tasks now; a draining worker still can."""
+        """Return True if it can take over a dead one's tasks now; a draining worker still can."""
         return self.state in (WorkerState.READY, WorkerState.DRAINING) and self.waiting is None
 
     @property
@@ -168,7 +168,7 @@ class Slot:
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing alive is in it, and nothing on its way."""
+        """Return True if nothing alive is in it, and nothing on its way."""
         return self.successor is None and (self.current is None or not self.current.alive)
 
 
