@@ -466,7 +466,7 @@ class Worker:
         self._deadline = loop.call_at(when, exchanger.requeue_runs)
 
     def appoint_steward(self, on: bool) -> None:
-        """Make this worker the steward, which does the tasks of a whole pool, or relieve it."""
+        """Make this worker the steward, which performs the pool's duties, or relieve it."""
         self._is_steward = on
         if self._services is not None:
             self._services.steward.appoint(on)

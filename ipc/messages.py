@@ -222,7 +222,10 @@ class Ready(Message, frozen=True):
 
 
 class Waiting(Message, frozen=True):
-    """The worker has lost its server; Ready follows when it is back."""
+    """The worker cannot claim: no server yet, server lost, or leases not renewable.
+
+    Ready follows when it can.
+    """
 
     reason: str
 

@@ -1,1 +1,1 @@
-"""The services of a worker: one agent a file, each with one `run()` and an idempotent stop."""
+"""The services of a worker, each with one `run()` and an idempotent stop."""

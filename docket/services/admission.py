@@ -75,7 +75,7 @@ class AdmissionController:
                 logger.info("↩ %s{%s} was %s: %s", name, key, admission.verdict, admission.scope)
             case _:
                 self._task_counters.of(run.claim.function).superseded += 1
-                logger.info("↩ %s{%s} is somebody else's by now", name, key)
+                logger.info("↩ %s{%s} was superseded", name, key)
 
 
 def after_block(error: BaseException, attempt: int) -> Outcome | None:

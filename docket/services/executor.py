@@ -367,5 +367,5 @@ def _logged_end(described: str, run: Run, outcome: Outcome, error: BaseException
         case Requeued() | Deferred():
             logger.info("↩ [%s] %s was interrupted and is handed back", duration, described)
         case Superseded() | Completed():
-            logger.info("↩ [%s] %s is somebody else's by now", duration, described)
+            logger.info("↩ [%s] %s was superseded", duration, described)
     return outcome

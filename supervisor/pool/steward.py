@@ -1,7 +1,8 @@
 """The choice of the pool's steward (pure).
 
-One worker promotes due tasks while all idle, notices dead consumers and re-seeds automatic tasks.
-Two at once do no harm, none at all delays scheduled tasks: so the appointment moves early.
+One worker promotes due tasks even when every worker is idle, notices dead consumers and re-seeds
+automatic tasks. Two at once do no harm, none at all delays scheduled tasks: so the appointment
+moves early.
 """
 
 from collections.abc import Iterable
