@@ -31,7 +31,7 @@ from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
 from docket.services.standalone import run_standalone
-from docket.store.connection.endpoint import backoff_seconds
+from docket.store.connection.backoff import backoff_seconds
 from docket.store.depths import depths
 from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
 

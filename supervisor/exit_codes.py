@@ -1,4 +1,7 @@
-"""The exit codes of `docket-supervisor`, which unit files and scripts rely on."""
+"""The exit codes of `docket-supervisor`, which unit files and scripts rely on.
+
+A run's code is decided in `pool/shutdown.py`, an error's in `errors.py`.
+"""
 
 from enum import IntEnum
 

@@ -1,7 +1,7 @@
 """Signals: received before anything slow is imported, queued, and read by the loop.
 
-The handlers only note the signal and its time; the reader decides on its meaning. This module
-imports nothing slow itself, since it is imported first.
+The handlers only note the signal and its time; `supervisor/pool/command_handler.py` has its
+meaning. This module imports nothing slow itself, since it is imported first.
 """
 
 import contextlib

@@ -24,8 +24,8 @@ from typing import Any, Protocol
 from ipc.messages import WorkerSettings
 from supervisor import observer, signals
 from supervisor.config import SupervisorConfig
-from supervisor.control import server
 from supervisor.control.claim import SocketClaim
+from supervisor.control.server import claimed, serving
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.inbox import Inbox
@@ -148,7 +148,7 @@ class Supervisor:
         self._inbox = inbox = Inbox()
         if self._stop_command is not None:
             inbox.put(CommandReceived(self._stop_command))
-        async with server.claimed(self._config) as claim:
+        async with claimed(self._config) as claim:
             return await self._run_pool(inbox, claim, own_process=own_process)
 
     async def _run_pool(
@@ -252,7 +252,7 @@ class Supervisor:
         def report() -> dict[str, Any]:
             return status.report(pool_state, time.monotonic())
 
-        return server.serving(claim, inbox, report, guest=guest)
+        return serving(claim, inbox, report, guest=guest)
 
     @contextlib.asynccontextmanager
     async def _endpoints(self, pool_state: PoolState) -> AsyncGenerator[None]:

@@ -1,4 +1,7 @@
-"""`ConcurrencyLimit`: a number of runs at once, while the others wait for a slot."""
+"""`ConcurrencyLimit`: a number of runs at once, while the others wait for a slot.
+
+Slots are taken in `acquire.lua` and released in `_limits.lua` (`release`).
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.payloads import Payloads
 from docket.services.runs import Consumer, Run, Runs, reject_late
 from docket.store.coalescing import BATCH_BYTES, BATCH_LIMIT
-from docket.store.connection.endpoint import backoff_seconds
+from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.pipeline import LostReply, Pipeline
 from docket.store.connection.retrying import retry
 from docket.store.transitions import (

@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from docket.errors import ServerUnavailable
 from docket.services.runs import Consumer, Runs
-from docket.store.connection.endpoint import backoff_seconds
+from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.lease_connection import LeaseConnection
 from docket.supervision import Supervision
 

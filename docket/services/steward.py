@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
 from docket.store.coalescing import BATCH_LIMIT
-from docket.store.connection.endpoint import backoff_seconds
+from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.pipeline import Pipeline
 from docket.store.connection.subscriber import Subscriber
 from docket.store.keys import Keys

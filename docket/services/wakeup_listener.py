@@ -4,7 +4,7 @@ import asyncio
 
 from docket.errors import ServerUnavailable
 from docket.services.exchanger import Exchanger
-from docket.store.connection.endpoint import backoff_seconds
+from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.wakeup import WakeupConnection
 
 

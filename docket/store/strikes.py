@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError
 
 from docket.errors import ServerUnavailable
 from docket.store import scripts
+from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.connections import Connections
-from docket.store.connection.endpoint import backoff_seconds
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
 

@@ -5,9 +5,6 @@ fills empty slots, gives adoptions to live workers, appoints the steward, advanc
 event that is lost, or comes twice or late, costs a moment and never a slot.
 """
 
-import signal
-from collections.abc import Callable
-
 from ipc import messages
 from supervisor.exit_codes import ExitCode
 from supervisor.grace_periods import EXIT_SECONDS
@@ -15,27 +12,21 @@ from supervisor.observer import WorkerDied, WorkerReady
 from supervisor.pool import steward
 from supervisor.pool.adoptions import AdoptionManager
 from supervisor.pool.boot import BootMonitor
+from supervisor.pool.command_handler import CommandHandler
 from supervisor.pool.exit_log import ExitLog
 from supervisor.pool.nursery_manager import NurseryManager
 from supervisor.pool.recycle import Recycler
 from supervisor.pool.reload import Reloader
 from supervisor.pool.replacements import Replacer
 from supervisor.pool.restarts import Restarter
-from supervisor.pool.scale import Scaler
 from supervisor.pool.shutdown import Shutdown
 from supervisor.pool.stalls import StallMonitor
 from supervisor.pool.state import inbox_events as events
-from supervisor.pool.state import pool_commands as commands
 from supervisor.pool.state.exits import classify
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, log
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 from supervisor.pool.watchdog import Watchdog
-from supervisor.signals import Debouncer, ReceivedSignal
 from supervisor.text import durations
-
-#: A second one of these may be the echo of the first, and a step that was not meant. Two of the
-#: others are two: a reload that failed at once may be asked for again at once.
-ECHOED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Pool:
@@ -62,11 +53,12 @@ class Pool:
             self._reloader.candidate_ended,
         )
         self._recycler = Recycler(pool_state)
-        self._scaler = Scaler(pool_state, self._replacer)
         self._stall_monitor = StallMonitor(pool_state)
         self._watchdog = Watchdog(pool_state, self._shutdown, self._stall_monitor)
         self._boot_monitor = BootMonitor(pool_state, self._shutdown)
-        self._debouncer = Debouncer()
+        self._command_handler = CommandHandler(
+            pool_state, self._shutdown, self._replacer, self._reloader, self._watchdog
+        )
 
     @property
     def outcome(self) -> ExitCode | None:
@@ -99,9 +91,9 @@ class Pool:
             case events.NurseryExited(generation, status):
                 self._nursery_manager.exited(generation, status, now)
             case events.SignalReceived(received):
-                self._signal(received, now)
+                self._command_handler.handle_signal(received, now)
             case events.CommandReceived(command, answer):
-                self._command(command, answer, now)
+                self._command_handler.handle_command(command, answer, now)
             case events.ServerEnded():
                 self._shutdown.server_ended(now)
             case events.Tick(regular):
@@ -240,56 +232,6 @@ class Pool:
         worker.kill_reason, worker.kill_cause = reason, cause
         self._worker_exited(worker.number, None, now)
 
-    # Commands and signals.
-
-    def _command(
-        self, command: commands.Command, answer: Callable[[commands.Outcome], None], now: float
-    ) -> None:
-        if (
-            isinstance(command, commands.Scale | commands.Restart | commands.Reload)
-            and self._pool_state.drain is not None
-        ):
-            answer(commands.Refused("the pool drains"))
-            return
-        match command:
-            case commands.Drain():
-                self._shutdown.begin(ExitCode.STOPPED, None, now)
-                answer(commands.Done("draining"))
-            case commands.Requeue():
-                self._shutdown.requeue(now)
-                answer(commands.Done("handing back what runs"))
-            case commands.DumpAll():
-                self._watchdog.dump_all()
-                answer(commands.Done("the stacks and tasks of every worker go to the log"))
-            case commands.Scale(processes):
-                answer(self._scaler.scale(processes, now))
-            case commands.Restart(slot):
-                self._replacer.restart(slot, answer)
-            case commands.Reload():
-                self._reloader.reload(answer, now)
-
-    def _signal(self, received: ReceivedSignal, now: float) -> None:
-        if received.number == signal.SIGCHLD:
-            return
-        if received.number in ECHOED and not self._debouncer.is_new(received):
-            return
-        match received.number:
-            case signal.SIGTERM | signal.SIGINT:
-                self._shutdown.terminate(signal.Signals(received.number).name, now)
-            case signal.SIGQUIT:
-                self._shutdown.quit(now)
-            case signal.SIGUSR1:
-                self._watchdog.dump_all()
-            case signal.SIGHUP:
-                self._command(commands.Reload(), commands.discard, now)
-            case signal.SIGTTIN:
-                self._command(commands.Scale(self._registry.target + 1), _log_refusal, now)
-            case signal.SIGTTOU:
-                self._command(commands.Scale(self._registry.target - 1), _log_refusal, now)
-            case _:
-                name = signal.Signals(received.number).name
-                log.warning("%s is not understood by this version; ignored", name)
-
     # Actions after each event.
 
     def _settle(self, now: float) -> None:
@@ -330,11 +272,6 @@ def _enter(worker: WorkerProcess, state: WorkerState) -> None:
 
 def _ignore(message: str, number: int) -> None:
     log.warning("unexpected %s of worker process %d was ignored", message, number)
-
-
-def _log_refusal(outcome: commands.Outcome) -> None:
-    if isinstance(outcome, commands.Refused):
-        log.warning("not scaled: %s", outcome.text)
 
 
 def _is_beat(event: events.Event) -> bool:

@@ -1,7 +1,6 @@
 """The endpoint: connections to a server by its URL, and the meaning of its errors."""
 
 import asyncio
-import random
 import re
 from typing import Any, cast
 
@@ -49,14 +48,9 @@ from docket.store.connection.urls import ServerUrl, parse, without_password
 
 #: Time limit for connecting, handshake included, in seconds.
 CONNECT_SECONDS = 5.0
-#: Longest wait between two connection attempts, in seconds: work resumes within two seconds of the
-#: server's return, of which one is for the steps after connecting.
-BACKOFF_CAP_SECONDS = 1.0
 #: A connection lost within this time, in seconds, counts as refused: a server with too many clients
 #: accepts and closes connections, and so does a proxy whose server is away.
 STEADY_SECONDS = 2.0
-#: Upper bound of the first wait, in seconds; it doubles with each failure.
-BACKOFF_BASE_SECONDS = 0.05
 
 #: Error replies of a server that cannot serve now but may later: those with a class in redis-py,
 _UNAVAILABLE = (
@@ -82,19 +76,6 @@ _DENIED_IN_A_SCRIPT = re.compile(
 )
 #: redis-py's messages for a connection closed by the peer.
 _HUNG_UP = re.compile(r"(?i)closed by server|broken pipe|connection (lost|reset)")
-
-
-def backoff_seconds(failures: int) -> float:
-    """Return the wait before the next attempt: exponential, jittered.
-
-    It is drawn between a quarter and the whole of a bound that doubles: so the workers of a pool
-    do not return all at once.
-
-    Args:
-        failures: the number of failures in a row, 1 or more.
-    """
-    ceiling = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2 ** min(failures - 1, 10))
-    return random.uniform(ceiling / 4, ceiling)
 
 
 def is_unavailable(error: RedisError) -> bool:

@@ -25,12 +25,12 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from docket.errors import ConnectionClosed, NotPermitted, ServerUnavailable
+from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.endpoint import (
     CONNECT_SECONDS,
     STEADY_SECONDS,
     DirectWrites,
     Endpoint,
-    backoff_seconds,
     connect,
 )
 from docket.store.scripts import Script

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from docket.errors import ServerUnavailable
-from docket.store.connection.endpoint import backoff_seconds
+from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.pipeline import LostReply
 
 Reply = TypeVar("Reply")

@@ -15,7 +15,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from docket.errors import NotPermitted
-from docket.store.connection.endpoint import Endpoint, backoff_seconds, connect
+from docket.store.connection.backoff import backoff_seconds
+from docket.store.connection.endpoint import Endpoint, connect
 
 logger = logging.getLogger("docket.store")
 

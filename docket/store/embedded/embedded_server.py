@@ -130,10 +130,11 @@ class EmbeddedServer:
         return self.lifeline < 0 or self._reports.pending()
 
     def stop(self) -> None:
-        """Shut down the server and wait for its end; after its end, only clean up.
+        """Ask the guard to shut the server down (`GuardLoop.shut_down`), and wait.
 
-        It ends for all holders of the lifeline: a process left behind by a task must not keep its
-        owner waiting. In a forked child this only closes the child's copy of the lifeline.
+        After its end this only cleans up. The server ends for all holders of the lifeline: a
+        process left behind by a task must not keep its owner waiting. In a forked child this only
+        closes the child's copy of the lifeline.
         """
         with self._lock:
             if self.lifeline < 0:

@@ -238,7 +238,7 @@ class GuardLoop:
         while not self.server.reap():
             happened = self.wait()
             if self.plan.lifeline in happened:
-                return self.end()
+                return self.shut_down()
             if not self.probe.ready:
                 self.look(happened)
         return self.report.say(
@@ -272,7 +272,7 @@ class GuardLoop:
             self.speaking = self.server.pump()
         return happened
 
-    def end(self) -> None:
+    def shut_down(self) -> None:
         """Shut the server down, by SIGKILL after two seconds. Acknowledged writes are on disk.
 
         Without FORCE, a server that is writing its first append-only file refuses.

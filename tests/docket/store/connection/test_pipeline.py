@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from docket.errors import ConnectionClosed, ServerUnavailable
 from docket.store import scripts
 from docket.store.connection import endpoint, retrying
+from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.endpoint import Endpoint
 from docket.store.connection.pipeline import LostReply, Pipeline
 from docket.store.connection.retrying import retry
@@ -207,7 +208,7 @@ def test_the_wait_between_two_attempts_doubles_up_to_a_second_and_is_drawn_by_lo
     failures: int,
 ) -> None:
     most = min(1.0, 0.05 * 2 ** min(failures - 1, 10))
-    drawn = [endpoint.backoff_seconds(failures) for _ in range(200)]
+    drawn = [backoff_seconds(failures) for _ in range(200)]
     assert all(most / 4 <= each <= most for each in drawn)
     assert max(drawn) - min(drawn) > most / 4
 
