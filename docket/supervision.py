@@ -75,7 +75,7 @@ class Supervision(Protocol):
         ...
 
 
-class Alone:
+class Unsupervised:
     """The supervision of a worker without a runtime."""
 
     def ready(self) -> None:

@@ -33,7 +33,7 @@ from docket.services.seeder import Seeder
 from docket.services.standalone import run_standalone
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.depths import depths
-from docket.supervision import EVERYONE, NOBODY, Adoption, Alone, RunningTask, Supervision
+from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
 
@@ -122,7 +122,7 @@ class Worker:
         self._consumer = Consumer(self.name)
         self._runs = Runs()
         self._task_counters, self._earlier = TaskCounters(), TaskCounters()
-        self._readiness = Readiness(Alone(), lambda: False)
+        self._readiness = Readiness(Unsupervised(), lambda: False)
         self._exchanger: Exchanger | None = None
         self._services: service_group.ServiceGroup | None = None
         self._is_steward = self._is_supervised = False
@@ -165,7 +165,7 @@ class Worker:
 
     async def run_until_finished(self) -> None:
         """Run tasks until the docket has none left, scheduled ones included."""
-        await self._run(Alone(), until_finished=True, is_steward=True)
+        await self._run(Unsupervised(), until_finished=True, is_steward=True)
 
     async def run_at_most(self, iterations_by_key: Mapping[str, int]) -> None:
         """Run tasks until the docket has none left, with a limit to the runs of some keys.
@@ -178,7 +178,7 @@ class Worker:
         """
         self._run_quota = RunQuota(iterations_by_key)
         try:
-            await self._run(Alone(), until_finished=True, is_steward=True)
+            await self._run(Unsupervised(), until_finished=True, is_steward=True)
         finally:
             self._run_quota = None
 
@@ -187,7 +187,7 @@ class Worker:
 
         Cancelled, it requeues the tasks that it runs: another worker will run them again.
         """
-        await self._run(Alone(), until_finished=False, is_steward=True)
+        await self._run(Unsupervised(), until_finished=False, is_steward=True)
 
     async def run_supervised(
         self,
@@ -249,7 +249,7 @@ class Worker:
             self._exchanger = self._services = None
             self._reset_counters()
             # Its name was fenced at the end, and a name is never reused.
-            self._consumer.renew()
+            self._consumer.take_new_name()
             if self._deadline is not None:
                 # It would requeue the tasks of a later run of this worker.
                 self._deadline.cancel()
@@ -505,7 +505,7 @@ class Worker:
         self.concurrency = concurrency
         if self._exchanger is not None:
             self._exchanger.concurrency = concurrency
-            self._exchanger.look()
+            self._exchanger.exchange_soon()
 
     def running_tasks(self) -> list[RunningTask]:
         """List the tasks that run at this moment, oldest first."""

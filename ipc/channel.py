@@ -139,11 +139,11 @@ class Channel(Generic[T]):
 
     # -- reading
 
-    def rest(self) -> None:
+    def pause_reading(self) -> None:
         """Stop reading except when `read` is called: for a peer that sends nothing urgent.
 
         Anything it sends, the end of the stream included, waits in the kernel. Waking the loop for
-        each frame costs more than handling it, so resting peers are read together.
+        each frame costs more than handling it, so paused peers are read together.
         """
         if not self._closed:
             self._loop.remove_reader(self._sock)

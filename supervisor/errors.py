@@ -43,8 +43,8 @@ class InvalidOption(ConfigurationError):
         self.given = given
         self.accepted = accepted
 
-    def told_as(self, option: str) -> "InvalidOption":
-        """The same error under the name that the user gave the value by."""
+    def named_as(self, option: str) -> "InvalidOption":
+        """Return the same error under the name that the user gave the value by."""
         return InvalidOption(option, self.given, self.accepted)
 
 

@@ -108,29 +108,29 @@ class Exchanger:
         self._fault: BaseException | None = None
         self.concurrency = concurrency
         #: Set while slots are free and the streams are empty: then the wake-up listener waits.
-        self.hungry = asyncio.Event()
+        self.idle = asyncio.Event()
 
-    def look(self) -> None:
+    def exchange_soon(self) -> None:
         """Exchange soon, since something has changed."""
         self._attention.set()
 
-    def doubt(self) -> None:
+    def check_registration(self) -> None:
         """Exchange soon even with nothing to hand in, to find out if our consumer was fenced."""
         self._doubted = True
-        self.look()
+        self.exchange_soon()
 
     def on_wakeup(self, has_token: bool) -> None:
         """Exchange soon, since the wake-up listener stopped waiting, perhaps with a token."""
-        self.hungry.clear()
+        self.idle.clear()
         if has_token and self._want() == 0:
             # A token that a busy worker keeps is a wake-up that an idle one never gets.
             self._has_token_to_pass_on = True
-        self.look()
+        self.exchange_soon()
 
     def drain(self) -> None:
         """Claim no more; `run` ends when every outcome is recorded."""
         self._draining = True
-        self.look()
+        self.exchange_soon()
 
     def requeue_runs(self) -> None:
         """Stop all runs, those of a claim that is under way too, and requeue their tasks."""
@@ -157,7 +157,7 @@ class Exchanger:
     def fail(self, error: BaseException) -> None:
         """Let `run` raise the error of a service that broke, and the worker with it."""
         self._fault = error
-        self.look()
+        self.exchange_soon()
 
     def report(self, run: Run, outcome: Outcome) -> None:
         """Take in the outcome of a run; never fails, whatever the task returned."""
@@ -180,7 +180,7 @@ class Exchanger:
         """Free the slot of a run that the store has ended, and recorded, by itself."""
         self._runs.report(run)
         self._runs.remove(run)
-        self.look()
+        self.exchange_soon()
 
     async def run(
         self, start: Callable[[Claim], None], register: Callable[[], Awaitable[None]]
@@ -192,7 +192,7 @@ class Exchanger:
             register: registers the consumer under its present name.
         """
         self._start, self._register = start, register
-        self.look()
+        self.exchange_soon()
         while not self._finished():
             await self._attention.wait()
             self._attention.clear()
@@ -254,7 +254,7 @@ class Exchanger:
             size += weight(outcome.row)
             outcomes.append(outcome)
         if self._outbox:
-            self.look()
+            self.exchange_soon()
         else:
             self._batch = BATCH_LIMIT
         return outcomes
@@ -277,10 +277,10 @@ class Exchanger:
         self._begin(reply.claims)
         self._nothing_left = self._until_finished and reply.left == 0
         if len(reply.claims) < want and not reply.more:
-            self.hungry.set()
+            self.idle.set()
         elif self._want():
             # One call claims a limited number: slots are free, and there may be tasks left.
-            self.look()
+            self.exchange_soon()
 
     def _begin(self, claims: list[Claim]) -> None:
         for claim in claims:
@@ -300,7 +300,7 @@ class Exchanger:
 
     def _end_probation(self) -> None:
         self._probation = None
-        self.look()
+        self.exchange_soon()
 
     def _acknowledge(self, outcomes: list[PendingOutcome], superseded: list[int]) -> None:
         lost = frozenset(superseded)
@@ -338,7 +338,7 @@ class Exchanger:
                 await self._start_over()
                 return
         self._readiness.ready()
-        self.look()
+        self.exchange_soon()
 
     async def _reclaim(self) -> None:
         asked_at = time.monotonic()
@@ -357,10 +357,10 @@ class Exchanger:
         )
         for run in self._runs:
             stop(run, Superseded(), self)
-        self._consumer.renew()
+        self._consumer.take_new_name()
         await retry(self._register, patience_seconds=math.inf)
         self._readiness.ready()
-        self.look()
+        self.exchange_soon()
 
     def _isolate(self, outcomes: list[PendingOutcome], error: RefusedCall) -> None:
         """Find the outcome for which the server refuses a call, and fail that one alone."""
@@ -383,7 +383,7 @@ class Exchanger:
             outcome = PendingOutcome(run, failed, row_of(run.claim, failed, self._payloads))
             self._put_back([outcome], may_be_applied=True)
             self._batch = 1
-        self.look()
+        self.exchange_soon()
 
 
 def stop(run: Run, ending: Outcome, exchanger: Exchanger) -> None:

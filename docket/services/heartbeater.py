@@ -67,9 +67,9 @@ class Heartbeater:
         on_lost: called with entries that this worker no longer owns.
         on_cancelled: called with the entries of cancelled tasks.
         on_fenced: called when the consumer is no longer registered.
-        on_unkept: called repeatedly while heartbeat or leases may have expired; with the error of
+        on_expired: called repeatedly while heartbeat or leases may have expired; with the error of
             the last attempt.
-        on_kept: called after the first heartbeat, and when they are up to date again.
+        on_valid: called after the first heartbeat, and when they are up to date again.
         on_fault: called with the error that ended the thread.
     """
 
@@ -85,8 +85,8 @@ class Heartbeater:
         on_lost: Callable[[list[bytes]], None],
         on_cancelled: Callable[[list[bytes]], None],
         on_fenced: Callable[[], None],
-        on_unkept: Callable[[str], None],
-        on_kept: Callable[[], None],
+        on_expired: Callable[[str], None],
+        on_valid: Callable[[], None],
         on_fault: Callable[[BaseException], None],
     ) -> None:
         self._connection = connection
@@ -98,15 +98,15 @@ class Heartbeater:
         self._on_lost = on_lost
         self._on_cancelled = on_cancelled
         self._on_fenced = on_fenced
-        self._on_unkept = on_unkept
-        self._on_kept = on_kept
+        self._on_expired = on_expired
+        self._on_valid = on_valid
         self._on_fault = on_fault
         #: Times at which the last successful heartbeat and the last successful renewal were sent.
         self._beaten_at = self._renewed_at = self._started_at = time.monotonic()
         self._stopping = threading.Event()
         self._is_hurried = False
-        #: The last state passed to on_unkept or on_kept. Written on the loop only.
-        self._is_unkept = True
+        #: The last state passed to on_expired or on_valid. Written on the loop only.
+        self._is_expired = True
         self._has_beaten = False
         self._trouble = NO_ANSWER
         self._ended = asyncio.Event()
@@ -154,11 +154,11 @@ class Heartbeater:
 
     def _check_tenure(self) -> None:
         if time.monotonic() > self._kept_until():
-            self._is_unkept = True
-            self._on_unkept(self._trouble)
-        elif self._is_unkept and self._has_beaten:
-            self._is_unkept = False
-            self._on_kept()
+            self._is_expired = True
+            self._on_expired(self._trouble)
+        elif self._is_expired and self._has_beaten:
+            self._is_expired = False
+            self._on_valid()
 
     def _kept_until(self) -> float:
         if not self._has_beaten:
@@ -203,7 +203,7 @@ class Heartbeater:
             try:
                 is_done = duty()
                 due[duty], failures = now + (intervals[duty] if is_done else RETRY_SECONDS), 0
-                if self._is_unkept:
+                if self._is_expired:
                     self._tell(self._check_tenure)
             except ServerUnavailable as error:
                 # The exchanger has logged it; the next round reconnects. Soon, since after an

@@ -25,10 +25,10 @@ class Consumer:
         self._worker_name = worker_name
         self.epoch = 1
         self.name = ""
-        self.renew()
+        self.take_new_name()
 
-    def renew(self) -> None:
-        """Take a new name."""
+    def take_new_name(self) -> None:
+        """Take a name that no worker had, and begin at its first epoch."""
         self.name = f"{self._worker_name}.{os.urandom(4).hex()}"
         self.epoch = 1
 

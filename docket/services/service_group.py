@@ -140,9 +140,9 @@ class ServiceGroup:
             ),
             on_lost=self._lose,
             on_cancelled=self._cancel,
-            on_fenced=self._exchanger.doubt,
-            on_unkept=self._hold,
-            on_kept=self._release,
+            on_fenced=self._exchanger.check_registration,
+            on_expired=self._hold,
+            on_valid=self._release,
             on_fault=self._exchanger.fail,
         )
 
@@ -182,7 +182,7 @@ class ServiceGroup:
     def _hold(self, trouble: str) -> None:
         self._give_up_slots()
         now = time.monotonic()
-        if not self._pipeline.is_connected or self._is_mute():
+        if not self._pipeline.is_connected or self._server_is_silent():
             # Nothing can be claimed, and other workers are probably out of touch as well.
             self._out_of_touch_since = now
         self._out_of_touch_since = min(self._out_of_touch_since, now)
@@ -191,9 +191,9 @@ class ServiceGroup:
             # other workers.
             self._readiness.hold(f"its heartbeat and its leases cannot be renewed ({trouble})")
             # A worker that claims nothing and reports nothing would not find out that it is fenced.
-            self._exchanger.doubt()
+            self._exchanger.check_registration()
 
-    def _is_mute(self) -> bool:
+    def _server_is_silent(self) -> bool:
         """Return whether the server has answered none of the worker's calls since the last look."""
         seen, self._seen_call = self._seen_call, self._pipeline.oldest_call
         return seen is not None and seen is self._seen_call
@@ -201,7 +201,7 @@ class ServiceGroup:
     def _release(self) -> None:
         self._out_of_touch_since = math.inf
         self._readiness.release()
-        self._exchanger.look()
+        self._exchanger.exchange_soon()
 
     def _give_up_slots(self) -> None:
         """Stop the runs that hold slots: other workers may be given these slots at any moment."""

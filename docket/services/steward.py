@@ -90,7 +90,7 @@ class Steward:
     """The duties that one worker performs for the pool, while it is appointed.
 
     Args:
-        records: the transitions of the docket.
+        transitions: those of the docket.
         pipeline: the connection whose disruptions interrupt the view of other workers.
         subscriber: the subscriber, for the wake channel.
         keys: the keys of the docket.
@@ -104,7 +104,7 @@ class Steward:
 
     def __init__(
         self,
-        records: Transitions,
+        transitions: Transitions,
         pipeline: Pipeline,
         subscriber: Subscriber,
         keys: Keys,
@@ -116,7 +116,7 @@ class Steward:
         redelivery_timeout: timedelta,
         seed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._records = records
+        self._transitions = transitions
         self._pipeline = pipeline
         self._subscriber = subscriber
         self._channel = keys.wake_channel
@@ -168,7 +168,7 @@ class Steward:
         async with self._subscriber.listening(self._channel, self._on_earlier_task):
             while self._appointed.is_set():
                 self._earlier.clear()
-                now, promoted, due = await self._records.promote()
+                now, promoted, due = await self._transitions.promote()
                 if promoted == BATCH_LIMIT:
                     continue
                 pause = RECHECK_SECONDS if due is None else (due - now) / 1000
@@ -188,7 +188,7 @@ class Steward:
         self._earlier.set()
 
     async def _adopt_dead(self) -> None:
-        server_now, beats = await self._records.beats_at()
+        server_now, beats = await self._transitions.beats_at()
         own = self._own_name().encode()
         beats.pop(own, None)
         now = time.monotonic()
@@ -205,8 +205,8 @@ class Steward:
         Only at the second sight: another adoption may be in progress at the first.
         """
         await asyncio.sleep(self._patience_seconds)
-        consumers = await self._records.group_consumers()
-        registered = await self._records.beats()
+        consumers = await self._transitions.group_consumers()
+        registered = await self._transitions.beats()
         own = self._own_name().encode()
         unregistered = {name for name in consumers if name not in registered and name != own}
         for name in unregistered & self._unregistered:
@@ -236,9 +236,9 @@ class Steward:
 
     async def _sweep(self) -> None:
         await asyncio.sleep(self._redelivery_timeout.total_seconds() / 4)
-        moved = await self._records.sweep(self._redelivery_timeout)
+        moved = await self._transitions.sweep(self._redelivery_timeout)
         if moved:
             logger.warning("%d tasks are redelivered: their leases were not renewed", moved)
-        mended = await self._records.limits.sweep()
+        mended = await self._transitions.limits.sweep()
         if mended:
             logger.warning("%d slots or waiters of limits had been left behind", mended)

@@ -30,7 +30,7 @@ class WakeupListener:
         failures = 0
         try:
             while True:
-                await self._exchanger.hungry.wait()
+                await self._exchanger.idle.wait()
                 try:
                     is_woken = await self._connection.wait(self._timeout_seconds)
                     failures = 0

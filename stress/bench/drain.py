@@ -17,7 +17,7 @@ FILL_CHUNK = 1000
 
 #: Of the baseline, at least.
 TARGET_RATIO = 0.5
-#: Pipeline, bell, subscriber, keeper: whatever the concurrency.
+#: Pipeline, wake-up listener, subscriber, heartbeater: whatever the concurrency.
 TARGET_CONNECTIONS = 4
 
 #: After the start of a drain its connections are counted, all being open by then.

@@ -238,7 +238,7 @@ def build(
     try:
         return SupervisorConfig(**values)
     except InvalidOption as error:
-        raise error.told_as(sources.get(error.option, error.option)) from None
+        raise error.named_as(sources.get(error.option, error.option)) from None
 
 
 def _strongest(

@@ -16,7 +16,7 @@ _XUCRED: Final = struct.Struct("II")
 _XUCRED_BYTES: Final = 76
 
 
-class Askable(Protocol):
+class HasSockopt(Protocol):
     """A connected socket, or what an event loop shows of one."""
 
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
@@ -41,14 +41,14 @@ class Credentials:
         return self.uid in (os.geteuid(), 0)
 
 
-def of_linux(connected: Askable) -> Credentials:
+def of_linux(connected: HasSockopt) -> Credentials:
     """Read the credentials by SO_PEERCRED."""
     option: int = getattr(socket, "SO_PEERCRED", 17)
     pid, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, option, _UCRED.size))
     return Credentials(pid, uid)
 
 
-def of_macos(connected: Askable) -> Credentials:
+def of_macos(connected: HasSockopt) -> Credentials:
     """Read the credentials by LOCAL_PEERCRED, which has no pid."""
     found = connected.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED_BYTES)
     _, uid = _XUCRED.unpack_from(found)
@@ -56,6 +56,6 @@ def of_macos(connected: Askable) -> Credentials:
 
 
 #: The way of this system.
-credentials_of: Callable[[Askable], Credentials] = (
+credentials_of: Callable[[HasSockopt], Credentials] = (
     of_linux if hasattr(socket, "SO_PEERCRED") else of_macos
 )

@@ -60,7 +60,7 @@ class CommandHandler:
             case commands.Scale(processes):
                 answer(self._scaler.scale(processes, now))
             case commands.Restart(slot):
-                self._replacer.restart(slot, answer)
+                self._replacer.replace_on_request(slot, answer)
             case commands.Reload():
                 self._reloader.reload(answer, now)
 

@@ -24,7 +24,7 @@ class Replacer:
     def __init__(self, pool_state: PoolState) -> None:
         self._pool_state = pool_state
 
-    def restart(self, number: int, answer: Callable[[Outcome], None]) -> None:
+    def replace_on_request(self, number: int, answer: Callable[[Outcome], None]) -> None:
         """Replace the worker of that slot; answered when its successor is ready."""
         registry = self._pool_state.registry
         slot = registry.slot(number)

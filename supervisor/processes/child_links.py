@@ -28,8 +28,8 @@ NOT_INHERITED = (
 CHUNK = 1 << 16
 
 #: Calls of `catch_up` in which a worker was sent nothing and sent nothing but heartbeats, after
-#: which it is calm. As a rule, longer than it takes to answer a message.
-CALM_AFTER = 8
+#: which its channel is throttled. As a rule, longer than it takes to answer a message.
+THROTTLED_AFTER = 8
 
 
 def clean_environment() -> dict[str, str]:
@@ -148,7 +148,7 @@ class WorkerLink:
     """A worker's channel, its keeper's pipe and its dump pipe: our ends of them.
 
     Beats do not wake this process: with 64 workers that alone would cost 5% of a CPU. The keeper's
-    pipe is read by `catch_up` only, and so is the channel of a worker that is calm: ready, sent
+    pipe is read by `catch_up` only, and so is the channel of a throttled worker: ready, sent
     nothing for a while, and sending nothing but heartbeats.
 
     Arguments:
@@ -171,8 +171,8 @@ class WorkerLink:
         self._on_message, self._on_beat, self._on_closed = on_message, on_beat, on_closed
         self._beats = Decoder(messages.FromKeeper)
         self.channel_ended = False
-        self._was_ready = self._is_calm = False
-        self._calm_for = 0
+        self._was_ready = self._is_throttled = False
+        self._quiet_for = 0
         with contextlib.ExitStack() as undo:
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
@@ -198,22 +198,22 @@ class WorkerLink:
         self.listen()
 
     def listen(self) -> None:
-        """Read its messages at once until it is calm again: something is expected of it."""
-        self._calm_for = 0
-        if self._is_calm:
-            self._is_calm = False
+        """Read its messages at once until it is throttled again: something is expected of it."""
+        self._quiet_for = 0
+        if self._is_throttled:
+            self._is_throttled = False
             self._channel.listen()
 
     def catch_up(self) -> None:
         """Read the messages that may wait for a regular tick."""
         self._keeper.read()
-        if self._is_calm:
+        if self._is_throttled:
             self._channel.read()
         elif self._was_ready:
-            self._calm_for += 1
-            if self._calm_for > CALM_AFTER:
-                self._is_calm = True
-                self._channel.rest()
+            self._quiet_for += 1
+            if self._quiet_for > THROTTLED_AFTER:
+                self._is_throttled = True
+                self._channel.pause_reading()
 
     def close(self) -> None:
         """Close all of our ends, after what the pipes of a dead worker still hold. Idempotent."""

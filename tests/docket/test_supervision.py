@@ -1,10 +1,10 @@
 """A worker without a runtime."""
 
-from docket.supervision import Alone
+from docket.supervision import Unsupervised
 
 
 def test_a_worker_alone_may_say_anything() -> None:
-    alone = Alone()
+    alone = Unsupervised()
 
     alone.ready()
     alone.waiting("gone")

@@ -362,10 +362,10 @@ async def test_no_message_is_delivered_after_the_owner_closed_the_channel() -> N
         assert received == [Draining()]
 
 
-async def test_a_channel_that_rests_reads_when_it_is_told_to() -> None:
+async def test_a_paused_channel_reads_when_it_is_told_to() -> None:
     with pair() as (ours, theirs):
         peer = Peer(ours, FromWorker)
-        peer.channel.rest()
+        peer.channel.pause_reading()
         theirs.sendall(encode(Draining()))
         for _ in range(3):  # the turns in which it would have been polled and read
             await asyncio.sleep(0)
@@ -378,6 +378,6 @@ async def test_a_channel_that_rests_reads_when_it_is_told_to() -> None:
         assert await peer.messages(1) == [Drained()]
 
         peer.channel.close()
-        for do in (peer.channel.rest, peer.channel.listen, peer.channel.read):
+        for do in (peer.channel.pause_reading, peer.channel.listen, peer.channel.read):
             do()
         assert ours.fileno() == -1

@@ -18,7 +18,7 @@ from typing import Any
 import uvloop
 
 from docket import Docket
-from docket.supervision import Alone
+from docket.supervision import Unsupervised
 from tests.support.crash_scenarios import Ledger, Stories, known, worker_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,7 +64,7 @@ async def _work(story: str, url: str, docket_name: str, ledger: str) -> None:
         Stories(Ledger(Path(ledger))).register(docket, *known(story).functions)
         worker = worker_of(docket)
         worker.appoint_steward(True)
-        await worker.run_supervised(Alone())
+        await worker.run_supervised(Unsupervised())
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from docket import Docket, Execution, Worker
-from docket.supervision import Alone
+from docket.supervision import Unsupervised
 
 #: Nothing here takes a second; this is where a test that hangs ends.
 PATIENCE = timedelta(seconds=20)
@@ -20,7 +20,7 @@ def knowing(docket: Docket, tasks: Iterable[Callable[..., Any]]) -> Docket:
     return docket
 
 
-class Told(Alone):
+class Told(Unsupervised):
     """What a worker told its runtime."""
 
     def __init__(self) -> None:

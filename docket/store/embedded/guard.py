@@ -225,19 +225,19 @@ class Probe:
 
 
 class GuardLoop:
-    def __init__(self, plan: GuardOptions, report: Report, server: Server, wakeup: int) -> None:
-        self.plan = plan
+    def __init__(self, options: GuardOptions, report: Report, server: Server, wakeup: int) -> None:
+        self.options = options
         self.report = report
         self.server = server
         self.wakeup = wakeup
-        self.probe = Probe(plan.address)
+        self.probe = Probe(options.address)
         self.speaking = True
 
     def run(self) -> None:
         """Run until the server has ended, by itself or with its owners."""
         while not self.server.reap():
             happened = self.wait()
-            if self.plan.lifeline in happened:
+            if self.options.lifeline in happened:
                 return self.shut_down()
             if not self.probe.ready:
                 self.look(happened)
@@ -260,7 +260,7 @@ class GuardLoop:
         poller = select.poll()
         poller.register(self.wakeup, select.POLLIN)
         if owners:
-            poller.register(self.plan.lifeline, select.POLLIN)
+            poller.register(self.options.lifeline, select.POLLIN)
         if self.speaking:
             poller.register(self.server.output, select.POLLIN)
         if self.probe.connection is not None:
@@ -280,26 +280,26 @@ class GuardLoop:
         self.probe.close()
         deadline = time.monotonic() + SHUTDOWN_SECONDS
         # A server that is not listening yet has nothing to save.
-        with contextlib.suppress(OSError), connect(self.plan.address, SHUTDOWN_SECONDS) as asked:
+        with contextlib.suppress(OSError), connect(self.options.address, SHUTDOWN_SECONDS) as asked:
             asked.sendall(b"SHUTDOWN NOSAVE NOW FORCE\r\n")
             while not self.server.reap() and (left := deadline - time.monotonic()) > 0:
                 self.wait(left, owners=False)
         self.server.kill()
 
 
-def take_lock(plan: GuardOptions) -> io.BufferedRandom:
+def take_lock(options: GuardOptions) -> io.BufferedRandom:
     """Enter the data folder and lock it until the file is closed and the server has ended.
 
     The file is never removed: otherwise two guards could each lock a file of that name.
     """
-    os.fchdir(plan.folder)
+    os.fchdir(options.folder)
     fd = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        wait_for_lock(fd, plan.lock_seconds)
+        wait_for_lock(fd, options.lock_seconds)
     os.ftruncate(fd, 0)
-    os.pwrite(fd, os.fsencode(f"{plan.owner}\n{plan.address}\n"), 0)
+    os.pwrite(fd, os.fsencode(f"{options.owner}\n{options.address}\n"), 0)
     os.set_inheritable(fd, True)
     return os.fdopen(fd, "r+b")
 
@@ -332,35 +332,35 @@ def remove(folder: str) -> None:
         os.rmdir(folder)
 
 
-def serve(plan: GuardOptions, report: Report, wakeup: int) -> None:
+def serve(options: GuardOptions, report: Report, wakeup: int) -> None:
     """Lock the folder, run the server to its end, and leave nothing behind, whatever happens."""
-    if plan.scratch:
-        os.mkdir(plan.scratch, 0o700)
-        os.chdir(plan.scratch)
-    with contextlib.nullcontext() if plan.folder < 0 else take_lock(plan):
-        server = Server(plan.command, Log())
+    if options.scratch:
+        os.mkdir(options.scratch, 0o700)
+        os.chdir(options.scratch)
+    with contextlib.nullcontext() if options.folder < 0 else take_lock(options):
+        server = Server(options.command, Log())
         try:
-            GuardLoop(plan, report, server, wakeup).run()
+            GuardLoop(options, report, server, wakeup).run()
         finally:
             server.kill()
             with contextlib.suppress(OSError):  # the server removes it, unless it was killed
-                os.unlink(plan.address)
+                os.unlink(options.address)
 
 
-def run(plan: GuardOptions, wakeup: int) -> None:
+def run(options: GuardOptions, wakeup: int) -> None:
     """Run the guard from start to end, reporting to its owner."""
-    report = Report(plan.status)
+    report = Report(options.status)
     report.say("guard", str(os.getpid()))
     try:
-        serve(plan, report, wakeup)
+        serve(options, report, wakeup)
     except FolderInUse as error:
         report.say("in-use", str(error))
     except OSError as error:
         report.say("failed", str(error))
     finally:
         os.chdir("/")
-        if plan.scratch:
-            remove(plan.scratch)
+        if options.scratch:
+            remove(options.scratch)
     report.say("stopped")
     os._exit(0)
 
@@ -385,14 +385,14 @@ def set_up_signals() -> int:
 def main(arguments: list[str]) -> None:
     """Fork again, so that the guard is not a child that the owner's program could wait for."""
     wakeup = set_up_signals()
-    plan = GuardOptions(arguments)
-    for fd in (plan.lifeline, plan.status, plan.folder):
+    options = GuardOptions(arguments)
+    for fd in (options.lifeline, options.status, options.folder):
         if fd >= 0:
             os.set_inheritable(fd, False)
     os.umask(0o077)
     if os.fork():
         os._exit(0)
-    run(plan, wakeup)
+    run(options, wakeup)
 
 
 if __name__ == "__main__":

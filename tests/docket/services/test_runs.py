@@ -18,7 +18,7 @@ def claim(key: str, deaths: int = 0) -> Claim:
 def test_a_consumers_name_is_never_used_again() -> None:
     consumer = Consumer("w")
     first, consumer.epoch = consumer.name, 7
-    consumer.renew()
+    consumer.take_new_name()
     assert consumer.name != first
     assert consumer.name.startswith("w.")
     assert consumer.epoch == 1

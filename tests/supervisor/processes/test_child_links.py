@@ -22,7 +22,12 @@ from ipc.messages import (
     WorkerCounters,
 )
 from supervisor.processes import child_links
-from supervisor.processes.child_links import CALM_AFTER, NurseryLink, WorkerLink, clean_environment
+from supervisor.processes.child_links import (
+    THROTTLED_AFTER,
+    NurseryLink,
+    WorkerLink,
+    clean_environment,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -91,12 +96,12 @@ HEARTBEAT = Heartbeat(1, 0.0, [], 0, WorkerCounters(), 1)
 READY = Ready("host#1.1", "host#1", 1)
 
 
-async def calm_after(made: Both, *messages: Message) -> None:
-    """Send these, then nothing for as long as it takes to be calm."""
+async def throttled_after(made: Both, *messages: Message) -> None:
+    """Send these, then nothing for as long as it takes to be throttled."""
     for message in messages:
         made.channel.sendall(encode(message))
         assert await made.next() == message
-    for _ in range(CALM_AFTER + 1):
+    for _ in range(THROTTLED_AFTER + 1):
         made.link.catch_up()
 
 
@@ -109,9 +114,9 @@ async def is_read_at_once(made: Both, message: Message) -> bool:
     return not made.received.empty()
 
 
-async def test_a_calm_worker_is_read_when_there_is_time_for_it() -> None:
+async def test_a_throttled_worker_is_read_when_there_is_time_for_it() -> None:
     async with both() as made:
-        await calm_after(made, READY, HEARTBEAT)
+        await throttled_after(made, READY, HEARTBEAT)
         assert not await is_read_at_once(made, HEARTBEAT)
         made.link.catch_up()
         assert await made.next() == HEARTBEAT
@@ -120,29 +125,29 @@ async def test_a_calm_worker_is_read_when_there_is_time_for_it() -> None:
 
 async def test_a_worker_that_is_not_ready_is_read_at_once() -> None:
     async with both() as made:
-        await calm_after(made, Waiting("the server is away"), HEARTBEAT)
+        await throttled_after(made, Waiting("the server is away"), HEARTBEAT)
         assert await is_read_at_once(made, READY)
 
 
 async def test_a_worker_that_was_sent_something_is_read_at_once_again() -> None:
     async with both() as made:
-        await calm_after(made, READY)
+        await throttled_after(made, READY)
         made.link.send(Drain(1.0))
         assert await is_read_at_once(made, Drained())
 
 
-async def test_a_calm_worker_that_sends_more_than_heartbeats_is_read_at_once_again() -> None:
+async def test_a_throttled_worker_that_sends_more_than_heartbeats_is_read_at_once_again() -> None:
     async with both() as made:
-        await calm_after(made, READY)
+        await throttled_after(made, READY)
         assert not await is_read_at_once(made, Waiting("the server is away"))
         made.link.catch_up()
         assert await made.next() == Waiting("the server is away")
         assert await is_read_at_once(made, READY)
 
 
-async def test_the_end_of_a_calm_worker_is_seen_when_it_is_listened_for() -> None:
+async def test_the_end_of_a_throttled_worker_is_seen_when_it_is_listened_for() -> None:
     async with both() as made:
-        await calm_after(made, READY)
+        await throttled_after(made, READY)
         made.channel.sendall(encode(HEARTBEAT))
         made.close()
         made.link.listen()
