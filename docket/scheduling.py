@@ -19,7 +19,6 @@ from docket.execution import Disposition, Execution, TaskFunction
 from docket.execution.disposition import BY_NAME
 from docket.instrumentation.tracing import carried, is_on, span_of_call
 from docket.lifecycle import ExecutionState
-from docket.store.batching import schedule_many
 from docket.store.coalescing import ScheduleReply, ScheduleRequest
 from docket.store.connection.retrying import PATIENCE_SECONDS
 from docket.store.keys import check_task_key
@@ -158,9 +157,8 @@ class Scheduler:
             for call, execution in zip(calls, executions, strict=True)
             if not self._refuse_stricken(execution)
         ]
-        replies = await schedule_many(
-            self._docket.transitions.coalescer, [request for _, request in batch]
-        )
+        coalescer = self._docket.transitions.coalescer
+        replies = await coalescer.schedule_many([request for _, request in batch])
         for (execution, _), reply in zip(batch, replies, strict=True):
             self._settle(execution, reply, replace)
         return executions

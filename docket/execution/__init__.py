@@ -1,15 +1,11 @@
 """One execution of a task: its call, its record, its events and its result."""
 
-from docket.execution.execution import (
-    Disposition,
-    Execution,
-    ExecutionCancelled,
-    ExecutionProgress,
-    ExecutionState,
-    ProgressEvent,
-    StateEvent,
-    TaskFunction,
-)
+from docket.errors import ExecutionCancelled
+from docket.execution.disposition import Disposition
+from docket.execution.events import ProgressEvent, StateEvent
+from docket.execution.execution import Execution, TaskFunction
+from docket.execution.progress import ExecutionProgress
+from docket.lifecycle import ExecutionState
 
 __all__ = [
     "Disposition",

@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from docket.clock import from_milliseconds
-from docket.errors import ExecutionCancelled
 from docket.execution import manual
 from docket.execution.disposition import Disposition
-from docket.execution.events import Event, ProgressEvent, StateEvent, watch
+from docket.execution.events import Event, watch
 from docket.execution.progress import ExecutionProgress
 from docket.execution.record_fields import instant, text
 from docket.execution.results import wait_for_result
@@ -21,17 +20,6 @@ from docket.store.keys import worker_of
 
 if TYPE_CHECKING:
     from docket.docket import Docket
-
-__all__ = [
-    "Disposition",
-    "Execution",
-    "ExecutionCancelled",
-    "ExecutionProgress",
-    "ExecutionState",
-    "ProgressEvent",
-    "StateEvent",
-    "TaskFunction",
-]
 
 TaskFunction: TypeAlias = Callable[..., Awaitable[Any]]
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -153,6 +154,15 @@ class ScheduleCoalescer:
         except Exception as error:
             _reject(batch, error)
 
+    async def schedule_many(self, requests: Sequence[ScheduleRequest]) -> list[ScheduleReply]:
+        """Schedule any number of tasks, in calls that are short for the server.
+
+        Raises:
+            ServerUnavailable: the server stayed away; some of the tasks may have been scheduled.
+        """
+        replies = await asyncio.gather(*map(self.schedule_batch, _batches(requests)))
+        return list(chain.from_iterable(replies))
+
     async def schedule_batch(self, requests: Sequence[ScheduleRequest]) -> list[ScheduleReply]:
         """Schedule up to BATCH_LIMIT tasks in one call; replies in the order of the requests.
 
@@ -206,3 +216,16 @@ def _reject(batch: list[Pending], error: BaseException) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)
+
+
+def _batches(requests: Sequence[ScheduleRequest]) -> Iterator[list[ScheduleRequest]]:
+    batch: list[ScheduleRequest] = []
+    size = 0
+    for request in requests:
+        batch.append(request)
+        size += len(request.call)
+        if len(batch) == BATCH_LIMIT or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
