@@ -18,7 +18,7 @@ from docket.dependencies.plan import Plan
 from docket.dependencies.resolution import Resolution
 from docket.execution import Execution, TaskFunction
 from docket.instrumentation.counters import TaskCounters
-from docket.instrumentation.tracing import context_of, tracer
+from docket.instrumentation.tracing import context_of, end_with, span_of_run, tracer
 from docket.lifecycle import (
     Cancelled,
     Completed,
@@ -36,7 +36,6 @@ from docket.services.exchanger import Exchanger
 from docket.services.outcomes import error_text
 from docket.services.result_writer import ResultWriter
 from docket.services.run_quota import RunQuota
-from docket.services.run_spans import in_span
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
 from docket.services.unknown_tasks import UnknownTasks
@@ -44,6 +43,8 @@ from docket.store.transitions import Claim
 from docket.supervision import Supervision, claim_here
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
     from docket.docket import Docket
     from docket.worker import Worker
 
@@ -129,7 +130,7 @@ class Executor:
         if self._tracer is None:
             outcome = await self._outcome(run)
         else:
-            outcome = await in_span(self._tracer, self._worker, run, self._outcome)
+            outcome = await self._in_span(self._tracer, run)
         if isinstance(outcome, NotAdmitted):
             self._exchanger.withdraw(run)
             return
@@ -138,6 +139,23 @@ class Executor:
         duration = self._task_counters.of(run.claim.function).duration
         duration.observe(time.monotonic() - run.started_at)
         self._exchanger.report(run, outcome)
+
+    async def _in_span(self, tracer: Tracer, run: Run) -> Outcome | NotAdmitted:
+        claim = run.claim
+        name = claim.function.decode()
+        attributes = {
+            "docket.name": self._worker.docket.name,
+            "docket.worker": self._worker.name,
+            "docket.task": name,
+            "docket.key": claim.key.decode(),
+            "docket.when": from_milliseconds(claim.when).isoformat(),
+            "docket.attempt": claim.attempt,
+            "code.function.name": name,
+        }
+        with span_of_run(tracer, name, context_of(claim.trace), attributes) as span:
+            outcome = await self._outcome(run)
+            end_with(span, outcome)
+            return outcome
 
     async def _outcome(self, run: Run) -> Outcome | NotAdmitted:
         run_quota = self.run_quota
