@@ -2,6 +2,7 @@
 
 import hashlib
 
+import hypothesis
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -65,6 +66,14 @@ FAULTS = {
 }
 
 
+#: A machine is run with at most so many seeds, and tries so many sequences with each.
+SEEDS, SEQUENCES = 50, 40
+#: Seeds that are tried first, because they show a fault early that one sequence in 400 shows.
+#: Without one, hypothesis takes the sequences from the text of the source: any word of it changed
+#: the time of this test between seconds and minutes.
+FIRST = {"a successor inherits the deaths": 100, "what is taken back keeps its old lease": 10}
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", FAULTS)
@@ -75,14 +84,16 @@ def test_the_machine_notices_that(server: str, monkeypatch: pytest.MonkeyPatch, 
     source = script.source.replace(sound, broken, 1)
     digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
     monkeypatch.setattr(scripts, name.upper(), Script(name, source, digest))
-    machine = type("LifecycleOnThisServer", (Lifecycle,), {"url": server})
-    generating = settings(
-        machine_settings(),
-        max_examples=2000,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-    )
+    assert any(is_noticed(server, seed) for seed in (FIRST.get(fault, 19), *range(SEEDS)))
 
-    with pytest.raises((AssertionError, KeyError)):
+
+def is_noticed(server: str, seed: int) -> bool:
+    machine = hypothesis.seed(seed)(type("LifecycleOnThisServer", (Lifecycle,), {"url": server}))
+    generating = settings(
+        machine_settings(), max_examples=SEQUENCES, database=None, phases=[Phase.generate]
+    )
+    try:
         run_state_machine_as_test(machine, settings=generating)
+    except (AssertionError, KeyError):
+        return True
+    return False

@@ -27,13 +27,25 @@ pytestmark = [
 #: Scheduling, claims, leases, adoption, sweeps, cancelling, replacing, wake-ups, lost replies.
 STORE = ("store",)
 #: Adding, delays, retries, results, drains, redelivery, as users see them.
-WORKERS = ("test_scheduling.py", "test_cancellation.py", "test_results.py", "test_worker.py")
-MORE = ("test_worker_drain.py", "dependencies/test_retry.py", "perpetual/test_chain.py", "strikes")
+WORKERS = (
+    "scheduling/test_scheduling.py",
+    "test_cancellation.py",
+    "execution/test_results.py",
+    "test_worker.py",
+)
+MORE = (
+    "test_worker_drain.py",
+    "dependencies/test_retry.py",
+    "dependencies/perpetual/test_chain.py",
+    "strikes",
+)
 #: Concurrency limits and windows.
-LIMITS = ("limits",)
+LIMITS = ("dependencies/limits",)
 
 #: Compares packed tables byte by byte, which Lua 5.1 of that time packs in any order.
-_IN_ANY_ORDER = "limits/test_slots.py::test_asking_again_after_a_lost_reply_changes_nothing"
+_IN_ANY_ORDER = (
+    "dependencies/limits/test_slots.py::test_asking_again_after_a_lost_reply_changes_nothing"
+)
 
 
 def test_the_old_server_is_what_it_is_said_to_be() -> None:

@@ -81,7 +81,7 @@ def called_by_python(known: frozenset[str]) -> frozenset[str]:
         known: what the server knows as a command.
     """
     found: set[str] = set()
-    for file in sorted((ROOT / "docket" / "store").glob("*.py")):
+    for file in sorted((ROOT / "docket" / "store").rglob("*.py")):
         for words in _texts(ast.parse(file.read_text("utf-8"))):
             found.update(
                 _named(word, following)
