@@ -4,12 +4,20 @@ import asyncio
 import os
 import pty
 import sys
+from collections.abc import Callable
 
 from tests.support.programs import PATIENCE_SECONDS, ROOT, environment
 
 
-async def run_docket_on_terminal(*arguments: str) -> tuple[int, str]:
-    """Run `python -m docket` with a terminal for its stdout: exit code, and all it wrote there."""
+async def run_docket_on_terminal(
+    *arguments: str, text: str = "", shown: asyncio.Event | None = None
+) -> tuple[int, str]:
+    """Run `python -m docket` with a terminal for its stdout: exit code, and all it wrote there.
+
+    Args:
+        text: of the output, for `shown`.
+        shown: set once the terminal has shown `text`.
+    """
     master, slave = pty.openpty()
     try:
         process = await asyncio.create_subprocess_exec(
@@ -25,13 +33,19 @@ async def run_docket_on_terminal(*arguments: str) -> tuple[int, str]:
         os.close(slave)
         async with asyncio.timeout(PATIENCE_SECONDS):
             # Read meanwhile: a terminal that nobody reads from stops its program.
-            written = await asyncio.to_thread(_read_all, master)
+            on_text = _setter_of(shown)
+            written = await asyncio.to_thread(_read_all, master, text.encode(), on_text)
             return await process.wait(), written
     finally:
         os.close(master)
 
 
-def _read_all(master: int) -> str:
+def _setter_of(shown: asyncio.Event | None) -> Callable[[], object]:
+    loop = asyncio.get_running_loop()
+    return lambda: None if shown is None else loop.call_soon_threadsafe(shown.set)
+
+
+def _read_all(master: int, text: bytes, on_text: Callable[[], object]) -> str:
     written = b""
     while True:
         try:
@@ -41,4 +55,6 @@ def _read_all(master: int) -> str:
         if not chunk:
             break
         written += chunk
+        if text in written:
+            on_text()
     return written.decode()

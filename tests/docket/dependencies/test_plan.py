@@ -40,7 +40,7 @@ class Plain(Dependency[str]):
         return "plain"
 
 
-class Alone(Plain):
+class Unsupervised(Plain):
     single = True
 
 
@@ -174,9 +174,9 @@ def test_only_one_of_a_single_class_is_allowed_and_the_class_is_named() -> None:
 
     async def mixed(a: ExponentialRetry = ExponentialRetry(), b: Retry = Retry()) -> None: ...
 
-    async def own(a: str = Alone(), b: str = Alone()) -> None: ...
+    async def own(a: str = Unsupervised(), b: str = Unsupervised()) -> None: ...
 
-    for task, name in (twice, "Retry"), (mixed, "Retry"), (own, "Alone"):
+    for task, name in (twice, "Retry"), (mixed, "Retry"), (own, "Unsupervised"):
         with pytest.raises(ValueError, match=f"^Only one {name} dependency is allowed per task$"):
             compile_plan(task)
 

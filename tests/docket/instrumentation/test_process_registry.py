@@ -8,7 +8,7 @@ import pytest
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.process_registry import MAX_KEPT, Depths, ProcessRegistry, RunningWorker
 from docket.instrumentation.readiness import Readiness
-from docket.supervision import Alone
+from docket.supervision import Unsupervised
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def running_worker(
         "d",
         worker,
         TaskCounters(),
-        Readiness(Alone(), lambda: True),
+        Readiness(Unsupervised(), lambda: True),
         running=list,
         disruptions=lambda: disruptions,
         strikes=lambda: 0,

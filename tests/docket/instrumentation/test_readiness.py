@@ -1,10 +1,10 @@
 """The readiness of a worker, as probes see it."""
 
 from docket.instrumentation.readiness import SILENCE_SECONDS, Readiness
-from docket.supervision import Alone
+from docket.supervision import Unsupervised
 
 
-class Heard(Alone):
+class Heard(Unsupervised):
     """Remembers what it was told."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ def connected() -> bool:
 
 
 def test_a_worker_cannot_claim_before_it_is_ready() -> None:
-    readiness = Readiness(Alone(), connected)
+    readiness = Readiness(Unsupervised(), connected)
     assert readiness.obstacle == "it has not registered yet"
 
     readiness.ready()
@@ -80,7 +80,7 @@ def test_a_worker_whose_server_went_away_is_not_ready_because_its_heartbeat_was_
 
 
 def test_a_worker_that_waits_for_its_server_cannot_claim_until_it_is_back() -> None:
-    readiness = Readiness(Alone(), connected)
+    readiness = Readiness(Unsupervised(), connected)
     readiness.ready()
     readiness.release()
 
@@ -92,7 +92,7 @@ def test_a_worker_that_waits_for_its_server_cannot_claim_until_it_is_back() -> N
 
 
 def test_a_worker_without_a_connection_cannot_claim_even_if_it_has_not_noticed() -> None:
-    readiness = Readiness(Alone(), lambda: False)
+    readiness = Readiness(Unsupervised(), lambda: False)
     readiness.ready()
     readiness.release()
 
@@ -100,7 +100,7 @@ def test_a_worker_without_a_connection_cannot_claim_even_if_it_has_not_noticed()
 
 
 def test_a_worker_whose_loop_is_blocked_cannot_claim_until_it_turns_again() -> None:
-    readiness = Readiness(Alone(), connected)
+    readiness = Readiness(Unsupervised(), connected)
     readiness.ready()
     readiness.release()
 
@@ -112,7 +112,7 @@ def test_a_worker_whose_loop_is_blocked_cannot_claim_until_it_turns_again() -> N
 
 
 def test_a_worker_that_was_told_to_stop_claims_no_more() -> None:
-    readiness = Readiness(Alone(), connected)
+    readiness = Readiness(Unsupervised(), connected)
     readiness.ready()
     readiness.release()
 
