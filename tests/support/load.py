@@ -71,7 +71,10 @@ async def loaded(
     name: str, url: str, tasks: int, lease: timedelta = timedelta(seconds=3)
 ) -> AsyncGenerator[Load]:
     """A worker in the middle of so many tasks, the first of which have ended."""
-    async with Docket(name, url) as docket:
+    # A worker is taken for dead no sooner than its leases end: a failover on a busy machine may
+    # last longer than the ten seconds that five missed heartbeats make.
+    heartbeats = max(5, int(lease.total_seconds() / 2))
+    async with Docket(name, url, missed_heartbeats=heartbeats) as docket:
         load = Load(docket)
         docket.register(load.task, names=["task"])
         await load.add(range(tasks))
