@@ -1,6 +1,7 @@
 """Docket.call, add_many and replace_many."""
 
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 from docket import Disposition, Docket, Execution, ExecutionState, TaskCall
 from docket.errors import PayloadTooLarge, ServerUnavailable, UnknownTask
 from docket.serialization.pickle_codec import MAX_PAYLOAD_BYTES
+from docket.store.coalescing import BATCH_LIMIT
 from tests.support.dockets import finish, found, result_of
 from tests.support.proxy import proxy_to
 
@@ -67,7 +69,8 @@ async def test_many_are_added_in_few_round_trips_and_in_their_order(docket: Dock
 
     executions = await docket.add_many([docket.call(echo)(n) for n in range(1500)])
 
-    assert docket.connections.pipeline.round_trips - before <= 4
+    # A call for each batch. How many of them share a write depends on how fast the server answers.
+    assert docket.connections.pipeline.round_trips - before <= math.ceil(1500 / BATCH_LIMIT)
     assert [execution.args for execution in executions] == [(n,) for n in range(1500)]
     assert set(dispositions(executions)) == {Disposition.SCHEDULED}
     await finish(docket, concurrency=100)
