@@ -1,4 +1,7 @@
-"""Calls of tasks that are not scheduled yet: made by `Docket.call`, taken by `add_many`."""
+"""Calls as values, for scheduling many at once: `Docket.call` makes them, `add_many` takes them.
+
+`Docket.add` makes none: its way is docket.py, scheduling.py, store/coalescing.py.
+"""
 
 from __future__ import annotations
 

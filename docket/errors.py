@@ -71,7 +71,7 @@ class DeserializationError(DocketError):
 
 
 class PoisonTask(DocketError):
-    """A task was running in too many processes when they died, and is not redelivered."""
+    """A task failed for good because too many processes died while they ran it."""
 
 
 class ResultUnavailable(DocketError):

@@ -87,7 +87,7 @@ class WorkerSettings(Struct, frozen=True):
     logging_level: str = "INFO"
     #: "rich", "plain" or "json".
     logging_format: str = "plain"
-    #: A worker that has lost its supervisor hands back its remaining tasks after this time.
+    #: A worker that has lost its supervisor requeues its remaining tasks after this time.
     drain_timeout_seconds: float = 30.0
 
 
@@ -184,7 +184,7 @@ class Exited(Message, frozen=True):
 
 class Drain(Message, frozen=True):
     """Claim no more tasks and finish. At the deadline (seconds from now; None: never) cancel and
-    hand back those still running. Sent again, it shortens the deadline."""
+    requeue those still running. Sent again, it shortens the deadline."""
 
     deadline_seconds: float | None = None
 

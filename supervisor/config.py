@@ -112,9 +112,9 @@ class SupervisorConfig:
     control: str | None = None
     #: From a worker's fork to its readiness; later it is killed and counts as a crash.
     boot_timeout: timedelta = timedelta(seconds=30)
-    #: From TERM or INT to putting back what still runs.
+    #: From TERM or INT to requeuing what still runs.
     drain_timeout: timedelta = timedelta(seconds=30)
-    #: The same for a worker that a successor replaces; None: it finishes what it runs.
+    #: Drain timeout of a worker that is replaced or not wanted any more; None: no limit.
     retire_timeout: timedelta | None = None
     #: An event loop silent for this long has its stack logged.
     stall_warning: timedelta = timedelta(seconds=5)
@@ -126,13 +126,13 @@ class SupervisorConfig:
     restart_window: timedelta = timedelta(seconds=60)
     #: Longest pause before a restart.
     backoff_max: timedelta = timedelta(seconds=30)
-    #: Deaths of workers that a task may be running in before it is failed as poison.
+    #: Deaths of the workers that ran a task after which it fails as poison.
     max_deliveries: int = 3
     #: A worker that has started this many tasks is replaced, successor first; None: never.
     max_tasks: int | None = None
     #: A worker whose resident memory is above this many bytes is replaced; None: never.
     max_rss: int | None = None
-    #: By up to this share less is max_tasks, and max_rss, for each worker: they do not go in step.
+    #: Each worker's max_tasks and max_rss are up to this share lower: they do not go in step.
     recycle_jitter: float = 0.1
     #: Import the task modules once, in the nursery, rather than in each worker.
     preload: bool = True

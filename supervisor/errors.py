@@ -71,7 +71,7 @@ class OrderFailed(SupervisorError):
 
 
 class SupervisorGone(OrderFailed):
-    """The end of the connection to the supervisor before its answer."""
+    """A connection that closed before the supervisor answered."""
 
 
 class BootFailure(SupervisorError):

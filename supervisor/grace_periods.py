@@ -27,12 +27,13 @@ ORPHAN_SECONDS: Final = CLEANUP_SECONDS + EXIT_SECONDS
 #: stderr. Less than EXIT_SECONDS, or the kill would come first.
 LAST_LINES_SECONDS: Final = 4.0
 
-#: From the exit of a worker to the end of its channel. Longer only where a process that the worker
-#: forked without exec holds the channel open; within this time no message of the worker is missed.
+#: Wait after a worker's exit for its channel to close, so that its last messages are read. It stays
+#: open longer only if a process that the worker forked without exec holds it.
 LAST_MESSAGES_SECONDS: Final = 0.05
 
-#: For the exit status of a dead worker, known by the nursery that reaps it: the process group may
-#: take its second, and is looked for in all of /proc, which is slow on a busy machine.
+#: Wait for the exit status of a dead worker from the nursery, which first ends the worker's process
+#: group: the group has its own second, and the search for it in all of /proc is slow on a busy
+#: machine.
 EXIT_STATUS_SECONDS: Final = PROCESS_GROUP_SECONDS + 1.0
 
 #: From the last stack dump of a stalled worker to its kill: the time that the dump needs to arrive.

@@ -69,7 +69,7 @@ class WorkerDied:
 
 @dataclass(frozen=True, slots=True)
 class AdoptionFinished:
-    """The end of an adoption: the tasks are put back, `seconds` after the death was seen.
+    """The end of an adoption: the tasks are redelivered, `seconds` after the death was seen.
 
     Where two workers were asked there may be two of one consumer, each with the tasks that its
     worker moved.

@@ -134,7 +134,7 @@ class Supervisor:
         """Drain and end, as TERM does; from any thread, before the start or twice too.
 
         Arguments:
-            hand_back: cancel what runs and put it back, rather than wait for it.
+            hand_back: cancel what runs and requeue it, rather than wait for it.
         """
         command = Requeue() if hand_back else Drain()
         self._stop_command = command
@@ -199,7 +199,7 @@ class Supervisor:
         if not self._config.is_embedded:
             yield None
             return
-        module = importlib.import_module("supervisor.embedded_server")
+        module = importlib.import_module("supervisor.server_start")
         server: Server = module.start_for(self._config.url)
         try:
             yield server

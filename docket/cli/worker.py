@@ -94,7 +94,7 @@ def worker(
     trust_working_directory()
     _check(tasks=tasks, **options)
     try:
-        # Cancelled by the third signal. The running tasks were handed back: this is a clean stop.
+        # Cancelled by the third signal. The running tasks were requeued: this is a clean stop.
         with (
             contextlib.suppress(asyncio.CancelledError),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

@@ -357,7 +357,7 @@ def _first(
 
 
 def _constant_key(value: object) -> Hashable:
-    return "constant", type(value), _identity(value)  # the type: 1 == True
+    return "constant", type(value), _identity(value)  # compares types too, since 1 == True
 
 
 def _identity(value: object) -> Hashable:

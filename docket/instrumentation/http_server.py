@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 
 @contextmanager
 def serving(purpose: str, host: str, port: int, answer: Callable[[], Answer]) -> Generator[int]:
-    """Answer every GET and HEAD while the context lasts; gives the port.
+    """Answer every GET and HEAD until the context exits; yields the port.
 
     Args:
         purpose: the purpose of the server, for messages.

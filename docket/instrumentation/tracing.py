@@ -135,4 +135,4 @@ def end_with(span: Span, outcome: object) -> None:
             span.record_exception(error)
             span.set_status(trace.StatusCode.ERROR, error_message(error))
         case _:
-            pass  # Neither success nor error: it was cancelled, handed back, or superseded.
+            pass  # Neither success nor error: it was cancelled, requeued, or superseded.

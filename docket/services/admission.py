@@ -25,14 +25,14 @@ BLOCKED_DELAY = timedelta(milliseconds=100)
 
 
 class NotAdmitted:
-    """Returned instead of an outcome: the store has recorded already what became of the task."""
+    """A refusal, instead of an outcome: the store has recorded already what became of the task."""
 
 
 class AdmissionController:
     """Ask the store to admit runs.
 
     Args:
-        limits: those of the docket.
+        limits: the docket's limits in the store.
         worker: the worker that claimed the runs.
         task_counters: count the dropped tasks.
     """

@@ -235,8 +235,8 @@ class Exchanger:
             self._put_back(outcomes, may_be_applied=False)
             await self._start_over()
         except (asyncio.CancelledError, NotPermitted):
-            # A cancelled worker exchanges once more before it ends. And a missing permission of our
-            # user is not the fault of an outcome: none is failed for it.
+            # A cancelled worker exchanges once more before it ends. And a missing permission is
+            # no outcome's fault, so no outcome is marked failed.
             self._put_back(outcomes, may_be_applied=True)
             raise
         except RefusedCall as error:

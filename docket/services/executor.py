@@ -263,7 +263,7 @@ class Executor:
         """Return the outcome of a task that raised an error.
 
         Any error fails the task and goes no further, including SystemExit and KeyboardInterrupt: if
-        handed back, a task that raises one would be run again and again.
+        requeued, a task that raises one would be run again and again.
         """
         if run.ending is not None:
             return run.ending

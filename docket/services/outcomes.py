@@ -44,7 +44,7 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
     Raises:
         PayloadTooLarge: the result is over the limit.
         UnfitValue: it does not fit the task's return annotation.
-        Exception: pickle's, for a result (or new arguments) that it cannot store.
+        Exception: raised by pickle for a result (or new arguments) that it cannot encode.
     """
     a: Argument = ""
     b: Argument = ""

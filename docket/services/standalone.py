@@ -26,7 +26,7 @@ async def run_standalone(
 
     Raises:
         CannotListen: a port is taken; the worker has not begun.
-        CancelledError: a third signal came; the running tasks were handed back.
+        CancelledError: a third signal came; the running tasks were requeued.
     """
     with (
         healthcheck_server(healthcheck_port),

@@ -89,7 +89,7 @@ class Keys:
 
     @cached_property
     def workers(self) -> str:
-        """ZSET: registered consumers -> last beat (server milliseconds)."""
+        """ZSET: registered consumers -> last heartbeat (server milliseconds)."""
         return self.key("workers")
 
     @cached_property

@@ -216,7 +216,7 @@ class Transitions:
         lifetime: timedelta,
         lease: timedelta | None = None,
     ) -> None:
-        """Register a consumer; its keys expire `lifetime` after its last beat.
+        """Register a consumer; its keys expire `lifetime` after its last heartbeat.
 
         Args:
             lease: the length of its leases. None leaves it to the steward that sweeps.
@@ -336,7 +336,7 @@ class Transitions:
         await self._pipeline.call(scripts.WAKE_IDLE, self._keys.places, [])
 
     async def beats(self) -> dict[bytes, int]:
-        """Read the last beat (server ms) of each registered consumer."""
+        """Read the last heartbeat (server ms) of each registered consumer."""
         flat: list[bytes] = await self._pipeline.command(
             "ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"
         )

@@ -56,12 +56,12 @@ class Option:
 
     @property
     def field(self) -> str:
-        """The field of SupervisorConfig that it fills."""
+        """The field of SupervisorConfig that this option fills."""
         return self.name.replace("-", "_")
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The environment variables that it is read from, the first found wins."""
+        """The environment variables that set this option; the first one set wins."""
         return (ENVIRONMENT_PREFIX + self.field.upper(), *self.environment)
 
 

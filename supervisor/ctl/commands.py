@@ -53,7 +53,7 @@ _CONTROL = click.option(
     envvar="DOCKET_SUPERVISOR_CONTROL",
     help="The supervisor's control socket, if there are several, or it is not in the usual place.",
 )
-#: So that a number below zero is refused as a number, not as an unknown option.
+#: Refuse a negative number as a number, not as an unknown option.
 _NUMBERS = {"ignore_unknown_options": True}
 
 

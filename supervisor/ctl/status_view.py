@@ -18,12 +18,12 @@ from supervisor.text.truncation import escape
 
 #: Tasks listed as the longest running.
 LONGEST = 5
-#: Columns for a function's name, and for a key, at most.
+#: Maximum width of a function's name, and of a key, in columns.
 NAME_WIDTH = 40
 #: Lag of an event loop from which it is shown in yellow, and in red.
 LATE_SECONDS = 0.1
 VERY_LATE_SECONDS = 1.0
-#: Age of the last heartbeat, of which there are two a second, from which a loop is shown as silent.
+#: A loop is shown as silent once its last heartbeat (two come a second) is older than this.
 SILENT_SECONDS = 2.0
 
 _STATES = {

@@ -47,7 +47,7 @@ class PoolView:
         self._adopted = asyncio.Event()
         self._redelivered = asyncio.Event()
         self.kill: Kill | None = None
-        #: Tasks of dead workers that were put back.
+        #: Tasks of dead workers that were adopted.
         self.moved = 0
         #: From the kill to the first restart of one of its tasks.
         self.redelivered_seconds: float | None = None
@@ -111,7 +111,7 @@ class PoolView:
                 return
 
     async def settled(self) -> None:
-        """After a kill, wait until the tasks of the dead worker are put back, and one restarted."""
+        """After a kill, wait until the tasks of the dead worker are adopted, and one restarted."""
         if self.kill is not None:
             await self._adopted.wait()
             if self.moved:

@@ -174,7 +174,7 @@ class LogWriter:
 
     @property
     def queues(self) -> bool:
-        """Tell whether a thread writes the lines."""
+        """Return True if a thread writes the lines."""
         return self._queue.thread is not None
 
     def start(self) -> None:

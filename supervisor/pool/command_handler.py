@@ -13,8 +13,8 @@ from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.watchdog import Watchdog
 from supervisor.signals import Debouncer, ReceivedSignal
 
-#: A second one of these may be the echo of the first, and a step that was not meant. Two of the
-#: others are two: a reload that failed at once may be asked for again at once.
+#: A second one of these may be the echo of the first, and an unintended escalation. Other signals
+#: are not debounced: a reload that failed at once may be asked for again at once.
 ECHOED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 

@@ -17,7 +17,7 @@ from supervisor.text import durations
 NotSpawned = Callable[[WorkerProcess, Cause, str, float], None]
 #: Called with the nursery of a reload that ended before it was proven, and with the reason.
 CandidateEnded = Callable[[NurseryProcess, str, float], None]
-#: Nurseries that may be killed from outside in their first import before the boot has failed.
+#: The boot has failed once this many nurseries were killed from outside in their first import.
 BOOT_TRIES = 3
 
 
@@ -149,7 +149,7 @@ class NurseryManager:
         nursery = self._nurseries.find(generation)
         if nursery is None or nursery.phase in (Phase.FAILED, Phase.ENDING):
             return
-        # Reset: it died before it had read all messages. Its exit has the cause.
+        # ECONNRESET: it died with messages unread; its exit status gives the cause.
         if fault is not None and not isinstance(fault, ConnectionResetError):
             log.error("the nursery of generation %d broke its channel: %s", generation, fault)
         self._pool_state.kill_nursery(nursery)

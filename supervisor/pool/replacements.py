@@ -25,7 +25,7 @@ class Replacer:
         self._pool_state = pool_state
 
     def replace_on_request(self, number: int, answer: Callable[[Outcome], None]) -> None:
-        """Replace the worker of that slot; answered when its successor is ready."""
+        """Replace the worker of slot `number`, and answer when its successor is ready."""
         registry = self._pool_state.registry
         slot = registry.slot(number)
         if slot is None:
@@ -99,7 +99,7 @@ class Replacer:
             replacement.answer(Refused(reason))
 
     def retire(self, worker: WorkerProcess, now: float) -> None:
-        """Let it finish what it runs, within --retire-timeout if there is one, and end."""
+        """Have a worker finish what it runs, within --retire-timeout if there is one, and end."""
         pool_state = self._pool_state
         if worker.spawned_at is None:
             pool_state.kill(worker, Cause.RETIRED, "not wanted any more")
@@ -112,7 +112,7 @@ class Replacer:
             worker.deadline = now + EXIT_SECONDS if was_starting else self._retire_by(now)
 
     def got_ready_late(self, worker: WorkerProcess, now: float) -> None:
-        """Give a retired worker its full time: it got ready before it was told to drain."""
+        """Reset the deadline of a retiring worker that became ready before it read its Drain."""
         if worker.state is WorkerState.DRAINING and self._pool_state.drain is None:
             worker.deadline = self._retire_by(now)
 

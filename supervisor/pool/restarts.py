@@ -19,7 +19,7 @@ class Restarter:
     def exited(
         self, worker: WorkerProcess, worker_exit: WorkerExit, healthy_for: float, now: float
     ) -> str:
-        """Decide about the slot of `worker`; the consequence, for the log line."""
+        """Decide what happens to the slot of `worker`, and return that for the log."""
         registry = self._pool_state.registry
         unforeseen = not worker_exit.expected and worker_exit.cause is not Cause.NURSERY
         awaiting = registry.slot_awaiting(worker)

@@ -43,7 +43,7 @@ class Shutdown:
             self._escalate("SIGQUIT again", now)
 
     def requeue(self, now: float) -> None:
-        """End without waiting for what runs: it is cancelled and put back."""
+        """End without waiting for what runs: it is cancelled and requeued."""
         if self._pool_state.drain is None:
             self.begin(ExitCode.STOPPED, None, now)
         if self._pool_state.drain is not None and self._pool_state.drain.step is Step.FINISH:
@@ -71,7 +71,7 @@ class Shutdown:
         self.begin(ExitCode.GAVE_UP, cause, now, last_error=error)
 
     def server_ended(self, now: float) -> None:
-        """End without the embedded server: no outcome can be written, nothing can be put back."""
+        """End without the embedded server: no outcome can be written, nothing can be requeued."""
         reason = "the embedded server ended by itself; its log tells why"
         if self._pool_state.drain is None:
             self.begin(ExitCode.GAVE_UP, reason, now, step=Step.ABANDON)
@@ -109,7 +109,7 @@ class Shutdown:
         self._drain_workers(now)
 
     def _drain_workers(self, now: float) -> None:
-        """Send every worker the time it has; the steward last, so that it stays it longest."""
+        """Send every worker its time; the steward last, so that it keeps the role longest."""
         pool_state = self._pool_state
         if pool_state.drain is None:
             return
@@ -147,7 +147,7 @@ class Shutdown:
     # Steps of the end.
 
     def settle(self, now: float) -> None:
-        """Take the next step of the drain, if it can be taken; after each event."""
+        """Advance the drain if possible; called after each event."""
         drain = self._pool_state.drain
         if drain is None or self.outcome is not None:
             return

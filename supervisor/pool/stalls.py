@@ -52,7 +52,7 @@ class StallMonitor:
         return number in self._silences and self._silences[number].warned
 
     def starting(self, worker: WorkerProcess, listened: float) -> None:
-        """Count so many more seconds in which a worker did not get ready."""
+        """Add `listened` seconds in which a starting worker was not ready."""
         silence = self._silences.setdefault(worker.number, Silence())
         silence.listened(listened)
         if silence.warned or silence.loop_seconds < self._warning_seconds:
@@ -68,7 +68,7 @@ class StallMonitor:
         self._pool_state.send(worker, Dump())
 
     def serving(self, worker: WorkerProcess, listened: float) -> None:
-        """Count so many more seconds in which a worker that got ready sent nothing."""
+        """Add `listened` seconds in which a worker that got ready sent nothing."""
         silence = self._silences.setdefault(worker.number, Silence())
         silence.listened(listened)
         if silence.loop_seconds < 2 * HEARTBEAT_SECONDS:
@@ -152,7 +152,7 @@ def _describe(kind: SilenceKind, silence: Silence) -> str:
 
 
 def _blame(kind: SilenceKind, silence: Silence) -> str:
-    """The tasks that the stall counts for.
+    """The blame of a stall: the tasks whose count of deaths it raises.
 
     The keeper names the task while it runs. Otherwise the stack has the function, and the tasks
     that ran in the worker are known to the adopter.

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from supervisor.pool.state.worker_registry import WorkerProcess, WorkerState
 
-#: A loop beat this late moves the appointment; heartbeats come twice a second.
+#: A heartbeat this late moves the appointment; they come twice a second.
 LATE_SECONDS = 1.0
 
 

@@ -1,7 +1,7 @@
 """Watch time: boots and ends that take too long, loops that are silent, a pool without workers.
 
-It acts on what did not happen in time, and on nothing else. Time in which this process did not run,
-with the whole machine or alone, is no worker's delay: every deadline is postponed by it.
+It acts on what did not happen in time, and on nothing else. If this process or the machine was
+suspended, that is no worker's delay: every deadline moves by that time.
 """
 
 from ipc.messages import Dump
@@ -43,7 +43,7 @@ class Watchdog:
     # Timeouts.
 
     def notice_gap(self, now: float) -> None:
-        """Look for a gap in the ticks, first with each event: the next tick may come later."""
+        """Postpone every deadline by a gap in the ticks; called first with each event."""
         lost = self._clock.lost_seconds(now)
         if lost:
             log.debug("this process did not run for %s", durations.brief(lost))

@@ -45,8 +45,8 @@ class ServiceStatus:
     Arguments:
         state: that of /status: starting, running, reloading or draining.
         status: the text of STATUS=.
-        needs_time: a step of the run has no time limit, or is within its own.
-        is_healthy: a restart by the service manager would not help.
+        needs_time: True while a boot, a reload or a drain has no time limit, or has not reached it.
+        is_healthy: False if a restart by the service manager would help.
     """
 
     state: str
@@ -140,7 +140,7 @@ def _drains_in_time(pool_state: PoolState, now: float) -> bool:
 
 
 def _boots_in_time(pool_state: PoolState, now: float) -> bool:
-    """Tell whether a process is loading, or was forked and is within its time to boot.
+    """Return True if a process is loading, or was forked and is within its time to boot.
 
     An import has no time limit: its process is alive, or its exit would be known.
     """
@@ -157,14 +157,14 @@ def _boots_in_time(pool_state: PoolState, now: float) -> bool:
 
 
 def _backs_off(pool_state: PoolState, now: float) -> bool:
-    """Tell whether a slot, or the nursery, is empty until the end of its backoff."""
+    """Return True if a slot, or the nursery, is empty until the end of its backoff."""
     if any(s.is_empty and now < s.due_at for s in pool_state.registry.slots()):
         return True
     return pool_state.nurseries.current is None and now < pool_state.nurseries.due_at
 
 
 def _beats(pool_state: PoolState, now: float) -> bool:
-    """Tell whether the loop of some worker runs; it sends heartbeats without a server too."""
+    """Return True if some worker's loop runs; it sends heartbeats without a server too."""
     beats = (
         each.ready_at if each.heartbeat_at is None else each.heartbeat_at
         for each in pool_state.registry.alive()

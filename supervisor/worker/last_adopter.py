@@ -1,6 +1,6 @@
 """A child that only adopts: forked in a drain when no worker is left to do it.
 
-The tasks of a worker that was killed at the end of a drain are put back, so
+The tasks of a worker that was killed at the end of a drain are adopted too, so
 that the next pool finds them ready. A plain worker would claim them itself the moment it is ready,
 so this one has a Worker for its calls to the store and never runs it.
 """

@@ -61,7 +61,7 @@ def main(spec: ChildSpec) -> int:
         status = runner.run(_serve(spec, fault))
         runner.close()
     except BaseException:
-        # Not closed: that waits for tasks that ignore their cancellation, and puts back nothing,
+        # Not closed: that waits for tasks that ignore their cancellation, and requeues nothing,
         # while the adoption of our tasks begins at our exit. Nor are threads waited for.
         log.critical("The event loop was ended by what ran in it: the worker ends", exc_info=True)
         logging_to_stderr.stop()

@@ -176,7 +176,7 @@ class Pipeline:
                 return await self.send("EVALSHA", script.digest, len(keys), *keys, *arguments)
             except NoScriptError:
                 # The server lost its scripts (SCRIPT FLUSH), and this one did not run. Sent with
-                # its source it does; if only loaded, it might be lost again before the call.
+                # its source (EVAL) it runs; after SCRIPT LOAD alone it might be flushed again.
                 return await self.send("EVAL", script.source, len(keys), *keys, *arguments)
         except ResponseError as error:
             denied = self.denied(script.name, error)

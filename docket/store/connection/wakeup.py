@@ -13,7 +13,7 @@ from docket.store.keys import Keys
 
 logger = logging.getLogger("docket.store")
 
-#: Delay of a reply beyond its timeout after which the connection counts as dead, in seconds.
+#: Seconds past its timeout after which a missing reply means a dead connection.
 _GRACE_SECONDS = 5.0
 
 

@@ -32,7 +32,7 @@ def blame_functions(names: Iterable[str]) -> str:
 
 @dataclass(slots=True, eq=False)
 class Adoption:
-    """One dead consumer whose tasks are to be put back. Times are of the monotonic clock."""
+    """One dead consumer whose tasks are to be adopted. Times are of the monotonic clock."""
 
     consumer: str
     blame: str

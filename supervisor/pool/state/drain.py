@@ -3,7 +3,7 @@
     finish ──second signal──► requeue ──third──► kill ──fourth──► abandon
 
 Finish: no worker claims, what runs finishes until the deadline. Requeue: what still runs is
-cancelled and put back; a process that ignores it is killed after a grace. Kill: now. In each case
+cancelled and requeued; a process that ignores it is killed after a grace. Kill: now. In each case
 what the killed were running is adopted before the supervisor ends, by a worker forked for it if
 none is left; only a fourth signal abandons that to the redelivery of another pool.
 """
@@ -32,7 +32,7 @@ class DrainProgress:
     Arguments:
         code: the exit code of the program.
         cause: the program's last line, or None for a plain stop.
-        deadline: when what still runs is put back.
+        deadline: when what still runs is requeued.
         last_error: ends the last line.
     """
 
@@ -63,7 +63,7 @@ class DrainProgress:
             self.emptied_at += seconds
 
     def seconds_left(self, now: float) -> float:
-        """The time until what still runs is put back."""
+        """The time until what still runs is requeued."""
         return max(0.0, self.deadline - now)
 
     def must_kill(self, now: float) -> bool:

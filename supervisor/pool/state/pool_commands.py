@@ -15,7 +15,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """End without waiting: what runs is cancelled and put back."""
+    """End without waiting: what runs is cancelled and requeued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Be a pool of so many processes."""
+    """Change the number of worker processes."""
 
     processes: int
 

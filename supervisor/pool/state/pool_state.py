@@ -19,7 +19,7 @@ from supervisor.pool.state.worker_registry import Cause, Slot, WorkerProcess, Wo
 
 log = logging.getLogger("supervisor")
 
-#: The interval of the beats of a worker's loop, and of its keeper thread.
+#: The interval of the heartbeats of a worker's loop, and of the beats of its keeper thread.
 HEARTBEAT_SECONDS = 0.5
 
 

@@ -22,27 +22,27 @@ class ProcessControl(Protocol):
     """Carry out decisions. No method waits, and none raises for a child that is already gone."""
 
     def start_nursery(self, generation: int, *, preload: bool) -> int:
-        """Exec a nursery; its pid. OSError if the system has no room for it."""
+        """Exec a nursery and return its pid; OSError if the system has no room for it."""
         ...
 
     def retire_nursery(self, generation: int) -> None:
-        """Have it fork no more and end after its last worker."""
+        """Tell the nursery to stop forking and to exit after its last worker."""
         ...
 
     def kill_nursery(self, generation: int) -> None:
-        """SIGKILL it."""
+        """Kill the nursery with SIGKILL."""
         ...
 
     def spawn(self, worker: WorkerProcess) -> None:
-        """Have the nursery of its generation fork it, with a channel of its own."""
+        """Have the nursery of the worker's generation fork it, with a channel of its own."""
         ...
 
     def send(self, worker: WorkerProcess, message: ToWorker) -> None:
-        """Send it a frame."""
+        """Send the worker a message."""
         ...
 
     def kill(self, worker: WorkerProcess) -> None:
-        """SIGKILL it; if its pid is not known yet, as soon as it is."""
+        """Kill the worker with SIGKILL; if its pid is not known yet, as soon as it is."""
         ...
 
     def watch_orphan(self, worker: WorkerProcess) -> None:
@@ -50,7 +50,7 @@ class ProcessControl(Protocol):
         ...
 
     def dump(self, worker: WorkerProcess) -> None:
-        """Have it write the stacks of its threads, at C level, for the log."""
+        """Have the worker write the stacks of its threads, at C level, for the log."""
         ...
 
     def dump_nursery(self, generation: int) -> None:
@@ -70,9 +70,9 @@ class ProcessControl(Protocol):
         ...
 
     def cpu_used_seconds(self, pid: int) -> float | None:
-        """The CPU time of its main thread since it started, if the kernel tells."""
+        """The CPU time of the main thread of `pid` since its start; None if unknown."""
         ...
 
     def cpu_wait_seconds(self, pid: int) -> float | None:
-        """The time that it has waited for a CPU since it started, if the kernel tells."""
+        """The time that `pid` has waited for a CPU since its start; None if unknown."""
         ...

@@ -16,7 +16,7 @@ TRIES = 3
 
 
 class Reason(StrEnum):
-    """The bounded set of words for replacements of living workers, in logs and metrics."""
+    """The fixed set of reasons to replace a living worker, in logs and metrics."""
 
     RELOAD = "reload"
     RECYCLE = "recycle"

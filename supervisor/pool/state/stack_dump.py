@@ -7,8 +7,8 @@ from pathlib import Path
 _DOCKET = str(Path(__file__).parents[3] / "docket")
 #: A frame as faulthandler writes it, the innermost of a thread first.
 _FRAME = re.compile(r'^  File "(?P<file>.*)", line \d+ in (?P<name>.+)$')
-#: How the stack of the thread that took the signal begins: the main one, which runs the loop,
-#: since the kernel prefers it.
+#: First line of the stack of the thread that handled the signal; the kernel prefers the main
+#: thread, which runs the loop.
 _CURRENT = "Current thread "
 
 

@@ -52,7 +52,7 @@ TRANSITIONS: dict[WorkerState, frozenset[WorkerState]] = {
 
 
 class Cause(StrEnum):
-    """The bounded set of words for docket_supervisor_worker_restarts_total{reason}."""
+    """The fixed set of values of the label `reason` of docket_supervisor_worker_restarts_total."""
 
     CRASH = "crash"
     STALL = "stall"

@@ -1,4 +1,4 @@
-"""The embedded server of a run whose URL asks for one.
+"""Start the embedded server of a run whose URL asks for one.
 
 Imported only then: docket brings the Redis client along, and a supervisor has no use for it.
 """
