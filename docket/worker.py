@@ -494,6 +494,23 @@ class Worker:
         )
         return Adoption(consumer, moved, tuple(poisoned))
 
+    async def vouch(self, consumer: str) -> bool:
+        """Beat and renew leases for a consumer whose process lives but cannot do so itself.
+
+        For a runtime that watches the process: C code that holds the GIL silences its heartbeater.
+
+        Args:
+            consumer: another worker's.
+
+        Returns:
+            False if it was fenced before: its tasks have gone to others.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        lifetime = service_group.consumer_lifetime(self.docket)
+        return await self.docket.transitions.vouch(consumer, lifetime)
+
     def set_concurrency(self, concurrency: int) -> None:
         """Change the number of tasks that run at once; runs over a lower limit finish.
 

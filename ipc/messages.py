@@ -200,6 +200,12 @@ class Adopt(Message, frozen=True):
     blame: str
 
 
+class Vouch(Message, frozen=True):
+    """Beat and renew once for the live `consumer`, whose process cannot do so now."""
+
+    consumer: str
+
+
 class Steward(Message, frozen=True):
     """Become the pool's steward, or stop being it."""
 
@@ -327,7 +333,7 @@ class KeeperBeat(Message, frozen=True, tag="Beat"):
 
 ToNursery = Settings | Spawn | Kill | Retire
 FromNursery = Hello | Loaded | LoadFailed | Unsafe | Spawned | SpawnFailed | Exited
-ToWorker = Drain | Adopt | Steward | Dump
+ToWorker = Drain | Adopt | Vouch | Steward | Dump
 FromWorker = (
     Hello | Ready | Waiting | Heartbeat | Draining | Drained | Adopted | Redelivered | Fault
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,10 @@ logger = logging.getLogger("docket.worker")
 
 #: Time limit for the first heartbeat before the worker is held, in seconds.
 FIRST_BEAT_SECONDS = 2.0
+#: After a silence of the whole process of this length, in seconds, its tenure is judged later:
+SILENCE_SECONDS = 1.0
+#: the time that the thread then has to ask the server, in seconds.
+RESUMPTION_SECONDS = 1.0
 #: Delay before the next heartbeat after one under the name of a fenced consumer, in seconds.
 RETRY_SECONDS = 0.1
 NO_ANSWER = "the server has not answered"
@@ -105,6 +110,9 @@ class Heartbeater:
         self._beaten_at = self._renewed_at = self._started_at = time.monotonic()
         self._stopping = threading.Event()
         self._is_hurried = False
+        #: The end of the last silence. Whether it was fenced meanwhile is the server's to say: its
+        #: supervisor may have vouched for it.
+        self._resumed_at = -math.inf
         #: The last state passed to on_expired or on_valid. Written on the loop only.
         self._is_expired = True
         self._has_beaten = False
@@ -148,12 +156,14 @@ class Heartbeater:
     def _tick(self, due: float) -> None:
         self._ticked_at = time.monotonic()
         self.loop_lag_seconds = max(0.0, self._loop.time() - due)
+        if self.loop_lag_seconds > SILENCE_SECONDS:
+            self._resumed_at = self._ticked_at
         self._schedule_tick()
         # Not in the thread, which may be waiting for a server that does not answer.
         self._check_tenure()
 
     def _check_tenure(self) -> None:
-        if time.monotonic() > self._kept_until():
+        if time.monotonic() > max(self._kept_until(), self._resumed_at + RESUMPTION_SECONDS):
             self._is_expired = True
             self._on_expired(self._trouble)
         elif self._is_expired and self._has_beaten:

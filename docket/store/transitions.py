@@ -297,6 +297,20 @@ class Transitions:
                 blame = NOBODY  # decided by the first call, which saw all of the tasks
         return moved, poisoned
 
+    async def vouch(self, consumer: str, lifetime: timedelta) -> bool:
+        """Beat and renew for another consumer; False if it is fenced."""
+        reply = await self._pipeline.call(
+            scripts.VOUCH,
+            [
+                *self._keys.places,
+                self._keys.workers,
+                self._keys.epochs,
+                self._keys.worker_tasks(consumer),
+            ],
+            [self._keys.prefix, consumer, delay_milliseconds(lifetime)],
+        )
+        return bool(reply)
+
     async def promote(self) -> tuple[int, int, int | None]:
         """Move due tasks to the stream: server now (ms), number moved, next due (ms) if any."""
         now, promoted, due, broken = await self._pipeline.call(

@@ -47,6 +47,11 @@ class StallMonitor:
 
     # Silence.
 
+    def keeper_silence(self, number: int) -> float:
+        """The seconds in which neither loop nor keeper of a worker was heard."""
+        silence = self._silences.get(number)
+        return 0.0 if silence is None else silence.keeper_seconds
+
     def boot_hangs(self, number: int) -> bool:
         """Return True if a starting worker was silent for so long that its stack was asked for."""
         return number in self._silences and self._silences[number].warned

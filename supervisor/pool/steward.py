@@ -26,7 +26,7 @@ def elect(
 
     def rank(worker: WorkerProcess) -> tuple[bool, bool, bool, int]:
         return (
-            _is_late(worker, now, heartbeat_seconds),
+            is_late(worker, now, heartbeat_seconds),
             worker.state is WorkerState.DRAINING,
             worker.number != current,
             worker.number,
@@ -35,6 +35,7 @@ def elect(
     return min(able, key=rank)
 
 
-def _is_late(worker: WorkerProcess, now: float, heartbeat_seconds: float) -> bool:
+def is_late(worker: WorkerProcess, now: float, heartbeat_seconds: float) -> bool:
+    """Return True if the loop of a worker has missed its last heartbeat."""
     last = worker.heartbeat_at if worker.heartbeat_at is not None else worker.ready_at
     return last is not None and now - last > heartbeat_seconds + LATE_SECONDS

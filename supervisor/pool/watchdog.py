@@ -12,6 +12,7 @@ from supervisor.pool.state.nursery_registry import NurseryProcess, Phase
 from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.state.silence import TickClock
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
+from supervisor.pool.vouching import VouchingManager
 from supervisor.text import durations
 
 #: The regular tick: often enough to move the steward in time, rare enough to cost nothing.
@@ -28,6 +29,7 @@ class Watchdog:
         self._shutdown = shutdown
         self._clock = TickClock(TICK_SECONDS)
         self._stall_monitor = stall_monitor
+        self._vouching_manager = VouchingManager(pool_state, stall_monitor)
         #: generation -> when to log that its import is still under way.
         self._imports: dict[int, float] = {}
 
@@ -56,6 +58,8 @@ class Watchdog:
             self._check_deadline(worker, now)
             if listened:
                 self._check_silence(worker, listened)
+        if listened:
+            self._vouching_manager.tick(now)
         for nursery in self._pool_state.nurseries.alive():
             self._check_import(nursery, now)
             self._check_end(nursery, now)
@@ -106,7 +110,7 @@ class Watchdog:
 
     def _check_silence(self, worker: WorkerProcess, listened: float) -> None:
         if worker.ready_at is not None:
-            if worker.state is not WorkerState.DRAINED:
+            if worker.state is not WorkerState.DRAINED and not worker.adopts_only:
                 self._stall_monitor.serving(worker, listened)
         elif worker.spawned_at is not None and worker.waiting is None:
             self._stall_monitor.starting(worker, listened)

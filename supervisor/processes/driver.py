@@ -19,7 +19,7 @@ from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes.child_links import NurseryLink, WorkerLink
 from supervisor.processes.reaper import Reaper
-from supervisor.processes.usage import UsageMeter
+from supervisor.processes.usage import UsageMeter, is_stopped
 from supervisor.system.stack_signal import stack_signal
 
 
@@ -193,6 +193,10 @@ class ProcessDriver:
     def cpu_seconds_by_slot(self) -> Mapping[int, float]:
         """CPU that all workers of each slot have used, the dead ones too; never falls."""
         return self._usage_meter.cpu_seconds_by_slot()
+
+    def is_stopped(self, pid: int) -> bool:
+        """Return True if the kernel calls it stopped or in an uninterruptible wait."""
+        return is_stopped(pid)
 
     def cpu_wait_seconds(self, pid: int) -> float | None:
         """The time it has waited for a CPU: the second number of /proc/PID/schedstat, in ns."""

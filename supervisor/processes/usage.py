@@ -116,6 +116,14 @@ class UsageMeter:
             measured.descriptors = None
 
 
+def is_stopped(pid: int) -> bool:
+    """Return True for a process that is stopped or in an uninterruptible wait at this moment."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_DISK_SLEEP)
+    except psutil.Error:
+        return False
+
+
 def _cpu_seconds(process: psutil.Process) -> float:
     """Of all its threads; not of its subprocesses."""
     used = process.cpu_times()

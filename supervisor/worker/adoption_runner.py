@@ -1,4 +1,7 @@
-"""The adoptions under way in one process: each goes on until it is done, and is answered then.
+"""The adoptions and vouchings under way in one process.
+
+An adoption goes on until it is done, and is answered then; a vouching is tried once and not
+answered, since the supervisor repeats it.
 
 The supervisor holds an adoption open until Adopted, or until the process that it asked has ended;
 so an adoption that is dropped here, by an end or by an error, is asked of another one.
@@ -9,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final, Protocol
 
 from docket.errors import ConnectionClosed, RefusedCall, ServerUnavailable
 from docket.supervision import Adoption
-from ipc.messages import MAX_TASKS_LISTED, Adopt, Adopted
+from ipc.messages import MAX_TASKS_LISTED, Adopt, Adopted, Vouch
 from supervisor.backoff import Backoff
 from supervisor.text import truncation
 
@@ -25,10 +28,14 @@ RETRY_CAP_SECONDS: Final = 5.0
 
 
 class AdoptingWorker(Protocol):
-    """The part of docket's Worker that an adoption needs."""
+    """The part of docket's Worker that acts for other workers."""
 
     async def adopt(self, consumer: str, *, blame: str, max_deliveries: int) -> Adoption:
         """Put the tasks of a dead consumer back, for any free worker."""
+        ...
+
+    async def vouch(self, consumer: str) -> bool:
+        """Beat and renew for a live consumer that cannot; False if it was fenced."""
         ...
 
 
@@ -57,7 +64,14 @@ class AdoptionRunner:
 
     def begin(self, message: Adopt) -> None:
         """Adopt as asked, beside the adoptions that are under way."""
-        task = asyncio.create_task(self._adopt(message), name=f"adopt {message.consumer}")
+        self._start(self._adopt(message), f"adopt {message.consumer}")
+
+    def vouch(self, message: Vouch) -> None:
+        """Beat and renew once for a live consumer."""
+        self._start(self._vouch(message.consumer), f"vouch for {message.consumer}")
+
+    def _start(self, duty: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(duty, name=name)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
 
@@ -67,6 +81,13 @@ class AdoptionRunner:
             task.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way)
+
+    async def _vouch(self, consumer: str) -> None:
+        try:
+            if not await self._worker.vouch(consumer):
+                log.debug("%s was fenced before it could be vouched for", consumer)
+        except (ServerUnavailable, ConnectionClosed, RefusedCall) as error:
+            log.debug("%s was not vouched for: %s", consumer, error)
 
     async def _adopt(self, message: Adopt) -> None:
         try:

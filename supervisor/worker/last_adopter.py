@@ -1,4 +1,4 @@
-"""A child that only adopts: forked in a drain when no worker is left to do it.
+"""A child that only adopts and vouches: forked when no worker is left that can do it.
 
 The tasks of a worker that was killed at the end of a drain are adopted too, so
 that the next pool finds them ready. A plain worker would claim them itself the moment it is ready,
@@ -15,7 +15,7 @@ import uvloop
 from docket.docket import Docket
 from docket.worker import Worker
 from ipc.channel import Channel
-from ipc.messages import PROTOCOL, Adopt, Drain, Drained, Hello, Ready, ToWorker
+from ipc.messages import PROTOCOL, Adopt, Drain, Drained, Hello, Ready, ToWorker, Vouch
 from supervisor.child.fork_setup import ChildSpec
 from supervisor.child.parent_watch import end_after_supervisor
 from supervisor.grace_periods import ORPHAN_SECONDS
@@ -86,6 +86,8 @@ class LastAdopter:
         match message:
             case Adopt():
                 self._adoptions.begin(message)
+            case Vouch():
+                self._adoptions.vouch(message)
             case Drain():
                 self._drained.set()
             case _:

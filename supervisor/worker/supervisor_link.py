@@ -127,6 +127,8 @@ class SupervisorLink:
                 self._drain(deadline)
             case messages.Adopt():
                 self._adoptions.begin(message)
+            case messages.Vouch():
+                self._adoptions.vouch(message)
             case messages.Steward(on=on):
                 self._worker.appoint_steward(on)
             case messages.Dump():

@@ -291,6 +291,10 @@ class Lifecycle(RuleBasedStateMachine):
         mine = [claim for consumer, claim in self.runs if strays or consumer == name]
         self.pair.renew(name, mine)
 
+    @rule(worker=WORKERS)
+    def vouch(self, worker: int) -> None:
+        self.pair.vouch(self._name(worker))
+
     @precondition(lambda self: self.runs)
     @rule(
         which=WHICH,

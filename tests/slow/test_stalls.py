@@ -88,6 +88,46 @@ async def test_c_code_that_holds_the_gil_is_told_apart_and_found_by_its_stack() 
         assert program.end(signal.SIGQUIT) == 0
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_long_hold_of_the_gil_loses_no_run_to_the_steward_of_another_host(
+    server: str, docket_name: str, tmp_path: Path, processes: int
+) -> None:
+    fifo = tmp_path / "release"
+    os.mkfifo(fifo)
+    pool = (*STALLING, "--docket", docket_name)
+    with ready_pool(*pool, processes=processes, url=server) as program:
+        before = program.workers()
+        async with docket_at(server, docket_name) as docket:
+            task = await docket.add("hold_gil_until_told", key="long")(str(fifo))
+            with ready_pool(*pool, processes=1, url=server) as elsewhere:
+                program.wait_for(r"has been silent for .*: C code holds the GIL")
+                threading.Event().wait(12.0)  # longer than heartbeats may be missed: the point
+                os.write(os.open(fifo, os.O_RDWR), b"x")
+                assert await task.get_result() in before.values()
+                assert elsewhere.end() == 0
+        assert program.end() == 0
+    log = program.log + elsewhere.log
+    assert "counts as dead" not in log
+    assert len(re.findall(r"hold_gil_until_told\(.*\)\{long\}", log)) == 2, "its start and its end"
+    assert deaths_of(server, "long", docket_name) == 0
+
+
+async def test_a_task_that_never_lets_go_of_the_gil_takes_one_worker_at_a_time_and_is_poison() -> (
+    None
+):
+    patience = ("--stall-warning", "1s", "--stall-timeout", "12s")  # longer than a missed heartbeat
+    arguments = (*STALLING, *patience, "--max-deliveries", "2")
+    with ready_pool(*arguments, processes=4) as program:
+        async with docket_at(program.url) as docket:
+            culprit = await docket.add("hold_gil", key="culprit")()
+            await fails_as_poison(culprit)
+        totals = program.status()["totals"]
+        assert (totals["stalls"], totals["crashes"]) == (2, 0)
+        assert len(re.findall("has been silent for", program.log)) == 2
+        assert "counts as dead" not in program.log
+        assert program.end() == 0
+
+
 async def test_the_only_task_of_a_worker_is_the_culprit_even_where_no_stack_names_it() -> None:
     arguments = (*STALLING, *IMPATIENT, "--max-deliveries", "1")
     with ready_pool(*arguments, processes=1) as program:

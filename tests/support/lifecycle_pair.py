@@ -287,6 +287,11 @@ class Pair:
         self.check()
         return expected
 
+    def vouch(self, consumer: str) -> None:
+        reply = self.do(self.store.transitions.vouch(consumer, timedelta(minutes=1)))
+        assert reply == working.vouch(self.world, consumer)
+        self.check()
+
     def adopt(self, consumer: str, blame: str) -> None:
         self.idle.discard(consumer)
         self.looking.discard(consumer)

@@ -59,6 +59,8 @@ class RecordingProcessControl:
     waited: float | None = None
     #: Seconds that every process has had a CPU.
     used: float | None = None
+    #: Pids of processes that are stopped.
+    stopped: set[int] = field(default_factory=set)
     #: What every process that lives uses, and what those of each slot have used.
     uses: ProcessUsage = field(default_factory=lambda: ProcessUsage(12.5, 3.25, 17))
     cpu_seconds: dict[int, float] = field(default_factory=dict)
@@ -101,6 +103,9 @@ class RecordingProcessControl:
 
     def cpu_seconds_by_slot(self) -> dict[int, float]:
         return self.cpu_seconds
+
+    def is_stopped(self, pid: int) -> bool:
+        return pid in self.stopped
 
     def cpu_used_seconds(self, pid: int) -> float | None:
         return self.used
@@ -171,6 +176,11 @@ class Rig:
         tasks = [Task(key, "f", 0.1) for key in keys]
         counted = WorkerCounters(**counters)
         self.say(worker, Heartbeat(1, 0.001, tasks, len(tasks), counted, 2_000_000))
+
+    def all_beat(self) -> None:
+        """A heartbeat of every loop."""
+        for worker in self.pool_state.registry.consuming():
+            self.beat(worker)
 
     def keeper(self, worker: WorkerProcess, blocking_key: str | None = None) -> None:
         self.feed(BeatReceived(worker.number, KeeperBeat(1, 0.0, blocking_key)))

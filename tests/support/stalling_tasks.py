@@ -26,6 +26,16 @@ async def hold_gil() -> None:
     ctypes.PyDLL(None).read(silent, ctypes.create_string_buffer(1), 1)
 
 
+async def hold_gil_until_told(path: str) -> int:
+    """Hold the GIL in C code until somebody writes a byte to this FIFO; the pid that finished."""
+    fifo = os.open(path, os.O_RDWR)
+    try:
+        ctypes.PyDLL(None).read(fifo, ctypes.create_string_buffer(1), 1)
+    finally:
+        os.close(fifo)
+    return os.getpid()
+
+
 async def hold_in_a_child() -> None:
     """Hold the GIL in an asyncio task of this one's, where no frame of docket is on the stack."""
     await asyncio.gather(hold_gil())
@@ -50,4 +60,4 @@ async def linger(path: str) -> None:
     threading.Thread(target=outstay).start()
 
 
-tasks = [nap, hog, hold_gil, hold_in_a_child, crunch, linger]
+tasks = [nap, hog, hold_gil, hold_gil_until_told, hold_in_a_child, crunch, linger]

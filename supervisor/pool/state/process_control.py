@@ -69,6 +69,10 @@ class ProcessControl(Protocol):
         """CPU that all workers of each slot have used, the dead ones too; never falls."""
         ...
 
+    def is_stopped(self, pid: int) -> bool:
+        """Return True if it cannot run: stopped by a signal, or in an uninterruptible wait."""
+        ...
+
     def cpu_used_seconds(self, pid: int) -> float | None:
         """The CPU time of the main thread of `pid` since its start; None if unknown."""
         ...

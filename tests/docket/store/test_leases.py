@@ -254,3 +254,41 @@ async def sweep_once(store: Store, start: str | bytes, timeout: int = 60_000) ->
         [keys.stream, keys.redelivery, keys.quarantine, keys.queue, keys.wakeup, keys.watch],
         [keys.prefix, timeout, 60_000, "s", start],
     )
+
+
+async def test_a_vouching_renews_every_lease_and_the_heartbeat_of_one_that_cannot(
+    store: Store,
+) -> None:
+    claim = await running(store)
+    await age(store, claim, 50_000)
+    await store.client.zadd(store.keys.workers, {"a": 1})
+
+    assert await store.transitions.vouch("a", MINUTE)
+
+    assert await idle(store) < 40_000
+    server_now, beats = await store.transitions.beats_at()
+    assert server_now - beats[b"a"] < 40_000
+    assert await store.sweep_now(timedelta(seconds=40)) == 0
+    # It goes on as if it had renewed by itself: its outcome counts.
+    await store.exchange("a", [outcome("C", claim)])
+    assert await store.client.hget(store.keys.record("k"), "state") == b"completed"
+
+
+async def test_nobody_vouches_for_one_that_was_fenced(store: Store) -> None:
+    await running(store)
+    await store.adopt("a", "nobody", 3)
+
+    assert not await store.transitions.vouch("a", MINUTE)
+
+    assert b"a" not in await store.transitions.beats()
+    assert b"a" not in await store.transitions.group_consumers()
+
+
+async def test_a_vouching_leaves_no_pending_entry_that_was_deleted(store: Store) -> None:
+    claim = await running(store)
+    await store.client.xdel(store.keys.stream, claim.entry[1:].decode())
+
+    assert await store.transitions.vouch("a", MINUTE)
+
+    assert await store.adopt("a", "nobody", 3) == (0, [])
+    assert b"a" not in await store.transitions.group_consumers()

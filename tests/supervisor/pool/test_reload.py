@@ -173,7 +173,7 @@ def test_after_three_first_workers_that_do_not_get_ready_the_old_generation_stay
     for _ in range(3):
         rig.fork(rig.newest)
         rig.exit(rig.newest)
-        rig.pass_seconds(1.0)
+        rig.pass_seconds(1.0, rig.all_beat)
     assert isinstance(rig.answers[0], Refused)
     assert "3 successors failed; last: killed by SIGKILL" in str(rig.pool_state.reload_error)
     assert rig.process_control.retired == [generation]

@@ -295,9 +295,9 @@ def test_restarts_allowed_grow_with_the_pool_unless_they_were_given() -> None:
         get_ready(rig, worker)
     for _ in range(40):
         rig.exit(rig.first)
-        rig.pass_seconds(0.5)
+        rig.pass_seconds(0.5, rig.all_beat)
         rig.pool_state.registry.slots()[0].due_at = rig.now
-        rig.pass_seconds(0.25)
+        rig.pass_seconds(0.25, rig.all_beat)
         get_ready(rig, rig.first)
     assert rig.pool_state.drain is None
     rig.exit(rig.first)

@@ -8,7 +8,7 @@ for them, events, and the replies. Time is counted in ticks that only `World.pas
     world     the state, and the few steps that every transition is made of
     slots     slots of concurrency limits, and the tasks that wait for them
     producing add, replace, cancel, clear
-    working   claim, hand in, reclaim, renew, adopt, sweep, promote, report
+    working   claim, hand in, reclaim, renew, vouch, adopt, sweep, promote, report
     manual    claim, mark and reschedule, for code that runs one execution without a worker
     strikes   the strikes in effect
 """

@@ -1,4 +1,4 @@
-"""The operations of workers: claim, hand in, reclaim, renew, adopt, sweep, promote, report."""
+"""The operations of workers: claim, hand in, reclaim, renew, vouch, adopt, sweep, and more."""
 
 from collections.abc import Collection, Sequence
 
@@ -186,6 +186,16 @@ def renew(world: World, consumer: str, runs: Sequence[Claimed]) -> tuple[list[En
         if record.cancelled:
             cancelled.append(claim.entry)
     return lost, cancelled
+
+
+def vouch(world: World, consumer: str) -> bool:
+    """Renew all that a consumer holds; False if it was fenced."""
+    if consumer not in world.epochs:
+        return False
+    for letter in LETTERS:
+        for entry in world.pending(letter, consumer):
+            entry.renewed = world.now
+    return True
 
 
 def adopt(world: World, consumer: str, blame: str) -> tuple[int, list[str]]:
