@@ -13,7 +13,7 @@ from docket.execution import ExecutionState
 from docket.store import scripts
 from tests.support.dockets import Gate, Told, at_work, found, result_of, soon
 from tests.support.proxy import Do, Proxy, calls, proxy_to
-from tests.support.store import store_at, until
+from tests.support.store import Store, store_at, until
 
 pytestmark = pytest.mark.anyio
 
@@ -138,26 +138,45 @@ async def test_a_cancellation_whose_message_was_lost_is_seen_when_the_lease_is_r
         assert execution.state is ExecutionState.CANCELLED
 
 
-async def test_a_run_that_was_replaced_is_stopped_when_its_lease_is_renewed(
+async def a_renewal(store: Store) -> None:
+    """Returns when the oldest lease of the stream has begun anew."""
+    oldest = 0
+
+    async def has_begun() -> bool:
+        nonlocal oldest
+        rows = await store.client.xpending_range(store.keys.stream, "workers", "-", "+", 1)
+        earlier, oldest = oldest, rows[0]["time_since_delivered"]
+        return oldest < earlier
+
+    await until(has_begun)
+
+
+async def test_a_run_that_was_replaced_goes_on_over_many_renewals_and_ends_by_itself(
     server: str, docket_name: str
 ) -> None:
-    gate = Gate()
+    gate, ended = Gate(), list[str]()
 
     async def wait(what: str) -> str:
         await gate.pass_through(what)
+        ended.append(what)
         return what
 
     async with (
         Docket(docket_name, server) as docket,
+        store_at(server, docket_name) as store,
         at_work(Worker(docket, redelivery_timeout=LEASE)) as worker,
     ):
         await docket.add(wait, key="k")("old")
         await soon(gate.reached.wait())
         before = await found(docket, "k")
         replaced = await docket.replace(wait, when=before.when, key="k")("new")
-        await until(lambda: worker.counters.superseded == 1)
+        for _ in range(5):
+            await a_renewal(store)
+        assert worker.counters.superseded == 0
         gate.opened.set()
         assert await result_of(replaced) == "new"
+        await until(lambda: worker.counters.superseded == 1)
+        assert sorted(ended) == ["new", "old"]
 
 
 async def test_heartbeats_are_written_again_soon_after_an_outage(

@@ -81,8 +81,28 @@ async def test_a_renewal_tells_what_was_lost_and_what_was_cancelled(
     await store.exchange(outcomes=[outcome("C", ended)])
 
     owned = [lease(claim) for claim in (replaced, cancelled, ended)]
-    assert leases.renew("a", owned) == ([replaced.entry, ended.entry], [cancelled.entry])
+    assert leases.renew("a", owned) == ([ended.entry], [cancelled.entry])
     assert leases.renew("b", [lease(cancelled)]) == ([cancelled.entry], [])
+
+
+@pytest.mark.parametrize("successor", ["waits", "runs", "was cancelled"])
+async def test_a_run_whose_key_was_replaced_keeps_its_lease_to_its_end(
+    store: Store, leases: LeaseConnection, successor: str
+) -> None:
+    replaced = await running(store, "k")
+    await store.add("k", replace=1)
+    if successor == "runs":
+        await store.claim("b")
+    if successor == "was cancelled":
+        await store.transitions.cancel("k")
+    await age(store, replaced, 50_000)
+
+    assert leases.renew("a", [lease(replaced)]) == ([], [])
+
+    rows = await store.client.xpending_range(
+        store.keys.stream, "workers", replaced.entry[1:].decode(), replaced.entry[1:].decode(), 1
+    )
+    assert rows[0]["time_since_delivered"] < 40_000
 
 
 @pytest.mark.parametrize("instead", [None, "a value of somebody's"])

@@ -179,11 +179,12 @@ def renew(world: World, consumer: str, runs: Sequence[Claimed]) -> tuple[list[En
     cancelled: list[Entry] = []
     for claim in runs:
         record = world.records.get(claim.key)
-        if record is None or not slots.is_owned(record, claim, consumer):
+        is_recorded = record is not None and slots.is_owned(record, claim, consumer)
+        if not is_recorded and claim.entry not in world.pending(claim.entry.letter, consumer):
             lost.append(claim.entry)
             continue
         claim.entry.renewed = world.now
-        if record.cancelled:
+        if is_recorded and record is not None and record.cancelled:
             cancelled.append(claim.entry)
     return lost, cancelled
 
