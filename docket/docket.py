@@ -17,6 +17,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
+from docket.blocking import SyncDocket
 from docket.calls import TaskCall, new_key
 from docket.clock import now
 from docket.errors import DocketError
@@ -148,10 +149,24 @@ class Docket(Registry):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._connections is not None:
+            self._connections.pipeline.owner.check()
         connections, self._connections, self._transitions = self._connections, None, None
         await self.strike_list.close()
         if connections is not None:
             await connections.release()
+
+    @property
+    def is_open(self) -> bool:
+        """Return True inside `async with`."""
+        return self._connections is not None
+
+    def sync(self) -> SyncDocket:
+        """Return the calls of this docket for threads without an event loop.
+
+        Flask, Django and scripts add tasks by it: `docket.sync().add(task)(...)`.
+        """
+        return SyncDocket(self)
 
     @property
     def connections(self) -> Connections:

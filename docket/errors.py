@@ -4,6 +4,7 @@
     ├── ServerUnavailable          (also redis.exceptions.ConnectionError)
     ├── NotPermitted               (also RefusedCall) the server's user lacks a permission
     ├── ConnectionClosed           a docket was closed while it was still in use
+    ├── WrongEventLoop             (also RuntimeError) a call from another loop than a docket's own
     ├── EmbeddedServerError        the private server of memory:// or embedded:// did not start
     │   └── EmbeddedFolderInUse    its folder belongs to a server that still runs
     ├── MissingExtra               (also ImportError) an optional package is not installed
@@ -40,6 +41,10 @@ class NotPermitted(DocketError, redis_exceptions.NoPermissionError):
 
 class ConnectionClosed(DocketError):
     """The docket was closed while still in use; not the server's fault, so not retried."""
+
+
+class WrongEventLoop(DocketError, RuntimeError):
+    """A call came from another event loop than the one in which the docket was opened."""
 
 
 class EmbeddedServerError(DocketError):

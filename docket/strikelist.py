@@ -149,6 +149,8 @@ class StrikeList:
     async def close(self) -> None:
         """Stop following; known strikes stay in effect here. Idempotent."""
         follower, connections = self._follower, self._connections
+        if connections is not None:
+            connections.pipeline.owner.check()
         self._follower = self._connections = self._stream = None
         # Wakes the waiters, since no strikes will come; the next connection starts afresh.
         self._loaded.set()
@@ -167,6 +169,8 @@ class StrikeList:
 
     async def wait_for_strikes_loaded(self) -> None:
         """Wait until the existing strikes are in effect here; return at once if not connected."""
+        if self._connections is not None:
+            self._connections.pipeline.owner.check()
         if not self.is_loaded:
             await self._loaded.wait()
 

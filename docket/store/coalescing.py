@@ -104,6 +104,8 @@ class ScheduleCoalescer:
         if type(key) is not str or not key.isascii():
             self._keys.record(key).encode()
         loop = asyncio.get_running_loop()
+        if loop is not self._pipeline.owner.loop:
+            raise self._pipeline.owner.refusal()
         future: asyncio.Future[ScheduleReply] = loop.create_future()
         if not self._batch:
             loop.call_soon(self._flush)

@@ -82,7 +82,12 @@ class Connections:
         return found
 
     async def release(self) -> None:
-        """Release the connections; the last owner closes them."""
+        """Release the connections; the last owner closes them.
+
+        Raises:
+            WrongEventLoop: the call comes from another loop.
+        """
+        self.pipeline.owner.check()
         self._owners -= 1
         if self._owners:
             return
@@ -94,7 +99,12 @@ class Connections:
                 await self._client.aclose()
 
     def client(self) -> Redis:
-        """Return redis-py's client for the user's own commands; made on first use."""
+        """Return redis-py's client for the user's own commands; made on first use.
+
+        Raises:
+            WrongEventLoop: the call comes from another loop.
+        """
+        self.pipeline.owner.check()
         if self._client is None:
             self._client = self.endpoint.client()
         return self._client

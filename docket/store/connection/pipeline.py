@@ -33,6 +33,7 @@ from docket.store.connection.endpoint import (
     Endpoint,
     connect,
 )
+from docket.store.connection.loop_owner import LoopOwner
 from docket.store.scripts import Script
 
 logger = logging.getLogger("docket.store")
@@ -75,6 +76,8 @@ class Pipeline:
 
     def __init__(self, endpoint: Endpoint, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._endpoint = endpoint
+        #: The loop that may call: see there.
+        self.owner = LoopOwner(endpoint.display_url)
         self._silence_seconds = silence_seconds
         self._connection: DirectWrites | None = None
         self._unsent: list[tuple[bytes, asyncio.Future[Any]]] = []
@@ -114,6 +117,7 @@ class Pipeline:
         """
         if self._connection is not None:
             return
+        self.owner.check()
         self._refuse_when_closed()
         try:
             # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with the
@@ -200,8 +204,14 @@ class Pipeline:
         return self._endpoint.denied(operation, error)
 
     def send(self, *command: Argument) -> asyncio.Future[Any]:
-        """Queue a command to be written at the end of this turn of the loop."""
+        """Queue a command to be written at the end of this turn of the loop.
+
+        Raises:
+            WrongEventLoop: the call comes from another loop.
+        """
         loop = asyncio.get_running_loop()
+        if loop is not self.owner.loop:
+            raise self.owner.refusal()
         future: asyncio.Future[Any] = loop.create_future()
         self._unsent.append((_pack(command), future))
         if not self._flush_is_due:
