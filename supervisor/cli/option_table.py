@@ -161,6 +161,13 @@ OPTIONS = (
     Option("dependencies", str, "Dependencies that wrap every task.", "MODULE:MEMBER"),
     Option("message-batch", _count, "Most tasks that one exchange takes.", "N"),
     Option("http", _address, "Serve /metrics /livez /readyz /status here.", "HOST:PORT"),
+    Option(
+        "http-allow-host",
+        str,
+        "Name in the Host header to serve /metrics and /status under; may be given more than once.",
+        "NAME",
+        repeatable=True,
+    ),
     Option("control", str, "Path of the control socket, for `ctl`.", "PATH"),
     Option("boot-timeout", _duration, "From a worker's fork to its readiness.", "DURATION"),
     Option(
