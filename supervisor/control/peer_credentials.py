@@ -35,6 +35,13 @@ class Credentials:
         known = [f"{name} {value}" for name, value in (("pid", self.pid), ("uid", self.uid))]
         return f"a client ({', '.join(known)})"
 
+    def owns(self, path: os.PathLike[str]) -> bool:
+        """Tell whether its user is that of a file."""
+        try:
+            return self.uid == os.stat(path).st_uid
+        except OSError:
+            return False
+
     @property
     def is_trusted(self) -> bool:
         """Tell whether it may command this process: its own user may, and root."""
