@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 #: struct ucred: pid, uid, gid.
@@ -38,7 +39,7 @@ class Credentials:
     def owns(self, path: os.PathLike[str]) -> bool:
         """Tell whether its user is that of a file."""
         try:
-            return self.uid == os.stat(path).st_uid
+            return self.uid == Path(path).stat().st_uid
         except OSError:
             return False
 
