@@ -63,10 +63,14 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
         """The first run of an automatic task; None for at once."""
         return None
 
+    def as_if_made_now(self) -> Self:
+        """Return a copy, as if it had been made at this moment."""
+        anew = type(self).__new__(type(self))
+        vars(anew).update(vars(self))
+        return anew
+
     def provide(self, run: TaskRun) -> Self:
-        of_this_run = type(self).__new__(type(self))
-        vars(of_this_run).update(vars(self))
-        return of_this_run
+        return self.as_if_made_now()
 
     def cancel(self) -> None:
         """Make this run the last.
