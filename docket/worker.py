@@ -12,11 +12,15 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+# Whoever used pydocket imports from here what a worker deals with: hence the three `import *`.
+from docket.dependencies import *  # noqa: F403
 from docket.dependencies.shared import SharedContext
 from docket.dependencies.worker_dependencies import named_dependencies
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
+from docket.execution import *  # noqa: F403
 from docket.execution import TaskFunction
+from docket.instrumentation import *  # noqa: F403
 from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
 from docket.instrumentation.counters import Counters, TaskCounters
 from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
@@ -406,6 +410,8 @@ class Worker:
         The other ways to run one install no signal handlers. Here the first TERM or INT drains,
         the second requeues the tasks that still run, and the third waits for nothing.
 
+        An empty string counts as not given.
+
         Args:
             docket_name, url: the name and URL of the docket.
             until_finished: end when the docket has no task left.
@@ -417,11 +423,13 @@ class Worker:
             ValueError, TypeError, ImportError, AttributeError: a setting or a path is wrong.
             CannotListen: (an OSError) a port is taken.
         """
-        fallback = None if fallback_task is None else load_function(fallback_task)
+        fallback = load_function(fallback_task) if fallback_task else None
         async with Docket(
-            docket_name, url, enable_internal_instrumentation=enable_internal_instrumentation
+            docket_name or "docket",
+            url or "redis://localhost:6379/0",
+            enable_internal_instrumentation=enable_internal_instrumentation,
         ) as docket:
-            for path in tasks:
+            for path in filter(None, tasks):
                 docket.register_collection(path)
             worker = cls(
                 docket,
