@@ -11,6 +11,7 @@ from docket.clock import now, to_milliseconds
 from docket.dependencies.base import TaskRun
 from docket.dependencies.handlers import TaskOutcome
 from docket.dependencies.perpetual import Perpetual, started_at
+from docket.errors import DocketError
 from docket.lifecycle import Due
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ NICKNAMES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+
+
+class InvalidExpression(DocketError, ValueError, CronSimError):
+    """A cron expression that cannot be used; it is also what cronsim raises for it."""
 
 
 class Cron(Perpetual):
@@ -53,7 +58,7 @@ class Cron(Perpetual):
         expression: the fields; of a nickname those that it stands for.
 
     Raises:
-        ValueError: the expression has another form, or names a day that no month has.
+        InvalidExpression: (a ValueError) it has another form, or names a day that no month has.
     """
 
     def __init__(self, expression: str, automatic: bool = True, tz: tzinfo = UTC) -> None:
@@ -109,7 +114,7 @@ def _fields_of(expression: str) -> str:
     try:
         CronSim(fields, datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:
-        raise ValueError(
+        raise InvalidExpression(
             f"Cron expression {expression!r} cannot be used ({error}): write five fields (minute, "
             "hour, day of month, month, day of week), six with the seconds first, or one of "
             f"{', '.join(NICKNAMES)}"

@@ -5,11 +5,13 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSimError
 
 from docket import Cron, CurrentExecution, Docket, Execution, Perpetual, Worker
 from docket.clock import to_milliseconds
 from docket.dependencies import TaskOutcome
 from docket.dependencies.cron import NICKNAMES
+from docket.errors import DocketError
 from docket.lifecycle import Due, DueOrigin
 from tests.support.dockets import Gate, at_work, found, soon
 from tests.support.store import until
@@ -89,6 +91,8 @@ def test_an_expression_that_cannot_be_used_is_refused_with_the_forms_that_can(
     with pytest.raises(ValueError, match=r"five fields .* six .* or one of @yearly") as refused:
         Cron(expression)
     assert repr(expression) in str(refused.value)
+    assert isinstance(refused.value, DocketError)
+    assert isinstance(refused.value, CronSimError)
 
 
 @pytest.mark.statement(44)
