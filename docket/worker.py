@@ -410,8 +410,6 @@ class Worker:
         The other ways to run one install no signal handlers. Here the first TERM or INT drains,
         the second requeues the tasks that still run, and the third waits for nothing.
 
-        An empty string counts as not given.
-
         Args:
             docket_name, url: the name and URL of the docket.
             until_finished: end when the docket has no task left.
@@ -429,7 +427,8 @@ class Worker:
             url or "redis://localhost:6379/0",
             enable_internal_instrumentation=enable_internal_instrumentation,
         ) as docket:
-            for path in filter(None, tasks):
+            named = [path for path in tasks if path]
+            for path in STANDARD_TASKS if tasks and not named else named:
                 docket.register_collection(path)
             worker = cls(
                 docket,
@@ -442,7 +441,7 @@ class Worker:
                 schedule_automatic_tasks,
                 enable_internal_instrumentation,
                 fallback,
-                dependencies,
+                dependencies or None,
                 message_batch,
             )
             async with worker:

@@ -29,8 +29,8 @@ async def run_standalone(
         CancelledError: a third signal came; the running tasks were handed back.
     """
     with (
-        healthcheck_server(port=healthcheck_port),
-        metrics_server(port=metrics_port),
+        healthcheck_server(healthcheck_port),
+        metrics_server(metrics_port),
         Signals(worker).listening(),
     ):
         if until_finished:
