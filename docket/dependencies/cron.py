@@ -96,7 +96,7 @@ class Cron(Perpetual):
 
     def provide(self, run: TaskRun) -> Self:
         of_this_run = super().provide(run)
-        of_this_run.start = _beginning(run.execution)
+        of_this_run.start, of_this_run.reached = _beginning(run.execution), None
         return of_this_run
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:

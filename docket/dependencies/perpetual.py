@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
@@ -63,14 +64,10 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
         """The first run of an automatic task; None for at once."""
         return None
 
-    def as_if_made_now(self) -> Self:
-        """Return a copy, as if it had been made at this moment."""
-        anew = type(self).__new__(type(self))
-        vars(anew).update(vars(self))
-        return anew
-
     def provide(self, run: TaskRun) -> Self:
-        return self.as_if_made_now()
+        of_this_run = type(self).__new__(type(self))
+        vars(of_this_run).update(vars(self))
+        return of_this_run
 
     def cancel(self) -> None:
         """Make this run the last.
@@ -105,6 +102,10 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
         """Return the due time of the successor, unless the task has set it."""
         return Due.since_start(max(0.0, self.every.total_seconds()))
+
+    def as_if_made_now(self) -> Self:
+        """Return a copy, as if it had been made at this moment."""
+        return copy(self)
 
 
 def perpetual_of(plan: Plan) -> Perpetual | None:

@@ -272,8 +272,10 @@ async def test_in_a_task_it_walks_from_the_start_of_the_run_and_the_next_run_com
     docket: Docket,
 ) -> None:
     seen: list[datetime] = []
+    in_signature = Cron("0 0 1 1 *", automatic=False)
+    in_signature.next_time()
 
-    async def report(cron: Cron = Cron("0 0 1 1 *", automatic=False)) -> None:
+    async def report(cron: Cron = in_signature) -> None:
         seen.extend([cron.next_time(), cron.next_time()])
 
     execution = await docket.add(report, key="k")()
