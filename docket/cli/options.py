@@ -15,13 +15,13 @@ class Option(click.Option):
     def consume_value(
         self, ctx: click.Context, opts: Mapping[str, Any]
     ) -> tuple[Any, ParameterSource]:
-        given = opts.get(self.name or "")
-        if isinstance(given, list):  # of an option that may be given more than once
-            given = [each for each in cast("list[object]", given) if each != ""]
-            opts = {**opts, self.name or "": given}
-        if given in ("", []):
-            opts = {name: value for name, value in opts.items() if name != self.name}
-        return super().consume_value(ctx, opts)
+        given = dict(opts)
+        value = given.pop(self.name, None)
+        if isinstance(value, list):  # of an option that may be given more than once
+            value = [each for each in cast("list[object]", value) if each != ""]
+        if value not in (None, "", []):
+            given[self.name] = value
+        return super().consume_value(ctx, given)
 
 
 def option(
