@@ -21,7 +21,7 @@ from docket.blocking import SyncDocket
 from docket.calls import TaskCall, new_key
 from docket.clock import now
 from docket.errors import DocketError
-from docket.execution import Execution, TaskFunction
+from docket.execution import Disposition, Execution, ExecutionState, TaskFunction
 from docket.execution.execution import execution_from_record
 from docket.execution.results import ResultStorage
 from docket.inspection import (
@@ -37,18 +37,36 @@ from docket.scheduling import Scheduler
 from docket.serialization.serializers import Serializer, serializer_named
 from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url, without_password
-from docket.store.keys import Keys
+from docket.store.keys import WORKER_GROUP, Keys
 from docket.store.scan import clear
 from docket.store.traced_transitions import TracedTransitions
 from docket.store.transitions import Transitions
-from docket.strike_rules import LiteralOperator, Operator
+from docket.strike_rules import LiteralOperator, Operator, Restore, Strike
 from docket.strikelist import StrikeList
+from docket.tasks import TaskCollection
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.credentials import CredentialProvider
 
-__all__ = ["Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo"]
+__all__ = [
+    "Disposition",
+    "Docket",
+    "DocketSnapshot",
+    "Execution",
+    "ExecutionState",
+    "LiteralOperator",
+    "Operator",
+    "Restore",
+    "ResultStorage",
+    "RunningExecution",
+    "Strike",
+    "StrikeList",
+    "TaskCall",
+    "TaskCollection",
+    "TaskFunction",
+    "WorkerInfo",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -443,6 +461,11 @@ class Docket(Registry):
     def workers_set(self) -> str:
         """The Redis key of the sorted set of workers."""
         return self.keys.workers
+
+    @property
+    def worker_group_name(self) -> str:
+        """The consumer group of the workers, in each stream of tasks."""
+        return WORKER_GROUP
 
     @asynccontextmanager
     async def redis(self) -> AsyncGenerator[Redis]:

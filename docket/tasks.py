@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from docket.annotations import Logged
 from docket.dependencies import CurrentDocket, CurrentExecution, CurrentWorker, TaskLogger
+from docket.execution import TaskFunction
+
+#: What `register_collection` and the option `--tasks` register: task functions.
+TaskCollection: TypeAlias = Iterable[TaskFunction]
 
 if TYPE_CHECKING:
     # Only for readers and type checkers: docket.docket itself may register these tasks.

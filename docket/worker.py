@@ -12,11 +12,15 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+# Whoever used pydocket imports from here what a worker deals with: hence the three `import *`.
+from docket.dependencies import *  # noqa: F403
 from docket.dependencies.shared import SharedContext
 from docket.dependencies.worker_dependencies import named_dependencies
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
+from docket.execution import *  # noqa: F403
 from docket.execution import TaskFunction
+from docket.instrumentation import *  # noqa: F403
 from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
 from docket.instrumentation.counters import Counters, TaskCounters
 from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
@@ -417,11 +421,14 @@ class Worker:
             ValueError, TypeError, ImportError, AttributeError: a setting or a path is wrong.
             CannotListen: (an OSError) a port is taken.
         """
-        fallback = None if fallback_task is None else load_function(fallback_task)
+        fallback = load_function(fallback_task) if fallback_task else None
         async with Docket(
-            docket_name, url, enable_internal_instrumentation=enable_internal_instrumentation
+            docket_name or "docket",
+            url or "redis://localhost:6379/0",
+            enable_internal_instrumentation=enable_internal_instrumentation,
         ) as docket:
-            for path in tasks:
+            named = [path for path in tasks if path]
+            for path in STANDARD_TASKS if tasks and not named else named:
                 docket.register_collection(path)
             worker = cls(
                 docket,
@@ -434,7 +441,7 @@ class Worker:
                 schedule_automatic_tasks,
                 enable_internal_instrumentation,
                 fallback,
-                dependencies,
+                dependencies or None,
                 message_batch,
             )
             async with worker:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
@@ -101,6 +102,10 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
         """Return the due time of the successor, unless the task has set it."""
         return Due.since_start(max(0.0, self.every.total_seconds()))
+
+    def as_if_made_now(self) -> Self:
+        """Return a copy, as if it had been made at this moment."""
+        return copy(self)
 
 
 def perpetual_of(plan: Plan) -> Perpetual | None:

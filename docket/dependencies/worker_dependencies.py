@@ -15,7 +15,7 @@ def named_dependencies(given: object) -> dict[str, Dependency[Any]]:
 
     Args:
         given: a mapping by name; a sequence, whose members get reserved names; "module:member" of
-            either; or None.
+            either; or None or an empty string for none.
 
     Raises:
         ValueError: a name begins with `__`; two are of a class that allows one; the path does not
@@ -23,7 +23,7 @@ def named_dependencies(given: object) -> dict[str, Dependency[Any]]:
         TypeError: something is not a Dependency.
         ImportError, AttributeError: there is no such module or member.
     """
-    if isinstance(given, str):
+    if isinstance(given, str) and given:
         given = load_attribute(
             given, f"Worker dependencies {given!r} are not of the form 'module:member'"
         )

@@ -33,7 +33,8 @@ class Seeder:
     async def seed(self) -> None:
         """Schedule the missing tasks; without a server, the next time does it."""
         for name, perpetual in self._automatic().items():
-            due = perpetual.initial_when
+            # Of a copy, since asking may change the answer to the next question.
+            due = perpetual.as_if_made_now().initial_when
             function = self._docket.tasks[name]
             seed = Execution(
                 self._docket, function, (), {}, name, due or now(), 1, function_name=name

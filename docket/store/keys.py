@@ -8,6 +8,9 @@ from functools import cached_property
 
 from redis.crc import key_slot
 
+#: The consumer group of every stream of tasks, as in _streams.lua.
+WORKER_GROUP = "workers"
+
 
 class Stream(Enum):
     """A stream of tasks to run, by the letter that the names of its entries begin with."""

@@ -17,7 +17,7 @@ from docket.store import scripts
 from docket.store.coalescing import BATCH_LIMIT, ScheduleCoalescer
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
-from docket.store.keys import Keys, Stream
+from docket.store.keys import WORKER_GROUP, Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import log_overwritten
@@ -375,7 +375,7 @@ class Transitions:
 
     async def _consumers_of(self, stream: str) -> list[list[Any]]:
         try:
-            return await self._pipeline.command("XINFO", "CONSUMERS", stream, "workers")
+            return await self._pipeline.command("XINFO", "CONSUMERS", stream, WORKER_GROUP)
         except NotPermitted:
             raise
         except ResponseError as error:

@@ -4,8 +4,6 @@ A line is a signature, and goes on in those that are indented; `async` stands be
 awaited. Durations are written as `seconds(2)`; `...` is a default that the documents leave open.
 """
 
-from docket.instrumentation import EVERYWHERE
-
 #: What users import, by the module that they import it from.
 NAMES = {
     "docket": """
@@ -17,7 +15,7 @@ NAMES = {
     "docket.docket": "Docket DocketSnapshot RunningExecution WorkerInfo",
     "docket.execution": """
         Execution ExecutionState ExecutionProgress ExecutionCancelled Disposition TaskFunction
-        StateEvent ProgressEvent
+        StateEvent ProgressEvent TaskCall compact_signature get_signature
     """,
     "docket.worker": "Worker",
     "docket.agenda": "Agenda",
@@ -35,7 +33,7 @@ NAMES = {
     "docket.testing": """
         assert_task_scheduled assert_task_not_scheduled assert_task_count assert_no_tasks
     """,
-    "docket.tasks": "trace fail sleep standard_tasks",
+    "docket.tasks": "trace fail sleep standard_tasks TaskCollection",
     "docket.instrumentation": "healthcheck_server metrics_server",
 }
 
@@ -182,23 +180,21 @@ async fail(message)
 async sleep(seconds)
 """,
     "docket.instrumentation": """
-healthcheck_server(port=...)
-metrics_server(port=...)
+healthcheck_server(host="0.0.0.0", port=None)
+metrics_server(host="0.0.0.0", port=None)
 """,
 }
 
 #: What ours has beyond the documents, by signature: arguments, and their defaults.
 ADDED: dict[str, dict[str, object]] = {
     "docket.docket.Docket": {"serializer": "pickle"},
-    "docket.instrumentation.healthcheck_server": {"host": EVERYWHERE},
-    "docket.instrumentation.metrics_server": {"host": EVERYWHERE},
 }
 
 #: Attributes and properties that users read, by class.
 ATTRIBUTES = {
     "Docket": """
         name url tasks heartbeat_interval missed_heartbeats execution_ttl
-        prefix stream_key queue_key workers_set
+        prefix stream_key queue_key workers_set worker_group_name
     """,
     "Worker": """
         docket name concurrency redelivery_timeout reconnection_delay minimum_check_interval
@@ -242,7 +238,7 @@ COMMANDS = {
     "restore": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
     "clear": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "snapshot": "--docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --stats",
-    "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_URL] key",
+    "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_REDIS_URL|DOCKET_URL] --exit-code key",
     "tasks trace": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
     "tasks fail": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
     "tasks sleep": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [seconds]",

@@ -11,20 +11,20 @@ local function place(key, now, when, deaths)
     end
   else
     local entry = append(deaths > 0 and 'x' or 's', key)
-    redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'when', now)
-    publish(key, 'queued', now)
+    redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'when', when)
+    publish(key, 'queued', when)
     wake_idle()
   end
 end
 
--- The instant at which the successor of a perpetual run is due. spec: s since its start, n from now, e since the epoch;
--- all in ms.
+-- The instant of the successor of a perpetual run. spec, in ms: e since the epoch, s since the start of the run and n from
+-- now, neither of them before now.
 local function successor_due(spec, now, started_at)
   local from, ms = string.sub(spec, 1, 1), tonumber(string.sub(spec, 2))
   if from == 'e' then
     return ms
   end
-  return ms + (from == 's' and tonumber(started_at) or now)
+  return math.max(now, ms + (from == 's' and tonumber(started_at) or now))
 end
 
 -- Ends an execution and puts its successor in its place, in one step, so that no crash comes between the two. The record
