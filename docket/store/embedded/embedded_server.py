@@ -30,9 +30,9 @@ from docket.store.embedded.home import (
     ServerIdentity,
     ServerPaths,
     is_embedded,
-    open_private,
     server_binary,
 )
+from docket.store.embedded.private_folder import open_private
 
 __all__ = ["EmbeddedServer", "is_embedded", "shared", "start"]
 

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import platform
 import secrets
-import stat
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Final
 from urllib.parse import unquote
 
 from docket.errors import EmbeddedServerError, MissingExtra
-from docket.store.embedded.guard import LOCK_FILE
 
 SCHEMES: Final = ("memory", "embedded")
 ACCEPTED: Final = "accepted: memory://[NAME], embedded:///PATH"
@@ -38,11 +36,6 @@ _SETTINGS: Final = {
     "latency-tracking": "no",
     "io-threads": "1",
 }
-#: Either of these identifies a folder as that of an embedded server.
-_OURS: Final = {LOCK_FILE, "appendonlydir"}
-#: Names allowed in a new folder: a freshly formatted volume has them.
-_HARMLESS: Final = {"lost+found"}
-
 _VOLATILE: Final = {"appendonly": "no"}
 #: A completed add is on disk.
 _DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
@@ -167,55 +160,3 @@ def _platform() -> str:
     elif machine in {"arm64", "aarch64"}:
         machine = "aarch64" if sys.platform == "linux" else "arm64"
     return f"{platform.system().lower()}-{machine}"
-
-
-def open_private(url: str, folder: Path) -> int:
-    """Open the data folder, made if necessary, and restrict it to this user (0700).
-
-    The descriptor ensures that the folder used is the one checked. Refused are a symlink (its
-    target may be replaced), another user's folder, and one with other content (`embedded:///tmp`),
-    which other users would lose access to.
-
-    Raises:
-        EmbeddedServerError: it is refused, here or by the system.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileExistsError, NotADirectoryError):
-        what = "a symlink; give the folder itself" if folder.is_symlink() else "not a folder"
-        raise EmbeddedServerError(f"cannot start {url}: {folder} is {what}") from None
-    except OSError as error:
-        raise EmbeddedServerError(f"cannot start {url}: {error}") from error
-    try:
-        _make_private(url, fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _make_private(url: str, fd: int) -> None:
-    status = os.fstat(fd)
-    if status.st_uid != os.geteuid():
-        raise EmbeddedServerError(
-            f"cannot start {url}: the folder belongs to user {status.st_uid}, "
-            f"this process is user {os.geteuid()}"
-        )
-    names = set(os.listdir(fd))
-    if not names <= _HARMLESS and not names & _OURS:
-        raise EmbeddedServerError(
-            f"cannot start {url}: the folder holds other files ({min(names - _HARMLESS)}, ...); "
-            "the server needs one of its own"
-        )
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        os.fchmod(fd, 0o700)
-    # Checked after access is restricted, so that nothing can be added later: while the folder was
-    # open, others may have placed files there that the server would follow or read.
-    for name in names - _HARMLESS:
-        there = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if stat.S_ISLNK(there.st_mode) or there.st_uid != os.geteuid():
-            raise EmbeddedServerError(
-                f"cannot start {url}: {name} in its folder is a symlink or another user's; "
-                "remove it, or give another folder"
-            )

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -124,8 +125,98 @@ def test_the_folder_of_another_user_is_not_trusted(
 ) -> None:
     other = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: other)
-    with pytest.raises(EmbeddedServerError, match=f"belongs to user {other - 1}, this .* {other}"):
+    with pytest.raises(EmbeddedServerError, match=f"belongs to user {other - 1}"):
         embedded_server.start(f"embedded://{folder}")
+
+
+def filled(folder: Path) -> Path:
+    """A data folder that a server has used, and its append-only files."""
+    server = embedded_server.start(f"embedded://{folder}/data")
+    with redis.Redis.from_url(server.url) as client:
+        client.set("k", "v")
+    server.stop()
+    return folder / "data" / "appendonlydir"
+
+
+def link_elsewhere(path: Path) -> None:
+    elsewhere = path.parents[2] / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def give_a_second_name(path: Path) -> None:
+    os.link(path, path.parents[2] / "second")
+
+
+def open_to_others(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def put_a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def give_away(path: Path) -> None:
+    os.chown(path, 65534, -1)
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        (link_elsewhere, "is a symlink or another user's"),
+        (give_a_second_name, "has a second name elsewhere"),
+        (open_to_others, r"could be written by others \(mode 666\)"),
+        (put_a_fifo, "is neither a file nor a folder"),
+        pytest.param(
+            give_away,
+            "is a symlink or another user's",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away"),
+        ),
+    ],
+)
+def test_what_others_may_have_planted_below_is_refused_by_its_name(
+    folder: Path, attack: Callable[[Path], None], told: str
+) -> None:
+    path = min(filled(folder).iterdir())
+    attack(path)
+    with pytest.raises(EmbeddedServerError, match=rf"appendonlydir/{path.name} .*{told}"):
+        embedded_server.start(f"embedded://{folder}/data")
+
+
+def test_a_folder_below_that_others_may_write_to_is_refused(folder: Path) -> None:
+    filled(folder).chmod(0o777)
+    with pytest.raises(EmbeddedServerError, match=r"appendonlydir .*could be written by others"):
+        embedded_server.start(f"embedded://{folder}/data")
+
+
+def test_a_parent_in_which_others_may_replace_the_folder_is_refused_and_left_alone(
+    folder: Path,
+) -> None:
+    shared = folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(EmbeddedServerError, match=r"others may replace folders in .*shared"):
+        embedded_server.start(f"embedded://{shared}/deep/data")
+    assert list(shared.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_or_a_folder_of_somebody_else_on_the_way_is_refused_also_in_a_sticky_one(
+    folder: Path,
+) -> None:
+    sticky, target = folder / "sticky", folder / "target"
+    for each in (sticky, target):
+        each.mkdir()
+    sticky.chmod(0o1777)
+    (sticky / "link").symlink_to(target)
+    os.lchown(sticky / "link", 65534, 65534)
+    (sticky / "theirs").mkdir()
+    os.chown(sticky / "theirs", 65534, 65534)
+    for name in ("link", "theirs"):
+        with pytest.raises(EmbeddedServerError, match=rf"{name}, on the way .* user 65534"):
+            embedded_server.start(f"embedded://{sticky}/{name}/data")
+    assert list(target.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_told(folder: Path) -> None:
