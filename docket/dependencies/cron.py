@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cronsim import CronSim, CronSimError
 
-from docket.clock import now, to_milliseconds
+from docket.clock import now
 from docket.dependencies.handlers import TaskOutcome
 from docket.dependencies.perpetual import Perpetual, started_at
 from docket.lifecycle import Due
@@ -67,7 +67,7 @@ class Cron(Perpetual):
         # By the server's clock, and never before this run's own time: by a slow clock that time is
         # still in the future, and the task would run twice.
         ended_at = started_at(execution) + outcome.duration
-        return Due.at(to_milliseconds(self.next_time(max(ended_at, execution.when))))
+        return Due.at(self.next_time(max(ended_at, execution.when)))
 
 
 def _fields_of(expression: str) -> str:

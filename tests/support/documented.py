@@ -90,6 +90,7 @@ async Execution.mark_as_completed(result_key=None)
 async Execution.mark_as_failed(error=None, result_key=None)
 async Execution.mark_as_cancelled()
 async Execution.is_superseded()
+Execution.get_argument(name)
 async Execution.sync()
 async Execution.get_result(*, timeout=None, deadline=None)
 Execution.subscribe(*, ready=None)
@@ -198,7 +199,7 @@ ADDED: dict[str, dict[str, object]] = {
 ATTRIBUTES = {
     "Docket": """
         name url tasks heartbeat_interval missed_heartbeats execution_ttl
-        prefix stream_key queue_key workers_set
+        prefix stream_key queue_key workers_set result_storage
     """,
     "Worker": """
         docket name concurrency redelivery_timeout reconnection_delay minimum_check_interval
@@ -212,7 +213,7 @@ ATTRIBUTES = {
     """,
     "ExecutionProgress": "current total message updated_at",
     "RunningExecution": "worker started",
-    "StrikeList": "strike_key",
+    "StrikeList": "prefix strike_key",
     "ConcurrencyLimit": "concurrency_key is_bypassed",
     "Progress": "current total message",
     "Retry": "attempts delay attempt",
