@@ -76,7 +76,9 @@ def stored(instant: datetime) -> int | str:
     its ISO text behind them, which events show.
     """
     microseconds = to_microseconds(instant)
-    return f"{microseconds} {instant.isoformat()}" if instant.utcoffset() else microseconds
+    if instant.tzinfo is UTC or not instant.utcoffset():
+        return microseconds
+    return f"{microseconds} {instant.isoformat()}"
 
 
 def microseconds_of(stored_instant: bytes) -> int:
@@ -87,15 +89,17 @@ def microseconds_of(stored_instant: bytes) -> int:
 def to_microseconds(instant: datetime) -> int:
     """Return the microseconds from the epoch to an aware instant."""
     microseconds = _subtract(instant, EPOCH) // _MICROSECOND
+    if _FIRST_MICROSECOND <= microseconds <= _LAST_MICROSECOND:
+        return microseconds
     # Those of a time zone may be out of range in UTC.
-    return min(max(microseconds, _FIRST_MICROSECOND), _LAST_MICROSECOND)
+    return _FIRST_MICROSECOND if microseconds < 0 else _LAST_MICROSECOND
 
 
 def from_microseconds(microseconds: int) -> datetime:
     """Return the timezone-aware (UTC) instant of a stored number of microseconds."""
     if not _FIRST_MICROSECOND < microseconds < _LAST_MICROSECOND:
         return _EARLIEST if microseconds < 0 else _LATEST
-    return EPOCH + timedelta(microseconds=microseconds)
+    return EPOCH + timedelta(0, 0, microseconds)
 
 
 def delay_microseconds(seconds: float) -> int:

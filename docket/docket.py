@@ -113,7 +113,6 @@ class Docket(Registry):
         self.heartbeat_interval = heartbeat_interval
         self.missed_heartbeats = missed_heartbeats
         self.execution_ttl = execution_ttl
-        self._given_storage = result_storage
         self.result_storage = result_storage
         self.enable_internal_instrumentation = enable_internal_instrumentation
         #: Encodes and decodes payloads.
@@ -139,11 +138,11 @@ class Docket(Registry):
     async def __aenter__(self) -> Self:
         if self._connections is not None:
             raise DocketError(f"{self!r} is open already: one `async with` at a time")
-        await _set_up(self._given_storage)
+        await _set_up(self.result_storage)
         self._connections = await Connections.acquire(
             self.url, self._credential_provider, keys=self.keys
         )
-        if self._given_storage is None:
+        if self.result_storage is None:
             self.result_storage = RecordedResults(self._connections.pipeline, self.keys)
         transitions = TracedTransitions if self.enable_internal_instrumentation else Transitions
         self._transitions = transitions(self._connections.pipeline, self.keys, self.execution_ttl)
@@ -157,7 +156,8 @@ class Docket(Registry):
         traceback: TracebackType | None,
     ) -> None:
         connections, self._connections, self._transitions = self._connections, None, None
-        self.result_storage = self._given_storage
+        if isinstance(self.result_storage, RecordedResults):
+            self.result_storage = None
         await self.strike_list.close()
         if connections is not None:
             await connections.release()

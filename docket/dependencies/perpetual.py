@@ -102,7 +102,7 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
         """Return the due time of the successor, unless the task has set it."""
-        return Due.since_start(max(0.0, self.every.total_seconds()))
+        return Due.since_start(max(0.0, duration("every", self.every).total_seconds()))
 
 
 def perpetual_of(plan: Plan) -> Perpetual | None:

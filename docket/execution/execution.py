@@ -301,10 +301,11 @@ class Execution:
 
         Raises:
             ValueError: both are given.
-            TimeoutError: it did not end in time, or cannot any more.
+            TypeError: `timeout` is no timedelta, or `deadline` no timezone-aware datetime.
+            TimeoutError: it did not end in time.
             ExecutionCancelled: it was cancelled.
-            ResultUnavailable: it has no record any more, so there is no result. With a limit this
-                is a TimeoutError in name and text; it is one by inheritance anyway.
+            ResultUnavailable: it has no record any more, so there is no result; also a
+                TimeoutError, and with a limit its text begins like that of one.
             Exception: the task's own, if it failed.
         """
         return await wait_for_result(self, timeout, deadline)

@@ -60,11 +60,10 @@ class Marked(NamedTuple):
 
 
 class Rescheduled(NamedTuple):
-    """The result of giving a run up for a later one; `when` in microseconds."""
+    """The result of giving a run up for a later one."""
 
     disposition: Literal["scheduled", "superseded", "cancelled"]
     generation: int
-    when: int
     state: str
 
 
@@ -136,10 +135,8 @@ class ManualTransitions:
         reply = await self._call(
             scripts.RESCHEDULE, identity, when, attempt, call, token, self._ttl, int(at_once)
         )
-        disposition, generation, due, state = reply
-        return Rescheduled(
-            disposition.decode(), generation, microseconds_of(due or b"0"), state.decode()
-        )
+        disposition, generation, state = reply
+        return Rescheduled(disposition.decode(), generation, state.decode())
 
     async def generation(self, key: str) -> int:
         """Read the newest generation of a key; 0 if there is no record."""

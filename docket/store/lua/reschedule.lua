@@ -9,13 +9,13 @@
 -- ARGV  1 prefix  2 key  3 generation | 0  4 the entry of the run, with or without the letter of its stream
 --       5 when (us)  6 attempt  7 call  8 token  9 execution_ttl (ms)
 --       10 at once: 1 | 0
--- Reply {scheduled | superseded | cancelled, generation, when (us), state}
+-- Reply {scheduled | superseded | cancelled, generation, state}
 local key, message, _, now = ARGV[2], ARGV[4], server_now()
 local record = find(key, ARGV[3], '')
 
 local function answer(disposition)
-  local v = redis.call('HMGET', KEYS[6], 'generation', 'when', 'state')
-  return {disposition, tonumber(v[1] or 0), v[2] or '', v[3] or ''}
+  local v = redis.call('HMGET', KEYS[6], 'generation', 'state')
+  return {disposition, tonumber(v[1] or 0), v[2] or ''}
 end
 
 if record and redis.call('HGET', KEYS[6], 'token') == ARGV[8] then
