@@ -120,7 +120,7 @@ class Scheduler:
         if done.disposition == "cancelled":
             execution.state = ExecutionState.CANCELLED
             execution.schedule_exception = ExecutionCancelled(
-                f"Task {execution.key!r} was cancelled while it ran: it does not wait again"
+                f"Execution {execution.key} was cancelled while it ran: it does not wait again"
             )
             raise execution.schedule_exception
         if done.disposition == "scheduled":

@@ -348,7 +348,7 @@ class TestReschedulingARun:
         execution = await self.claimed(docket)
         await docket.cancel("k")
 
-        with pytest.raises(ExecutionCancelled):
+        with pytest.raises(ExecutionCancelled, match=r"^Execution k was cancelled"):
             await execution.schedule(reschedule_message=execution.message_id)
 
         assert execution.disposition is Disposition.FAILED

@@ -263,6 +263,7 @@ async def test_get_execution_of_a_key_without_a_record_is_none(docket: Docket) -
     assert await docket.get_execution("key") is None
 
 
+@pytest.mark.statement(24)
 async def test_get_execution_of_a_task_that_is_not_registered_here_shows_all_but_its_function(
     docket: Docket, server: str
 ) -> None:
