@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overlo
 
 from docket.blocking import SyncDocket
 from docket.calls import TaskCall, new_key
-from docket.clock import now
+from docket.clock import aware, duration, now
 from docket.errors import DocketError
 from docket.execution import Disposition, Execution, ExecutionState, TaskFunction
 from docket.execution.execution import execution_from_record
@@ -38,6 +38,7 @@ from docket.serialization.serializers import Serializer, serializer_named
 from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url, without_password
 from docket.store.keys import WORKER_GROUP, Keys
+from docket.store.results import RecordedResults
 from docket.store.scan import clear
 from docket.store.traced_transitions import TracedTransitions
 from docket.store.transitions import Transitions
@@ -90,7 +91,8 @@ class Docket(Registry):
         execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
         result_storage: a store for results and exceptions: anything with async
             `put(key, value, *, ttl)` (ttl in seconds) and `get(key)`, as the stores of
-            py-key-value-aio have; by default they are kept in the task's record.
+            py-key-value-aio have, and perhaps `setup()`, which is awaited on entry; by default
+            they are kept in the task's record.
         enable_internal_instrumentation: whether internal calls are traced too.
         credential_provider: a provider of redis-py's, asked at every connect.
         serializer: "pickle" stores values of any kind; "msgpack" stores nothing executable, and
@@ -116,6 +118,8 @@ class Docket(Registry):
     ) -> None:
         super().__init__()
         validate_url(url)
+        heartbeat_interval = duration("heartbeat_interval", heartbeat_interval)
+        execution_ttl = duration("execution_ttl", execution_ttl)
         if heartbeat_interval <= timedelta(0) or missed_heartbeats < 1:
             raise ValueError(
                 "heartbeat_interval and missed_heartbeats must be positive, not "
@@ -153,9 +157,12 @@ class Docket(Registry):
     async def __aenter__(self) -> Self:
         if self._connections is not None:
             raise DocketError(f"{self!r} is open already: one `async with` at a time")
+        await _set_up(self.result_storage)
         self._connections = await Connections.acquire(
             self.url, self._credential_provider, keys=self.keys
         )
+        if self.result_storage is None:
+            self.result_storage = RecordedResults(self._connections.pipeline, self.keys)
         transitions = TracedTransitions if self.enable_internal_instrumentation else Transitions
         self._transitions = transitions(self._connections.pipeline, self.keys, self.execution_ttl)
         await self.strike_list.follow()
@@ -170,6 +177,8 @@ class Docket(Registry):
         if self._connections is not None:
             self._connections.pipeline.owner.check()
         connections, self._connections, self._transitions = self._connections, None, None
+        if isinstance(self.result_storage, RecordedResults):
+            self.result_storage = None
         await self.strike_list.close()
         if connections is not None:
             await connections.release()
@@ -229,7 +238,7 @@ class Docket(Registry):
 
         Args:
             function: the task, or the name of a registered one.
-            when: its due time; now by default.
+            when: its due time, timezone-aware; now by default.
             key: a name for it. While an execution with that key is scheduled, queued or running,
                 another is not added, which its `disposition` reports. A new UUIDv7 by default.
 
@@ -238,6 +247,8 @@ class Docket(Registry):
 
         Raises:
             KeyError: no task of that name is registered.
+            TypeError: `when` is no datetime or a naive one (raised by the function that is
+                returned).
         """
         name, target = self.resolve(function)
         return partial(self.scheduler.add, name, target, when, key, False)
@@ -262,7 +273,7 @@ class Docket(Registry):
 
         Args:
             function: the task, or the name of a registered one.
-            when: its due time.
+            when: its due time, timezone-aware.
             key: the key.
 
         Raises:
@@ -323,10 +334,8 @@ class Docket(Registry):
         name = function if isinstance(function, str) else None
 
         def caller(*args: Any, **kwargs: Any) -> TaskCall:
-            call = TaskCall(
-                target, args, kwargs, new_key() if key is None else key, when or now(), name
-            )
-            return call.due_at_once() if when is None else call
+            due = now() if when is None else aware("when", when)
+            return TaskCall(target, args, kwargs, new_key() if key is None else key, due, name)
 
         return caller
 
@@ -360,7 +369,7 @@ class Docket(Registry):
 
     async def schedule(self, execution: Execution) -> None:
         """Add an execution that was made by hand; its `disposition` is the result."""
-        await self.scheduler.schedule(execution, execution.when)
+        await self.scheduler.schedule(execution)
 
     async def clear(self) -> int:
         """Cancel everything that is scheduled or queued; running tasks are left alone.
@@ -474,6 +483,12 @@ class Docket(Registry):
         It belongs to the docket: do not close it.
         """
         yield self.connections.client()
+
+
+async def _set_up(storage: ResultStorage | None) -> None:
+    setup = getattr(storage, "setup", None)
+    if setup is not None:
+        await setup()
 
 
 def _name_or_none(function: TaskFunction | str | None) -> str | None:

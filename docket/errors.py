@@ -10,7 +10,7 @@
     ├── MissingExtra               (also ImportError) an optional package is not installed
     ├── DeserializationError       a payload that cannot be read back
     ├── PoisonTask                 a task whose processes died too often; reported as its outcome
-    ├── ResultUnavailable          there is no result to return, and there will be none
+    ├── ResultUnavailable          (also TimeoutError) no result to return, and there will be none
     ├── ExecutionCancelled         there is no result, because the execution was cancelled
     ├── PayloadTooLarge            (also ValueError) arguments or a result over the size limit
     ├── UnfitValue                 (also TypeError) an argument or result that msgpack cannot store
@@ -79,8 +79,8 @@ class PoisonTask(DocketError):
     """A task failed for good because too many processes died while they ran it."""
 
 
-class ResultUnavailable(DocketError):
-    """The execution ended without a result, or its record is gone."""
+class ResultUnavailable(DocketError, TimeoutError):
+    """The execution ended without a result, or its record is gone: waiting is in vain."""
 
 
 class PayloadTooLarge(DocketError, ValueError):
@@ -95,7 +95,7 @@ class TaskError(DocketError):
     """A replacement for a task's exception that cannot be pickled, or is no Exception (SystemExit).
 
     Attributes:
-        type_name: the type of the exception.
+        type_name: the type of the exception; empty if only its text is known.
         message: its text.
         traceback_text: the formatted traceback.
     """
@@ -107,7 +107,7 @@ class TaskError(DocketError):
         self.traceback_text = traceback_text
 
     def __str__(self) -> str:
-        return f"{self.type_name}: {self.message}"
+        return f"{self.type_name}: {self.message}" if self.type_name else self.message
 
 
 class UnknownTask(DocketError, KeyError):

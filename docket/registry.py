@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, cast
 
 from docket.dependencies.perpetual import perpetual_of, refuse_required_arguments
@@ -14,9 +15,16 @@ from docket.execution import TaskFunction
 from docket.tasks import standard_tasks
 
 
-async def _unregistered(*args: Any, **kwargs: Any) -> Any:
-    """Stand in for the function of an execution whose task is not registered here."""
-    raise UnknownTask("of this execution")
+# Kept, since codecs keep what they know of a function.
+@lru_cache(maxsize=256)
+def _placeholder(name: str) -> TaskFunction:
+    """Make the stand-in for the function of a task that is not registered here."""
+
+    async def unregistered(*args: Any, **kwargs: Any) -> Any:
+        raise UnknownTask(name)
+
+    unregistered.__name__ = unregistered.__qualname__ = name
+    return unregistered
 
 
 class Registry:
@@ -51,8 +59,8 @@ class Registry:
             self.plans[name] = plan
 
     def function_of(self, name: str) -> TaskFunction:
-        """Return the task of this name, or a stand-in if it is not registered here."""
-        return self.tasks.get(name, _unregistered)
+        """Return the task of this name, or a stand-in of that name if it is not registered here."""
+        return self.tasks.get(name) or _placeholder(name)
 
     def is_perpetual(self, name: str) -> bool:
         """Return True if the task of this name, as registered here, is perpetual."""

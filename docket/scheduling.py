@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from docket.calls import TaskCall, new_key
-from docket.clock import due_milliseconds, now
+from docket.clock import aware, microseconds_of, now, stored
 from docket.errors import ExecutionCancelled
 from docket.execution import Disposition, Execution, TaskFunction
 from docket.execution.disposition import BY_NAME
@@ -63,42 +63,43 @@ class Scheduler:
             args,
             kwargs,
             new_key() if key is None else key,
-            when or now(),
+            now() if when is None else aware("when", when),
             1,
             function_name=function_name,
         )
-        await self.schedule(execution, when, replace)
+        await self.schedule(execution, replace, at_once=when is None)
         return execution
 
     async def schedule(
-        self, execution: Execution, due: datetime | None, replace: bool = False
+        self, execution: Execution, replace: bool = False, *, at_once: bool = False
     ) -> None:
-        """Schedule an execution at `due`, unless it is stricken.
+        """Schedule an execution at its `when`, unless it is stricken.
 
         Args:
-            due: None for now, by the server's clock.
+            at_once: whether it is known to be due.
         """
         if is_on():
             with _span(execution, replace):
                 await self._wait_for_strikes()
                 if not self._refuse_stricken(execution):
-                    await self.submit(execution, due, replace)
+                    await self.submit(execution, replace, at_once=at_once)
             return
         if not self._strikes.is_loaded:
             await self._wait_for_strikes()
         # Not shared with the branch above: each await counts in a burst of adds.
         if not self._refuse_stricken(execution):
-            await self.submit(execution, due, replace)
+            await self.submit(execution, replace, at_once=at_once)
 
     async def submit(
         self,
         execution: Execution,
-        due: datetime | None,
         replace: bool,
         expected_generation: int = 0,
+        *,
+        at_once: bool = False,
     ) -> Disposition:
         """Schedule an execution, stricken or not; see Execution.schedule."""
-        request = self._request(execution, due, replace, expected_generation)
+        request = self._request(execution, replace, expected_generation, at_once=at_once)
         reply = await self._docket.transitions.coalescer.schedule(request)
         self._settle(execution, reply, replace)
         if execution.schedule_exception is not None:
@@ -110,27 +111,28 @@ class Scheduler:
         check_task_key(execution.key)
         done = await self._docket.transitions.manual.reschedule(
             RunIdentity(execution.key, execution.generation, entry),
-            due_milliseconds(execution.when),
+            stored(aware("when", execution.when)),
             execution.attempt,
             self._encoded_call(execution),
+            at_once=execution.when <= now(),
         )
         execution.disposition = BY_NAME[done.disposition]
         if done.disposition == "cancelled":
             execution.state = ExecutionState.CANCELLED
             execution.schedule_exception = ExecutionCancelled(
-                f"Task {execution.key!r} was cancelled while it ran: it does not wait again"
+                f"Execution {execution.key} was cancelled while it ran: it does not wait again"
             )
             raise execution.schedule_exception
         if done.disposition == "scheduled":
-            execution.take_over(done.generation, done.when, done.state)
+            execution.take_over(done.generation, None, done.state)
         return execution.disposition
 
-    async def seed(self, execution: Execution, due: datetime | None) -> ScheduleReply:
+    async def seed(self, execution: Execution) -> ScheduleReply:
         """Schedule an automatic task, unless its key is taken or its record says it is poison.
 
         No caller asked for it, so it is linked to no span and is not counted as added.
         """
-        request = self._request(execution, due, replace=False)
+        request = self._request(execution, replace=False)
         seed = msgspec.structs.replace(request, trace="", perpetual=2)
         return await self._docket.transitions.coalescer.schedule(seed)
 
@@ -153,8 +155,8 @@ class Scheduler:
         executions = [self._execution_of(call) for call in calls]
         # All are encoded before the first is sent: if one cannot be, none of the chunk is sent.
         batch = [
-            (execution, self._request(execution, _due(call), replace))
-            for call, execution in zip(calls, executions, strict=True)
+            (execution, self._request(execution, replace))
+            for execution in executions
             if not self._refuse_stricken(execution)
         ]
         coalescer = self._docket.transitions.coalescer
@@ -217,17 +219,21 @@ class Scheduler:
     def _request(
         self,
         execution: Execution,
-        due: datetime | None,
         replace: bool,
         expected_generation: int = 0,
+        *,
+        at_once: bool = False,
     ) -> ScheduleRequest:
         docket, key, name = self._docket, execution.key, execution.function_name
+        when = execution.when if at_once else aware("when", execution.when)
         check_task_key(key)
         return ScheduleRequest(
             key=key,
             function=name,
             call=self._encoded_call(execution),
-            when="" if due is None else due_milliseconds(due),
+            when=stored(when),
+            # What is past by our clock is due, even if the server's is behind.
+            at_once=1 if at_once or when <= now() else 0,
             attempt=execution.attempt,
             token=docket.transitions.coalescer.token(),
             replace=1 if replace else 0,
@@ -255,11 +261,9 @@ class Scheduler:
         elif disposition is Disposition.SUPERSEDED:
             return
         if not execution.is_active_run:
-            execution.take_over(reply.generation, reply.when, reply.state)
-
-
-def _due(call: TaskCall) -> datetime | None:
-    return None if call.as_soon_as_possible else call.when
+            kept = disposition is Disposition.ALREADY_SCHEDULED
+            when = microseconds_of(reply.when) if kept else None
+            execution.take_over(reply.generation, when, reply.state)
 
 
 @contextmanager

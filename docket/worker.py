@@ -12,6 +12,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from docket.clock import duration
+
 # Whoever used pydocket imports from here what a worker deals with: hence the three `import *`.
 from docket.dependencies import *  # noqa: F403
 from docket.dependencies.shared import SharedContext
@@ -102,6 +104,7 @@ class Worker:
                 "concurrency and message_batch must be at least 1, not "
                 f"{concurrency} and {message_batch}"
             )
+        redelivery_timeout = duration("redelivery_timeout", redelivery_timeout)
         if redelivery_timeout <= timedelta(0):
             raise ValueError(f"redelivery_timeout must be positive, not {redelivery_timeout}")
         self.docket = docket
@@ -110,9 +113,9 @@ class Worker:
         self.label = name or socket.gethostname()
         self.concurrency = concurrency
         self.redelivery_timeout = redelivery_timeout
-        self.reconnection_delay = reconnection_delay
-        self.minimum_check_interval = minimum_check_interval
-        self.scheduling_resolution = scheduling_resolution
+        self.reconnection_delay = duration("reconnection_delay", reconnection_delay)
+        self.minimum_check_interval = duration("minimum_check_interval", minimum_check_interval)
+        self.scheduling_resolution = duration("scheduling_resolution", scheduling_resolution)
         self.schedule_automatic_tasks = schedule_automatic_tasks
         self.enable_internal_instrumentation = enable_internal_instrumentation
         self.fallback_task = fallback_task

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from cronsim import CronSim, CronSimError
 
-from docket.clock import now, to_milliseconds
+from docket.clock import aware, now
 from docket.dependencies.base import TaskRun
 from docket.dependencies.handlers import TaskOutcome
 from docket.dependencies.perpetual import Perpetual, started_at
@@ -83,7 +83,7 @@ class Cron(Perpetual):
         Args:
             after: return the first time later than this instant instead; counts as no call.
         """
-        start = after or self.reached or self.start
+        start = self.reached or self.start if after is None else aware("after", after)
         following = next(CronSim(self.expression, start.astimezone(self.tz)))
         if after is None:
             self.reached = following
@@ -100,7 +100,7 @@ class Cron(Perpetual):
         return of_this_run
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
-        return Due.at(to_milliseconds(self.next_time(self.reached or _beginning(execution))))
+        return Due.at(self.next_time(self.reached or _beginning(execution)))
 
 
 def _beginning(execution: Execution) -> datetime:

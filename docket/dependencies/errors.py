@@ -15,6 +15,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from docket.clock import duration
 from docket.errors import DocketError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class AdmissionBlocked(DocketError):
         self.reason = reason
         self.handled = handled
         self.reschedule = reschedule
-        self.retry_delay = retry_delay
+        self.retry_delay = None if retry_delay is None else duration("retry_delay", retry_delay)
 
 
 class ConcurrencyBlocked(AdmissionBlocked):

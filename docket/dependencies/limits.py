@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from docket.annotations import annotated_metadata
-from docket.clock import delay_milliseconds
+from docket.clock import delay_milliseconds, duration
 from docket.dependencies.arguments import Lookup
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.errors import MissingArgument
@@ -141,6 +141,7 @@ def window_milliseconds(name: str, window: timedelta) -> int:
     Raises:
         ValueError: it is negative.
     """
+    window = duration(name, window)
     if window < timedelta(0):
         raise ValueError(f"{name} must not be negative, got {window!r}")
     return max(1, delay_milliseconds(window)) if window else 0

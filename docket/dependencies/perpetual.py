@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from docket.annotations import signature_of
-from docket.clock import now, to_milliseconds
+from docket.clock import aware, duration, now
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.handlers import PureCompletionHandler, TaskOutcome
 from docket.dependencies.plan import Plan
@@ -49,6 +49,7 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
     """
 
     def __init__(self, every: timedelta = timedelta(0), automatic: bool = False) -> None:
+        every = duration("every", every)
         if every < timedelta(0):
             raise ValueError(f"every of a perpetual task must not be negative, got {every!r}")
         self.every = every
@@ -85,13 +86,14 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
     def after(self, delay: timedelta) -> None:
         """Schedule the successor `delay` from now."""
         asked_at = monotonic()
-        seconds = delay.total_seconds()
+        seconds = duration("delay", delay).total_seconds()
         # Counted from now although it is sent at the end: a delay involves the server's clock only.
         self._due = lambda: Due.from_now(seconds - (monotonic() - asked_at))
 
     def at(self, when: datetime) -> None:
         """Schedule the successor at `when` (at once, if that has passed)."""
-        self._due = lambda: Due.at(to_milliseconds(when))
+        due = Due.at(aware("when", when))
+        self._due = lambda: due
 
     def after_completion(self, execution: Execution, outcome: TaskOutcome) -> Successor | None:
         if self.cancelled:
@@ -101,7 +103,7 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
         """Return the due time of the successor, unless the task has set it."""
-        return Due.since_start(max(0.0, self.every.total_seconds()))
+        return Due.since_start(max(0.0, duration("every", self.every).total_seconds()))
 
     def as_if_made_now(self) -> Self:
         """Return a copy, as if it had been made at this moment."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
+from docket.clock import duration, time_until
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.errors import ForcedRetry
 from docket.dependencies.handlers import PureFailureHandler
@@ -35,7 +36,7 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
     """
 
     def __init__(self, attempts: int | None = 1, delay: timedelta = timedelta(0)) -> None:
-        _refuse_negative("delay", delay)
+        delay = _checked("delay", delay)
         self.attempts = attempts
         self.delay = delay
         self.attempt = 1
@@ -60,7 +61,7 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
             ForcedRetry: always; let it propagate out of the task. It becomes the task's error if
                 this was the last attempt.
         """
-        raise ForcedRetry(max(delay, timedelta(0)))
+        raise ForcedRetry(max(duration("delay", delay), timedelta(0)))
 
     def after(self, delay: timedelta) -> NoReturn:
         """Do the same as `in_`."""
@@ -68,7 +69,7 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
 
     def at(self, when: datetime) -> NoReturn:
         """End this attempt here and try again at `when` (at once if that has passed)."""
-        self.in_(when - datetime.now(when.tzinfo))
+        self.in_(time_until("when", when))
 
     def after_failure(self, execution: Execution, error: BaseException) -> Retried | None:
         if self.attempts is not None and execution.attempt >= self.attempts:
@@ -103,9 +104,8 @@ class ExponentialRetry(Retry):
         maximum_delay: timedelta = timedelta(seconds=64),
     ) -> None:
         super().__init__(attempts, minimum_delay)
-        _refuse_negative("maximum_delay", maximum_delay)
-        self.minimum_delay = minimum_delay
-        self.maximum_delay = maximum_delay
+        self.minimum_delay = self.delay
+        self.maximum_delay = _checked("maximum_delay", maximum_delay)
 
     @classmethod
     def forever(
@@ -122,9 +122,11 @@ class ExponentialRetry(Retry):
         return timedelta(seconds=min(seconds, self.maximum_delay.total_seconds()))
 
 
-def _refuse_negative(name: str, delay: timedelta) -> None:
+def _checked(name: str, delay: timedelta) -> timedelta:
+    delay = duration(name, delay)
     if delay < timedelta(0):
         raise ValueError(f"{name} of a retry must not be negative, got {delay!r}")
+    return delay
 
 
 def _forced_delay(error: BaseException) -> timedelta | None:

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from types import TracebackType
 
+from docket.clock import duration
 from docket.dependencies.base import ScopedRuntime, TaskRun
 
 
@@ -23,6 +24,7 @@ class Timeout(ScopedRuntime["Timeout"]):
     """
 
     def __init__(self, base: timedelta) -> None:
+        base = duration("base", base)
         if base <= timedelta(0):
             raise ValueError(f"the timeout of a task must be positive, got {base!r}")
         self.base = base
@@ -65,7 +67,8 @@ class Timeout(ScopedRuntime["Timeout"]):
         Raises:
             RuntimeError: the time is over already, or no task runs under it.
         """
-        self._move_to(self._deadline() + (self.base if by is None else by).total_seconds())
+        more = self.base if by is None else duration("by", by)
+        self._move_to(self._deadline() + more.total_seconds())
 
     def expired(self) -> bool:
         """Return whether the time is over."""

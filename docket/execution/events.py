@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from docket.execution.progress import DEFAULT_TOTAL, current_of
-from docket.execution.record_fields import instant, text
+from docket.execution.record_fields import iso_text, text
 from docket.lifecycle import ExecutionState
 from docket.store.keys import worker_of
 
@@ -144,8 +144,7 @@ class _Feed:
 
 
 def _instant(value: bytes | None) -> str | None:
-    moment = instant(value)
-    return moment.isoformat() if moment else None
+    return iso_text(value)
 
 
 def _published_state(key: str, message: bytes) -> StateEvent:

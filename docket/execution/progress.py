@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from docket.clock import from_milliseconds
+from docket.clock import from_microseconds
 from docket.execution.record_fields import instant, text
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ExecutionProgress:
         if row is None:
             return  # A newer execution has the record: this one has no progress to report.
         self.current, self.total, self.message = row.current, row.total, row.message
-        self.updated_at = from_milliseconds(row.updated_at)
+        self.updated_at = from_microseconds(row.updated_at)
 
 
 def current_of(record: Mapping[bytes, bytes]) -> int | None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from docket.annotations import on_one_line
-from docket.clock import from_milliseconds
+from docket.clock import from_microseconds
 from docket.dependencies.errors import AdmissionBlocked
 from docket.dependencies.resolution import Resolution
 from docket.instrumentation.counters import TaskCounters
@@ -68,7 +68,7 @@ class AdmissionController:
             case "waiting":
                 logger.debug("%s{%s} waits for a slot of %s", name, key, admission.scope)
             case "later":
-                when = from_milliseconds(admission.when).isoformat()
+                when = from_microseconds(admission.when * 1000).isoformat()
                 logger.debug("%s{%s} comes later, at %s: %s", name, key, when, admission.scope)
             case "dropped" | "cancelled":
                 self._task_counters.of(run.claim.function).cancelled += 1

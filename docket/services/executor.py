@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from docket.annotations import CallFormat, on_one_line
-from docket.clock import format_duration, from_milliseconds
+from docket.clock import format_duration, from_microseconds
 from docket.dependencies.errors import UnresolvedDependencies
 from docket.dependencies.handlers import TaskOutcome, end_of
 from docket.dependencies.plan import Plan
@@ -39,6 +39,7 @@ from docket.services.run_quota import RunQuota
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
 from docket.services.unknown_tasks import UnknownTasks
+from docket.store.results import RecordedResults
 from docket.store.transitions import Claim
 from docket.supervision import Supervision, claim_here
 
@@ -122,7 +123,7 @@ class Executor:
     def _count_start(self, claim: Claim) -> None:
         counters = self._task_counters.of(claim.function)
         counters.started += 1
-        counters.punctuality.observe(max(0, claim.started_at - claim.when) / 1000)
+        counters.punctuality.observe(max(0, claim.started_at - claim.when) / 1_000_000)
 
     async def _run(self, run: Run) -> None:
         run.begun = True
@@ -148,7 +149,7 @@ class Executor:
             "docket.worker": self._worker.name,
             "docket.task": name,
             "docket.key": claim.key.decode(),
-            "docket.when": from_milliseconds(claim.when).isoformat(),
+            "docket.when": from_microseconds(claim.when).isoformat(),
             "docket.attempt": claim.attempt,
             "code.function.name": name,
         }
@@ -298,7 +299,7 @@ class Executor:
             call[0],
             call[1],
             claim.key.decode(),
-            from_milliseconds(claim.when),
+            from_microseconds(claim.when),
             claim.attempt,
             None if claim.trace is None else context_of(claim.trace),
             redelivered=claim.came_from is not None,
@@ -335,7 +336,9 @@ class Executor:
 def _result_writer(docket: Docket) -> ResultWriter | None:
     storage = docket.result_storage
     # Without a record of the ended execution its result could not be found.
-    return ResultWriter(docket, storage) if storage is not None and docket.execution_ttl else None
+    if storage is None or isinstance(storage, RecordedResults) or not docket.execution_ttl:
+        return None
+    return ResultWriter(docket, storage)
 
 
 async def _call(execution: Execution, resolution: Resolution | None) -> object:

@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from docket.clock import delay_milliseconds
+from docket.clock import delay_microseconds
 from docket.instrumentation.counters import Counters
 from docket.lifecycle import (
     Cancelled,
@@ -61,14 +61,14 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
             a = "" if outcome.result_key else payloads.error(error)
         case Retried():
             kind, b = OutcomeKind.AGAIN, outcome.attempt
-            a = delay_milliseconds(outcome.delay_seconds)
+            a = delay_microseconds(outcome.delay_seconds)
             c = _new_call(claim, outcome, payloads)
         case Perpetuated(ended, successor):
             kind, a = OutcomeKind.PERPETUATED, _written(successor.due)
             b = error_text(ended.error) if isinstance(ended, Failed) else ""
             c = _new_call(claim, successor, payloads)
         case Deferred(delay_seconds):
-            kind, a, b = OutcomeKind.AGAIN, delay_milliseconds(delay_seconds), claim.attempt
+            kind, a, b = OutcomeKind.AGAIN, delay_microseconds(delay_seconds), claim.attempt
         case Cancelled():
             kind = OutcomeKind.CANCELLED
         case Requeued():
@@ -79,7 +79,7 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
 
 
 def _written(due: Due) -> str:
-    return f"{due.origin.value}{due.milliseconds}"
+    return f"{due.origin.value}{due.value}"
 
 
 def _new_call(claim: Claim, called: Retried | Successor, payloads: Payloads) -> bytes | str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from docket.clock import now
@@ -37,12 +36,19 @@ class Seeder:
             due = perpetual.as_if_made_now().initial_when
             function = self._docket.tasks[name]
             seed = Execution(
-                self._docket, function, (), {}, name, due or now(), 1, function_name=name
+                self._docket,
+                function,
+                (),
+                {},
+                name,
+                due or now(),
+                1,
+                function_name=name,
             )
             if self._docket.strike_list.is_stricken(seed):
                 continue
             try:
-                await self._seed(seed, due)
+                await self._seed(seed)
             except ServerUnavailable as error:
                 logger.warning(
                     "Automatic task %r was not scheduled (%s): tried again in a minute", name, error
@@ -64,8 +70,8 @@ class Seeder:
             found[name] = perpetual
         return found
 
-    async def _seed(self, seed: Execution, due: datetime | None) -> None:
-        reply = await self._docket.scheduler.seed(seed, due)
+    async def _seed(self, seed: Execution) -> None:
+        reply = await self._docket.scheduler.seed(seed)
         if reply.disposition == "scheduled":
             logger.info("Scheduled automatic task %r", seed.key)
         elif reply.disposition == "error":

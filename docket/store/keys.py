@@ -157,6 +157,10 @@ class Keys:
         """SET: consumers that can run a function."""
         return self.key(f"task-workers:{function_name}")
 
+    def result(self, name: str) -> str:
+        """STRING: a result that a user has put away, in JSON; may expire."""
+        return self.key(f"result:{name}")
+
     def state_channel(self, key: str) -> str:
         """Channel: state events of a task."""
         return self.key(f"state:{key}")

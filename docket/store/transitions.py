@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 from redis.exceptions import ResponseError
 
-from docket.clock import delay_milliseconds
+from docket.clock import delay_milliseconds, microseconds_of
 from docket.errors import DocketError, NotPermitted
 from docket.store import scripts
 from docket.store.coalescing import BATCH_LIMIT, ScheduleCoalescer
@@ -31,7 +31,7 @@ _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A claimed task; `when` and `started_at` in server milliseconds."""
+    """A claimed task; `when` and `started_at` in server microseconds."""
 
     key: bytes
     entry: bytes
@@ -61,7 +61,7 @@ class Exchanged:
 
 
 class ProgressRow(NamedTuple):
-    """The stored progress; `updated_at` in server milliseconds."""
+    """The stored progress; `updated_at` in server microseconds."""
 
     current: int
     total: int
@@ -85,7 +85,7 @@ def _claims(flat: list[Any], now: int) -> list[Claim]:
             flat[i + 2],
             flat[i + 3],
             flat[i + 4],
-            int(flat[i + 5]),
+            microseconds_of(flat[i + 5]),
             int(flat[i + 6]),
             int(flat[i + 7] or 0),
             flat[i + 8],
@@ -169,7 +169,7 @@ class Transitions:
         if not reply:
             return None
         current, total, message, updated_at = reply
-        return ProgressRow(current, total, message.decode() if message else None, updated_at)
+        return ProgressRow(current, total, message.decode() if message else None, int(updated_at))
 
     # Workers -----------------------------------------------------------------------------
     # These raise the pipeline's errors and retry nothing, since the exchanger owns recovery.

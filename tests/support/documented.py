@@ -88,6 +88,7 @@ async Execution.mark_as_completed(result_key=None)
 async Execution.mark_as_failed(error=None, result_key=None)
 async Execution.mark_as_cancelled()
 async Execution.is_superseded()
+Execution.get_argument(name)
 async Execution.sync()
 async Execution.get_result(*, timeout=None, deadline=None)
 Execution.subscribe(*, ready=None)
@@ -194,7 +195,7 @@ ADDED: dict[str, dict[str, object]] = {
 ATTRIBUTES = {
     "Docket": """
         name url tasks heartbeat_interval missed_heartbeats execution_ttl
-        prefix stream_key queue_key workers_set worker_group_name
+        prefix stream_key queue_key workers_set worker_group_name result_storage
     """,
     "Worker": """
         docket name concurrency redelivery_timeout reconnection_delay minimum_check_interval
@@ -208,7 +209,7 @@ ATTRIBUTES = {
     """,
     "ExecutionProgress": "current total message updated_at",
     "RunningExecution": "worker started",
-    "StrikeList": "strike_key",
+    "StrikeList": "prefix strike_key",
     "ConcurrencyLimit": "concurrency_key is_bypassed",
     "Progress": "current total message",
     "Retry": "attempts delay attempt",

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 record
 -- ARGV  1 progress channel  2 entry  3 generation  4 operation: total | increment | message  5 value ('' clears a message)
--- Reply {current, total, message | false, updated at (ms)}, or {} if the run was superseded
+-- Reply {current, total, message | false, updated at (us)}, or {} if the run was superseded
 local v = redis.pcall('HMGET', KEYS[1], 'state', 'entry', 'generation', 'progress_current', 'progress_total',
   'progress_message')
 if v.err and not string.find(v.err, 'WRONGTYPE', 1, true) then
@@ -13,7 +13,7 @@ if v[1] ~= 'running' or v[2] ~= ARGV[2] or v[3] ~= ARGV[3] then
   return {}
 end
 local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = t[1] .. string.format('%06d', t[2])
 local current, total, message = tonumber(v[4] or 0), tonumber(v[5] or 100), v[6]
 if ARGV[4] == 'total' then
   total = tonumber(ARGV[5])

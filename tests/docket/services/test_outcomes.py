@@ -59,7 +59,7 @@ def test_a_result_an_error_and_new_arguments_can_be_read_back() -> None:
     assert str(decode_error(failed[4])) == "broken"
     assert failed[5] == "ValueError: broken"
     again = row(Retried(1.5, 2, args=(1,), kwargs={"b": 2}))
-    assert again[4:6] == (1500, 2)
+    assert again[4:6] == (1_500_000, 2)
     assert isinstance(again[6], bytes)
     assert decode_call(again[6]) == ((1,), {"b": 2})
     assert row(Retried(0, 2))[6] == ""

@@ -63,7 +63,8 @@ class Record:
     result_key: str | None = None
     cancelled: bool = False
     poison: bool = False
-    perpetual: bool = False
+    #: Of a perpetual task: the generation of the last run that ended; 0 for none.
+    perpetual: int | None = None
     progress: Progress | None = None
     expires: int | None = None
     #: Its place in the lines, and of which attempt; what it waits for: scope -> how many may hold.

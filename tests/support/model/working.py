@@ -121,9 +121,11 @@ def _perpetuate(world: World, key: str, ending: Ending) -> None:
     error = ending.text or None
     since = {"n": world.now, "s": record.started or 0, "e": 0}
     due = since[ending.origin] + ending.delay
+    if ending.origin != "e":
+        due = max(due, world.now)
     world.publish(key, ended, record.when, record.worker, record.started, world.now, error)
     record.deaths, record.order, record.limit_requests = 0, None, {}
-    record.generation, record.perpetual = record.generation + 1, True
+    record.generation, record.perpetual = record.generation + 1, record.generation
     again(world, key, 1, ending.call, due)
 
 

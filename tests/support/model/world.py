@@ -135,10 +135,11 @@ class World:
         record = self.records[key]
         if when > self.now:
             self.queue[key] = when
-            record.state, record.when = "scheduled", when
+            record.state = "scheduled"
         else:
             record.entry = self.append("x" if record.deaths else "s", key)
-            record.state, record.when = "queued", self.now
+            record.state = "queued"
+        record.when = when
         self.publish(key, record.state, record.when)
 
     def leave_queue(self, key: str) -> None:

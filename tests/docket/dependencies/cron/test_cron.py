@@ -8,7 +8,7 @@ import pytest
 from cronsim import CronSimError
 
 from docket import Cron, CurrentExecution, Docket, Execution, Perpetual, Worker
-from docket.clock import to_milliseconds
+from docket.clock import from_microseconds, microseconds_of
 from docket.dependencies import TaskOutcome
 from docket.dependencies.cron import NICKNAMES
 from docket.errors import DocketError
@@ -188,7 +188,7 @@ def due(cron: Cron, *of: object, **more: float) -> datetime:
     successor = cron.after_completion(execution, outcome)
     assert successor is not None
     assert successor.due.origin is DueOrigin.EPOCH
-    return datetime.fromtimestamp(successor.due.milliseconds / 1000, UTC)
+    return from_microseconds(microseconds_of(str(successor.due.value).encode()))
 
 
 @pytest.mark.statement(43)
@@ -221,7 +221,7 @@ def test_what_the_task_says_comes_first() -> None:
     execution, outcome = ended("2026-03-04 10:00", "2026-03-04 10:00")
     successor = cron.after_completion(execution, outcome)
     assert successor is not None
-    assert successor.due == Due.at(to_milliseconds(utc("2026-03-04 10:07")))
+    assert successor.due == Due.at(utc("2026-03-04 10:07"))
 
 
 async def test_a_task_of_a_docket_runs_and_is_scheduled_for_its_next_time(docket: Docket) -> None:

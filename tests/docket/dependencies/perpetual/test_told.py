@@ -151,6 +151,6 @@ async def test_a_request_says_whether_its_task_is_perpetual(docket: Docket) -> N
 
     assert b"perpetual" not in await docket.transitions.fetch("plain")
     assert b"perpetual" in await docket.transitions.fetch("perpetual")
-    assert ScheduleRequest("k", "f", b"", "", 1, "t").perpetual == 0
+    assert ScheduleRequest("k", "f", b"", 0, 1, 1, "t").perpetual == 0
     assert not docket.is_perpetual("never registered")
     assert perpetual_module.perpetual_of(docket.plans["plain"]) is None
