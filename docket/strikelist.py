@@ -107,6 +107,11 @@ class StrikeList:
         await self.close()
 
     @property
+    def prefix(self) -> str:
+        """The prefix of every key of the docket."""
+        return self._keys.prefix
+
+    @property
     def strike_key(self) -> str:
         """The stream of the instructions."""
         return self._keys.strikes

@@ -19,6 +19,7 @@ from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall
 from docket.execution import TaskFunction
 from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
 from docket.instrumentation.counters import Counters, TaskCounters
+from docket.instrumentation.meters import counters_of
 from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
@@ -114,6 +115,12 @@ class Worker:
         self.fallback_task = fallback_task
         self.dependencies = named_dependencies(dependencies)
         self.message_batch = message_batch
+        #: The attributes of its log records.
+        self.log_attributes: Mapping[str, str] = {
+            **self.labels(),
+            "docket.queue_key": docket.queue_key,
+            "docket.stream_key": docket.stream_key,
+        }
         #: Shared by its tasks; see docket.dependencies.Shared.
         self.shared = SharedContext()
         self._is_entered = False
@@ -121,7 +128,7 @@ class Worker:
         self._seeder = Seeder(docket)
         self._consumer = Consumer(self.name)
         self._runs = Runs()
-        self._task_counters, self._earlier = TaskCounters(), TaskCounters()
+        self._task_counters, self._earlier = self._make_counters(), TaskCounters()
         self._readiness = Readiness(Unsupervised(), lambda: False)
         self._exchanger: Exchanger | None = None
         self._services: service_group.ServiceGroup | None = None
@@ -143,6 +150,10 @@ class Worker:
     ) -> None:
         self._is_entered = False
         await self.shared.close()
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels of this worker in metrics, traces and logs."""
+        return {**self.docket.labels(), "docket.worker": self.name}
 
     @property
     def consumer(self) -> str:
@@ -317,6 +328,7 @@ class Worker:
             lease_seconds=service_group.shortest_lease(
                 docket, self.redelivery_timeout
             ).total_seconds(),
+            log_attributes=self.log_attributes,
         )
 
     def _running_worker(self, readiness: Readiness) -> RunningWorker:
@@ -337,7 +349,10 @@ class Worker:
     def _reset_counters(self) -> None:
         # The process's registry takes over the counters of a run once, when it ends.
         self._earlier.add(self._task_counters)
-        self._task_counters = TaskCounters()
+        self._task_counters = self._make_counters()
+
+    def _make_counters(self) -> TaskCounters:
+        return TaskCounters(counters_of({**self.docket.labels(), "docket.worker": self.label}))
 
     async def _register(self) -> None:
         names, lifetime = tuple(self.docket.tasks), service_group.consumer_lifetime(self.docket)
@@ -378,6 +393,7 @@ class Worker:
                 "when others notice that its heartbeat stopped",
                 self.name,
                 error,
+                extra=self.log_attributes,
             )
 
     @classmethod
@@ -452,7 +468,11 @@ class Worker:
         exchanger = self._exchanger
         if exchanger is None:
             return
-        logger.info("Shutdown requested, finishing %d active tasks", self._runs.active)
+        logger.info(
+            "Shutdown requested, finishing %d active tasks",
+            self._runs.active,
+            extra=self.log_attributes,
+        )
         exchanger.drain()
         self._readiness.draining()
         if deadline_seconds is None:

@@ -11,7 +11,7 @@ from docket.clock import from_milliseconds
 from docket.dependencies.errors import AdmissionBlocked
 from docket.dependencies.resolution import Resolution
 from docket.instrumentation.counters import TaskCounters
-from docket.lifecycle import Cancelled, Outcome, Retried
+from docket.lifecycle import Cancelled, Deferred, Outcome
 from docket.services.runs import Run
 from docket.store.limits import Admission, LimitKind, Limits
 
@@ -72,27 +72,28 @@ class AdmissionController:
                 logger.debug("%s{%s} comes later, at %s: %s", name, key, when, admission.scope)
             case "dropped" | "cancelled":
                 self._task_counters.of(run.claim.function).cancelled += 1
-                logger.info("↩ %s{%s} was %s: %s", name, key, admission.verdict, admission.scope)
+                logger.debug("↩ %s{%s} was %s: %s", name, key, admission.verdict, admission.scope)
             case _:
                 self._task_counters.of(run.claim.function).superseded += 1
-                logger.info("↩ %s{%s} was superseded", name, key)
+                logger.debug("↩ %s{%s} was superseded", name, key)
 
 
-def after_block(error: BaseException, attempt: int) -> Outcome | None:
+def after_block(error: BaseException) -> Outcome | None:
     """Return the outcome of a run that a dependency blocked; None if it failed otherwise."""
-    blocked = _blocked(error)
+    blocked = blocked_by(error)
     if blocked is None:
         return None
     if blocked.handled or not blocked.reschedule:
         return Cancelled()
     delay = BLOCKED_DELAY if blocked.retry_delay is None else blocked.retry_delay
-    return Retried(delay.total_seconds(), attempt, error=blocked)
+    return Deferred(delay.total_seconds())
 
 
-def _blocked(error: BaseException) -> AdmissionBlocked | None:
+def blocked_by(error: BaseException) -> AdmissionBlocked | None:
+    """Return the AdmissionBlocked in an error, if there is one."""
     if isinstance(error, AdmissionBlocked):
         return error
     if isinstance(error, BaseExceptionGroup):
         inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return next((b for b in map(_blocked, inner) if b is not None), None)
+        return next((b for b in map(blocked_by, inner) if b is not None), None)
     return None
