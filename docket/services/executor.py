@@ -225,7 +225,7 @@ class Executor:
         resolution = None if plan.bare else self._resolution(plan, execution)
         try:
             if resolution is not None and plan.gates:
-                not_admitted = await self._admission_controller.admit(run, resolution)
+                not_admitted = await self._admission_controller.admit(run, resolution, log)
                 if not_admitted is not None:
                     return not_admitted
                 if self._is_gated(run.claim.function):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from docket.annotations import on_one_line
 from docket.clock import format_duration, from_milliseconds
+from docket.dependencies.errors import blocked_by
 from docket.execution import Execution
 from docket.lifecycle import (
     Cancelled,
@@ -20,7 +21,6 @@ from docket.lifecycle import (
     Retried,
     Superseded,
 )
-from docket.services.admission import blocked_by
 from docket.services.runs import Run
 from docket.store.transitions import Claim
 
@@ -62,6 +62,11 @@ class RunLog:
     def strike(self) -> None:
         """Log that the run does not begin, because of a strike."""
         logger.warning("🗙 %s", self.call, extra=self.attributes)
+
+    def turn_away(self, reason: str, *arguments: object) -> None:
+        """Log, for who debugs, that a limit did not admit the run."""
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s %s", self.call, reason % arguments, extra=self.attributes)
 
     def end(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """Log the end of the run.

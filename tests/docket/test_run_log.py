@@ -248,9 +248,9 @@ async def test_what_a_limit_drops_is_told_only_to_who_debugs(
     caplog.set_level(logging.DEBUG, "docket.worker")
     await finish(docket)
 
-    told = [record for record in caplog.records if "{dropped} was" in record.getMessage()]
-    assert told
-    assert {record.levelno for record in told} == {logging.DEBUG}
+    [told] = [record for record in caplog.records if "{dropped} was" in record.getMessage()]
+    assert (told.name, told.levelno) == ("docket.worker", logging.DEBUG)
+    assert all(name in told.__dict__ for name in OF_A_RUN)
 
 
 @pytest.mark.statement(17)
