@@ -113,7 +113,7 @@ def delay_milliseconds(delay: timedelta) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration for logs, eight characters wide: in milliseconds below a second."""
-    if abs(seconds) < 1:
+    """Format a duration for logs, eight characters wide: in milliseconds below 100 seconds."""
+    if seconds < 100:
         return f"{seconds * 1000:6.0f}ms"
-    return f"{seconds:6.1f}s "
+    return f"{seconds:6.0f}s "

@@ -32,6 +32,7 @@ from docket.inspection import (
     take_snapshot,
 )
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
+from docket.instrumentation.tracing import span_of_call
 from docket.registry import Registry, name_of
 from docket.scheduling import Scheduler
 from docket.serialization.serializers import Serializer, serializer_named
@@ -42,7 +43,7 @@ from docket.store.results import RecordedResults
 from docket.store.scan import clear
 from docket.store.traced_transitions import TracedTransitions
 from docket.store.transitions import Transitions
-from docket.strike_rules import LiteralOperator, Operator, Restore, Strike
+from docket.strike_rules import LiteralOperator, Operator, Restore, Strike, StrikeInstruction
 from docket.strikelist import StrikeList
 from docket.tasks import TaskCollection
 
@@ -183,6 +184,10 @@ class Docket(Registry):
         if connections is not None:
             await connections.release()
 
+    def labels(self) -> dict[str, str]:
+        """Return the labels of this docket in metrics, traces and logs."""
+        return {"docket.name": self.name}
+
     @property
     def is_open(self) -> bool:
         """Return True inside `async with`."""
@@ -288,8 +293,9 @@ class Docket(Registry):
         One that waits is removed, and its key is free at once. For one that runs, the coroutine is
         cancelled; if it ends before the worker is notified, the cancellation has no effect.
         """
-        if await self.transitions.cancel(key) == "removed":
-            self.producer.cancelled += 1
+        with span_of_call("docket.cancel", {**self.labels(), "docket.key": key}):
+            if await self.transitions.cancel(key) == "removed":
+                self.producer.cancelled += 1
 
     async def get_execution(self, key: str) -> Execution | None:
         """Return the execution of a key as it is now, or None if there is no record of it.
@@ -369,7 +375,7 @@ class Docket(Registry):
 
     async def schedule(self, execution: Execution) -> None:
         """Add an execution that was made by hand; its `disposition` is the result."""
-        await self.scheduler.schedule(execution)
+        await self.scheduler.schedule(execution, span_name="docket.schedule")
 
     async def clear(self) -> int:
         """Cancel everything that is scheduled or queued; running tasks are left alone.
@@ -377,7 +383,8 @@ class Docket(Registry):
         Returns:
             The number of cancelled tasks.
         """
-        cleared = await clear(self.connections.pipeline, self.keys, self.execution_ttl)
+        with span_of_call("docket.clear", self.labels()):
+            cleared = await clear(self.connections.pipeline, self.keys, self.execution_ttl)
         self.producer.cleared += cleared
         return cleared
 
@@ -403,7 +410,8 @@ class Docket(Registry):
             ValueError: there is no such operator.
             ServerUnavailable: the server is away.
         """
-        await self.strike_list.strike(_name_or_none(function), parameter, operator, value)
+        name = _name_or_none(function)
+        await self._instruct("docket.strike", Strike(name, parameter, Operator(operator), value))
 
     async def restore(
         self,
@@ -413,7 +421,12 @@ class Docket(Registry):
         value: Hashable | None = None,
     ) -> None:
         """Withdraw the strike that was issued with these arguments; raises as `strike` does."""
-        await self.strike_list.restore(_name_or_none(function), parameter, operator, value)
+        name = _name_or_none(function)
+        await self._instruct("docket.restore", Restore(name, parameter, Operator(operator), value))
+
+    async def _instruct(self, span_name: str, instruction: StrikeInstruction) -> None:
+        with span_of_call(span_name, {**self.labels(), **instruction.labels()}):
+            await self.strike_list.send_instruction(instruction)
 
     async def wait_for_strikes_loaded(self) -> None:
         """Wait until the strikes that were issued before are in effect in this process."""

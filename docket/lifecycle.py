@@ -64,16 +64,18 @@ class Completed(msgspec.Struct, frozen=True):
     """The task returned.
 
     result_key: the key of the result in a result storage; None keeps it in the record.
+    handled: a handler of the user's has logged the end.
     """
 
     result: object
     result_key: str | None = None
+    handled: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True):
     """The task raised, and nothing retries it.
 
-    handled: a handler of the user's has dealt with it, so it is not logged as an error.
+    handled: a handler of the user's has dealt with it, and has logged it.
     result_key: the key of the exception in a result storage; None keeps it in the record.
     """
 

@@ -71,15 +71,21 @@ class Scheduler:
         return execution
 
     async def schedule(
-        self, execution: Execution, replace: bool = False, *, at_once: bool = False
+        self,
+        execution: Execution,
+        replace: bool = False,
+        *,
+        at_once: bool = False,
+        span_name: str | None = None,
     ) -> None:
         """Schedule an execution at its `when`, unless it is stricken.
 
         Args:
             at_once: whether it is known to be due.
+            span_name: the name of the caller's span; by default `docket.add` or `docket.replace`.
         """
         if is_on():
-            with _span(execution, replace):
+            with _span(execution, span_name or _span_name(replace)):
                 await self._wait_for_strikes()
                 if not self._refuse_stricken(execution):
                     await self.submit(execution, replace, at_once=at_once)
@@ -144,10 +150,15 @@ class Scheduler:
         """Schedule calls, `chunk_size` at a time; see Docket.add_many."""
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
-        executions: list[Execution] = []
-        rest = iter(calls)
-        while chunk := list(islice(rest, chunk_size)):
-            executions += await self._add_chunk(chunk, replace)
+        with span_of_call(f"{_span_name(replace)}_many", self._docket.labels()) as span:
+            executions: list[Execution] = []
+            rest = iter(calls)
+            while chunk := list(islice(rest, chunk_size)):
+                executions += await self._add_chunk(chunk, replace)
+            if span is not None:
+                stricken = sum(e.disposition is Disposition.STRUCK for e in executions)
+                span.set_attribute("docket.batch.count", len(executions))
+                span.set_attribute("docket.batch.stricken", stricken)
         return executions
 
     async def _add_chunk(self, calls: list[TaskCall], replace: bool) -> list[Execution]:
@@ -209,6 +220,7 @@ class Scheduler:
         if self._strikes.is_empty or not self._strikes.is_stricken(execution):
             return False
         execution.disposition = Disposition.STRUCK
+        self._docket.producer.of(execution.function_name).stricken += 1
         logger.warning(
             "%r is stricken, skipping schedule of %r", execution.function_name, execution.key
         )
@@ -266,18 +278,19 @@ class Scheduler:
             execution.take_over(reply.generation, when, reply.state)
 
 
+def _span_name(replace: bool) -> str:
+    return "docket.replace" if replace else "docket.add"
+
+
 @contextmanager
-def _span(execution: Execution, replace: bool) -> Generator[None]:
-    """Open the span that the execution's run is linked to: `docket.add` or `docket.replace`."""
+def _span(execution: Execution, name: str) -> Generator[None]:
+    """Open the span that the execution's run is linked to."""
     attributes = {
-        "docket.name": execution.docket.name,
-        "docket.task": execution.function_name,
-        "docket.key": execution.key,
-        "docket.when": execution.when.isoformat(),
-        "docket.attempt": execution.attempt,
+        **execution.docket.labels(),
+        **execution.specific_labels(),
         "code.function.name": execution.function_name,
     }
-    with span_of_call("docket.replace" if replace else "docket.add", attributes) as span:
+    with span_of_call(name, attributes) as span:
         yield
         if span is not None:
             span.set_attribute("docket.disposition", execution.disposition.value)

@@ -25,6 +25,7 @@ from docket.execution import TaskFunction
 from docket.instrumentation import *  # noqa: F403
 from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
 from docket.instrumentation.counters import Counters, TaskCounters
+from docket.instrumentation.meters import counters_of
 from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
@@ -121,6 +122,12 @@ class Worker:
         self.fallback_task = fallback_task
         self.dependencies = named_dependencies(dependencies)
         self.message_batch = message_batch
+        #: The attributes of its log records.
+        self.log_attributes: Mapping[str, str] = {
+            **self.labels(),
+            "docket.queue_key": docket.queue_key,
+            "docket.stream_key": docket.stream_key,
+        }
         #: Shared by its tasks; see docket.dependencies.Shared.
         self.shared = SharedContext()
         self._is_entered = False
@@ -128,7 +135,7 @@ class Worker:
         self._seeder = Seeder(docket)
         self._consumer = Consumer(self.name)
         self._runs = Runs()
-        self._task_counters, self._earlier = TaskCounters(), TaskCounters()
+        self._task_counters, self._earlier = self._make_counters(), TaskCounters()
         self._readiness = Readiness(Unsupervised(), lambda: False)
         self._exchanger: Exchanger | None = None
         self._services: service_group.ServiceGroup | None = None
@@ -150,6 +157,10 @@ class Worker:
     ) -> None:
         self._is_entered = False
         await self.shared.close()
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels of this worker in metrics, traces and logs."""
+        return {**self.docket.labels(), "docket.worker": self.name}
 
     @property
     def consumer(self) -> str:
@@ -324,6 +335,7 @@ class Worker:
             lease_seconds=service_group.shortest_lease(
                 docket, self.redelivery_timeout
             ).total_seconds(),
+            log_attributes=self.log_attributes,
         )
 
     def _running_worker(self, readiness: Readiness) -> RunningWorker:
@@ -344,7 +356,10 @@ class Worker:
     def _reset_counters(self) -> None:
         # The process's registry takes over the counters of a run once, when it ends.
         self._earlier.add(self._task_counters)
-        self._task_counters = TaskCounters()
+        self._task_counters = self._make_counters()
+
+    def _make_counters(self) -> TaskCounters:
+        return TaskCounters(counters_of({**self.docket.labels(), "docket.worker": self.label}))
 
     async def _register(self) -> None:
         names, lifetime = tuple(self.docket.tasks), service_group.consumer_lifetime(self.docket)
@@ -385,6 +400,7 @@ class Worker:
                 "when others notice that its heartbeat stopped",
                 self.name,
                 error,
+                extra=self.log_attributes,
             )
 
     @classmethod
@@ -462,7 +478,11 @@ class Worker:
         exchanger = self._exchanger
         if exchanger is None:
             return
-        logger.info("Shutdown requested, finishing %d active tasks", self._runs.active)
+        logger.info(
+            "Shutdown requested, finishing %d active tasks",
+            self._runs.active,
+            extra=self.log_attributes,
+        )
         exchanger.drain()
         self._readiness.draining()
         if deadline_seconds is None:

@@ -72,7 +72,7 @@ def _docket_options(
 
 
 def logging_options(command: Command) -> Command:
-    """Add `--logging-level` and `--logging-format`, for the log on stderr."""
+    """Add `--logging-level` and `--logging-format`, for the log on stdout."""
     level = option(
         "--logging-level",
         variable="DOCKET_LOGGING_LEVEL",

@@ -13,7 +13,7 @@ DocketError
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from docket.clock import duration
 from docket.errors import DocketError
@@ -109,3 +109,13 @@ class ConcurrencyBlocked(AdmissionBlocked):
         super().__init__(execution, f"{max_concurrent} of {concurrency_key} run already")
         self.concurrency_key = concurrency_key
         self.max_concurrent = max_concurrent
+
+
+def blocked_by(error: BaseException) -> AdmissionBlocked | None:
+    """Return the AdmissionBlocked in an error, if there is one."""
+    if isinstance(error, AdmissionBlocked):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return next((b for b in map(blocked_by, inner) if b is not None), None)
+    return None

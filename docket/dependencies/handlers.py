@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+import msgspec
+
 from docket.dependencies.base import Dependency
 from docket.lifecycle import Completed, Failed, Perpetuated, Retried, Successor
 
@@ -65,7 +67,7 @@ class CompletionHandler(Dependency[T_co]):
 
         Returns:
             True if it has scheduled a successor: a handler that replaced the execution has
-            superseded this run.
+            superseded this run. The worker then leaves the log of the end to the handler.
         """
 
 
@@ -121,4 +123,4 @@ async def end_of(
         successor = on_completion.after_completion(execution, outcome)
         if successor is not None:
             return Perpetuated(ended, successor)
-    return ended
+    return msgspec.structs.replace(ended, handled=True)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from docket.annotations import signature_of
+from docket.annotations import call_format_of, on_one_line, signature_of
 from docket.clock import from_microseconds, microseconds_of, to_microseconds
 from docket.execution import manual
 from docket.execution.disposition import Disposition
@@ -138,6 +138,29 @@ class Execution:
     def redelivered(self) -> bool:
         """Return True if an earlier run of this execution began and did not finish."""
         return self._redelivered
+
+    def call_repr(self) -> str:
+        """Return the call as shown in the log, on one line: `send(7, to=...){key}`."""
+        try:
+            call_format = call_format_of(self._function)
+            call = call_format(self._function_name, self._args, self._kwargs)
+        except BaseException as error:
+            # The __repr__ of the arguments is called here: a broken one must not fail the task.
+            call = f"{self._function_name}(<cannot be shown: {type(error).__name__}>)"
+        return on_one_line(f"{call}{{{self._key}}}")
+
+    def general_labels(self) -> dict[str, str]:
+        """Return the labels that it shares with all executions of its task."""
+        return {"docket.task": self._function_name}
+
+    def specific_labels(self) -> dict[str, str | int]:
+        """Return the labels of this very execution."""
+        return {
+            "docket.task": self._function_name,
+            "docket.key": self._key,
+            "docket.when": self.when.isoformat(),
+            "docket.attempt": self.attempt,
+        }
 
     @property
     def progress(self) -> ExecutionProgress:

@@ -10,8 +10,7 @@ from collections.abc import Awaitable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from docket.annotations import CallFormat, on_one_line
-from docket.clock import format_duration, from_microseconds
+from docket.clock import from_microseconds
 from docket.dependencies.errors import UnresolvedDependencies
 from docket.dependencies.handlers import TaskOutcome, end_of
 from docket.dependencies.plan import Plan
@@ -19,22 +18,12 @@ from docket.dependencies.resolution import Resolution
 from docket.execution import Execution, TaskFunction
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.tracing import context_of, end_with, span_of_run, tracer
-from docket.lifecycle import (
-    Cancelled,
-    Completed,
-    Deferred,
-    Failed,
-    Outcome,
-    Perpetuated,
-    Requeued,
-    Retried,
-    Superseded,
-)
+from docket.lifecycle import Cancelled, Completed, Failed, Outcome, Requeued
 from docket.serialization.pickle_codec import Call
 from docket.services.admission import AdmissionController, NotAdmitted, after_block
 from docket.services.exchanger import Exchanger
-from docket.services.outcomes import error_text
 from docket.services.result_writer import ResultWriter
+from docket.services.run_log import RunLog
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
@@ -92,7 +81,6 @@ class Executor:
         self._result_writer = _result_writer(docket)
         self._seen_dead: set[bytes] = set()
         self._gated: dict[bytes, bool] = {}
-        self._formats: dict[TaskFunction, CallFormat] = {}
         self._loop = asyncio.get_running_loop()
         serves = asyncio.current_task()
         assert serves is not None
@@ -172,9 +160,9 @@ class Executor:
             return outcome
         except BaseException as error:
             # An unreadable payload or a broken handler fails only this task.
-            claim = run.claim
-            described = on_one_line(f"{claim.function.decode()}(...){{{claim.key.decode()}}}")
-            return _logged_end(described, run, run.ending or Failed(error), error)
+            outcome = run.ending or Failed(error)
+            self._log_of(run).end(outcome, error)
+            return outcome
 
     async def _execute(self, run: Run) -> Outcome | NotAdmitted:
         claim = run.claim
@@ -183,7 +171,7 @@ class Executor:
         if function is None:
             return await self._fall_back(run, name)
         call = self._decode_call(function, claim.call)
-        if not self._strikes.is_empty and self._is_stricken(claim, name, function, call):
+        if not self._strikes.is_empty and self._is_stricken(run, name, function, call):
             return Cancelled()
         try:
             plan = self._plans.of_task(name, function)
@@ -196,25 +184,26 @@ class Executor:
         except BaseException as error:
             execution = self._execution(claim, name, function, call)
             outcome = await self._after_error(run, execution, None, error)
-            return _logged_end(self._describe(execution), run, outcome, error)
+            self._log_of(run, execution).end(outcome, error)
+            return outcome
 
     async def _fall_back(self, run: Run, name: str) -> Outcome | NotAdmitted:
         fallback = self._worker.fallback_task
         if fallback is None:
             return await self._unknown.outcome(run.claim)
         call = self._decode_call(fallback, run.claim.call)
-        if not self._strikes.is_empty and self._is_stricken(run.claim, name, fallback, call):
+        if not self._strikes.is_empty and self._is_stricken(run, name, fallback, call):
             return Cancelled()
         return await self._execute_call(
             run, name, fallback, self._plans.of_function(fallback), call
         )
 
-    def _is_stricken(self, claim: Claim, name: str, function: TaskFunction, call: Call) -> bool:
-        execution = self._execution(claim, name, function, call)
+    def _is_stricken(self, run: Run, name: str, function: TaskFunction, call: Call) -> bool:
+        execution = self._execution(run.claim, name, function, call)
         if not self._strikes.is_stricken(execution):
             return False
-        self._task_counters.of(claim.function).stricken += 1
-        logger.warning("🗙 %s", self._describe(execution))
+        self._task_counters.of(run.claim.function).stricken += 1
+        self._log_of(run, execution).strike()
         return True
 
     async def _refuse(
@@ -225,37 +214,35 @@ class Executor:
         # Never entered: it only gives the handlers, so that a perpetual task goes on.
         resolution = self._resolution(self._docket.plans[name], execution)
         outcome = await self._after_error(run, execution, resolution, error)
-        return _logged_end(self._describe(execution), run, outcome, error)
+        self._log_of(run, execution).end(outcome, error)
+        return outcome
 
     async def _execute_call(
         self, run: Run, name: str, function: TaskFunction, plan: Plan, call: Call
     ) -> Outcome | NotAdmitted:
         execution = self._execution(run.claim, name, function, call)
-        described = None
+        log = self._log_of(run, execution)
         started = time.monotonic()
         resolution = None if plan.bare else self._resolution(plan, execution)
         try:
             if resolution is not None and plan.gates:
-                not_admitted = await self._admission_controller.admit(run, resolution)
+                not_admitted = await self._admission_controller.admit(run, resolution, log)
                 if not_admitted is not None:
                     return not_admitted
                 if self._is_gated(run.claim.function):
                     self._count_start(run.claim)
-            described = self._log_start(execution) if logger.isEnabledFor(logging.INFO) else None
+            log.start()
             result = await _call(execution, resolution)
         except BaseException as error:
             outcome = await self._after_error(run, execution, resolution, error)
-            return _logged_end(described or self._describe(execution), run, outcome, error)
+            log.end(outcome, error)
+            return outcome
         ended = TaskOutcome(timedelta(seconds=time.monotonic() - started), result)
         outcome = Completed(result)
         if resolution is not None:
             outcome = await end_of(execution, ended, None, resolution.completion_handler())
             outcome = self._bound(execution, outcome)
-        if described is not None:
-            symbol = "↫" if isinstance(outcome, Perpetuated) else "↩"
-            logger.info(
-                "%s [%s] %s", symbol, format_duration(ended.duration.total_seconds()), described
-            )
+        log.end(outcome)
         return outcome
 
     async def _after_error(
@@ -270,7 +257,7 @@ class Executor:
             return run.ending
         if self._is_shutdown(error):
             return Requeued()
-        blocked = after_block(error, execution.attempt)
+        blocked = after_block(error)
         if blocked is not None:
             return blocked
         if resolution is None:
@@ -313,24 +300,8 @@ class Executor:
     def _resolution(self, plan: Plan, execution: Execution) -> Resolution:
         return Resolution(plan, docket=self._docket, worker=self._worker, execution=execution)
 
-    def _log_start(self, execution: Execution) -> str:
-        described = self._describe(execution)
-        assert execution.started_at is not None
-        late = (execution.started_at - execution.when).total_seconds()
-        logger.info("↬ [%s] %s", format_duration(late), described)
-        return described
-
-    def _describe(self, execution: Execution) -> str:
-        name = execution.function_name
-        try:
-            call_format = self._formats.get(execution.function)
-            if call_format is None:
-                call_format = self._formats[execution.function] = CallFormat(execution.function)
-            call = call_format(name, execution.args, execution.kwargs)
-        except BaseException as error:
-            # The __repr__ of the arguments is called here: a broken one must not fail the task.
-            call = f"{name}(<cannot be shown: {type(error).__name__}>)"
-        return on_one_line(f"{call}{{{execution.key}}}")
+    def _log_of(self, run: Run, execution: Execution | None = None) -> RunLog:
+        return RunLog(run, self._worker.log_attributes, execution)
 
 
 def _result_writer(docket: Docket) -> ResultWriter | None:
@@ -361,32 +332,3 @@ def _awaitable(name: str, returned: object) -> Awaitable[object]:
         f"Task {name!r} returned a {type(returned).__name__} that cannot be awaited: "
         "a task must be an async function (async def, without yield)"
     )
-
-
-def _logged_end(described: str, run: Run, outcome: Outcome, error: BaseException) -> Outcome:
-    """Log the end of a run that did not complete, and return its outcome."""
-    duration = format_duration(time.monotonic() - run.started_at)
-    match outcome:
-        case Failed(handled=True):
-            logger.info("↩ [%s] %s failed, and its failure was handled", duration, described)
-        case Failed():
-            logger.error("↩ [%s] %s", duration, described, exc_info=error)
-        case Perpetuated():
-            logger.error("↩ [%s] %s", duration, described, exc_info=error)
-            logger.info("↫ [%s] %s", duration, described)
-        case Retried():
-            logger.info(
-                "↩ [%s] %s failed (%s); attempt %d follows in %s",
-                duration,
-                described,
-                error_text(error),
-                outcome.attempt,
-                format_duration(outcome.delay_seconds),
-            )
-        case Cancelled():
-            logger.info("↩ [%s] %s was cancelled", duration, described)
-        case Requeued() | Deferred():
-            logger.info("↩ [%s] %s was interrupted and is handed back", duration, described)
-        case Superseded() | Completed():
-            logger.info("↩ [%s] %s was superseded", duration, described)
-    return outcome

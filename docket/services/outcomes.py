@@ -109,8 +109,16 @@ def error_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error_message(error)}"[:_ERROR_TEXT_LIMIT]
 
 
-def count(counters: Counters, outcome: Outcome) -> None:
-    """Count an outcome that was recorded."""
+def count(counters: Counters, outcome: Outcome, *, is_superseded: bool = False) -> None:
+    """Count the outcome of an attempt.
+
+    Args:
+        counters: those of its task.
+        outcome: the outcome.
+        is_superseded: whether it was not recorded, since a newer run took its place.
+    """
+    if is_superseded:
+        counters.superseded += 1
     match outcome:
         case Completed():
             counters.succeeded += 1
@@ -118,12 +126,13 @@ def count(counters: Counters, outcome: Outcome) -> None:
             counters.failed += 1
         case Perpetuated(ended):
             count(counters, ended)
-            counters.perpetuated += 1
+            counters.perpetuated += not is_superseded
         case Retried():
-            counters.retried += 1
+            counters.failed += 1
+            counters.retried += not is_superseded
         case Cancelled():
             counters.cancelled += 1
         case Superseded():
-            counters.superseded += 1
+            counters.superseded += not is_superseded
         case Requeued() | Deferred():
             pass  # Not an end: the next run counts.

@@ -112,6 +112,8 @@ class JsonFormatter(logging.Formatter):
 
 def _as_json(value: object) -> object:
     """The value, or its text if JSON has no such value: NaN, keys that are not text, a cycle."""
+    if isinstance(value, (str, int)):
+        return value
     try:
         json.dumps(value, default=str, allow_nan=False)
     except (TypeError, ValueError, RecursionError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections import OrderedDict
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -59,22 +62,30 @@ def test_a_task_may_go_by_another_name() -> None:
         ("ab", "[len 2]"),
         ({1: 1, 2: 2}, "{len 2}"),
         ({1, 2}, "{len 2}"),
-        (frozenset({1, 2}), "{len 2}"),
+        (OrderedDict({1: 1}), "{len 1}"),
+        (frozenset({1, 2}), "[len 2]"),
+        (MappingProxyType({1: 1}), "[len 1]"),
+        (range(3), "[len 3]"),
         ((1, 2), "(len 2)"),
-        (2, "..."),
+        (2, "2"),
+        (1.5, "1.5"),
+        (None, "None"),
     ],
 )
+@pytest.mark.statement(21)
 def test_only_the_length_is_shown_in_the_brackets_of_its_kind(argument: Any, shown: str) -> None:
     assert Logged(length_only=True).format(argument) == shown
     assert Logged().format(argument) == repr(argument)
 
 
+@pytest.mark.statement(50)
 def test_annotations_are_found_as_classes_and_as_instances() -> None:
-    found = Logged.annotated_parameters(the_task)
+    signature = inspect.signature(the_task, eval_str=True)
+    found = Logged.annotated_parameters(signature)
 
     assert found.keys() == {"a", "rest", "b", "more"}
     assert all(isinstance(logged, Logged) for logged in found.values())
-    assert Annotation.annotated_parameters(the_task).keys() == found.keys()
+    assert Annotation.annotated_parameters(signature).keys() == found.keys()
 
 
 def test_a_name_that_only_type_checkers_know_hides_nothing_beside_it() -> None:

@@ -119,7 +119,7 @@ async def test_the_program_serves_health_and_metrics_while_it_runs(
         execution = await docket.add(cli_tasks.greet)("Ann")
         await execution.get_result(timeout=PATIENCE)
         assert await probe(free_port) == (200, "OK")
-        labels = {"docket": docket.name, "worker": "w", "task": "greet"}
+        labels = {"docket_name": docket.name, "docket_worker": "w", "docket_task": "greet"}
         scraped = Scrape((await probe(metrics_port))[1])
         assert scraped.value("docket_tasks_started_total", labels) == 1
         program.send(signal.SIGTERM)

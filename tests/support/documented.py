@@ -34,7 +34,13 @@ NAMES = {
         assert_task_scheduled assert_task_not_scheduled assert_task_count assert_no_tasks
     """,
     "docket.tasks": "trace fail sleep standard_tasks TaskCollection",
-    "docket.instrumentation": "healthcheck_server metrics_server",
+    "docket.instrumentation": """
+        healthcheck_server metrics_server message_getter message_setter
+        TASKS_ADDED TASKS_REPLACED TASKS_SCHEDULED TASKS_CANCELLED TASKS_STARTED TASKS_REDELIVERED
+        TASKS_STRICKEN TASKS_SUPERSEDED TASKS_COMPLETED TASKS_FAILED TASKS_SUCCEEDED TASKS_RETRIED
+        TASKS_PERPETUATED TASKS_RUNNING TASK_DURATION TASK_PUNCTUALITY REDIS_DISRUPTIONS
+        STRIKES_IN_EFFECT QUEUE_DEPTH SCHEDULE_DEPTH
+    """,
 }
 
 SIGNATURES = {
@@ -62,6 +68,7 @@ async Docket.task_workers(task_name)
 Docket.redis()
 Docket.key(suffix)
 Docket.runs_key(key)
+Docket.labels()
 """,
     "docket.worker": """
 Worker(docket, name=None, concurrency=10, redelivery_timeout=minutes(5),
@@ -69,6 +76,7 @@ Worker(docket, name=None, concurrency=10, redelivery_timeout=minutes(5),
     scheduling_resolution=milliseconds(250), schedule_automatic_tasks=True,
     enable_internal_instrumentation=False, fallback_task=None, dependencies=None,
     message_batch=1000)
+Worker.labels()
 async Worker.run_until_finished()
 async Worker.run_forever()
 async Worker.run_at_most(iterations_by_key)
@@ -92,6 +100,9 @@ Execution.get_argument(name)
 async Execution.sync()
 async Execution.get_result(*, timeout=None, deadline=None)
 Execution.subscribe(*, ready=None)
+Execution.call_repr()
+Execution.general_labels()
+Execution.specific_labels()
 async ExecutionProgress.set_total(total)
 async ExecutionProgress.increment(amount=1)
 async ExecutionProgress.set_message(message)
@@ -107,6 +118,7 @@ async Agenda.scatter(docket, over, start=None, jitter=None)
 """,
     "docket.annotations": """
 Logged(length_only=False)
+Logged.annotated_parameters(signature)
 """,
     "docket.strikelist": """
 StrikeList(url=None, name="strikelist", enable_internal_instrumentation=False,
@@ -123,6 +135,7 @@ StrikeList.is_stricken(target)
 StrikeList.update(instruction)
 StrikeList.add_condition(condition)
 StrikeList.remove_condition(condition)
+StrikeInstruction.labels()
 Strike(function, parameter, operator, value)
 Restore(function, parameter, operator, value)
 """,

@@ -12,6 +12,9 @@ from docket.dependencies import Resolution, compile_plan
 class Named:
     name: str
 
+    def labels(self) -> dict[str, str]:
+        return {"docket.name": "the-docket", "docket.worker": self.name}
+
 
 @dataclass
 class ReportedProgress:
@@ -45,6 +48,14 @@ class Run:
     @property
     def function_name(self) -> str:
         return self.function.__name__
+
+    def specific_labels(self) -> dict[str, str | int]:
+        return {
+            "docket.task": self.function_name,
+            "docket.key": self.key,
+            "docket.when": self.when.isoformat(),
+            "docket.attempt": self.attempt,
+        }
 
 
 DOCKET: Any = Named("the-docket")

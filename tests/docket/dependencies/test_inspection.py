@@ -81,11 +81,15 @@ async def test_what_resolves_and_what_fails_is_given_as_values(docket: Docket) -
     [
         (0, "     0ms"),
         (0.0124, "    12ms"),
-        (1.25, "   1.2s "),
-        (4000, "4000.0s "),
-        (-3, "  -3.0s "),
+        (5.25, "  5250ms"),
+        (99.9994, " 99999ms"),
+        (100, "   100s "),
+        (1234567, "1234567s "),
+        (-3, " -3000ms"),
+        (-101, "-101000ms"),
     ],
 )
+@pytest.mark.statement(18)
 def test_durations_are_shown_in_eight_characters(seconds: float, shown: str) -> None:
     assert format_duration(seconds) == shown
 

@@ -301,7 +301,7 @@ async def test_the_log_shows_what_is_logged_and_the_task_logs_as_itself(
         await outcome(docket, await docket.add(the_task, key="k")(1, "hidden"))
 
     [own] = [r for r in caplog.records if r.name == "docket.task.the_task"]
-    assert (own.__dict__["key"], own.__dict__["worker"]) == ("k", "the-worker")
+    assert (own.__dict__["docket.key"], own.__dict__["docket.worker"]) == ("k", "the-worker")
     assert "the_task(1, ...)" in caplog.text
     assert "hidden" not in caplog.text
 
@@ -313,7 +313,7 @@ async def test_the_standard_tasks_run(docket: Docket, caplog: pytest.LogCaptureF
         slept = await docket.add(tasks.sleep)(0.01)
         await outcome(docket, traced)
 
-    assert "Howdy!: task" in caplog.text
+    assert f"Howdy!: {traced.key!r} added to docket {docket.name!r} 0:00:0" in caplog.text
     assert await slept.get_result(timeout=PATIENCE) is None
-    with pytest.raises(RuntimeError, match="Oh no!"):
+    with pytest.raises(Exception, match="Oh no!"):
         await failed.get_result(timeout=PATIENCE)

@@ -213,7 +213,7 @@ async def test_a_run_that_was_replaced_publishes_nothing_and_its_successor_is_wh
         assert not waiting.done()
         new.opened.set()
         assert await soon(waiting) == await result_of(second) == "new"
-    assert (worker.counters.succeeded, worker.counters.superseded) == (2, 1)
+    assert (worker.counters.succeeded, worker.counters.superseded) == (3, 1)
 
 
 @pytest.mark.parametrize("when", [None, in_an_hour()])

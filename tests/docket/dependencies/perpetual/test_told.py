@@ -80,12 +80,12 @@ async def test_the_log_shows_that_it_goes_on(
 ) -> None:
     async def task(perpetual: Perpetual = Perpetual()) -> None: ...
 
-    with caplog.at_level(logging.INFO, "docket.worker"):
+    with caplog.at_level(logging.INFO, "docket"):
         await docket.add(task, key="k")()
         await run_at_most(docket, k=2)
 
     symbols = [r.getMessage()[0] for r in caplog.records if "task(" in r.getMessage()]
-    assert symbols == ["↬", "↫", "↬", "↩"]
+    assert symbols == ["↪", "↫", "↪", "↩"]
 
 
 async def test_a_failure_is_logged_and_that_it_goes_on_too(
@@ -94,12 +94,12 @@ async def test_a_failure_is_logged_and_that_it_goes_on_too(
     async def task(perpetual: Perpetual = Perpetual(every=LONG)) -> None:
         raise ValueError("told")
 
-    with caplog.at_level(logging.INFO, "docket.worker"):
+    with caplog.at_level(logging.INFO, "docket"):
         await docket.add(task, key="k")()
         await run_once(docket)
 
     shown = [(r.getMessage()[0], r.levelno) for r in caplog.records if "task(" in r.getMessage()]
-    assert shown == [("↬", logging.INFO), ("↩", logging.ERROR), ("↫", logging.INFO)]
+    assert shown == [("↪", logging.INFO), ("↩", logging.ERROR), ("↫", logging.INFO)]
 
 
 async def test_a_subclass_may_say_that_there_is_no_successor(docket: Docket) -> None:
