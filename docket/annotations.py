@@ -50,9 +50,21 @@ def annotated_metadata(function: Callable[..., Any]) -> dict[str, tuple[Any, ...
         if isinstance(annotation, str):
             names = names if names is not None else _Names(_globals_of(function))
             annotation = _evaluate(annotation, names)
-        if get_origin(annotation) is Annotated:
-            found[name] = get_args(annotation)[1:]
+        if metadata := _metadata(annotation):
+            found[name] = metadata
     return found
+
+
+def _metadata(annotation: Any) -> tuple[Any, ...]:
+    """Return the metadata of an annotation; that of an alias (`type X = Annotated[...]`) first."""
+    for alias in (annotation, get_origin(annotation)):
+        # Python's TypeAliasType and that of typing_extensions are different classes.
+        if type(alias).__name__ == "TypeAliasType":
+            return _metadata(alias.__value__)
+    if get_origin(annotation) is not Annotated:
+        return ()
+    aliased, *metadata = get_args(annotation)
+    return (*_metadata(aliased), *metadata)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One execution of a task: its call, its record, its events and its result."""
 
+from docket import injection
 from docket.errors import ExecutionCancelled
 from docket.execution.disposition import Disposition
 from docket.execution.events import ProgressEvent, StateEvent
@@ -17,3 +18,6 @@ __all__ = [
     "StateEvent",
     "TaskFunction",
 ]
+
+# For libraries that change the signature of a function.
+_signature_cache = injection.signature_cache
