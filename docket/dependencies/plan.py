@@ -81,6 +81,11 @@ class Step:
         """Return whether code of others runs, which may look for the call that it runs for."""
         return self.provide is None
 
+    @property
+    def enters(self) -> bool:
+        """Return whether it enters a dependency in the dependency's own way."""
+        return self.runs_code and self.factory is None and self.shared is None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
@@ -100,8 +105,10 @@ class Plan:
     around: Mapping[str, AnyDependency]
     #: True if there is nothing to resolve: call the function with the caller's arguments.
     bare: bool
-    #: True if a step runs code that may look for the call.
+    #: True if a step runs code that may look for the call, and if one enters a dependency that may
+    #: resolve others by itself.
     runs_code: bool
+    enters: bool
     #: Limits that must admit the run before anything is resolved.
     gates: tuple[Gate, ...]
     #: Indices of the steps of the failure handler, the completion handler and the runtime.
@@ -235,6 +242,7 @@ class _Compiler:
             around=self._around,
             bare=not (self._steps or self._gates),
             runs_code=any(step.runs_code for step in self._steps),
+            enters=any(step.enters for step in self._steps),
             gates=tuple(self._gates),
             failure_handler=_first(FailureHandler, dependencies),
             completion_handler=_first(CompletionHandler, dependencies),

@@ -186,7 +186,9 @@ class Resolution(TaskRun):
 
     async def _open(self, step: Step) -> object:
         if step.factory is not None:
-            return await self._call(step.factory, step)
+            if self._cache is None:
+                return await self._produce(step.factory, step)
+            return await self._share_value(step.factory, step, self._cache)
         if step.shared is not None:
             return await self.worker.shared.value(*step.shared, self)
         dependency = step.dependency
@@ -201,14 +203,6 @@ class Resolution(TaskRun):
 
     def _inputs(self, step: Step) -> list[Any]:
         return [self._values[index] for _, index in step.inputs]
-
-    async def _call(self, factory: ValueFactory, step: Step) -> object:
-        key, cache = factory.key, self._cache
-        if key is None or cache is None:
-            return await self._produce(factory, step)
-        if key not in cache:
-            cache[key] = await self._produce(factory, step)
-        return cache[key]
 
     async def _produce(self, factory: ValueFactory, step: Step) -> object:
         arguments = dict(step.constants)
@@ -233,13 +227,23 @@ class Resolution(TaskRun):
 
     def _enter(self) -> None:
         """Make this resolution the one in progress for uncalled_for, and all that builds on it."""
-        self._share()
         self._set(current_frame_variable, _CallFrame(self, self._plan))
+        if self._plan.enters:
+            self._share()
 
     def _share(self) -> None:
         self._cache = {}
         self._set(Functional.cache, self._cache)
         self._set(Functional.stack, self._closing())
+
+    async def _share_value(
+        self, factory: ValueFactory, step: Step, cache: dict[Any, Any]
+    ) -> object:
+        if factory.key is None:
+            return await self._produce(factory, step)
+        if factory.key not in cache:
+            cache[factory.key] = await self._produce(factory, step)
+        return cache[factory.key]
 
     def _set(self, variable: ContextVar[Any], value: object) -> None:
         self._tokens.append((variable, variable.set(value)))
@@ -268,16 +272,22 @@ class Resolution(TaskRun):
 
 
 class _CallFrame(uncalled_for.Frame):
-    """The call as other libraries see it, with the values of its plan."""
+    """The call as other libraries see it, with the values of its plan.
+
+    Its public attributes are set when one is first asked for, as most runs never do.
+    """
 
     def __init__(self, resolution: Resolution, plan: Plan) -> None:
-        execution, declared = resolution.execution, plan.declared
-        provided = execution.kwargs
-        if execution.args:
-            provided = {**dict(zip(declared.positions, execution.args, strict=False)), **provided}
-        super().__init__(plan.function, provided, declared.parameters)
         self._resolution = resolution
         self._plan = plan
+
+    def __getattr__(self, name: str) -> Any:
+        if "function" in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        execution, declared = self._resolution.execution, self._plan.declared
+        passed = dict(zip(declared.positions, execution.args, strict=False))
+        super().__init__(self._plan.function, {**passed, **execution.kwargs}, declared.parameters)
+        return getattr(self, name)
 
     async def resolve(self, name: str, *, provided_only: bool = False) -> Any:
         index = None if provided_only else dict(self._plan.outputs).get(name)
