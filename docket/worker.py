@@ -146,8 +146,10 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         self._is_entered = False
-        self._context.close()
-        await self.shared.close()
+        try:
+            await self.shared.close()
+        finally:
+            self._context.close()
 
     def _enter_context(self, stack: ExitStack) -> None:
         """Let code see this worker as the current one until the stack is closed."""

@@ -103,11 +103,13 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
 
     def _keeps_arguments(self, execution: Execution) -> bool:
         # By identity, so that nobody's __eq__ is called: what is the same need not be stored again.
-        args, kwargs = self.args, self.kwargs
+        args, kwargs, given = self.args, self.kwargs, execution.kwargs
         if args is None or kwargs is None:
             return args is kwargs
-        return args is execution.args and list(map(id, kwargs.values())) == list(
-            map(id, execution.kwargs.values())
+        return (
+            args is execution.args
+            and kwargs.keys() == given.keys()
+            and all(value is given[name] for name, value in kwargs.items())
         )
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:

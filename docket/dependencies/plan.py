@@ -291,7 +291,7 @@ class _Compiler:
             return self._shared(cast(SharedFunctional, dependency))
         if is_argument(dependency):
             return self._argument(parameter, cast(Argument, dependency))
-        named = parameter if overrides(dependency, uncalled_for.Dependency, "for_parameter") else ""
+        named = parameter if self._is_named(dependency, len(self._path) > 1) else ""
         provide: Callable[[TaskRun], object] | None = None
         if isinstance(dependency, Limit):
             gate = self._gate(dependency, dependency.argument)
@@ -425,8 +425,13 @@ class _Compiler:
             default = None if argument.optional else argument.default
             is_own = argument.parameter is None and not self._path
             return type(argument), argument.parameter or parameter, _constant_key(default), is_own
-        named = overrides(dependency, uncalled_for.Dependency, "for_parameter")
-        return "instance", id(dependency), parameter if named else ""
+        is_named = self._is_named(dependency, bool(self._path))
+        return "instance", id(dependency), parameter if is_named else ""
+
+    def _is_named(self, dependency: AnyDependency, is_nested: bool) -> bool:
+        """Return whether it wants to know its parameter; one of the worker stands at none."""
+        is_at_one = is_nested or not self._at[1]
+        return is_at_one and overrides(dependency, uncalled_for.Dependency, "for_parameter")
 
     def _binding_key(self, parameter: str, value: object) -> Hashable:
         if is_dependency(value):

@@ -52,7 +52,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
                 raise
             raise TimeoutError(
                 f"Docket task {execution.key} exceeded timeout of {self.base.total_seconds()}s"
-            ) from error
+            ) from error.__cause__ or error
 
     def start(self) -> None:
         """Restart the time limit from now.

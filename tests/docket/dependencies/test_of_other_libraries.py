@@ -156,6 +156,29 @@ async def test_one_is_told_the_parameter_that_it_stands_at(docket: Docket) -> No
     assert await result_of(execution) == ("first", "second")
 
 
+async def test_a_worker_may_have_theirs_around_every_task(docket: Docket) -> None:
+    events: list[Any] = []
+
+    def pool() -> str:
+        events.append("made once")
+        return "pool"
+
+    def note(number: int = CallArgument(optional=True), p: str = Shared(pool)) -> None:
+        events.append((number, p))
+
+    async def task(number: int) -> None: ...
+
+    async def without() -> None: ...
+
+    await docket.add(task)(1)
+    await docket.add(task)(number=2)
+    await docket.add(without)()
+    named = NamedAfterItsParameter("itself")
+    await finish(docket, dependencies=[Depends(note), Shared(pool), named], concurrency=1)
+
+    assert events == ["made once", (1, "pool"), (2, "pool"), (None, "pool")]
+
+
 async def test_a_subclass_of_depends_resolves_in_its_own_way_and_shares_the_values(
     docket: Docket,
 ) -> None:
