@@ -482,4 +482,4 @@ def _label(parameter: str, dependency: AnyDependency) -> str:
         return function_label(cast(Functional, dependency).factory)
     if is_shared(dependency):
         return label(dependency)
-    return f"{label(dependency)} at {parameter!r}"
+    return parameter

@@ -48,8 +48,10 @@ class SharedContext(uncalled_for.SharedContext):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._current.close()
-        await self.close()
+        try:
+            await self.close()
+        finally:
+            self._current.close()
 
     @contextmanager
     def current(self) -> Generator[None]:
@@ -123,7 +125,9 @@ class _SharedResolution(Resolution):
 
     def _fail(self, failures: dict[int, Exception]) -> None:
         causes = list({id(error): error for error in failures.values()}.values())
-        raise causes[0] if len(causes) == 1 else ExceptionGroup("", causes)
+        if len(causes) == 1:
+            raise causes[0]
+        raise ExceptionGroup("What a shared value depends on failed", causes)
 
 
 @overload

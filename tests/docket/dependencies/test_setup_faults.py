@@ -59,7 +59,7 @@ async def of_arguments(
     [
         (of_functions, "loop -> loop"),
         (of_shared, "one -> Shared(two) -> two -> one"),
-        (of_arguments, "CallArgument at 'a' -> CallArgument at 'b' -> CallArgument at 'a'"),
+        (of_arguments, "circle: a -> b -> a"),
     ],
 )
 async def test_a_circle_is_logged_when_the_worker_starts_and_fails_the_task_once(
