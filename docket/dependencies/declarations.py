@@ -27,6 +27,7 @@ class Declarations:
         positions: the position of each parameter that can be passed by position.
         defaults: the ordinary defaults.
         names: the names of all parameters.
+        takes_any_name: whether it takes keyword arguments of any name.
 
     Raises:
         TypeError: the function is not callable; a default is `Provided`, and nothing provides it.
@@ -41,6 +42,7 @@ class Declarations:
         metadata = annotated_metadata(function)
         signature = signature_of(function)
         self.names = signature.parameters.keys()
+        self.takes_any_name = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
         for name, parameter in signature.parameters.items():
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
                 self.positions[name] = len(self.positions)
@@ -55,6 +57,10 @@ class Declarations:
             _check(function, parameter, values)
             if values:
                 self.parameters[name] = values[0]
+
+    def can_have(self, name: str) -> bool:
+        """Return whether a call may pass an argument of this name."""
+        return name in self.names or self.takes_any_name
 
 
 def is_provider(dependency: AnyDependency) -> bool:

@@ -15,8 +15,8 @@ from typing import Any, NoReturn, cast
 import uncalled_for
 from uncalled_for import CycleError
 
-from docket.annotations import signature_of
 from docket.dependencies.arguments import (
+    MISSING,
     Lookup,
     PassedArgument,
     is_argument,
@@ -357,11 +357,9 @@ class _Compiler:
                     )
             if name not in declared.defaults:
                 given[name] = wrappers[0]
-        accepted = signature_of(function).parameters
-        if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-            for name in bindings:
-                if name not in accepted:
-                    raise TypeError(f"{label(dependency)}: the function has no parameter {name!r}")
+        for name in bindings:
+            if not declared.can_have(name):
+                raise TypeError(f"{label(dependency)}: the function has no parameter {name!r}")
         nested = {
             name: value
             for name, value in {**given, **declared.parameters}.items()
@@ -396,7 +394,8 @@ class _Compiler:
         if isinstance(dependency, PassedArgument):
             if dependency.parameter is None and len(self._path) == 1:
                 return Step(dependency, _refuse_unnamed, refuses=True)
-            return Step(dependency, self._lookup(name, default, partial(KeyError, name)).provide)
+            error = partial(KeyError, name)
+            return self._argument_step(dependency, name, default, error)
         owner = getattr(self._function, "__qualname__", function_label(self._function))
         problem = (
             f"received no value for parameter {name!r}"
@@ -405,10 +404,14 @@ class _Compiler:
         )
         error = partial(LookupError, f"{owner} {problem}")
         default = self._declared.defaults.get(name, default)
-        return Step(dependency, self._lookup(name, default, error).provide)
+        return self._argument_step(dependency, name, default, error)
 
-    def _lookup(self, name: str, default: object, error: Callable[[], Exception]) -> Lookup:
-        return Lookup(name, self._declared.positions.get(name), default, error)
+    def _argument_step(
+        self, dependency: Argument, name: str, default: object, error: Callable[[], Exception]
+    ) -> Step:
+        lookup = Lookup(name, self._declared.positions.get(name), default, error)
+        is_impossible = default is MISSING and not self._declared.can_have(name)
+        return Step(dependency, lookup.provide, refuses=is_impossible)
 
     def _key(self, parameter: str, dependency: AnyDependency) -> Hashable:
         """Return the key by which equal dependencies are resolved once in each run."""

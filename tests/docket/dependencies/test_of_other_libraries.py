@@ -156,6 +156,22 @@ async def test_one_is_told_the_parameter_that_it_stands_at(docket: Docket) -> No
     assert await result_of(execution) == ("first", "second")
 
 
+async def test_a_provider_of_theirs_gives_the_value_in_annotated_too(docket: Docket) -> None:
+    class Token(uncalled_for.Provider[str]):
+        async def __aenter__(self) -> str:
+            return "token"
+
+    async def task(
+        a: Annotated[str, Token()], b: Annotated[str, Token] = uncalled_for.Provided
+    ) -> Any:
+        return a, b
+
+    execution, passed = await docket.add(task)(), await docket.add(task)(b="passed")
+    await finish(docket)
+    assert await result_of(execution) == ("token", "token")
+    assert await result_of(passed) == ("token", "passed")
+
+
 async def test_a_worker_may_have_theirs_around_every_task(docket: Docket) -> None:
     events: list[Any] = []
 

@@ -132,8 +132,11 @@ async def test_a_retry_of_the_worker_beside_that_of_the_task_fails_it_once(
     assert at_the_start.startswith("Every run of task 'task' will fail: Only one ")
 
 
-async def test_a_task_argument_without_a_name_is_not_retried(docket: Docket) -> None:
-    async def task(own: Any = TaskArgument(), retry: Retry = Retry.forever()) -> None: ...
+@pytest.mark.parametrize("cannot_work", [TaskArgument(), TaskArgument("no"), CallArgument("no")])
+async def test_an_argument_that_no_call_can_have_is_not_retried(
+    docket: Docket, cannot_work: Any
+) -> None:
+    async def task(own: Any = cannot_work, retry: Retry = Retry.forever()) -> None: ...
 
     execution = await docket.add(task)()
     worker = await finish(docket)
@@ -143,8 +146,15 @@ async def test_a_task_argument_without_a_name_is_not_retried(docket: Docket) -> 
 
 
 async def test_a_dependency_that_merely_fails_is_retried(docket: Docket) -> None:
+    def flaky() -> None:
+        raise ConnectionError
+
     async def task(
-        missing: Any = TaskArgument("missing"), retry: Retry = Retry(attempts=3)
+        a: int = 0,
+        flaky: Any = Depends(flaky),
+        not_passed: Any = TaskArgument("a"),
+        retry: Retry = Retry(attempts=3),
+        **more: Any,
     ) -> None: ...
 
     await docket.add(task)()
