@@ -68,15 +68,27 @@ def evaluated_signature(function: Callable[..., Any]) -> inspect.Signature:
 def metadata_of(signature: inspect.Signature) -> dict[str, tuple[Any, ...]]:
     """Return the metadata of each parameter's `Annotated[T, ...]`, by name, where there is one."""
     return {
-        name: get_args(parameter.annotation)[1:]
+        name: metadata
         for name, parameter in signature.parameters.items()
-        if get_origin(parameter.annotation) is Annotated
+        if (metadata := _metadata(parameter.annotation))
     }
 
 
 def annotated_metadata(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
     """Return the metadata of a function's parameters, by name, string annotations evaluated."""
     return metadata_of(evaluated_signature(function))
+
+
+def _metadata(annotation: Any) -> tuple[Any, ...]:
+    """Return the metadata of an annotation; that of an alias (`type X = Annotated[...]`) first."""
+    for alias in (annotation, get_origin(annotation)):
+        # Python's TypeAliasType and that of typing_extensions are different classes.
+        if type(alias).__name__ == "TypeAliasType":
+            return _metadata(alias.__value__)
+    if get_origin(annotation) is not Annotated:
+        return ()
+    aliased, *metadata = get_args(annotation)
+    return (*_metadata(aliased), *metadata)
 
 
 @dataclass(frozen=True)

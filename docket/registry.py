@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, cast
 
+from uncalled_for import CycleError
+
 from docket.dependencies.perpetual import perpetual_of, refuse_required_arguments
-from docket.dependencies.plan import Plan, compile_plan
+from docket.dependencies.plan import Plan, compile_plan, runnable_plan
 from docket.errors import UnknownTask
 from docket.execution import TaskFunction
 from docket.tasks import standard_tasks
@@ -47,11 +49,14 @@ class Registry:
 
         Raises:
             TypeError: it yields, or has no name of its own and none is given.
-            ValueError, CycleError: its dependencies cannot work; see docket.dependencies. An
-                automatic task requires arguments.
+            ValueError: its dependencies cannot work; see docket.dependencies. An automatic task
+                requires arguments. (A circle fails the runs of the task.)
         """
         _refuse_generator(function)
-        plan = compile_plan(function)
+        try:
+            plan = compile_plan(function)
+        except CycleError:
+            plan = runnable_plan(function)  # Its runs fail; who calls it may pass what is circular.
         known_as = names or [name_of(function)]
         refuse_required_arguments(known_as[0], plan)
         for name in known_as:
@@ -99,7 +104,7 @@ class Registry:
 
         Raises:
             KeyError: no task of that name is registered.
-            TypeError, ValueError, CycleError: as `register`.
+            TypeError, ValueError: as `register`.
         """
         if isinstance(function, str):
             if function not in self.tasks:

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -16,8 +16,10 @@ from docket.clock import duration
 
 # Whoever used pydocket imports from here what a worker deals with: hence the three `import *`.
 from docket.dependencies import *  # noqa: F403
+from docket.dependencies.base import current
 from docket.dependencies.shared import SharedContext
 from docket.dependencies.worker_dependencies import named_dependencies
+from docket.dependencies.worker_lifecycle import worker_lifecycles
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
 from docket.execution import *  # noqa: F403
@@ -131,6 +133,7 @@ class Worker:
         #: Shared by its tasks; see docket.dependencies.Shared.
         self.shared = SharedContext()
         self._is_entered = False
+        self._context = ExitStack()
         self._run_quota: RunQuota | None = None
         self._seeder = Seeder(docket)
         self._consumer = Consumer(self.name)
@@ -147,6 +150,7 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         self._is_entered = True
+        self._enter_context(self._context)
         return self
 
     async def __aexit__(
@@ -156,7 +160,15 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         self._is_entered = False
-        await self.shared.close()
+        try:
+            await self.shared.close()
+        finally:
+            self._context.close()
+
+    def _enter_context(self, stack: ExitStack) -> None:
+        """Let code see this worker as the current one until the stack is closed."""
+        stack.enter_context(current(self.docket, self))
+        stack.enter_context(self.shared.current())
 
     def labels(self) -> dict[str, str]:
         """Return the labels of this worker in metrics, traces and logs."""
@@ -261,8 +273,11 @@ class Worker:
         self._services = services = self._make_services(exchanger, settings)
         services.steward.appoint(self._is_steward)
         try:
-            with PROCESS_REGISTRY.at_work(self._running_worker(self._readiness)):
-                await self._work(exchanger, services)
+            with ExitStack() as stack:
+                stack.enter_context(PROCESS_REGISTRY.at_work(self._running_worker(self._readiness)))
+                self._enter_context(stack)
+                async with worker_lifecycles(self.docket, self):
+                    await self._work(exchanger, services)
         finally:
             self._exchanger = self._services = None
             self._reset_counters()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -41,7 +41,7 @@ class TaskOutcome:
 class FailureHandler(Dependency[T_co]):
     """A dependency that decides what follows a failure of its task. A task may have one."""
 
-    single: ClassVar[bool] = True
+    single = True
 
     @abstractmethod
     async def handle_failure(self, execution: Execution, outcome: TaskOutcome) -> bool:
@@ -59,7 +59,7 @@ class FailureHandler(Dependency[T_co]):
 class CompletionHandler(Dependency[T_co]):
     """A dependency called when a run has succeeded or failed for good. A task may have one."""
 
-    single: ClassVar[bool] = True
+    single = True
 
     @abstractmethod
     async def on_complete(self, execution: Execution, outcome: TaskOutcome) -> bool:

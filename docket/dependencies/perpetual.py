@@ -54,7 +54,7 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
             raise ValueError(f"every of a perpetual task must not be negative, got {every!r}")
         self.every = every
         self.automatic = automatic
-        #: The successor's arguments; None for those of this run.
+        #: The successor's arguments: in the task those of this run, until it changes them.
         self.args: tuple[Any, ...] | None = None
         self.kwargs: dict[str, Any] | None = None
         self.cancelled = False
@@ -66,8 +66,9 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
         return None
 
     def provide(self, run: TaskRun) -> Self:
-        of_this_run = type(self).__new__(type(self))
-        vars(of_this_run).update(vars(self))
+        of_this_run = self.copy()
+        of_this_run.args = run.execution.args
+        of_this_run.kwargs = dict(run.execution.kwargs)
         return of_this_run
 
     def cancel(self) -> None:
@@ -99,7 +100,20 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
         if self.cancelled:
             return None
         due = self._due() if self._due is not None else self.due_after(execution, outcome)
+        if self._keeps_arguments(execution):
+            return Successor(due)
         return Successor(due, self.args, self.kwargs)
+
+    def _keeps_arguments(self, execution: Execution) -> bool:
+        # By identity, so that nobody's __eq__ is called: what is the same need not be stored again.
+        args, kwargs, given = self.args, self.kwargs, execution.kwargs
+        if args is None or kwargs is None:
+            return args is kwargs
+        return (
+            args is execution.args
+            and kwargs.keys() == given.keys()
+            and all(value is given[name] for name, value in kwargs.items())
+        )
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
         """Return the due time of the successor, unless the task has set it."""
@@ -132,11 +146,12 @@ def refuse_required_arguments(name: str, plan: Plan) -> None:
     """
     if automatic_of(plan) is None:
         return
+    filled = {argument.name for argument, _ in plan.fillers}
     required = [
         parameter.name
         for parameter in signature_of(plan.function).parameters.values()
         if parameter.default is inspect.Parameter.empty
-        and parameter.name not in plan.parameters
+        and parameter.name not in plan.parameters | filled
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if required:

@@ -25,7 +25,8 @@ _MOST_DOUBLINGS = 64
 class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
     """Try a failed task again, after the same delay each time.
 
-    In the task, the parameter's value belongs to this run: its `attempt` counts from 1.
+    In the task, the parameter's value belongs to this run: its `attempt` counts from 1, and its
+    `delay` is the time until the next attempt, which the task may change.
 
     Args:
         attempts: the total number of attempts; None for no limit.
@@ -40,6 +41,8 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
         self.attempts = attempts
         self.delay = delay
         self.attempt = 1
+        #: True in the task, whose `delay` is that before the next attempt.
+        self.is_of_a_run = False
 
     @classmethod
     def forever(cls, delay: timedelta = timedelta(0)) -> Self:
@@ -47,11 +50,10 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
         return cls(attempts=None, delay=delay)
 
     def provide(self, run: TaskRun) -> Self:
-        # Not constructed, as subclasses have constructors of their own; nor by copy.copy, whose
-        # protocol takes four times as long as this.
-        of_this_run = type(self).__new__(type(self))
-        vars(of_this_run).update(vars(self))
+        of_this_run = self.copy()
         of_this_run.attempt = run.execution.attempt
+        of_this_run.delay = self.delay_after(run.execution.attempt)
+        of_this_run.is_of_a_run = True
         return of_this_run
 
     def in_(self, delay: timedelta) -> NoReturn:
@@ -74,8 +76,10 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
     def after_failure(self, execution: Execution, error: BaseException) -> Retried | None:
         if self.attempts is not None and execution.attempt >= self.attempts:
             return None
-        forced = _forced_delay(error)
-        delay = self.delay_after(execution.attempt) if forced is None else forced
+        forced = _forced_retry(error)
+        delay = None if forced is None else forced.delay
+        if delay is None:
+            delay = self.delay if self.is_of_a_run else self.delay_after(execution.attempt)
         return Retried(
             delay.total_seconds(), execution.attempt + 1, error=error if forced is None else None
         )
@@ -129,11 +133,11 @@ def _checked(name: str, delay: timedelta) -> timedelta:
     return delay
 
 
-def _forced_delay(error: BaseException) -> timedelta | None:
+def _forced_retry(error: BaseException) -> ForcedRetry | None:
     # A dependency may force the retry too; its ForcedRetry then comes inside the group.
     if isinstance(error, ForcedRetry):
-        return error.delay
+        return error
     if isinstance(error, BaseExceptionGroup):
         inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return next((d for d in map(_forced_delay, inner) if d is not None), None)
+        return next((found for found in map(_forced_retry, inner) if found is not None), None)
     return None

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from docket.clock import duration
-from docket.dependencies.base import ScopedRuntime, TaskRun
+from docket.dependencies.base import ProvidedDependency, Runtime, TaskRun
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
 
 
-class Timeout(ScopedRuntime["Timeout"]):
+class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
     """Limit the time that the task's own code may run (its dependencies are not counted).
 
     The task is cancelled at its current await and fails with `TimeoutError`, which its `Retry`
@@ -30,25 +34,27 @@ class Timeout(ScopedRuntime["Timeout"]):
         self.base = base
         self._timer: asyncio.Timeout | None = None
 
-    def scope(self, run: TaskRun) -> Timeout:
-        return type(self)(self.base)
+    def provide(self, run: TaskRun) -> Self:
+        return self.copy()
 
-    async def __aenter__(self) -> Timeout:
-        # asyncio's own: only it can tell its cancellation from another one at the same moment.
-        self._timer = await asyncio.timeout(self.base.total_seconds()).__aenter__()
-        return self
-
-    async def __aexit__(
+    async def run(
         self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> bool | None:
+        execution: Execution,
+        function: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        # asyncio's own: only it can tell its cancellation from another one at the same moment.
+        self._timer = timer = asyncio.timeout(self.base.total_seconds())
         try:
-            return await self._running().__aexit__(exc_type, exc_value, traceback)
+            async with timer:
+                return await function(*args, **kwargs)
         except TimeoutError as error:
-            raise TimeoutError(f"the task ran longer than its timeout of {self.base}") from error
+            if not timer.expired():
+                raise
+            raise TimeoutError(
+                f"Docket task {execution.key} exceeded timeout of {self.base.total_seconds()}s"
+            ) from error.__cause__ or error
 
     def start(self) -> None:
         """Restart the time limit from now.

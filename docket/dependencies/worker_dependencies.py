@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
-from docket.dependencies.base import Dependency, is_dependency
+from docket.dependencies.base import AnyDependency, is_dependency
 from docket.dependencies.plan import compile_plan
 from docket.loading import load_attribute
 
 
-def named_dependencies(given: object) -> dict[str, Dependency[Any]]:
+def named_dependencies(given: object) -> dict[str, AnyDependency]:
     """Return the dependencies that a worker is given, by name.
 
     Args:
@@ -27,7 +27,7 @@ def named_dependencies(given: object) -> dict[str, Dependency[Any]]:
         given = load_attribute(
             given, f"Worker dependencies {given!r} are not of the form 'module:member'"
         )
-    found: dict[str, Dependency[Any]] = {}
+    found: dict[str, AnyDependency] = {}
     for shown, name, dependency in _items(given):
         if not is_dependency(dependency):
             raise TypeError(

@@ -1,5 +1,6 @@
 """One execution of a task: its call, its record, its events and its result."""
 
+from docket import injection
 from docket.calls import TaskCall
 from docket.errors import ExecutionCancelled
 from docket.execution.disposition import Disposition
@@ -22,3 +23,6 @@ __all__ = [
     "compact_signature",
     "get_signature",
 ]
+
+# For libraries that change the signature of a function.
+_signature_cache = injection.signature_cache

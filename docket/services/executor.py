@@ -8,10 +8,11 @@ import logging
 import time
 from collections.abc import Awaitable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from docket.clock import from_microseconds
-from docket.dependencies.errors import UnresolvedDependencies
+from docket.dependencies.base import current_execution
 from docket.dependencies.handlers import TaskOutcome, end_of
 from docket.dependencies.plan import Plan
 from docket.dependencies.resolution import Resolution
@@ -21,6 +22,7 @@ from docket.instrumentation.tracing import context_of, end_with, span_of_run, tr
 from docket.lifecycle import Cancelled, Completed, Failed, Outcome, Requeued
 from docket.serialization.pickle_codec import Call
 from docket.services.admission import AdmissionController, NotAdmitted, after_block
+from docket.services.deferred_execution import DeferredExecution
 from docket.services.exchanger import Exchanger
 from docket.services.result_writer import ResultWriter
 from docket.services.run_log import RunLog
@@ -173,16 +175,14 @@ class Executor:
         call = self._decode_call(function, claim.call)
         if not self._strikes.is_empty and self._is_stricken(run, name, function, call):
             return Cancelled()
-        try:
-            plan = self._plans.of_task(name, function)
-        except UnresolvedDependencies as error:
-            return await self._refuse(run, name, function, call, error)
+        plan = self._plans.of_task(name, function)
         if not plan.bare or logger.isEnabledFor(logging.INFO):
             return await self._execute_call(run, name, function, plan, call)
+        execution = DeferredExecution(partial(self._execution, claim, name, function, call))
+        current_execution.set(execution)
         try:
             return Completed(await _awaitable(name, function(*call[0], **call[1])))
         except BaseException as error:
-            execution = self._execution(claim, name, function, call)
             outcome = await self._after_error(run, execution, None, error)
             self._log_of(run, execution).end(outcome, error)
             return outcome
@@ -206,21 +206,11 @@ class Executor:
         self._log_of(run, execution).strike()
         return True
 
-    async def _refuse(
-        self, run: Run, name: str, function: TaskFunction, call: Call, error: BaseException
-    ) -> Outcome:
-        """End a task whose dependencies conflict with those of the worker."""
-        execution = self._execution(run.claim, name, function, call)
-        # Never entered: it only gives the handlers, so that a perpetual task goes on.
-        resolution = self._resolution(self._docket.plans[name], execution)
-        outcome = await self._after_error(run, execution, resolution, error)
-        self._log_of(run, execution).end(outcome, error)
-        return outcome
-
     async def _execute_call(
         self, run: Run, name: str, function: TaskFunction, plan: Plan, call: Call
     ) -> Outcome | NotAdmitted:
         execution = self._execution(run.claim, name, function, call)
+        current_execution.set(execution)  # in a context of its own: every asyncio task has one
         log = self._log_of(run, execution)
         started = time.monotonic()
         resolution = None if plan.bare else self._resolution(plan, execution)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
+from typing_extensions import TypeAliasType, TypeVar
 
 from docket.annotations import Annotation, CallFormat, Logged, annotated_metadata, signature_of
 from docket.dependencies import Depends, compile_plan
@@ -126,3 +127,15 @@ def test_a_signature_that_python_cannot_show_is_taken_as_empty() -> None:
     assert not signature_of(dict).parameters
     with pytest.raises(TypeError):
         signature_of(5)
+
+
+Item = TypeVar("Item")
+Named = TypeAliasType("Named", Annotated[int, "named"])
+Listed = TypeAliasType("Listed", Annotated[list[Item], "listed"], type_params=(Item,))
+Plain = TypeAliasType("Plain", int)
+
+
+def test_metadata_behind_an_alias_is_found_before_that_beside_it() -> None:
+    async def task(a: Named, b: Annotated[Named, "beside"], c: Listed[int], d: Plain) -> None: ...
+
+    assert annotated_metadata(task) == {"a": ("named",), "b": ("named", "beside"), "c": ("listed",)}

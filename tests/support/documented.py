@@ -24,9 +24,10 @@ NAMES = {
     "docket.dependencies": """
         AdmissionBlocked CallArgument CompletionHandler ConcurrencyBlocked ConcurrencyLimit Cooldown
         Cron CurrentDocket CurrentExecution CurrentWorker CycleError Debounce Dependency Depends
-        ExponentialRetry FailedDependency FailureHandler ForcedRetry Perpetual Progress RateLimit
-        Retry Runtime Shared SharedContext TaskArgument TaskKey TaskLogger TaskOutcome Timeout
-        current_docket current_execution current_worker format_duration get_annotation_dependencies
+        DependencyFunction ExponentialRetry FailedDependency FailureHandler ForcedRetry Perpetual
+        Progress RateLimit Retry Runtime Shared SharedContext TaskArgument TaskKey TaskLogger
+        TaskOutcome Timeout current_docket current_execution current_worker format_duration
+        get_annotation_dependencies
         get_dependency_parameters get_single_dependency_of_type
         get_single_dependency_parameter_of_type resolved_dependencies validate_dependencies
     """,
@@ -175,6 +176,8 @@ Timeout.expired()
 Timeout.extend(by=None)
 Timeout.remaining()
 Timeout.start()
+Dependency.bind_to_parameter(name, value)
+Dependency.for_parameter(name)
 async Runtime.run(execution, function, args, kwargs)
 async FailureHandler.handle_failure(execution, outcome)
 async CompletionHandler.on_complete(execution, outcome)

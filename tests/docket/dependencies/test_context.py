@@ -13,7 +13,6 @@ from docket.dependencies import (
     Progress,
     TaskKey,
     TaskLogger,
-    UnresolvedDependencies,
     current_docket,
     current_execution,
     current_worker,
@@ -99,6 +98,6 @@ async def test_the_context_is_as_it_was_after_a_failed_resolution() -> None:
 
     async def task(b: None = Depends(broken)) -> None: ...
 
-    with pytest.raises(UnresolvedDependencies):
+    with pytest.raises(ExceptionGroup):
         await call(task)
     assert current_execution.get(None) is None

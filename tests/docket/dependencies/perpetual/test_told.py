@@ -138,7 +138,10 @@ def test_a_negative_interval_is_refused() -> None:
 def test_a_task_has_one_perpetual() -> None:
     async def task(a: Perpetual = Perpetual(), b: Perpetual = Cron("@daily")) -> None: ...
 
-    with pytest.raises(DuplicateDependency, match="Only one Perpetual dependency is allowed"):
+    with pytest.raises(
+        DuplicateDependency,
+        match=r"Only one CompletionHandler dependency is allowed, but found: Perpetual, Cron$",
+    ):
         Docket().register(task)
 
 
