@@ -66,8 +66,8 @@ async def _follow(execution: Execution, show: Callable[[], None]) -> None:
 
 def _take_over(execution: Execution, event: StateEvent | ProgressEvent) -> None:
     if event["type"] == "state":
-        execution.state, execution.worker = event["state"], event["worker"]
-        execution.error = event["error"]
+        execution.state, execution.worker = event["state"], event.get("worker")
+        execution.error = event.get("error")
     else:
         progress = execution.progress
         progress.current, progress.total = event["current"], event["total"]
