@@ -37,6 +37,19 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
         return inspect.Signature()
 
 
+def evaluated_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a callable, with the string annotations that can be evaluated so."""
+    signature, names = signature_of(function), _globals_of(function)
+    return signature.replace(
+        parameters=[
+            parameter
+            if parameter.annotation is parameter.empty
+            else parameter.replace(annotation=_type_of(parameter.annotation, names))
+            for parameter in signature.parameters.values()
+        ]
+    )
+
+
 def annotated_metadata(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
     """Return the metadata of each parameter's `Annotated[T, ...]`, by name, where there is one.
 

@@ -12,11 +12,13 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from docket.annotations import evaluated_signature
 from docket.dependencies.shared import SharedContext
 from docket.dependencies.worker_dependencies import named_dependencies
 from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
 from docket.execution import TaskFunction
+from docket.execution.signatures import compact_signature
 from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
 from docket.instrumentation.counters import Counters, TaskCounters
 from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
@@ -30,7 +32,9 @@ from docket.services.payloads import Payloads
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
+from docket.services.shutdown import Shutdown
 from docket.services.standalone import run_standalone
+from docket.services.unknown_tasks import default_fallback_task
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.depths import depths
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
@@ -68,7 +72,7 @@ class Worker:
             `minimum_check_interval` for the end of the tasks of other workers.
         schedule_automatic_tasks: whether it seeds automatic perpetual tasks.
         enable_internal_instrumentation: whether internal calls are traced too.
-        fallback_task: runs tasks whose name is not registered here.
+        fallback_task: runs tasks whose name is not registered here; the default drops them.
         dependencies: entered around every task of this worker: a mapping by name, a sequence, or
             "module:member" where either stands.
         message_batch: most tasks claimed in one call, at least 1.
@@ -111,7 +115,7 @@ class Worker:
         self.scheduling_resolution = scheduling_resolution
         self.schedule_automatic_tasks = schedule_automatic_tasks
         self.enable_internal_instrumentation = enable_internal_instrumentation
-        self.fallback_task = fallback_task
+        self.fallback_task = fallback_task or default_fallback_task
         self.dependencies = named_dependencies(dependencies)
         self.message_batch = message_batch
         #: Shared by its tasks; see docket.dependencies.Shared.
@@ -125,6 +129,7 @@ class Worker:
         self._readiness = Readiness(Unsupervised(), lambda: False)
         self._exchanger: Exchanger | None = None
         self._services: service_group.ServiceGroup | None = None
+        self._shutdown: Shutdown | None = None
         self._is_steward = self._is_supervised = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -141,7 +146,14 @@ class Worker:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._is_entered = False
+        try:
+            if self._shutdown is not None:
+                # Of a run in another asyncio task, which may still use the shared values.
+                self._shutdown.begin()
+                await self._shutdown.ended.wait()
+        finally:
+            # If the wait was cancelled, the run closes them when it ends.
+            self._is_entered = False
         await self.shared.close()
 
     @property
@@ -162,30 +174,38 @@ class Worker:
         return self._services.heartbeater.loop_lag_seconds if self._services is not None else 0.0
 
     # Running ------------------------------------------------------------------------------
+    # Whoever cancels a run drains it: it finishes its tasks, and returns. A second cancellation
+    # interrupts them, so that other workers run them again, and raises CancelledError.
 
     async def run_until_finished(self) -> None:
-        """Run tasks until the docket has none left, scheduled ones included."""
+        """Run tasks until the docket has none left, scheduled ones included, or until drained."""
         await self._run(Unsupervised(), until_finished=True, is_steward=True)
 
     async def run_at_most(self, iterations_by_key: Mapping[str, int]) -> None:
         """Run tasks until the docket has none left, with a limit to the runs of some keys.
 
-        For tests of tasks that would go on for ever: the last run allowed has neither successor nor
-        retry, and any further claim is cancelled.
+        For tests of tasks that would go on for ever: the last run allowed has no successor, a retry
+        of it is cancelled, and until the end the key is stricken for this docket object.
 
         Args:
             iterations_by_key: the most runs of a key, attempts of retries included.
         """
-        self._run_quota = RunQuota(iterations_by_key)
+        self._run_quota = quota = RunQuota(iterations_by_key)
+        self.docket.strike_list.add_condition(quota.is_used_up)
         try:
             await self._run(Unsupervised(), until_finished=True, is_steward=True)
         finally:
+            self.docket.strike_list.remove_condition(quota.is_used_up)
             self._run_quota = None
 
     async def run_forever(self) -> None:
-        """Run tasks until drained or cancelled.
+        """Run tasks until drained.
 
-        Cancelled, it requeues the tasks that it runs: another worker will run them again.
+        Cancelling the asyncio task that awaits it drains it: it claims no more, finishes its tasks,
+        and returns None. Cancelled again, it interrupts them: another worker will run them again.
+
+        Raises:
+            CancelledError: it was cancelled twice.
         """
         await self._run(Unsupervised(), until_finished=False, is_steward=True)
 
@@ -244,8 +264,14 @@ class Worker:
         services.steward.appoint(self._is_steward)
         try:
             with PROCESS_REGISTRY.at_work(self._running_worker(self._readiness)):
-                await self._work(exchanger, services)
+                self._shutdown = Shutdown(
+                    asyncio.create_task(self._work(exchanger, services), name="docket run"),
+                    self.drain,
+                    lambda: exchanger.has_begun and (bool(self._runs) or pipeline.is_connected),
+                )
+                await self._shutdown.wait()
         finally:
+            shutdown, self._shutdown = self._shutdown, None
             self._exchanger = self._services = None
             self._reset_counters()
             # Its name was fenced at the end, and a name is never reused.
@@ -254,12 +280,35 @@ class Worker:
                 # It would requeue the tasks of a later run of this worker.
                 self._deadline.cancel()
                 self._deadline = None
+            if shutdown is not None:
+                shutdown.ended.set()
+
+    async def _work(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
+        if not self._is_supervised:
+            self._log_tasks()
+        try:
+            await self._exchange(exchanger, services)
+        finally:
             if not self._is_entered:
                 await self.shared.close()
 
-    async def _work(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
-        runs, task_counters = self._runs, self._task_counters
-        executor = Executor(self.docket, self, runs, exchanger, task_counters, self._readiness)
+    def _log_tasks(self) -> None:
+        logger.info("Starting worker %r with the following tasks:", self.name)
+        for name, function in self.docket.tasks.items():
+            logger.info("* %s(%s)", name, compact_signature(evaluated_signature(function)))
+
+    async def _exchange(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
+        runs, task_counters, shutdown = self._runs, self._task_counters, self._shutdown
+        assert shutdown is not None
+        executor = Executor(
+            self.docket,
+            self,
+            runs,
+            exchanger,
+            task_counters,
+            self._readiness,
+            lambda: exchanger.draining or shutdown.is_requested,
+        )
         executor.run_quota = self._run_quota
         if not await self._register_patiently(exchanger):
             return
@@ -271,8 +320,7 @@ class Worker:
                 try:
                     await exchanger.run(executor.start, self._register)
                 except asyncio.CancelledError:
-                    # Not a drain, which waits: a caller that cancels does not want to. Tasks are
-                    # stopped and requeued before we end.
+                    # Not a drain, which waits. Tasks are stopped and requeued before we end.
                     exchanger.requeue_runs()
                     exchanger.drain()
                     with suppress(TimeoutError, ConnectionClosed):
@@ -404,7 +452,8 @@ class Worker:
         """Run a worker as the program: it owns the event loop and its signals.
 
         The other ways to run one install no signal handlers. Here the first TERM or INT drains,
-        the second requeues the tasks that still run, and the third waits for nothing.
+        the second requeues the tasks that still run, and the third waits for nothing; it returns
+        after each. A setting that is an empty text is not given.
 
         Args:
             docket_name, url: the name and URL of the docket.
@@ -417,11 +466,14 @@ class Worker:
             ValueError, TypeError, ImportError, AttributeError: a setting or a path is wrong.
             CannotListen: (an OSError) a port is taken.
         """
-        fallback = None if fallback_task is None else load_function(fallback_task)
+        fallback = load_function(fallback_task) if fallback_task else None
         async with Docket(
-            docket_name, url, enable_internal_instrumentation=enable_internal_instrumentation
+            docket_name or "docket",
+            url or "redis://localhost:6379/0",
+            enable_internal_instrumentation=enable_internal_instrumentation,
         ) as docket:
-            for path in tasks:
+            named = [path for path in tasks if path]
+            for path in STANDARD_TASKS if tasks and not named else named:
                 docket.register_collection(path)
             worker = cls(
                 docket,
@@ -434,7 +486,7 @@ class Worker:
                 schedule_automatic_tasks,
                 enable_internal_instrumentation,
                 fallback,
-                dependencies,
+                dependencies or None,
                 message_batch,
             )
             async with worker:
@@ -452,7 +504,8 @@ class Worker:
         exchanger = self._exchanger
         if exchanger is None:
             return
-        logger.info("Shutdown requested, finishing %d active tasks", self._runs.active)
+        if self._runs.active and not exchanger.draining:
+            logger.info("Shutdown requested, finishing %d active tasks...", self._runs.active)
         exchanger.drain()
         self._readiness.draining()
         if deadline_seconds is None:

@@ -14,6 +14,7 @@ import pytest
 
 from docket import CurrentExecution, CurrentWorker, Docket, Execution, Logged, Retry, Worker
 from docket.errors import DocketError
+from docket.worker import default_fallback_task
 from tests.support.dockets import PATIENCE, Gate, Told, at_work, failure_of, finish, result_of, soon
 from tests.support.store import until
 
@@ -78,7 +79,7 @@ async def test_the_options_are_attributes_and_have_their_defaults(docket: Docket
     assert worker.scheduling_resolution == timedelta(milliseconds=250)
     assert worker.schedule_automatic_tasks is True
     assert worker.enable_internal_instrumentation is False
-    assert worker.fallback_task is None
+    assert worker.fallback_task is default_fallback_task
     assert worker.message_batch == 1000
     assert worker.loop_lag_seconds == 0.0
 
