@@ -16,7 +16,7 @@ from docket.annotations import evaluated_signature
 from docket.dependencies.shared import SharedContext
 from docket.dependencies.worker_dependencies import named_dependencies
 from docket.docket import Docket
-from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
+from docket.errors import ConnectionClosed, DocketError, PoisonTask
 from docket.execution import TaskFunction
 from docket.execution.signatures import compact_signature
 from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
@@ -29,13 +29,13 @@ from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
 from docket.services.payloads import Payloads
+from docket.services.registration import GOODBYE_SECONDS, Registration
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
 from docket.services.shutdown import Shutdown
 from docket.services.standalone import run_standalone
 from docket.services.unknown_tasks import default_fallback_task
-from docket.store.connection.backoff import backoff_seconds
 from docket.store.depths import depths
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
@@ -43,12 +43,6 @@ logger = logging.getLogger("docket.worker")
 
 #: The tasks of `Worker.run` if none are named.
 STANDARD_TASKS = ["docket.tasks:standard_tasks"]
-
-#: Seconds without a server after which a worker that starts reports that it waits for one.
-PATIENCE_SECONDS = 1.0
-#: Seconds for which a worker that ends waits for an absent server; tasks whose outcome it cannot
-#: record are redelivered.
-GOODBYE_SECONDS = 5.0
 
 
 class Worker:
@@ -310,7 +304,8 @@ class Worker:
             lambda: exchanger.draining or shutdown.is_requested,
         )
         executor.run_quota = self._run_quota
-        if not await self._register_patiently(exchanger):
+        registration = self._make_registration()
+        if not await registration.register_patiently(exchanger):
             return
         try:
             async with services.at_work():
@@ -318,14 +313,14 @@ class Worker:
                     await self._seeder.seed()
                 self._readiness.ready()
                 try:
-                    await exchanger.run(executor.start, self._register)
+                    await exchanger.run(executor.start, registration.register)
                 except asyncio.CancelledError:
                     # Not a drain, which waits. Tasks are stopped and requeued before we end.
                     exchanger.requeue_runs()
                     exchanger.drain()
                     with suppress(TimeoutError, ConnectionClosed):
                         async with asyncio.timeout(GOODBYE_SECONDS):
-                            await exchanger.run(executor.start, self._register)
+                            await exchanger.run(executor.start, registration.register)
                     raise
                 except Exception:
                     # Other workers will run these tasks: they must not go on here as well.
@@ -333,7 +328,19 @@ class Worker:
                     await self._runs.ended(GOODBYE_SECONDS)
                     raise
         finally:
-            await self._unregister()
+            # A supervised worker leaves a run that would not end to its supervisor, which waits for
+            # the process to end.
+            if not (self._runs.active and self._is_supervised):
+                await registration.unregister(self.name)
+
+    def _make_registration(self) -> Registration:
+        return Registration(
+            self.docket,
+            self._consumer,
+            self._readiness,
+            self.redelivery_timeout,
+            lambda consumer: self.adopt(consumer, blame=NOBODY),
+        )
 
     def _make_services(
         self, exchanger: Exchanger, settings: service_group.ServiceSettings
@@ -386,47 +393,6 @@ class Worker:
         # The process's registry takes over the counters of a run once, when it ends.
         self._earlier.add(self._task_counters)
         self._task_counters = TaskCounters()
-
-    async def _register(self) -> None:
-        names, lifetime = tuple(self.docket.tasks), service_group.consumer_lifetime(self.docket)
-        transitions, lease = self.docket.transitions, self.redelivery_timeout
-        await transitions.register(self._consumer.name, names, lifetime, lease)
-
-    async def _register_patiently(self, exchanger: Exchanger) -> bool:
-        """Register as soon as there is a server; False if a drain comes first."""
-        failures = 0
-        while not exchanger.draining:
-            try:
-                await self.docket.connections.pipeline.connected(PATIENCE_SECONDS)
-                # Before the first claim, so that no stricken task is run.
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self.docket.wait_for_strikes_loaded()
-                await self._register()
-                return True
-            except (ServerUnavailable, TimeoutError) as error:
-                failures += 1
-                self._readiness.waiting(str(error) or self.docket.strike_list.unread)
-                await asyncio.sleep(backoff_seconds(failures))
-        return False
-
-    async def _unregister(self) -> None:
-        """Fence our own consumer, so that a run that would not end goes to another worker.
-
-        A supervised worker leaves such a run to its supervisor, which waits for the process to end.
-        """
-        if self._runs.active and self._is_supervised:
-            return
-        try:
-            async with asyncio.timeout(GOODBYE_SECONDS):
-                await self.docket.transitions.wake_idle()
-                await self.adopt(self._consumer.name, blame=NOBODY)
-        except (DocketError, RefusedCall, TimeoutError) as error:
-            logger.warning(
-                "Worker %s ends without signing off (%r): what it has not recorded is redelivered "
-                "when others notice that its heartbeat stopped",
-                self.name,
-                error,
-            )
 
     @classmethod
     async def run(
