@@ -19,7 +19,7 @@ NAMES = {
         Execution ExecutionState ExecutionProgress ExecutionCancelled Disposition TaskFunction
         StateEvent ProgressEvent
     """,
-    "docket.worker": "Worker",
+    "docket.worker": "Worker default_fallback_task",
     "docket.agenda": "Agenda",
     "docket.annotations": "Logged",
     "docket.strikelist": "StrikeList Strike Restore Operator StrikeInstruction",
@@ -93,6 +93,9 @@ async Execution.is_superseded()
 async Execution.sync()
 async Execution.get_result(*, timeout=None, deadline=None)
 Execution.subscribe(*, ready=None)
+ExecutionProgress(docket, key)
+async ExecutionProgress.create(docket, key)
+ExecutionProgress.subscribe(ready=None)
 async ExecutionProgress.set_total(total)
 async ExecutionProgress.increment(amount=1)
 async ExecutionProgress.set_message(message)
@@ -190,6 +193,7 @@ metrics_server(port=...)
 #: What ours has beyond the documents, by signature: arguments, and their defaults.
 ADDED: dict[str, dict[str, object]] = {
     "docket.docket.Docket": {"serializer": "pickle"},
+    "docket.execution.ExecutionProgress": {"run": None},
     "docket.instrumentation.healthcheck_server": {"host": EVERYWHERE},
     "docket.instrumentation.metrics_server": {"host": EVERYWHERE},
 }

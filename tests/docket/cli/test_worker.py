@@ -113,6 +113,24 @@ async def test_an_unknown_task_goes_to_the_fallback(docket: Docket) -> None:
     assert await execution.get_result(timeout=PATIENCE) == "fallback got (1,) {'b': 2}"
 
 
+@pytest.mark.statement(6)
+async def test_the_default_fallback_may_be_named(docket: Docket) -> None:
+    docket.register(cli_tasks.anything, names=["retired"])
+    execution = await docket.add("retired")(1, b=2)
+
+    code, _, errors = await run_docket_process(
+        "worker",
+        *on(docket),
+        "--fallback-task",
+        "docket.worker:default_fallback_task",
+        "--until-finished",
+    )
+
+    assert code == 0, errors
+    assert await execution.get_result(timeout=PATIENCE) is None
+
+
+@pytest.mark.statement(11)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_told_to_stop_it_says_so_and_finishes_what_runs(
     docket: Docket, tmp_path: Path, number: signal.Signals
@@ -126,20 +144,22 @@ async def test_told_to_stop_it_says_so_and_finishes_what_runs(
         waiting = await docket.add(cli_tasks.greet, key="later")("Ann")
         await waiting.get_result(timeout=PATIENCE)
         program.send(number)
-        await program.logged("Shutdown requested, finishing 1 active tasks")
+        await program.logged(f"Received {number.name}, initiating graceful shutdown...")
+        await program.logged("Shutdown requested, finishing 1 active tasks...")
         fifo.write_text("released")
         assert await program.ended() == 0
 
     assert await running.get_result(timeout=PATIENCE) == "released"
 
 
+@pytest.mark.statement(11)
 async def test_the_second_signal_hands_back_what_runs(docket: Docket) -> None:
     execution = await docket.add(cli_tasks.hold_for_ever)()
 
     async with docket_program("worker", *on(docket), *TASKS) as program:
         await program.said("started")
         program.send(signal.SIGTERM)
-        await program.logged("Shutdown requested, finishing 1 active tasks")
+        await program.logged("Shutdown requested, finishing 1 active tasks...")
         program.send(signal.SIGTERM)
         assert await program.ended() == 0
 
@@ -222,7 +242,7 @@ async def test_a_server_that_is_not_there_is_waited_for_and_three_signals_end_th
             # It may end before the third; signals sent at once would count as one.
             with contextlib.suppress(ProcessLookupError, anyio.EndOfStream):
                 program.send(signal.SIGTERM)
-                await program.logged("Shutdown requested")
+                await program.logged("Received SIGTERM, initiating graceful shutdown...")
         assert await program.ended() == 0
 
     assert "Traceback" not in program.errors
