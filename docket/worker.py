@@ -260,6 +260,7 @@ class Worker:
             with PROCESS_REGISTRY.at_work(self._running_worker(self._readiness)):
                 self._shutdown = Shutdown(
                     asyncio.create_task(self._work(exchanger, services), name="docket run"),
+                    exchanger,
                     self.drain,
                     lambda: exchanger.has_begun and (bool(self._runs) or pipeline.is_connected),
                 )

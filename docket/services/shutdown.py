@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Callable
 
+from docket.services.exchanger import Exchanger
+
 
 class Shutdown:
-    """The first cancellation of the caller drains the run; the second one interrupts it.
+    """The way in which a run ends: a cancellation of the caller drains it, another interrupts it.
 
     The run is an asyncio task of its own, so that a cancellation of the caller never cuts a call to
     the server short: the tasks that it claims would be known to nobody.
 
     Args:
         work: the run.
+        exchanger: that of the run.
         drain: begins the drain of the run.
         has_something_to_finish: tells whether the run has to go on after that.
     """
@@ -19,10 +22,12 @@ class Shutdown:
     def __init__(
         self,
         work: asyncio.Task[None],
+        exchanger: Exchanger,
         drain: Callable[[], None],
         has_something_to_finish: Callable[[], bool],
     ) -> None:
         self._work = work
+        self._exchanger = exchanger
         self._drain = drain
         self._has_something_to_finish = has_something_to_finish
         caller = asyncio.current_task()
@@ -52,24 +57,22 @@ class Shutdown:
         """Wait for the end of the run, and return after a drain as after any other end.
 
         Raises:
-            CancelledError: a second cancellation has interrupted the run.
+            CancelledError: the caller was cancelled while the run drained, which interrupts it.
             Exception: any error of the run.
         """
-        cancellations = 0
+        was_interrupted = False
         while not self._work.done():
             try:
                 await asyncio.wait([self._work])
             except asyncio.CancelledError:
-                cancellations += 1
-                if cancellations == 1:
-                    self.begin()
-                else:
+                if self._exchanger.draining:
+                    was_interrupted = True
                     self._work.cancel()
+                else:
+                    self.begin()
         if not self._work.cancelled():
             self._work.result()
-        elif cancellations < 2 and not self._was_cut_off:
-            raise asyncio.CancelledError
-        if cancellations > 1:
+        if was_interrupted or (self._work.cancelled() and not self._was_cut_off):
             raise asyncio.CancelledError
         # The cancellation was granted: for whoever asks the task now, there is none any more.
         while self._caller.cancelling() > self._cancelled_before:

@@ -63,9 +63,8 @@ def _stopped_by_signals() -> Generator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        # A worker that was cancelled once returns.
-        if received < 2:
-            raise
+        if running.cancelling() - cancelled_before > received:
+            raise  # Somebody else has cancelled it.
         while running.cancelling() > cancelled_before:
             running.uncancel()
     finally:

@@ -21,6 +21,7 @@ from docket import (
 )
 from docket.dependencies import CompletionHandler, FailureHandler, TaskOutcome
 from tests.support.dockets import PATIENCE, Gate, at_work, found, in_background, result_of, soon
+from tests.support.proxy import proxy_to
 from tests.support.store import until
 
 pytestmark = pytest.mark.anyio
@@ -440,3 +441,51 @@ async def test_leaving_the_context_of_a_worker_ends_an_idle_run_and_waits_for_no
     assert running.result() is None
     await later.sync()
     assert later.state is ExecutionState.SCHEDULED
+
+
+@pytest.mark.statement(3)
+async def test_a_run_that_drains_because_its_context_was_left_may_be_interrupted(
+    docket: Docket, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "docket.worker")
+    gate = Gate()
+    running: asyncio.Task[None] | None = None
+
+    async def leave() -> None:
+        nonlocal running
+        async with Worker(docket) as worker:
+            running = asyncio.create_task(worker.run_forever())
+            await soon(gate.reached.wait())
+
+    execution = await docket.add(gate.pass_through)()
+    async with in_background(leave()) as leaving:
+        await until(lambda: any("Shutdown requested" in m for m in caplog.messages))
+        assert running is not None
+        running.cancel()
+        await soon(leaving)
+    assert running.cancelled()
+    await execution.sync()
+    assert execution.state is ExecutionState.QUEUED
+
+
+@pytest.mark.statement(2)
+async def test_a_third_cancellation_does_not_wait_for_a_server_that_is_away(
+    server: str, docket_name: str
+) -> None:
+    gate = Gate()
+    async with (
+        Docket(docket_name, server) as other,
+        proxy_to(server) as proxy,
+        Docket(docket_name, proxy.url) as docket,
+    ):
+        execution = await docket.add(gate.pass_through)()
+        async with in_background(Worker(docket).run_forever()) as running:
+            await soon(gate.reached.wait())
+            await proxy.refuse()
+            for _ in range(3):
+                running.cancel()
+                await asyncio.sleep(0.01)
+            with pytest.raises(asyncio.CancelledError):
+                await soon(running)
+        found_there = await found(other, execution.key)
+        assert found_there.state is ExecutionState.RUNNING
