@@ -171,6 +171,21 @@ async def test_memory_is_served_by_the_worker_itself() -> None:
     assert code == 0, errors
 
 
+@pytest.mark.statement(8)
+@pytest.mark.parametrize("logging_format", ["rich", "plain", "json"])
+async def test_it_tells_what_it_can_run_in_every_format(
+    docket: Docket, logging_format: str
+) -> None:
+    code, output, errors = await run_docket_process(
+        *("worker", *on(docket), *TASKS, "--name", "w", "--until-finished"),
+        *("--logging-format", logging_format),
+    )
+
+    assert code == 0, errors
+    assert "Starting worker 'w' with the following tasks:" in output + errors
+    assert "* greet(name: str)" in output + errors
+
+
 async def test_json_lines_are_json_and_carry_the_task(docket: Docket) -> None:
     await docket.add(cli_tasks.greet)("Ann")
 
