@@ -12,7 +12,7 @@ from docket.clock import from_microseconds, microseconds_of, to_microseconds
 from docket.execution import manual
 from docket.execution.disposition import Disposition
 from docket.execution.events import Event, watch
-from docket.execution.progress import ExecutionProgress
+from docket.execution.progress import BEGUN, NOTHING, ExecutionProgress
 from docket.execution.record_fields import instant, text
 from docket.execution.results import wait_for_result
 from docket.instrumentation.tracing import context_of
@@ -164,10 +164,20 @@ class Execution:
 
     @property
     def progress(self) -> ExecutionProgress:
-        """The progress that the run reported."""
+        """The progress that was reported of it."""
         if self._progress is None:
-            self._progress = ExecutionProgress(self)
+            self._progress = ExecutionProgress(self._docket, self._key, self._reporting_run)
+            if self.is_active_run:
+                self._progress.show(BEGUN)
         return self._progress
+
+    def forget_progress(self) -> None:
+        """Show no progress any more, since the run has ended."""
+        if self._progress is not None:
+            self._progress.show(NOTHING)
+
+    def _reporting_run(self) -> tuple[str, int]:
+        return (self.message_id or "", self.generation) if self._is_run else ("", 0)
 
     async def schedule(
         self,

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from docket.clock import aware, from_microseconds, stored
+from docket.execution.progress import BEGUN, NOTHING
 from docket.lifecycle import ExecutionState
 from docket.store.keys import check_task_key
 from docket.store.manual import Content, Mark, RunIdentity
@@ -25,7 +26,7 @@ async def claim(execution: Execution, worker: str) -> bool:
     execution.message_id = held.entry
     execution.see_when(held.when)
     execution.mark_running(worker, held.started_at)
-    execution.progress.begin()
+    execution.progress.show(BEGUN)
     return True
 
 
@@ -41,6 +42,7 @@ async def mark(
     execution.state, execution.generation = ExecutionState(state), marked.generation
     execution.completed_at = from_microseconds(marked.completed_at)
     execution.error, execution.result_key = error, result_key
+    execution.progress.show(NOTHING)
 
 
 def _identity(execution: Execution) -> RunIdentity:

@@ -103,6 +103,8 @@ class Exchanger:
         self._has_token_to_pass_on = False
         self._doubted = False
         self._draining = False
+        #: True once it claims tasks.
+        self.has_begun = False
         self._requeuing = False
         self._nothing_left = False
         self._is_claiming = False
@@ -201,6 +203,7 @@ class Exchanger:
             register: registers the consumer under its present name.
         """
         self._start, self._register = start, register
+        self.has_begun = True
         self.exchange_soon()
         while not self._finished():
             await self._attention.wait()

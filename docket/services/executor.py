@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from docket.dependencies.resolution import Resolution
 from docket.execution import Execution, TaskFunction
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.tracing import context_of, end_with, span_of_run, tracer
-from docket.lifecycle import Cancelled, Completed, Failed, Outcome, Requeued
+from docket.lifecycle import Cancelled, Completed, Deferred, Failed, Outcome, Requeued, Retried
 from docket.serialization.pickle_codec import Call
 from docket.services.admission import AdmissionController, NotAdmitted, after_block
 from docket.services.deferred_execution import DeferredExecution
@@ -29,7 +29,7 @@ from docket.services.run_log import RunLog
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
-from docket.services.unknown_tasks import UnknownTasks
+from docket.services.unknown_tasks import UnknownTasks, default_fallback_task
 from docket.store.results import RecordedResults
 from docket.store.transitions import Claim
 from docket.supervision import Supervision, claim_here
@@ -53,6 +53,7 @@ class Executor:
         exchanger: takes the outcomes.
         task_counters: counts starts, durations and punctuality.
         supervision: told of the first task redelivered from each dead consumer.
+        is_shutting_down: whether the worker ends: then a run that is cancelled was interrupted.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Executor:
         exchanger: Exchanger,
         task_counters: TaskCounters,
         supervision: Supervision,
+        is_shutting_down: Callable[[], bool],
     ) -> None:
         self._docket = docket
         self._worker = worker
@@ -70,6 +72,7 @@ class Executor:
         self._exchanger = exchanger
         self._task_counters = task_counters
         self._supervision = supervision
+        self._is_shutting_down = is_shutting_down
         self._admission_controller = AdmissionController(
             docket.transitions.limits, worker, task_counters
         )
@@ -84,10 +87,6 @@ class Executor:
         self._seen_dead: set[bytes] = set()
         self._gated: dict[bytes, bool] = {}
         self._loop = asyncio.get_running_loop()
-        serves = asyncio.current_task()
-        assert serves is not None
-        #: The asyncio task that the worker runs in.
-        self._serves = serves
 
     def start(self, claim: Claim) -> None:
         """Start a claimed task."""
@@ -149,22 +148,32 @@ class Executor:
             return outcome
 
     async def _outcome(self, run: Run) -> Outcome | NotAdmitted:
-        run_quota = self.run_quota
         try:
-            if run_quota is None:
+            if self.run_quota is None:
                 return await self._execute(run)
-            key = run.claim.key.decode()
-            if not run_quota.take(key):
-                return Cancelled()
-            outcome = await self._execute(run)
-            if isinstance(outcome, NotAdmitted):
-                run_quota.give_back(key)
-            return outcome
+            return await self._execute_within(self.run_quota, run)
         except BaseException as error:
             # An unreadable payload or a broken handler fails only this task.
-            outcome = run.ending or Failed(error)
+            outcome = self._cut_short(run, error) or Failed(error)
             self._log_of(run).end(outcome, error)
             return outcome
+
+    async def _execute_within(self, quota: RunQuota, run: Run) -> Outcome | NotAdmitted:
+        claim = run.claim
+        key = claim.key.decode()
+        quota.take(key)
+        outcome = await self._execute(run)
+        if isinstance(outcome, Retried) and outcome.attempt > claim.attempt:
+            if quota.allows_another(key):
+                return outcome
+            name = claim.function.decode()
+            function = self._docket.tasks.get(name, self._worker.fallback_task)
+            call = self._decode_call(function, claim.call)
+            self._strike(run, self._execution(claim, name, function, call))
+            return Cancelled()
+        if isinstance(outcome, NotAdmitted | Retried | Deferred):
+            quota.give_back(key)
+        return outcome
 
     async def _execute(self, run: Run) -> Outcome | NotAdmitted:
         claim = run.claim
@@ -189,8 +198,10 @@ class Executor:
 
     async def _fall_back(self, run: Run, name: str) -> Outcome | NotAdmitted:
         fallback = self._worker.fallback_task
-        if fallback is None:
-            return await self._unknown.outcome(run.claim)
+        if fallback is default_fallback_task:
+            kept = await self._unknown.kept(run.claim)
+            if kept is not None:
+                return kept
         call = self._decode_call(fallback, run.claim.call)
         if not self._strikes.is_empty and self._is_stricken(run, name, fallback, call):
             return Cancelled()
@@ -202,9 +213,12 @@ class Executor:
         execution = self._execution(run.claim, name, function, call)
         if not self._strikes.is_stricken(execution):
             return False
+        self._strike(run, execution)
+        return True
+
+    def _strike(self, run: Run, execution: Execution) -> None:
         self._task_counters.of(run.claim.function).stricken += 1
         self._log_of(run, execution).strike()
-        return True
 
     async def _execute_call(
         self, run: Run, name: str, function: TaskFunction, plan: Plan, call: Call
@@ -225,6 +239,7 @@ class Executor:
             result = await _call(execution, resolution)
         except BaseException as error:
             outcome = await self._after_error(run, execution, resolution, error)
+            execution.forget_progress()
             log.end(outcome, error)
             return outcome
         ended = TaskOutcome(timedelta(seconds=time.monotonic() - started), result)
@@ -232,6 +247,7 @@ class Executor:
         if resolution is not None:
             outcome = await end_of(execution, ended, None, resolution.completion_handler())
             outcome = self._bound(execution, outcome)
+            execution.forget_progress()
         log.end(outcome)
         return outcome
 
@@ -243,10 +259,9 @@ class Executor:
         Any error fails the task and goes no further, including SystemExit and KeyboardInterrupt: if
         requeued, a task that raises one would be run again and again.
         """
-        if run.ending is not None:
-            return run.ending
-        if self._is_shutdown(error):
-            return Requeued()
+        cut_short = self._cut_short(run, error)
+        if cut_short is not None:
+            return cut_short
         blocked = after_block(error)
         if blocked is not None:
             return blocked
@@ -264,10 +279,16 @@ class Executor:
     def _bound(self, execution: Execution, outcome: Outcome) -> Outcome:
         return outcome if self.run_quota is None else self.run_quota.bound(execution.key, outcome)
 
-    def _is_shutdown(self, error: BaseException) -> bool:
-        # When asyncio.run ends it cancels all tasks at once, ours before or after the worker's.
-        # Any other CancelledError was raised by the task itself.
-        return isinstance(error, asyncio.CancelledError) and self._serves.cancelling() > 0
+    def _cut_short(self, run: Run, error: BaseException) -> Outcome | None:
+        """Return the outcome of a run that was cancelled, by anybody; None if it was not."""
+        if run.ending is not None:
+            return run.ending
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        if self._is_shutting_down():
+            # Not by us: by what ends the loop, say. A task may answer that with another error.
+            is_interrupted = is_cancelled or (run.task is not None and run.task.cancelling() > 0)
+            return Requeued() if is_interrupted else None
+        return Cancelled() if is_cancelled else None
 
     def _execution(self, claim: Claim, name: str, function: TaskFunction, call: Call) -> Execution:
         execution = Execution(

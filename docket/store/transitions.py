@@ -150,9 +150,16 @@ class Transitions:
     async def report_progress(
         self, key: str, entry: str, generation: int, operation: str, value: str | int
     ) -> ProgressRow | None:
-        """Change the progress of a run: operation "total", "increment" or "message".
+        """Change the progress of a key: operation "total", "increment" or "message".
 
         Not sent again after a lost reply: an increment that took effect would count twice.
+
+        Args:
+            key: the key.
+            entry: that of the run that reports; "" if it is no run.
+            generation: that of the run; 0 if it is no run.
+            operation: the change.
+            value: the new value, or the amount to add.
 
         Returns:
             The progress after it, or None if the run was superseded and nothing was changed.
@@ -161,7 +168,14 @@ class Transitions:
             lambda: self._pipeline.call(
                 scripts.PROGRESS,
                 [self._keys.record(key)],
-                [self._keys.progress_channel(key), entry, generation, operation, value],
+                [
+                    self._keys.progress_channel(key),
+                    entry,
+                    generation,
+                    operation,
+                    value,
+                    self._ttl,
+                ],
                 patience_seconds=PATIENCE_SECONDS,
             ),
             after_lost_reply=operation != "increment",

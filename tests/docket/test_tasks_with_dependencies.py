@@ -284,16 +284,16 @@ async def test_progress_is_seen_from_outside_while_the_task_runs(docket: Docket)
             assert abs(datetime.now(UTC) - progress.updated_at) < timedelta(seconds=20)
         gate.opened.set()
         await result_of(execution)
-        assert (execution.progress.current, execution.progress.message) == (5, None)
+        assert (execution.progress.current, execution.progress.message) == (None, None)
 
 
 @pytest.mark.parametrize("amount", [0, -1])
 async def test_progress_only_goes_on(docket: Docket, amount: int) -> None:
     execution = await docket.add(found, key="key")(docket=None, key="")  # type: ignore[arg-type]
 
-    with pytest.raises(ValueError, match="at least 1, not"):
+    with pytest.raises(ValueError, match=r"^Total must be at least 1$"):
         await execution.progress.set_total(amount)
-    with pytest.raises(ValueError, match="by 1 or more, not"):
+    with pytest.raises(ValueError, match=r"^Amount must be at least 1$"):
         await execution.progress.increment(amount)
 
 

@@ -17,7 +17,7 @@ NAMES = {
         Execution ExecutionState ExecutionProgress ExecutionCancelled Disposition TaskFunction
         StateEvent ProgressEvent TaskCall compact_signature get_signature
     """,
-    "docket.worker": "Worker",
+    "docket.worker": "Worker default_fallback_task",
     "docket.agenda": "Agenda",
     "docket.annotations": "Logged",
     "docket.strikelist": "StrikeList Strike Restore Operator StrikeInstruction",
@@ -104,6 +104,9 @@ Execution.subscribe(*, ready=None)
 Execution.call_repr()
 Execution.general_labels()
 Execution.specific_labels()
+ExecutionProgress(docket, key)
+async ExecutionProgress.create(docket, key)
+ExecutionProgress.subscribe(ready=None)
 async ExecutionProgress.set_total(total)
 async ExecutionProgress.increment(amount=1)
 async ExecutionProgress.set_message(message)
@@ -205,6 +208,7 @@ metrics_server(host="0.0.0.0", port=None)
 #: What ours has beyond the documents, by signature: arguments, and their defaults.
 ADDED: dict[str, dict[str, object]] = {
     "docket.docket.Docket": {"serializer": "pickle"},
+    "docket.execution.ExecutionProgress": {"run": None},
 }
 
 #: Attributes and properties that users read, by class.

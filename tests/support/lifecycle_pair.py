@@ -312,13 +312,10 @@ class Pair:
         slots.look_after(self.world)
         self.check()
 
-    def report(self, claim: Claimed, operation: str, value: int | str) -> None:
-        reply = self.do(
-            self.store.transitions.report_progress(
-                claim.key, claim.entry.name, claim.generation, operation, value
-            )
-        )
-        expected = working.report(self.world, claim, operation, value)
+    def report(self, key: str, claim: Claimed | None, operation: str, value: int) -> None:
+        run = ("", 0) if claim is None else (claim.entry.name, claim.generation)
+        reply = self.do(self.store.transitions.report_progress(key, *run, operation, value))
+        expected = working.report(self.world, key, claim, operation, value)
         assert (reply is None) == (expected is None)
         if reply is not None and expected is not None:
             assert reply[:3] == (expected.current, expected.total, expected.message)

@@ -8,7 +8,7 @@ import msgspec
 
 from docket.store.keys import Keys
 from tests.support.model.slots import line
-from tests.support.model.values import Entry, Record
+from tests.support.model.values import Entry, Progress, Record
 from tests.support.model.world import LETTERS, World
 from tests.support.passing_time import NEVER
 
@@ -205,11 +205,18 @@ def _fields(record: Record) -> dict[str, str]:
         "cancel": 1 if record.cancelled else None,
         "poison": 1 if record.poison else None,
         "perpetual": record.perpetual,
+        "progress_phase": _phase(progress) if progress else None,
         "progress_current": progress.current if progress else None,
         "progress_total": progress.total if progress else None,
         "progress_message": progress.message if progress else None,
     }
+    if not record.generation:
+        values |= dict.fromkeys(["state", "function", "call", "when", "attempt"])
     return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _phase(progress: Progress) -> str:
+    return progress.phase if isinstance(progress.phase, str) else progress.phase.name
 
 
 def named(entries: Sequence[Entry]) -> list[str]:

@@ -46,7 +46,7 @@ class State:
         """What breaks the rule that a live record is in exactly one place, where it is found."""
         faults = [fault for key in self.records if (fault := self._fault(key)) is not None]
         live = {"scheduled", "queued", "running"}
-        named = {r.get("entry") for r in self.records.values() if r["state"] in live}
+        named = {r.get("entry") for r in self.records.values() if r.get("state") in live}
         for entry, key in self.places.items():
             if entry not in named and entry not in self.pending:
                 faults.append(f"entry {entry} of {key} waits and nobody owns it")
@@ -59,7 +59,7 @@ class State:
 
     def _fault(self, key: str) -> str | None:
         record = self.records[key]
-        entry, state = record.get("entry", ""), record["state"]
+        entry, state = record.get("entry", ""), record.get("state")
         match state:
             case "scheduled":
                 sound = self.queue.get(key) == -(-int(record["when"]) // 1000) and not entry

@@ -1,7 +1,8 @@
 -- Shared by scripts that change records. PREFIX and RECORDS are the docket's prefix and that of its records.
 local PREFIX = ARGV[1]
 local RECORDS = PREFIX .. ':task:'
-local RUN_FIELDS = {'worker', 'started_at', 'progress_current', 'progress_total', 'progress_message', 'progress_updated_at'}
+local RUN_FIELDS = {'worker', 'started_at', 'progress_phase', 'progress_current', 'progress_total', 'progress_message',
+  'progress_updated_at'}
 
 -- Keys that somebody overwrote with a value of another type: name and type of each, flat, for the caller to log. They
 -- must not fail the call: what depends on them is dropped or skipped, and the rest goes on.

@@ -89,7 +89,7 @@ local function schedule(rk, i)
   if ARGV[i + 10] == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
     return answer('already', generation, when, v[1])
   end
-  if v[1] then
+  if v[2] then
     forget(ARGV[i], v[1], v[5], v[6])
     -- A TTL of the previous execution, and its fields, would survive the HSET.
     redis.call('DEL', rk)

@@ -32,8 +32,9 @@ class Entry:
 
 @dataclass
 class Progress:
-    """The progress that a run reports."""
+    """The progress that is reported, and in which phase: by the entry of a run, or by its name."""
 
+    phase: Entry | str
     current: int = 0
     total: int = 100
     message: str | None = None
@@ -41,7 +42,10 @@ class Progress:
 
 @dataclass
 class Record:
-    """The record of a key's newest execution; instants in ticks."""
+    """The record of a key's newest execution; instants in ticks.
+
+    Of generation 0 and without a state: of a key that has nothing but a progress.
+    """
 
     generation: int
     function: str

@@ -257,14 +257,17 @@ def _redeliver(world: World, entry: Entry, consumer: str, deaths: int) -> str:
     return "moved"
 
 
-def report(world: World, claim: Claimed, operation: str, value: int | str) -> Progress | None:
-    """Change the progress of a run; None if it is not that run's to change."""
-    record = world.records.get(claim.key)
-    if record is None or record.state != "running" or record.entry is not claim.entry:
-        return None
-    if record.generation != claim.generation:
-        return None
-    progress = world.progress_of(claim.key)
+def report(
+    world: World, key: str, claim: Claimed | None, operation: str, value: int
+) -> Progress | None:
+    """Change the progress of a key; None if the run that reports was superseded."""
+    record = world.records.get(key)
+    if claim is not None:
+        if record is None or record.entry is not claim.entry:
+            return None
+        if record.generation != claim.generation:
+            return None
+    progress = world.progress_of(key)
     match operation:
         case "total":
             progress.total = int(value)
@@ -273,6 +276,6 @@ def report(world: World, claim: Claimed, operation: str, value: int | str) -> Pr
         case _:
             progress.message = str(value) or None
     world.events.append(
-        ("progress", claim.key, progress.current, progress.total, world.now, progress.message)
+        ("progress", key, progress.current, progress.total, world.now, progress.message)
     )
     return progress

@@ -165,6 +165,17 @@ class World:
         return len(due[:limit])
 
     def progress_of(self, key: str) -> Progress:
-        record = self.records[key]
-        record.progress = record.progress or Progress()
+        """The progress of the present phase of a key, which may have no record yet."""
+        record = self.records.get(key)
+        if record is None:
+            record = Record(generation=0, function="", call="", state="", when=0)
+            if self.ttl:
+                self.records[key] = record
+        if not record.generation:
+            record.expires = self.now + self.ttl
+        phase = "waiting" if record.is_live else "ended"
+        if record.state == "running" and record.entry is not None:
+            phase = record.entry
+        if record.progress is None or record.progress.phase != phase:
+            record.progress = Progress(phase)
         return record.progress

@@ -84,7 +84,7 @@ async def test_the_log_shows_that_it_goes_on(
         await docket.add(task, key="k")()
         await run_at_most(docket, k=2)
 
-    symbols = [r.getMessage()[0] for r in caplog.records if "task(" in r.getMessage()]
+    symbols = [r.getMessage()[0] for r in caplog.records if "task(){" in r.getMessage()]
     assert symbols == ["↪", "↫", "↪", "↩"]
 
 
