@@ -12,7 +12,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from docket.annotations import evaluated_signature
 from docket.clock import duration
 
 # Whoever used pydocket imports from here what a worker deals with: hence the three `import *`.
@@ -25,12 +24,10 @@ from docket.docket import Docket
 from docket.errors import ConnectionClosed, DocketError, PoisonTask
 from docket.execution import *  # noqa: F403
 from docket.execution import TaskFunction
-from docket.execution.signatures import compact_signature
 from docket.instrumentation import *  # noqa: F403
-from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
 from docket.instrumentation.counters import Counters, TaskCounters
 from docket.instrumentation.meters import counters_of
-from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
+from docket.instrumentation.process_registry import PROCESS_REGISTRY
 from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
 from docket.services import service_group
@@ -45,7 +42,7 @@ from docket.services.seeder import Seeder
 from docket.services.shutdown import Shutdown
 from docket.services.standalone import run_standalone
 from docket.services.unknown_tasks import default_fallback_task
-from docket.store.depths import depths
+from docket.services.worker_reports import figures_of, log_tasks
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
@@ -288,7 +285,10 @@ class Worker:
         services.steward.appoint(self._is_steward)
         try:
             with ExitStack() as stack:
-                stack.enter_context(PROCESS_REGISTRY.at_work(self._running_worker(self._readiness)))
+                figures = figures_of(
+                    self.docket, self.label, self._task_counters, self._readiness, self._runs
+                )
+                stack.enter_context(PROCESS_REGISTRY.at_work(figures))
                 self._enter_context(stack)
                 self._shutdown = Shutdown(
                     asyncio.create_task(self._work(exchanger, services), name="docket run"),
@@ -312,20 +312,13 @@ class Worker:
 
     async def _work(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
         if not self._is_supervised:
-            self._log_tasks()
+            log_tasks(self.docket, self.name, self.log_attributes)
         try:
             async with worker_lifecycles(self.docket, self):
                 await self._exchange(exchanger, services)
         finally:
             if not self._is_entered:
                 await self.shared.close()
-
-    def _log_tasks(self) -> None:
-        told = self.log_attributes
-        logger.info("Starting worker %r with the following tasks:", self.name, extra=told)
-        for name, function in self.docket.tasks.items():
-            signature = compact_signature(evaluated_signature(function))
-            logger.info("* %s(%s)", name, signature, extra=told)
 
     async def _exchange(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
         runs, task_counters, shutdown = self._runs, self._task_counters, self._shutdown
@@ -409,21 +402,6 @@ class Worker:
                 docket, self.redelivery_timeout
             ).total_seconds(),
             log_attributes=self.log_attributes,
-        )
-
-    def _running_worker(self, readiness: Readiness) -> RunningWorker:
-        docket = self.docket
-        pipeline, disruptions = docket.connections.pipeline, docket.connections.pipeline.disruptions
-        return RunningWorker(
-            docket.name,
-            self.label,
-            self._task_counters,
-            readiness,
-            running=self._runs.functions,
-            disruptions=lambda: pipeline.disruptions - disruptions,
-            strikes=lambda: docket.strike_list.in_effect,
-            depths=lambda: depths(pipeline, docket.keys, DEPTHS_PATIENCE_SECONDS),
-            loop=asyncio.get_running_loop(),
         )
 
     def _reset_counters(self) -> None:

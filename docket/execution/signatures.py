@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, ForwardRef, get_args, get_origin
 
 from docket.annotations import signature_of
 
@@ -40,6 +40,8 @@ def _shown(parameter: inspect.Parameter) -> str:
     annotation: Any = parameter.annotation
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
+    if isinstance(annotation, ForwardRef):
+        annotation = annotation.__forward_arg__
     if annotation is not parameter.empty:
         shown += f": {annotation.__name__ if isinstance(annotation, type) else annotation}"
     if parameter.default is not parameter.empty:

@@ -371,9 +371,17 @@ async def test_the_end_of_a_worker_says_which(
     docket: Docket, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "docket.worker")
+    gate = Gate()
+
+    async def hold() -> None:
+        await gate.pass_through()
+
+    await docket.add(hold)()
     worker = Worker(docket, name="w")
     async with at_work(worker):
+        await soon(gate.reached.wait())
         worker.drain()
+        gate.opened.set()
 
     [record] = [r for r in caplog.records if "Shutdown requested" in r.getMessage()][:1]
     assert [record.__dict__[name] for name in FOUR] == [

@@ -146,7 +146,7 @@ async def test_told_to_stop_it_says_so_and_finishes_what_runs(
         await waiting.get_result(timeout=PATIENCE)
         program.send(number)
         await program.logged("Shutdown requested, finishing 1 active tasks...")
-        assert f"Received {number.name}, initiating graceful shutdown..." in program.errors
+        assert f"Received {number.name}, initiating graceful shutdown..." in program.output
         fifo.write_text("released")
         assert await program.ended() == 0
 
