@@ -95,7 +95,8 @@ class Docket(Registry):
             py-key-value-aio have, and perhaps `setup()`, which is awaited on entry; by default
             they are kept in the task's record.
         enable_internal_instrumentation: whether internal calls are traced too.
-        credential_provider: a provider of redis-py's, asked at every connect.
+        credential_provider: a provider of redis-py's, asked at every connect; its method
+            get_credentials_async is enough. Not asked for an embedded server.
         serializer: "pickle" stores values of any kind; "msgpack" stores nothing executable, and
             converts arguments to the annotated types. All processes of a docket use the same
             one.
@@ -118,7 +119,7 @@ class Docket(Registry):
         serializer: Literal["pickle", "msgpack"] = "pickle",
     ) -> None:
         super().__init__()
-        validate_url(url)
+        validate_url(url, has_provider=credential_provider is not None)
         heartbeat_interval = duration("heartbeat_interval", heartbeat_interval)
         execution_ttl = duration("execution_ttl", execution_ttl)
         if heartbeat_interval <= timedelta(0) or missed_heartbeats < 1:

@@ -6,8 +6,8 @@
     ├── ConnectionClosed           a docket was closed while it was still in use
     ├── WrongEventLoop             (also RuntimeError) a call from another loop than a docket's own
     ├── EmbeddedServerError        the private server of memory:// or embedded:// did not start
-    │   └── EmbeddedFolderInUse    its folder belongs to a server that still runs
-    ├── MissingExtra               (also ImportError) an optional package is not installed
+    │   ├── EmbeddedFolderInUse    its folder belongs to a server that still runs
+    │   └── ServerProgramMissing   there is no program of it on this machine
     ├── DeserializationError       a payload that cannot be read back
     ├── PoisonTask                 a task whose processes died too often; reported as its outcome
     ├── ResultUnavailable          (also TimeoutError) no result to return, and there will be none
@@ -18,7 +18,7 @@
     └── UnknownTask                (also KeyError) a task's name is not registered here
 
 A message names the operation, the cause, and the consequence or the remedy. Code that catches
-redis-py's ConnectionError or ImportError still works, by inheritance.
+redis-py's ConnectionError or KeyError still works, by inheritance.
 """
 
 from redis import exceptions as redis_exceptions
@@ -55,20 +55,8 @@ class EmbeddedFolderInUse(EmbeddedServerError):
     """Another server owns the folder: two servers would corrupt one append-only file."""
 
 
-class MissingExtra(DocketError, ImportError):
-    """A feature needs a package that is not installed; the message shows how to install it."""
-
-    def __init__(self, feature: str, extra: str) -> None:
-        """Name the feature that was asked for ("memory://") and its `extra`."""
-        super().__init__(
-            f'{feature} needs the extra "{extra}": pip install "docket-supervisor[{extra}]"'
-        )
-        self.feature = feature
-        self.extra = extra
-
-    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
-        # An exception pickles as its class and its message; a task's exceptions are pickled.
-        return MissingExtra, (self.feature, self.extra)
+class ServerProgramMissing(EmbeddedServerError):
+    """There is no server program for this machine; the message shows how to install one."""
 
 
 class DeserializationError(DocketError):

@@ -79,7 +79,7 @@ class StrikeList:
         credential_provider: CredentialProvider | None = None,
     ) -> None:
         if url is not None:
-            validate_url(url)
+            validate_url(url, has_provider=credential_provider is not None)
         self.url = url
         self.name = name
         self.enable_internal_instrumentation = enable_internal_instrumentation

