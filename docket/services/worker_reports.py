@@ -1,4 +1,4 @@
-"""What a worker reports of itself: the tasks that it can run, to the log; its figures, to metrics."""
+"""The reports of a worker: the tasks that it can run, to the log; its figures, to metrics."""
 
 from __future__ import annotations
 
