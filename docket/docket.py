@@ -144,9 +144,8 @@ class Docket(Registry):
         self.producer = PROCESS_REGISTRY.producer(name)
         #: The strikes in effect, followed while the docket is open.
         self.strike_list = StrikeList(
-            url, name, enable_internal_instrumentation, credential_provider
+            url, name, enable_internal_instrumentation, credential_provider, serializer
         )
-        self.strike_list.reads_pickles = serializer == "pickle"
         #: Puts executions on this docket.
         self.scheduler = Scheduler(self)
         self._credential_provider = credential_provider

@@ -42,6 +42,16 @@ def check_size(payload: bytes, what: str) -> bytes:
     return payload
 
 
+def encode_value(value: object, what: str) -> bytes:
+    """Encode any value; raises as `encode_call` does."""
+    return check_size(_dumps(value), what)
+
+
+def decode_value(payload: bytes, what: str) -> Any:
+    """Decode any value; runs whatever code its writer put there. Raises DeserializationError."""
+    return _loads(payload, what)
+
+
 def encode_call(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
     """Encode the arguments of a task.
 

@@ -77,8 +77,8 @@ def shadowed(directory: Path, paths: Iterable[str] = ()) -> str | None:
 def paths_of(settings: Settings) -> list[str]:
     """All paths that a worker with these settings resolves."""
     worker = settings.worker
-    extras = [path for path in (worker.fallback_task, worker.dependencies) if path is not None]
-    return [*settings.tasks, *extras]
+    extras = (worker.fallback_task, worker.dependencies, worker.docket_factory)
+    return [*settings.tasks, *(path for path in extras if path is not None)]
 
 
 def load(paths: Iterable[str]) -> None:

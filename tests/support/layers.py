@@ -26,6 +26,7 @@ DOCKET_FOR_SUPERVISOR = frozenset(
         "docket.docket",
         "docket.errors",
         "docket.instrumentation",
+        "docket.options",
         "docket.store.embedded.embedded_server",
         "docket.supervision",
         "docket.worker",
