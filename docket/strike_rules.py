@@ -222,7 +222,7 @@ def _decode(payload: bytes, *, may_unpickle: bool) -> Hashable:
         case b"p" if may_unpickle:
             return pickle_codec.decode_value(payload[1:], "value of a strike")
         case b"p":
-            raise DeserializationError("its value is a pickle, and this docket reads msgpack only")
+            raise DeserializationError("its value is a pickle, and this process reads msgpack only")
         case _:
             raise DeserializationError("its value is of no form that is known here")
 

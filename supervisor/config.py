@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
+from docket_urls.redaction import without_password
 from supervisor.errors import InvalidOption
 from supervisor.text import sizes
 
@@ -183,7 +184,7 @@ class SupervisorConfig:
 
     @property
     def display_url(self) -> str:
-        """`url` for logs and /status: without its password."""
+        """`url` for logs and /status: without its password and its query."""
         return without_password(self.url)
 
     def _check_numbers(self) -> None:
@@ -248,8 +249,9 @@ class SupervisorConfig:
             given = getattr(self, name)
             if self.docket_factory is not None and given is not None:
                 option = "--" + name.replace("_", "-")
+                shown = f"{given.total_seconds():g}s" if isinstance(given, timedelta) else given
                 accepted = "nothing beside --docket-factory, which decides it"
-                raise InvalidOption(option, given, accepted)
+                raise InvalidOption(option, shown, accepted)
         if self.missed_heartbeats is not None:
             _require_between("--missed-heartbeats", self.missed_heartbeats, 1, MOST_OF_ANYTHING)
         interval = self.heartbeat_interval or timedelta(seconds=2)
@@ -273,43 +275,6 @@ _LEAST_DURATION = {
     "stall_warning": timedelta(seconds=1),
     "stall_timeout": timedelta(seconds=1),
 }
-
-
-#: A host and its port, as they may be shown of a URL that is malformed.
-_SHOWN_HOST = re.compile(r"(?:\[[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
-
-
-def without_password(url: str) -> str:
-    """`url` with its password, if it has one, replaced by stars.
-
-    Also of a URL that cannot be parsed: text that may be a part of a password is not shown.
-    """
-    try:
-        parts = urlsplit(url)
-        netloc = parts.netloc
-    except ValueError:
-        return "(unreadable)"
-    beyond = url.partition("://")[2][len(netloc) :]
-    if "@" in (beyond if netloc else url.partition("://")[0]):
-        # A password with an unescaped / ? or # in it, or a URL that begins with one: its end is
-        # unknown.
-        return f"{parts.scheme}://***" if netloc else "***"
-    credentials, at, hosts = netloc.rpartition("@")
-    if not all(_SHOWN_HOST.fullmatch(each) for each in hosts.split(",")):
-        netloc = f"{credentials}{at}***"  # no port: a password whose @host was forgotten
-    if "@" in netloc:
-        user, colon, _ = netloc.rpartition("@")[0].partition(":")
-        # Without a colon it is a user's name to the client, and may be a token to its author.
-        hidden = f"{user}:***" if colon else "***"
-        netloc = f"{hidden}@{netloc.rpartition('@')[2]}"
-    query = "&".join(
-        f"{name}=***" if "password" in name.lower() else pair
-        for pair in parts.query.split("&")
-        for name in [pair.partition("=")[0]]
-    )
-    shown = urlunsplit((parts.scheme, netloc, parts.path, query, ""))
-    # urlunsplit drops the slashes of an empty host: memory:// would be shown as memory:
-    return shown if "//" in shown or "//" not in url else shown.replace(":", "://", 1)
 
 
 def _check_url(url: str) -> None:

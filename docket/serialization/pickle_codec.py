@@ -142,7 +142,9 @@ def _loads(payload: bytes, what: str) -> Any:
         # not caught: a program that asks for a result may be run from a terminal.
         if payload.startswith(b"\xc1"):
             raise DeserializationError(
-                f"The stored {what} is no pickle: whoever wrote it uses serializer='msgpack'"
+                f"What is stored as {what} is msgpack, and this process reads pickle: whoever "
+                "wrote it uses serializer='msgpack', and this process serializer='pickle'. All "
+                "processes of a docket use the same (--serializer)"
             ) from cause
         raise DeserializationError(
             f"The stored {what} cannot be read back: {type(cause).__name__}: {cause}"

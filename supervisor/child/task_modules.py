@@ -18,13 +18,19 @@ from types import TracebackType
 from typing import Final
 
 import docket
+import docket_urls
 import ipc
 import supervisor
 from ipc.messages import Settings
 from supervisor.errors import SupervisorError
 
 #: Our top-level packages with names that a user's directory may well have too.
-OURS: Final = {"docket": docket, "ipc": ipc, "supervisor": supervisor}
+OURS: Final = {
+    "docket": docket,
+    "docket_urls": docket_urls,
+    "ipc": ipc,
+    "supervisor": supervisor,
+}
 
 
 class CannotLoad(SupervisorError):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from docket.store.connection.urls import validate_url
-from supervisor.config import Address, SupervisorConfig, usable_cpus, without_password
+from supervisor.config import Address, SupervisorConfig, usable_cpus
 from supervisor.errors import InvalidOption
 
 
@@ -133,32 +133,6 @@ def test_an_error_in_a_url_is_reported_before_any_worker_reads_it(url: str, expe
 def test_what_docket_can_read_is_accepted(url: str) -> None:
     validate_url(url)
     assert SupervisorConfig(url=url).url == url
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
-        ("redis://me:secret@host", "redis://me:***@host"),
-        ("redis://host/0?password=secret&db=1", "redis://host/0?password=***&db=1"),
-        ("redis+sentinel://a:1,b:2/m/0", "redis+sentinel://a:1,b:2/m/0"),
-        ("memory://", "memory://"),
-        ("memory://orders", "memory://orders"),
-        ("embedded:///data", "embedded:///data"),
-        ("unix:///run/v.sock", "unix:///run/v.sock"),
-        ("redis://[::1/0", "(unreadable)"),
-        ("redis://token@h", "redis://***@h"),
-        ("redis://ann:pw/x@h/0", "redis://***"),
-        ("redis://ann:pw?x@h", "redis://***"),
-        ("redis://ann:pw#x@h", "redis://***"),
-        ("redis://ann:pw/0", "redis://***/0"),
-        ("redis://:pw", "redis://***"),
-        ("ann:pw@h:1", "***"),
-        ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
-    ],
-)
-def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert without_password(url) == shown
 
 
 def test_restarts_are_allowed_as_configured() -> None:
