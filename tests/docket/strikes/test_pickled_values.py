@@ -38,6 +38,10 @@ def trace(tmp_path: Path) -> Path:
     return tmp_path / "trace"
 
 
+def exploded(trace: Path) -> bool:
+    return trace.exists()
+
+
 async def paint(color: Color) -> str:
     return color.value
 
@@ -83,7 +87,7 @@ async def test_no_command_unpickles_anything(
     code, _, errors = await run_docket(*command, "--docket", docket.name, "--url", docket.url)
 
     assert (code, errors) == (0, "")
-    assert not trace.exists()
+    assert not exploded(trace)
 
 
 async def test_watching_a_task_unpickles_nothing(docket: Docket, trace: Path) -> None:
@@ -95,7 +99,7 @@ async def test_watching_a_task_unpickles_nothing(docket: Docket, trace: Path) ->
 
     assert code == 0
     assert "CANCELLED" in output
-    assert not trace.exists()
+    assert not exploded(trace)
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "msgpack"])
@@ -112,7 +116,7 @@ async def test_a_docket_or_a_list_that_is_opened_unpickles_no_strike(
         await other.wait_for_strikes_loaded()
         assert strikes.in_effect == other.strike_list.in_effect == 1
 
-    assert not trace.exists()
+    assert not exploded(trace)
 
 
 async def test_a_worker_under_msgpack_unpickles_no_strike(docket: Docket, trace: Path) -> None:
@@ -124,7 +128,7 @@ async def test_a_worker_under_msgpack_unpickles_no_strike(docket: Docket, trace:
     ):
         await worker.run_until_finished()
 
-    assert not trace.exists()
+    assert not exploded(trace)
 
 
 async def test_a_worker_under_pickle_reads_what_is_there_before_it_claims(docket: Docket) -> None:
