@@ -63,6 +63,12 @@ class Shutdown:
         else:
             self.begin(ExitCode.GAVE_UP, cause, now, last_error=last_error)
 
+    def give_up_healing(self, last_error: Error, now: float) -> None:
+        """End after a whole window of restarts in which no worker stayed alive for one."""
+        window = durations.brief(self._pool_state.config.restart_window.total_seconds())
+        cause = f"workers died for {window}, and none lived that long; last: "
+        self.begin(ExitCode.GAVE_UP, cause, now, last_error=last_error)
+
     def give_up_serving(self, now: float) -> None:
         """End after a whole window without a ready worker, although the server answers."""
         window = durations.brief(self._pool_state.config.restart_window.total_seconds())

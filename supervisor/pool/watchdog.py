@@ -70,6 +70,7 @@ class Watchdog:
                 each.deadline += seconds
         if pool_state.served_at is not None:
             pool_state.served_at += seconds
+        pool_state.streak.postpone(seconds)
         if pool_state.nurseries.first_loaded_at is not None:
             pool_state.nurseries.first_loaded_at += seconds
         if pool_state.drain is not None:

@@ -18,7 +18,8 @@ from enum import Enum, auto
 
 from supervisor.grace_periods import ADOPTION_SECONDS, CLEANUP_SECONDS, EXIT_SECONDS
 from supervisor.pool.state.nursery_registry import Phase
-from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState
+from supervisor.pool.state.pool_state import PoolState
+from supervisor.pool.state.worker_registry import LATE_SECONDS
 from supervisor.text.plurals import pluralize
 
 #: A STATUS= that only changed its words waits for this long after the one before: a pool in
@@ -28,9 +29,6 @@ STATUS_SECONDS = 1.0
 #: that hangs in one is killed that much later, and two lost datagrams do no harm.
 EXTENSION_SECONDS = 20.0
 EXTEND_EVERY_SECONDS = 5.0
-#: A worker's loop that was silent for this long is no sign of life of the pool: six heartbeats,
-#: which a machine under load may delay, but hardly for every worker at once.
-LATE_SECONDS = 6 * HEARTBEAT_SECONDS
 #: The time that the steps after the deadline of a drain may take: cancelled tasks clean up, their
 #: processes end, the tasks of killed ones are adopted, the nurseries end.
 OVERTIME_SECONDS = CLEANUP_SECONDS + 2 * EXIT_SECONDS + ADOPTION_SECONDS

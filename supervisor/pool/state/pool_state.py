@@ -13,7 +13,7 @@ from supervisor.pool.state.drain import DrainProgress
 from supervisor.pool.state.exits import Error, WorkerExit
 from supervisor.pool.state.nursery_registry import NurseryProcess, NurseryRegistry, Phase
 from supervisor.pool.state.process_control import ProcessControl
-from supervisor.pool.state.restart_window import RestartWindow
+from supervisor.pool.state.restart_window import RestartStreak, RestartWindow
 from supervisor.pool.state.totals import Totals
 from supervisor.pool.state.worker_registry import Cause, Slot, WorkerProcess, WorkerRegistry
 
@@ -33,6 +33,7 @@ class PoolState:
     registry: WorkerRegistry
     nurseries: NurseryRegistry
     window: RestartWindow
+    streak: RestartStreak
     started_at: float
     #: Most workers that may be starting at once.
     starting_at_once: int
@@ -166,6 +167,7 @@ def new_pool_state(
         registry=registry,
         nurseries=NurseryRegistry(new_backoff(), preload=config.preload),
         window=RestartWindow(config.restarts_allowed, window_seconds),
+        streak=RestartStreak(window_seconds),
         started_at=now,
         starting_at_once=max(2, usable_cpus()),
         new_backoff=new_backoff,

@@ -25,6 +25,10 @@ from supervisor.backoff import Backoff
 from supervisor.errors import InvalidTransition
 from supervisor.pool.state.replacement import Replacement
 
+#: A loop that has sent no heartbeat for this long serves nobody now: six heartbeats, which a machine
+#: under load may delay, but hardly for every worker at once.
+LATE_SECONDS = 3.0
+
 
 class WorkerState(StrEnum):
     """The states of a worker process, in their order; `shown` has the words of /status."""
@@ -141,8 +145,11 @@ class WorkerProcess:
         return 0 if self.heartbeat is None else self.heartbeat.in_flight_total
 
     def healthy_seconds(self, now: float) -> float:
-        """The time since it got ready."""
-        return 0.0 if self.ready_at is None else now - self.ready_at
+        """The time since it got ready, without the silence at its end, if it is silent."""
+        if self.ready_at is None:
+            return 0.0
+        until = now if self.heartbeat_at is None else min(now, self.heartbeat_at + LATE_SECONDS)
+        return max(0.0, until - self.ready_at)
 
     def describe(self) -> str:
         """`worker 3 (pid 12)`, for log lines."""

@@ -9,7 +9,6 @@ from supervisor.pool.state.inbox_events import CommandReceived, NurseryMessage, 
 from supervisor.pool.state.nursery_registry import Phase
 from supervisor.pool.state.pool_commands import Drain
 from supervisor.systemd.messages import (
-    LATE_SECONDS,
     MOST_STATUS,
     OVERTIME_SECONDS,
     NotifyProtocol,
