@@ -59,11 +59,13 @@ def test_nothing_is_started_while_the_pool_drains() -> None:
     assert len(rig.process_control.spawned) == 2
 
 
-def test_the_same_signal_within_a_second_is_one() -> None:
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("echo", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_and_its_echo_within_a_second_are_one_step(first: int, echo: int) -> None:
     rig = Rig(1).boot()
-    term(rig)
+    term(rig, first)
     rig.now += 0.5
-    term(rig)
+    term(rig, echo)
     assert rig.process_control.sent_to(1, Drain) == [Drain(30.0)]
 
 
@@ -101,7 +103,7 @@ def test_a_user_signal_that_means_nothing_ends_nothing(caplog: pytest.LogCapture
 def test_a_second_signal_requeues_now_and_a_third_kills() -> None:
     rig = Rig(1).boot()
     term(rig)
-    rig.now += 0.2
+    rig.now += 1.0
     term(rig, signal.SIGINT)
     assert rig.process_control.sent_to(1, Drain) == [Drain(30.0), Drain(0.0)]
     assert rig.process_control.killed == []
