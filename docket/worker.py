@@ -45,6 +45,8 @@ PATIENCE_SECONDS = 1.0
 #: Seconds for which a worker that ends waits for an absent server; tasks whose outcome it cannot
 #: record are redelivered.
 GOODBYE_SECONDS = 5.0
+#: The same for one whose connection is down already.
+CUT_OFF_SECONDS = 0.25
 
 
 class Worker:
@@ -127,6 +129,8 @@ class Worker:
         self._services: service_group.ServiceGroup | None = None
         self._is_steward = self._is_supervised = False
         self._deadline: asyncio.TimerHandle | None = None
+        #: The number of outcomes that its last run could not record before it ended.
+        self.unrecorded = 0
 
     def __repr__(self) -> str:
         return f"<Worker {self.name!r} of {self.docket!r}>"
@@ -246,6 +250,7 @@ class Worker:
             with PROCESS_REGISTRY.at_work(self._running_worker(self._readiness)):
                 await self._work(exchanger, services)
         finally:
+            self.unrecorded = exchanger.unrecorded
             self._exchanger = self._services = None
             self._reset_counters()
             # Its name was fenced at the end, and a name is never reused.
@@ -369,7 +374,8 @@ class Worker:
         if self._runs.active and self._is_supervised:
             return
         try:
-            async with asyncio.timeout(GOODBYE_SECONDS):
+            is_connected = self.docket.connections.pipeline.is_connected
+            async with asyncio.timeout(GOODBYE_SECONDS if is_connected else CUT_OFF_SECONDS):
                 await self.docket.transitions.wake_idle()
                 await self.adopt(self._consumer.name, blame=NOBODY)
         except (DocketError, RefusedCall, TimeoutError) as error:

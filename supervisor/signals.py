@@ -39,7 +39,7 @@ SAME_SIGNAL_SECONDS = 1.0
 
 #: How much each of these asks for. One is the echo of another that asked for as much or for more; a
 #: second of the others is always one of its own, for a reload that failed may be asked for again.
-URGENCY = {signal.SIGTERM: 1, signal.SIGINT: 1, signal.SIGQUIT: 2}
+URGENCY: dict[int, int] = {signal.SIGTERM: 1, signal.SIGINT: 1, signal.SIGQUIT: 2}
 
 
 @dataclass(frozen=True, slots=True)

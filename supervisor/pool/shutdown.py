@@ -181,9 +181,12 @@ class Shutdown:
         if drain.emptied_at is None:
             drain.emptied_at = now
         nursery = pool_state.nurseries.current
-        if nursery is None or drain.gives_up_adopting(now):
+        # Without a server nobody can adopt, and it may be away for hours.
+        is_away = pool_state.server_lost is not None
+        if nursery is None or is_away or drain.gives_up_adopting(now):
             log.warning(
-                "left for another pool to redeliver: what ran as %s",
+                "left for another pool to redeliver%s: what ran as %s",
+                " (the server is away)" if is_away else "",
                 ", ".join(pool_state.adoptions.consumers()),
             )
             for consumer in pool_state.adoptions.consumers():

@@ -106,6 +106,8 @@ class Watchdog:
             self._pool_state.kill_nursery(nursery)
 
     def _check_silence(self, worker: WorkerProcess, listened: float) -> None:
+        if worker.adopts_only:
+            return  # it sends no heartbeats, and its end has a deadline
         if worker.ready_at is not None:
             if worker.state is not WorkerState.DRAINED:
                 self._stall_monitor.serving(worker, listened)

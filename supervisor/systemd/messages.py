@@ -57,37 +57,30 @@ def service_status(pool_state: PoolState, now: float) -> ServiceStatus:
     """Sum up a run at `now`, in seconds of the monotonic clock."""
     return ServiceStatus(
         pool_state.state,
-        _status(pool_state),
+        _status(pool_state, now),
         _needs_time(pool_state, now),
         _is_healthy(pool_state, now),
     )
 
 
-def ready_slots(pool_state: PoolState) -> int:
-    """Count the slots of the pool with a worker that can claim tasks.
-
-    In a reload a slot has two workers for a moment; it counts once.
-    """
-    target = pool_state.registry.target
-    return len({each.slot for each in pool_state.registry.consuming() if each.slot <= target})
-
-
 # The text of STATUS=.
 
 
-def _status(pool_state: PoolState) -> str:
-    parts = [_headline(pool_state)]
+def _status(pool_state: PoolState, now: float) -> str:
+    parts = [_headline(pool_state, now)]
     if pool_state.drain is not None:
         parts += [pool_state.drain.reason] if pool_state.drain.reason else []
     else:
-        parts += [f"the server is away: {reason}" for reason in _waiting_for(pool_state)[:1]]
+        parts += [f"the server is away: {reason}" for reason in pool_state.waiting_for()[:1]]
         if pool_state.reload_error is not None:
             parts.append(f"the last reload failed: {pool_state.reload_error}")
     return _one_line("; ".join(parts))
 
 
-def _headline(pool_state: PoolState) -> str:
-    ready = f"{ready_slots(pool_state)} of {pluralize(pool_state.registry.target, 'worker')} ready"
+def _headline(pool_state: PoolState, now: float) -> str:
+    ready = (
+        f"{pool_state.ready_slots(now)} of {pluralize(pool_state.registry.target, 'worker')} ready"
+    )
     match pool_state.state:
         case "draining":
             workers = list(pool_state.registry.alive())
@@ -99,10 +92,6 @@ def _headline(pool_state: PoolState) -> str:
             return f"{state}: importing the task modules, {ready}"
         case state:
             return f"{state}: {ready}"
-
-
-def _waiting_for(pool_state: PoolState) -> list[str]:
-    return [each.waiting for each in pool_state.registry.alive() if each.waiting is not None]
 
 
 def _one_line(text: str) -> str:

@@ -101,9 +101,19 @@ class SupervisorLink:
     # -- its end
 
     async def drained(self) -> None:
-        """Report that the worker has finished, with the last counters, and close."""
+        """Report that the worker has finished, with the last counters, and close.
+
+        Without a server it may have ended with outcomes that are not recorded: those tasks are left
+        to be adopted.
+        """
         self._send_heartbeat(droppable=False)
-        self._channel.send(messages.Drained())
+        if self._worker.unrecorded:
+            log.warning(
+                "The server is away: %d outcomes are not recorded, and their tasks run again",
+                self._worker.unrecorded,
+            )
+        else:
+            self._channel.send(messages.Drained())
         await self._close()
 
     async def failed(self, fault: messages.Fault) -> None:

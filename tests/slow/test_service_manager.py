@@ -15,8 +15,8 @@ import redis
 
 from supervisor.config import SupervisorConfig
 from supervisor.observer import PoolEvent, PoolReady
-from supervisor.supervisor import Supervisor
 from supervisor.pool.state.worker_registry import LATE_SECONDS
+from supervisor.supervisor import Supervisor
 from supervisor.systemd.messages import EXTENSION_SECONDS
 from tests.support.service_managers import Notice, ServiceManager
 from tests.support.service_tasks import tasks, wait_for

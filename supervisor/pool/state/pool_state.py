@@ -44,6 +44,8 @@ class PoolState:
     steward: int | None = None
     #: When every worker was ready for the first time (or at boot-timeout at least one).
     ready_at: float | None = None
+    #: Why the server cannot be reached, by the last worker that said so; None: one has reached it.
+    server_lost: str | None = None
     #: When a worker last was able to claim, or the server was known to be away.
     served_at: float | None = None
     #: The latest error of any part, for the last line of a run that fails.
@@ -121,7 +123,11 @@ class PoolState:
     @property
     def server_is_away(self) -> bool:
         """Return True if some worker is alive and waits for the server."""
-        return any(each.waiting is not None for each in self.registry.alive())
+        return bool(self.waiting_for())
+
+    def waiting_for(self) -> list[str]:
+        """The reasons for which live workers wait for the server."""
+        return [each.waiting for each in self.registry.alive() if each.waiting is not None]
 
     @property
     def state(self) -> str:
@@ -132,16 +138,26 @@ class PoolState:
             return "starting"
         return "running" if self.reloading_since is None else "reloading"
 
-    @property
-    def not_ready_because(self) -> str | None:
+    def ready_slots(self, now: float) -> int:
+        """Count the slots with a worker that is ready.
+
+        In a reload a slot has two workers for a moment; it counts once.
+        """
+        slots = {each.slot for each in self.registry.alive() if each.serves(now)}
+        return sum(slot <= self.registry.target for slot in slots)
+
+    def not_ready_because(self, now: float) -> str | None:
         """The reason for which /readyz is 503, or None while it is 200."""
         if self.drain is not None:
             return "draining"
-        if self.ready_at is None:
-            return "booting"
-        if self.registry.consuming():
+        if any(each.serves(now) for each in self.registry.alive()):
             return None
-        return "server away" if self.server_is_away else "no worker is ready"
+        if self.ready_at is None and not self.registry.consuming():
+            return "booting"
+        if self.server_is_away:
+            return "server away"
+        silent = self.registry.consuming()
+        return "every worker is silent" if silent else "no worker is ready"
 
 
 def new_pool_state(

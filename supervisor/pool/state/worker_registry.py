@@ -25,8 +25,8 @@ from supervisor.backoff import Backoff
 from supervisor.errors import InvalidTransition
 from supervisor.pool.state.replacement import Replacement
 
-#: A loop that has sent no heartbeat for this long serves nobody now: six heartbeats, which a machine
-#: under load may delay, but hardly for every worker at once.
+#: A loop that has sent no heartbeat for this long serves nobody now: six heartbeats, which a
+#: machine under load may delay, but hardly for every worker at once.
 LATE_SECONDS = 3.0
 
 
@@ -133,6 +133,14 @@ class WorkerProcess:
     def consumes(self) -> bool:
         """Return True if it can claim tasks now."""
         return self.state is WorkerState.READY and self.waiting is None and not self.adopts_only
+
+    def serves(self, now: float) -> bool:
+        """Return True if it is ready: it can claim tasks, and its loop runs.
+
+        The one notion of readiness: of /readyz, /status, STATUS= and the metrics.
+        """
+        heard_at = self.ready_at if self.heartbeat_at is None else self.heartbeat_at
+        return self.consumes and heard_at is not None and now - heard_at <= LATE_SECONDS
 
     @property
     def can_adopt(self) -> bool:

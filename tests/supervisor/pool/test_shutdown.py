@@ -1,6 +1,7 @@
 """How a pool ends: the drain, its steps, what is adopted before the end, the exit codes."""
 
 import signal
+from datetime import timedelta
 
 import pytest
 
@@ -13,7 +14,7 @@ from supervisor.pool.state.inbox_events import CommandReceived, ServerEnded, Sig
 from supervisor.pool.state.worker_registry import WorkerState
 from supervisor.signals import ReceivedSignal
 from supervisor.worker.last_adopter import SLOT as ADOPTER_SLOT
-from tests.support.recording_process_control import Rig
+from tests.support.recording_process_control import KILLED, Rig
 
 
 def term(rig: Rig, number: int = signal.SIGTERM) -> None:
@@ -34,7 +35,7 @@ def test_term_drains_every_worker_the_steward_last() -> None:
     assert drained == [2, 3, 1]
     assert rig.process_control.sent_to(1, Drain) == [Drain(30.0)]
     assert all(worker.state is WorkerState.DRAINING for worker in rig.pool_state.registry.alive())
-    assert rig.pool_state.not_ready_because == "draining"
+    assert rig.pool_state.not_ready_because(rig.now) == "draining"
     assert rig.saw(DrainStarted)
 
 
@@ -170,6 +171,48 @@ def test_an_adopter_that_dies_is_followed_by_another_until_the_grace_is_over(
     rig.pass_seconds(ADOPTION_SECONDS + 0.5)
     assert "left for another pool to redeliver: what ran as host#1.1" in caplog.text
     assert not len(rig.pool_state.adoptions)
+
+
+def test_an_adopter_sends_no_heartbeats_and_is_not_taken_for_stuck(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1, stall_warning=timedelta(seconds=1), stall_timeout=timedelta(seconds=1)).boot()
+    term(rig)
+    rig.exit(rig.first)
+    adopter = rig.process_control.spawned[-1]
+    rig.fork(adopter)
+    rig.ready(adopter)
+    rig.pass_seconds(4.0)
+    assert adopter.number not in rig.process_control.killed
+    assert "GIL" not in caplog.text
+    assert "silent" not in caplog.text
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_is_left_while_the_server_is_away_is_left_to_another_pool_without_a_wait(
+    caplog: pytest.LogCaptureFixture, *, killed: bool
+) -> None:
+    rig = Rig(2).boot()
+    for worker in (rig.first, rig.second):
+        rig.say(worker, Waiting("connection refused"))
+    term(rig)
+    rig.drain_and_exit(rig.second)  # nothing ran in it
+    rig.exit(rig.first, KILLED if killed else 0)  # without Drained: its outcomes are not recorded
+    assert "left for another pool to redeliver (the server is away): what ran as host#1.1" in (
+        caplog.text
+    )
+    assert len(rig.process_control.spawned) == 2
+    rig.nursery_exit(1)
+    assert rig.pool.outcome is ExitCode.STOPPED
+
+
+def test_a_worker_that_lost_the_server_alone_is_adopted_by_a_process_of_its_own() -> None:
+    rig = Rig(2).boot()
+    rig.say(rig.first, Waiting("maxclients"))
+    term(rig)
+    rig.exit(rig.first)
+    rig.drain_and_exit(rig.second)
+    assert rig.process_control.spawned[-1].adopts_only
 
 
 def test_an_adopter_that_does_not_end_is_killed() -> None:

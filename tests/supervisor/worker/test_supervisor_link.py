@@ -41,6 +41,7 @@ class FakeWorker:
     name = "host#1"
     consumer = "host#1.aaaa"
     loop_lag_seconds = 0.25
+    unrecorded = 0
 
     def __init__(self) -> None:
         self.counters = Counters(started=1)
