@@ -1,9 +1,9 @@
 """The nursery (a fork server): imports the user's tasks once, and forks workers that share them.
 
-Started by exec, `python -P -m supervisor.nursery.program CHANNEL DUMP`, never by fork, so that the
-supervisor may have a loop, threads and sockets. It has none of them itself, and no connection: a
-process that only forks cannot hand anything half-done to its children. CHANNEL and DUMP are
-descriptors: its channel to the supervisor, and the pipe for dumps of its stack.
+Started by exec, `python -P -m supervisor.nursery.program CHANNEL DUMP [LOG]`, never by fork, so that
+the supervisor may have a loop, threads and sockets. It has none of them itself, and no connection:
+a process that only forks cannot hand anything half-done to its children. All three are descriptors:
+its channel to the supervisor, the pipe for dumps of its stack, and where its log goes.
 
 It ends by itself when its import fails or cannot be forked, when it is retired and its last worker
 has ended, and when the supervisor is gone: at once while it imports; else it gives its workers the
@@ -299,10 +299,10 @@ def _empty(pipe: int) -> None:
 
 
 def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
-    """Run a nursery: the arguments are the descriptors of its channel and of its dump pipe.
+    """Run a nursery: the arguments are the descriptors of its channel, its dump pipe and its log.
 
-    Without the latter its stack cannot be asked for. `work` is the main function of each forked
-    child; its result is the child's exit status.
+    Without the second its stack cannot be asked for; without the third it logs to stderr. `work` is
+    the main function of each forked child; its result is the child's exit status.
     """
     signal_shield.install()
     signal_shield.reset_in_forks()
@@ -310,6 +310,9 @@ def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
     sock.set_inheritable(False)
     channel: BlockingChannel[messages.ToNursery] = BlockingChannel(sock, messages.ToNursery)
     dump = int(arguments[1]) if len(arguments) > 1 else None
+    if len(arguments) > 2:
+        os.set_inheritable(int(arguments[2]), False)
+        log_setup.write_to(int(arguments[2]))
     if dump is not None:
         # Before the import, which may hang, and before Hello, after which the stack may be asked.
         os.set_inheritable(dump, False)

@@ -1,9 +1,9 @@
 """The restarts after which the supervisor gives up (pure).
 
 The window is OTP's: more than `intensity` restarts within `period` mean that restarting does not
-help (https://www.erlang.org/doc/system/sup_princ.html#maximum-restart-intensity). It alone would let
-a crash loop of lives of a few seconds go on for ever: the pauses of the backoff grow, until fewer
-restarts fall into a window than are accepted. So restarts are also counted from one healthy
+help (https://www.erlang.org/doc/system/sup_princ.html#maximum-restart-intensity). It alone would
+let a crash loop of lives of a few seconds go on for ever: the pauses of the backoff grow, until
+fewer restarts fall into a window than are accepted. So restarts are also counted from one healthy
 worker to the next.
 """
 
