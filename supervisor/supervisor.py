@@ -16,7 +16,6 @@ import importlib
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, Protocol
@@ -86,6 +85,7 @@ class Supervisor:
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_command: Drain | Requeue | None = None
+        self._directory = ""
         #: Why the run ended, if not by a plain stop.
         self.reason: str | None = None
 
@@ -146,6 +146,7 @@ class Supervisor:
     async def _serve(self, *, own_process: bool) -> ExitCode:
         self._loop = asyncio.get_running_loop()
         self._inbox = inbox = Inbox()
+        self._directory = process_setup.logical_directory()
         if self._stop_command is not None:
             inbox.put(CommandReceived(self._stop_command))
         async with claimed(self._config) as claim:
@@ -161,7 +162,7 @@ class Supervisor:
             driver = self._driver(inbox, reaper, server)
             stack.callback(driver.close)
             pool_state = new_pool_state(
-                self._config, driver, self._on_event, socket.gethostname(), time.monotonic()
+                self._config, driver, self._on_event, process_setup.host_name(), time.monotonic()
             )
             if server is not None:
                 self._watch_server(server, stack)
@@ -242,7 +243,7 @@ class Supervisor:
             reaper,
             worker_settings(config, config.url if server is None else server.url),
             config.tasks,
-            process_setup.logical_directory(),
+            self._directory,
             None if server is None else server.lifeline,
         )
 

@@ -125,19 +125,19 @@ def raw_threads_noted() -> Generator[None]:
 def _noting(start: Callable[..., int]) -> Callable[..., int]:
     def start_new_thread(function: Any, args: Any, kwargs: Any = None, /) -> int:
         note = object()
-
-        def run() -> None:
-            _pending.discard(note)  # its frame is seen from here on
-            function(*args, **(kwargs or {}))
-
         _pending.add(note)
         try:
-            return start(run, ())
+            return start(_run, (note, function, args, kwargs or {}))
         except BaseException:
             _pending.discard(note)
             raise
 
     return start_new_thread
+
+
+def _run(note: object, function: Any, args: Any, kwargs: Any) -> None:
+    _pending.discard(note)  # its frame is seen from here on
+    function(*args, **kwargs)
 
 
 def take_snapshot() -> Snapshot:
