@@ -39,6 +39,7 @@ from supervisor.pool.state.pool_commands import Drain, Requeue
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, new_pool_state
 from supervisor.pool.watchdog import TICK_SECONDS
 from supervisor.processes.driver import ProcessDriver
+from supervisor.processes.guard_link import GuardLink, guarded
 from supervisor.processes.reaper import Reaper
 from supervisor.system import process_setup, standard_streams
 from supervisor.system.prctl import become_subreaper
@@ -156,10 +157,12 @@ class Supervisor:
         self, inbox: Inbox, claim: SocketClaim | None, *, own_process: bool
     ) -> ExitCode:
         with self._server() as server, contextlib.ExitStack() as stack:
+            # Before it: the guard is to be nobody's child.
+            guard = stack.enter_context(guarded(self._config.drain_timeout.total_seconds()))
             become_subreaper()
             reaper = Reaper(reap_unknown=own_process)
             stack.callback(reaper.close)
-            driver = self._driver(inbox, reaper, server)
+            driver = self._driver(inbox, reaper, server, guard)
             stack.callback(driver.close)
             pool_state = new_pool_state(
                 self._config, driver, self._on_event, process_setup.host_name(), time.monotonic()
@@ -236,7 +239,9 @@ class Supervisor:
         stack.callback(loop.remove_reader, signal_queue)
         take()  # those that came before there was a loop
 
-    def _driver(self, inbox: Inbox, reaper: Reaper, server: Server | None) -> ProcessDriver:
+    def _driver(
+        self, inbox: Inbox, reaper: Reaper, server: Server | None, guard: GuardLink
+    ) -> ProcessDriver:
         config = self._config
         return ProcessDriver(
             inbox,
@@ -245,6 +250,7 @@ class Supervisor:
             config.tasks,
             self._directory,
             None if server is None else server.lifeline,
+            guard,
         )
 
     def _control(
