@@ -13,6 +13,10 @@ CLEANUP_SECONDS: Final = 5.0
 #: exit handlers may hold the process.
 EXIT_SECONDS: Final = 5.0
 
+#: For the teardown of what the tasks of a worker shared, from Drained on; then it is cancelled, and
+#: has the rest of EXIT_SECONDS to end.
+TEARDOWN_SECONDS: Final = 3.0
+
 #: For adoptions once every worker of a drain is gone; after it the next pool's steward does them.
 ADOPTION_SECONDS: Final = 10.0
 

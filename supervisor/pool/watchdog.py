@@ -5,7 +5,7 @@ with the whole machine or alone, is no worker's delay: every deadline is postpon
 """
 
 from ipc.messages import Dump
-from supervisor.grace_periods import EXIT_SECONDS
+from supervisor.grace_periods import EXIT_SECONDS, STACK_DUMP_SECONDS
 from supervisor.pool.shutdown import Shutdown
 from supervisor.pool.stalls import StallMonitor
 from supervisor.pool.state.nursery_registry import NurseryProcess, Phase
@@ -82,7 +82,11 @@ class Watchdog:
             if now >= worker.requested_at + timeout:
                 self._kill_stuck_nursery(worker.generation)
             return
-        if worker.deadline is None or now < worker.deadline:
+        if worker.deadline is None:
+            return
+        if worker.state is WorkerState.DRAINED and now >= worker.deadline - STACK_DUMP_SECONDS:
+            self._ask_what_keeps(worker)
+        if now < worker.deadline:
             return
         if worker.is_starting:
             if worker.waiting is None or self._pool_state.ready_at is None:
@@ -92,6 +96,18 @@ class Watchdog:
                 self._pool_state.kill(worker, Cause.BOOT, reason)
         else:
             self._pool_state.kill(worker, Cause.RETIRED, "it did not end after its drain")
+
+    def _ask_what_keeps(self, worker: WorkerProcess) -> None:
+        """Have a worker log its stacks that has finished its tasks and does not end."""
+        if worker.end_is_late:
+            return
+        worker.end_is_late = True
+        log.warning(
+            "%s has finished its tasks and has not ended after %s; it is killed soon",
+            worker.describe(),
+            durations.brief(EXIT_SECONDS - STACK_DUMP_SECONDS),
+        )
+        self._pool_state.process_control.dump(worker)
 
     def _unknown_cause(self, worker: WorkerProcess) -> str:
         if self._stall_monitor.boot_hangs(worker.number):

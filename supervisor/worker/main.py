@@ -30,6 +30,7 @@ from supervisor.logs.formats import LogContext
 from supervisor.text import truncation
 from supervisor.worker.keeper_pipe import KeeperPipe
 from supervisor.worker.supervisor_link import SupervisorLink
+from supervisor.worker.teardown import tear_down
 
 #: Exit statuses of a worker.
 DRAINED: Final = 0
@@ -98,15 +99,30 @@ async def _serve(spec: ChildSpec, fault: Fault | None) -> int:
         fault = _fault(task_modules.describe(error), task_modules.details(error), cannot_load=True)
         return await _give_up(sock, fault)
     link = SupervisorLink(worker, settings, sock, KeeperPipe(spec.keeper), spec.dump)
+    status = DRAINED
     try:
         async with docket:
-            await link.run()
-            await link.drained()
+            # Entered, it leaves what its tasks shared to us: user code that may hang or fail, so
+            # everything else is said before.
+            await worker.__aenter__()
+            try:
+                await link.run()
+                link.report_drained()
+            except Exception as error:
+                log.exception("The worker cannot go on; its tasks go to another")
+                _report(link, error)
+                status = FAULTY
+            await tear_down(worker)
     except Exception as error:
-        log.exception("The worker cannot go on; its tasks go to another")
-        await link.failed(_fault(task_modules.describe(error), task_modules.details(error)))
-        return FAULTY
-    return DRAINED
+        log.exception("The docket of the worker cannot be used")
+        _report(link, error)
+        status = FAULTY
+    await link.close()
+    return status
+
+
+def _report(link: SupervisorLink, error: Exception) -> None:
+    link.report_failed(_fault(task_modules.describe(error), task_modules.details(error)))
 
 
 def _end_forks_that_come_back(loop: asyncio.AbstractEventLoop) -> None:

@@ -96,6 +96,8 @@ class WorkerProcess:
     blame: str | None = None
     #: When its boot, its drain or its exit after Drained must be over.
     deadline: float | None = None
+    #: Whether it has drained and was asked for its stack, since it does not end.
+    end_is_late: bool = False
     #: The reason of its last Fault.
     fault: str | None = None
     #: Started only to adopt for a pool that drains: it never claims.
