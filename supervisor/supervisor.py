@@ -18,6 +18,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 from typing import Any, Protocol
 
 from ipc.messages import WorkerSettings
@@ -54,6 +55,7 @@ class Server(Protocol):
 
     url: str
     lifeline: int
+    log: Path | None
 
     def fileno(self) -> int:
         """The descriptor that is readable once it has ended by itself."""
@@ -218,7 +220,7 @@ class Supervisor:
         def ended() -> None:
             loop.remove_reader(server)
             if inbox is not None:
-                inbox.put(ServerEnded())
+                inbox.put(ServerEnded(None if server.log is None else str(server.log)))
 
         loop.add_reader(server, ended)
         stack.callback(loop.remove_reader, server)

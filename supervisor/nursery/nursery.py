@@ -281,6 +281,7 @@ def _enter_and_import(settings: messages.Settings, given: frozenset[int]) -> Ver
         with fork_safety.raw_threads_noted():
             task_modules.load(task_modules.paths_of(settings))
         written.reapply()
+        task_modules.warn_if_empty(settings)
         after = fork_safety.take_snapshot()
     verdict = fork_safety.judge(before, after)
     if not verdict.reasons:
@@ -339,5 +340,6 @@ def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
         fork_setup.listen_for_dumps(dump)
     outcome = Nursery(channel, dump).run()
     if isinstance(outcome, int):
+        channel.close()
         return outcome
     return outcome.exit_handler.with_status(work(outcome.spec))

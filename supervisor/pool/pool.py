@@ -94,8 +94,8 @@ class Pool:
                 self._command_handler.handle_signal(received, now)
             case events.CommandReceived(command, answer):
                 self._command_handler.handle_command(command, answer, now)
-            case events.ServerEnded():
-                self._shutdown.server_ended(now)
+            case events.ServerEnded(written_to):
+                self._shutdown.server_ended(written_to, now)
             case events.Tick(regular):
                 self._watchdog.tick(now, regular=regular)
                 self._exit_log.tick(now)

@@ -69,7 +69,7 @@ class Restarter:
         """Fork a worker for each slot that is empty and whose pause is over."""
         pool_state = self._pool_state
         for slot in pool_state.registry.to_fill(now):
-            if not pool_state.has_room_to_start:
+            if not pool_state.has_room_to_start(now):
                 return
             nursery = pool_state.nursery_for(slot)
             if nursery is not None:

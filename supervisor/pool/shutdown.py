@@ -76,9 +76,10 @@ class Shutdown:
         cause = f"no worker was ready for {window}; last: "
         self.begin(ExitCode.GAVE_UP, cause, now, last_error=error)
 
-    def server_ended(self, now: float) -> None:
+    def server_ended(self, written_to: str | None, now: float) -> None:
         """End without the embedded server: no outcome can be written, nothing can be put back."""
-        reason = "the embedded server ended by itself; its log tells why"
+        why = "memory:// keeps no log" if written_to is None else f"its log {written_to} tells why"
+        reason = f"the embedded server ended by itself; {why}"
         if self._pool_state.drain is None:
             self.begin(ExitCode.GAVE_UP, reason, now, step=Step.ABANDON)
         else:
@@ -104,7 +105,7 @@ class Shutdown:
         running = sum(each.heartbeat.in_flight_total for each in workers if each.heartbeat)
         if workers:
             log.info(
-                "%s %s with about %s running, %s%s",
+                "%s %s (%s at their last heartbeats), %s%s",
                 "draining" if waits else "killing",
                 pluralize(len(workers), "worker"),
                 pluralize(running, "task"),

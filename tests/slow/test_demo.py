@@ -121,7 +121,7 @@ def test_a_server_that_is_killed_ends_the_demo_with_the_reason(many: Path) -> No
         kill_server(run)
         ended = run.ended()
     assert (ended.code, ended.left) == (4, [])
-    reason = "the embedded server ended by itself; its log tells why"
+    reason = "the embedded server ended by itself; memory:// keeps no log"
     assert ended.err == f"docket-supervisor: {reason}\n"
 
 

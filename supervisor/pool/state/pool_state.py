@@ -19,6 +19,11 @@ from supervisor.pool.state.worker_registry import Cause, Slot, WorkerProcess, Wo
 
 log = logging.getLogger("supervisor")
 
+#: A starting worker takes room for this long, whatever it does.
+PROBATION_SECONDS = 0.25
+#: One that ran, or waited for a CPU, for more than this part of its time would be slowed by others.
+BUSY_PART = 0.3
+
 #: The interval of the beats of a worker's loop, and of its keeper thread.
 HEARTBEAT_SECONDS = 0.5
 
@@ -115,10 +120,22 @@ class PoolState:
             if isinstance(error, WorkerExit):
                 error.complete(pid, reason)
 
-    @property
-    def has_room_to_start(self) -> bool:
-        """Return True if one more worker may be starting."""
-        return len(self.registry.starting()) < self.starting_at_once
+    def has_room_to_start(self, now: float) -> bool:
+        """Return True if one more worker may be starting: one that only waits takes no room."""
+        starting = self.registry.starting()
+        if len(starting) < self.starting_at_once:
+            return True
+        return sum(self._wants_a_cpu(each, now) for each in starting) < self.starting_at_once
+
+    def _wants_a_cpu(self, worker: WorkerProcess, now: float) -> bool:
+        """Tell whether a starting worker has run, or waited for a CPU, for much of its time."""
+        if worker.pid is None or worker.spawned_at is None:
+            return True
+        control, lasted = self.process_control, now - worker.spawned_at
+        used, waited = control.cpu_used_seconds(worker.pid), control.cpu_wait_seconds(worker.pid)
+        if used is None or waited is None or lasted < PROBATION_SECONDS:
+            return True
+        return used + waited > BUSY_PART * lasted
 
     @property
     def server_is_away(self) -> bool:

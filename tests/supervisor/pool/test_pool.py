@@ -30,6 +30,7 @@ from supervisor.observer import (
 )
 from supervisor.pool.state.inbox_events import (
     SignalReceived,
+    Tick,
     WorkerDisconnected,
     WorkerExited,
     WorkerMessage,
@@ -54,6 +55,30 @@ def test_no_more_workers_are_starting_at_once_than_allowed() -> None:
     assert len(rig.process_control.spawned) == 2
     rig.ready(rig.first)
     assert len(rig.process_control.spawned) == 3
+
+
+@pytest.mark.parametrize(
+    ("used", "waited", "more"),
+    [
+        (0.05, 0.01, True),  # its import waits for something
+        (0.9, 0.0, False),  # its import computes
+        (0.1, 0.8, False),  # it would compute, if it got a CPU
+        (None, None, False),  # nobody knows
+    ],
+)
+def test_a_worker_whose_start_only_waits_takes_no_room(
+    used: float | None, waited: float | None, *, more: bool
+) -> None:
+    rig = Rig(6)
+    rig.pool_state.starting_at_once = 2
+    rig.load()
+    for worker in rig.process_control.spawned:
+        rig.fork(worker)
+    rig.process_control.used, rig.process_control.waited = used, waited
+    rig.feed(Tick(regular=True))
+    assert len(rig.process_control.spawned) == 2  # too early to say
+    rig.pass_seconds(1.0)
+    assert len(rig.process_control.spawned) == (4 if more else 2)
 
 
 def test_the_pool_is_ready_when_every_worker_is() -> None:

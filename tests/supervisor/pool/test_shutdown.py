@@ -318,13 +318,23 @@ def test_an_embedded_server_that_ended_ends_the_pool_at_once_with_4(
     rig = Rig(2).boot()
     rig.feed(ServerEnded())
     assert sorted(rig.process_control.killed) == [1, 2]
-    assert "killing 2 workers with about 0 tasks running, at once: " in caplog.text
+    assert "killing 2 workers (0 tasks at their last heartbeats), at once: " in caplog.text
     rig.exit(rig.first)
     rig.exit(rig.second)
     rig.nursery_exit(1)
     assert rig.pool.outcome is ExitCode.GAVE_UP
     assert rig.pool_state.drain is not None
     assert "embedded server" in (rig.pool_state.drain.reason or "")
+
+
+@pytest.mark.parametrize("log", [None, "/data/server.log"])
+def test_the_reason_names_the_log_of_the_server_if_there_is_one(log: str | None) -> None:
+    rig = Rig(1).boot()
+    rig.feed(ServerEnded(log))
+    assert rig.pool_state.drain is not None
+    assert rig.pool_state.drain.reason == "the embedded server ended by itself; " + (
+        "memory:// keeps no log" if log is None else "its log /data/server.log tells why"
+    )
 
 
 def test_an_embedded_server_that_ends_during_a_drain_cuts_it_short() -> None:
