@@ -26,7 +26,7 @@ from supervisor import observer, signals
 from supervisor.config import SupervisorConfig
 from supervisor.control.claim import SocketClaim
 from supervisor.control.server import claimed, serving
-from supervisor.errors import SupervisorError
+from supervisor.errors import BootFailure, SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.inbox import Inbox
 from supervisor.logs import log_setup
@@ -97,6 +97,9 @@ class Supervisor:
 
         Takes the process over: its signals (in the main thread), its root logger, its orphans.
         The last line on stderr is the reason, if the run did not end by a plain stop.
+
+        Raises:
+            BootFailure: the system has no room for a thread that writes the log.
         """
         standard_streams.open_standard_streams()
         process_setup.raise_file_limit()
@@ -105,9 +108,13 @@ class Supervisor:
         if self._signal_queue is None and signals.in_main_thread():
             own = self._signal_queue = signals.SignalQueue()
             own.install()
-        written = log_setup.configure(
-            self._config.logging_level, self._config.logging_format, threaded=True
-        )
+        try:
+            written = log_setup.configure(
+                self._config.logging_level, self._config.logging_format, threaded=True
+            )
+        except RuntimeError as error:
+            reason = f"cannot start ({error}); is a limit of processes or threads reached?"
+            raise BootFailure(reason) from error
         try:
             code = asyncio.run(self._serve(own_process=True))
         except SupervisorError as error:
