@@ -46,7 +46,8 @@ class GuardLink:
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(64):
                 pass
-            os.waitpid(pid, os.WNOHANG)  # ours only where we were a subreaper before it began
+            # It has closed its end, and ends. Ours only where we were a subreaper before it began.
+            os.waitpid(pid, 0)
 
 
 @contextlib.contextmanager

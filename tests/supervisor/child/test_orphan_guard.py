@@ -13,6 +13,8 @@ import pytest
 
 from supervisor.child import orphan_guard
 from supervisor.processes.guard_link import GuardLink, guarded
+from supervisor.system.prctl import become_subreaper
+from tests.support.processes import fork
 from tests.support.servers import until
 
 ASLEEP = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
@@ -130,8 +132,23 @@ def test_an_orderly_end_waits_for_that_of_the_guard() -> None:
             if each.pid not in before and "609.0" in (each.info["cmdline"] or [])
         ]
         assert len(made) == 1
-        assert made[0].ppid() != os.getpid()
     ends(made[0])
+
+
+def test_a_guard_that_a_subreaper_adopts_is_reaped_at_the_end() -> None:
+    def check() -> bool:
+        become_subreaper()
+        with guarded(1.0):
+            (guard,) = psutil.Process().children()
+        return not guard.is_running() and psutil.Process().children() == []
+
+    pid = fork()
+    if pid == 0:
+        try:
+            os._exit(0 if check() else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_without_room_for_a_guard_the_pool_runs_without(
