@@ -4,8 +4,8 @@ For servers shared with others: reading a pickle runs whatever code its writer p
 here unpickles, whatever the payload.
 
 The values that arrive are the values sent: an argument that msgpack would change (a tuple without
-an annotation into a list, a UUID for a `str` into its text) is refused when it is stored, so that
-the sender gets the error.
+an annotation into a list, a StrEnum for a `str` into its text, a time zone into UTC) is refused
+when it is stored, so that the sender gets the error.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _PICKLE_HEADER = b"\x80"
 
 _RawCall = tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]
 _encoder = msgspec.msgpack.Encoder()
+#: Stored as they are by `to_builtins`, which would make text of them.
+_BINARY = (bytes, bytearray, memoryview)
 _call_decoder = msgspec.msgpack.Decoder(_RawCall)
 _EMPTY_CALL = _HEADER + _encoder.encode(((), {}))
 
@@ -57,6 +59,8 @@ class _Slot:
         try:
             encoded = _encoder.encode(value)
             found = difference(value, self.decode(encoded))
+            if found is not None and (as_text := self._with_offsets(value)) is not None:
+                return as_text
         except DeserializationError as error:
             raise UnfitValue(f"{self._described} does not fit: {error.__cause__}") from error
         except Exception as error:
@@ -67,9 +71,17 @@ class _Slot:
         if found is not None:
             raise UnfitValue(
                 f"{self._described} does not fit: {found}. Annotate the parameter (or the result) "
-                "with the type that is passed"
+                "with the type that is passed, or convert the value"
             )
         return encoded
+
+    def _with_offsets(self, value: object) -> bytes | None:
+        """Encode datetimes as text, which keeps their offset; None if that does not help either."""
+        try:
+            encoded = _encoder.encode(msgspec.to_builtins(value, builtin_types=_BINARY))
+            return encoded if difference(value, self.decode(encoded)) is None else None
+        except Exception:
+            return None  # The difference that was found before tells the caller more.
 
     def decode(self, encoded: bytes | memoryview | msgspec.Raw) -> Any:
         """Decode the value. Raises DeserializationError."""
