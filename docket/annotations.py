@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import builtins
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sized
+from collections.abc import Awaitable, Callable, Mapping, Sized
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Annotated, Any, ForwardRef, Self, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ForwardRef,
+    Never,
+    NoReturn,
+    Self,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 
 class _Names(dict[str, Any]):
@@ -99,8 +110,11 @@ def result_type(function: Callable[..., Any]) -> Any:
     """Return the annotated type of a function's awaited result; `Any` if it has none."""
     returned = signature_of(function).return_annotation
     annotation = _type_of(returned, _globals_of(function))
-    if get_origin(annotation) in (Awaitable, Coroutine):
-        return get_args(annotation)[-1]
+    if annotation in (NoReturn, Never):
+        return Any
+    awaited = get_origin(annotation) or annotation
+    if inspect.isclass(awaited) and issubclass(awaited, Awaitable):
+        return (Any, *get_args(annotation))[-1]
     return annotation
 
 

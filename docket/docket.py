@@ -95,6 +95,8 @@ class Docket(Registry):
         credential_provider: CredentialProvider | None = None,
         serializer: Literal["pickle", "msgpack"] = "pickle",
     ) -> None:
+        #: Encodes and decodes payloads.
+        self.serializer: Serializer = serializer_named(serializer)
         super().__init__()
         validate_url(url)
         if heartbeat_interval <= timedelta(0) or missed_heartbeats < 1:
@@ -111,8 +113,6 @@ class Docket(Registry):
         self.execution_ttl = execution_ttl
         self.result_storage = result_storage
         self.enable_internal_instrumentation = enable_internal_instrumentation
-        #: Encodes and decodes payloads.
-        self.serializer: Serializer = serializer_named(serializer)
         #: Every key of this docket.
         self.keys = Keys(name)
         #: Counts the tasks that this process schedules, cancels and clears.
@@ -170,6 +170,22 @@ class Docket(Registry):
     def traced_transitions(self) -> TracedTransitions:
         """Make transitions with a span around each internal call."""
         return TracedTransitions(self.connections.pipeline, self.keys, self.execution_ttl)
+
+    def register(self, function: TaskFunction, names: list[str] | None = None) -> None:
+        """Register a task, so that it can be scheduled by name and run by workers.
+
+        Args:
+            function: an async function.
+            names: the names to register it under; its own by default.
+
+        Raises:
+            UnfitValue: under msgpack, the annotation of its result cannot be evaluated.
+            TypeError: it yields, or has no name of its own and none is given.
+            ValueError, CycleError: its dependencies cannot work; see docket.dependencies. An
+                automatic task requires arguments.
+        """
+        self.serializer.check(function)
+        super().register(function, names)
 
     # One task -----------------------------------------------------------------------------
 

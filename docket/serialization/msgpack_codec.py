@@ -16,6 +16,7 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
+from msgspec.inspect import CustomType, type_info
 
 from docket.annotations import parameter_types, result_type
 from docket.errors import DeserializationError, TaskError, UnfitValue
@@ -31,6 +32,8 @@ _RawCall = tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]
 _encoder = msgspec.msgpack.Encoder()
 #: Stored as they are by `to_builtins`, which would make text of them.
 _BINARY = (bytes, bytearray, memoryview)
+#: The types without an annotation of their own.
+_PLAIN = (type(None), bool, int, float, str, bytes, list, dict)
 _call_decoder = msgspec.msgpack.Decoder(_RawCall)
 _EMPTY_CALL = _HEADER + _encoder.encode(((), {}))
 
@@ -53,6 +56,23 @@ class _Slot:
         self._described = described
         self._annotation = annotation
         self._decoder: msgspec.msgpack.Decoder[Any] | None = None
+
+    def check(self) -> None:
+        """Check the annotation itself. Raises UnfitValue if no value of it can ever be stored."""
+        try:
+            self._made_decoder()
+            match type_info(self._annotation):
+                case CustomType(cls=cls) if not any(issubclass(plain, cls) for plain in _PLAIN):
+                    raise TypeError("msgpack has no form for this class, except as a dataclass")
+                case _:
+                    pass
+        except Exception as error:
+            # The annotation may be anything, and its evaluation runs code of its own.
+            raise UnfitValue(
+                f"{self._described} can never be stored as msgpack, for its annotation is "
+                f"{self._annotation!r}: {error}. Names must exist at run time (not only under "
+                "TYPE_CHECKING)"
+            ) from error
 
     def encode(self, value: object) -> bytes:
         """Encode the value as msgpack. Raises UnfitValue unless it decodes to the same value."""
@@ -86,15 +106,18 @@ class _Slot:
     def decode(self, encoded: bytes | memoryview | msgspec.Raw) -> Any:
         """Decode the value. Raises DeserializationError."""
         try:
-            if self._decoder is None:
-                self._decoder = msgspec.msgpack.Decoder(self._annotation)
-            return self._decoder.decode(encoded)
+            return self._made_decoder().decode(encoded)
         except Exception as error:
             # The user's types are constructed here, which may raise anything.
             raise DeserializationError(
                 f"{self._described} is stored as something else than what its annotation says: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+    def _made_decoder(self) -> msgspec.msgpack.Decoder[Any]:
+        if self._decoder is None:
+            self._decoder = msgspec.msgpack.Decoder(self._annotation)
+        return self._decoder
 
 
 class _Shape:
@@ -129,6 +152,14 @@ class MsgpackCodec:
     def __init__(self) -> None:
         # Weak, since a fallback or a closure may be garbage collected.
         self._shapes: WeakKeyDictionary[Callable[..., Any], _Shape] = WeakKeyDictionary()
+
+    def check(self, function: Callable[..., Any]) -> None:
+        """Check the result's annotation, so that no task fails by it after its work is done.
+
+        Raises:
+            UnfitValue: it cannot be evaluated, or msgpack has no form for it.
+        """
+        self._shape(function).result.check()
 
     def encode_call(
         self,
