@@ -174,6 +174,8 @@ class Docket(Registry):
     def register(self, function: TaskFunction, names: list[str] | None = None) -> None:
         """Register a task, so that it can be scheduled by name and run by workers.
 
+        A function whose name another one has takes its place, and a warning names both, once.
+
         Args:
             function: an async function.
             names: the names to register it under; its own by default.
