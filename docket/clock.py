@@ -5,6 +5,9 @@ from typing import cast
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+#: A thousand years, as which any longer duration (timedelta.max, for "for ever") is taken: it still
+#: fits the numbers of the server's scripts and the timers of event loops.
+LONGEST = timedelta(days=365_250)
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 #: The last whole millisecond that a datetime can hold: the stored form of datetime.max ("never").
 LAST_MILLISECOND = (_LATEST - EPOCH) // MILLISECOND
@@ -53,9 +56,9 @@ def from_milliseconds(milliseconds: int) -> datetime:
 
 
 def delay_milliseconds(delay: timedelta | float) -> int:
-    """Return a delay (timedelta, or seconds) in milliseconds, never negative."""
+    """Return a delay (timedelta, or seconds) in milliseconds, never negative, at most LONGEST."""
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-    return max(0, round(seconds * 1000))
+    return max(0, round(min(seconds, LONGEST.total_seconds()) * 1000))
 
 
 def format_duration(seconds: float) -> str:

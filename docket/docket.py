@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from docket.calls import TaskCall, new_key
-from docket.clock import now
+from docket.clock import LONGEST, now
 from docket.errors import DocketError
 from docket.execution import Execution, TaskFunction
 from docket.execution.execution import execution_from_record
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo"]
 
+#: Beyond it no death would be noticed in any useful time, and timers of threads would overflow.
+_LONGEST_HEARTBEAT_INTERVAL = timedelta(days=1)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -66,7 +69,7 @@ class Docket(Registry):
         name: the name of the docket; not empty, no braces.
         url: the URL of its server: redis://, rediss://, unix://, valkey://, memory://[name] (one of
             this process alone) or embedded:///folder (one that keeps its data there).
-        heartbeat_interval: the interval of the workers' heartbeats.
+        heartbeat_interval: the interval of the workers' heartbeats; at most a day.
         missed_heartbeats: the number of missed ones after which a worker counts as dead.
         execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
         result_storage: a store for results and exceptions: anything with async
@@ -104,13 +107,18 @@ class Docket(Registry):
                 "heartbeat_interval and missed_heartbeats must be positive, not "
                 f"{heartbeat_interval} and {missed_heartbeats}"
             )
+        if heartbeat_interval > _LONGEST_HEARTBEAT_INTERVAL:
+            raise ValueError(
+                f"heartbeat_interval must be at most {_LONGEST_HEARTBEAT_INTERVAL}, but is "
+                f"{heartbeat_interval}"
+            )
         if execution_ttl < timedelta(0):
             raise ValueError(f"execution_ttl must not be negative, but is {execution_ttl}")
         self.name = name
         self.url = url
         self.heartbeat_interval = heartbeat_interval
         self.missed_heartbeats = missed_heartbeats
-        self.execution_ttl = execution_ttl
+        self.execution_ttl = min(execution_ttl, LONGEST)
         self.result_storage = result_storage
         self.enable_internal_instrumentation = enable_internal_instrumentation
         #: Every key of this docket.

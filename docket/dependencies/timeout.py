@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from types import TracebackType
 
+from docket.clock import LONGEST
 from docket.dependencies.base import ScopedRuntime, TaskRun
 
 
@@ -33,7 +34,7 @@ class Timeout(ScopedRuntime["Timeout"]):
 
     async def __aenter__(self) -> Timeout:
         # asyncio's own: only it can tell its cancellation from another one at the same moment.
-        self._timer = await asyncio.timeout(self.base.total_seconds()).__aenter__()
+        self._timer = await asyncio.timeout(_seconds(self.base)).__aenter__()
         return self
 
     async def __aexit__(
@@ -54,7 +55,7 @@ class Timeout(ScopedRuntime["Timeout"]):
         Raises:
             RuntimeError: the time is over already, or no task runs under it.
         """
-        self._move_to(asyncio.get_running_loop().time() + self.base.total_seconds())
+        self._move_to(asyncio.get_running_loop().time() + _seconds(self.base))
 
     def extend(self, by: timedelta | None = None) -> None:
         """Give the task more time.
@@ -65,7 +66,7 @@ class Timeout(ScopedRuntime["Timeout"]):
         Raises:
             RuntimeError: the time is over already, or no task runs under it.
         """
-        self._move_to(self._deadline() + (self.base if by is None else by).total_seconds())
+        self._move_to(self._deadline() + _seconds(self.base if by is None else by))
 
     def expired(self) -> bool:
         """Return whether the time is over."""
@@ -74,7 +75,7 @@ class Timeout(ScopedRuntime["Timeout"]):
     def remaining(self) -> timedelta:
         """Return the time left; never negative."""
         seconds = self._deadline() - asyncio.get_running_loop().time()
-        return timedelta(seconds=max(seconds, 0.0))
+        return timedelta(seconds=min(max(seconds, 0.0), _seconds(LONGEST)))
 
     def _running(self) -> asyncio.Timeout:
         if self._timer is None:
@@ -92,3 +93,7 @@ class Timeout(ScopedRuntime["Timeout"]):
         if timer.expired():
             raise RuntimeError("the time of this task is over and it is being cancelled already")
         timer.reschedule(deadline)
+
+
+def _seconds(duration: timedelta) -> float:
+    return min(duration, LONGEST).total_seconds()
