@@ -20,6 +20,8 @@ from typing import (
     get_type_hints,
 )
 
+from docket.log_text import ARGUMENT, CALL, ends, head, shown
+
 
 class _Scope(NamedTuple):
     """The names that the annotations of a function may use: of its module, and of its closure."""
@@ -245,7 +247,7 @@ class Logged(Annotation):
     def format(self, argument: Any) -> str:
         """Return the argument as shown in the log."""
         if not self.length_only:
-            return repr(argument)
+            return shown(argument)
         if not isinstance(argument, Sized):
             return "..."
         if isinstance(argument, (dict, set, frozenset, Mapping)):
@@ -256,11 +258,12 @@ class Logged(Annotation):
 
 
 def on_one_line(text: str) -> str:
-    """Return `text` with unprintable characters escaped, as \\x1b, for a line of the log.
+    """Return `text` with unprintable characters escaped, as \\x1b, for a line of the log; bounded.
 
     Keys and arguments may contain anything: a line break could forge a log line, and an escape
     sequence could manipulate the reader's terminal.
     """
+    text = ends(text, CALL)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -300,4 +303,4 @@ class CallFormat:
 
     def _show(self, parameter: str | None, argument: Any) -> str:
         logged = None if parameter is None else self._logged.get(parameter)
-        return "..." if logged is None else logged.format(argument)
+        return "..." if logged is None else head(logged.format(argument), ARGUMENT)

@@ -10,7 +10,6 @@ when it is stored, so that the sender gets the error.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -20,6 +19,7 @@ from msgspec.inspect import CustomType, type_info
 
 from docket.annotations import parameter_types, result_type
 from docket.errors import DeserializationError, TaskError, UnfitValue
+from docket.log_text import format_exception
 from docket.serialization.pickle_codec import Call, check_size, error_message
 from docket.serialization.round_trip import difference
 
@@ -211,9 +211,9 @@ class MsgpackCodec:
         if isinstance(error, TaskError):
             failure = _Failure(error.type_name, error.message, error.traceback_text)
         else:
-            text = "".join(traceback.format_exception(error))[-65536:]
+            text = format_exception(error)[-65536:]
             text = text.encode(errors="replace").decode()
-            failure = _Failure(type(error).__qualname__, error_message(error)[:4096], text)
+            failure = _Failure(type(error).__qualname__, error_message(error), text)
         return _HEADER + _encoder.encode(failure)
 
     def decode_error(self, payload: bytes) -> BaseException:
