@@ -33,6 +33,7 @@ from docket.services.seeder import Seeder
 from docket.services.standalone import run_standalone
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.depths import depths
+from docket.store.server_policy import ServerPolicy, server_policy, tell_policy
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
@@ -264,6 +265,8 @@ class Worker:
         if not await self._register_patiently(exchanger):
             return
         try:
+            if not self._is_supervised:  # the supervisor tells it once for the pool
+                await tell_policy(self.docket.connections.pipeline, self.docket.url)
             async with services.at_work():
                 if self.schedule_automatic_tasks:
                     await self._seeder.seed()
@@ -493,6 +496,10 @@ class Worker:
             consumer, blame, max_deliveries, (payload, error_text(error))
         )
         return Adoption(consumer, moved, tuple(poisoned))
+
+    async def server_policy(self) -> ServerPolicy | None:
+        """Return what the server does with its data; None if it is away or does not tell."""
+        return await server_policy(self.docket.connections.pipeline)
 
     async def vouch(self, consumer: str) -> bool:
         """Beat and renew leases for a consumer whose process lives but cannot do so itself.

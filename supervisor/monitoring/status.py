@@ -28,6 +28,12 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "url": pool_state.config.display_url,
             "reload_error": pool_state.reload_error,
         },
+        "server": None
+        if pool_state.server_policy is None
+        else {
+            "maxmemory_policy": pool_state.server_policy.maxmemory_policy,
+            "appendonly": pool_state.server_policy.appendonly,
+        },
         "workers": [
             _worker(slot, each, pool_state.process_control.usage(each), now)
             for slot, each in _rows(pool_state)
