@@ -121,7 +121,8 @@ class Registry:
                 raise UnknownTask(function)
             return function, self.tasks[function]
         name = name_of(function)
-        if not _is_same(self.tasks.get(name), function):
+        known = self.tasks.get(name)
+        if known is not function and not _is_same(known, function):
             self.register(function)
         return name, function
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Set
-from datetime import datetime, time, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, cast
+from uuid import UUID
 
 import msgspec
+
+#: Types whose values are the same if they are equal.
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes, date, timedelta, UUID})
 
 
 def difference(sent: object, arrived: object) -> str | None:
@@ -19,6 +23,8 @@ def difference(sent: object, arrived: object) -> str | None:
     Types are compared too, at any depth: a StrEnum is not its text, and a namedtuple no tuple. Only
     an int annotated as float may arrive as a float, as type checkers let it pass.
     """
+    if type(sent) is type(arrived) and type(arrived) in _ATOMS and sent == arrived:
+        return None  # Most values; the rest says of the others what differs.
     if not _same_type(sent, arrived):
         return f"a {_name(sent)} would arrive as a {_name(arrived)}"
     if isinstance(arrived, (datetime, time)):

@@ -24,7 +24,7 @@ from tests.support.store import until
 pytestmark = pytest.mark.anyio
 
 EVER = timedelta.max
-CENTURIES = timedelta(days=3_650_000)
+CENTURIES = timedelta(days=36_500_000)
 
 
 def task_with(dependency: Any, *, fails: bool) -> Any:
@@ -99,6 +99,6 @@ def test_heartbeats_that_would_notice_no_death_are_refused() -> None:
             Docket(heartbeat_interval=interval)
 
 
-def test_a_longer_delay_is_taken_as_a_thousand_years() -> None:
+def test_a_longer_delay_is_taken_as_ten_thousand_years() -> None:
     assert delay_milliseconds(EVER) == delay_milliseconds(LONGEST) == LONGEST // MILLISECOND
     assert delay_milliseconds(float("inf")) == delay_milliseconds(LONGEST)
