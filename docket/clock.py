@@ -5,8 +5,8 @@ from typing import cast
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
-#: Ten thousand years, as which any longer duration (timedelta.max, for "for ever") is taken: it still
-#: fits the numbers of the server's scripts and the timers of event loops.
+#: Ten thousand years, as which any longer duration (timedelta.max, for "for ever") is taken: they
+#: still fit the numbers of the server's scripts and the timers of event loops.
 LONGEST = timedelta(days=3_652_500)
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 #: The last whole millisecond that a datetime can hold: the stored form of datetime.max ("never").
