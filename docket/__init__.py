@@ -35,8 +35,11 @@ from docket.dependencies import (
 from docket.docket import Docket
 from docket.errors import ExecutionCancelled
 from docket.execution import Disposition, Execution, ExecutionState
+from docket.installation import warn_of_the_original
 from docket.strikelist import StrikeList
 from docket.worker import Worker
+
+warn_of_the_original(__path__)
 
 try:
     __version__ = version("docket-supervisor")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
-from docket.clock import now
+from docket.clock import aware, duration, now
 from docket.docket import Docket
 from docket.execution import Disposition, Execution, TaskFunction
 
@@ -93,9 +93,11 @@ class Agenda:
             ValueError: `over` is not positive, or a task is stricken. Nothing was scheduled.
             ServerUnavailable, RuntimeError: not all were scheduled.
         """
+        over = duration("over", over)
         if over <= timedelta(0):
             raise ValueError("'over' parameter must be a positive duration")
-        begin = start or now()
+        begin = now() if start is None else aware("start", start)
+        jitter = None if jitter is None else duration("jitter", jitter)
         calls = [
             docket.call(function, _moved(begin + offset, begin, jitter), key)(*args, **kwargs)
             for offset, (function, args, kwargs, key) in zip(

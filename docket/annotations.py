@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
+from functools import lru_cache
 from types import CellType, SimpleNamespace
 from typing import (
     Annotated,
@@ -45,6 +46,53 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(function)
     except ValueError:
         return inspect.Signature()
+
+
+def positional_names(function: Callable[..., Any]) -> list[str]:
+    """List the parameters of a callable that can be passed by position, in order."""
+    parameters = signature_of(function).parameters.values()
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def evaluated_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a callable with its string annotations evaluated.
+
+    `from __future__ import annotations` makes all of them strings; one that cannot be evaluated
+    stays a string, or keeps its metadata only.
+    """
+    signature = signature_of(function)
+    parameters = list(signature.parameters.values())
+    if not any(isinstance(parameter.annotation, str) for parameter in parameters):
+        return signature
+    scope = _scope_of(function)
+    return signature.replace(
+        parameters=[
+            parameter.replace(annotation=_evaluated(parameter.annotation, scope))
+            for parameter in parameters
+        ]
+    )
+
+
+def _evaluated(annotation: Any, scope: _Scope) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        evaluated = scope.evaluate(ast.parse(annotation.strip(), mode="eval").body)
+    except Exception:
+        evaluated = annotation  # A type that exists for type checkers only, or free text.
+    if not isinstance(evaluated, str):
+        return evaluated
+    metadata = _metadata_in_text(annotation, scope)
+    return Annotated[Any, *metadata] if metadata else evaluated
+
+
+def metadata_of(signature: inspect.Signature) -> dict[str, tuple[Any, ...]]:
+    """Return the metadata of each parameter's `Annotated[T, ...]`, by name, where there is one."""
+    return {
+        name: metadata
+        for name, parameter in signature.parameters.items()
+        if (metadata := _metadata_of(parameter.annotation))
+    }
 
 
 def annotated_metadata(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
@@ -221,10 +269,10 @@ class Annotation:
     """A base class for metadata in `Annotated[T, ...]`, given as a class or an instance."""
 
     @classmethod
-    def annotated_parameters(cls, function: Callable[..., Any]) -> dict[str, Self]:
-        """Return the annotations of this class on a function's parameters, by parameter."""
+    def annotated_parameters(cls, signature: inspect.Signature) -> dict[str, Self]:
+        """Return the annotations of this class in a signature, by parameter."""
         found: dict[str, Self] = {}
-        for name, metadata in annotated_metadata(function).items():
+        for name, metadata in metadata_of(signature).items():
             for item in metadata:
                 if isinstance(item, cls):
                     found[name] = item
@@ -237,8 +285,8 @@ class Logged(Annotation):
     """Show the argument in the log; arguments without this annotation are shown as `...`.
 
     Args:
-        length_only: show only its length: `[len 2]`, `{len 2}` for a mapping or a set, `(len 2)`
-            for a tuple.
+        length_only: show only its length: `[len 2]`, `{len 2}` for a dict or a set, `(len 2)` for
+            a tuple; what has no length is shown as it is.
     """
 
     def __init__(self, length_only: bool = False) -> None:
@@ -246,11 +294,9 @@ class Logged(Annotation):
 
     def format(self, argument: Any) -> str:
         """Return the argument as shown in the log."""
-        if not self.length_only:
+        if not self.length_only or not isinstance(argument, Sized):
             return shown(argument)
-        if not isinstance(argument, Sized):
-            return "..."
-        if isinstance(argument, (dict, set, frozenset, Mapping)):
+        if isinstance(argument, (dict, set)):
             return f"{{len {len(cast(Sized, argument))}}}"
         if isinstance(argument, tuple):
             return f"(len {len(cast(Sized, argument))})"
@@ -273,11 +319,10 @@ class CallFormat:
     """The log format of a function's calls, compiled once from its signature."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._logged = Logged.annotated_parameters(function)
-        parameters = signature_of(function).parameters.values()
-        self._positional = [
-            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
+        signature = evaluated_signature(function)
+        self._logged = Logged.annotated_parameters(signature)
+        parameters = signature.parameters.values()
+        self._positional = positional_names(function)
         kinds = {p.kind: p.name for p in parameters}
         self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
         self._rest_by_name = kinds.get(inspect.Parameter.VAR_KEYWORD)
@@ -304,3 +349,7 @@ class CallFormat:
     def _show(self, parameter: str | None, argument: Any) -> str:
         logged = None if parameter is None else self._logged.get(parameter)
         return "..." if logged is None else head(logged.format(argument), ARGUMENT)
+
+
+#: Compiled once for each function. Bounded, since functions may be made at run time.
+call_format_of = lru_cache(maxsize=1024)(CallFormat)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,10 +21,8 @@ class TaskCall:
         function: the task.
         args, kwargs: the arguments of the call.
         key: the key to schedule it under.
-        when: its due time.
+        when: its due time; that of the call, if none was given.
         function_name: the registered name of the task; the function's own by default.
-        as_soon_as_possible: True if no time was given: it is due when it is scheduled, by the
-            server's clock, and `when` is the time of the call. Not an argument.
     """
 
     function: Callable[..., Awaitable[Any]]
@@ -33,13 +31,6 @@ class TaskCall:
     key: str
     when: datetime
     function_name: str | None = None
-    as_soon_as_possible: bool = field(default=False, init=False, repr=False, compare=False)
-
-    def due_at_once(self) -> TaskCall:
-        """Make this call due as soon as possible."""
-        # Set around the frozen dataclass, since it is no argument of the public constructor.
-        object.__setattr__(self, "as_soon_as_possible", True)
-        return self
 
 
 def new_key() -> str:

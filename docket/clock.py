@@ -1,16 +1,18 @@
-"""Instants as stored: whole milliseconds since the epoch, by the server's clock."""
+"""Instants and durations: as callers give them, and as they are stored."""
 
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
 #: Ten thousand years, as which any longer duration (timedelta.max, for "for ever") is taken: they
 #: still fit the numbers of the server's scripts and the timers of event loops.
 LONGEST = timedelta(days=3_652_500)
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-#: The last whole millisecond that a datetime can hold: the stored form of datetime.max ("never").
-LAST_MILLISECOND = (_LATEST - EPOCH) // MILLISECOND
+_FIRST_MICROSECOND = (_EARLIEST - EPOCH) // _MICROSECOND
+_LAST_MICROSECOND = (_LATEST - EPOCH) // _MICROSECOND
+# The library's own methods: subclasses of other libraries define subtraction and addition in ways
+# of their own, and a test may replace `datetime` in this module (freezegun).
+_subtract, _as_timedelta = datetime.__sub__, timedelta.__pos__
 
 
 def now() -> datetime:
@@ -18,51 +20,103 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def to_milliseconds(instant: datetime) -> int:
-    """Return milliseconds since the epoch, rounded up: nothing runs before its time.
-
-    A naive datetime is taken as local time, as in the standard library.
-    """
-    return min(-(-(_in_utc(instant) - EPOCH) // MILLISECOND), LAST_MILLISECOND)
+# What callers give ------------------------------------------------------------------------
 
 
-def _in_utc(instant: datetime) -> datetime:
-    try:
-        return instant.astimezone(UTC)
-    except (OverflowError, ValueError):
-        # datetime.max or datetime.min in a time zone in which UTC is out of range.
-        return _LATEST if instant.year > EPOCH.year else _EARLIEST
+def aware(name: str, instant: object) -> datetime:
+    """Return an instant that a caller gave, as it is.
 
-
-def due_milliseconds(instant: datetime) -> int:
-    """Return the due time of a task for an instant, in milliseconds since the epoch.
-
-    An instant that is past by this process's clock must be past for the server too; rounded up, it
-    might be in the future.
+    Args:
+        name: the name of the argument, for the error.
+        instant: a datetime, or an instance of a subclass (pendulum's, pandas').
 
     Raises:
-        TypeError: it is no datetime.
+        TypeError: it is no datetime, or a naive one, which names no instant.
     """
-    if not isinstance(cast("object", instant), datetime):
-        raise TypeError(f"`when` is a datetime, not {instant!r}: nothing was scheduled")
-    milliseconds = to_milliseconds(instant)
-    is_past = _in_utc(instant) <= now()
-    return min(milliseconds, to_milliseconds(now()) - 1) if is_past else milliseconds
+    if not isinstance(instant, datetime):
+        raise TypeError(f"{name} must be a datetime, not {_described(instant)}")
+    if instant.utcoffset() is None:
+        raise TypeError(
+            f"{name} must be a timezone-aware datetime, not the naive {instant!r}: write "
+            "datetime.now(timezone.utc) instead of utcnow() or now()"
+        )
+    return instant
 
 
-def from_milliseconds(milliseconds: int) -> datetime:
-    """Return the timezone-aware (UTC) instant of a stored number of milliseconds."""
-    return EPOCH + min(milliseconds, LAST_MILLISECOND) * MILLISECOND
+def duration(name: str, length: object) -> timedelta:
+    """Return a duration that a caller gave, as a plain timedelta.
+
+    Args:
+        name: the name of the argument, for the error.
+        length: a timedelta, or an instance of a subclass (pendulum's, pandas').
+
+    Raises:
+        TypeError: it is no timedelta.
+    """
+    if not isinstance(length, timedelta):
+        raise TypeError(f"{name} must be a timedelta, not {_described(length)}")
+    return length if type(length) is timedelta else _as_timedelta(length)
 
 
-def delay_milliseconds(delay: timedelta | float) -> int:
-    """Return a delay (timedelta, or seconds) in milliseconds, never negative, at most LONGEST."""
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-    return max(0, round(min(seconds, LONGEST.total_seconds()) * 1000))
+def time_until(name: str, instant: object) -> timedelta:
+    """Return the time from now, by our clock, to an instant that a caller gave; see `aware`."""
+    return _subtract(aware(name, instant), now())
+
+
+def _described(value: object) -> str:
+    of = type(value)
+    name = of.__qualname__ if of.__module__ == "builtins" else f"{of.__module__}.{of.__qualname__}"
+    return f"{name} ({value!r})"
+
+
+# The stored form --------------------------------------------------------------------------
+
+
+def stored(instant: datetime) -> int | str:
+    """Return an aware instant as records and events hold it.
+
+    That is its microseconds since the epoch. One that was given in another time zone than UTC has
+    its ISO text behind them, which events show.
+    """
+    microseconds = to_microseconds(instant)
+    if instant.tzinfo is UTC or not instant.utcoffset():
+        return microseconds
+    return f"{microseconds} {instant.isoformat()}"
+
+
+def microseconds_of(stored_instant: bytes) -> int:
+    """Return the microseconds since the epoch of a stored instant."""
+    return int(stored_instant.partition(b" ")[0])
+
+
+def to_microseconds(instant: datetime) -> int:
+    """Return the microseconds from the epoch to an aware instant."""
+    microseconds = _subtract(instant, EPOCH) // _MICROSECOND
+    if _FIRST_MICROSECOND <= microseconds <= _LAST_MICROSECOND:
+        return microseconds
+    # Those of a time zone may be out of range in UTC.
+    return _FIRST_MICROSECOND if microseconds < 0 else _LAST_MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """Return the timezone-aware (UTC) instant of a stored number of microseconds."""
+    if not _FIRST_MICROSECOND < microseconds < _LAST_MICROSECOND:
+        return _EARLIEST if microseconds < 0 else _LATEST
+    return EPOCH + timedelta(0, 0, microseconds)
+
+
+def delay_microseconds(seconds: float) -> int:
+    """Return a delay in microseconds, never negative."""
+    return min(max(0, round(seconds * 1_000_000)), _LAST_MICROSECOND)
+
+
+def delay_milliseconds(delay: timedelta) -> int:
+    """Return a duration in milliseconds, never negative, at most LONGEST."""
+    return max(0, round(min(delay, LONGEST).total_seconds() * 1000))
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration for logs, eight characters wide: in milliseconds below a second."""
-    if abs(seconds) < 1:
+    """Format a duration for logs, eight characters wide: in milliseconds below 100 seconds."""
+    if seconds < 100:
         return f"{seconds * 1000:6.0f}ms"
-    return f"{seconds:6.1f}s "
+    return f"{seconds:6.0f}s "

@@ -17,10 +17,11 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
+from docket.blocking import SyncDocket
 from docket.calls import TaskCall, new_key
-from docket.clock import LONGEST, now
+from docket.clock import LONGEST, aware, duration, now
 from docket.errors import DocketError
-from docket.execution import Execution, TaskFunction
+from docket.execution import Disposition, Execution, ExecutionState, TaskFunction
 from docket.execution.execution import execution_from_record
 from docket.execution.results import ResultStorage
 from docket.inspection import (
@@ -31,23 +32,43 @@ from docket.inspection import (
     take_snapshot,
 )
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
+from docket.instrumentation.tracing import span_of_call
 from docket.registry import Registry, name_of
 from docket.scheduling import Scheduler
 from docket.serialization.serializers import Serializer, serializer_named
 from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url, without_password
-from docket.store.keys import Keys
+from docket.store.keys import WORKER_GROUP, Keys
+from docket.store.results import RecordedResults
 from docket.store.scan import clear
 from docket.store.traced_transitions import TracedTransitions
 from docket.store.transitions import Transitions
-from docket.strike_rules import LiteralOperator, Operator
+from docket.strike_rules import LiteralOperator, Operator, Restore, Strike, StrikeInstruction
 from docket.strikelist import StrikeList
+from docket.tasks import TaskCollection
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.credentials import CredentialProvider
 
-__all__ = ["Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo"]
+__all__ = [
+    "Disposition",
+    "Docket",
+    "DocketSnapshot",
+    "Execution",
+    "ExecutionState",
+    "LiteralOperator",
+    "Operator",
+    "Restore",
+    "ResultStorage",
+    "RunningExecution",
+    "Strike",
+    "StrikeList",
+    "TaskCall",
+    "TaskCollection",
+    "TaskFunction",
+    "WorkerInfo",
+]
 
 #: Beyond it no death would be noticed in any useful time, and timers of threads would overflow.
 _LONGEST_HEARTBEAT_INTERVAL = timedelta(days=1)
@@ -74,9 +95,11 @@ class Docket(Registry):
         execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
         result_storage: a store for results and exceptions: anything with async
             `put(key, value, *, ttl)` (ttl in seconds) and `get(key)`, as the stores of
-            py-key-value-aio have; by default they are kept in the task's record.
+            py-key-value-aio have, and perhaps `setup()`, which is awaited on entry; by default
+            they are kept in the task's record.
         enable_internal_instrumentation: whether internal calls are traced too.
-        credential_provider: a provider of redis-py's, asked at every connect.
+        credential_provider: a provider of redis-py's, asked at every connect; its method
+            get_credentials_async is enough. Not asked for an embedded server.
         serializer: "pickle" stores values of any kind; "msgpack" stores nothing executable, and
             converts arguments to the annotated types. All processes of a docket use the same
             one.
@@ -101,7 +124,9 @@ class Docket(Registry):
         #: Encodes and decodes payloads.
         self.serializer: Serializer = serializer_named(serializer)
         super().__init__()
-        validate_url(url)
+        validate_url(url, has_provider=credential_provider is not None)
+        heartbeat_interval = duration("heartbeat_interval", heartbeat_interval)
+        execution_ttl = duration("execution_ttl", execution_ttl)
         if heartbeat_interval <= timedelta(0) or missed_heartbeats < 1:
             raise ValueError(
                 "heartbeat_interval and missed_heartbeats must be positive, not "
@@ -142,9 +167,12 @@ class Docket(Registry):
     async def __aenter__(self) -> Self:
         if self._connections is not None:
             raise DocketError(f"{self!r} is open already: one `async with` at a time")
+        await _set_up(self.result_storage)
         self._connections = await Connections.acquire(
             self.url, self._credential_provider, keys=self.keys
         )
+        if self.result_storage is None:
+            self.result_storage = RecordedResults(self._connections.pipeline, self.keys)
         transitions = TracedTransitions if self.enable_internal_instrumentation else Transitions
         self._transitions = transitions(self._connections.pipeline, self.keys, self.execution_ttl)
         await self.strike_list.follow()
@@ -156,10 +184,30 @@ class Docket(Registry):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._connections is not None:
+            self._connections.pipeline.owner.check()
         connections, self._connections, self._transitions = self._connections, None, None
+        if isinstance(self.result_storage, RecordedResults):
+            self.result_storage = None
         await self.strike_list.close()
         if connections is not None:
             await connections.release()
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels of this docket in metrics, traces and logs."""
+        return {"docket.name": self.name}
+
+    @property
+    def is_open(self) -> bool:
+        """Return True inside `async with`."""
+        return self._connections is not None
+
+    def sync(self) -> SyncDocket:
+        """Return the calls of this docket for threads without an event loop.
+
+        Flask, Django and scripts add tasks by it: `docket.sync().add(task)(...)`.
+        """
+        return SyncDocket(self)
 
     @property
     def connections(self) -> Connections:
@@ -222,7 +270,7 @@ class Docket(Registry):
 
         Args:
             function: the task, or the name of a registered one.
-            when: its due time; now by default.
+            when: its due time, timezone-aware; now by default.
             key: a name for it. While an execution with that key is scheduled, queued or running,
                 another is not added, which its `disposition` reports. A new UUIDv7 by default.
 
@@ -231,6 +279,8 @@ class Docket(Registry):
 
         Raises:
             KeyError: no task of that name is registered.
+            TypeError: `when` is no datetime or a naive one (raised by the function that is
+                returned).
         """
         name, target = self.resolve(function)
         return partial(self.scheduler.add, name, target, when, key, False)
@@ -255,7 +305,7 @@ class Docket(Registry):
 
         Args:
             function: the task, or the name of a registered one.
-            when: its due time.
+            when: its due time, timezone-aware.
             key: the key.
 
         Raises:
@@ -270,8 +320,9 @@ class Docket(Registry):
         One that waits is removed, and its key is free at once. For one that runs, the coroutine is
         cancelled; if it ends before the worker is notified, the cancellation has no effect.
         """
-        if await self.transitions.cancel(key) == "removed":
-            self.producer.cancelled += 1
+        with span_of_call("docket.cancel", {**self.labels(), "docket.key": key}):
+            if await self.transitions.cancel(key) == "removed":
+                self.producer.cancelled += 1
 
     async def get_execution(self, key: str) -> Execution | None:
         """Return the execution of a key as it is now, or None if there is no record of it.
@@ -316,10 +367,8 @@ class Docket(Registry):
         name = function if isinstance(function, str) else None
 
         def caller(*args: Any, **kwargs: Any) -> TaskCall:
-            call = TaskCall(
-                target, args, kwargs, new_key() if key is None else key, when or now(), name
-            )
-            return call.due_at_once() if when is None else call
+            due = now() if when is None else aware("when", when)
+            return TaskCall(target, args, kwargs, new_key() if key is None else key, due, name)
 
         return caller
 
@@ -353,7 +402,7 @@ class Docket(Registry):
 
     async def schedule(self, execution: Execution) -> None:
         """Add an execution that was made by hand; its `disposition` is the result."""
-        await self.scheduler.schedule(execution, execution.when)
+        await self.scheduler.schedule(execution, span_name="docket.schedule")
 
     async def clear(self) -> int:
         """Cancel everything that is scheduled or queued; running tasks are left alone.
@@ -361,7 +410,8 @@ class Docket(Registry):
         Returns:
             The number of cancelled tasks.
         """
-        cleared = await clear(self.connections.pipeline, self.keys, self.execution_ttl)
+        with span_of_call("docket.clear", self.labels()):
+            cleared = await clear(self.connections.pipeline, self.keys, self.execution_ttl)
         self.producer.cleared += cleared
         return cleared
 
@@ -387,7 +437,8 @@ class Docket(Registry):
             ValueError: there is no such operator.
             ServerUnavailable: the server is away.
         """
-        await self.strike_list.strike(_name_or_none(function), parameter, operator, value)
+        name = _name_or_none(function)
+        await self._instruct("docket.strike", Strike(name, parameter, Operator(operator), value))
 
     async def restore(
         self,
@@ -397,7 +448,12 @@ class Docket(Registry):
         value: Hashable | None = None,
     ) -> None:
         """Withdraw the strike that was issued with these arguments; raises as `strike` does."""
-        await self.strike_list.restore(_name_or_none(function), parameter, operator, value)
+        name = _name_or_none(function)
+        await self._instruct("docket.restore", Restore(name, parameter, Operator(operator), value))
+
+    async def _instruct(self, span_name: str, instruction: StrikeInstruction) -> None:
+        with span_of_call(span_name, {**self.labels(), **instruction.labels()}):
+            await self.strike_list.send_instruction(instruction)
 
     async def wait_for_strikes_loaded(self) -> None:
         """Wait until the strikes that were issued before are in effect in this process."""
@@ -455,6 +511,11 @@ class Docket(Registry):
         """The Redis key of the sorted set of workers."""
         return self.keys.workers
 
+    @property
+    def worker_group_name(self) -> str:
+        """The consumer group of the workers, in each stream of tasks."""
+        return WORKER_GROUP
+
     @asynccontextmanager
     async def redis(self) -> AsyncGenerator[Redis]:
         """Give redis-py's client for the docket's server, for commands of your own.
@@ -462,6 +523,12 @@ class Docket(Registry):
         It belongs to the docket: do not close it.
         """
         yield self.connections.client()
+
+
+async def _set_up(storage: ResultStorage | None) -> None:
+    setup = getattr(storage, "setup", None)
+    if setup is not None:
+        await setup()
 
 
 def _name_or_none(function: TaskFunction | str | None) -> str | None:

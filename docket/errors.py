@@ -4,12 +4,13 @@
     ├── ServerUnavailable          (also redis.exceptions.ConnectionError)
     ├── NotPermitted               (also RefusedCall) the server's user lacks a permission
     ├── ConnectionClosed           a docket was closed while it was still in use
+    ├── WrongEventLoop             (also RuntimeError) a call from another loop than a docket's own
     ├── EmbeddedServerError        the private server of memory:// or embedded:// did not start
-    │   └── EmbeddedFolderInUse    its folder belongs to a server that still runs
-    ├── MissingExtra               (also ImportError) an optional package is not installed
+    │   ├── EmbeddedFolderInUse    its folder belongs to a server that still runs
+    │   └── ServerProgramMissing   there is no program of it on this machine
     ├── DeserializationError       a payload that cannot be read back
     ├── PoisonTask                 a task whose processes died too often; reported as its outcome
-    ├── ResultUnavailable          there is no result to return, and there will be none
+    ├── ResultUnavailable          (also TimeoutError) no result to return, and there will be none
     ├── ExecutionCancelled         there is no result, because the execution was cancelled
     ├── PayloadTooLarge            (also ValueError) arguments or a result over the size limit
     ├── UnfitValue                 (also TypeError) an argument or result that msgpack cannot store
@@ -17,7 +18,7 @@
     └── UnknownTask                (also KeyError) a task's name is not registered here
 
 A message names the operation, the cause, and the consequence or the remedy. Code that catches
-redis-py's ConnectionError or ImportError still works, by inheritance.
+redis-py's ConnectionError or KeyError still works, by inheritance.
 """
 
 from redis import exceptions as redis_exceptions
@@ -42,6 +43,10 @@ class ConnectionClosed(DocketError):
     """The docket was closed while still in use; not the server's fault, so not retried."""
 
 
+class WrongEventLoop(DocketError, RuntimeError):
+    """A call came from another event loop than the one in which the docket was opened."""
+
+
 class EmbeddedServerError(DocketError):
     """The private server could not be started; the message ends with the server's own output."""
 
@@ -50,20 +55,8 @@ class EmbeddedFolderInUse(EmbeddedServerError):
     """Another server owns the folder: two servers would corrupt one append-only file."""
 
 
-class MissingExtra(DocketError, ImportError):
-    """A feature needs a package that is not installed; the message shows how to install it."""
-
-    def __init__(self, feature: str, extra: str) -> None:
-        """Name the feature that was asked for ("memory://") and its `extra`."""
-        super().__init__(
-            f'{feature} needs the extra "{extra}": pip install "docket-supervisor[{extra}]"'
-        )
-        self.feature = feature
-        self.extra = extra
-
-    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
-        # An exception pickles as its class and its message; a task's exceptions are pickled.
-        return MissingExtra, (self.feature, self.extra)
+class ServerProgramMissing(EmbeddedServerError):
+    """There is no server program for this machine; the message shows how to install one."""
 
 
 class DeserializationError(DocketError):
@@ -74,8 +67,8 @@ class PoisonTask(DocketError):
     """A task failed for good because too many processes died while they ran it."""
 
 
-class ResultUnavailable(DocketError):
-    """The execution ended without a result, or its record is gone."""
+class ResultUnavailable(DocketError, TimeoutError):
+    """The execution ended without a result, or its record is gone: waiting is in vain."""
 
 
 class PayloadTooLarge(DocketError, ValueError):
@@ -90,7 +83,7 @@ class TaskError(DocketError):
     """A replacement for a task's exception that cannot be pickled, or is no Exception (SystemExit).
 
     Attributes:
-        type_name: the type of the exception.
+        type_name: the type of the exception; empty if only its text is known.
         message: its text.
         traceback_text: the formatted traceback.
     """
@@ -102,7 +95,7 @@ class TaskError(DocketError):
         self.traceback_text = traceback_text
 
     def __str__(self) -> str:
-        return f"{self.type_name}: {self.message}"
+        return f"{self.type_name}: {self.message}" if self.type_name else self.message
 
 
 class UnknownTask(DocketError, KeyError):

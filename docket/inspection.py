@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from docket.clock import delay_milliseconds, from_milliseconds
+from docket.clock import from_microseconds
 from docket.errors import DeserializationError
 from docket.execution import Execution, ExecutionState
 from docket.store.keys import worker_of
@@ -109,7 +109,7 @@ async def take_snapshot(docket: Docket) -> DocketSnapshot:
             scheduled.append(execution)
     scheduled.sort(key=lambda execution: execution.when)
     return DocketSnapshot(
-        taken=from_milliseconds(now),
+        taken=from_microseconds(now),
         total_tasks=len(queued) + len(scheduled) + len(running) + unreadable,
         future=[*queued, *scheduled],
         running=running,
@@ -139,15 +139,16 @@ def _running(execution: Execution) -> RunningExecution:
 
 def _alive(docket: Docket, now: int, rows: Sequence[WorkerRow]) -> list[WorkerInfo]:
     patience: timedelta = docket.heartbeat_interval * docket.missed_heartbeats
-    oldest = now - delay_milliseconds(patience)
+    oldest = from_microseconds(now) - patience
     workers: dict[str, WorkerInfo] = {}
     for row in rows:
-        if row.last_beat < oldest:
+        last_seen = from_microseconds(row.last_beat * 1000)
+        if last_seen < oldest:
             continue
         name = worker_of(row.consumer)
         # A fenced worker has a new consumer while its old one still counts as alive.
         tasks = workers[name].tasks if name in workers else set[str]()
-        workers[name] = WorkerInfo(name, from_milliseconds(row.last_beat), tasks | row.functions)
+        workers[name] = WorkerInfo(name, last_seen, tasks | row.functions)
     return list(workers.values())
 
 

@@ -12,12 +12,13 @@ shows them, and tests compare both with this table.
     except that of a perpetual task: its end and the scheduling of its successor are one step.
 """
 
+from datetime import datetime
 from enum import Enum
 from typing import Self
 
 import msgspec
 
-from docket.clock import delay_milliseconds
+from docket.clock import delay_microseconds, stored
 
 
 class ExecutionState(Enum):
@@ -63,16 +64,18 @@ class Completed(msgspec.Struct, frozen=True):
     """The task returned.
 
     result_key: the key of the result in a result storage; None keeps it in the record.
+    handled: a handler of the user's has logged the end.
     """
 
     result: object
     result_key: str | None = None
+    handled: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True):
     """The task raised, and nothing retries it.
 
-    handled: a handler of the user's has dealt with it, so it is not logged as an error.
+    handled: a handler of the user's has dealt with it, and has logged it.
     result_key: the key of the exception in a result storage; None keeps it in the record.
     """
 
@@ -106,25 +109,28 @@ class DueOrigin(Enum):
 
 
 class Due(msgspec.Struct, frozen=True):
-    """An instant that the store computes by the server's clock."""
+    """An instant that the store computes by the server's clock.
+
+    value: microseconds from the origin; for EPOCH, the stored form of the instant.
+    """
 
     origin: DueOrigin
-    milliseconds: int
+    value: int | str
 
     @classmethod
     def since_start(cls, seconds: float) -> Self:
         """Count seconds from the start of the run."""
-        return cls(DueOrigin.START, delay_milliseconds(seconds))
+        return cls(DueOrigin.START, delay_microseconds(seconds))
 
     @classmethod
     def from_now(cls, seconds: float) -> Self:
         """Count seconds from the recording of the outcome; negative ones as none."""
-        return cls(DueOrigin.NOW, delay_milliseconds(seconds))
+        return cls(DueOrigin.NOW, delay_microseconds(seconds))
 
     @classmethod
-    def at(cls, milliseconds: int) -> Self:
-        """Count milliseconds from the epoch."""
-        return cls(DueOrigin.EPOCH, milliseconds)
+    def at(cls, when: datetime) -> Self:
+        """Name an aware instant."""
+        return cls(DueOrigin.EPOCH, stored(when))
 
 
 class Successor(msgspec.Struct, frozen=True):

@@ -6,10 +6,13 @@ import importlib
 import inspect
 import logging
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, cast
 
+from uncalled_for import CycleError
+
 from docket.dependencies.perpetual import perpetual_of, refuse_required_arguments
-from docket.dependencies.plan import Plan, compile_plan
+from docket.dependencies.plan import Plan, compile_plan, runnable_plan
 from docket.errors import UnknownTask
 from docket.execution import TaskFunction
 from docket.tasks import standard_tasks
@@ -17,9 +20,16 @@ from docket.tasks import standard_tasks
 logger = logging.getLogger("docket.registry")
 
 
-async def _unregistered(*args: Any, **kwargs: Any) -> Any:
-    """Stand in for the function of an execution whose task is not registered here."""
-    raise UnknownTask("of this execution")
+# Kept, since codecs keep what they know of a function.
+@lru_cache(maxsize=256)
+def _placeholder(name: str) -> TaskFunction:
+    """Make the stand-in for the function of a task that is not registered here."""
+
+    async def unregistered(*args: Any, **kwargs: Any) -> Any:
+        raise UnknownTask(name)
+
+    unregistered.__name__ = unregistered.__qualname__ = name
+    return unregistered
 
 
 class Registry:
@@ -46,11 +56,14 @@ class Registry:
 
         Raises:
             TypeError: it yields, or has no name of its own and none is given.
-            ValueError, CycleError: its dependencies cannot work; see docket.dependencies. An
-                automatic task requires arguments.
+            ValueError: its dependencies cannot work; see docket.dependencies. An automatic task
+                requires arguments. (A circle fails the runs of the task.)
         """
         _refuse_generator(function)
-        plan = compile_plan(function)
+        try:
+            plan = compile_plan(function)
+        except CycleError:
+            plan = runnable_plan(function)  # Its runs fail; who calls it may pass what is circular.
         known_as = names or [name_of(function)]
         refuse_required_arguments(known_as[0], plan)
         for name in known_as:
@@ -72,8 +85,8 @@ class Registry:
         )
 
     def function_of(self, name: str) -> TaskFunction:
-        """Return the task of this name, or a stand-in if it is not registered here."""
-        return self.tasks.get(name, _unregistered)
+        """Return the task of this name, or a stand-in of that name if it is not registered here."""
+        return self.tasks.get(name) or _placeholder(name)
 
     def is_perpetual(self, name: str) -> bool:
         """Return True if the task of this name, as registered here, is perpetual."""
@@ -114,7 +127,7 @@ class Registry:
 
         Raises:
             KeyError: no task of that name is registered.
-            TypeError, ValueError, CycleError: as `register`.
+            TypeError, ValueError: as `register`.
         """
         if isinstance(function, str):
             if function not in self.tasks:

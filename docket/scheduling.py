@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from docket.calls import TaskCall, new_key
-from docket.clock import due_milliseconds, now
+from docket.clock import aware, microseconds_of, now, stored
 from docket.errors import ExecutionCancelled
 from docket.execution import Disposition, Execution, TaskFunction
 from docket.execution.disposition import BY_NAME
@@ -63,42 +63,49 @@ class Scheduler:
             args,
             kwargs,
             new_key() if key is None else key,
-            when or now(),
+            now() if when is None else aware("when", when),
             1,
             function_name=function_name,
         )
-        await self.schedule(execution, when, replace)
+        await self.schedule(execution, replace, at_once=when is None)
         return execution
 
     async def schedule(
-        self, execution: Execution, due: datetime | None, replace: bool = False
+        self,
+        execution: Execution,
+        replace: bool = False,
+        *,
+        at_once: bool = False,
+        span_name: str | None = None,
     ) -> None:
-        """Schedule an execution at `due`, unless it is stricken.
+        """Schedule an execution at its `when`, unless it is stricken.
 
         Args:
-            due: None for now, by the server's clock.
+            at_once: whether it is known to be due.
+            span_name: the name of the caller's span; by default `docket.add` or `docket.replace`.
         """
         if is_on():
-            with _span(execution, replace):
+            with _span(execution, span_name or _span_name(replace)):
                 await self._wait_for_strikes()
                 if not self._refuse_stricken(execution):
-                    await self.submit(execution, due, replace)
+                    await self.submit(execution, replace, at_once=at_once)
             return
         if not self._strikes.is_loaded:
             await self._wait_for_strikes()
         # Not shared with the branch above: each await counts in a burst of adds.
         if not self._refuse_stricken(execution):
-            await self.submit(execution, due, replace)
+            await self.submit(execution, replace, at_once=at_once)
 
     async def submit(
         self,
         execution: Execution,
-        due: datetime | None,
         replace: bool,
         expected_generation: int = 0,
+        *,
+        at_once: bool = False,
     ) -> Disposition:
         """Schedule an execution, stricken or not; see Execution.schedule."""
-        request = self._request(execution, due, replace, expected_generation)
+        request = self._request(execution, replace, expected_generation, at_once=at_once)
         reply = await self._docket.transitions.coalescer.schedule(request)
         self._settle(execution, reply, replace)
         if execution.schedule_exception is not None:
@@ -110,27 +117,28 @@ class Scheduler:
         check_task_key(execution.key)
         done = await self._docket.transitions.manual.reschedule(
             RunIdentity(execution.key, execution.generation, entry),
-            due_milliseconds(execution.when),
+            stored(aware("when", execution.when)),
             execution.attempt,
             self._encoded_call(execution),
+            at_once=execution.when <= now(),
         )
         execution.disposition = BY_NAME[done.disposition]
         if done.disposition == "cancelled":
             execution.state = ExecutionState.CANCELLED
             execution.schedule_exception = ExecutionCancelled(
-                f"Task {execution.key!r} was cancelled while it ran: it does not wait again"
+                f"Execution {execution.key} was cancelled while it ran: it does not wait again"
             )
             raise execution.schedule_exception
         if done.disposition == "scheduled":
-            execution.take_over(done.generation, done.when, done.state)
+            execution.take_over(done.generation, None, done.state)
         return execution.disposition
 
-    async def seed(self, execution: Execution, due: datetime | None) -> ScheduleReply:
+    async def seed(self, execution: Execution) -> ScheduleReply:
         """Schedule an automatic task, unless its key is taken or its record says it is poison.
 
         No caller asked for it, so it is linked to no span and is not counted as added.
         """
-        request = self._request(execution, due, replace=False)
+        request = self._request(execution, replace=False)
         seed = msgspec.structs.replace(request, trace="", perpetual=2)
         return await self._docket.transitions.coalescer.schedule(seed)
 
@@ -142,10 +150,15 @@ class Scheduler:
         """Schedule calls, `chunk_size` at a time; see Docket.add_many."""
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
-        executions: list[Execution] = []
-        rest = iter(calls)
-        while chunk := list(islice(rest, chunk_size)):
-            executions += await self._add_chunk(chunk, replace)
+        with span_of_call(f"{_span_name(replace)}_many", self._docket.labels()) as span:
+            executions: list[Execution] = []
+            rest = iter(calls)
+            while chunk := list(islice(rest, chunk_size)):
+                executions += await self._add_chunk(chunk, replace)
+            if span is not None:
+                stricken = sum(e.disposition is Disposition.STRUCK for e in executions)
+                span.set_attribute("docket.batch.count", len(executions))
+                span.set_attribute("docket.batch.stricken", stricken)
         return executions
 
     async def _add_chunk(self, calls: list[TaskCall], replace: bool) -> list[Execution]:
@@ -153,8 +166,8 @@ class Scheduler:
         executions = [self._execution_of(call) for call in calls]
         # All are encoded before the first is sent: if one cannot be, none of the chunk is sent.
         batch = [
-            (execution, self._request(execution, _due(call), replace))
-            for call, execution in zip(calls, executions, strict=True)
+            (execution, self._request(execution, replace))
+            for execution in executions
             if not self._refuse_stricken(execution)
         ]
         coalescer = self._docket.transitions.coalescer
@@ -207,6 +220,7 @@ class Scheduler:
         if self._strikes.is_empty or not self._strikes.is_stricken(execution):
             return False
         execution.disposition = Disposition.STRUCK
+        self._docket.producer.of(execution.function_name).stricken += 1
         logger.warning(
             "%r is stricken, skipping schedule of %r", execution.function_name, execution.key
         )
@@ -217,17 +231,21 @@ class Scheduler:
     def _request(
         self,
         execution: Execution,
-        due: datetime | None,
         replace: bool,
         expected_generation: int = 0,
+        *,
+        at_once: bool = False,
     ) -> ScheduleRequest:
         docket, key, name = self._docket, execution.key, execution.function_name
+        when = execution.when if at_once else aware("when", execution.when)
         check_task_key(key)
         return ScheduleRequest(
             key=key,
             function=name,
             call=self._encoded_call(execution),
-            when="" if due is None else due_milliseconds(due),
+            when=stored(when),
+            # What is past by our clock is due, even if the server's is behind.
+            at_once=1 if at_once or when <= now() else 0,
             attempt=execution.attempt,
             token=docket.transitions.coalescer.token(),
             replace=1 if replace else 0,
@@ -255,25 +273,24 @@ class Scheduler:
         elif disposition is Disposition.SUPERSEDED:
             return
         if not execution.is_active_run:
-            execution.take_over(reply.generation, reply.when, reply.state)
+            kept = disposition is Disposition.ALREADY_SCHEDULED
+            when = microseconds_of(reply.when) if kept else None
+            execution.take_over(reply.generation, when, reply.state)
 
 
-def _due(call: TaskCall) -> datetime | None:
-    return None if call.as_soon_as_possible else call.when
+def _span_name(replace: bool) -> str:
+    return "docket.replace" if replace else "docket.add"
 
 
 @contextmanager
-def _span(execution: Execution, replace: bool) -> Generator[None]:
-    """Open the span that the execution's run is linked to: `docket.add` or `docket.replace`."""
+def _span(execution: Execution, name: str) -> Generator[None]:
+    """Open the span that the execution's run is linked to."""
     attributes = {
-        "docket.name": execution.docket.name,
-        "docket.task": execution.function_name,
-        "docket.key": execution.key,
-        "docket.when": execution.when.isoformat(),
-        "docket.attempt": execution.attempt,
+        **execution.docket.labels(),
+        **execution.specific_labels(),
         "code.function.name": execution.function_name,
     }
-    with span_of_call("docket.replace" if replace else "docket.add", attributes) as span:
+    with span_of_call(name, attributes) as span:
         yield
         if span is not None:
             span.set_attribute("docket.disposition", execution.disposition.value)

@@ -97,9 +97,18 @@ class StrikeInstruction:
     def call_repr(self) -> str:
         """The matching calls in readable form: `send(customer == 'x')`."""
         if self.parameter is None:
-            return f"{self.function or '*'}(*)"
+            return f"{self.function or '*'}(* == *)"
         condition = f"{self.parameter} {self.operator.value} {self.value!r}"
         return f"{self.function or '*'}({condition})"
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels of this instruction in traces."""
+        labels = {} if self.function is None else {"docket.task": self.function}
+        if self.parameter is not None:
+            labels["docket.parameter"] = self.parameter
+            labels["docket.operator"] = self.operator.value
+            labels["docket.value"] = repr(self.value)
+        return labels
 
     def is_storable(self) -> bool:
         """Return whether its value can be used in a strike; log one that cannot."""

@@ -79,7 +79,7 @@ class StrikeList:
         credential_provider: CredentialProvider | None = None,
     ) -> None:
         if url is not None:
-            validate_url(url)
+            validate_url(url, has_provider=credential_provider is not None)
         self.url = url
         self.name = name
         self.enable_internal_instrumentation = enable_internal_instrumentation
@@ -105,6 +105,11 @@ class StrikeList:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of the keys of the docket."""
+        return self._keys.prefix
 
     @property
     def strike_key(self) -> str:
@@ -149,6 +154,8 @@ class StrikeList:
     async def close(self) -> None:
         """Stop following; known strikes stay in effect here. Idempotent."""
         follower, connections = self._follower, self._connections
+        if connections is not None:
+            connections.pipeline.owner.check()
         self._follower = self._connections = self._stream = None
         # Wakes the waiters, since no strikes will come; the next connection starts afresh.
         self._loaded.set()
@@ -167,6 +174,8 @@ class StrikeList:
 
     async def wait_for_strikes_loaded(self) -> None:
         """Wait until the existing strikes are in effect here; return at once if not connected."""
+        if self._connections is not None:
+            self._connections.pipeline.owner.check()
         if not self.is_loaded:
             await self._loaded.wait()
 

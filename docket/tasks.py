@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias
 
-from docket.annotations import Logged
-from docket.dependencies import CurrentDocket, CurrentExecution, CurrentWorker, TaskLogger
+from docket.dependencies import CurrentDocket, CurrentExecution, CurrentWorker, Retry, TaskLogger
+from docket.execution import TaskFunction
+
+#: What `register_collection` and the option `--tasks` register: task functions.
+TaskCollection: TypeAlias = Iterable[TaskFunction]
 
 if TYPE_CHECKING:
     # Only for readers and type checkers: docket.docket itself may register these tasks.
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def trace(
-    message: Annotated[str, Logged],
+    message: str,
     logger: logging.LoggerAdapter[logging.Logger] = TaskLogger(),
     docket: Docket = CurrentDocket(),
     worker: Worker = CurrentWorker(),
@@ -26,39 +30,44 @@ async def trace(
 ) -> None:
     """Log a message with its docket, its worker and its delay."""
     logger.info(
-        "%s: task %r of docket %r runs on worker %r, %s after it was due",
+        "%s: %r added to docket %r %s ago now running on worker %r",
         message,
         execution.key,
         docket.name,
+        _elapsed(execution),
         worker.name,
-        datetime.now(execution.when.tzinfo) - execution.when,
     )
 
 
 async def fail(
-    message: Annotated[str, Logged],
+    message: str,
     docket: Docket = CurrentDocket(),
     worker: Worker = CurrentWorker(),
     execution: Execution = CurrentExecution(),
+    retry: Retry = Retry(attempts=2),
 ) -> None:
-    """Fail, with the message.
+    """Fail with the message, twice.
 
     Raises:
-        RuntimeError: always.
+        Exception: always.
     """
-    raise RuntimeError(
-        f"{message}: task {execution.key!r} of docket {docket.name!r} "
-        f"fails on worker {worker.name!r} as it was asked to"
+    raise Exception(
+        f"{message}: {execution.key} added to docket {docket.name} {_elapsed(execution)} ago "
+        f"now running on worker {worker.name}"
     )
 
 
 async def sleep(
-    seconds: Annotated[float, Logged],
+    seconds: float,
     logger: logging.LoggerAdapter[logging.Logger] = TaskLogger(),
 ) -> None:
     """Do nothing for a number of seconds."""
     logger.info("Sleeping for %s seconds", seconds)
     await asyncio.sleep(seconds)
+
+
+def _elapsed(execution: Execution) -> timedelta:
+    return datetime.now(execution.when.tzinfo) - execution.when
 
 
 #: The default tasks of a worker.

@@ -31,7 +31,7 @@ async def assert_task_scheduled(
         docket: the docket.
         function: the task, or its name.
         args: exactly these positional arguments; None for any.
-        kwargs: exactly these keyword arguments; None for any.
+        kwargs: at least these keyword arguments, with these values; None for any.
         key: the key; None for any.
 
     Raises:
@@ -42,6 +42,8 @@ async def assert_task_scheduled(
     name = _name_of(function)
     if _matching(waiting, name, args, kwargs, key):
         return
+    if not waiting:
+        raise AssertionError(f"Task {name} not found: no tasks scheduled on docket")
     criteria = [f"function={name}"]
     if key is not None:
         criteria.append(f"key={key!r}")
@@ -50,8 +52,7 @@ async def assert_task_scheduled(
     if kwargs is not None:
         criteria.append(f"kwargs={kwargs!r}")
     raise AssertionError(
-        f"Task {name} not found with {', '.join(criteria)}\n\n"
-        + (f"Scheduled tasks:\n{_listed(waiting)}" if waiting else "No tasks scheduled")
+        f"Task {name} not found with {', '.join(criteria)}\n\nScheduled tasks:\n{_listed(waiting)}"
     )
 
 
@@ -134,7 +135,7 @@ def _matching(
         for execution in executions
         if execution.function_name == name
         and args in (None, execution.args)
-        and kwargs in (None, execution.kwargs)
+        and (kwargs or {}).items() <= execution.kwargs.items()
         and key in (None, execution.key)
     ]
 

@@ -7,19 +7,27 @@ import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from docket.clock import duration
+
+# Whoever used pydocket imports from here what a worker deals with: hence the three `import *`.
+from docket.dependencies import *  # noqa: F403
+from docket.dependencies.base import current
 from docket.dependencies.shared import SharedContext
 from docket.dependencies.worker_dependencies import named_dependencies
+from docket.dependencies.worker_lifecycle import worker_lifecycles
 from docket.docket import Docket
-from docket.errors import ConnectionClosed, DocketError, PoisonTask, RefusedCall, ServerUnavailable
+from docket.errors import ConnectionClosed, DocketError, PoisonTask
+from docket.execution import *  # noqa: F403
 from docket.execution import TaskFunction
-from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
+from docket.instrumentation import *  # noqa: F403
 from docket.instrumentation.counters import Counters, TaskCounters
-from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
+from docket.instrumentation.meters import counters_of
+from docket.instrumentation.process_registry import PROCESS_REGISTRY
 from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
 from docket.services import service_group
@@ -27,25 +35,20 @@ from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.outcomes import error_text
 from docket.services.payloads import Payloads
+from docket.services.registration import GOODBYE_SECONDS, Registration
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
+from docket.services.shutdown import Shutdown
 from docket.services.standalone import run_standalone
-from docket.store.connection.backoff import backoff_seconds
-from docket.store.depths import depths
-from docket.store.server_policy import ServerPolicy, server_policy, tell_policy
+from docket.services.unknown_tasks import default_fallback_task
+from docket.services.worker_reports import figures_of, log_tasks
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
 
 #: The tasks of `Worker.run` if none are named.
 STANDARD_TASKS = ["docket.tasks:standard_tasks"]
-
-#: Seconds without a server after which a worker that starts reports that it waits for one.
-PATIENCE_SECONDS = 1.0
-#: Seconds for which a worker that ends waits for an absent server; tasks whose outcome it cannot
-#: record are redelivered.
-GOODBYE_SECONDS = 5.0
 
 
 class Worker:
@@ -69,7 +72,7 @@ class Worker:
             `minimum_check_interval` for the end of the tasks of other workers.
         schedule_automatic_tasks: whether it seeds automatic perpetual tasks.
         enable_internal_instrumentation: whether internal calls are traced too.
-        fallback_task: runs tasks whose name is not registered here.
+        fallback_task: runs tasks whose name is not registered here; the default drops them.
         dependencies: entered around every task of this worker: a mapping by name, a sequence, or
             "module:member" where either stands.
         message_batch: most tasks claimed in one call, at least 1.
@@ -99,6 +102,7 @@ class Worker:
                 "concurrency and message_batch must be at least 1, not "
                 f"{concurrency} and {message_batch}"
             )
+        redelivery_timeout = duration("redelivery_timeout", redelivery_timeout)
         if redelivery_timeout <= timedelta(0):
             raise ValueError(f"redelivery_timeout must be positive, not {redelivery_timeout}")
         self.docket = docket
@@ -107,25 +111,33 @@ class Worker:
         self.label = name or socket.gethostname()
         self.concurrency = concurrency
         self.redelivery_timeout = redelivery_timeout
-        self.reconnection_delay = reconnection_delay
-        self.minimum_check_interval = minimum_check_interval
-        self.scheduling_resolution = scheduling_resolution
+        self.reconnection_delay = duration("reconnection_delay", reconnection_delay)
+        self.minimum_check_interval = duration("minimum_check_interval", minimum_check_interval)
+        self.scheduling_resolution = duration("scheduling_resolution", scheduling_resolution)
         self.schedule_automatic_tasks = schedule_automatic_tasks
         self.enable_internal_instrumentation = enable_internal_instrumentation
-        self.fallback_task = fallback_task
+        self.fallback_task = fallback_task or default_fallback_task
         self.dependencies = named_dependencies(dependencies)
         self.message_batch = message_batch
+        #: The attributes of its log records.
+        self.log_attributes: Mapping[str, str] = {
+            **self.labels(),
+            "docket.queue_key": docket.queue_key,
+            "docket.stream_key": docket.stream_key,
+        }
         #: Shared by its tasks; see docket.dependencies.Shared.
         self.shared = SharedContext()
         self._is_entered = False
+        self._context = ExitStack()
         self._run_quota: RunQuota | None = None
         self._seeder = Seeder(docket)
         self._consumer = Consumer(self.name)
         self._runs = Runs()
-        self._task_counters, self._earlier = TaskCounters(), TaskCounters()
+        self._task_counters, self._earlier = self._make_counters(), TaskCounters()
         self._readiness = Readiness(Unsupervised(), lambda: False)
         self._exchanger: Exchanger | None = None
         self._services: service_group.ServiceGroup | None = None
+        self._shutdown: Shutdown | None = None
         self._is_steward = self._is_supervised = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -134,6 +146,7 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         self._is_entered = True
+        self._enter_context(self._context)
         return self
 
     async def __aexit__(
@@ -142,8 +155,27 @@ class Worker:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._is_entered = False
-        await self.shared.close()
+        try:
+            if self._shutdown is not None:
+                # Of a run in another asyncio task, which may still use the shared values.
+                self._shutdown.begin()
+                await self._shutdown.ended.wait()
+        finally:
+            # If the wait was cancelled, the run closes them when it ends.
+            self._is_entered = False
+        try:
+            await self.shared.close()
+        finally:
+            self._context.close()
+
+    def _enter_context(self, stack: ExitStack) -> None:
+        """Let code see this worker as the current one until the stack is closed."""
+        stack.enter_context(current(self.docket, self))
+        stack.enter_context(self.shared.current())
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels of this worker in metrics, traces and logs."""
+        return {**self.docket.labels(), "docket.worker": self.name}
 
     @property
     def consumer(self) -> str:
@@ -163,30 +195,38 @@ class Worker:
         return self._services.heartbeater.loop_lag_seconds if self._services is not None else 0.0
 
     # Running ------------------------------------------------------------------------------
+    # Whoever cancels a run drains it: it finishes its tasks, and returns. A second cancellation
+    # interrupts them, so that other workers run them again, and raises CancelledError.
 
     async def run_until_finished(self) -> None:
-        """Run tasks until the docket has none left, scheduled ones included."""
+        """Run tasks until the docket has none left, scheduled ones included, or until drained."""
         await self._run(Unsupervised(), until_finished=True, is_steward=True)
 
     async def run_at_most(self, iterations_by_key: Mapping[str, int]) -> None:
         """Run tasks until the docket has none left, with a limit to the runs of some keys.
 
-        For tests of tasks that would go on for ever: the last run allowed has neither successor nor
-        retry, and any further claim is cancelled.
+        For tests of tasks that would go on for ever: the last run allowed has no successor, a retry
+        of it is cancelled, and until the end the key is stricken for this docket object.
 
         Args:
             iterations_by_key: the most runs of a key, attempts of retries included.
         """
-        self._run_quota = RunQuota(iterations_by_key)
+        self._run_quota = quota = RunQuota(iterations_by_key)
+        self.docket.strike_list.add_condition(quota.is_used_up)
         try:
             await self._run(Unsupervised(), until_finished=True, is_steward=True)
         finally:
+            self.docket.strike_list.remove_condition(quota.is_used_up)
             self._run_quota = None
 
     async def run_forever(self) -> None:
-        """Run tasks until drained or cancelled.
+        """Run tasks until drained.
 
-        Cancelled, it requeues the tasks that it runs: another worker will run them again.
+        Cancelling the asyncio task that awaits it drains it: it claims no more, finishes its tasks,
+        and returns None. Cancelled again, it interrupts them: another worker will run them again.
+
+        Raises:
+            CancelledError: it was cancelled twice.
         """
         await self._run(Unsupervised(), until_finished=False, is_steward=True)
 
@@ -244,9 +284,21 @@ class Worker:
         self._services = services = self._make_services(exchanger, settings)
         services.steward.appoint(self._is_steward)
         try:
-            with PROCESS_REGISTRY.at_work(self._running_worker(self._readiness)):
-                await self._work(exchanger, services)
+            with ExitStack() as stack:
+                figures = figures_of(
+                    self.docket, self.label, self._task_counters, self._readiness, self._runs
+                )
+                stack.enter_context(PROCESS_REGISTRY.at_work(figures))
+                self._enter_context(stack)
+                self._shutdown = Shutdown(
+                    asyncio.create_task(self._work(exchanger, services), name="docket run"),
+                    exchanger,
+                    self.drain,
+                    lambda: exchanger.has_begun and (bool(self._runs) or pipeline.is_connected),
+                )
+                await self._shutdown.wait()
         finally:
+            shutdown, self._shutdown = self._shutdown, None
             self._exchanger = self._services = None
             self._reset_counters()
             # Its name was fenced at the end, and a name is never reused.
@@ -255,32 +307,51 @@ class Worker:
                 # It would requeue the tasks of a later run of this worker.
                 self._deadline.cancel()
                 self._deadline = None
+            if shutdown is not None:
+                shutdown.ended.set()
+
+    async def _work(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
+        if not self._is_supervised:
+            log_tasks(self.docket, self.name, self.log_attributes)
+        try:
+            async with worker_lifecycles(self.docket, self):
+                await self._exchange(exchanger, services)
+        finally:
             if not self._is_entered:
                 await self.shared.close()
 
-    async def _work(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
-        runs, task_counters = self._runs, self._task_counters
-        executor = Executor(self.docket, self, runs, exchanger, task_counters, self._readiness)
+    async def _exchange(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
+        runs, task_counters, shutdown = self._runs, self._task_counters, self._shutdown
+        assert shutdown is not None
+        executor = Executor(
+            self.docket,
+            self,
+            runs,
+            exchanger,
+            task_counters,
+            self._readiness,
+            lambda: exchanger.draining or shutdown.is_requested,
+        )
         executor.run_quota = self._run_quota
-        if not await self._register_patiently(exchanger):
+        registration = self._make_registration()
+        if not await registration.register_patiently(exchanger):
             return
         try:
             if not self._is_supervised:  # the supervisor tells it once for the pool
-                await tell_policy(self.docket.connections.pipeline, self.docket.url)
+                await self.docket.connections.tell_policy(self.docket.url)
             async with services.at_work():
                 if self.schedule_automatic_tasks:
                     await self._seeder.seed()
                 self._readiness.ready()
                 try:
-                    await exchanger.run(executor.start, self._register)
+                    await exchanger.run(executor.start, registration.register)
                 except asyncio.CancelledError:
-                    # Not a drain, which waits: a caller that cancels does not want to. Tasks are
-                    # stopped and requeued before we end.
+                    # Not a drain, which waits. Tasks are stopped and requeued before we end.
                     exchanger.requeue_runs()
                     exchanger.drain()
                     with suppress(TimeoutError, ConnectionClosed):
                         async with asyncio.timeout(GOODBYE_SECONDS):
-                            await exchanger.run(executor.start, self._register)
+                            await exchanger.run(executor.start, registration.register)
                     raise
                 except Exception:
                     # Other workers will run these tasks: they must not go on here as well.
@@ -288,7 +359,19 @@ class Worker:
                     await self._runs.ended(GOODBYE_SECONDS)
                     raise
         finally:
-            await self._unregister()
+            # A supervised worker leaves a run that would not end to its supervisor, which waits for
+            # the process to end.
+            if not (self._runs.active and self._is_supervised):
+                await registration.unregister(self.name, self.log_attributes)
+
+    def _make_registration(self) -> Registration:
+        return Registration(
+            self.docket,
+            self._consumer,
+            self._readiness,
+            self.redelivery_timeout,
+            lambda consumer: self.adopt(consumer, blame=NOBODY),
+        )
 
     def _make_services(
         self, exchanger: Exchanger, settings: service_group.ServiceSettings
@@ -306,6 +389,7 @@ class Worker:
 
     def _make_exchanger(self, until_finished: bool) -> Exchanger:
         docket, is_seen = self.docket, self.enable_internal_instrumentation
+        lease = service_group.shortest_lease(docket, self.redelivery_timeout)
         return Exchanger(
             docket.traced_transitions() if is_seen else docket.transitions,
             self.docket.connections.pipeline,
@@ -317,71 +401,17 @@ class Worker:
             concurrency=self.concurrency,
             until_finished=until_finished,
             message_batch=self.message_batch,
-            lease_seconds=service_group.shortest_lease(
-                docket, self.redelivery_timeout
-            ).total_seconds(),
-        )
-
-    def _running_worker(self, readiness: Readiness) -> RunningWorker:
-        docket = self.docket
-        pipeline, disruptions = docket.connections.pipeline, docket.connections.pipeline.disruptions
-        return RunningWorker(
-            docket.name,
-            self.label,
-            self._task_counters,
-            readiness,
-            running=self._runs.functions,
-            disruptions=lambda: pipeline.disruptions - disruptions,
-            strikes=lambda: docket.strike_list.in_effect,
-            depths=lambda: depths(pipeline, docket.keys, DEPTHS_PATIENCE_SECONDS),
-            loop=asyncio.get_running_loop(),
+            lease_seconds=lease.total_seconds(),
+            log_attributes=self.log_attributes,
         )
 
     def _reset_counters(self) -> None:
         # The process's registry takes over the counters of a run once, when it ends.
         self._earlier.add(self._task_counters)
-        self._task_counters = TaskCounters()
+        self._task_counters = self._make_counters()
 
-    async def _register(self) -> None:
-        names, lifetime = tuple(self.docket.tasks), service_group.consumer_lifetime(self.docket)
-        transitions, lease = self.docket.transitions, self.redelivery_timeout
-        await transitions.register(self._consumer.name, names, lifetime, lease)
-
-    async def _register_patiently(self, exchanger: Exchanger) -> bool:
-        """Register as soon as there is a server; False if a drain comes first."""
-        failures = 0
-        while not exchanger.draining:
-            try:
-                await self.docket.connections.pipeline.connected(PATIENCE_SECONDS)
-                # Before the first claim, so that no stricken task is run.
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self.docket.wait_for_strikes_loaded()
-                await self._register()
-                return True
-            except (ServerUnavailable, TimeoutError) as error:
-                failures += 1
-                self._readiness.waiting(str(error) or self.docket.strike_list.unread)
-                await asyncio.sleep(backoff_seconds(failures))
-        return False
-
-    async def _unregister(self) -> None:
-        """Fence our own consumer, so that a run that would not end goes to another worker.
-
-        A supervised worker leaves such a run to its supervisor, which waits for the process to end.
-        """
-        if self._runs.active and self._is_supervised:
-            return
-        try:
-            async with asyncio.timeout(GOODBYE_SECONDS):
-                await self.docket.transitions.wake_idle()
-                await self.adopt(self._consumer.name, blame=NOBODY)
-        except (DocketError, RefusedCall, TimeoutError) as error:
-            logger.warning(
-                "Worker %s ends without signing off (%r): what it has not recorded is redelivered "
-                "when others notice that its heartbeat stopped",
-                self.name,
-                error,
-            )
+    def _make_counters(self) -> TaskCounters:
+        return TaskCounters(counters_of({**self.docket.labels(), "docket.worker": self.label}))
 
     @classmethod
     async def run(
@@ -407,7 +437,8 @@ class Worker:
         """Run a worker as the program: it owns the event loop and its signals.
 
         The other ways to run one install no signal handlers. Here the first TERM or INT drains,
-        the second requeues the tasks that still run, and the third waits for nothing.
+        the second requeues the tasks that still run, and the third waits for nothing; it returns
+        after each. A setting that is an empty text is not given.
 
         Args:
             docket_name, url: the name and URL of the docket.
@@ -420,11 +451,14 @@ class Worker:
             ValueError, TypeError, ImportError, AttributeError: a setting or a path is wrong.
             CannotListen: (an OSError) a port is taken.
         """
-        fallback = None if fallback_task is None else load_function(fallback_task)
+        fallback = load_function(fallback_task) if fallback_task else None
         async with Docket(
-            docket_name, url, enable_internal_instrumentation=enable_internal_instrumentation
+            docket_name or "docket",
+            url or "redis://localhost:6379/0",
+            enable_internal_instrumentation=enable_internal_instrumentation,
         ) as docket:
-            for path in tasks:
+            named = [path for path in tasks if path]
+            for path in STANDARD_TASKS if tasks and not named else named:
                 docket.register_collection(path)
             worker = cls(
                 docket,
@@ -437,7 +471,7 @@ class Worker:
                 schedule_automatic_tasks,
                 enable_internal_instrumentation,
                 fallback,
-                dependencies,
+                dependencies or None,
                 message_batch,
             )
             async with worker:
@@ -455,7 +489,12 @@ class Worker:
         exchanger = self._exchanger
         if exchanger is None:
             return
-        logger.info("Shutdown requested, finishing %d active tasks", self._runs.active)
+        if self._runs.active and not exchanger.draining:
+            logger.info(
+                "Shutdown requested, finishing %d active tasks...",
+                self._runs.active,
+                extra=self.log_attributes,
+            )
         exchanger.drain()
         self._readiness.draining()
         if deadline_seconds is None:
@@ -496,10 +535,6 @@ class Worker:
             consumer, blame, max_deliveries, (payload, error_text(error))
         )
         return Adoption(consumer, moved, tuple(poisoned))
-
-    async def server_policy(self) -> ServerPolicy | None:
-        """Return what the server does with its data; None if it is away or does not tell."""
-        return await server_policy(self.docket.connections.pipeline)
 
     async def vouch(self, consumer: str) -> bool:
         """Beat and renew leases for a consumer whose process lives but cannot do so itself.

@@ -108,6 +108,8 @@ class SupervisorConfig:
 
     #: Where /metrics /livez /readyz /status are served; None: nowhere.
     http: Address | None = None
+    #: Names under which /metrics and /status are served, besides addresses and localhost.
+    http_allow_host: tuple[str, ...] = ()
     #: Path of the control socket; None: one named after docket and pid, in the runtime folder.
     control: str | None = None
     #: From a worker's fork to its readiness; later it is killed and counts as a crash.

@@ -3,7 +3,7 @@
 Imported only then: docket brings the Redis client along, and a supervisor has no use for it.
 """
 
-from docket.errors import DocketError, EmbeddedFolderInUse, MissingExtra
+from docket.errors import DocketError, EmbeddedFolderInUse, ServerProgramMissing
 from docket.store.embedded.embedded_server import EmbeddedServer, start
 from supervisor.errors import BootFailure, ConfigurationError
 
@@ -12,12 +12,12 @@ def start_for(url: str) -> EmbeddedServer:
     """Start the server of `url`; the caller stops it.
 
     Raises:
-        ConfigurationError: the URL, the missing extra, or a folder of another owner.
+        ConfigurationError: the URL, no program on this machine, or a folder of another owner.
         BootFailure: the server does not start.
     """
     try:
         return start(url)
-    except (ValueError, MissingExtra, EmbeddedFolderInUse) as error:
+    except (ValueError, ServerProgramMissing, EmbeddedFolderInUse) as error:
         raise ConfigurationError(f"--url: {error}") from error
     except DocketError as error:
         raise BootFailure(str(error)) from error

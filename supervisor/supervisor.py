@@ -259,7 +259,7 @@ class Supervisor:
         config, shown = self._config, "off"
         endpoints = None
         if config.http is not None:
-            endpoints = HttpServer(config.http, handlers_of(pool_state))
+            endpoints = HttpServer(config.http, handlers_of(pool_state), config.http_allow_host)
             address = await endpoints.start()
             shown = f"http://{address}"
             pool_state.observe(EndpointsListening(address.host, address.port, time.monotonic()))

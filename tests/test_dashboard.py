@@ -59,7 +59,7 @@ def test_a_panel_is_of_the_pools_and_the_data_source_that_are_chosen(
 ) -> None:
     for name, labels in parse(target["expr"]).selectors:
         assert "instance" in labels
-        assert ("docket" in labels) == name.startswith("docket_task")
+        assert ("docket_name" in labels) == name.startswith("docket_task")
     assert target["datasource"]["uid"] == panel["datasource"]["uid"] == "${datasource}"
 
 

@@ -20,7 +20,7 @@ def documented() -> dict[str, frozenset[str]]:
     """Name -> labels, of each row of the table."""
     found: dict[str, frozenset[str]] = {}
     for row in re.findall(
-        r"^\| (`[a-z_`, ]+`)(?: \{([a-z, ]+)\})? \|", section("Metrics"), re.MULTILINE
+        r"^\| (`[a-z_`, ]+`)(?: \{([a-z_, ]+)\})? \|", section("Metrics"), re.MULTILINE
     ):
         names, labels = row
         for name in re.findall(r"`([a-z_]+)`", names):

@@ -1,17 +1,41 @@
 """Options shared by several commands."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def option(*names: str, variable: str, **settings: Any) -> Callable[[Command], Command]:
-    """Return an option that shows its default and its environment variable in the help."""
+class Option(click.Option):
+    """An option for which an empty string counts as not given, as in the environment."""
+
+    def consume_value(
+        self, ctx: click.Context, opts: Mapping[str, Any]
+    ) -> tuple[Any, ParameterSource]:
+        given = dict(opts)
+        value = given.pop(self.name, None)
+        if isinstance(value, list):  # of an option that may be given more than once
+            value = [each for each in cast("list[object]", value) if each != ""]
+        if value not in (None, "", []):
+            given[self.name] = value
+        return super().consume_value(ctx, given)
+
+
+def option(
+    *names: str, variable: str | Sequence[str] | None = None, **settings: Any
+) -> Callable[[Command], Command]:
+    """Return an option that shows its default and its environment variables in the help.
+
+    Args:
+        names: those of click.
+        variable: the environment variable, or several of which the first that is not empty counts.
+        settings: any others of click.
+    """
     settings.setdefault("show_default", True)
-    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+    return click.option(*names, cls=Option, envvar=variable, show_envvar=True, **settings)
 
 
 def docket_options(command: Command) -> Command:
@@ -19,12 +43,14 @@ def docket_options(command: Command) -> Command:
     return _docket_options(command)
 
 
-def docket_options_with_letters(command: Command) -> Command:
-    """Add `--docket` and `--url`, with the short forms `-d` and `-u`."""
-    return _docket_options(command, "-d", "-u")
+def docket_options_of_watch(command: Command) -> Command:
+    """Add `--docket` and `--url`, with short forms, and with pydocket's variable for the URL."""
+    return _docket_options(command, "-d", "-u", variable=["DOCKET_REDIS_URL", "DOCKET_URL"])
 
 
-def _docket_options(command: Command, *letters: str) -> Command:
+def _docket_options(
+    command: Command, *letters: str, variable: str | Sequence[str] = "DOCKET_URL"
+) -> Command:
     name = option(
         "--docket",
         *letters[:1],
@@ -37,7 +63,7 @@ def _docket_options(command: Command, *letters: str) -> Command:
     url = option(
         "--url",
         *letters[1:],
-        variable="DOCKET_URL",
+        variable=variable,
         default="redis://localhost:6379/0",
         metavar="URL",
         help="Where the docket lives.",
@@ -46,7 +72,7 @@ def _docket_options(command: Command, *letters: str) -> Command:
 
 
 def logging_options(command: Command) -> Command:
-    """Add `--logging-level` and `--logging-format`, for the log on stderr."""
+    """Add `--logging-level` and `--logging-format`, for the log on stdout."""
     level = option(
         "--logging-level",
         variable="DOCKET_LOGGING_LEVEL",

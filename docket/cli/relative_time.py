@@ -3,13 +3,13 @@
 from datetime import datetime, timedelta
 
 #: An instant further away than this is shown as an absolute time.
-_NEAR = timedelta(hours=1)
+_NEAR = timedelta(minutes=30)
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """Return `0:00:05 ago`, `in 0:00:05`, or, if an hour away, `at 2026-01-31 12:00:00 +0000`."""
+    """Return `0:00:05 ago`, `in 0:00:05`, or, if far away, `at 2026-01-31 12:00:00 +0000`."""
     distance = moment - now
-    if abs(distance) >= _NEAR:
+    if abs(distance) > _NEAR:
         return f"at {absolute(moment)}"
     return f"{-distance} ago" if distance < timedelta(0) else f"in {distance}"
 

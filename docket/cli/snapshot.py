@@ -23,7 +23,7 @@ def snapshot(docket_name: str, url: str, tasks: tuple[str, ...], stats: bool) ->
     async def act(docket: Docket) -> None:
         taken = await docket.snapshot()
         show(_overview(docket.name, taken))
-        if stats:
+        if stats and taken.total_tasks:
             click.echo()
             show(_statistics(taken))
 

@@ -1,12 +1,11 @@
 """`docket strike` and `docket restore`."""
 
-import ast
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import cast
 
 import click
 
+from docket.cli import strike_values
 from docket.cli.options import Command, docket_options
 from docket.cli.session import on_docket
 from docket.docket import Docket
@@ -49,7 +48,9 @@ def strike(docket_name: str, url: str, **arguments: str | None) -> None:
     """Strike tasks: they are neither scheduled nor run until they are restored.
 
     FUNCTION is the name of a task and PARAMETER one of its parameters, * for all; VALUE is what its
-    argument is compared with, a Python literal or text. For `between` it is a pair: (1, 5).
+    argument is compared with: text, unless its type stands before it, as in int:5, bool:true,
+    uuid.UUID:TEXT, datetime.timedelta:SECONDS. Text that has a colon is written with another before
+    it. For `between` it is a pair: int:1,int:5.
     """
     _issue("Striking", Docket.strike, docket_name, url, arguments)
 
@@ -86,29 +87,15 @@ def _condition(
     parameter = None if parameter == _ANY else parameter
     if not function and not parameter:
         raise click.BadParameter("Must provide either a function and/or a parameter")
-    literal = _literal(value)
     chosen = Operator(operator)
-    if chosen is Operator.BETWEEN and not _is_pair(literal):
-        raise click.BadParameter("between needs a pair of values: (1, 5)", param_hint="VALUE")
-    return Condition(function, parameter, chosen, literal)
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, tuple) and len(cast("tuple[object, ...]", value)) == 2
-
-
-def _literal(text: str | None) -> Hashable:
-    if text is None:
-        return None
     try:
-        value = ast.literal_eval(text)
-        hash(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
-    except TypeError as error:
-        raise click.BadParameter(
-            f"{text} cannot be compared with: a strike's value is a number, text, a date's text, "
-            "or a tuple of those",
-            param_hint="VALUE",
-        ) from error
-    return value
+        compared = _value(chosen, value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="VALUE") from error
+    return Condition(function, parameter, chosen, compared)
+
+
+def _value(operator: Operator, text: str | None) -> Hashable:
+    if operator is Operator.BETWEEN:
+        return strike_values.parse_pair(text or "")
+    return None if text is None else strike_values.parse(text)

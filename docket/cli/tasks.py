@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from docket.cli.durations import DURATION
-from docket.cli.options import Command, docket_options
+from docket.cli.options import Command, docket_options, option
 from docket.cli.session import on_docket
 from docket.clock import now
 from docket.docket import Docket
@@ -18,11 +18,10 @@ from docket.tasks import trace as trace_task
 
 
 def _options(command: Command) -> Command:
-    delay = click.option(
+    delay = option(
         "--delay",
         type=DURATION,
         default="0s",
-        show_default=True,
         help="How long the task waits until it is due.",
     )
     return delay(docket_options(command))

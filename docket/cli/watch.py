@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from datetime import datetime
 
 import click
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 from rich.text import Text
 
-from docket.cli.options import docket_options_with_letters
+from docket.annotations import on_one_line
+from docket.cli.options import docket_options_of_watch
 from docket.cli.session import on_docket
 from docket.cli.tables import is_terminal
 from docket.docket import Docket
@@ -28,30 +29,46 @@ _STYLES = {
     ExecutionState.CANCELLED: "magenta",
 }
 
+_ENDS = {
+    ExecutionState.COMPLETED: "✓ Task completed successfully",
+    ExecutionState.FAILED: "✗ Task failed",
+    ExecutionState.CANCELLED: "✗ Task cancelled",
+}
+
 
 @click.command()
-@docket_options_with_letters
+@docket_options_of_watch
+@click.option("--exit-code", is_flag=True, help="End with 1 if the task failed or is not there.")
 @click.argument("key")
-def watch(docket_name: str, url: str, key: str) -> None:
+def watch(docket_name: str, url: str, exit_code: bool, key: str) -> None:
     """Show the state and the progress of the task called KEY, as they change, until it has ended.
 
-    The exit code is 1 if it failed, or if there is no such task.
+    The exit code is 0 whatever became of the task, unless --exit-code is given.
     """
+    states: list[ExecutionState | None] = []
 
-    on_docket(docket_name, url, lambda docket: _watch(docket, key))
+    async def act(docket: Docket) -> None:
+        states.append(await _watch(docket, key))
+
+    on_docket(docket_name, url, act)
+    if exit_code and states[0] in (None, ExecutionState.FAILED):
+        raise click.exceptions.Exit(1)
 
 
-async def _watch(docket: Docket, key: str) -> None:
+async def _watch(docket: Docket, key: str) -> ExecutionState | None:
+    """Follow the task to its end, and return its state then; None if there is no such task."""
     execution = await docket.get_execution(key)
     if execution is None:
-        raise click.ClickException(f"No task {key!r} on the docket {docket.name!r}")
+        click.echo(
+            f"Error: Task with key '{on_one_line(key)}' not found or function not registered"
+        )
+        return None
     if is_terminal():
         with Live(console=Console(), auto_refresh=False) as live:
             await _follow(execution, lambda: live.update(_picture(execution), refresh=True))
     else:
         await _follow(execution, Lines(execution).say)
-    if execution.state is ExecutionState.FAILED:
-        raise click.exceptions.Exit(1)
+    return execution.state
 
 
 async def _follow(execution: Execution, show: Callable[[], None]) -> None:
@@ -66,12 +83,16 @@ async def _follow(execution: Execution, show: Callable[[], None]) -> None:
 
 def _take_over(execution: Execution, event: StateEvent | ProgressEvent) -> None:
     if event["type"] == "state":
-        execution.state, execution.worker = event["state"], event["worker"]
-        execution.error = event["error"]
+        execution.state = event["state"]
+        # The last worker stays shown while the task waits for another attempt.
+        execution.worker = event.get("worker") or execution.worker
+        execution.error = event.get("error")
     else:
         progress = execution.progress
         progress.current, progress.total = event["current"], event["total"]
         progress.message = event["message"]
+        reported_at = event["updated_at"]
+        progress.updated_at = datetime.fromisoformat(reported_at) if reported_at else None
 
 
 class Lines:
@@ -83,44 +104,44 @@ class Lines:
 
     def say(self) -> None:
         """Print the changes."""
-        for line in (_state_line(self._execution), _progress_line(self._execution)):
+        facts = [f"{name}: {value}" for name, value, _ in _facts(self._execution)]
+        end = _end(self._execution)
+        for line in (*facts, _progress_line(self._execution), end):
             if line and line not in self._said:
                 self._said.add(line)
                 click.echo(line)
 
 
-def _state_line(execution: Execution) -> str:
-    line = f"State: {execution.state.value.upper() if execution.state else 'UNKNOWN'}"
+def _facts(execution: Execution) -> Iterator[tuple[str, str, str]]:
+    """Yield what is known of the execution: names, values and their styles."""
+    yield "Task", on_one_line(execution.key), ""
+    yield "Docket", execution.docket.name, ""
+    yield "Function", execution.function_name, ""
+    state = execution.state or ExecutionState.SCHEDULED
+    yield "State", state.value.upper(), _STYLES[state]
     if execution.worker:
-        line += f" (worker {execution.worker})"
+        yield "Worker", execution.worker, ""
     if execution.error:
-        line += f": {execution.error}"
-    return line
+        yield "Error", execution.error, "red"
 
 
 def _progress_line(execution: Execution) -> str:
     progress = execution.progress
-    if progress.current is None and progress.message is None:
+    if progress.updated_at is None:
         return ""
     line = f"Progress: {progress.current or 0}/{progress.total}"
     return f"{line} {progress.message}" if progress.message else line
 
 
+def _end(execution: Execution) -> str:
+    return _ENDS.get(execution.state, "") if execution.state else ""
+
+
 def _picture(execution: Execution) -> RenderableType:
-    state = execution.state
-    facts = Table.grid(padding=(0, 2))
-    shown = Text(state.value.upper() if state else "UNKNOWN", style=_STYLES[state] if state else "")
-    rows: list[tuple[str, Text]] = [
-        ("Task", Text(f"{execution.function_name} {execution.key}")),
-        ("State", shown),
-    ]
-    if execution.worker:
-        rows.append(("Worker", Text(execution.worker)))
-    if execution.error:
-        rows.append(("Error", Text(execution.error, style="red")))
-    for name, value in rows:
-        facts.add_row(Text(name, style="bold"), value)
-    return Group(facts, _bar(execution))
+    # As Text, since a key or an error may contain rich markup.
+    facts = [Text(f"{name}: {value}", style) for name, value, style in _facts(execution)]
+    end = [Text(_end(execution), _STYLES[execution.state])] if execution.state in _ENDS else []
+    return Group(*facts, _bar(execution), *end)
 
 
 def _bar(execution: Execution) -> Progress:

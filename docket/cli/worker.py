@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import click
-import uvloop
 
 from docket.cli import logs
 from docket.cli.durations import DURATION
@@ -18,6 +17,11 @@ from docket.docket import Docket
 from docket.errors import DocketError
 from docket.loading import load_function
 from docket.worker import Worker
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # not for Windows
+    from asyncio import new_event_loop
 
 PORT = click.IntRange(0, 65535)
 
@@ -97,7 +101,7 @@ def worker(
         # Cancelled by the third signal. The running tasks were requeued: this is a clean stop.
         with (
             contextlib.suppress(asyncio.CancelledError),
-            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            asyncio.Runner(loop_factory=new_event_loop) as runner,
         ):
             runner.run(Worker.run(tasks=list(tasks), **options))
     except DocketError as error:

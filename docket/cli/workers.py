@@ -23,7 +23,7 @@ def ls(docket_name: str, url: str) -> None:
     """List all workers."""
 
     async def act(docket: Docket) -> None:
-        _show(f"Workers in Docket: {docket.name}", None, await docket.workers())
+        _show(docket.name, None, await docket.workers())
 
     on_docket(docket_name, url, act)
 
@@ -35,17 +35,17 @@ def for_task(docket_name: str, url: str, task: str) -> None:
     """List the workers that can run TASK."""
 
     async def act(docket: Docket) -> None:
-        title = f"Workers for Task: {task}"
-        _show(title, task, await docket.task_workers(task))
+        _show(docket.name, task, await docket.task_workers(task))
 
     on_docket(docket_name, url, act)
 
 
-def _show(title: str, highlighted: str | None, found: Collection[WorkerInfo]) -> None:
+def _show(docket_name: str, highlighted: str | None, found: Collection[WorkerInfo]) -> None:
     between = "\n" if is_terminal() else ", "
-    table = Table([title], ["Name", "Last Seen", "Tasks"])
+    table = Table([f"Workers in Docket: {docket_name}"], ["Name", "Last Seen", "Tasks"])
     seen_from = now()
-    for worker in sorted(found, key=lambda worker: worker.name):
+    for worker in sorted(found, key=lambda worker: worker.last_seen, reverse=True):
         tasks = sorted(worker.tasks, key=lambda name: (name != highlighted, name))
-        table.rows.append([worker.name, relative(worker.last_seen, seen_from), between.join(tasks)])
+        last_seen = relative(worker.last_seen, seen_from)
+        table.rows.append([worker.name, last_seen, between.join(tasks) or "(none)"])
     show(table)

@@ -1,12 +1,20 @@
 """Dependencies: the values that a task asks for in its signature.
 
-`plan` compiles a signature into a plan when the task is registered, `resolution` executes the plan
-for each run. Each family has a file: `functional` (Depends), `shared`, `arguments`, `context`,
-`retry`, `timeout`, `perpetual`, `cron`, `progress`, and the limits. `base` defines a dependency,
-`handlers` the decisions after a run, `worker_dependencies` those that a worker adds to every task,
-and `inspection` serves extensions.
+They are those of the package `uncalled_for` and ours: `Depends`, `Shared` and `CallArgument` make
+its objects, every class of ours is a subclass of its `Dependency`, and the subclasses of others are
+entered as they are.
+
+`declarations` reads a signature, `plan` compiles it into a plan when the task is registered,
+`resolution` executes the plan for each run. Each family has a file: `functional` (Depends),
+`shared`, `arguments`, `context`, `retry`, `timeout`, `perpetual`, `cron`, `progress`, the limits.
+`base` defines a dependency, `handlers` the decisions after a run, `duplicates` what excludes each
+other, `worker_dependencies` those that a worker adds to every task, `worker_lifecycle` those that
+surround a worker's run, and `inspection` serves extensions.
 """
 
+from uncalled_for import CycleError, FailedDependency
+
+from docket import injection
 from docket.clock import format_duration
 from docket.dependencies.arguments import CallArgument, TaskArgument
 from docket.dependencies.base import (
@@ -27,27 +35,26 @@ from docket.dependencies.context import (
 from docket.dependencies.cooldown import Cooldown
 from docket.dependencies.cron import Cron
 from docket.dependencies.debounce import Debounce
+from docket.dependencies.declarations import (
+    get_annotation_dependencies,
+    get_dependency_parameters,
+)
 from docket.dependencies.errors import (
     AdmissionBlocked,
     ConcurrencyBlocked,
-    CycleError,
     DuplicateDependency,
     ForcedRetry,
-    MissingArgument,
-    UnresolvedDependencies,
 )
-from docket.dependencies.functional import Depends
+from docket.dependencies.functional import DependencyFunction, Depends
 from docket.dependencies.handlers import CompletionHandler, FailureHandler, TaskOutcome
 from docket.dependencies.inspection import (
-    FailedDependency,
-    get_annotation_dependencies,
     get_single_dependency_of_type,
     get_single_dependency_parameter_of_type,
     resolved_dependencies,
     validate_dependencies,
 )
 from docket.dependencies.perpetual import Perpetual
-from docket.dependencies.plan import Plan, compile_plan, get_dependency_parameters
+from docket.dependencies.plan import Plan, compile_plan, runnable_plan
 from docket.dependencies.progress import Progress
 from docket.dependencies.ratelimit import RateLimit
 from docket.dependencies.resolution import Resolution
@@ -70,13 +77,13 @@ __all__ = [
     "CycleError",
     "Debounce",
     "Dependency",
+    "DependencyFunction",
     "Depends",
     "DuplicateDependency",
     "ExponentialRetry",
     "FailedDependency",
     "FailureHandler",
     "ForcedRetry",
-    "MissingArgument",
     "Perpetual",
     "Plan",
     "Progress",
@@ -91,7 +98,6 @@ __all__ = [
     "TaskLogger",
     "TaskOutcome",
     "Timeout",
-    "UnresolvedDependencies",
     "compile_plan",
     "current_docket",
     "current_execution",
@@ -103,5 +109,10 @@ __all__ = [
     "get_single_dependency_parameter_of_type",
     "named_dependencies",
     "resolved_dependencies",
+    "runnable_plan",
     "validate_dependencies",
 ]
+
+# For libraries that resolve dependencies by themselves, or change the signature of a function.
+_Depends = injection.depends_class
+_parameter_cache = injection.parameter_cache

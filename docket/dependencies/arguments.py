@@ -2,63 +2,87 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
-from docket.dependencies.base import PlannedDependency, TaskRun
-from docket.dependencies.errors import MissingArgument
+import uncalled_for
+
+from docket.dependencies.base import TaskRun
+from docket.injection import Argument
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
 
 #: Marks "no default": None is a value like any other.
-MISSING: Any = object()
-
-
-class Argument(PlannedDependency):
-    """An argument of the task, by its name or by that of the dependency's own parameter."""
-
-    #: The public name, for messages.
-    public_name: ClassVar[str]
-
-    def __init__(self, parameter: str | None, optional: bool, default: object) -> None:
-        self.parameter = parameter
-        #: The value for an argument that was not passed; with MISSING that is an error.
-        self.default = default if default is not MISSING or not optional else None
-
-    def __repr__(self) -> str:
-        return f"{self.public_name}({self.parameter or ''})"
+MISSING: Any = inspect.Parameter.empty
 
 
 class PassedArgument(Argument):
     """An argument as the caller passed it."""
 
+    #: The name for messages: that of the function which makes it.
     public_name = "TaskArgument"
 
+    async def __aenter__(self) -> Any:
+        """Look it up in the current frame, for a resolution that is not ours."""
+        frame, name = uncalled_for.current_frame(), self.parameter
+        if name in frame.provided:
+            return frame.provided[name]
+        if self.optional:
+            return None
+        raise unnamed() if name is None or name in frame.resolving else KeyError(name)
 
-class EffectiveArgument(Argument):
-    """An argument as the task receives it."""
 
-    public_name = "CallArgument"
+def is_argument(dependency: object) -> bool:
+    """Return whether `TaskArgument` or `CallArgument` made it."""
+    return type(dependency) in {PassedArgument, Argument}
+
+
+def unnamed() -> ValueError:
+    """Make the error of a `TaskArgument()` that stands at a parameter of the task itself."""
+    return ValueError("No parameter name specified")
 
 
 class Lookup:
-    """A reader of one argument, whose position in the signature was found beforehand."""
+    """A reader of one argument, whose position in the signature was found beforehand.
 
-    __slots__ = ("default", "name", "position")
+    Args:
+        name: its name.
+        position: its position; None if it is passed by name only.
+        default: the value if it was not passed; with MISSING that is an error.
+        error: makes that error.
+    """
 
-    def __init__(self, name: str, position: int | None, default: object) -> None:
+    __slots__ = ("default", "error", "name", "position")
+
+    def __init__(
+        self,
+        name: str,
+        position: int | None,
+        default: object = MISSING,
+        error: Callable[[], Exception] = LookupError,
+    ) -> None:
         self.name = name
         self.position = position
         self.default = default
+        self.error = error
+
+    def is_passed(self, execution: Execution) -> bool:
+        """Return whether a call passes it."""
+        if self.name in execution.kwargs:
+            return True
+        return self.position is not None and self.position < len(execution.args)
 
     def provide(self, run: TaskRun) -> object:
+        """Return it; raise the error if it was not passed and has no default."""
         execution = run.execution
         if self.name in execution.kwargs:
             return execution.kwargs[self.name]
         if self.position is not None and self.position < len(execution.args):
             return execution.args[self.position]
         if self.default is MISSING:
-            raise MissingArgument(
-                f"task {execution.function_name!r} was called without the argument {self.name!r}, "
-                "which a dependency of it needs: pass it, or make the dependency optional"
-            )
+            raise self.error()
         return self.default
 
 
@@ -69,9 +93,9 @@ def TaskArgument(parameter: str | None = None, optional: bool = False) -> Any:  
         parameter: the name of the task's parameter; by default, the name of the dependency's own
             parameter.
         optional: give None when the caller did not pass it (the default in the task's signature is
-            ignored: see `CallArgument`); otherwise the task fails.
+            ignored: see `CallArgument`); otherwise the task fails, for a KeyError.
     """
-    return cast(Any, PassedArgument(parameter, optional, MISSING))
+    return cast(Any, PassedArgument(parameter, optional))
 
 
 def CallArgument(  # noqa: N802 - public API
@@ -80,15 +104,17 @@ def CallArgument(  # noqa: N802 - public API
     """Give a dependency the argument that the task itself receives.
 
     That is the argument of the caller, else the value of the dependency at that parameter of the
-    task, else the default in the task's signature.
+    task, else the default in the task's signature. A circle of such references fails the task with
+    `CycleError`.
 
     Args:
         parameter: the name of the task's parameter; by default, the name of the dependency's own
             parameter.
-        optional: give None when there is none of the three; otherwise the task fails.
-        default: give this instead of None; implies `optional`.
+        optional: give None when there is none of the three; otherwise the task fails, for a
+            LookupError.
+        default: give this when there is none of the three; not together with `optional`.
 
-    Raises (when the task is registered):
-        CycleError: the dependency at that parameter needs this value, directly or indirectly.
+    Raises:
+        TypeError: `optional` and `default` are both given.
     """
-    return cast(Any, EffectiveArgument(parameter, optional, default))
+    return cast(Any, Argument(parameter, optional, default))

@@ -1,23 +1,22 @@
 """The base classes of dependencies.
 
-Dependency              entered once for each run; its value goes to the parameter
-├── Runtime             makes the call itself
-│   └── ScopedRuntime   entered last and exited first: directly around the call (Timeout)
-├── FailureHandler      decides what follows a failure (Retry): see handlers
-├── CompletionHandler   decides what follows the end of a run (Perpetual): see handlers
-├── ProvidedDependency  has its value at once: no await, nothing to close (TaskKey, Progress)
-└── PlannedDependency   works only as a part of a task's plan (Depends, TaskArgument)
+uncalled_for.Dependency     what a function asks for; other libraries subclass it too
+└── Dependency              entered once for each run; its value goes to the parameter
+    ├── Runtime             makes the call itself (Timeout)
+    ├── FailureHandler      decides what follows a failure (Retry): see handlers
+    ├── CompletionHandler   decides what follows the end of a run (Perpetual): see handlers
+    └── ProvidedDependency  has its value at once: no await, nothing to close (TaskKey, Progress)
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from contextvars import ContextVar
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeVar
 
+import uncalled_for
 from typing_extensions import TypeIs
 
 if TYPE_CHECKING:
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: The docket, worker and execution of the current run. Set only for tasks with dependencies, from
-#: their resolution to their closing; other tasks pay nothing for them and see no values.
+#: A dependency of ours or of another library.
+AnyDependency: TypeAlias = uncalled_for.Dependency[Any]
+
+#: The docket and the worker, while it is entered or runs, and the execution of the current run.
 current_docket: ContextVar[Docket] = ContextVar("docket.current_docket")
 current_worker: ContextVar[Worker] = ContextVar("docket.current_worker")
 current_execution: ContextVar[Execution] = ContextVar("docket.current_execution")
@@ -45,34 +46,35 @@ class TaskRun:
         self.execution = execution
 
 
-class Dependency(ABC, Generic[T_co]):
+class Dependency(uncalled_for.Dependency[T_co]):
     """A value that a task asks for in the default or the `Annotated` metadata of a parameter.
 
     Subclass it to write your own: `__aenter__` returns the parameter's value, and `__aexit__` gets
     the exception of the task, if any. The one instance in the signature serves all runs at once:
     keep the state of a run in the object that `__aenter__` returns.
 
-    `Dependency.docket`, `.worker` and `.execution` are context variables: `self.execution.get()`.
-    """
+    In `Annotated[T, dependency]` it wraps the call: it is entered before the task and exited after
+    it, while the parameter keeps the argument of the caller, or its default. Each run enters what
+    `bind_to_parameter(name, value)` returns, which gets the argument (None without one).
 
-    #: True if a task may have only one dependency of this class.
-    single: ClassVar[bool] = False
+    `Dependency.docket`, `.worker` and `.execution` are context variables: `self.execution.get()`.
+
+    A class method `worker_lifecycle(docket, worker)` may return an async context manager, which
+    surrounds each run of a worker that knows a task with this dependency.
+
+    It is a subclass of `uncalled_for.Dependency`, whose other subclasses are dependencies as well.
+    """
 
     docket: ClassVar[ContextVar[Docket]] = current_docket
     worker: ClassVar[ContextVar[Worker]] = current_worker
     execution: ClassVar[ContextVar[Execution]] = current_execution
 
-    @abstractmethod
-    async def __aenter__(self) -> T_co: ...
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> bool | None:
-        return None
+    @classmethod
+    def __subclasshook__(cls, subclass: type, /) -> bool:
+        # By the MRO: issubclass of the base would come back here to ask its subclasses.
+        if cls is Dependency:
+            return uncalled_for.Dependency in subclass.__mro__
+        return NotImplemented
 
 
 class Runtime(Dependency[T_co]):
@@ -101,27 +103,6 @@ class Runtime(Dependency[T_co]):
         """
 
 
-class ScopedRuntime(Runtime[T_co]):
-    """A runtime that only surrounds the call.
-
-    It is entered after all other dependencies and exited before them, so that it covers the task's
-    own code, but neither the setup nor the teardown of its dependencies.
-    """
-
-    @abstractmethod
-    def scope(self, run: TaskRun) -> AbstractAsyncContextManager[T_co, bool | None]:
-        """Return the context to enter around the call: a new one for each run, as it has state."""
-
-    async def run(
-        self,
-        execution: Execution,
-        function: Callable[..., Awaitable[Any]],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        return await function(*args, **kwargs)
-
-
 class ProvidedDependency(Dependency[T_co]):
     """A dependency whose value comes from the run at once, without awaiting."""
 
@@ -129,36 +110,77 @@ class ProvidedDependency(Dependency[T_co]):
     def provide(self, run: TaskRun) -> T_co: ...
 
     async def __aenter__(self) -> T_co:
-        return self.provide(
-            TaskRun(current_docket.get(), current_worker.get(), current_execution.get())
-        )
+        """Provide the value for the current run, for a resolution that is not ours.
+
+        Raises:
+            LookupError: no task of a worker runs here.
+        """
+        try:
+            run = TaskRun(current_docket.get(), current_worker.get(), current_execution.get())
+        except LookupError:
+            name = type(self).__name__.lstrip("_")
+            raise LookupError(
+                f"{name} needs the run of a task, and no task of a worker runs here"
+            ) from None
+        return self.provide_alone(run)
+
+    def provide_alone(self, run: TaskRun) -> T_co:
+        """Provide the value for a resolution that is not ours, or for a subclass's `__aenter__`."""
+        return self.provide(run)
+
+    def copy(self) -> Self:
+        """Return a copy for one run."""
+        # Not constructed, as subclasses have constructors of their own; nor by copy.copy, whose
+        # protocol takes four times as long as this.
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
 
 
-def is_dependency(value: object) -> TypeIs[Dependency[Any]]:
-    """Return whether the value is a dependency, in a form that type checkers understand."""
-    return isinstance(value, Dependency)
+@contextmanager
+def current(docket: Docket, worker: Worker, execution: Execution | None = None) -> Generator[None]:
+    """Set the context variables while the context lasts."""
+    docket_token, worker_token = current_docket.set(docket), current_worker.set(worker)
+    execution_token = None if execution is None else current_execution.set(execution)
+    try:
+        yield
+    finally:
+        if execution_token is not None:
+            reset(current_execution, execution_token)
+        reset(current_worker, worker_token)
+        reset(current_docket, docket_token)
 
 
-def needs_closing(dependency: Dependency[Any]) -> bool:
-    """Return whether its class overrides `__aexit__`."""
-    return cast(Any, type(dependency)).__aexit__ is not cast(Any, Dependency).__aexit__
+def reset(variable: ContextVar[Any], token: Token[Any]) -> None:
+    """Reset a variable, unless its context is another by now.
 
-
-def is_provided(dependency: Dependency[Any]) -> TypeIs[ProvidedDependency[Any]]:
-    """Return whether entering it only calls `provide`: a subclass may override `__aenter__`."""
-    if not isinstance(dependency, ProvidedDependency) or needs_closing(dependency):
-        return False
-    return cast(Any, type(dependency)).__aenter__ is cast(Any, ProvidedDependency).__aenter__
-
-
-class PlannedDependency(Dependency[Any]):
-    """A dependency that needs to know its task and its parameter.
-
-    `docket.dependencies.plan` turns it into steps; it cannot be entered directly.
+    A fixture may enter a worker in one context and leave it in another, whose values end with it.
     """
+    try:
+        variable.reset(token)
+    except ValueError:
+        return
 
-    async def __aenter__(self) -> Any:
-        raise RuntimeError(
-            f"{self!r} cannot be entered by itself: give it to a parameter of a task, or of a "
-            "function that a task depends on"
-        )
+
+def is_dependency(value: object) -> TypeIs[AnyDependency]:
+    """Return whether the value is a dependency, in a form that type checkers understand."""
+    return isinstance(value, uncalled_for.Dependency)
+
+
+def needs_closing(dependency: AnyDependency) -> bool:
+    """Return whether its class overrides `__aexit__`."""
+    return overrides(dependency, uncalled_for.Dependency, "__aexit__")
+
+
+def is_provided(dependency: AnyDependency) -> TypeIs[ProvidedDependency[Any]]:
+    """Return whether entering it only calls `provide`: a subclass may override `__aenter__`."""
+    return (
+        isinstance(dependency, ProvidedDependency)
+        and not needs_closing(dependency)
+        and not overrides(dependency, ProvidedDependency, "__aenter__")
+    )
+
+
+def overrides(dependency: AnyDependency, base: type[AnyDependency], method: str) -> bool:
+    """Return whether its class overrides a method of a base."""
+    return getattr(type(dependency), method) is not getattr(base, method)

@@ -60,13 +60,7 @@ class _TaskLogger(ProvidedDependency["logging.LoggerAdapter[logging.Logger]"]):
         execution = run.execution
         return ContextLogger(
             logging.getLogger(f"docket.task.{execution.function_name}"),
-            {
-                "docket": run.docket.name,
-                "worker": run.worker.name,
-                "task": execution.function_name,
-                "key": execution.key,
-                "attempt": execution.attempt,
-            },
+            {**run.worker.labels(), **execution.specific_labels()},
         )
 
 
@@ -93,6 +87,7 @@ def TaskKey() -> str:  # noqa: N802 - public API
 def TaskLogger() -> logging.LoggerAdapter[logging.Logger]:  # noqa: N802 - public API
     """Give a parameter the logger `docket.task.NAME`.
 
-    Each of its records carries `docket`, `worker`, `task`, `key` and `attempt`.
+    Each of its records has the attributes `docket.name`, `docket.worker`, `docket.task`,
+    `docket.key`, `docket.when` and `docket.attempt`.
     """
     return cast("logging.LoggerAdapter[logging.Logger]", _TaskLogger())

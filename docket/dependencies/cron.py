@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from cronsim import CronSim, CronSimError
 
-from docket.clock import now, to_milliseconds
+from docket.clock import aware, now
+from docket.dependencies.base import TaskRun
 from docket.dependencies.handlers import TaskOutcome
 from docket.dependencies.perpetual import Perpetual, started_at
+from docket.errors import DocketError
 from docket.lifecycle import Due
 
 if TYPE_CHECKING:
@@ -27,59 +29,94 @@ NICKNAMES = {
 }
 
 
+class InvalidExpression(DocketError, ValueError, CronSimError):
+    """A cron expression that cannot be used; it is also what cronsim raises for it."""
+
+
 class Cron(Perpetual):
     """Run the task at the times of a cron expression, in the wall-clock time of a time zone.
 
+    A run is followed by one at the next time of the expression after it began: at once, if that
+    has passed when it ends. Further times that pass while it runs, or while no worker runs, are
+    not made up for.
+
     Times that daylight saving skips or repeats are handled as in Debian's cron: a job at a skipped
     time runs right after the change, a job at a repeated time runs once, and hourly or minutely
-    jobs keep their pace. A time that passes while the task still runs, or while no worker runs, is
-    not made up for.
+    jobs keep their pace.
 
     Example:
         async def report(cron: Cron = Cron("0 9 * * mon-fri", tz=ZoneInfo("Europe/Vienna"))): ...
 
     Args:
-        expression: five fields (minute, hour, day of month, month, day of week), or one of @yearly,
-            @annually, @monthly, @weekly, @daily, @midnight, @hourly.
+        expression: five fields (minute, hour, day of month, month, day of week), six with the
+            seconds first, whatever else the library cronsim accepts, or one of @yearly, @annually,
+            @monthly, @weekly, @daily, @midnight, @hourly.
         automatic: workers schedule it by themselves; see `Perpetual`.
         tz: the time zone of the expression.
 
+    Attributes:
+        expression: the fields; of a nickname those that it stands for.
+
     Raises:
-        ValueError: the expression has another form, or names a day that no month has.
+        InvalidExpression: (a ValueError) it has another form, or names a day that no month has.
     """
 
     def __init__(self, expression: str, automatic: bool = True, tz: tzinfo = UTC) -> None:
         super().__init__(automatic=automatic)
-        self.expression = expression
+        self.expression = _fields_of(expression)
         self.tz = tz
-        self._fields = _fields_of(expression)
+        #: The instant that `next_time` starts from, and the time that it has come to.
+        self.start = now()
+        self.reached: datetime | None = None
 
     @property
     def initial_when(self) -> datetime:
-        """The first run of an automatic task: the next time of the expression."""
+        """The first run of an automatic task: the next time of the expression, as `next_time`."""
         return self.next_time()
 
     def next_time(self, after: datetime | None = None) -> datetime:
-        """Return the first time of the expression later than `after` (by default, now)."""
-        return next(CronSim(self._fields, (after or now()).astimezone(self.tz)))
+        """Return the time of the expression that follows the one returned before.
+
+        The first call returns the first one after this object was made; of the object that a task
+        gets, after the run began. The next run is due after those that the task has asked for.
+
+        Args:
+            after: return the first time later than this instant instead; counts as no call.
+        """
+        start = self.reached or self.start if after is None else aware("after", after)
+        following = next(CronSim(self.expression, start.astimezone(self.tz)))
+        if after is None:
+            self.reached = following
+        return following
+
+    def as_if_made_now(self) -> Self:
+        anew = super().as_if_made_now()
+        anew.start, anew.reached = now(), None
+        return anew
+
+    def provide(self, run: TaskRun) -> Self:
+        of_this_run = super().provide(run)
+        of_this_run.start, of_this_run.reached = _beginning(run.execution), None
+        return of_this_run
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
-        # By the server's clock, and never before this run's own time: by a slow clock that time is
-        # still in the future, and the task would run twice.
-        ended_at = started_at(execution) + outcome.duration
-        return Due.at(to_milliseconds(self.next_time(max(ended_at, execution.when))))
+        return Due.at(self.next_time(self.reached or _beginning(execution)))
+
+
+def _beginning(execution: Execution) -> datetime:
+    # By the server's clock, and never before this run's own time: by a slow clock that time is
+    # still in the future, and the task would run twice.
+    return max(started_at(execution), execution.when)
 
 
 def _fields_of(expression: str) -> str:
     fields = NICKNAMES.get(expression, expression)
-    cause = "it does not have five fields"
-    if len(fields.split()) == 5:
-        try:
-            CronSim(fields, datetime(2000, 1, 1, tzinfo=UTC))
-            return fields
-        except CronSimError as error:
-            cause = str(error)
-    raise ValueError(
-        f"Cron expression {expression!r} cannot be used ({cause}): write five fields (minute, "
-        f"hour, day of month, month, day of week) or one of {', '.join(NICKNAMES)}"
-    )
+    try:
+        CronSim(fields, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        raise InvalidExpression(
+            f"Cron expression {expression!r} cannot be used ({error}): write five fields (minute, "
+            "hour, day of month, month, day of week), six with the seconds first, or one of "
+            f"{', '.join(NICKNAMES)}"
+        ) from error
+    return fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit, window_milliseconds
@@ -24,7 +24,7 @@ class Debounce(Limit[Any]):
         ValueError: the time is negative.
     """
 
-    single: ClassVar[bool] = True
+    single = True
 
     def __init__(self, settle: timedelta, *, scope: str | None = None) -> None:
         super().__init__(scope)

@@ -1,66 +1,71 @@
 """The errors of dependencies.
 
 DocketError
-├── CycleError                  (also ValueError)      at registration
-├── DuplicateDependency         (also ValueError)      at registration
-├── MissingArgument             (also LookupError)     while a task's dependencies are resolved
-├── UnresolvedDependencies      (also ExceptionGroup)  the task failed for want of dependencies
-├── AdmissionBlocked                                   raised by a dependency: do not run now
+├── DuplicateDependency         (also ValueError)  at registration
+├── AdmissionBlocked                               raised by a dependency: do not run now
 │   └── ConcurrencyBlocked
-└── ForcedRetry                                        raised by a task that asks for its retry
+└── ForcedRetry                                    raised by a task that asks for its retry
+
+A task whose dependencies form a circle fails with `uncalled_for.CycleError`, one whose dependencies
+fail with an ExceptionGroup: see `unresolved`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from docket.clock import duration
 from docket.errors import DocketError
 
 if TYPE_CHECKING:
     from docket.execution import Execution
 
 
-class CycleError(DocketError, ValueError):
-    """The dependencies of a task form a cycle, so none can be resolved first."""
-
-
 class DuplicateDependency(DocketError, ValueError):
     """A task has two dependencies of a class that allows one.
 
     Args:
+        message: the rule, and what breaks it.
         kind: the name of that class.
     """
 
-    def __init__(self, kind: str) -> None:
-        super().__init__(f"Only one {kind} dependency is allowed per task")
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message, kind)
         self.kind = kind
 
-    def __reduce__(self) -> tuple[type[DuplicateDependency], tuple[str]]:
-        return DuplicateDependency, (self.kind,)
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
-class MissingArgument(DocketError, LookupError):
-    """A dependency needs an argument of the task that the caller did not pass."""
+def unresolved(causes: Mapping[str, Exception]) -> ExceptionGroup[Exception]:
+    """Make the error of a task whose dependencies failed, so that it was not called.
 
-
-class UnresolvedDependencies(DocketError, ExceptionGroup[Exception]):
-    """Some dependencies of a task failed, so it was not called; the group holds the causes."""
+    Args:
+        causes: by parameter.
+    """
+    # The builtin class itself: the name of a subclass would stand in tracebacks and records.
+    return ExceptionGroup(
+        f"Failed to resolve dependencies for parameter(s): {', '.join(causes)}",
+        list(causes.values()),
+    )
 
 
 class ForcedRetry(DocketError):
-    """The task asked to be retried; raised by `Retry.in_`, `.after` and `.at`.
+    """The task asks to be retried; raised by `Retry.in_`, `.after` and `.at`, or by hand.
 
     Args:
-        delay: the time from the end of this attempt to the start of the next.
+        delay: the time from the end of this attempt to the start of the next; by default that of
+            the task's `Retry`.
     """
 
-    def __init__(self, delay: timedelta) -> None:
+    def __init__(self, delay: timedelta | None = None) -> None:
         super().__init__(delay)
         self.delay = delay
 
     def __str__(self) -> str:
-        return f"the task asked for a retry in {self.delay}"
+        return ""
 
 
 class AdmissionBlocked(DocketError):
@@ -87,12 +92,12 @@ class AdmissionBlocked(DocketError):
         reschedule: bool = True,
         retry_delay: timedelta | None = None,
     ) -> None:
-        super().__init__(f"Task {execution.key!r} may not run now: {reason}")
+        super().__init__(f"Task {execution.key} blocked by {reason}")
         self.execution = execution
         self.reason = reason
         self.handled = handled
         self.reschedule = reschedule
-        self.retry_delay = retry_delay
+        self.retry_delay = None if retry_delay is None else duration("retry_delay", retry_delay)
 
 
 class ConcurrencyBlocked(AdmissionBlocked):
@@ -105,6 +110,18 @@ class ConcurrencyBlocked(AdmissionBlocked):
     """
 
     def __init__(self, execution: Execution, concurrency_key: str, max_concurrent: int) -> None:
-        super().__init__(execution, f"{max_concurrent} of {concurrency_key} run already")
+        super().__init__(
+            execution, f"concurrency limit ({max_concurrent} max) on {concurrency_key}"
+        )
         self.concurrency_key = concurrency_key
         self.max_concurrent = max_concurrent
+
+
+def blocked_by(error: BaseException) -> AdmissionBlocked | None:
+    """Return the AdmissionBlocked in an error, if there is one."""
+    if isinstance(error, AdmissionBlocked):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return next((b for b in map(blocked_by, inner) if b is not None), None)
+    return None

@@ -3,46 +3,42 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Hashable
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
 )
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
-from docket.dependencies.base import PlannedDependency
+import uncalled_for
+
+from docket.dependencies.base import AnyDependency, is_dependency
+from docket.injection import Functional, is_functional, is_shared
 
 R = TypeVar("R")
 
+#: The functions that `Depends` takes.
+DependencyFunction: TypeAlias = uncalled_for.DependencyFactory[R]
 
-class Functional(PlannedDependency):
-    """A call of a function whose own dependencies are resolved first.
 
-    Equal calls (the same function and bindings) are made once in each run.
+class ValueFactory:
+    """A function that a plan calls to produce a value.
+
+    Attributes:
+        produce: the callable: the function, or a context manager made of a bare generator.
+        is_coroutine: determined beforehand, so that a run need not inspect the returned value.
+        key: the key that its value has for dependencies which resolve others by themselves; None
+            without one.
     """
 
-    def __init__(self, function: Callable[..., Any], bindings: dict[str, object]) -> None:
-        self.function = function
-        self.bindings = bindings
-        #: The callable to use: the function, or a context manager made of a bare generator.
+    __slots__ = ("is_coroutine", "key", "produce")
+
+    def __init__(self, function: Callable[..., Any], key: Hashable | None) -> None:
         self.produce = _as_context_manager(function)
-        #: Determined beforehand, so that a run need not inspect the returned value.
         self.is_coroutine = inspect.iscoroutinefunction(function)
-
-    def __repr__(self) -> str:
-        return f"Depends({function_label(self.function)})"
-
-
-class SharedFunctional(PlannedDependency):
-    """A function that is called once in each worker; made by `Shared`."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.functional = Functional(function, {})
-
-    def __repr__(self) -> str:
-        return f"Shared({function_label(self.functional.function)})"
+        self.key = key
 
 
 def _as_context_manager(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +52,20 @@ def _as_context_manager(function: Callable[..., Any]) -> Callable[..., Any]:
 def function_label(function: Callable[..., Any]) -> str:
     """Return the name of a callable for messages; partials and callable objects have none."""
     return getattr(function, "__name__", None) or repr(function)
+
+
+def label(dependency: AnyDependency) -> str:
+    """Return a dependency as it is written, for messages."""
+    if is_functional(dependency) or is_shared(dependency):
+        kind = type(dependency).__name__.lstrip("_")
+        return f"{kind}({function_label(cast(Functional, dependency).factory)})"
+    name = getattr(type(dependency), "public_name", type(dependency).__name__)
+    return str(name).lstrip("_")
+
+
+def bound_dependencies(dependency: Functional) -> dict[str, AnyDependency]:
+    """Return those of its bindings that are dependencies."""
+    return {name: value for name, value in dependency.bindings.items() if is_dependency(value)}
 
 
 @overload
@@ -78,10 +88,10 @@ def Depends(dependency: Callable[..., Any], **bindings: object) -> Any:  # noqa:
     """Give a parameter the value of a function of your own.
 
     The function may be synchronous or asynchronous, or return a context manager of either kind
-    (entered before the task and exited after it, in reverse order); a bare generator function
-    counts as a context manager. Its own parameters may have dependencies too. It is called once in
-    each run, however many parameters ask for it. A synchronous function runs on the event loop and
-    must not block.
+    (entered before the task and exited after it, in reverse order); in a worker, a bare generator
+    function counts as a context manager. Its own parameters may have dependencies too. It is called
+    once in each run, however many parameters ask for it. A synchronous function runs on the event
+    loop and must not block.
 
     The result of an `async def` is passed on as it is, even if it is a context manager: closing it
     is then up to you.
@@ -93,8 +103,9 @@ def Depends(dependency: Callable[..., Any], **bindings: object) -> Any:  # noqa:
 
     Raises (when the task is registered):
         TypeError: the dependency is not callable, or has no parameter of a binding's name.
-        CycleError: the function needs its own result, directly or indirectly.
 
-    A failure fails the task: `Failed to resolve dependencies for parameter(s): a, b`.
+    A function that needs its own result, directly or indirectly, fails the task with `CycleError`.
+    Any other failure fails it with an ExceptionGroup:
+    `Failed to resolve dependencies for parameter(s): a, b`.
     """
-    return cast(Any, Functional(dependency, bindings))
+    return cast(Any, Functional(dependency, **bindings))

@@ -10,7 +10,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from docket.dependencies.base import Dependency
 from docket.lifecycle import Completed, Failed, Perpetuated, Retried, Successor
@@ -39,7 +41,7 @@ class TaskOutcome:
 class FailureHandler(Dependency[T_co]):
     """A dependency that decides what follows a failure of its task. A task may have one."""
 
-    single: ClassVar[bool] = True
+    single = True
 
     @abstractmethod
     async def handle_failure(self, execution: Execution, outcome: TaskOutcome) -> bool:
@@ -57,7 +59,7 @@ class FailureHandler(Dependency[T_co]):
 class CompletionHandler(Dependency[T_co]):
     """A dependency called when a run has succeeded or failed for good. A task may have one."""
 
-    single: ClassVar[bool] = True
+    single = True
 
     @abstractmethod
     async def on_complete(self, execution: Execution, outcome: TaskOutcome) -> bool:
@@ -65,7 +67,7 @@ class CompletionHandler(Dependency[T_co]):
 
         Returns:
             True if it has scheduled a successor: a handler that replaced the execution has
-            superseded this run.
+            superseded this run. The worker then leaves the log of the end to the handler.
         """
 
 
@@ -121,4 +123,4 @@ async def end_of(
         successor = on_completion.after_completion(execution, outcome)
         if successor is not None:
             return Perpetuated(ended, successor)
-    return ended
+    return msgspec.structs.replace(ended, handled=True)

@@ -6,41 +6,18 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docket.annotations import annotated_metadata
-from docket.dependencies.base import Dependency, is_dependency
-from docket.dependencies.plan import compile_plan, get_dependency_parameters
+from uncalled_for import FailedDependency
+
+from docket.dependencies.base import AnyDependency, current
+from docket.dependencies.declarations import get_dependency_parameters
+from docket.dependencies.plan import compile_plan
 from docket.dependencies.resolution import Resolution
 
 if TYPE_CHECKING:
     from docket.execution import Execution
     from docket.worker import Worker
 
-D = TypeVar("D", bound=Dependency[Any])
-
-
-class FailedDependency:
-    """A placeholder for the value of a parameter that could not be resolved.
-
-    Attributes:
-        parameter: the name of the parameter.
-        error: the cause.
-    """
-
-    def __init__(self, parameter: str, error: Exception) -> None:
-        self.parameter = parameter
-        self.error = error
-
-    def __repr__(self) -> str:
-        return f"<FailedDependency {self.parameter!r}: {self.error!r}>"
-
-
-def get_annotation_dependencies(function: Callable[..., Any]) -> dict[str, list[Dependency[Any]]]:
-    """Return the dependencies in the `Annotated[T, ...]` of a function's parameters, by name."""
-    found = {
-        name: [item for item in metadata if is_dependency(item)]
-        for name, metadata in annotated_metadata(function).items()
-    }
-    return {name: dependencies for name, dependencies in found.items() if dependencies}
+D = TypeVar("D", bound=AnyDependency)
 
 
 def get_single_dependency_parameter_of_type(
@@ -51,7 +28,7 @@ def get_single_dependency_parameter_of_type(
 
 
 def get_single_dependency_of_type(
-    dependencies: dict[str, Dependency[Any]], dependency_type: type[D]
+    dependencies: dict[str, AnyDependency], dependency_type: type[D]
 ) -> D | None:
     """Return the first dependency of a class, if any."""
     return next((d for d in dependencies.values() if isinstance(d, dependency_type)), None)
@@ -75,8 +52,10 @@ async def resolved_dependencies(
     A dependency that fails becomes a `FailedDependency`; nothing is raised.
     """
     plan = compile_plan(execution.function, worker.dependencies)
-    async with _Lenient(plan, docket=worker.docket, worker=worker, execution=execution) as values:
-        yield values
+    docket = worker.docket
+    with current(docket, worker, execution):
+        async with _Lenient(plan, docket=docket, worker=worker, execution=execution) as values:
+            yield values
 
 
 class _Lenient(Resolution):
@@ -88,7 +67,7 @@ class _Lenient(Resolution):
         kwargs = await super().__aenter__()
         return {name: kwargs[name] for name, _ in self._plan.outputs}
 
-    def _settle(self, failures: dict[int, Exception]) -> None:
+    def _fail(self, failures: dict[int, Exception]) -> None:
         for name, index in self._plan.outputs:
             if index in failures:
                 self._values[index] = FailedDependency(name, failures[index])

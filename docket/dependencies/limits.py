@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from docket.annotations import annotated_metadata
-from docket.clock import delay_milliseconds
+import uncalled_for
+
+from docket.clock import delay_milliseconds, duration
 from docket.dependencies.arguments import Lookup
 from docket.dependencies.base import ProvidedDependency, TaskRun
-from docket.dependencies.errors import MissingArgument
 from docket.store.limits import LimitKind, LimitRequest
 
 T_co = TypeVar("T_co", covariant=True)
@@ -65,22 +65,20 @@ class Limit(ProvidedDependency[T_co]):
     def bound(self, run: TaskRun, target: str | None) -> T_co:
         """Return the value of its parameter in a run; `target` is None for an unlimited run."""
 
+    def provide_alone(self, run: TaskRun) -> T_co:
+        # Only the plan of the task has it granted: elsewhere it would limit nothing, silently.
+        if uncalled_for.current_frame().function is not run.execution.function:
+            raise LookupError(
+                f"{type(self).__name__} limits nothing here: give it to a parameter of the task"
+            )
+        return self.provide(run)
+
     def provide(self, run: TaskRun) -> T_co:
         return self.bound(run, self.scoped(run.execution.function_name))
 
     def scoped(self, target: str) -> str:
         """Put the scope before a target."""
         return target if self.scope is None else f"{self.scope}:{target}"
-
-
-def limits_of(function: Callable[..., Any]) -> list[tuple[str, Limit[Any]]]:
-    """List the limits that count a parameter's values, with the parameter."""
-    return [
-        (name, item)
-        for name, metadata in annotated_metadata(function).items()
-        for item in metadata
-        if isinstance(item, Limit)
-    ]
 
 
 class Gate:
@@ -103,7 +101,7 @@ class Gate:
             return self.limit.scoped(run.execution.function_name)
         try:
             value = self.argument.provide(run)
-        except MissingArgument:
+        except LookupError:
             return None
         return self.limit.scoped(f"{self.argument.name}:{text_of(value)}")
 
@@ -141,6 +139,7 @@ def window_milliseconds(name: str, window: timedelta) -> int:
     Raises:
         ValueError: it is negative.
     """
+    window = duration(name, window)
     if window < timedelta(0):
         raise ValueError(f"{name} must not be negative, got {window!r}")
     return max(1, delay_milliseconds(window)) if window else 0

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from copy import copy
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from docket.annotations import signature_of
-from docket.clock import now, to_milliseconds
+from docket.clock import aware, duration, now
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.handlers import PureCompletionHandler, TaskOutcome
 from docket.dependencies.plan import Plan
@@ -48,11 +49,12 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
     """
 
     def __init__(self, every: timedelta = timedelta(0), automatic: bool = False) -> None:
+        every = duration("every", every)
         if every < timedelta(0):
             raise ValueError(f"every of a perpetual task must not be negative, got {every!r}")
         self.every = every
         self.automatic = automatic
-        #: The successor's arguments; None for those of this run.
+        #: The successor's arguments: in the task those of this run, until it changes them.
         self.args: tuple[Any, ...] | None = None
         self.kwargs: dict[str, Any] | None = None
         self.cancelled = False
@@ -64,8 +66,9 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
         return None
 
     def provide(self, run: TaskRun) -> Self:
-        of_this_run = type(self).__new__(type(self))
-        vars(of_this_run).update(vars(self))
+        of_this_run = self.copy()
+        of_this_run.args = run.execution.args
+        of_this_run.kwargs = dict(run.execution.kwargs)
         return of_this_run
 
     def cancel(self) -> None:
@@ -84,23 +87,41 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
     def after(self, delay: timedelta) -> None:
         """Schedule the successor `delay` from now."""
         asked_at = monotonic()
-        seconds = delay.total_seconds()
+        seconds = duration("delay", delay).total_seconds()
         # Counted from now although it is sent at the end: a delay involves the server's clock only.
         self._due = lambda: Due.from_now(seconds - (monotonic() - asked_at))
 
     def at(self, when: datetime) -> None:
         """Schedule the successor at `when` (at once, if that has passed)."""
-        self._due = lambda: Due.at(to_milliseconds(when))
+        due = Due.at(aware("when", when))
+        self._due = lambda: due
 
     def after_completion(self, execution: Execution, outcome: TaskOutcome) -> Successor | None:
         if self.cancelled:
             return None
         due = self._due() if self._due is not None else self.due_after(execution, outcome)
+        if self._keeps_arguments(execution):
+            return Successor(due)
         return Successor(due, self.args, self.kwargs)
+
+    def _keeps_arguments(self, execution: Execution) -> bool:
+        # By identity, so that nobody's __eq__ is called: what is the same need not be stored again.
+        args, kwargs, given = self.args, self.kwargs, execution.kwargs
+        if args is None or kwargs is None:
+            return args is kwargs
+        return (
+            args is execution.args
+            and kwargs.keys() == given.keys()
+            and all(value is given[name] for name, value in kwargs.items())
+        )
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
         """Return the due time of the successor, unless the task has set it."""
-        return Due.since_start(max(0.0, self.every.total_seconds()))
+        return Due.since_start(max(0.0, duration("every", self.every).total_seconds()))
+
+    def as_if_made_now(self) -> Self:
+        """Return a copy, as if it had been made at this moment."""
+        return copy(self)
 
 
 def perpetual_of(plan: Plan) -> Perpetual | None:
@@ -125,11 +146,12 @@ def refuse_required_arguments(name: str, plan: Plan) -> None:
     """
     if automatic_of(plan) is None:
         return
+    filled = {argument.name for argument, _ in plan.fillers}
     required = [
         parameter.name
         for parameter in signature_of(plan.function).parameters.values()
         if parameter.default is inspect.Parameter.empty
-        and parameter.name not in plan.parameters
+        and parameter.name not in plan.parameters | filled
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if required:

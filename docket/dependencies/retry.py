@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
-from docket.clock import LONGEST
+from docket.clock import LONGEST, duration, time_until
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.errors import ForcedRetry
 from docket.dependencies.handlers import PureFailureHandler
@@ -25,7 +25,8 @@ _MOST_DOUBLINGS = 64
 class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
     """Try a failed task again, after the same delay each time.
 
-    In the task, the parameter's value belongs to this run: its `attempt` counts from 1.
+    In the task, the parameter's value belongs to this run: its `attempt` counts from 1, and its
+    `delay` is the time until the next attempt, which the task may change.
 
     Args:
         attempts: the total number of attempts; None for no limit.
@@ -36,10 +37,12 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
     """
 
     def __init__(self, attempts: int | None = 1, delay: timedelta = timedelta(0)) -> None:
-        _refuse_negative("delay", delay)
+        delay = _checked("delay", delay)
         self.attempts = attempts
         self.delay = delay
         self.attempt = 1
+        #: True in the task, whose `delay` is that before the next attempt.
+        self.is_of_a_run = False
 
     @classmethod
     def forever(cls, delay: timedelta = timedelta(0)) -> Self:
@@ -47,11 +50,10 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
         return cls(attempts=None, delay=delay)
 
     def provide(self, run: TaskRun) -> Self:
-        # Not constructed, as subclasses have constructors of their own; nor by copy.copy, whose
-        # protocol takes four times as long as this.
-        of_this_run = type(self).__new__(type(self))
-        vars(of_this_run).update(vars(self))
+        of_this_run = self.copy()
         of_this_run.attempt = run.execution.attempt
+        of_this_run.delay = self.delay_after(run.execution.attempt)
+        of_this_run.is_of_a_run = True
         return of_this_run
 
     def in_(self, delay: timedelta) -> NoReturn:
@@ -61,7 +63,7 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
             ForcedRetry: always; let it propagate out of the task. It becomes the task's error if
                 this was the last attempt.
         """
-        raise ForcedRetry(max(delay, timedelta(0)))
+        raise ForcedRetry(max(duration("delay", delay), timedelta(0)))
 
     def after(self, delay: timedelta) -> NoReturn:
         """Do the same as `in_`."""
@@ -69,13 +71,15 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
 
     def at(self, when: datetime) -> NoReturn:
         """End this attempt here and try again at `when` (at once if that has passed)."""
-        self.in_(when - datetime.now(when.tzinfo))
+        self.in_(time_until("when", when))
 
     def after_failure(self, execution: Execution, error: BaseException) -> Retried | None:
         if self.attempts is not None and execution.attempt >= self.attempts:
             return None
-        forced = _forced_delay(error)
-        delay = self.delay_after(execution.attempt) if forced is None else forced
+        forced = _forced_retry(error)
+        delay = None if forced is None else forced.delay
+        if delay is None:
+            delay = self.delay if self.is_of_a_run else self.delay_after(execution.attempt)
         return Retried(
             delay.total_seconds(), execution.attempt + 1, error=error if forced is None else None
         )
@@ -104,9 +108,8 @@ class ExponentialRetry(Retry):
         maximum_delay: timedelta = timedelta(seconds=64),
     ) -> None:
         super().__init__(attempts, minimum_delay)
-        _refuse_negative("maximum_delay", maximum_delay)
-        self.minimum_delay = minimum_delay
-        self.maximum_delay = maximum_delay
+        self.minimum_delay = self.delay
+        self.maximum_delay = _checked("maximum_delay", maximum_delay)
 
     @classmethod
     def forever(
@@ -123,16 +126,18 @@ class ExponentialRetry(Retry):
         return timedelta(seconds=min(seconds, min(self.maximum_delay, LONGEST).total_seconds()))
 
 
-def _refuse_negative(name: str, delay: timedelta) -> None:
+def _checked(name: str, delay: timedelta) -> timedelta:
+    delay = duration(name, delay)
     if delay < timedelta(0):
         raise ValueError(f"{name} of a retry must not be negative, got {delay!r}")
+    return delay
 
 
-def _forced_delay(error: BaseException) -> timedelta | None:
+def _forced_retry(error: BaseException) -> ForcedRetry | None:
     # A dependency may force the retry too; its ForcedRetry then comes inside the group.
     if isinstance(error, ForcedRetry):
-        return error.delay
+        return error
     if isinstance(error, BaseExceptionGroup):
         inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return next((d for d in map(_forced_delay, inner) if d is not None), None)
+        return next((found for found in map(_forced_retry, inner) if found is not None), None)
     return None

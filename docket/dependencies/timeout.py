@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-from docket.clock import LONGEST
-from docket.dependencies.base import ScopedRuntime, TaskRun
+from docket.clock import LONGEST, duration
+from docket.dependencies.base import ProvidedDependency, Runtime, TaskRun
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
 
 
-class Timeout(ScopedRuntime["Timeout"]):
+class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
     """Limit the time that the task's own code may run (its dependencies are not counted).
 
     The task is cancelled at its current await and fails with `TimeoutError`, which its `Retry`
@@ -24,30 +28,33 @@ class Timeout(ScopedRuntime["Timeout"]):
     """
 
     def __init__(self, base: timedelta) -> None:
+        base = duration("base", base)
         if base <= timedelta(0):
             raise ValueError(f"the timeout of a task must be positive, got {base!r}")
         self.base = base
         self._timer: asyncio.Timeout | None = None
 
-    def scope(self, run: TaskRun) -> Timeout:
-        return type(self)(self.base)
+    def provide(self, run: TaskRun) -> Self:
+        return self.copy()
 
-    async def __aenter__(self) -> Timeout:
-        # asyncio's own: only it can tell its cancellation from another one at the same moment.
-        self._timer = await asyncio.timeout(_seconds(self.base)).__aenter__()
-        return self
-
-    async def __aexit__(
+    async def run(
         self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> bool | None:
+        execution: Execution,
+        function: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        # asyncio's own: only it can tell its cancellation from another one at the same moment.
+        self._timer = timer = asyncio.timeout(_seconds(self.base))
         try:
-            return await self._running().__aexit__(exc_type, exc_value, traceback)
+            async with timer:
+                return await function(*args, **kwargs)
         except TimeoutError as error:
-            raise TimeoutError(f"the task ran longer than its timeout of {self.base}") from error
+            if not timer.expired():
+                raise
+            raise TimeoutError(
+                f"Docket task {execution.key} exceeded timeout of {self.base.total_seconds()}s"
+            ) from error.__cause__ or error
 
     def start(self) -> None:
         """Restart the time limit from now.
@@ -66,7 +73,8 @@ class Timeout(ScopedRuntime["Timeout"]):
         Raises:
             RuntimeError: the time is over already, or no task runs under it.
         """
-        self._move_to(self._deadline() + _seconds(self.base if by is None else by))
+        more = self.base if by is None else duration("by", by)
+        self._move_to(self._deadline() + _seconds(more))
 
     def expired(self) -> bool:
         """Return whether the time is over."""
@@ -95,5 +103,5 @@ class Timeout(ScopedRuntime["Timeout"]):
         timer.reschedule(deadline)
 
 
-def _seconds(duration: timedelta) -> float:
-    return min(duration, LONGEST).total_seconds()
+def _seconds(length: timedelta) -> float:
+    return min(length, LONGEST).total_seconds()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
-from docket.dependencies.base import Dependency, is_dependency
+from docket.dependencies.base import AnyDependency, is_dependency
 from docket.dependencies.plan import compile_plan
 from docket.loading import load_attribute
 
 
-def named_dependencies(given: object) -> dict[str, Dependency[Any]]:
+def named_dependencies(given: object) -> dict[str, AnyDependency]:
     """Return the dependencies that a worker is given, by name.
 
     Args:
         given: a mapping by name; a sequence, whose members get reserved names; "module:member" of
-            either; or None.
+            either; or None or an empty string for none.
 
     Raises:
         ValueError: a name begins with `__`; two are of a class that allows one; the path does not
@@ -23,11 +23,11 @@ def named_dependencies(given: object) -> dict[str, Dependency[Any]]:
         TypeError: something is not a Dependency.
         ImportError, AttributeError: there is no such module or member.
     """
-    if isinstance(given, str):
+    if isinstance(given, str) and given:
         given = load_attribute(
             given, f"Worker dependencies {given!r} are not of the form 'module:member'"
         )
-    found: dict[str, Dependency[Any]] = {}
+    found: dict[str, AnyDependency] = {}
     for shown, name, dependency in _items(given):
         if not is_dependency(dependency):
             raise TypeError(

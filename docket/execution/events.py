@@ -6,10 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
-from docket.execution.progress import DEFAULT_TOTAL, current_of
-from docket.execution.record_fields import instant, text
+from docket.execution.progress import ProgressEvent, published, recorded
+from docket.execution.record_fields import iso_text, text
 from docket.lifecycle import ExecutionState
 from docket.store.keys import worker_of
 
@@ -23,27 +23,20 @@ BACKLOG = 1000
 
 
 class StateEvent(TypedDict):
-    """The state of an execution; instants in ISO format, by the server's clock."""
+    """The state of an execution; instants in ISO format, by the server's clock.
+
+    The first event of a subscription has all keys; in the later ones a key without a value is
+    missing, so `error` is there if and only if the execution has failed.
+    """
 
     type: Literal["state"]
     key: str
     state: ExecutionState
-    when: str
-    worker: str | None
-    started_at: str | None
-    completed_at: str | None
-    error: str | None
-
-
-class ProgressEvent(TypedDict):
-    """The progress that a run has reported; `current` is None before it runs."""
-
-    type: Literal["progress"]
-    key: str
-    current: int | None
-    total: int
-    message: str | None
-    updated_at: str | None
+    when: NotRequired[str]
+    worker: NotRequired[str | None]
+    started_at: NotRequired[str | None]
+    completed_at: NotRequired[str | None]
+    error: NotRequired[str | None]
 
 
 Event = StateEvent | ProgressEvent
@@ -60,9 +53,11 @@ async def watch(execution: Execution, ready: asyncio.Event | None) -> AsyncGener
     ):
         if ready is not None:
             ready.set()
+        told: set[str] = set()
         while True:
             for event in await feed.next_events():
-                yield event
+                yield event if event["type"] in told else _in_full(event)
+                told.add(event["type"])
 
 
 class _Feed:
@@ -82,9 +77,7 @@ class _Feed:
 
     def on_progress(self, message: bytes | None) -> None:
         """Take a message of the progress channel."""
-        self._receive(
-            None if message is None else _published_progress(self._execution.key, message)
-        )
+        self._receive(None if message is None else published(self._execution.key, message))
 
     def _receive(self, event: Event | None) -> None:
         if event is None:
@@ -118,9 +111,12 @@ class _Feed:
         self._must_look = False
         execution = self._execution
         record = await execution.docket.transitions.fetch(execution.key)
-        if not record and self._last:
+        if b"state" not in record and self._last:
             return []  # Its end was yielded, or is among the received events.
-        found = [_recorded_state(execution, record), _recorded_progress(execution.key, record)]
+        found: list[Event] = [_recorded_state(execution, record)]
+        progress = recorded(record).event(execution.key)
+        if progress["updated_at"] is not None or not self._last:
+            found.append(progress)
         for event in found:
             self._forget_before(event)
         return found
@@ -144,57 +140,45 @@ class _Feed:
 
 
 def _instant(value: bytes | None) -> str | None:
-    moment = instant(value)
-    return moment.isoformat() if moment else None
+    return iso_text(value)
 
 
 def _published_state(key: str, message: bytes) -> StateEvent:
     # In the format of publish() in _records.lua; the error comes last, since it may hold anything.
     state, when, worker, started_at, completed_at, error = message.split(b"\x1f", 5)
-    return StateEvent(
-        type="state",
-        key=key,
-        state=ExecutionState(state.decode()),
-        when=_instant(when) or "",
-        worker=worker_of(worker.decode()) or None,
+    return _state_event(
+        key,
+        state,
+        when=_instant(when),
+        worker=worker_of(worker.decode()),
         started_at=_instant(started_at),
         completed_at=_instant(completed_at),
-        error=text(error) or None,
-    )
-
-
-def _published_progress(key: str, message: bytes) -> ProgressEvent:
-    current, total, updated_at, words = message.split(b"\x1f", 3)
-    return ProgressEvent(
-        type="progress",
-        key=key,
-        current=int(current),
-        total=int(total),
-        message=text(words) or None,
-        updated_at=_instant(updated_at),
+        error=text(error),
     )
 
 
 def _recorded_state(execution: Execution, record: Mapping[bytes, bytes]) -> StateEvent:
-    return StateEvent(
-        type="state",
-        key=execution.key,
+    return _state_event(
+        execution.key,
         # Without a record: the state before it is scheduled.
-        state=ExecutionState(record.get(b"state", b"scheduled").decode()),
+        record.get(b"state", b"scheduled"),
         when=_instant(record.get(b"when")) or execution.when.isoformat(),
-        worker=worker_of(record.get(b"worker", b"").decode()) or None,
+        worker=worker_of(record.get(b"worker", b"").decode()),
         started_at=_instant(record.get(b"started_at")),
         completed_at=_instant(record.get(b"completed_at")),
-        error=text(record.get(b"error")) or None,
+        error=text(record.get(b"error")),
     )
 
 
-def _recorded_progress(key: str, record: Mapping[bytes, bytes]) -> ProgressEvent:
-    return ProgressEvent(
-        type="progress",
-        key=key,
-        current=current_of(record),
-        total=int(record.get(b"progress_total", DEFAULT_TOTAL)),
-        message=text(record.get(b"progress_message")) or None,
-        updated_at=_instant(record.get(b"progress_updated_at")),
-    )
+def _state_event(key: str, state: bytes, **values: str | None) -> StateEvent:
+    event: dict[str, Any] = {"type": "state", "key": key, "state": ExecutionState(state.decode())}
+    event.update((name, value) for name, value in values.items() if value)
+    return cast("StateEvent", event)
+
+
+def _in_full(event: Event) -> Event:
+    """Return an event with every key of its kind."""
+    if event["type"] == "progress":
+        return event
+    keys = StateEvent.__annotations__
+    return cast("StateEvent", {name: event.get(name) for name in keys})

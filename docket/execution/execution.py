@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from docket.clock import from_milliseconds
+from docket.annotations import call_format_of, on_one_line, signature_of
+from docket.clock import from_microseconds, microseconds_of, to_microseconds
 from docket.execution import manual
 from docket.execution.disposition import Disposition
 from docket.execution.events import Event, watch
-from docket.execution.progress import ExecutionProgress
+from docket.execution.progress import BEGUN, NOTHING, ExecutionProgress
 from docket.execution.record_fields import instant, text
 from docket.execution.results import wait_for_result
 from docket.instrumentation.tracing import context_of
@@ -73,7 +74,7 @@ class Execution:
         self.attempt = attempt
         self.generation = generation
         self.message_id = message_id
-        self.state: ExecutionState | None = ExecutionState.SCHEDULED
+        self.state = ExecutionState.SCHEDULED
         self.worker: str | None = None
         self.started_at: datetime | None = None
         self.completed_at: datetime | None = None
@@ -83,8 +84,7 @@ class Execution:
         self.schedule_exception: Exception | None = None
 
     def __repr__(self) -> str:
-        state = self.state.value if self.state else "unknown"
-        return f"<Execution {self._function_name} key={self._key!r} {state}>"
+        return f"<Execution {self._function_name} key={self._key!r} {self.state.value}>"
 
     @property
     def docket(self) -> Docket:
@@ -111,6 +111,19 @@ class Execution:
         """The keyword arguments of the call."""
         return self._kwargs
 
+    def get_argument(self, name: str) -> Any:
+        """Return what the caller passed for a parameter, by position or keyword.
+
+        Args:
+            name: the parameter's name; that of `*args` or `**kwargs` gives what it collects.
+
+        Raises:
+            KeyError: nothing was passed for it, or there is no such parameter.
+            TypeError: the function does not accept this call.
+        """
+        call = signature_of(self._function).bind_partial(*self._args, **self._kwargs)
+        return call.arguments[name]
+
     @property
     def key(self) -> str:
         """The unique name of the task."""
@@ -126,12 +139,45 @@ class Execution:
         """Return True if an earlier run of this execution began and did not finish."""
         return self._redelivered
 
+    def call_repr(self) -> str:
+        """Return the call as shown in the log, on one line: `send(7, to=...){key}`."""
+        try:
+            call_format = call_format_of(self._function)
+            call = call_format(self._function_name, self._args, self._kwargs)
+        except BaseException as error:
+            # The __repr__ of the arguments is called here: a broken one must not fail the task.
+            call = f"{self._function_name}(<cannot be shown: {type(error).__name__}>)"
+        return on_one_line(f"{call}{{{self._key}}}")
+
+    def general_labels(self) -> dict[str, str]:
+        """Return the labels that it shares with all executions of its task."""
+        return {"docket.task": self._function_name}
+
+    def specific_labels(self) -> dict[str, str | int]:
+        """Return the labels of this very execution."""
+        return {
+            "docket.task": self._function_name,
+            "docket.key": self._key,
+            "docket.when": self.when.isoformat(),
+            "docket.attempt": self.attempt,
+        }
+
     @property
     def progress(self) -> ExecutionProgress:
-        """The progress that the run reported."""
+        """The progress that was reported of it."""
         if self._progress is None:
-            self._progress = ExecutionProgress(self)
+            self._progress = ExecutionProgress(self._docket, self._key, self._reporting_run)
+            if self.is_active_run:
+                self._progress.show(BEGUN)
         return self._progress
+
+    def forget_progress(self) -> None:
+        """Show no progress any more, since the run has ended."""
+        if self._progress is not None:
+            self._progress.show(NOTHING)
+
+    def _reporting_run(self) -> tuple[str, int]:
+        return (self.message_id or "", self.generation) if self._is_run else ("", 0)
 
     async def schedule(
         self,
@@ -162,7 +208,7 @@ class Execution:
         """
         scheduler, entry = self._docket.scheduler, reschedule_message
         if entry is None:
-            return await scheduler.submit(self, self.when, replace, expected_generation)
+            return await scheduler.submit(self, replace, expected_generation)
         return await scheduler.reschedule(
             self, entry.decode() if isinstance(entry, bytes) else entry
         )
@@ -221,8 +267,9 @@ class Execution:
     # Its record ---------------------------------------------------------------------------
 
     async def sync(self) -> None:
-        """Read the record: state, worker, instants, error, progress. `state` None: no record.
+        """Read the record: state, worker, instants, error, progress.
 
+        Without a record (never scheduled, or `execution_ttl` has passed) the state is SCHEDULED.
         The record is that of the key's newest execution. A run that was replaced takes over its
         state and remains the same run; any other execution becomes the newest one.
         """
@@ -230,8 +277,7 @@ class Execution:
 
     def load(self, record: Mapping[bytes, bytes]) -> None:
         """Take over the execution's state from a record."""
-        state = text(record.get(b"state"))
-        self.state = ExecutionState(state) if state else None
+        self.state = ExecutionState(record.get(b"state", b"scheduled").decode())
         self.worker = worker_of(text(record.get(b"worker")) or "") or None
         self.started_at = instant(record.get(b"started_at"))
         self.completed_at = instant(record.get(b"completed_at"))
@@ -243,26 +289,38 @@ class Execution:
                 self.generation = int(record[b"generation"])
                 self.message_id = text(record.get(b"entry")) or None
             self.attempt = int(record.get(b"attempt", b"1"))
-            self.when = instant(record.get(b"when")) or self.when
+        if b"when" in record:
+            self.see_when(microseconds_of(record[b"when"]))
         self.progress.load(record)
 
     def mark_running(self, worker_name: str, started_at: int) -> None:
-        """Become the run that was just claimed (`started_at` in server milliseconds)."""
+        """Become the run that was just claimed (`started_at` in server microseconds)."""
         self._is_run = True
         self.state = ExecutionState.RUNNING
         self.worker = worker_name
-        self.started_at = from_milliseconds(started_at)
+        self.started_at = from_microseconds(started_at)
 
     @property
     def is_active_run(self) -> bool:
         """Return True for a run that has not ended, which scheduling leaves as it is."""
         return self._is_run and self.state is ExecutionState.RUNNING
 
-    def take_over(self, generation: int, when: int, state: str) -> None:
-        """Become the execution that waits under its key now (`when` in milliseconds)."""
+    def see_when(self, microseconds: int) -> None:
+        """Take over a due time (microseconds), unless it is the one that the caller gave."""
+        is_naive = self.when.utcoffset() is None  # Refused only once it is to be scheduled.
+        if is_naive or to_microseconds(self.when) != microseconds:
+            self.when = from_microseconds(microseconds)
+
+    def take_over(self, generation: int, when: int | None, state: str) -> None:
+        """Become the execution that waits under its key now.
+
+        Args:
+            when: its due time in microseconds; None if that is this one's.
+        """
         self._is_run, self.message_id = False, None
         self.generation = generation
-        self.when = from_milliseconds(when)
+        if when is not None:
+            self.see_when(when)
         self.state = ExecutionState(state)
 
     async def get_result(
@@ -276,9 +334,11 @@ class Execution:
 
         Raises:
             ValueError: both are given.
+            TypeError: `timeout` is no timedelta, or `deadline` no timezone-aware datetime.
             TimeoutError: it did not end in time.
             ExecutionCancelled: it was cancelled.
-            ResultUnavailable: it has no record any more, so there is no result.
+            ResultUnavailable: it has no record any more, so there is no result; also a
+                TimeoutError, and with a limit its text begins like that of one.
             Exception: the task's own, if it failed.
         """
         return await wait_for_result(self, timeout, deadline)
@@ -315,7 +375,7 @@ def execution_from_record(
         args,
         kwargs,
         key,
-        from_milliseconds(int(record[b"when"])),
+        from_microseconds(microseconds_of(record[b"when"])),
         int(record[b"attempt"]),
         context_of(record.get(b"trace")),
         redelivered=b"from" in record,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from docket.clock import due_milliseconds, from_milliseconds
+from docket.clock import aware, from_microseconds, stored
+from docket.execution.progress import BEGUN, NOTHING
 from docket.lifecycle import ExecutionState
 from docket.store.keys import check_task_key
 from docket.store.manual import Content, Mark, RunIdentity
@@ -22,9 +23,10 @@ async def claim(execution: Execution, worker: str) -> bool:
     if held is None:
         return False
     execution.generation, execution.attempt = held.generation, held.attempt
-    execution.message_id, execution.when = held.entry, from_milliseconds(held.when)
+    execution.message_id = held.entry
+    execution.see_when(held.when)
     execution.mark_running(worker, held.started_at)
-    execution.progress.begin()
+    execution.progress.show(BEGUN)
     return True
 
 
@@ -38,8 +40,9 @@ async def mark(
     if marked is None:
         return  # A newer execution has the record, or this one has ended already.
     execution.state, execution.generation = ExecutionState(state), marked.generation
-    execution.completed_at = from_milliseconds(marked.completed_at)
+    execution.completed_at = from_microseconds(marked.completed_at)
     execution.error, execution.result_key = error, result_key
+    execution.progress.show(NOTHING)
 
 
 def _identity(execution: Execution) -> RunIdentity:
@@ -53,6 +56,6 @@ def _content(execution: Execution) -> Content:
         execution.docket.serializer.encode_call(
             execution.function, execution.args, execution.kwargs
         ),
-        due_milliseconds(execution.when),
+        stored(aware("when", execution.when)),
         execution.attempt,
     )

@@ -1,48 +1,133 @@
-"""The progress that a run reports while it runs."""
+"""The progress that is reported of an execution."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypedDict
 
-from docket.clock import from_milliseconds
+from docket.clock import from_microseconds
 from docket.execution.record_fields import instant, text
 
 if TYPE_CHECKING:
-    from docket.execution import Execution
+    from docket.docket import Docket
 
-#: The total until a run sets its own.
+#: The total until somebody sets one.
 DEFAULT_TOTAL = 100
+
+
+class ProgressEvent(TypedDict):
+    """The progress of an execution; `current` is None before it runs and after its end."""
+
+    type: Literal["progress"]
+    key: str
+    current: int | None
+    total: int
+    message: str | None
+    updated_at: str | None
+
+
+class Reported(NamedTuple):
+    """The progress that a record shows."""
+
+    current: int | None = None
+    total: int = DEFAULT_TOTAL
+    message: str | None = None
+    updated_at: datetime | None = None
+
+    def event(self, key: str) -> ProgressEvent:
+        """Return it as an event."""
+        return ProgressEvent(
+            type="progress",
+            key=key,
+            current=self.current,
+            total=self.total,
+            message=self.message or None,
+            updated_at=self.updated_at.isoformat() if self.updated_at else None,
+        )
+
+
+#: The progress of a run that has reported nothing.
+BEGUN = Reported(current=0)
+#: The progress of an execution of which nothing is reported.
+NOTHING = Reported()
+
+
+def recorded(record: Mapping[bytes, bytes]) -> Reported:
+    """Read the progress from a record; what was reported in an earlier phase is gone."""
+    is_running = record.get(b"state") == b"running"
+    if record.get(b"progress_phase") != _phase_of(record):
+        return BEGUN if is_running else NOTHING
+    return Reported(
+        int(record[b"progress_current"]),
+        int(record[b"progress_total"]),
+        text(record.get(b"progress_message")),
+        instant(record[b"progress_updated_at"]),
+    )
+
+
+def _phase_of(record: Mapping[bytes, bytes]) -> bytes:
+    # As in progress.lua.
+    match record.get(b"state"):
+        case b"running":
+            return record.get(b"entry", b"")
+        case b"scheduled" | b"queued":
+            return b"waiting"
+        case _:
+            return b"ended"
+
+
+def published(key: str, message: bytes) -> ProgressEvent:
+    """Read an event from a message of the progress channel."""
+    current, total, updated_at, words = message.split(b"\x1f", 3)
+    return Reported(int(current), int(total), text(words), instant(updated_at)).event(key)
 
 
 class ExecutionProgress:
     """The progress of an execution according to its record.
 
+    Anybody may report it, at any time. It is gone when the execution begins to run and when it has
+    ended.
+
+    Args:
+        docket: the docket of the execution; it is open while anything is read or reported.
+        key: the key of the execution.
+        run: returns the entry and generation of the run that reports, which has nothing to report
+            any more once it was replaced; None if a holder of the key reports.
+
     Attributes:
-        current: the amount done; None before it runs.
+        current: the amount done; 0 when it begins to run, None before and after.
         total: the amount to do.
         message: a status text, if one was set.
         updated_at: the time of the last report.
     """
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self.current: int | None = None
-        self.total: int = DEFAULT_TOTAL
-        self.message: str | None = None
-        self.updated_at: datetime | None = None
+    def __init__(
+        self, docket: Docket, key: str, run: Callable[[], tuple[str, int]] | None = None
+    ) -> None:
+        self._docket = docket
+        self._key = key
+        self._run = run
+        self.show(NOTHING)
+
+    @classmethod
+    async def create(cls, docket: Docket, key: str) -> Self:
+        """Return the progress of a key, as its record shows it."""
+        progress = cls(docket, key)
+        await progress.sync()
+        return progress
 
     async def set_total(self, total: int) -> None:
         """Set the amount to do. Raises ValueError if it is less than 1."""
         if total < 1:
-            raise ValueError(f"The total of a progress must be at least 1, not {total}")
+            raise ValueError("Total must be at least 1")
         await self._report("total", total)
 
     async def increment(self, amount: int = 1) -> None:
         """Add to the amount done. Raises ValueError if it is less than 1."""
         if amount < 1:
-            raise ValueError(f"A progress can only be incremented by 1 or more, not {amount}")
+            raise ValueError("Amount must be at least 1")
         await self._report("increment", amount)
 
     async def set_message(self, message: str | None) -> None:
@@ -51,38 +136,54 @@ class ExecutionProgress:
 
     async def sync(self) -> None:
         """Read the progress from the record, without the execution's state."""
-        execution = self._execution
-        self.load(await execution.docket.transitions.fetch(execution.key))
+        self.load(await self._docket.transitions.fetch(self._key))
+
+    async def subscribe(self, ready: asyncio.Event | None = None) -> AsyncGenerator[ProgressEvent]:
+        """Yield what is reported of the key from now on, each report once and in order.
+
+        Of what is reported while the connection is lost, only the latest is told.
+
+        Args:
+            ready: set once no report from then on can be missed.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        received: asyncio.Queue[bytes | None] = asyncio.Queue()
+        channel = self._docket.keys.progress_channel(self._key)
+        async with self._docket.connections.subscriber.listening(channel, received.put_nowait):
+            last = await self._recorded_event()
+            caught_up: ProgressEvent | None = None
+            if ready is not None:
+                ready.set()
+            while True:
+                message = await received.get()
+                if message is None:  # Messages were lost.
+                    event = caught_up = await self._recorded_event()
+                    is_known = event == last or event["updated_at"] is None
+                else:
+                    event = published(self._key, message)
+                    is_known = event == caught_up
+                if not is_known:
+                    last = event
+                    yield event
+
+    async def _recorded_event(self) -> ProgressEvent:
+        return recorded(await self._docket.transitions.fetch(self._key)).event(self._key)
 
     def load(self, record: Mapping[bytes, bytes]) -> None:
         """Take the values from the fields of a record."""
-        self.current = current_of(record)
-        self.total = int(record.get(b"progress_total", DEFAULT_TOTAL))
-        self.message = text(record.get(b"progress_message"))
-        self.updated_at = instant(record.get(b"progress_updated_at"))
+        self.show(recorded(record))
 
-    def begin(self) -> None:
-        """Reset the progress, since a run begins."""
-        self.current, self.total, self.message, self.updated_at = 0, DEFAULT_TOTAL, None, None
+    def show(self, reported: Reported) -> None:
+        """Take these values."""
+        self.current, self.total, self.message, self.updated_at = reported
 
     async def _report(self, operation: str, value: str | int) -> None:
-        execution = self._execution
-        row = await execution.docket.transitions.report_progress(
-            execution.key,
-            execution.message_id or "",
-            execution.generation,
-            operation,
-            value,
+        entry, generation = ("", 0) if self._run is None else self._run()
+        row = await self._docket.transitions.report_progress(
+            self._key, entry, generation, operation, value
         )
         if row is None:
-            return  # A newer execution has the record: this one has no progress to report.
-        self.current, self.total, self.message = row.current, row.total, row.message
-        self.updated_at = from_milliseconds(row.updated_at)
-
-
-def current_of(record: Mapping[bytes, bytes]) -> int | None:
-    """Read the amount done from a record; 0 for a run that has reported nothing."""
-    current = record.get(b"progress_current")
-    if current is not None:
-        return int(current)
-    return 0 if record.get(b"state") == b"running" else None
+            return  # A newer execution has the record: this run has no progress to report.
+        self.show(Reported(row.current, row.total, row.message, from_microseconds(row.updated_at)))

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from docket.clock import from_milliseconds
+from docket.clock import from_microseconds, microseconds_of
 
 
 def instant(value: bytes | None) -> datetime | None:
-    """Read an instant of the server's clock; None if it is not set."""
-    return from_milliseconds(int(value)) if value else None
+    """Read an instant; None if it is not set."""
+    return from_microseconds(microseconds_of(value)) if value else None
+
+
+def iso_text(value: bytes | None) -> str | None:
+    """Write an instant in ISO format, in the time zone that it was given in; None if not set."""
+    if not value:
+        return None
+    microseconds, _, given = value.partition(b" ")
+    return given.decode() or from_microseconds(int(microseconds)).isoformat()
 
 
 def text(value: bytes | None) -> str | None:

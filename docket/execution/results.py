@@ -8,10 +8,10 @@ import binascii
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from docket.clock import now
+from docket.clock import duration, time_until
 from docket.errors import DeserializationError, ExecutionCancelled, ResultUnavailable, TaskError
 from docket.execution.record_fields import text
 from docket.lifecycle import TERMINAL, ExecutionState
@@ -42,32 +42,32 @@ class ResultStorage(Protocol):
         ...
 
 
-def storable(payload: bytes) -> dict[str, Any]:
-    """Wrap a payload for a result storage, which may support nothing but JSON."""
-    return {"data": base64.b64encode(payload).decode()}
-
-
 async def wait_for_result(
     execution: Execution, timeout: timedelta | None, deadline: datetime | None
 ) -> Any:
     """Wait for the end and return the result; see Execution.get_result."""
-    if timeout is not None and deadline is not None:
-        raise ValueError("Cannot specify both timeout and deadline: give one of them")
-    if deadline is not None:
-        timeout = deadline.astimezone(UTC) - now()
-    waited_for = execution.generation
-    allowed = math.inf if timeout is None else timeout.total_seconds()
+    allowed = _seconds_allowed(timeout, deadline)
+    too_late = f"Timeout waiting for execution {execution.key} to complete"
     ends_at = asyncio.get_running_loop().time() + allowed
     try:
         # Read before waiting: a result that is there is returned even if no time is left.
         async with asyncio.timeout(_unless_endless(max(allowed, FIRST_LOOK_SECONDS))):
             record = await execution.docket.transitions.fetch(execution.key)
+        waited_for = int(record.get(b"generation", b"0"))
         if not _has_ended(execution, record, waited_for):
             async with asyncio.timeout_at(_unless_endless(ends_at)):
                 record = await _wait_for_end(execution, waited_for)
     except TimeoutError:
-        raise TimeoutError(f"Task {execution.key!r} did not end within the time allowed") from None
-    return await _result_of(execution, record)
+        raise TimeoutError(too_late) from None
+    return await _result_of(execution, record, "" if allowed == math.inf else f"{too_late}: ")
+
+
+def _seconds_allowed(timeout: timedelta | None, deadline: datetime | None) -> float:
+    if timeout is not None and deadline is not None:
+        raise ValueError("Cannot specify both timeout and deadline: give one of them")
+    if deadline is not None:
+        return time_until("deadline", deadline).total_seconds()
+    return math.inf if timeout is None else duration("timeout", timeout).total_seconds()
 
 
 def _unless_endless(seconds: float) -> float | None:
@@ -90,23 +90,22 @@ async def _wait_for_end(execution: Execution, waited_for: int) -> Record:
 
 def _has_ended(execution: Execution, record: Record, waited_for: int) -> bool:
     execution.load(record)
-    if execution.state is None or execution.state in TERMINAL:
+    if b"state" not in record or execution.state in TERMINAL:
         return True
-    if b"perpetual" in record and 0 < waited_for < int(record[b"generation"]):
-        # Its successor has the record, and will have successors of its own: without this a caller
-        # would wait for as long as the task goes on.
-        raise ResultUnavailable(
-            f"The run of perpetual task {execution.key!r} has ended, and its successor is on the "
-            "docket: only the last run of a perpetual task leaves a result"
-        )
-    return False
+    # Of a perpetual task the record is the successor's, which may go on for ever.
+    return int(record.get(b"perpetual", b"-1")) >= waited_for
 
 
-async def _result_of(execution: Execution, record: Record) -> Any:
+async def _result_of(execution: Execution, record: Record, too_late: str) -> Any:
     serializer = execution.docket.serializer
+    if b"state" not in record:
+        raise ResultUnavailable(
+            f"{too_late}Task {execution.key!r} has no record (execution_ttl has passed, or is 0, "
+            "or it was never scheduled): its result cannot be returned"
+        )
     match execution.state:
         case ExecutionState.COMPLETED:
-            payload = await _payload(execution, record)
+            payload = await _payload(execution, record, too_late)
             return serializer.decode_result(execution.function, payload)
         case ExecutionState.FAILED:
             payload = await _payload_or_none(execution, record)
@@ -116,42 +115,33 @@ async def _result_of(execution: Execution, record: Record) -> Any:
                 else serializer.decode_error(payload)
             )
         case ExecutionState.CANCELLED:
-            raise ExecutionCancelled(f"Task {execution.key!r} was cancelled: it has no result")
+            raise ExecutionCancelled(f"Execution {execution.key} was cancelled")
         case _:
-            raise ResultUnavailable(
-                f"Task {execution.key!r} has no record (execution_ttl has passed, or is 0, or it "
-                "was never scheduled): its result cannot be returned"
-            )
+            return None  # A run of a perpetual task; only the last one leaves a result.
 
 
 def _unrecorded_error(execution: Execution) -> TaskError:
     """Make the exception of a task that was marked as failed without one."""
-    reason = execution.error or "no exception was recorded"
-    return TaskError("Exception", f"Task execution failed: {reason}", "")
+    return TaskError("", execution.error or "Task execution failed", "")
 
 
 async def _payload_or_none(execution: Execution, record: Record) -> bytes | None:
     """Return the exception of a failed task; None if only its text in the record is left."""
     with suppress(ResultUnavailable):
-        return await _payload(execution, record)
+        return await _payload(execution, record, "")
     return None
 
 
-async def _payload(execution: Execution, record: Record) -> bytes | None:
+async def _payload(execution: Execution, record: Record, too_late: str) -> bytes | None:
     stored_under = text(record.get(b"result_key"))
     if stored_under is None:
         return record.get(b"result")
     storage = execution.docket.result_storage
-    if storage is None:
-        raise ResultUnavailable(
-            f"The result of task {execution.key!r} is in a result storage, under {stored_under!r}: "
-            "open the docket with that result_storage to read it"
-        )
-    found = await storage.get(stored_under)
+    found = None if storage is None else await storage.get(stored_under)
     if found is None:
         raise ResultUnavailable(
-            f"The result of task {execution.key!r} is not in the result storage (any more), under "
-            f"{stored_under!r}"
+            f"{too_late}The result of task {execution.key!r} is not in the result storage (any "
+            f"more), under {stored_under!r}: open the docket with the result_storage that has it"
         )
     try:
         return base64.b64decode(found["data"], validate=True)

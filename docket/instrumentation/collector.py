@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import cached_property, partial
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -23,6 +24,7 @@ from docket.instrumentation.counters import (
     DURATION_BUCKETS,
     Counters,
     Histogram,
+    Producer,
     TaskCounters,
 )
 from docket.instrumentation.process_registry import Depths, ProcessRegistry, RunningWorker
@@ -32,18 +34,19 @@ logger = logging.getLogger("docket.metrics")
 #: Longest wait of a scrape for the server, in seconds; without an answer the depths are omitted.
 DEPTHS_PATIENCE_SECONDS = 1.0
 
-_LABELS = ("docket", "worker", "task")
+#: The labels of what is counted for each task.
+_LABELS = ("docket_name", "docket_worker", "docket_task")
+_OF_DOCKET = _LABELS[:1]
 
 #: The help texts of the metrics, by the names of the counters that they show.
 _OF_RUNS = {
     "started": "Runs of tasks that were started.",
     "redelivered": "Runs of tasks whose earlier run was lost.",
-    "stricken": "Tasks dropped because of a strike.",
-    "superseded": "Runs dropped because a newer one took their place.",
-    "completed": "Executions that ended, in whatever state.",
-    "failed": "Runs that raised and are not tried again.",
-    "succeeded": "Runs that returned.",
-    "retried": "Runs that raised and are tried again.",
+    "superseded": "Runs that ended after a newer one took their place.",
+    "completed": "Attempts that ended, in whatever state.",
+    "failed": "Attempts that raised, those that are tried again too.",
+    "succeeded": "Attempts that returned.",
+    "retried": "Attempts that raised and are tried again.",
     "perpetuated": "Runs of perpetual tasks that a successor follows.",
 }
 _OF_SCHEDULING = {
@@ -57,6 +60,52 @@ _HISTOGRAMS = {
 }
 
 CountersByLabels = dict[tuple[str, str], TaskCounters]
+
+
+class Snapshot:
+    """The counters of a process at one moment, each read when it is first asked for.
+
+    Args:
+        registry: the workers and dockets of the process.
+    """
+
+    def __init__(self, registry: ProcessRegistry) -> None:
+        self._registry = registry
+
+    @cached_property
+    def counters_by_labels(self) -> CountersByLabels:
+        """The counters of workers, by docket and worker."""
+        return self._registry.counters_by_labels()
+
+    @cached_property
+    def workers(self) -> list[RunningWorker]:
+        """The workers that run."""
+        return self._registry.running_workers()
+
+    @cached_property
+    def producers(self) -> list[tuple[str, Producer]]:
+        """The counters of this process as a producer, by docket."""
+        return self._registry.producers()
+
+    @cached_property
+    def disruptions(self) -> dict[tuple[str, str], int]:
+        """The number of times that connections broke, by docket and worker."""
+        return self._registry.disruptions()
+
+    @cached_property
+    def depths(self) -> dict[str, Depths]:
+        """The depths of the dockets whose server answers in time."""
+        one_each = {worker.docket: worker for worker in self.workers}
+        asked = ((docket, _ask(worker)) for docket, worker in sorted(one_each.items()))
+        return {docket: depths for docket, depths in asked if depths is not None}
+
+    def rows(self) -> Iterator[tuple[list[str], Counters]]:
+        """Yield the counters of each task with their labels."""
+        for (docket, worker), task_counters in sorted(
+            self.counters_by_labels.items(), key=lambda item: item[0]
+        ):
+            for task, counters in task_counters.by_task():
+                yield [docket, worker, task], counters
 
 
 class DocketCollector(Collector):
@@ -78,49 +127,8 @@ class DocketCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family with its present values."""
-        counters_by_labels = self._registry.counters_by_labels()
-        yield from self._of_scheduling()
-        yield self._cancelled(counters_by_labels)
-        yield self._cleared()
-        yield from _of_runs(counters_by_labels)
-        yield from _histograms(counters_by_labels)
-        workers = self._registry.running_workers()
-        yield _running(workers)
-        yield from _depths(workers)
-        yield self._disruptions()
-        yield _strikes(workers)
-
-    def _of_scheduling(self) -> Iterator[Metric]:
-        producers = self._registry.producers()
-        for name, text in _OF_SCHEDULING.items():
-            family = CounterMetricFamily(f"docket_tasks_{name}", text, labels=["docket", "task"])
-            for docket, producer in producers:
-                for task, scheduled in producer.by_task():
-                    family.add_metric([docket, task], getattr(scheduled, name))
-            yield family
-
-    def _cancelled(self, counters_by_labels: CountersByLabels) -> Metric:
-        text = "Executions that were cancelled: while they ran, by a worker; before, by a docket."
-        family = CounterMetricFamily("docket_tasks_cancelled", text, labels=_LABELS)
-        for labels, counters in _rows(counters_by_labels):
-            family.add_metric(labels, counters.cancelled)
-        for docket, producer in self._registry.producers():
-            family.add_metric([docket, "", ""], producer.cancelled)
-        return family
-
-    def _cleared(self) -> Metric:
-        text = "Executions taken off the docket by clear."
-        family = CounterMetricFamily("docket_tasks_cleared", text, labels=["docket"])
-        for docket, producer in self._registry.producers():
-            family.add_metric([docket], producer.cleared)
-        return family
-
-    def _disruptions(self) -> Metric:
-        text = "Times that a connection to the server broke."
-        family = CounterMetricFamily("docket_redis_disruptions", text, labels=["docket", "worker"])
-        for labels, count in sorted(self._registry.disruptions().items()):
-            family.add_metric(list(labels), count)
-        return family
+        snapshot = Snapshot(self._registry)
+        return (make(snapshot) for make in (*FAMILIES.values(), *HISTOGRAMS.values()))
 
 
 class MergedCollector(Collector):
@@ -138,64 +146,107 @@ class MergedCollector(Collector):
         yield from (family for family in self._registry.collect() if family.name not in names)
 
 
-def _rows(counters_by_labels: CountersByLabels) -> Iterator[tuple[list[str], Counters]]:
-    for (docket, worker), task_counters in sorted(
-        counters_by_labels.items(), key=lambda item: item[0]
-    ):
-        for task, counters in task_counters.by_task():
-            yield [docket, worker, task], counters
+def _of_runs(name: str, text: str, snapshot: Snapshot) -> Metric:
+    family = CounterMetricFamily(f"docket_tasks_{name}", text, labels=_LABELS)
+    for labels, counters in snapshot.rows():
+        family.add_metric(labels, getattr(counters, name))
+    return family
 
 
-def _of_runs(counters_by_labels: CountersByLabels) -> Iterator[Metric]:
-    for name, text in _OF_RUNS.items():
-        family = CounterMetricFamily(f"docket_tasks_{name}", text, labels=_LABELS)
-        for labels, counters in _rows(counters_by_labels):
-            family.add_metric(labels, getattr(counters, name))
-        yield family
+def _of_scheduling(name: str, text: str, snapshot: Snapshot) -> Metric:
+    labels = ["docket_name", "docket_task"]
+    family = CounterMetricFamily(f"docket_tasks_{name}", text, labels=labels)
+    for docket, producer in snapshot.producers:
+        for task, scheduled in producer.by_task():
+            family.add_metric([docket, task], getattr(scheduled, name))
+    return family
 
 
-def _histograms(counters_by_labels: CountersByLabels) -> Iterator[Metric]:
-    for name, text in _HISTOGRAMS.items():
-        family = HistogramMetricFamily(f"docket_task_{name}", text, labels=_LABELS)
-        for labels, counters in _rows(counters_by_labels):
-            histogram: Histogram = getattr(counters, name)
-            family.add_metric(labels, cumulative(histogram.counts), histogram.sum)
-        yield family
+def _stricken(snapshot: Snapshot) -> Metric:
+    text = "Tasks dropped because of a strike: by a worker, or when they were to be scheduled."
+    family = CounterMetricFamily("docket_tasks_stricken", text, labels=_LABELS)
+    for labels, counters in snapshot.rows():
+        family.add_metric(labels, counters.stricken)
+    for docket, producer in snapshot.producers:
+        for task, scheduled in producer.by_task():
+            family.add_metric([docket, "", task], scheduled.stricken)
+    return family
+
+
+def _cancelled(snapshot: Snapshot) -> Metric:
+    text = "Executions that were cancelled: while they ran, by a worker; before, by a docket."
+    family = CounterMetricFamily("docket_tasks_cancelled", text, labels=_LABELS)
+    for labels, counters in snapshot.rows():
+        family.add_metric(labels, counters.cancelled)
+    for docket, producer in snapshot.producers:
+        family.add_metric([docket, "", ""], producer.cancelled)
+    return family
+
+
+def _cleared(snapshot: Snapshot) -> Metric:
+    text = "Executions taken off the docket by clear."
+    family = CounterMetricFamily("docket_tasks_cleared", text, labels=_OF_DOCKET)
+    for docket, producer in snapshot.producers:
+        family.add_metric([docket], producer.cleared)
+    return family
+
+
+def _disruptions(snapshot: Snapshot) -> Metric:
+    text = "Times that a connection to the server broke."
+    family = CounterMetricFamily("docket_redis_disruptions", text, labels=_LABELS[:2])
+    for labels, count in sorted(snapshot.disruptions.items()):
+        family.add_metric(list(labels), count)
+    return family
+
+
+def _running(snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily("docket_tasks_running", "Tasks that run now.", labels=_LABELS)
+    # Tasks that are not running now are reported as 0 rather than omitted.
+    running = Counter({tuple(labels): 0 for labels, _ in snapshot.rows()})
+    for worker in snapshot.workers:
+        for function in worker.running():
+            running[worker.docket, worker.label, function.decode(errors="replace")] += 1
+    for labels, count in sorted(running.items()):
+        family.add_metric(list(labels), count)
+    return family
+
+
+def _ready(snapshot: Snapshot) -> Metric:
+    text = "Tasks that wait and are due."
+    family = GaugeMetricFamily("docket_queue_depth", text, labels=_OF_DOCKET)
+    for docket, depths in snapshot.depths.items():
+        family.add_metric([docket], depths.ready)
+    return family
+
+
+def _later(snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily("docket_schedule_depth", "Tasks for later.", labels=_OF_DOCKET)
+    for docket, depths in snapshot.depths.items():
+        family.add_metric([docket], depths.later)
+    return family
+
+
+def _strikes(snapshot: Snapshot) -> Metric:
+    text = "Strikes that are in effect."
+    family = GaugeMetricFamily("docket_strikes_in_effect", text, labels=_OF_DOCKET)
+    in_effect = {worker.docket: worker.strikes() for worker in snapshot.workers}
+    for docket, count in sorted(in_effect.items()):
+        family.add_metric([docket], count)
+    return family
+
+
+def _histogram(name: str, text: str, snapshot: Snapshot) -> Metric:
+    family = HistogramMetricFamily(f"docket_task_{name}_seconds", text, labels=_LABELS)
+    for labels, counters in snapshot.rows():
+        histogram: Histogram = getattr(counters, name)
+        family.add_metric(labels, cumulative(histogram.counts), histogram.sum)
+    return family
 
 
 def cumulative(counts: list[int]) -> list[tuple[str, float]]:
     """Return cumulative buckets as in Prometheus: each counts all values up to its bound."""
     names = [*(str(bound) for bound in DURATION_BUCKETS), "+Inf"]
     return list(zip(names, accumulate(counts), strict=True))
-
-
-def _running(workers: list[RunningWorker]) -> Metric:
-    family = GaugeMetricFamily("docket_tasks_running", "Tasks that run now.", labels=_LABELS)
-    running = Counter[tuple[str, str, str]]()
-    for worker in workers:
-        for function in worker.running():
-            running[worker.docket, worker.label, function.decode(errors="replace")] += 1
-        # Tasks that are not running now are reported as 0 rather than omitted.
-        for task, _ in worker.task_counters.by_task():
-            running[worker.docket, worker.label, task] += 0
-    for labels, count in sorted(running.items()):
-        family.add_metric(list(labels), count)
-    return family
-
-
-def _depths(workers: list[RunningWorker]) -> Iterator[Metric]:
-    ready = GaugeMetricFamily(
-        "docket_queue_depth", "Tasks that wait and are due.", labels=_LABELS[:1]
-    )
-    later = GaugeMetricFamily("docket_schedule_depth", "Tasks for later.", labels=_LABELS[:1])
-    one_each = {worker.docket: worker for worker in workers}
-    for docket, worker in sorted(one_each.items()):
-        depths = _ask(worker)
-        if depths is not None:
-            ready.add_metric([docket], depths.ready)
-            later.add_metric([docket], depths.later)
-    yield ready
-    yield later
 
 
 def _ask(worker: RunningWorker) -> Depths | None:
@@ -225,10 +276,25 @@ def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
 
-def _strikes(workers: list[RunningWorker]) -> Metric:
-    text = "Strikes that are in effect."
-    family = GaugeMetricFamily("docket_strikes_in_effect", text, labels=["docket"])
-    in_effect = {worker.docket: worker.strikes() for worker in workers}
-    for docket, count in sorted(in_effect.items()):
-        family.add_metric([docket], count)
-    return family
+#: The makers of the families of counters and gauges, by the metric's name.
+FAMILIES: dict[str, Callable[[Snapshot], Metric]] = {
+    **{
+        f"docket_tasks_{name}": partial(_of_scheduling, name, text)
+        for name, text in _OF_SCHEDULING.items()
+    },
+    "docket_tasks_cancelled": _cancelled,
+    "docket_tasks_cleared": _cleared,
+    **{f"docket_tasks_{name}": partial(_of_runs, name, text) for name, text in _OF_RUNS.items()},
+    "docket_tasks_stricken": _stricken,
+    "docket_tasks_running": _running,
+    "docket_queue_depth": _ready,
+    "docket_schedule_depth": _later,
+    "docket_redis_disruptions": _disruptions,
+    "docket_strikes_in_effect": _strikes,
+}
+
+#: The makers of the histograms, by the metric's name.
+HISTOGRAMS: dict[str, Callable[[Snapshot], Metric]] = {
+    f"docket_task_{name}_seconds": partial(_histogram, name, text)
+    for name, text in _HISTOGRAMS.items()
+}

@@ -5,6 +5,7 @@ at some instant, and never sees one fall.
 """
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
 #: Upper bounds of the histogram buckets, in seconds; one more bucket takes larger values.
@@ -58,7 +59,9 @@ class Histogram:
 class Counters:
     """The counters of one worker since it started; none of them ever falls.
 
-    duration: of runs. punctuality: from the due time of a task to its claim.
+    failed: attempts that raised, those that are tried again (`retried`) too. superseded: runs that
+    ended after a newer one took their place; each counts as what it ended with, too. duration: of
+    runs. punctuality: from the due time of a task to its claim.
     """
 
     started: int = 0
@@ -75,7 +78,7 @@ class Counters:
 
     @property
     def completed(self) -> int:
-        """The number of ended executions."""
+        """The number of attempts that have ended, in whatever state."""
         return self.succeeded + self.failed + self.cancelled
 
     def add(self, other: "Counters") -> None:
@@ -93,10 +96,15 @@ PLAIN_COUNTERS: tuple[str, ...] = tuple(
 
 
 class TaskCounters:
-    """The counters of one worker by task; sums are computed on demand."""
+    """The counters of one worker by task; sums are computed on demand.
 
-    def __init__(self) -> None:
+    Args:
+        make: makes the counters of a task, by its name.
+    """
+
+    def __init__(self, make: Callable[[str], Counters] | None = None) -> None:
         self._by_task: dict[bytes, Counters] = {}
+        self._make = make
 
     def of(self, function: bytes) -> Counters:
         """Return the counters of the task of this name."""
@@ -106,7 +114,12 @@ class TaskCounters:
     def _begin(self, function: bytes) -> Counters:
         if len(self._by_task) >= MAX_NAMES:
             function = OTHERS.encode()
-        return self._by_task.setdefault(function, Counters())
+        counters = self._by_task.get(function)
+        if counters is None:
+            make = self._make
+            counters = Counters() if make is None else make(function.decode(errors="replace"))
+            self._by_task[function] = counters
+        return counters
 
     def by_task(self) -> list[tuple[str, Counters]]:
         """Return the live counters of each task, by its name."""
@@ -128,14 +141,18 @@ class TaskCounters:
 
 @dataclass(slots=True)
 class ScheduledCounts:
-    """The executions of one task that this process has added to a docket, or replaced there."""
+    """The executions of one task that this process has added to a docket, or replaced there.
+
+    stricken: those that it has not, because of a strike.
+    """
 
     added: int = 0
     replaced: int = 0
+    stricken: int = 0
 
     @property
     def scheduled(self) -> int:
-        """The sum of both."""
+        """The sum of those added and those replaced."""
         return self.added + self.replaced
 
 

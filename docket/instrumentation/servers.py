@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
 from http import HTTPStatus
+from typing import Any, Protocol, overload
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from prometheus_client.registry import CollectorRegistry
@@ -37,13 +39,46 @@ def health() -> tuple[bool, str]:
     return True, "OK"
 
 
+class _Server(Protocol):
+    """A server whose host and port may come in either order."""
+
+    @overload
+    def __call__(
+        self, host: str = EVERYWHERE, port: int | None = None
+    ) -> AbstractContextManager[int | None]: ...
+
+    @overload
+    def __call__(
+        self, port: int | None, host: str = EVERYWHERE
+    ) -> AbstractContextManager[int | None]: ...
+
+
+def _in_either_order(server: Callable[..., AbstractContextManager[int | None]]) -> _Server:
+    """Let host and port be passed in either order: text is a host, a number a port."""
+
+    @wraps(server)
+    def in_either_order(
+        *address: str | int | None, **named: Any
+    ) -> AbstractContextManager[int | None]:
+        for value in address:
+            name = "host" if isinstance(value, str) else "port"
+            if name in named:
+                raise TypeError(f"two values for the {name}: {named[name]!r} and {value!r}")
+            named[name] = value
+        return server(**named)
+
+    return in_either_order
+
+
+@_in_either_order
 @contextmanager
-def healthcheck_server(port: int | None = None, host: str = EVERYWHERE) -> Generator[int | None]:
+def healthcheck_server(host: str = EVERYWHERE, port: int | None = None) -> Generator[int | None]:
     """Serve `health` over HTTP while the context lasts: 200 and `OK`, or 503 and the reason.
 
     Args:
-        port: the port to listen on, for every path; 0 chooses a free one; None serves nothing.
         host: name or address of the interface.
+        port: the port to listen on, for every path; 0 chooses a free one; None serves nothing.
+            Passed by position, host and port may come in either order.
 
     Returns:
         A context manager that gives the port.
@@ -58,8 +93,9 @@ def healthcheck_server(port: int | None = None, host: str = EVERYWHERE) -> Gener
         yield taken
 
 
+@_in_either_order
 @contextmanager
-def metrics_server(port: int | None = None, host: str = EVERYWHERE) -> Generator[int | None]:
+def metrics_server(host: str = EVERYWHERE, port: int | None = None) -> Generator[int | None]:
     """Serve the metrics of this process over HTTP while the context lasts.
 
     They are docket's and those of prometheus_client's own registry, in the format of Prometheus.

@@ -13,7 +13,7 @@ its caller has ended, and often on another machine.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -35,6 +35,33 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
 Attributes: TypeAlias = "Mapping[str, AttributeValue]"
+
+
+class MessageGetter:
+    """OpenTelemetry's access to a trace context in the fields of a message of a stream."""
+
+    def get(self, carrier: Mapping[bytes, bytes], key: str) -> list[str] | None:
+        """Return the values of a field; None if there is no such field."""
+        value = carrier.get(key.encode())
+        return None if value is None else [value.decode()]
+
+    def keys(self, carrier: Mapping[bytes, bytes]) -> list[str]:
+        """List the names of the fields."""
+        return [key.decode() for key in carrier]
+
+
+class MessageSetter:
+    """OpenTelemetry's way to put a trace context into the fields of a message of a stream."""
+
+    def set(self, carrier: MutableMapping[bytes, bytes], key: str, value: str) -> None:
+        """Set a field."""
+        carrier[key.encode()] = value.encode()
+
+
+#: The getter for OpenTelemetry's `extract`.
+message_getter = MessageGetter()
+#: The setter for OpenTelemetry's `inject`.
+message_setter = MessageSetter()
 
 
 #: Time for which the absence of a provider is cached, in seconds. Without a provider, OpenTelemetry

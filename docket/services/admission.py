@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from docket.annotations import on_one_line
-from docket.clock import from_milliseconds
-from docket.dependencies.errors import AdmissionBlocked
+from docket.clock import from_microseconds
+from docket.dependencies.errors import blocked_by
 from docket.dependencies.resolution import Resolution
 from docket.instrumentation.counters import TaskCounters
-from docket.lifecycle import Cancelled, Outcome, Retried
+from docket.lifecycle import Cancelled, Deferred, Outcome
+from docket.services.run_log import RunLog
 from docket.services.runs import Run
 from docket.store.limits import Admission, LimitKind, Limits
 
 if TYPE_CHECKING:
     from docket.worker import Worker
-
-logger = logging.getLogger("docket.worker")
 
 #: Delay of a task that a dependency of the user's has blocked, unless that sets its own.
 BLOCKED_DELAY = timedelta(milliseconds=100)
@@ -42,7 +39,7 @@ class AdmissionController:
         self._worker = worker
         self._task_counters = task_counters
 
-    async def admit(self, run: Run, resolution: Resolution) -> NotAdmitted | None:
+    async def admit(self, run: Run, resolution: Resolution, log: RunLog) -> NotAdmitted | None:
         """Admit a run: None if it may go on. Raises any error of an argument's own `__str__`."""
         requests = resolution.requests()
         if not requests:
@@ -59,40 +56,30 @@ class AdmissionController:
             run.being_admitted = False
         if admission.verdict == "granted":
             return None
-        self._log_refusal(run, admission)
+        self._count_refusal(run, admission, log)
         return NotAdmitted()
 
-    def _log_refusal(self, run: Run, admission: Admission) -> None:
-        name, key = run.claim.function.decode(), on_one_line(run.claim.key.decode())
+    def _count_refusal(self, run: Run, admission: Admission, log: RunLog) -> None:
         match admission.verdict:
             case "waiting":
-                logger.debug("%s{%s} waits for a slot of %s", name, key, admission.scope)
+                log.turn_away("waits for a slot of %s", admission.scope)
             case "later":
-                when = from_milliseconds(admission.when).isoformat()
-                logger.debug("%s{%s} comes later, at %s: %s", name, key, when, admission.scope)
+                when = from_microseconds(admission.when * 1000).isoformat()
+                log.turn_away("comes later, at %s: %s", when, admission.scope)
             case "dropped" | "cancelled":
                 self._task_counters.of(run.claim.function).cancelled += 1
-                logger.info("↩ %s{%s} was %s: %s", name, key, admission.verdict, admission.scope)
+                log.turn_away("was %s: %s", admission.verdict, admission.scope)
             case _:
                 self._task_counters.of(run.claim.function).superseded += 1
-                logger.info("↩ %s{%s} was superseded", name, key)
+                log.turn_away("was superseded")
 
 
-def after_block(error: BaseException, attempt: int) -> Outcome | None:
+def after_block(error: BaseException) -> Outcome | None:
     """Return the outcome of a run that a dependency blocked; None if it failed otherwise."""
-    blocked = _blocked(error)
+    blocked = blocked_by(error)
     if blocked is None:
         return None
     if blocked.handled or not blocked.reschedule:
         return Cancelled()
     delay = BLOCKED_DELAY if blocked.retry_delay is None else blocked.retry_delay
-    return Retried(delay.total_seconds(), attempt, error=blocked)
-
-
-def _blocked(error: BaseException) -> AdmissionBlocked | None:
-    if isinstance(error, AdmissionBlocked):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return next((b for b in map(_blocked, inner) if b is not None), None)
-    return None
+    return Deferred(delay.total_seconds())

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
@@ -18,6 +18,7 @@ from docket.instrumentation.readiness import Readiness
 from docket.lifecycle import Cancelled, Failed, Outcome, Requeued, Superseded
 from docket.services.outcomes import count, row_of, unstorable, weight
 from docket.services.payloads import Payloads
+from docket.services.run_log import log_what_follows
 from docket.services.runs import Consumer, Run, Runs, reject_late
 from docket.store.coalescing import BATCH_BYTES, BATCH_LIMIT
 from docket.store.connection.backoff import backoff_seconds
@@ -66,6 +67,7 @@ class Exchanger:
         until_finished: end when the docket has nothing left.
         message_batch: most tasks asked for at once.
         lease_seconds: without a renewal for this long, claimed tasks go to other workers.
+        log_attributes: those of the records about the worker.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Exchanger:
         until_finished: bool,
         message_batch: int,
         lease_seconds: float,
+        log_attributes: Mapping[str, object],
     ) -> None:
         self._transitions = transitions
         self._pipeline = pipeline
@@ -93,12 +96,15 @@ class Exchanger:
         self._until_finished = until_finished
         self._message_batch = min(message_batch, BATCH_LIMIT)
         self._lease_seconds = lease_seconds
+        self._log_attributes = log_attributes
         self._outbox: deque[PendingOutcome] = deque()
         self._attention = asyncio.Event()
         self._batch = BATCH_LIMIT
         self._has_token_to_pass_on = False
         self._doubted = False
         self._draining = False
+        #: True once it claims tasks.
+        self.has_begun = False
         self._requeuing = False
         self._nothing_left = False
         self._is_claiming = False
@@ -145,9 +151,14 @@ class Exchanger:
         """
         run = self._runs.get(entry)
         if run is not None:
-            stop(run, Cancelled(), self)
+            self._cancel(run)
         elif self._is_claiming:
             self._cancelled_early.add(entry)
+
+    def _cancel(self, run: Run) -> None:
+        if stop(run, Cancelled(), self):
+            key = run.claim.key.decode()
+            logger.info("Cancelling running task %r", key, extra=self._log_attributes)
 
     @property
     def draining(self) -> bool:
@@ -192,6 +203,7 @@ class Exchanger:
             register: registers the consumer under its present name.
         """
         self._start, self._register = start, register
+        self.has_begun = True
         self.exchange_soon()
         while not self._finished():
             await self._attention.wait()
@@ -289,8 +301,10 @@ class Exchanger:
                 self._begin_probation()
             if self._requeuing or claim.entry in self._cancelled_early:
                 run = self._runs.get(claim.entry)
-                if run is not None:
-                    stop(run, Requeued() if self._requeuing else Cancelled(), self)
+                if run is not None and self._requeuing:
+                    stop(run, Requeued(), self)
+                elif run is not None:
+                    self._cancel(run)
 
     def _begin_probation(self) -> None:
         if self._probation is not None:
@@ -308,8 +322,10 @@ class Exchanger:
             self._runs.remove(run)
             # One that was sent twice may no longer match because its first sending was applied.
             is_lost = index in lost and not run.sent_again
+            if run.followed is not None:
+                log_what_follows(run.followed, is_superseded=is_lost)
             counters = self._task_counters.of(run.claim.function)
-            count(counters, Superseded() if is_lost else outcome)
+            count(counters, outcome, is_superseded=is_lost)
 
     def _put_back(self, outcomes: list[PendingOutcome], *, may_be_applied: bool) -> None:
         for run, _, _ in outcomes:
@@ -354,6 +370,7 @@ class Exchanger:
             "Worker %s was taken for dead and its tasks were given to others; "
             "they are stopped here, and it goes on under a new name",
             self._consumer.name,
+            extra=self._log_attributes,
         )
         for run in self._runs:
             stop(run, Superseded(), self)
@@ -386,12 +403,17 @@ class Exchanger:
         self.exchange_soon()
 
 
-def stop(run: Run, ending: Outcome, exchanger: Exchanger) -> None:
-    """Cancel a run that is not ending already; `ending` becomes its outcome."""
+def stop(run: Run, ending: Outcome, exchanger: Exchanger) -> bool:
+    """Cancel a run that is not ending already; `ending` becomes its outcome.
+
+    Returns:
+        True if it was cancelled by this call.
+    """
     if run.reported or run.ending is not None or run.task is None:
-        return
+        return False
     run.ending = ending
     run.task.cancel()
     if not run.begun:
         # Its coroutine never reaches a line of ours, so nothing else would report it.
         exchanger.report(run, ending)
+    return True

@@ -6,39 +6,31 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
-from docket.annotations import CallFormat, on_one_line
-from docket.clock import format_duration, from_milliseconds
-from docket.dependencies.errors import UnresolvedDependencies
+from docket.clock import from_microseconds
+from docket.dependencies.base import current_execution
 from docket.dependencies.handlers import TaskOutcome, end_of
 from docket.dependencies.plan import Plan
 from docket.dependencies.resolution import Resolution
 from docket.execution import Execution, TaskFunction
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.tracing import context_of, end_with, span_of_run, tracer
-from docket.lifecycle import (
-    Cancelled,
-    Completed,
-    Deferred,
-    Failed,
-    Outcome,
-    Perpetuated,
-    Requeued,
-    Retried,
-    Superseded,
-)
+from docket.lifecycle import Cancelled, Completed, Deferred, Failed, Outcome, Requeued, Retried
 from docket.serialization.pickle_codec import Call
 from docket.services.admission import AdmissionController, NotAdmitted, after_block
+from docket.services.deferred_execution import DeferredExecution
 from docket.services.exchanger import Exchanger
-from docket.services.outcomes import error_text
 from docket.services.result_writer import ResultWriter
+from docket.services.run_log import RunLog
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
-from docket.services.unknown_tasks import UnknownTasks
+from docket.services.unknown_tasks import UnknownTasks, default_fallback_task
+from docket.store.results import RecordedResults
 from docket.store.transitions import Claim
 from docket.supervision import Supervision, claim_here
 
@@ -61,6 +53,7 @@ class Executor:
         exchanger: takes the outcomes.
         task_counters: counts starts, durations and punctuality.
         supervision: told of the first task redelivered from each dead consumer.
+        is_shutting_down: whether the worker ends: then a run that is cancelled was interrupted.
     """
 
     def __init__(
@@ -71,6 +64,7 @@ class Executor:
         exchanger: Exchanger,
         task_counters: TaskCounters,
         supervision: Supervision,
+        is_shutting_down: Callable[[], bool],
     ) -> None:
         self._docket = docket
         self._worker = worker
@@ -78,6 +72,7 @@ class Executor:
         self._exchanger = exchanger
         self._task_counters = task_counters
         self._supervision = supervision
+        self._is_shutting_down = is_shutting_down
         self._admission_controller = AdmissionController(
             docket.transitions.limits, worker, task_counters
         )
@@ -91,12 +86,7 @@ class Executor:
         self._result_writer = _result_writer(docket)
         self._seen_dead: set[bytes] = set()
         self._gated: dict[bytes, bool] = {}
-        self._formats: dict[TaskFunction, CallFormat] = {}
         self._loop = asyncio.get_running_loop()
-        serves = asyncio.current_task()
-        assert serves is not None
-        #: The asyncio task that the worker runs in.
-        self._serves = serves
 
     def start(self, claim: Claim) -> None:
         """Start a claimed task."""
@@ -122,7 +112,7 @@ class Executor:
     def _count_start(self, claim: Claim) -> None:
         counters = self._task_counters.of(claim.function)
         counters.started += 1
-        counters.punctuality.observe(max(0, claim.started_at - claim.when) / 1000)
+        counters.punctuality.observe(max(0, claim.started_at - claim.when) / 1_000_000)
 
     async def _run(self, run: Run) -> None:
         run.begun = True
@@ -148,7 +138,7 @@ class Executor:
             "docket.worker": self._worker.name,
             "docket.task": name,
             "docket.key": claim.key.decode(),
-            "docket.when": from_milliseconds(claim.when).isoformat(),
+            "docket.when": from_microseconds(claim.when).isoformat(),
             "docket.attempt": claim.attempt,
             "code.function.name": name,
         }
@@ -158,22 +148,32 @@ class Executor:
             return outcome
 
     async def _outcome(self, run: Run) -> Outcome | NotAdmitted:
-        run_quota = self.run_quota
         try:
-            if run_quota is None:
+            if self.run_quota is None:
                 return await self._execute(run)
-            key = run.claim.key.decode()
-            if not run_quota.take(key):
-                return Cancelled()
-            outcome = await self._execute(run)
-            if isinstance(outcome, NotAdmitted):
-                run_quota.give_back(key)
-            return outcome
+            return await self._execute_within(self.run_quota, run)
         except BaseException as error:
             # An unreadable payload or a broken handler fails only this task.
-            claim = run.claim
-            described = on_one_line(f"{claim.function.decode()}(...){{{claim.key.decode()}}}")
-            return _logged_end(described, run, run.ending or Failed(error), error)
+            outcome = self._cut_short(run, error) or Failed(error)
+            self._log_of(run).end(outcome, error)
+            return outcome
+
+    async def _execute_within(self, quota: RunQuota, run: Run) -> Outcome | NotAdmitted:
+        claim = run.claim
+        key = claim.key.decode()
+        quota.take(key)
+        outcome = await self._execute(run)
+        if isinstance(outcome, Retried) and outcome.attempt > claim.attempt:
+            if quota.allows_another(key):
+                return outcome
+            name = claim.function.decode()
+            function = self._docket.tasks.get(name, self._worker.fallback_task)
+            call = self._decode_call(function, claim.call)
+            self._strike(run, self._execution(claim, name, function, call))
+            return Cancelled()
+        if isinstance(outcome, NotAdmitted | Retried | Deferred):
+            quota.give_back(key)
+        return outcome
 
     async def _execute(self, run: Run) -> Outcome | NotAdmitted:
         claim = run.claim
@@ -182,79 +182,73 @@ class Executor:
         if function is None:
             return await self._fall_back(run, name)
         call = self._decode_call(function, claim.call)
-        if not self._strikes.is_empty and self._is_stricken(claim, name, function, call):
+        if not self._strikes.is_empty and self._is_stricken(run, name, function, call):
             return Cancelled()
-        try:
-            plan = self._plans.of_task(name, function)
-        except UnresolvedDependencies as error:
-            return await self._refuse(run, name, function, call, error)
+        plan = self._plans.of_task(name, function)
         if not plan.bare or logger.isEnabledFor(logging.INFO):
             return await self._execute_call(run, name, function, plan, call)
+        execution = DeferredExecution(partial(self._execution, claim, name, function, call))
+        current_execution.set(execution)
         try:
             return Completed(await _awaitable(name, function(*call[0], **call[1])))
         except BaseException as error:
-            execution = self._execution(claim, name, function, call)
             outcome = await self._after_error(run, execution, None, error)
-            return _logged_end(self._describe(execution), run, outcome, error)
+            self._log_of(run, execution).end(outcome, error)
+            return outcome
 
     async def _fall_back(self, run: Run, name: str) -> Outcome | NotAdmitted:
         fallback = self._worker.fallback_task
-        if fallback is None:
-            return await self._unknown.outcome(run.claim)
+        if fallback is default_fallback_task:
+            kept = await self._unknown.kept(run.claim)
+            if kept is not None:
+                return kept
         call = self._decode_call(fallback, run.claim.call)
-        if not self._strikes.is_empty and self._is_stricken(run.claim, name, fallback, call):
+        if not self._strikes.is_empty and self._is_stricken(run, name, fallback, call):
             return Cancelled()
         return await self._execute_call(
             run, name, fallback, self._plans.of_function(fallback), call
         )
 
-    def _is_stricken(self, claim: Claim, name: str, function: TaskFunction, call: Call) -> bool:
-        execution = self._execution(claim, name, function, call)
+    def _is_stricken(self, run: Run, name: str, function: TaskFunction, call: Call) -> bool:
+        execution = self._execution(run.claim, name, function, call)
         if not self._strikes.is_stricken(execution):
             return False
-        self._task_counters.of(claim.function).stricken += 1
-        logger.warning("🗙 %s", self._describe(execution))
+        self._strike(run, execution)
         return True
 
-    async def _refuse(
-        self, run: Run, name: str, function: TaskFunction, call: Call, error: BaseException
-    ) -> Outcome:
-        """End a task whose dependencies conflict with those of the worker."""
-        execution = self._execution(run.claim, name, function, call)
-        # Never entered: it only gives the handlers, so that a perpetual task goes on.
-        resolution = self._resolution(self._docket.plans[name], execution)
-        outcome = await self._after_error(run, execution, resolution, error)
-        return _logged_end(self._describe(execution), run, outcome, error)
+    def _strike(self, run: Run, execution: Execution) -> None:
+        self._task_counters.of(run.claim.function).stricken += 1
+        self._log_of(run, execution).strike()
 
     async def _execute_call(
         self, run: Run, name: str, function: TaskFunction, plan: Plan, call: Call
     ) -> Outcome | NotAdmitted:
         execution = self._execution(run.claim, name, function, call)
-        described = None
+        current_execution.set(execution)  # in a context of its own: every asyncio task has one
+        log = self._log_of(run, execution)
         started = time.monotonic()
         resolution = None if plan.bare else self._resolution(plan, execution)
         try:
             if resolution is not None and plan.gates:
-                not_admitted = await self._admission_controller.admit(run, resolution)
+                not_admitted = await self._admission_controller.admit(run, resolution, log)
                 if not_admitted is not None:
                     return not_admitted
                 if self._is_gated(run.claim.function):
                     self._count_start(run.claim)
-            described = self._log_start(execution) if logger.isEnabledFor(logging.INFO) else None
+            log.start()
             result = await _call(execution, resolution)
         except BaseException as error:
             outcome = await self._after_error(run, execution, resolution, error)
-            return _logged_end(described or self._describe(execution), run, outcome, error)
+            execution.forget_progress()
+            log.end(outcome, error)
+            return outcome
         ended = TaskOutcome(timedelta(seconds=time.monotonic() - started), result)
         outcome = Completed(result)
         if resolution is not None:
             outcome = await end_of(execution, ended, None, resolution.completion_handler())
             outcome = self._bound(execution, outcome)
-        if described is not None:
-            symbol = "↫" if isinstance(outcome, Perpetuated) else "↩"
-            logger.info(
-                "%s [%s] %s", symbol, format_duration(ended.duration.total_seconds()), described
-            )
+            execution.forget_progress()
+        log.end(outcome)
         return outcome
 
     async def _after_error(
@@ -265,11 +259,10 @@ class Executor:
         Any error fails the task and goes no further, including SystemExit and KeyboardInterrupt: if
         requeued, a task that raises one would be run again and again.
         """
-        if run.ending is not None:
-            return run.ending
-        if self._is_shutdown(error):
-            return Requeued()
-        blocked = after_block(error, execution.attempt)
+        cut_short = self._cut_short(run, error)
+        if cut_short is not None:
+            return cut_short
+        blocked = after_block(error)
         if blocked is not None:
             return blocked
         if resolution is None:
@@ -286,10 +279,16 @@ class Executor:
     def _bound(self, execution: Execution, outcome: Outcome) -> Outcome:
         return outcome if self.run_quota is None else self.run_quota.bound(execution.key, outcome)
 
-    def _is_shutdown(self, error: BaseException) -> bool:
-        # When asyncio.run ends it cancels all tasks at once, ours before or after the worker's.
-        # Any other CancelledError was raised by the task itself.
-        return isinstance(error, asyncio.CancelledError) and self._serves.cancelling() > 0
+    def _cut_short(self, run: Run, error: BaseException) -> Outcome | None:
+        """Return the outcome of a run that was cancelled, by anybody; None if it was not."""
+        if run.ending is not None:
+            return run.ending
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        if self._is_shutting_down():
+            # Not by us: by what ends the loop, say. A task may answer that with another error.
+            is_interrupted = is_cancelled or (run.task is not None and run.task.cancelling() > 0)
+            return Requeued() if is_interrupted else None
+        return Cancelled() if is_cancelled else None
 
     def _execution(self, claim: Claim, name: str, function: TaskFunction, call: Call) -> Execution:
         execution = Execution(
@@ -298,7 +297,7 @@ class Executor:
             call[0],
             call[1],
             claim.key.decode(),
-            from_milliseconds(claim.when),
+            from_microseconds(claim.when),
             claim.attempt,
             None if claim.trace is None else context_of(claim.trace),
             redelivered=claim.came_from is not None,
@@ -312,30 +311,16 @@ class Executor:
     def _resolution(self, plan: Plan, execution: Execution) -> Resolution:
         return Resolution(plan, docket=self._docket, worker=self._worker, execution=execution)
 
-    def _log_start(self, execution: Execution) -> str:
-        described = self._describe(execution)
-        assert execution.started_at is not None
-        late = (execution.started_at - execution.when).total_seconds()
-        logger.info("↬ [%s] %s", format_duration(late), described)
-        return described
-
-    def _describe(self, execution: Execution) -> str:
-        name = execution.function_name
-        try:
-            call_format = self._formats.get(execution.function)
-            if call_format is None:
-                call_format = self._formats[execution.function] = CallFormat(execution.function)
-            call = call_format(name, execution.args, execution.kwargs)
-        except BaseException as error:
-            # The __repr__ of the arguments is called here: a broken one must not fail the task.
-            call = f"{name}(<cannot be shown: {type(error).__name__}>)"
-        return on_one_line(f"{call}{{{execution.key}}}")
+    def _log_of(self, run: Run, execution: Execution | None = None) -> RunLog:
+        return RunLog(run, self._worker.log_attributes, execution)
 
 
 def _result_writer(docket: Docket) -> ResultWriter | None:
     storage = docket.result_storage
     # Without a record of the ended execution its result could not be found.
-    return ResultWriter(docket, storage) if storage is not None and docket.execution_ttl else None
+    if storage is None or isinstance(storage, RecordedResults) or not docket.execution_ttl:
+        return None
+    return ResultWriter(docket, storage)
 
 
 async def _call(execution: Execution, resolution: Resolution | None) -> object:
@@ -358,32 +343,3 @@ def _awaitable(name: str, returned: object) -> Awaitable[object]:
         f"Task {name!r} returned a {type(returned).__name__} that cannot be awaited: "
         "a task must be an async function (async def, without yield)"
     )
-
-
-def _logged_end(described: str, run: Run, outcome: Outcome, error: BaseException) -> Outcome:
-    """Log the end of a run that did not complete, and return its outcome."""
-    duration = format_duration(time.monotonic() - run.started_at)
-    match outcome:
-        case Failed(handled=True):
-            logger.info("↩ [%s] %s failed, and its failure was handled", duration, described)
-        case Failed():
-            logger.error("↩ [%s] %s", duration, described, exc_info=error)
-        case Perpetuated():
-            logger.error("↩ [%s] %s", duration, described, exc_info=error)
-            logger.info("↫ [%s] %s", duration, described)
-        case Retried():
-            logger.info(
-                "↩ [%s] %s failed (%s); attempt %d follows in %s",
-                duration,
-                described,
-                error_text(error),
-                outcome.attempt,
-                format_duration(outcome.delay_seconds),
-            )
-        case Cancelled():
-            logger.info("↩ [%s] %s was cancelled", duration, described)
-        case Requeued() | Deferred():
-            logger.info("↩ [%s] %s was interrupted and is handed back", duration, described)
-        case Superseded() | Completed():
-            logger.info("↩ [%s] %s was superseded", duration, described)
-    return outcome

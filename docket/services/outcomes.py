@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from docket.clock import delay_milliseconds
+from docket.clock import delay_microseconds
 from docket.instrumentation.counters import Counters
 from docket.lifecycle import (
     Cancelled,
@@ -61,14 +61,14 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
             a = "" if outcome.result_key else payloads.error(error)
         case Retried():
             kind, b = OutcomeKind.AGAIN, outcome.attempt
-            a = delay_milliseconds(outcome.delay_seconds)
+            a = delay_microseconds(outcome.delay_seconds)
             c = _new_call(claim, outcome, payloads)
         case Perpetuated(ended, successor):
             kind, a = OutcomeKind.PERPETUATED, _written(successor.due)
             b = error_text(ended.error) if isinstance(ended, Failed) else ""
             c = _new_call(claim, successor, payloads)
         case Deferred(delay_seconds):
-            kind, a, b = OutcomeKind.AGAIN, delay_milliseconds(delay_seconds), claim.attempt
+            kind, a, b = OutcomeKind.AGAIN, delay_microseconds(delay_seconds), claim.attempt
         case Cancelled():
             kind = OutcomeKind.CANCELLED
         case Requeued():
@@ -79,7 +79,7 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
 
 
 def _written(due: Due) -> str:
-    return f"{due.origin.value}{due.milliseconds}"
+    return f"{due.origin.value}{due.value}"
 
 
 def _new_call(claim: Claim, called: Retried | Successor, payloads: Payloads) -> bytes | str:
@@ -109,8 +109,16 @@ def error_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error_message(error)}"[:_ERROR_TEXT_LIMIT]
 
 
-def count(counters: Counters, outcome: Outcome) -> None:
-    """Count an outcome that was recorded."""
+def count(counters: Counters, outcome: Outcome, *, is_superseded: bool = False) -> None:
+    """Count the outcome of an attempt.
+
+    Args:
+        counters: those of its task.
+        outcome: the outcome.
+        is_superseded: whether it was not recorded, since a newer run took its place.
+    """
+    if is_superseded:
+        counters.superseded += 1
     match outcome:
         case Completed():
             counters.succeeded += 1
@@ -118,12 +126,13 @@ def count(counters: Counters, outcome: Outcome) -> None:
             counters.failed += 1
         case Perpetuated(ended):
             count(counters, ended)
-            counters.perpetuated += 1
+            counters.perpetuated += not is_superseded
         case Retried():
-            counters.retried += 1
+            counters.failed += 1
+            counters.retried += not is_superseded
         case Cancelled():
             counters.cancelled += 1
         case Superseded():
-            counters.superseded += 1
+            counters.superseded += not is_superseded
         case Requeued() | Deferred():
             pass  # Not an end: the next run counts.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from docket.execution.results import storable
 from docket.lifecycle import Completed, Failed, Outcome
 from docket.services.payloads import Payloads
 from docket.services.runs import Run
+from docket.store.results import storable
 
 if TYPE_CHECKING:
     from docket.docket import Docket

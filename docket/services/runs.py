@@ -47,6 +47,8 @@ class Run:
         reported: whether its outcome is known, though perhaps not acknowledged yet.
         sent_again: whether its outcome was sent twice, after a lost reply.
         refused: whether the server refused its outcome, which was then made a failure.
+        followed: the run and its duration for the line about its successor, which is logged once
+            the outcome is recorded; None for no such line.
         started_at: the instant of the claim, by `time.monotonic()`.
     """
 
@@ -55,6 +57,7 @@ class Run:
         "being_admitted",
         "claim",
         "ending",
+        "followed",
         "holds_slots",
         "refused",
         "reported",
@@ -73,6 +76,7 @@ class Run:
         self.reported = False
         self.sent_again = False
         self.refused = False
+        self.followed: str | None = None
         self.started_at = time.monotonic()
 
 

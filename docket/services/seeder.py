@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from docket.clock import now
@@ -33,15 +32,23 @@ class Seeder:
     async def seed(self) -> None:
         """Schedule the missing tasks; without a server, the next time does it."""
         for name, perpetual in self._automatic().items():
-            due = perpetual.initial_when
+            # Of a copy, since asking may change the answer to the next question.
+            due = perpetual.as_if_made_now().initial_when
             function = self._docket.tasks[name]
             seed = Execution(
-                self._docket, function, (), {}, name, due or now(), 1, function_name=name
+                self._docket,
+                function,
+                (),
+                {},
+                name,
+                due or now(),
+                1,
+                function_name=name,
             )
             if self._docket.strike_list.is_stricken(seed):
                 continue
             try:
-                await self._seed(seed, due)
+                await self._seed(seed)
             except ServerUnavailable as error:
                 logger.warning(
                     "Automatic task %r was not scheduled (%s): tried again in a minute", name, error
@@ -63,8 +70,8 @@ class Seeder:
             found[name] = perpetual
         return found
 
-    async def _seed(self, seed: Execution, due: datetime | None) -> None:
-        reply = await self._docket.scheduler.seed(seed, due)
+    async def _seed(self, seed: Execution) -> None:
+        reply = await self._docket.scheduler.seed(seed)
         if reply.disposition == "scheduled":
             logger.info("Scheduled automatic task %r", seed.key)
         elif reply.disposition == "error":

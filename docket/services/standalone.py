@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from docket.instrumentation import healthcheck_server, metrics_server
 
 if TYPE_CHECKING:
     from docket.worker import Worker
+
+logger = logging.getLogger("docket.worker")
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -26,12 +29,11 @@ async def run_standalone(
 
     Raises:
         CannotListen: a port is taken; the worker has not begun.
-        CancelledError: a third signal came; the running tasks were requeued.
     """
     with (
         healthcheck_server(healthcheck_port),
         metrics_server(metrics_port),
-        Signals(worker).listening(),
+        _stopped_by_signals(),
     ):
         if until_finished:
             await worker.run_until_finished()
@@ -39,39 +41,32 @@ async def run_standalone(
             await worker.run_forever()
 
 
-class Signals:
-    """A signal handler that stops a worker, each time more urgently.
+@contextmanager
+def _stopped_by_signals() -> Generator[None]:
+    """Let TERM and INT cancel the current asyncio task, which runs a worker, while this lasts.
 
-    The first signal: claim no more and finish the running tasks. The second: cancel them and hand
-    them back. The third: do not wait for a server that is away.
-
-    Args:
-        worker: the worker in the current asyncio task, which the third signal cancels.
+    The first one drains it, the second interrupts it, the third does not wait for a server that is
+    away. The task goes on afterwards as if it had not been cancelled.
     """
+    running, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert running is not None
+    received, cancelled_before = 0, running.cancelling()
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._running = asyncio.current_task()
-        self._received = 0
+    def stop(number: signal.Signals) -> None:
+        nonlocal received
+        received += 1
+        logger.info("Received %s, initiating graceful shutdown...", number.name)
+        running.cancel()
 
-    @contextmanager
-    def listening(self) -> Generator[None]:
-        """Listen for TERM and INT while the context lasts."""
-        loop = asyncio.get_running_loop()
+    for number in _STOPPING:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if running.cancelling() - cancelled_before > received:
+            raise  # Somebody else has cancelled it.
+        while running.cancelling() > cancelled_before:
+            running.uncancel()
+    finally:
         for number in _STOPPING:
-            loop.add_signal_handler(number, self.stop)
-        try:
-            yield
-        finally:
-            for number in _STOPPING:
-                loop.remove_signal_handler(number)
-
-    def stop(self) -> None:
-        """Stop the worker, more urgently than the last time."""
-        self._received += 1
-        if self._received == 1:
-            self._worker.drain()
-        elif self._received == 2:
-            self._worker.drain(0.0)
-        elif self._running is not None:
-            self._running.cancel()
+            loop.remove_signal_handler(number)

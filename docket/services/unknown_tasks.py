@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from docket.errors import ServerUnavailable, UnknownTask
-from docket.lifecycle import Deferred, Failed, Outcome, Requeued
+from docket.dependencies.context import CurrentExecution, TaskLogger
+from docket.errors import ServerUnavailable
+from docket.execution import Execution
+from docket.lifecycle import Deferred, Requeued
 from docket.store.transitions import Claim
 
 if TYPE_CHECKING:
@@ -22,8 +24,23 @@ PATIENCE_SECONDS = 15 * 60.0
 DEFERRAL_SECONDS = (1.0, 60.0)
 
 
+async def default_fallback_task(
+    *args: Any,
+    # Names that no task has for its own: what a caller passes under them would take their place.
+    _execution: Execution = CurrentExecution(),
+    _logger: logging.LoggerAdapter[logging.Logger] = TaskLogger(),
+    **kwargs: Any,
+) -> None:
+    """Drop a task whose name is not registered here, with a warning."""
+    _logger.warning(
+        "Unknown task %r received - dropping. "
+        "Register via CLI (--tasks your.module:tasks) or API (docket.register(func)).",
+        _execution.function_name,
+    )
+
+
 class UnknownTasks:
-    """A policy that drops unknown tasks and defers perpetual ones.
+    """A policy that keeps unknown perpetual tasks, which the default fallback would drop.
 
     During a rollout, workers of the old version claim tasks that only the new one knows. Dropping
     an ordinary task loses one run; dropping a perpetual task loses all its further runs.
@@ -37,8 +54,8 @@ class UnknownTasks:
         #: The monotonic time at which each unknown function was first claimed here.
         self._since: dict[str, float] = {}
 
-    async def outcome(self, claim: Claim) -> Outcome:
-        """Return the outcome of a claimed task that cannot be run here."""
+    async def kept(self, claim: Claim) -> Deferred | Requeued | None:
+        """Return the outcome of a claimed task that is left to others; None for one to drop."""
         name = claim.function.decode()
         try:
             keeps = await self._is_to_be_kept(claim, name)
@@ -48,12 +65,7 @@ class UnknownTasks:
         if keeps:
             return self._deferred(name)
         self._since.pop(name, None)
-        logger.warning(
-            "Unknown task %r received - dropping. "
-            "Register via CLI (--tasks your.module:tasks) or API (docket.register(func)).",
-            name,
-        )
-        return Failed(UnknownTask(name))
+        return None
 
     async def _is_to_be_kept(self, claim: Claim, name: str) -> bool:
         records = self._docket.transitions

@@ -28,7 +28,8 @@ CHUNK = 128
 class ScheduleRequest(msgspec.Struct, frozen=True):
     """One task to schedule, as the values of schedule.lua in their order.
 
-    when: milliseconds since the epoch; "" for now, by the server.
+    when: the stored form of the instant; see docket.clock.
+    at_once: 1 for a task that is due whatever the server's time is.
     token: identifies the request, so that sending it again is harmless.
     replace: 1 or 0.
     expected_generation: a newer one in the record makes this request superseded; 0: no check.
@@ -40,7 +41,8 @@ class ScheduleRequest(msgspec.Struct, frozen=True):
     key: str
     function: str
     call: bytes
-    when: int | Literal[""]
+    when: int | str
+    at_once: Literal[0, 1]
     attempt: int
     token: str
     replace: Literal[0, 1] = 0
@@ -50,11 +52,11 @@ class ScheduleRequest(msgspec.Struct, frozen=True):
 
 
 class ScheduleReply(msgspec.Struct, frozen=True):
-    """The reply to a request; `when` in milliseconds."""
+    """The reply to a request; `when` in its stored form."""
 
     disposition: Literal["scheduled", "already", "superseded", "error"]
     generation: int
-    when: int
+    when: bytes
     state: str
 
 
@@ -104,6 +106,8 @@ class ScheduleCoalescer:
         if type(key) is not str or not key.isascii():
             self._keys.record(key).encode()
         loop = asyncio.get_running_loop()
+        if loop is not self._pipeline.owner.loop:
+            raise self._pipeline.owner.refusal()
         future: asyncio.Future[ScheduleReply] = loop.create_future()
         if not self._batch:
             loop.call_soon(self._flush)

@@ -7,7 +7,7 @@ from redis.exceptions import ResponseError
 from docket.errors import NotPermitted
 from docket.instrumentation.process_registry import Depths
 from docket.store.connection.pipeline import Pipeline
-from docket.store.keys import Keys
+from docket.store.keys import WORKER_GROUP, Keys
 
 
 async def depths(pipeline: Pipeline, keys: Keys, patience_seconds: float) -> Depths:
@@ -29,7 +29,7 @@ async def _claimed(pipeline: Pipeline, stream: str, patience_seconds: float) -> 
     """Return the number of entries of a stream that workers have claimed."""
     try:
         summary = await pipeline.command(
-            "XPENDING", stream, "workers", patience_seconds=patience_seconds
+            "XPENDING", stream, WORKER_GROUP, patience_seconds=patience_seconds
         )
     except NotPermitted:
         raise

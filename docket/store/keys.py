@@ -8,6 +8,9 @@ from functools import cached_property
 
 from redis.crc import key_slot
 
+#: The consumer group of every stream of tasks, as in _streams.lua.
+WORKER_GROUP = "workers"
+
 
 class Stream(Enum):
     """A stream of tasks to run, by the letter that the names of its entries begin with."""
@@ -153,6 +156,10 @@ class Keys:
     def task_workers(self, function_name: str) -> str:
         """SET: consumers that can run a function."""
         return self.key(f"task-workers:{function_name}")
+
+    def result(self, name: str) -> str:
+        """STRING: a result that a user has put away, in JSON; may expire."""
+        return self.key(f"result:{name}")
 
     def state_channel(self, key: str) -> str:
         """Channel: state events of a task."""

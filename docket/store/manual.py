@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from docket.clock import delay_milliseconds
+from docket.clock import delay_milliseconds, microseconds_of
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
@@ -34,16 +34,16 @@ class RunIdentity(NamedTuple):
 
 
 class Content(NamedTuple):
-    """The fields of a record for an execution that was never scheduled; `when` in ms."""
+    """The fields of a record for an execution that was never scheduled; `when` as it is stored."""
 
     function: str
     call: bytes
-    when: int
+    when: int | str
     attempt: int
 
 
 class Held(NamedTuple):
-    """A run that was claimed; instants in server milliseconds."""
+    """A run that was claimed; instants in server microseconds."""
 
     generation: int
     attempt: int
@@ -53,18 +53,17 @@ class Held(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """An execution that was ended; `completed_at` in server milliseconds."""
+    """An execution that was ended; `completed_at` in server microseconds."""
 
     generation: int
     completed_at: int
 
 
 class Rescheduled(NamedTuple):
-    """The result of giving a run up for a later one; `when` in milliseconds."""
+    """The result of giving a run up for a later one."""
 
     disposition: Literal["scheduled", "superseded", "cancelled"]
     generation: int
-    when: int
     state: str
 
 
@@ -92,7 +91,10 @@ class ManualTransitions:
         reply = await self._call(
             scripts.CLAIM, identity, worker + _BY_HAND, entry, *_content(identity, content)
         )
-        return Held(*reply[:4], entry=reply[4].decode()) if reply else None
+        if not reply:
+            return None
+        generation, attempt, when, started_at, entry = reply
+        return Held(generation, attempt, microseconds_of(when), int(started_at), entry.decode())
 
     async def mark(
         self,
@@ -112,18 +114,29 @@ class ManualTransitions:
             result_key,
             *_content(identity, content),
         )
-        return Marked(*reply) if reply else None
+        return Marked(reply[0], int(reply[1])) if reply else None
 
     async def reschedule(
-        self, identity: RunIdentity, when: int, attempt: int, call: bytes
+        self,
+        identity: RunIdentity,
+        when: int | str,
+        attempt: int,
+        call: bytes,
+        *,
+        at_once: bool = False,
     ) -> Rescheduled:
-        """Give up the run of an entry, and let the execution wait again."""
+        """Give up the run of an entry, and let the execution wait again.
+
+        Args:
+            when: in its stored form.
+            at_once: whether it is due whatever the server's time is.
+        """
         token = os.urandom(8).hex()
         reply = await self._call(
-            scripts.RESCHEDULE, identity, when, attempt, call, token, self._ttl
+            scripts.RESCHEDULE, identity, when, attempt, call, token, self._ttl, int(at_once)
         )
-        disposition, generation, when, state = reply
-        return Rescheduled(disposition.decode(), generation, when, state.decode())
+        disposition, generation, state = reply
+        return Rescheduled(disposition.decode(), generation, state.decode())
 
     async def generation(self, key: str) -> int:
         """Read the newest generation of a key; 0 if there is no record."""

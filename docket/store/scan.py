@@ -51,7 +51,7 @@ class Scan:
         self._streams = (keys.redelivery, keys.quarantine, keys.stream)
 
     async def workers(self) -> tuple[int, list[WorkerRow]]:
-        """Return the server's time (ms), and the registered consumers by their last heartbeats.
+        """Return the server's time (us), and the registered consumers by their last heartbeats.
 
         Not in one call: that would take long for a thousand workers with many functions each.
         """
@@ -64,7 +64,7 @@ class Scan:
             names = [name.decode() for name in page[::2]]
             known = await asyncio.gather(*map(self._functions_of, names))
             rows += map(WorkerRow, names, (int(float(beat)) for beat in page[1::2]), known)
-        return int(seconds) * 1000 + int(microseconds) // 1000, rows
+        return int(seconds) * 1_000_000 + int(microseconds), rows
 
     async def _functions_of(self, consumer: str) -> frozenset[str]:
         names: list[bytes] = await self._command("SMEMBERS", self._keys.worker_tasks(consumer))

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from docket.errors import ServerUnavailable
 from docket.store.connection.pipeline import Pipeline
-from docket.store.embedded.embedded_server import is_embedded
+from docket.store.embedded.schemes import is_embedded
 
 logger = logging.getLogger("docket.server")
 

@@ -11,13 +11,13 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 from redis.exceptions import ResponseError
 
-from docket.clock import delay_milliseconds
+from docket.clock import delay_milliseconds, microseconds_of
 from docket.errors import DocketError, NotPermitted
 from docket.store import scripts
 from docket.store.coalescing import BATCH_LIMIT, ScheduleCoalescer
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
-from docket.store.keys import Keys, Stream
+from docket.store.keys import WORKER_GROUP, Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import log_overwritten
@@ -31,7 +31,7 @@ _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A claimed task; `when` and `started_at` in server milliseconds."""
+    """A claimed task; `when` and `started_at` in server microseconds."""
 
     key: bytes
     entry: bytes
@@ -61,7 +61,7 @@ class Exchanged:
 
 
 class ProgressRow(NamedTuple):
-    """The stored progress; `updated_at` in server milliseconds."""
+    """The stored progress; `updated_at` in server microseconds."""
 
     current: int
     total: int
@@ -85,7 +85,7 @@ def _claims(flat: list[Any], now: int) -> list[Claim]:
             flat[i + 2],
             flat[i + 3],
             flat[i + 4],
-            int(flat[i + 5]),
+            microseconds_of(flat[i + 5]),
             int(flat[i + 6]),
             int(flat[i + 7] or 0),
             flat[i + 8],
@@ -150,9 +150,16 @@ class Transitions:
     async def report_progress(
         self, key: str, entry: str, generation: int, operation: str, value: str | int
     ) -> ProgressRow | None:
-        """Change the progress of a run: operation "total", "increment" or "message".
+        """Change the progress of a key: operation "total", "increment" or "message".
 
         Not sent again after a lost reply: an increment that took effect would count twice.
+
+        Args:
+            key: the key.
+            entry: that of the run that reports; "" if it is no run.
+            generation: that of the run; 0 if it is no run.
+            operation: the change.
+            value: the new value, or the amount to add.
 
         Returns:
             The progress after it, or None if the run was superseded and nothing was changed.
@@ -161,7 +168,14 @@ class Transitions:
             lambda: self._pipeline.call(
                 scripts.PROGRESS,
                 [self._keys.record(key)],
-                [self._keys.progress_channel(key), entry, generation, operation, value],
+                [
+                    self._keys.progress_channel(key),
+                    entry,
+                    generation,
+                    operation,
+                    value,
+                    self._ttl,
+                ],
                 patience_seconds=PATIENCE_SECONDS,
             ),
             after_lost_reply=operation != "increment",
@@ -169,7 +183,7 @@ class Transitions:
         if not reply:
             return None
         current, total, message, updated_at = reply
-        return ProgressRow(current, total, message.decode() if message else None, updated_at)
+        return ProgressRow(current, total, message.decode() if message else None, int(updated_at))
 
     # Workers -----------------------------------------------------------------------------
     # These raise the pipeline's errors and retry nothing, since the exchanger owns recovery.
@@ -375,7 +389,7 @@ class Transitions:
 
     async def _consumers_of(self, stream: str) -> list[list[Any]]:
         try:
-            return await self._pipeline.command("XINFO", "CONSUMERS", stream, "workers")
+            return await self._pipeline.command("XINFO", "CONSUMERS", stream, WORKER_GROUP)
         except NotPermitted:
             raise
         except ResponseError as error:

@@ -16,6 +16,7 @@ from supervisor.config import SupervisorConfig
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import SignalQueue
+from supervisor.text import truncation
 
 PROGRAM = "docket-supervisor"
 
@@ -51,7 +52,7 @@ def main(signal_queue: SignalQueue, arguments: list[str] | None = None) -> NoRet
 
 
 def _end(code: ExitCode, reason: str) -> NoReturn:
-    click.echo(f"{PROGRAM}: {' '.join(reason.split())}", err=True)
+    click.echo(f"{PROGRAM}: {truncation.escape(' '.join(reason.split()))}", err=True)
     sys.exit(code)
 
 

@@ -2,15 +2,15 @@
 
 A value comes from the command line, else from the environment, else from the file, else it is the
 default of SupervisorConfig. All three are text with the same meaning (a TOML file may also use
-numbers, booleans and lists where they are natural), and the error about a value names the variable
-or the key by which it was given. That is why these sources are not click's own: click knows that a
-value came from the environment or from a default map, but not from which variable or key, and
-takes a variable that is empty for one that is not set.
+numbers, booleans and lists where they are natural), where empty text counts as not given; and the
+error about a value names the variable or the key by which it was given. That is why these sources
+are not click's own: click knows that a value came from the environment or from a default map, but
+not from which variable or key.
 """
 
 import difflib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -161,6 +161,13 @@ OPTIONS = (
     Option("dependencies", str, "Dependencies that wrap every task.", "MODULE:MEMBER"),
     Option("message-batch", _count, "Most tasks that one exchange takes.", "N"),
     Option("http", _address, "Serve /metrics /livez /readyz /status here.", "HOST:PORT"),
+    Option(
+        "http-allow-host",
+        str,
+        "Name in the Host header to serve /metrics and /status under; may be given more than once.",
+        "NAME",
+        repeatable=True,
+    ),
     Option("control", str, "Path of the control socket, for `ctl`.", "PATH"),
     Option("boot-timeout", _duration, "From a worker's fork to its readiness.", "DURATION"),
     Option(
@@ -247,15 +254,26 @@ def _strongest(
     environment: Mapping[str, str],
     in_file: Mapping[str, tuple[str, Any]],
 ) -> tuple[str, Any] | None:
-    given = command_line.get(option.field)
-    if given is not None and given != ():
-        return f"--{option.name}", given
+    for source, given in _sources(option, command_line, environment, in_file):
+        value = given
+        if isinstance(given, tuple):
+            value = tuple(each for each in cast("tuple[object, ...]", given) if each != "")
+        if value not in (None, "", ()):
+            return source, value
+    return None
+
+
+def _sources(
+    option: Option,
+    command_line: Mapping[str, Any],
+    environment: Mapping[str, str],
+    in_file: Mapping[str, tuple[str, Any]],
+) -> Iterator[tuple[str, Any]]:
+    yield f"--{option.name}", command_line.get(option.field)
     for variable in option.variables:
-        if variable in environment:
-            text = environment[variable]
-            value = tuple(text.replace(",", " ").split()) if option.repeatable else text
-            return variable, value
-    return in_file.get(option.field)
+        text = environment.get(variable, "")
+        yield variable, tuple(text.replace(",", " ").split()) if option.repeatable else text
+    yield in_file.get(option.field, ("", None))
 
 
 def _read(option: Option, source: str, value: Any) -> Any:

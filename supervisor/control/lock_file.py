@@ -20,8 +20,10 @@ from supervisor.errors import ConfigurationError
 #: The beginning of every lock file of ours; others in a shared folder are left alone.
 MARK = b"docket-supervisor "
 
-_WRITE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Without blocking: the opening of a FIFO that somebody put in its place would wait for a writer.
+_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_WRITE = os.O_RDWR | os.O_CREAT | _SAFELY
+_READ = os.O_RDONLY | _SAFELY
 
 
 class _Holder(Enum):
@@ -126,7 +128,7 @@ def _holder_of(path: Path) -> _Holder:
     except OSError:
         return _Holder.UNKNOWN
     try:
-        if os.pread(fd, len(MARK), 0) != MARK:
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or os.pread(fd, len(MARK), 0) != MARK:
             return _Holder.UNKNOWN
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -148,7 +150,7 @@ def _open(path: Path) -> int:
             " give the path of a socket in a folder that can be written to"
         ) from None
     found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
         os.close(fd)
         raise ConfigurationError(
             f"--control: {file} is not a file of ours, so it cannot be the lock; remove it,"

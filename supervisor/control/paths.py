@@ -8,7 +8,8 @@ searches all of them:
     /tmp/docket-supervisor-UID  made here, for systems with neither
 
 In /tmp another user may have made that folder first, to be the one that `ctl` talks to; so it is
-used only if it is a real folder, ours, and closed to others.
+used only if it is a real folder, ours, and closed to others. No folder is used in which others may
+put files of their own into the place of ours.
 """
 
 import os
@@ -41,8 +42,7 @@ def default_path(docket: str, pid: int, environment: Mapping[str, str]) -> Path:
         environment: usually os.environ.
 
     Raises:
-        NoPlace: the folder in /tmp cannot be made.
-        ConfigurationError: that folder is not ours alone.
+        NoPlace: the folder in /tmp cannot be made, or is not ours alone.
     """
     name = _NOT_FOR_FILES.sub("_", docket)[:MAX_NAME].lstrip(".") or "_"
     file = f"{name}-{pid}{SUFFIX}"
@@ -70,10 +70,17 @@ def given_path(path: str) -> Path:
 
     Raises:
         InvalidOption: it is longer than the path of a socket may be.
+        ConfigurationError: others may write to its folder.
     """
     absolute = Path(path).absolute()
     if not _fits(absolute):
         raise InvalidOption("--control", path, f"a path of at most {MAX_PATH_BYTES} bytes")
+    folder = absolute.parent
+    if folder.is_dir() and _is_shared(folder.stat()):
+        raise ConfigurationError(
+            f"--control: others may replace files in {folder}, and so the socket;"
+            " give the path of a socket in a folder that they cannot write to"
+        )
     return absolute
 
 
@@ -87,7 +94,15 @@ def _given(environment: Mapping[str, str]) -> Iterator[Path]:
 
 def _is_usable(folder: Path) -> bool:
     """Tell whether it is ours to write to: after `su` or `sudo -E` it is another user's."""
-    return os.access(folder, os.W_OK | os.X_OK) and folder.stat().st_uid in (os.geteuid(), 0)
+    found = folder.stat()
+    is_trusted = found.st_uid in (os.geteuid(), 0) and not _is_shared(found)
+    return is_trusted and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _is_shared(folder: os.stat_result) -> bool:
+    """Tell whether others may remove files of ours: they may write, and it is not sticky."""
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return bool(folder.st_mode & others) and not folder.st_mode & stat.S_ISVTX
 
 
 def _fits(path: Path) -> bool:
@@ -106,7 +121,7 @@ def _make_private(folder: Path) -> None:
         ) from None
     fault = _fault_of(folder)
     if fault is not None:
-        raise ConfigurationError(
+        raise NoPlace(
             f"--control: {folder} {fault}, so it is not used;"
             " remove it, or give the path of a socket elsewhere"
         )

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 #: struct ucred: pid, uid, gid.
@@ -34,6 +35,13 @@ class Credentials:
     def __str__(self) -> str:
         known = [f"{name} {value}" for name, value in (("pid", self.pid), ("uid", self.uid))]
         return f"a client ({', '.join(known)})"
+
+    def owns(self, path: os.PathLike[str]) -> bool:
+        """Tell whether its user is that of a file."""
+        try:
+            return self.uid == Path(path).stat().st_uid
+        except OSError:
+            return False
 
     @property
     def is_trusted(self) -> bool:

@@ -32,6 +32,7 @@ from ipc.framing import Decoder, encode
 from supervisor.control import lock_file, paths
 from supervisor.control.peer_credentials import credentials_of
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
+from supervisor.text import truncation
 
 #: The time for an answer that a supervisor gives at once; it takes longer only if stopped or hung.
 ANSWER_SECONDS = 10.0
@@ -63,7 +64,7 @@ class Client:
         self._socket = _connected(path)
         self._process = -1
         try:
-            self._peer_pid = credentials_of(self._socket).pid
+            self._peer_pid = self._trusted_peer()
             self._send(ControlHello(PROTOCOL, os.getpid()))
             self.hello = self._read_hello()
             self._process = self._open_process()
@@ -80,7 +81,8 @@ class Client:
         Raises:
             OrderFailed: it was refused, or not answered.
         """
-        return self._request(request, Done, timeout_seconds)
+        done = self._request(request, Done, timeout_seconds)
+        return Done(_printable(done.text))
 
     def status(self) -> str:
         """Get the JSON of /status.
@@ -136,11 +138,26 @@ class Client:
             case ControlHello():
                 raise OrderFailed(f"{self._name} said Hello twice")
             case Refused(text):
-                raise OrderFailed(text)
+                raise OrderFailed(_printable(text))
             case answer if isinstance(answer, expected):
                 return answer
             case _:
                 raise OrderFailed(f"{self._name} answered what was not asked")
+
+    def _trusted_peer(self) -> int | None:
+        """Return the pid at the other end.
+
+        Raises:
+            OrderFailed: it is neither this user's nor root's: what it says is not to be believed.
+        """
+        peer = credentials_of(self._socket)
+        # Root looks after the services of others, and believes whose folder it is.
+        if not peer.is_trusted and not (os.geteuid() == 0 and peer.owns(self._path.parent)):
+            raise OrderFailed(
+                f"who listens at {self._path} is the user with uid {peer.uid}, neither this user"
+                " nor root: it is not asked"
+            )
+        return peer.pid
 
     def _read_hello(self) -> ControlHello:
         match self._next(ANSWER_SECONDS):
@@ -221,6 +238,11 @@ class SeveralSupervisors(NoSupervisor):
     def __init__(self, paths: list[Path]) -> None:
         super().__init__(f"{len(paths)} supervisors are running; name one with --control")
         self.paths = paths
+
+
+def _printable(text: str) -> str:
+    """The lines of a text, for a terminal."""
+    return "\n".join(map(truncation.escape, text.split("\n")))
 
 
 def _connected(path: Path) -> socket.socket:

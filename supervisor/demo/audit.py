@@ -21,7 +21,7 @@ class FileResult:
 
     Arguments:
         key: of its task.
-        state: of its task; None: there is no record.
+        state: of its task.
         counts: of a parsed file.
         error: of a failed one.
         waited_seconds: from being queued to being started, of its last attempt.
@@ -29,7 +29,7 @@ class FileResult:
     """
 
     key: str
-    state: ExecutionState | None
+    state: ExecutionState
     counts: Counts = NO_COUNTS
     error: str | None = None
     waited_seconds: float | None = None
@@ -90,9 +90,7 @@ def _wrong(keys: Counter[str], results: Sequence[FileResult]) -> Iterable[str]:
     for each in results:
         if each.key not in keys:
             yield f"{each.key}: a record of no file"
-        if each.state is None:
-            yield f"{each.key}: no record"
-        elif each.state not in (ExecutionState.COMPLETED, ExecutionState.FAILED):
+        if each.state not in (ExecutionState.COMPLETED, ExecutionState.FAILED):
             yield f"{each.key}: still {each.state.value}"
         if each.generation != 1:
             yield f"{each.key}: scheduled {each.generation} times"

@@ -128,6 +128,8 @@ def _as_json(value: object) -> object:
 
     Also its text, cut, if it is too long.
     """
+    if isinstance(value, int):
+        return value
     if isinstance(value, str):
         return truncation.ends(value, truncation.TRACEBACK)
     try:

@@ -1,13 +1,16 @@
 """HTTP for probes and scrapers, on the supervisor's own loop: a response proves that it runs.
 
 A small server by hand: GET and HEAD of four paths, one response a connection. It has to withstand
-faulty probes, not the internet: headers that never end (5 s), many connections (64).
+faulty probes, not the internet: headers that never end (5 s), many connections (64). A page in
+somebody's browser reaches it too, by a name of its own that leads to our address (DNS rebinding):
+so what tells about the pool is told only under a name or an address that is ours.
 """
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -48,6 +51,9 @@ def text(status: HTTPStatus, message: str) -> Response:
 
 Handler = Callable[[], Response]
 
+#: Probes, which tell nothing that is worth a secret and are asked under any name.
+PROBES = frozenset({"/livez", "/readyz"})
+
 
 class HttpServer:
     """Serve the handlers, by path, from `start` until `stop`.
@@ -55,10 +61,18 @@ class HttpServer:
     Arguments:
         address: where to listen; port 0 takes a free one.
         handlers: called on the loop, by path.
+        allowed_hosts: names for the Host header, besides addresses, localhost and that of the
+            address; "*" allows every name.
     """
 
-    def __init__(self, address: Address, handlers: dict[str, Handler]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        handlers: dict[str, Handler],
+        allowed_hosts: Collection[str] = (),
+    ) -> None:
         self._address = address
+        self._allowed_hosts = {_plain(each) for each in (*allowed_hosts, address.host)}
         self._handlers = handlers
         self._server: asyncio.Server | None = None
         #: Oldest first.
@@ -126,11 +140,30 @@ class HttpServer:
             return b"" if not error.partial else _bad("the request is incomplete")
         except asyncio.LimitOverrunError:
             return _bad("the headers are too long")
-        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        first, *headers = head.decode("latin-1").split("\r\n")
+        words = first.split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
             return _bad("this is not HTTP/1.1")
         method, target, _ = words
-        return self._route(method, target.partition("?")[0]).encode(with_body=method != "HEAD")
+        path = target.partition("?")[0]
+        hosts = [value for name, _, value in (h.partition(":") for h in headers) if _is_host(name)]
+        if path not in PROBES and not all(map(self._allows, hosts)):
+            return text(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "this name in the Host header is not ours; --http-allow-host NAME allows it",
+            ).encode(with_body=method != "HEAD")
+        return self._route(method, path).encode(with_body=method != "HEAD")
+
+    def _allows(self, host: str) -> bool:
+        name = _plain(host)
+        if "*" in self._allowed_hosts or name in self._allowed_hosts or name == "localhost":
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        # A browser sends the name that it was given: an address is no foreign name.
+        return True
 
     def _route(self, method: str, path: str) -> Response:
         handler = self._handlers.get(path)
@@ -144,6 +177,21 @@ class HttpServer:
         except Exception:
             log.exception("%s could not be answered", path)
             return text(HTTPStatus.INTERNAL_SERVER_ERROR, "see the supervisor's log")
+
+
+def _is_host(header: str) -> bool:
+    return header.strip().lower() == "host"
+
+
+def _plain(host: str) -> str:
+    """The name or address in a Host header: without port, brackets and the dot of the root."""
+    name = host.strip().lower()
+    if name.startswith("["):
+        address, _, rest = name[1:].partition("]")
+        return address if not rest or rest.startswith(":") else name
+    if name.count(":") == 1:
+        name = name.partition(":")[0]
+    return name.removesuffix(".")
 
 
 def _bad(message: str) -> bytes:

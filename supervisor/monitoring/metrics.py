@@ -23,7 +23,7 @@ from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.replacement import Reason
 from supervisor.pool.state.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, Buckets
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess
-from supervisor.task_counters import TASK_COUNTERS
+from supervisor.task_counters import ENDS, TASK_COUNTERS
 
 #: The content type of the text of `render`.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,6 +33,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 TASK_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
+)
+
+#: Counters of tasks: name, the counters of workers that are summed, help.
+_TASK_FAMILIES = (
+    *((name, (name,), help_text) for name, help_text in TASK_COUNTERS.items()),
+    ("completed", ENDS, "Attempts that ended, in whatever state."),
 )
 
 #: The values of the label of docket_supervisor_state.
@@ -104,18 +110,19 @@ class PoolCollector(Collector):
         self._exported_slots |= {slot.number for slot in self._pool_state.registry.slots()}
         slots = self._exported_slots | totals.by_slot.keys()
         none = Counter[str]()
-        for name, help_text in TASK_COUNTERS.items():
+        for name, parts, help_text in _TASK_FAMILIES:
             family = CounterMetricFamily(
-                f"docket_tasks_{name}", help_text, labels=["docket", "worker"]
+                f"docket_tasks_{name}", help_text, labels=["docket_name", "docket_worker"]
             )
             for slot in sorted(slots):
-                family.add_metric([docket, str(slot)], totals.by_slot.get(slot, none)[name])
+                counted = totals.by_slot.get(slot, none)
+                family.add_metric([docket, str(slot)], sum(counted[part] for part in parts))
             yield family
         for name, buckets, help_text in (
-            ("docket_task_duration", totals.duration, "Seconds that runs took."),
-            ("docket_task_punctuality", totals.punctuality, "Seconds from due to claimed."),
+            ("docket_task_duration_seconds", totals.duration, "Seconds that runs took."),
+            ("docket_task_punctuality_seconds", totals.punctuality, "Seconds from due to claimed."),
         ):
-            family = HistogramMetricFamily(name, help_text, labels=["docket"])
+            family = HistogramMetricFamily(name, help_text, labels=["docket_name"])
             family.add_metric([docket], _cumulative(TASK_BUCKETS, buckets), buckets.sum)
             yield family
 

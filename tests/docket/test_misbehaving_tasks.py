@@ -2,13 +2,28 @@
 
 import asyncio
 import logging
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
-from docket import Docket, ExecutionState, Logged, Retry, Worker
-from docket.dependencies import FailureHandler
-from docket.errors import TaskError, UnknownTask
+from docket import (
+    Depends,
+    Docket,
+    Execution,
+    ExecutionCancelled,
+    ExecutionState,
+    Logged,
+    Perpetual,
+    Retry,
+    Timeout,
+    Worker,
+)
+from docket.dependencies import CompletionHandler, FailureHandler, TaskOutcome
+from docket.errors import TaskError
+from docket.worker import default_fallback_task
 from tests.support.dockets import Gate, at_work, failure_of, finish, found, result_of, soon
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +44,6 @@ async def fine() -> str:
         (SystemExit(3), "SystemExit: 3"),
         (KeyboardInterrupt("pressed"), "KeyboardInterrupt: pressed"),
         (GeneratorExit(), "GeneratorExit: "),
-        (asyncio.CancelledError("of itself"), "CancelledError: of itself"),
         (OwnBaseException("mine"), "OwnBaseException: mine"),
     ],
 )
@@ -57,31 +71,121 @@ async def test_what_is_no_exception_fails_its_task_once_and_nothing_else(
     assert "raises(){failing}" in logged.getMessage()
 
 
-async def test_a_task_that_cancels_itself_has_failed(docket: Docket) -> None:
-    async def cancels_itself() -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel("enough")
-        await asyncio.sleep(0)
-
-    execution = await docket.add(cancels_itself)()
-    await finish(docket)
-
-    assert str(await failure_of(execution)) == "CancelledError: enough"
+async def raises_it() -> None:
+    raise asyncio.CancelledError("of itself")
 
 
-async def test_a_task_whose_own_child_was_cancelled_is_retried_like_any_failure(
-    docket: Docket,
+async def cancels_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel("enough")
+    await asyncio.sleep(0)
+
+
+async def awaits_a_cancelled_child() -> None:
+    child = asyncio.ensure_future(asyncio.sleep(3600))
+    child.cancel()
+    await child
+
+
+async def awaits_a_cancelled_future() -> None:
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+@asynccontextmanager
+async def cancelled_on_entering() -> AsyncGenerator[None]:
+    raise asyncio.CancelledError
+    yield
+
+
+@asynccontextmanager
+async def cancelled_on_leaving() -> AsyncGenerator[None]:
+    yield
+    raise asyncio.CancelledError
+
+
+class Watcher(CompletionHandler[Any]):
+    """Notes of which ends it is told."""
+
+    heard: ClassVar[list[object]] = []
+
+    async def __aenter__(self) -> "Watcher":
+        return self
+
+    async def on_complete(self, execution: Execution, outcome: TaskOutcome) -> bool:
+        self.heard.append(outcome)
+        return False
+
+
+ENDS_BY_CANCELLATION = [
+    raises_it,
+    cancels_itself,
+    awaits_a_cancelled_child,
+    awaits_a_cancelled_future,
+]
+
+
+@pytest.mark.statement(9)
+@pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
+@pytest.mark.parametrize("end", ENDS_BY_CANCELLATION)
+async def test_a_cancelled_error_that_a_task_lets_out_by_itself_cancels_it(
+    docket: Docket, caplog: pytest.LogCaptureFixture, level: int, end: Any
 ) -> None:
-    async def fails_twice(retry: Retry = Retry(attempts=3)) -> int:
-        if retry.attempt < 3:
-            raise asyncio.CancelledError
-        return retry.attempt
+    execution = await docket.add(end)()
+    good = await docket.add(fine)()
+    with caplog.at_level(level, "docket.worker"):
+        worker = await finish(docket)
 
-    execution = await docket.add(fails_twice)()
-    await finish(docket)
+    await execution.sync()
+    assert (execution.state, execution.error) == (ExecutionState.CANCELLED, None)
+    with pytest.raises(ExecutionCancelled):
+        await result_of(execution)
+    assert await result_of(good) == "fine"
+    assert (worker.counters.started, worker.counters.cancelled, worker.counters.failed) == (2, 1, 0)
+    assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
 
-    assert await result_of(execution) == 3
+
+@pytest.mark.statement(9)
+@pytest.mark.parametrize("end", ENDS_BY_CANCELLATION)
+async def test_nothing_follows_a_cancelled_error_of_a_tasks_own(docket: Docket, end: Any) -> None:
+    async def retried(retry: Retry = Retry(attempts=3)) -> None:
+        await end()
+
+    async def perpetual(perpetual: Perpetual = Perpetual()) -> None:
+        await end()
+
+    async def watched(watcher: Watcher = Watcher()) -> None:
+        await end()
+
+    async def timed(timeout: Timeout = Timeout(timedelta(seconds=20))) -> None:
+        await end()
+
+    Watcher.heard.clear()
+    executions = [await docket.add(f)() for f in (retried, perpetual, watched, timed)]
+    worker = await finish(docket)
+
+    for execution in executions:
+        await execution.sync()
+        assert (execution.state, execution.error) == (ExecutionState.CANCELLED, None)
+    assert (worker.counters.started, worker.counters.cancelled) == (4, 4)
+    assert Watcher.heard == []
+
+
+@pytest.mark.statement(9)
+@pytest.mark.parametrize("resource", [cancelled_on_entering, cancelled_on_leaving])
+async def test_a_cancelled_error_of_a_dependency_cancels_the_task_too(
+    docket: Docket, resource: Any
+) -> None:
+    async def uses(held: None = Depends(resource), retry: Retry = Retry(attempts=3)) -> None: ...
+
+    execution = await docket.add(uses)()
+    worker = await finish(docket)
+
+    await execution.sync()
+    assert execution.state is ExecutionState.CANCELLED
+    assert worker.counters.started == 1
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
@@ -207,23 +311,31 @@ async def test_an_argument_that_cannot_be_shown_does_not_fail_its_task(
     assert "shown(<cannot be shown: ZeroDivisionError>){key}" in caplog.text
 
 
-async def test_a_function_that_is_unknown_here_fails_its_task_and_the_others_go_on(
-    docket: Docket, server: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.statement(6)
+@pytest.mark.parametrize("given", [None, default_fallback_task])
+@pytest.mark.parametrize("arguments", [{}, {"logger": 1, "execution": 2, "args": 3}])
+async def test_what_is_unknown_here_is_dropped_as_completed_by_default(
+    docket: Docket,
+    server: str,
+    caplog: pytest.LogCaptureFixture,
+    given: Any,
+    arguments: dict[str, Any],
 ) -> None:
-    unknown = await docket.add(shown)(1)
+    unknown = await docket.add(shown)(1, **arguments)
     good = await docket.add(fine)()
     async with Docket(docket.name, server) as elsewhere:
         elsewhere.register(fine)
-        await finish(elsewhere)
+        worker = await finish(elsewhere, fallback_task=given)
 
-    failure = await failure_of(unknown)
-    assert isinstance(failure, UnknownTask)
-    assert failure.args == ("Task 'shown' is not registered",)
+    assert worker.fallback_task is default_fallback_task
+    assert await result_of(unknown) is None
+    assert (unknown.state, unknown.error) == (ExecutionState.COMPLETED, None)
     assert await result_of(good) == "fine"
-    assert (
+    dropped = (
         "Unknown task 'shown' received - dropping. "
         "Register via CLI (--tasks your.module:tasks) or API (docket.register(func))."
-    ) in caplog.messages
+    )
+    assert ("docket.task.shown", logging.WARNING, dropped) in caplog.record_tuples
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
@@ -243,4 +355,5 @@ async def test_the_fallback_task_runs_what_is_unknown_here(
     assert await result_of(execution) == ((1,), {"two": 2})
     assert (worker.counters.retried, worker.counters.succeeded) == (1, 1)
     assert (await found(docket, "key")).function_name == "shown"
-    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    errors = [r.getMessage()[0] for r in caplog.records if r.levelno >= logging.WARNING]
+    assert errors == ["↩"]  # of the attempt that is retried

@@ -1,10 +1,13 @@
 """What users import, and from where."""
 
 import importlib
+from collections.abc import Iterable
 
 import pytest
 
 import docket
+from docket.execution import TaskFunction
+from docket.tasks import TaskCollection, standard_tasks
 
 NAMES = {
     "__version__",
@@ -35,7 +38,10 @@ NAMES = {
 }
 
 MODULES = {
-    "docket.docket": {"Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo"},
+    "docket.docket": {
+        *("Docket", "DocketSnapshot", "RunningExecution", "WorkerInfo", "Disposition"),
+        *("Execution", "ExecutionState", "StrikeList", "Strike", "Restore", "TaskCollection"),
+    },
     "docket.agenda": {"Agenda"},
     "docket.strikelist": {"Operator", "Restore", "Strike", "StrikeInstruction", "StrikeList"},
     "docket.testing": {
@@ -50,12 +56,22 @@ MODULES = {
         "ExecutionCancelled",
         "ExecutionProgress",
         "ExecutionState",
+        "TaskCall",
         "TaskFunction",
+        "compact_signature",
+        "get_signature",
     },
-    "docket.worker": {"Worker"},
+    "docket.worker": {
+        *("Worker", "Docket", "Execution", "TaskFunction", "healthcheck_server", "metrics_server"),
+        *("AdmissionBlocked", "CompletionHandler", "CurrentExecution", "Dependency", "TaskKey"),
+        *("FailedDependency", "FailureHandler", "Perpetual", "Runtime", "SharedContext"),
+        *("TaskLogger", "TaskOutcome", "current_docket", "current_worker", "format_duration"),
+        *("get_annotation_dependencies", "get_single_dependency_of_type"),
+        *("get_single_dependency_parameter_of_type", "resolved_dependencies"),
+    },
     "docket.annotations": {"Logged"},
     "docket.dependencies": {"Depends", "Retry", "Progress", "TaskKey"},
-    "docket.tasks": {"trace", "fail", "sleep", "standard_tasks"},
+    "docket.tasks": {"trace", "fail", "sleep", "standard_tasks", "TaskCollection"},
     "docket.errors": {"DocketError", "ExecutionCancelled", "UnknownTask", "TaskError"},
 }
 
@@ -66,6 +82,7 @@ def test_the_package_exports_these_names_and_has_them_all() -> None:
     assert all(hasattr(docket, name) for name in docket.__all__)
 
 
+@pytest.mark.statement(49)
 @pytest.mark.parametrize("module", MODULES)
 def test_the_module_has_the_names_that_users_import_from_it(module: str) -> None:
     found = vars(importlib.import_module(module))
@@ -73,11 +90,20 @@ def test_the_module_has_the_names_that_users_import_from_it(module: str) -> None
     assert MODULES[module] <= set(found)
 
 
-def test_names_that_are_in_two_places_are_the_same_thing() -> None:
-    from_package = {name: getattr(docket, name) for name in ("Execution", "Disposition")}
+@pytest.mark.statement(49)
+def test_names_that_are_in_several_places_are_the_same_thing() -> None:
+    found: dict[str, object] = {name: getattr(docket, name) for name in docket.__all__}
 
-    for name, value in from_package.items():
-        assert vars(importlib.import_module("docket.execution"))[name] is value
+    for module, names in MODULES.items():
+        for name in names:
+            value = getattr(importlib.import_module(module), name)
+            assert found.setdefault(name, value) is value, f"{module}.{name}"
+
+
+@pytest.mark.statement(49)
+def test_a_collection_is_an_iterable_of_task_functions() -> None:
+    assert TaskCollection == Iterable[TaskFunction]
+    assert isinstance(standard_tasks, Iterable)
 
 
 def test_the_version_is_text() -> None:

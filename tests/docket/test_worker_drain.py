@@ -17,6 +17,7 @@ from tests.support.dockets import (
     at_work,
     failure_of,
     found,
+    in_background,
     look,
     result_of,
     soon,
@@ -56,14 +57,11 @@ async def runs() -> TwoRuns:
 
 
 @asynccontextmanager
-async def background(worker: Worker) -> AsyncGenerator[asyncio.Task[None]]:
+async def background(worker: Worker) -> AsyncGenerator[asyncio.Future[None]]:
     """`run_forever` in a task of its own, ready."""
-    running = asyncio.create_task(worker.run_forever())
-    await result_of(await worker.docket.add(nothing)())
-    yield running
-    if not running.done():
-        running.cancel()
-        await asyncio.wait([running])
+    async with in_background(worker.run_forever()) as running:
+        await result_of(await worker.docket.add(nothing)())
+        yield running
 
 
 async def test_a_drain_without_deadline_finishes_what_runs_and_claims_no_more(
@@ -83,7 +81,7 @@ async def test_a_drain_without_deadline_finishes_what_runs_and_claims_no_more(
         assert await result_of(execution) is None
         await late.sync()
         assert late.state is ExecutionState.QUEUED
-        assert "Shutdown requested, finishing 1 active tasks" in caplog.messages
+        assert "Shutdown requested, finishing 1 active tasks..." in caplog.messages
 
 
 async def test_at_the_deadline_what_runs_is_requeued_and_another_worker_runs_it(
@@ -200,39 +198,6 @@ async def test_a_task_that_had_no_first_step_yet_is_requeued_too(docket: Docket)
 
     assert states <= {ExecutionState.QUEUED, ExecutionState.COMPLETED}
     assert executions[0].state is ExecutionState.QUEUED
-
-
-async def test_run_forever_that_is_cancelled_hands_back_what_it_runs(
-    docket: Docket, runs: TwoRuns
-) -> None:
-    async with Worker(docket) as worker, background(worker) as running:
-        execution = await docket.add(runs.run)()
-        await soon(runs.gate.reached.wait())
-        running.cancel()
-        await soon(asyncio.wait([running]))
-
-        assert running.cancelled()
-        assert await docket.transitions.beats() == {}
-        async with Worker(docket) as other, at_work(other):
-            assert await result_of(execution) == (True, 1)
-
-
-async def test_when_everything_is_cancelled_at_once_what_ran_is_redelivered_and_not_failed(
-    docket: Docket, runs: TwoRuns
-) -> None:
-    async with Worker(docket) as worker, background(worker) as running:
-        execution = await docket.add(runs.run, key="key")()
-        await soon(runs.gate.reached.wait())
-
-        # As asyncio.run does at its end, the run before the worker.
-        [run] = [t for t in asyncio.all_tasks() if "Executor._run" in repr(t.get_coro())]
-        run.cancel()
-        running.cancel()
-        await soon(asyncio.wait([running]))
-
-        assert (await found(docket, "key")).state is ExecutionState.QUEUED
-        async with Worker(docket) as other, at_work(other):
-            assert await result_of(execution) == (True, 1)
 
 
 async def test_a_task_that_holds_a_thread_does_not_hold_the_worker(docket: Docket) -> None:

@@ -28,6 +28,7 @@ WHICH = st.integers(min_value=0, max_value=7)
 WORKERS = st.integers(min_value=0, max_value=4)
 TICKS = st.sampled_from([-1, 0, 1, 2, 5])
 VALUES = st.integers(0, 2)
+REPORTS = st.sampled_from(["total", "increment", "message"])
 ENDS = st.sampled_from(["completed", "failed", "cancelled"])
 
 
@@ -296,13 +297,14 @@ class Lifecycle(RuleBasedStateMachine):
         self.pair.vouch(self._name(worker))
 
     @precondition(lambda self: self.runs)
-    @rule(
-        which=WHICH,
-        operation=st.sampled_from(["total", "increment", "message"]),
-        value=st.integers(1, 9),
-    )
+    @rule(which=WHICH, operation=REPORTS, value=st.integers(1, 9))
     def report_progress(self, which: int, operation: str, value: int) -> None:
-        self.pair.report(self.runs[which % len(self.runs)][1], operation, value)
+        claim = self.runs[which % len(self.runs)][1]
+        self.pair.report(claim.key, claim, operation, value)
+
+    @rule(key=KEYS, operation=REPORTS, value=st.integers(1, 9))
+    def report_progress_from_outside(self, key: int, operation: str, value: int) -> None:
+        self.pair.report(self._key(key), None, operation, value)
 
     @rule(worker=WORKERS, want=st.integers(0, 3))
     def answer_the_wakeup(self, worker: int, want: int) -> None:

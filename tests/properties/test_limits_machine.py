@@ -130,7 +130,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
     def hand_in(self, entry: str, kind: str) -> None:
         consumer, claim = self.running.pop(entry)
-        a: str | int = {"A": 0, "later": 3_600_000}.get(kind, "")
+        a: str | int = {"A": 0, "later": 3_600_000_000}.get(kind, "")
         row = outcome("A" if kind == "later" else kind, claim, a, claim.attempt + 1)
         self.do(self.store.exchange(self.names[consumer], [row]))
         self.model.release(entry)

@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from redis.asyncio import RedisCluster
+from redis.auth.token import SimpleToken
+from redis.credentials import StreamingCredentialProvider
 from redis.exceptions import ResponseError
 
 from docket import Disposition, Docket, ExecutionCancelled, ExecutionState, Worker
 from docket.store.keys import Keys
+from tests.support import store
 from tests.support.dockets import Gate, at_work, failure_of, result_of, soon
 from tests.support.load import loaded, meanwhile
 from tests.support.servers import Cluster, Process, cluster_for, until
@@ -66,6 +70,57 @@ async def test_everything_works_in_a_cluster_by_the_url_of_any_node(
         assert (await docket.add(double)(4)).disposition is Disposition.STRUCK
         snapshot = await docket.snapshot()
         assert (snapshot.total_tasks, len(snapshot.workers)) == (0, 1)
+
+
+class Streaming(StreamingCredentialProvider):
+    """Has the asynchronous method only, and pushes what is given to its callback."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.push: Callable[[Any], Any] | None = None
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        return (self.user, "secret")
+
+    def on_next(self, callback: Callable[[Any], Any]) -> None:
+        self.push = callback
+
+    def on_error(self, callback: Callable[[Any], Any]) -> None: ...
+
+    def is_streaming(self) -> bool:
+        return True
+
+
+async def test_every_connection_to_a_cluster_has_the_user_of_the_credential_provider(
+    cluster: Cluster, docket_name: str
+) -> None:
+    async def nothing() -> str:
+        return "done"
+
+    for node in [*cluster.primaries, cluster.replica]:
+        for user in ("old", "new"):
+            everything = ("on", ">secret", "~*", "&*", "+@all")
+            node.client.execute_command("ACL", "SETUSER", user, *everything)
+
+    def users() -> list[str]:
+        clients = cluster.owner.client.client_list()
+        return sorted(each["user"] for each in clients if each["user"] in ("old", "new"))
+
+    provider = Streaming("old")
+    async with (
+        Docket(docket_name, cluster.url, credential_provider=provider) as docket,
+        at_work(Worker(docket)),
+        docket.redis() as client,
+    ):
+        assert await result_of(await docket.add(nothing)()) == "done"
+        await client.set(docket.key("mine"), 1)
+        await soon(store.until(lambda: users() == ["old"] * 5))
+        provider.user = "new"
+        assert provider.push is not None
+        provider.push(SimpleToken("secret", -1, 0, {"oid": "new"}))
+        assert await result_of(await docket.add(nothing)()) == "done"
+        # The subscriber keeps the old one until it connects again.
+        await soon(store.until(lambda: users() == ["new"] * 4 + ["old"]))
 
 
 async def test_the_client_for_users_reaches_every_node(cluster: Cluster, docket_name: str) -> None:

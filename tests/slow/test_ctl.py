@@ -134,7 +134,7 @@ async def test_a_drain_with_wait_returns_after_the_process_has_ended(
     with pool_at(path) as program:
         async with program.docket(tasks) as docket:
             await docket.add(nap)(1.0)
-            program.until(lambda: "↬" in program.log, "never started")
+            program.until(lambda: "↪" in program.log, "never started")
         drained = ctl(path, "drain", "--wait")
         assert drained.returncode == 0
         assert drained.stdout.endswith("the supervisor has ended\n")

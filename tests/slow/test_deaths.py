@@ -348,7 +348,7 @@ async def test_a_nursery_killed_in_a_drain_does_not_keep_the_pool_from_ending(
     with fragile.ready_pool() as program:
         async with docket_at(program.url) as docket:
             task = await docket.add("nap", key="in-time")(3.0)
-            program.wait_for("↬ .*in-time")
+            program.wait_for("↪ .*in-time")
             nursery, family = program.nursery_pid, program.family()
             program.send(signal.SIGTERM)
             program.wait_for("draining")
@@ -371,8 +371,8 @@ async def test_workers_whose_supervisor_was_killed_hand_back_and_end(
         async with docket_at(server, docket_name) as docket:
             await docket.add("nap", key="long")(600.0)
             short = await docket.add("nap", key="short")(0.5)
-            program.wait_for("↬ .*long")
-            program.wait_for("↬ .*short")
+            program.wait_for("↪ .*long")
+            program.wait_for("↪ .*short")
             family = program.family()
             assert len(family) == 3  # a nursery and two workers
             nursery = program.nursery_pid

@@ -5,16 +5,17 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from docket import Docket, ExecutionState
+from docket import Docket, Execution, ExecutionState
 from tests.support.dockets import found
 from tests.support.hosts import PATIENCE, Hosts, pids_of
 from tests.support.servers import Process, free_ports, machinery, valkey
+from tests.support.store import until
 from tests.support.supervised import Program
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -34,6 +35,14 @@ def sent_apart(program: Program, *numbers: int) -> None:
         program.send(number)
         start = time.monotonic()
         program.until(lambda start=start: time.monotonic() - start > APART_SECONDS, "time")
+
+
+async def hear(
+    execution: Execution, note: Callable[[int | None], None], ready: asyncio.Event
+) -> None:
+    """Note how far a task is each time that it tells."""
+    async for event in execution.progress.subscribe(ready):
+        note(event["current"])
 
 
 async def deaths(docket: Docket, key: str) -> int:
@@ -158,6 +167,10 @@ async def test_limits_retries_chains_and_progress_go_on_through_a_drain(hosts: H
             waiter = await docket.add("alone", key="waiter")(0.1)
             failing = await docket.add("at_second_try", key="failing")(8.0)
             stepping = await docket.add("in_steps", key="stepping")(80)
+            steps: list[int | None] = []
+            ready = asyncio.Event()
+            listening = asyncio.create_task(hear(stepping, steps.append, ready))
+            await ready.wait()
             await docket.add("again_and_again", key="chain")(8.0)
             hosts.wait_until_begun(drained, "holder", "failing", "stepping", "chain")
             with hosts.ready() as other:
@@ -171,8 +184,10 @@ async def test_limits_retries_chains_and_progress_go_on_through_a_drain(hosts: H
                 hosts.wait_for_runs(other, 2, "chain")
                 await docket.cancel("chain")
                 other.end()
-        await stepping.progress.sync()
-        assert stepping.progress.current == 80
+        await until(lambda: steps[-1:] == [80])
+        assert steps == sorted(steps, key=lambda step: step or 0)
+        listening.cancel()
+        await asyncio.wait([listening])
     ledger = hosts.ledger
     # The slot was free only when its holder had finished.
     assert ledger.runs("holder")[0].seen <= ledger.runs("waiter")[0].began

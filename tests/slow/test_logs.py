@@ -175,7 +175,7 @@ async def test_plain_lines_name_the_worker_and_the_task() -> None:
     with chatty("--logging-format", "plain", processes=1) as program:
         await _run_everything(program)
         program.wait_for(r"^[\d-]+ [\d:.]+ INFO supervisor: worker 1 ready")
-        program.wait_for(r" INFO \[worker 1 failing\] docket\.worker: ↬ .*fail\(\)\{failing\}")
+        program.wait_for(r" INFO \[worker 1 failing\] docket\.worker: ↪ .*fail\(\)\{failing\}")
         program.wait_for(r" ERROR \[worker 1 failing\] docket\.worker: ")
         program.wait_for(r"^ValueError: of several$")
         program.wait_for(r" INFO \[worker 1 below\] chatty: from a task below$")
@@ -278,7 +278,7 @@ async def test_the_logging_of_a_module_stays_except_for_its_handlers_to_the_term
     with ready_pool(*arguments, processes=1, environment=environment) as program:
         async with docket_at(program.url) as docket:
             await (await docket.add(speak, key="k")()).get_result()
-        program.wait_for(r" INFO \[worker 1 k\] docket\.worker: ↬ ")
+        program.wait_for(r" INFO \[worker 1 k\] docket\.worker: ↪ ")
         program.wait_for(r" INFO \[worker 1 k\] loud: spoken$")
         assert program.end() == 0
     assert "OWN" not in program.log

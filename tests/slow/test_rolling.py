@@ -272,7 +272,7 @@ async def test_a_pool_is_scaled_by_signals_and_what_is_given_up_finishes(tmp_pat
     with pool_in(tmp_path, "--concurrency", "1", processes=2) as program:
         async with docket_of(program) as docket:
             busy = [await docket.add(version)(seconds=2.0) for _ in range(2)]
-            program.until(lambda: program.log.count("↬") == 2, "never busy")
+            program.until(lambda: program.log.count("↪") == 2, "never busy")
             program.send(signal.SIGTTOU)
             program.wait_for("scaled from 2 to 1")
             for _ in range(2):

@@ -85,7 +85,7 @@ async def test_a_long_drain_asks_for_its_time_and_tells_what_is_left(tmp_path: P
     with served(tmp_path, "--drain-timeout", "60s") as (program, manager):
         async with program.docket(tasks) as docket:
             execution = await docket.add(wait_for)(str(done))
-            program.wait_for("↬")
+            program.wait_for("↪")
             count = manager.count
             program.send(signal.SIGTERM)
             stopping = manager.wait_for("STOPPING=1", count)

@@ -102,7 +102,7 @@ async def test_term_drains_and_its_exit_code_is_that_of_the_container(
     with ready(as_pid_1) as (program, supervisor):
         async with program.docket(tasks) as docket:
             napping = await docket.add(nap)(1.5)
-            program.wait_for("↬")
+            program.wait_for("↪")
             supervisor.send_signal(signal.SIGTERM)
             assert await napping.get_result() > 1
             assert program.code() == 0
@@ -114,7 +114,7 @@ async def test_a_second_term_hands_back_and_the_container_ends_with_0(
     with ready(as_pid_1) as (program, supervisor):
         async with program.docket(tasks) as docket:
             await docket.add(nap)(600)
-            program.wait_for("↬")
+            program.wait_for("↪")
             supervisor.send_signal(signal.SIGTERM)
             program.wait_for("draining")
             supervisor.send_signal(signal.SIGINT)

@@ -240,7 +240,7 @@ async def test_a_stall_in_a_drain_does_not_hold_it_up_until_its_deadline(
     with ready_pool(*arguments, processes=1, url=server) as program:
         async with docket_at(server, docket_name) as docket:
             await docket.add("hog", key="culprit")(600.0)
-            program.wait_for("↬ .*culprit")
+            program.wait_for("↪ .*culprit")
             assert program.end() == 0
         program.wait_for(r"died: its loop was silent for .*, in task 'culprit'; not replaced")
     after = record(server, "culprit", docket_name)
@@ -252,7 +252,7 @@ async def test_a_stall_in_a_worker_that_retires_is_ended_and_blamed_as_any_other
     with ready_pool(*arguments) as program:
         async with docket_at(program.url) as docket:
             hogs = [await docket.add("hog", key=f"hog-{n}")(600.0) for n in range(2)]
-            program.until(lambda: len(re.findall("↬ .*hog-", program.log)) == 2, "never busy")
+            program.until(lambda: len(re.findall("↪ .*hog-", program.log)) == 2, "never busy")
             program.send(signal.SIGTTOU)
             for each in hogs:
                 await fails_as_poison(each)
@@ -293,7 +293,7 @@ async def test_usr1_logs_the_stacks_of_threads_and_coroutines_and_the_tasks() ->
         pids = program.workers().values()
         async with docket_at(program.url) as docket:
             await docket.add("nap", key="long")(600.0)
-            program.wait_for("↬ .*long")
+            program.wait_for("↪ .*long")
             program.send(signal.SIGUSR1)
             for pid in pids:
                 program.wait_for(rf"worker \d \(pid {pid}\), where it is:")
@@ -309,7 +309,7 @@ async def test_a_quit_hands_back_what_runs_at_once(server: str, docket_name: str
     with ready_pool(*STALLING, "--docket", docket_name, url=server) as program:
         async with docket_at(server, docket_name) as docket:
             await docket.add("nap", key="long")(600.0)
-            program.wait_for("↬ .*long")
+            program.wait_for("↪ .*long")
             family = program.family()
             assert program.end(signal.SIGQUIT) == 0
         assert not any(each.is_running() for each in family)

@@ -37,7 +37,7 @@ async def test_a_killed_worker_is_replaced_and_its_tasks_run_elsewhere_at_once()
         before = program.workers()
         async with program.docket(tasks) as docket:
             naps = [await docket.add(nap)(1.0) for _ in range(20)]
-            program.until(lambda: program.log.count("↬") == 20, "never busy")
+            program.until(lambda: program.log.count("↪") == 20, "never busy")
             os.kill(before[1], signal.SIGKILL)
             finished = await results(naps)
         program.wait_for(r"worker 1 \(pid \d+\) died: killed by SIGKILL; replaced at once")
@@ -140,7 +140,7 @@ async def test_at_the_deadline_what_still_runs_is_requeued(task: str, tmp_path: 
     with ready_pool("--drain-timeout", "500ms", url=url, processes=1) as program:
         async with program.docket(tasks) as docket:
             await docket.add(task, key="long")(60.0)
-            program.wait_for("↬ .*long")
+            program.wait_for("↪ .*long")
         begun = time.monotonic()
         assert program.end() == 0
         assert time.monotonic() - begun < 20
@@ -149,7 +149,7 @@ async def test_at_the_deadline_what_still_runs_is_requeued(task: str, tmp_path: 
             program.wait_for("put back 1 task of worker 1")
     # Another pool on the same data finds it ready to run, with no death on its record.
     with ready_pool("--drain-timeout", "0s", url=url, processes=1) as program:
-        program.wait_for("↬ .*long")
+        program.wait_for("↪ .*long")
         assert program.status()["totals"]["poisoned"] == 0
         program.end()
 

@@ -42,7 +42,6 @@ async def test_threads_that_outlive_a_drain_are_given_five_seconds_and_count_as_
             worker = psutil.Process(await tasks.call("leave_a_thread", 100))
             program.send(signal.SIGTERM)
             program.wait_for("draining")
-            program.until(lambda: "Shutdown requested" in program.log, "never drained")
             assert program.code() == 0
             assert still_alive([worker]) == []
     assert " died" not in program.log

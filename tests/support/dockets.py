@@ -1,7 +1,7 @@
 """Dockets and workers for tests: opened, run in the background, and ended with the test."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -56,6 +56,19 @@ async def at_work(worker: Worker, told: Told | None = None) -> AsyncGenerator[Wo
     finally:
         worker.drain(0)
         await soon(running)
+
+
+@asynccontextmanager
+async def in_background(run: Awaitable[Any]) -> AsyncGenerator[asyncio.Future[Any]]:
+    """A run of a worker in an asyncio task of its own; interrupted, if it has not ended."""
+    running = asyncio.ensure_future(run)
+    try:
+        yield running
+    finally:
+        while not running.done():
+            # The first time it drains.
+            running.cancel()
+            await asyncio.wait([running], timeout=0.01)
 
 
 def look(worker: Worker) -> None:

@@ -4,8 +4,6 @@ A line is a signature, and goes on in those that are indented; `async` stands be
 awaited. Durations are written as `seconds(2)`; `...` is a default that the documents leave open.
 """
 
-from docket.instrumentation import EVERYWHERE
-
 #: What users import, by the module that they import it from.
 NAMES = {
     "docket": """
@@ -17,26 +15,33 @@ NAMES = {
     "docket.docket": "Docket DocketSnapshot RunningExecution WorkerInfo",
     "docket.execution": """
         Execution ExecutionState ExecutionProgress ExecutionCancelled Disposition TaskFunction
-        StateEvent ProgressEvent
+        StateEvent ProgressEvent TaskCall compact_signature get_signature
     """,
-    "docket.worker": "Worker",
+    "docket.worker": "Worker default_fallback_task",
     "docket.agenda": "Agenda",
     "docket.annotations": "Logged",
     "docket.strikelist": "StrikeList Strike Restore Operator StrikeInstruction",
     "docket.dependencies": """
         AdmissionBlocked CallArgument CompletionHandler ConcurrencyBlocked ConcurrencyLimit Cooldown
         Cron CurrentDocket CurrentExecution CurrentWorker CycleError Debounce Dependency Depends
-        ExponentialRetry FailedDependency FailureHandler ForcedRetry Perpetual Progress RateLimit
-        Retry Runtime Shared SharedContext TaskArgument TaskKey TaskLogger TaskOutcome Timeout
-        current_docket current_execution current_worker format_duration get_annotation_dependencies
+        DependencyFunction ExponentialRetry FailedDependency FailureHandler ForcedRetry Perpetual
+        Progress RateLimit Retry Runtime Shared SharedContext TaskArgument TaskKey TaskLogger
+        TaskOutcome Timeout current_docket current_execution current_worker format_duration
+        get_annotation_dependencies
         get_dependency_parameters get_single_dependency_of_type
         get_single_dependency_parameter_of_type resolved_dependencies validate_dependencies
     """,
     "docket.testing": """
         assert_task_scheduled assert_task_not_scheduled assert_task_count assert_no_tasks
     """,
-    "docket.tasks": "trace fail sleep standard_tasks",
-    "docket.instrumentation": "healthcheck_server metrics_server",
+    "docket.tasks": "trace fail sleep standard_tasks TaskCollection",
+    "docket.instrumentation": """
+        healthcheck_server metrics_server message_getter message_setter
+        TASKS_ADDED TASKS_REPLACED TASKS_SCHEDULED TASKS_CANCELLED TASKS_STARTED TASKS_REDELIVERED
+        TASKS_STRICKEN TASKS_SUPERSEDED TASKS_COMPLETED TASKS_FAILED TASKS_SUCCEEDED TASKS_RETRIED
+        TASKS_PERPETUATED TASKS_RUNNING TASK_DURATION TASK_PUNCTUALITY REDIS_DISRUPTIONS
+        STRIKES_IN_EFFECT QUEUE_DEPTH SCHEDULE_DEPTH
+    """,
 }
 
 SIGNATURES = {
@@ -64,6 +69,7 @@ async Docket.task_workers(task_name)
 Docket.redis()
 Docket.key(suffix)
 Docket.runs_key(key)
+Docket.labels()
 """,
     "docket.worker": """
 Worker(docket, name=None, concurrency=10, redelivery_timeout=minutes(5),
@@ -71,6 +77,7 @@ Worker(docket, name=None, concurrency=10, redelivery_timeout=minutes(5),
     scheduling_resolution=milliseconds(250), schedule_automatic_tasks=True,
     enable_internal_instrumentation=False, fallback_task=None, dependencies=None,
     message_batch=1000)
+Worker.labels()
 async Worker.run_until_finished()
 async Worker.run_forever()
 async Worker.run_at_most(iterations_by_key)
@@ -90,9 +97,16 @@ async Execution.mark_as_completed(result_key=None)
 async Execution.mark_as_failed(error=None, result_key=None)
 async Execution.mark_as_cancelled()
 async Execution.is_superseded()
+Execution.get_argument(name)
 async Execution.sync()
 async Execution.get_result(*, timeout=None, deadline=None)
 Execution.subscribe(*, ready=None)
+Execution.call_repr()
+Execution.general_labels()
+Execution.specific_labels()
+ExecutionProgress(docket, key)
+async ExecutionProgress.create(docket, key)
+ExecutionProgress.subscribe(ready=None)
 async ExecutionProgress.set_total(total)
 async ExecutionProgress.increment(amount=1)
 async ExecutionProgress.set_message(message)
@@ -108,6 +122,7 @@ async Agenda.scatter(docket, over, start=None, jitter=None)
 """,
     "docket.annotations": """
 Logged(length_only=False)
+Logged.annotated_parameters(signature)
 """,
     "docket.strikelist": """
 StrikeList(url=None, name="strikelist", enable_internal_instrumentation=False,
@@ -124,6 +139,7 @@ StrikeList.is_stricken(target)
 StrikeList.update(instruction)
 StrikeList.add_condition(condition)
 StrikeList.remove_condition(condition)
+StrikeInstruction.labels()
 Strike(function, parameter, operator, value)
 Restore(function, parameter, operator, value)
 """,
@@ -163,6 +179,8 @@ Timeout.expired()
 Timeout.extend(by=None)
 Timeout.remaining()
 Timeout.start()
+Dependency.bind_to_parameter(name, value)
+Dependency.for_parameter(name)
 async Runtime.run(execution, function, args, kwargs)
 async FailureHandler.handle_failure(execution, outcome)
 async CompletionHandler.on_complete(execution, outcome)
@@ -182,23 +200,22 @@ async fail(message)
 async sleep(seconds)
 """,
     "docket.instrumentation": """
-healthcheck_server(port=...)
-metrics_server(port=...)
+healthcheck_server(host="0.0.0.0", port=None)
+metrics_server(host="0.0.0.0", port=None)
 """,
 }
 
 #: What ours has beyond the documents, by signature: arguments, and their defaults.
 ADDED: dict[str, dict[str, object]] = {
     "docket.docket.Docket": {"serializer": "pickle"},
-    "docket.instrumentation.healthcheck_server": {"host": EVERYWHERE},
-    "docket.instrumentation.metrics_server": {"host": EVERYWHERE},
+    "docket.execution.ExecutionProgress": {"run": None},
 }
 
 #: Attributes and properties that users read, by class.
 ATTRIBUTES = {
     "Docket": """
         name url tasks heartbeat_interval missed_heartbeats execution_ttl
-        prefix stream_key queue_key workers_set
+        prefix stream_key queue_key workers_set worker_group_name result_storage
     """,
     "Worker": """
         docket name concurrency redelivery_timeout reconnection_delay minimum_check_interval
@@ -212,7 +229,7 @@ ATTRIBUTES = {
     """,
     "ExecutionProgress": "current total message updated_at",
     "RunningExecution": "worker started",
-    "StrikeList": "strike_key",
+    "StrikeList": "prefix strike_key",
     "ConcurrencyLimit": "concurrency_key is_bypassed",
     "Progress": "current total message",
     "Retry": "attempts delay attempt",
@@ -242,7 +259,7 @@ COMMANDS = {
     "restore": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
     "clear": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "snapshot": "--docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --stats",
-    "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_URL] key",
+    "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_REDIS_URL|DOCKET_URL] --exit-code key",
     "tasks trace": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
     "tasks fail": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
     "tasks sleep": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [seconds]",

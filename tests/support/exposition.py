@@ -7,9 +7,6 @@ from collections.abc import Iterator, Mapping
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-#: Names that docket's users know from before; their unit, seconds, is not in the name.
-WITHOUT_UNIT = frozenset({"docket_task_duration", "docket_task_punctuality"})
-
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -77,7 +74,7 @@ def _of_family(family: Metric) -> Iterator[str]:
 
 def _of_histogram(family: Metric) -> Iterator[str]:
     name = family.name
-    if not name.endswith("_seconds") and name not in WITHOUT_UNIT:
+    if not name.endswith("_seconds"):
         yield f"{name}: the unit is not in the name"
     rest: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
     counts: dict[frozenset[tuple[str, str]], float] = {}

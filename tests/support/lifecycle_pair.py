@@ -116,7 +116,8 @@ class Pair:
             key=request.key,
             function=request.function,
             call=request.call.encode(),
-            when="" if request.when is None else self._clock.milliseconds(request.when),
+            when=self._clock.microseconds(self.world.now if request.when is None else request.when),
+            at_once=1 if request.when is None else 0,
             attempt=1,
             token=request.token,
             replace=1 if request.replace else 0,
@@ -231,11 +232,11 @@ class Pair:
             case "F":
                 c = ending.result_key
             case "A":
-                a, b = ending.delay * TICK, ending.attempt
+                a, b = ending.delay * TICK * 1000, ending.attempt
             case "P" if ending.origin == "e":
-                a = f"e{self._clock.milliseconds(ending.delay)}"
+                a = f"e{self._clock.microseconds(ending.delay)}"
             case "P":
-                a = f"{ending.origin}{ending.delay * TICK}"
+                a = f"{ending.origin}{ending.delay * TICK * 1000}"
             case _:
                 pass
         return (ending.kind, *self._run(claim), a, b, c)
@@ -311,13 +312,10 @@ class Pair:
         slots.look_after(self.world)
         self.check()
 
-    def report(self, claim: Claimed, operation: str, value: int | str) -> None:
-        reply = self.do(
-            self.store.transitions.report_progress(
-                claim.key, claim.entry.name, claim.generation, operation, value
-            )
-        )
-        expected = working.report(self.world, claim, operation, value)
+    def report(self, key: str, claim: Claimed | None, operation: str, value: int) -> None:
+        run = ("", 0) if claim is None else (claim.entry.name, claim.generation)
+        reply = self.do(self.store.transitions.report_progress(key, *run, operation, value))
+        expected = working.report(self.world, key, claim, operation, value)
         assert (reply is None) == (expected is None)
         if reply is not None and expected is not None:
             assert reply[:3] == (expected.current, expected.total, expected.message)
@@ -359,7 +357,7 @@ class Pair:
         when = self.world.now + ticks
         reply = self.do(
             self.store.transitions.manual.reschedule(
-                RunIdentity(key, generation, entry.name), self._clock.milliseconds(when), 2, b"1"
+                RunIdentity(key, generation, entry.name), self._clock.microseconds(when), 2, b"1"
             )
         )
         disposition = manual.reschedule(self.world, key, generation, entry, when, 2, "1")
@@ -368,7 +366,7 @@ class Pair:
         return disposition
 
     def _content(self) -> Content:
-        return Content("f", b"0", self._clock.milliseconds(self.world.now), 1)
+        return Content("f", b"0", self._clock.microseconds(self.world.now), 1)
 
     # What is looked at --------------------------------------------------------------------------
 

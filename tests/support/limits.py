@@ -65,7 +65,7 @@ async def leftovers(docket: Docket) -> set[str]:
 
 async def states(docket: Docket, *keys: str) -> list[str]:
     found = [await docket.get_execution(key) for key in keys]
-    return ["gone" if e is None or e.state is None else e.state.value for e in found]
+    return ["gone" if e is None else e.state.value for e in found]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import msgspec
 
 from docket.store.keys import Keys
 from tests.support.model.slots import line
-from tests.support.model.values import Entry, Record
+from tests.support.model.values import Entry, Progress, Record
 from tests.support.model.world import LETTERS, World
 from tests.support.passing_time import NEVER
 
@@ -93,13 +93,19 @@ class Clock:
 
     started: int
 
-    def tick(self, milliseconds: int | str | None) -> int | None:
-        """The tick of an instant, none for none."""
-        return None if milliseconds in {None, ""} else (int(milliseconds) - self.started) // TICK
+    def tick(self, microseconds: int | str | bytes | None) -> int | None:
+        """The tick of an instant as it is stored, none for none."""
+        if not microseconds:
+            return None
+        return (int(microseconds) // 1000 - self.started) // TICK
 
-    def milliseconds(self, tick: int) -> int:
-        """The first instant of a tick."""
-        return self.started + tick * TICK
+    def tick_of_score(self, milliseconds: int) -> int:
+        """The tick at which something in the queue is due."""
+        return (milliseconds - self.started) // TICK
+
+    def microseconds(self, tick: int) -> int:
+        """The first instant of a tick, as it is stored."""
+        return 1000 * (self.started + tick * TICK)
 
 
 def name_entries(world: World, seen: Observed) -> Iterator[str]:
@@ -139,7 +145,7 @@ def _pairs(world: World, seen: Observed, clock: Clock) -> Iterator[tuple[str, ob
             if e.owner is not None
         }
         yield f"pending of {letter}", owned, seen.pending[letter]
-    ticks = {k: None if s == NEVER else clock.tick(s) for k, s in seen.queue.items()}
+    ticks = {k: None if s == NEVER else clock.tick_of_score(s) for k, s in seen.queue.items()}
     never = {k: None if w >= NEVER_TICKS else w for k, w in world.queue.items()}
     yield "queue", never, ticks
     yield "registered", set(world.epochs), seen.workers
@@ -198,12 +204,19 @@ def _fields(record: Record) -> dict[str, str]:
         "result_key": record.result_key,
         "cancel": 1 if record.cancelled else None,
         "poison": 1 if record.poison else None,
-        "perpetual": 1 if record.perpetual else None,
+        "perpetual": record.perpetual,
+        "progress_phase": _phase(progress) if progress else None,
         "progress_current": progress.current if progress else None,
         "progress_total": progress.total if progress else None,
         "progress_message": progress.message if progress else None,
     }
+    if not record.generation:
+        values |= dict.fromkeys(["state", "function", "call", "when", "attempt"])
     return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _phase(progress: Progress) -> str:
+    return progress.phase if isinstance(progress.phase, str) else progress.phase.name
 
 
 def named(entries: Sequence[Entry]) -> list[str]:

@@ -15,7 +15,7 @@ local ms, never = tonumber(ARGV[2]), tonumber(ARGV[3])
 local function go_back(key, field)
   local at = tonumber(redis.call('HGET', key, field) or '')
   if at then
-    redis.call('HSET', key, field, string.format('%d', at - ms))
+    redis.call('HSET', key, field, string.format('%d', at - 1000 * ms))
   end
 end
 local function age(stream)

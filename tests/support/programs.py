@@ -84,27 +84,26 @@ class Program:
         self._process = process
         self._stdout = TextReceiveStream(process.stdout)
         self._stderr = TextReceiveStream(process.stderr)
-        self.errors = ""
+        self.output = self.errors = ""
 
     async def said(self, expected: str) -> None:
-        """Wait until it has said this on stdout."""
+        """Wait until it says this (once more) on stdout, where a worker logs too."""
         heard = ""
         while expected not in heard:
-            heard += await self._stdout.receive()
-
-    async def logged(self, expected: str) -> None:
-        """Wait until it logs this (once more)."""
-        heard = ""
-        while expected not in heard:
-            chunk = await self._stderr.receive()
+            chunk = await self._stdout.receive()
             heard += chunk
-            self.errors += chunk
+            self.output += chunk
+
+    #: The same for what it logs.
+    logged = said
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
     async def ended(self) -> int:
         """Wait for its end; its exit code."""
+        async for chunk in self._stdout:
+            self.output += chunk
         async for chunk in self._stderr:
             self.errors += chunk
         return await self._process.wait()

@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from docket.dependencies import Resolution, compile_plan
+from docket.dependencies.base import current
 
 
 @dataclass
 class Named:
     name: str
+
+    def labels(self) -> dict[str, str]:
+        return {"docket.name": "the-docket", "docket.worker": self.name}
 
 
 @dataclass
@@ -46,6 +50,14 @@ class Run:
     def function_name(self) -> str:
         return self.function.__name__
 
+    def specific_labels(self) -> dict[str, str | int]:
+        return {
+            "docket.task": self.function_name,
+            "docket.key": self.key,
+            "docket.when": self.when.isoformat(),
+            "docket.attempt": self.attempt,
+        }
+
 
 DOCKET: Any = Named("the-docket")
 WORKER: Any = Named("the-worker")
@@ -58,8 +70,14 @@ def resolution_of(run: Run) -> Resolution:
 
 async def execute(run: Run) -> Any:
     """Resolve, call and close, as the executor of a worker does."""
-    async with resolution_of(run) as kwargs:
-        return await run.function(*run.args, **kwargs)
+    execution: Any = run
+    resolution = resolution_of(run)
+    with current(DOCKET, WORKER, execution):
+        async with resolution as kwargs:
+            runtime = resolution.runtime()
+            if runtime is not None:
+                return await runtime.run(execution, run.function, run.args, kwargs)
+            return await run.function(*run.args, **kwargs)
 
 
 async def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from docket.clock import now, to_microseconds
 from docket.store.coalescing import ScheduleReply, ScheduleRequest
 from docket.store.connection.connections import Connections
 from docket.store.keys import Keys
@@ -45,7 +46,7 @@ class State:
         """What breaks the rule that a live record is in exactly one place, where it is found."""
         faults = [fault for key in self.records if (fault := self._fault(key)) is not None]
         live = {"scheduled", "queued", "running"}
-        named = {r.get("entry") for r in self.records.values() if r["state"] in live}
+        named = {r.get("entry") for r in self.records.values() if r.get("state") in live}
         for entry, key in self.places.items():
             if entry not in named and entry not in self.pending:
                 faults.append(f"entry {entry} of {key} waits and nobody owns it")
@@ -58,10 +59,10 @@ class State:
 
     def _fault(self, key: str) -> str | None:
         record = self.records[key]
-        entry, state = record.get("entry", ""), record["state"]
+        entry, state = record.get("entry", ""), record.get("state")
         match state:
             case "scheduled":
-                sound = self.queue.get(key) == int(record["when"]) and not entry
+                sound = self.queue.get(key) == -(-int(record["when"]) // 1000) and not entry
             case "queued":
                 sound = self.places.get(entry) == key and entry not in self.pending
             case "running":
@@ -91,18 +92,25 @@ class Store:
         key: str = "k",
         *,
         delay_seconds: float | None = None,
+        when: int | None = None,
         replace: Literal[0, 1] = 0,
         token: str = "",
         call: bytes = b"call",
         expected: int = 0,
         function: str = "f",
     ) -> ScheduleReply:
-        when = "" if delay_seconds is None else await self.now() + round(delay_seconds * 1000)
+        """Schedule a task: for `when` (microseconds), in `delay_seconds`, or at once."""
+        at_once = delay_seconds is None and when is None
+        if at_once:
+            when = to_microseconds(now())  # Nothing awaited: what is added at once leaves together.
+        elif when is None:
+            when = 1000 * (await self.now() + round((delay_seconds or 0) * 1000))
         request = ScheduleRequest(
             key=key,
             function=function,
             call=call,
-            when=when,
+            when=when or 0,
+            at_once=1 if at_once else 0,
             attempt=1,
             token=token or self.transitions.coalescer.token(),
             replace=replace,

@@ -30,4 +30,5 @@ def _silence() -> None:
     _connected.clear()
 
 
-os.register_at_fork(after_in_child=_silence)
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(after_in_child=_silence)

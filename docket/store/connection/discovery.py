@@ -17,6 +17,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.connection import AbstractConnection as BlockingAbstractConnection
 from redis.connection import Connection as BlockingConnection
 from redis.connection import SSLConnection as BlockingSSLConnection
+from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
@@ -87,11 +88,18 @@ class Locator(ABC):
                 await connection.disconnect(nowait=True)
         raise RedisConnectionError(f"{self.not_found()}: {cause!r}") from cause
 
-    def locate_blocking(self) -> Address:
-        """Return the server's present address, like `locate`, on a thread."""
+    def locate_blocking(self, credential_provider: CredentialProvider | None) -> Address:
+        """Return the server's present address, like `locate`, on a thread.
+
+        Args:
+            credential_provider: the thread's, in the place of the one for a loop.
+        """
         cause: Exception | None = None
         for address in self._shuffled():
-            connection: Any = self._blocking_class(**self._options_for(address, ASK_SECONDS))
+            options = self._options_for(address, ASK_SECONDS)
+            if "credential_provider" in options:
+                options["credential_provider"] = credential_provider
+            connection: Any = self._blocking_class(**options)
             try:
                 connection.connect()
                 connection.send_command(*self.question, check_health=False)
@@ -205,5 +213,6 @@ class DiscoveringBlockingConnection(BlockingAbstractConnection):
 
     def _connect(self) -> Any:
         connection: Any = self
-        connection.host, connection.port = self.locator.locate_blocking()
+        provider = connection.credential_provider
+        connection.host, connection.port = self.locator.locate_blocking(provider)
         return super()._connect()

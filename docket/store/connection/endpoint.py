@@ -19,7 +19,6 @@ from redis.connection import Connection as BlockingConnection
 from redis.connection import ConnectionInterface
 from redis.connection import SSLConnection as BlockingSSLConnection
 from redis.connection import UnixDomainSocketConnection as BlockingUnixDomainSocketConnection
-from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -33,10 +32,12 @@ from redis.exceptions import (
     RedisError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry as BlockingRetry
 
 from docket.errors import NotPermitted, ServerUnavailable
 from docket.store.connection.after_fork import silence_in_forks
+from docket.store.connection.credentials import Credentials, ProviderFailed, ThreadCredentials
 from docket.store.connection.discovery import (
     ClusterLocator,
     DiscoveringBlockingConnection,
@@ -98,8 +99,17 @@ async def connect(connection: AbstractConnection) -> None:
     Raises:
         RedisError, OSError: refused, or not done within CONNECT_SECONDS.
     """
-    async with asyncio.timeout(CONNECT_SECONDS):
-        await connection.connect()
+    hidden: RedisError | None = None
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await connection.connect()
+    except RedisConnectionError as error:
+        # On a Unix socket redis-py wraps what fails in the handshake: a login, a provider.
+        if not isinstance(error.__cause__, RedisError):
+            raise
+        hidden = error.__cause__
+    if hidden is not None:
+        raise hidden
     silence_in_forks(connection)
 
 
@@ -132,26 +142,25 @@ class Endpoint:
 
     Args:
         url: the URL; not memory:// or embedded://, whose servers have a unix:// URL.
-        credential_provider: redis-py's, called at every connect; overrides the URL's credentials.
+        credentials: those of a provider, asked at every connect; the URL has none then.
         slot: the slot of the keys in use, in a cluster: connections go to the node that serves it.
     """
 
     def __init__(
         self,
         url: str,
-        credential_provider: CredentialProvider | None = None,
+        credentials: Credentials | None = None,
         *,
         slot: int = 0,
     ) -> None:
         self._url = parse(url)
+        self._credentials = credentials
         self.display_url = without_password(url)
         #: The options of the URL, for the client that users get.
         self._client_options = {"protocol": 2, **self._url.options}
         self._client_options.setdefault("socket_connect_timeout", CONNECT_SECONDS)
-        if credential_provider is not None:
-            self._client_options.pop("username", None)
-            self._client_options.pop("password", None)
-            self._client_options["credential_provider"] = credential_provider
+        if credentials is not None:
+            self._client_options["credential_provider"] = credentials
         #: For our own connections: the URL does not decide how replies are read or calls repeated.
         self._options = {
             **self._client_options,
@@ -195,10 +204,19 @@ class Endpoint:
         options = {**self._client_options, "retry": Retry(NoBackoff(), 0)}
         return Redis.from_pool(pool(self._connection_class, **options))
 
-    def blocking_connection(self, timeout_seconds: float) -> ConnectionInterface:
-        """Return a connection for a thread; the timeout applies to every read and write."""
+    def blocking_connection(
+        self, timeout_seconds: float, loop: asyncio.AbstractEventLoop
+    ) -> ConnectionInterface:
+        """Return a connection for a thread.
+
+        Args:
+            timeout_seconds: the limit of every read and write.
+            loop: the loop on which a credential provider is asked.
+        """
         retry = BlockingRetry(NoBackoff(), 0)
         options = {**self._options, "socket_timeout": timeout_seconds, "retry": retry}
+        if self._credentials is not None:
+            options["credential_provider"] = ThreadCredentials(self._credentials, loop)
         return self._blocking_class(**options)
 
     def _options_of_ours(self) -> dict[str, Any]:
@@ -234,7 +252,10 @@ class Endpoint:
     def explained(self, cause: object) -> str:
         """Return the text of a cause, with a remedy where the server's message has none."""
         if isinstance(cause, AuthenticationError):
-            return f"{cause} (the server refuses the user or the password of the URL, or wants one)"
+            whose = "URL" if self._credentials is None else "credential provider"
+            return f"{cause} (the server refuses the user or password of the {whose}, or wants one)"
+        if isinstance(cause, ProviderFailed):
+            return str(cause)
         # With TLS 1.3 a server asks for the certificate after the client's handshake has succeeded.
         if self._url.tls and "ssl_certfile" not in self._options and _HUNG_UP.search(str(cause)):
             return f"{cause} (if it wants a client certificate: ssl_certfile= and ssl_keyfile=)"

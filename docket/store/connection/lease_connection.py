@@ -1,5 +1,6 @@
 """The lease connection: heartbeats and renewals over a blocking connection of the heartbeater."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -8,6 +9,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from docket.clock import delay_milliseconds
 from docket.store import scripts
+from docket.store.connection.credentials import Login
 from docket.store.connection.endpoint import Endpoint
 from docket.store.keys import Keys
 
@@ -16,7 +18,9 @@ Lease = tuple[bytes, bytes, bytes]
 
 
 class LeaseConnection:
-    """Heartbeats and lease renewals of one consumer. Used by one thread.
+    """Heartbeats and lease renewals of one consumer.
+
+    Made on the loop of the docket, and used by one thread.
 
     Args:
         endpoint: the server.
@@ -28,8 +32,10 @@ class LeaseConnection:
         self._endpoint = endpoint
         self._keys = keys
         self._timeout_seconds = timeout_seconds
+        self._loop = asyncio.get_running_loop()
         # Any: redis-py leaves the types of a connection's methods open.
         self._connection: Any = None
+        self._login: Login | None = None
 
     def beat(self, consumer: str, function_names: Sequence[str], lifetime: timedelta) -> bool:
         """Write the consumer's heartbeat.
@@ -70,6 +76,10 @@ class LeaseConnection:
             cancelled.extend(reply[1])
         return lost, cancelled
 
+    def authenticate(self, login: Login) -> None:
+        """Authenticate an open connection before its next call; called on the loop."""
+        self._login = login
+
     def close(self) -> None:
         """Disconnect. Idempotent."""
         connection, self._connection = self._connection, None
@@ -78,11 +88,10 @@ class LeaseConnection:
 
     def _call(self, script: scripts.Script, keys: Sequence[str], arguments: list[Any]) -> Any:
         try:
-            connection = self._connection or self._endpoint.blocking_connection(
-                self._timeout_seconds
-            )
-            self._connection = connection
-            connection.connect()
+            connection = self._connection or self._connect()
+            login, self._login = self._login, None
+            if login is not None:
+                self._ask(connection, ("AUTH", *login))
             call = (len(keys), *keys, *arguments)
             try:
                 return self._ask(connection, ("EVALSHA", script.digest, *call))
@@ -93,6 +102,13 @@ class LeaseConnection:
             raise self._endpoint.denied(script.name, error) or self._endpoint.unavailable(
                 script.name, error
             ) from error
+
+    def _connect(self) -> Any:
+        self._login = None  # a new connection asks for the credentials itself
+        connection: Any = self._endpoint.blocking_connection(self._timeout_seconds, self._loop)
+        self._connection = connection
+        connection.connect()
+        return connection
 
     def _ask(self, connection: Any, command: tuple[Any, ...]) -> Any:
         connection.send_command(*command, check_health=False)

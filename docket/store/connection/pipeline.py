@@ -26,6 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from docket.errors import ConnectionClosed, NotPermitted, ServerUnavailable
 from docket.store.connection.backoff import backoff_seconds
+from docket.store.connection.credentials import Login, ProviderFailed
 from docket.store.connection.endpoint import (
     CONNECT_SECONDS,
     STEADY_SECONDS,
@@ -33,6 +34,7 @@ from docket.store.connection.endpoint import (
     Endpoint,
     connect,
 )
+from docket.store.connection.loop_owner import LoopOwner
 from docket.store.scripts import Script
 
 logger = logging.getLogger("docket.store")
@@ -75,10 +77,14 @@ class Pipeline:
 
     def __init__(self, endpoint: Endpoint, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._endpoint = endpoint
+        #: The loop that may call: see there.
+        self.owner = LoopOwner(endpoint.display_url)
         self._silence_seconds = silence_seconds
         self._connection: DirectWrites | None = None
         self._unsent: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._in_flight: deque[asyncio.Future[Any]] = deque()
+        #: The call of `authenticate` whose reply is due.
+        self._login: asyncio.Future[Any] | None = None
         self._flush_is_due = False
         self._connected = asyncio.Event()
         self._failure: Exception | None = None
@@ -114,6 +120,7 @@ class Pipeline:
         """
         if self._connection is not None:
             return
+        self.owner.check()
         self._refuse_when_closed()
         try:
             # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with the
@@ -200,14 +207,31 @@ class Pipeline:
         return self._endpoint.denied(operation, error)
 
     def send(self, *command: Argument) -> asyncio.Future[Any]:
-        """Queue a command to be written at the end of this turn of the loop."""
+        """Queue a command to be written at the end of this turn of the loop.
+
+        Raises:
+            WrongEventLoop: the call comes from another loop.
+        """
         loop = asyncio.get_running_loop()
+        if loop is not self.owner.loop:
+            raise self.owner.refusal()
         future: asyncio.Future[Any] = loop.create_future()
         self._unsent.append((_pack(command), future))
         if not self._flush_is_due:
             self._flush_is_due = True
             loop.call_soon(self.flush)
         return future
+
+    def authenticate(self, login: Login) -> None:
+        """Authenticate the open connection; a new one asks for the credentials itself."""
+        if self._connection is not None:
+            self._login = self.send("AUTH", *login)
+            self._login.add_done_callback(self._note_login)
+
+    def _note_login(self, sent: "asyncio.Future[Any]") -> None:
+        cause = None if sent.cancelled() else sent.exception()
+        if cause is not None and not isinstance(cause, ServerUnavailable):
+            logger.warning("%s refuses the pushed token: %s", self._endpoint.display_url, cause)
 
     def flush(self) -> None:
         """Write the queued commands now, so that the server can begin while more are added."""
@@ -282,8 +306,8 @@ class Pipeline:
 
     def _lost(self, error: Exception, failures: int) -> None:
         # A server that returns and refuses the login is a new cause, not the one logged before.
-        refused = isinstance(error, AuthenticationError)
-        is_news = refused and not isinstance(self._failure, AuthenticationError)
+        refused = isinstance(error, AuthenticationError | ProviderFailed)
+        is_news = refused and type(error) is not type(self._failure)
         self._failure = error
         self.disruptions += 1
         if failures == 1 or is_news:
@@ -313,6 +337,11 @@ class Pipeline:
         while self._in_flight or not until_answered:
             try:
                 reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+            except AuthenticationError as error:
+                # After a token that is refused, the connection has the user that it had.
+                if not self._in_flight or self._in_flight[0] is not self._login:
+                    raise
+                self._resolve_error(error)
             except (ResponseError, BusyLoadingError) as error:
                 self._resolve_error(error)
                 if self._endpoint.is_elsewhere(error) and not until_answered:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from docket.errors import NotPermitted
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.endpoint import Endpoint, connect
+from docket.store.connection.loop_owner import LoopOwner
 
 logger = logging.getLogger("docket.store")
 
@@ -38,6 +39,7 @@ class Subscriber:
 
     def __init__(self, endpoint: Endpoint, quiet_seconds: float = QUIET_SECONDS) -> None:
         self._endpoint = endpoint
+        self._owner = LoopOwner(endpoint.display_url)
         self._quiet_seconds = quiet_seconds
         self._listeners: dict[str, list[Listener]] = {}
         self._confirmed: dict[str, asyncio.Future[None]] = {}
@@ -53,9 +55,11 @@ class Subscriber:
         received while the connection is up. If the server is away, it is entered on its return.
 
         Raises:
+            WrongEventLoop: the call comes from another loop.
             NotPermitted: the server's user may not subscribe to this channel, or to another one in
                 use; no message is received.
         """
+        self._owner.check()
         self._start()
         listeners = self._listeners.setdefault(channel, [])
         listeners.append(listener)

@@ -10,7 +10,7 @@ from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocket
 from redis.asyncio.connection import parse_url as _untyped_parse_url
 from redis.exceptions import RedisError
 
-from docket.store.embedded import embedded_server
+from docket.store.embedded.schemes import is_embedded
 
 ACCEPTED = (
     "redis://[[user]:password@]host[:port][/db], rediss://..., valkey://..., "
@@ -94,15 +94,22 @@ def without_password(url: str) -> str:
     return f"{scheme}://{hidden}{at}{hosts}{path}"
 
 
-def validate_url(url: str) -> None:
+def validate_url(url: str, *, has_provider: bool = False) -> None:
     """Check the form of a URL without connecting.
+
+    Args:
+        url: the URL.
+        has_provider: the credentials come from a provider.
 
     Raises:
         ValueError: the scheme is unknown or the URL malformed; the message shows the accepted
-            forms, and never the password.
+            forms, and never the password. Or there are credentials in the URL beside a provider.
     """
-    if not embedded_server.is_embedded(url):
-        parse(url)
+    if is_embedded(url):
+        return
+    options = parse(url).options
+    if has_provider and (options.get("username") or options.get("password")):
+        raise ValueError("Pass credentials in the URL or in credential_provider, not both")
 
 
 def is_cluster(url: str) -> bool:

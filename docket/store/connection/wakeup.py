@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
+from docket.store.connection.credentials import Login
 from docket.store.connection.endpoint import Endpoint, connect
 from docket.store.keys import Keys
 
@@ -32,6 +33,11 @@ class WakeupConnection:
         self._key = keys.wakeup
         # Any: redis-py leaves the types of replies open.
         self._connection: Any = None
+        self._login: Login | None = None
+
+    def authenticate(self, login: Login) -> None:
+        """Authenticate an open connection before its next wait."""
+        self._login = login
 
     async def wait(self, timeout_seconds: float) -> bool:
         """Wait for a token and take it.
@@ -46,12 +52,18 @@ class WakeupConnection:
             ServerUnavailable: the connection is refused or broke.
             NotPermitted: the server's user lacks the permission.
         """
-        connection: Any = self._connection or self._endpoint.connection()
-        self._connection = connection
+        if self._connection is None:
+            # A new connection asks for the credentials itself.
+            self._connection, self._login = self._endpoint.connection(), None
+        connection: Any = self._connection
+        login, self._login = self._login, None
         try:
             # Our own timeout: redis-py's returns None, as the server does without a token.
             async with asyncio.timeout(timeout_seconds + _GRACE_SECONDS):
                 await connect(connection)
+                if login is not None:
+                    await connection.send_command("AUTH", *login, check_health=False)
+                    await connection.read_response()
                 await connection.send_command(
                     "BLPOP", self._key, timeout_seconds, check_health=False
                 )

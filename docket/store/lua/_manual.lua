@@ -31,7 +31,7 @@ local function find(key, generation, entry)
   return record
 end
 
--- Writes the record of an execution that was never scheduled. `call` is {function, call, when (ms), attempt}.
+-- Writes the record of an execution that was never scheduled. `call` is {function, call, when (us), attempt}.
 local function write_new(key, record, call)
   redis.call('DEL', RECORDS .. key)
   record.generation = tostring(tonumber(record.generation or 0) + 1)

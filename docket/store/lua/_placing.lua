@@ -1,41 +1,46 @@
 -- Puts a live record where it waits for its next run: the queue until it is due, or the stream at once.
-local function place(key, now, when, deaths)
+local function place(key, now, when, deaths, at_once)
   local rk = RECORDS .. key
-  if when > now then
-    local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
-    redis.call('ZADD', QUEUE, when, key)
+  if not at_once and tonumber(microseconds_of(when)) > tonumber(now) then
+    local due, head = due_of(when), redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
+    redis.call('ZADD', QUEUE, due, key)
     redis.call('HSET', rk, 'state', 'scheduled', 'when', when)
     publish(key, 'scheduled', when)
-    if not head[2] or when < tonumber(head[2]) then
-      redis.call('PUBLISH', PREFIX .. ':wake', when)
+    if not head[2] or due < tonumber(head[2]) then
+      redis.call('PUBLISH', PREFIX .. ':wake', due)
     end
   else
     local entry = append(deaths > 0 and 'x' or 's', key)
-    redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'when', now)
-    publish(key, 'queued', now)
+    redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'when', when)
+    publish(key, 'queued', when)
     wake_idle()
   end
 end
 
--- The instant at which the successor of a perpetual run is due. spec: s since its start, n from now, e since the epoch;
--- all in ms.
-local function successor_due(spec, now, started_at)
-  local from, ms = string.sub(spec, 1, 1), tonumber(string.sub(spec, 2))
+local function after(instant, microseconds)
+  return string.format('%d', tonumber(instant) + microseconds)
+end
+
+-- The instant of the successor of a perpetual run. spec, in microseconds: e since the epoch; s since the start of the run
+-- and n from now, neither of them before now.
+local function successor_when(spec, now, started_at)
+  local from, microseconds = string.sub(spec, 1, 1), string.sub(spec, 2)
   if from == 'e' then
-    return ms
+    return microseconds
   end
-  return ms + (from == 's' and tonumber(started_at) or now)
+  local when = after(from == 's' and started_at or now, tonumber(microseconds))
+  return tonumber(when) > tonumber(now) and when or now
 end
 
 -- Ends an execution and puts its successor in its place, in one step, so that no crash comes between the two. The record
 -- is the successor's from here on; of the ended execution only its event remains.
-local function perpetuate(key, now, record, due, reason, call)
+local function perpetuate(key, now, record, spec, reason, call)
   publish(key, reason and 'failed' or 'completed', record.when, record.worker, record.started_at, now, reason)
   local rk = RECORDS .. key
   redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'limits', unpack(RUN_FIELDS))
-  redis.call('HSET', rk, 'generation', tonumber(record.generation) + 1, 'attempt', 1, 'perpetual', 1)
+  redis.call('HSET', rk, 'generation', tonumber(record.generation) + 1, 'attempt', 1, 'perpetual', record.generation)
   if call ~= '' then
     redis.call('HSET', rk, 'call', call)
   end
-  place(key, now, successor_due(due, now, record.started_at), 0)
+  place(key, now, successor_when(spec, now, record.started_at), 0)
 end

@@ -1,7 +1,8 @@
 -- Shared by scripts that change records. PREFIX and RECORDS are the docket's prefix and that of its records.
 local PREFIX = ARGV[1]
 local RECORDS = PREFIX .. ':task:'
-local RUN_FIELDS = {'worker', 'started_at', 'progress_current', 'progress_total', 'progress_message', 'progress_updated_at'}
+local RUN_FIELDS = {'worker', 'started_at', 'progress_phase', 'progress_current', 'progress_total', 'progress_message',
+  'progress_updated_at'}
 
 -- Keys that somebody overwrote with a value of another type: name and type of each, flat, for the caller to log. They
 -- must not fail the call: what depends on them is dropped or skipped, and the rest goes on.
@@ -17,19 +18,15 @@ local function foreign(name, failed)
   return {}
 end
 
--- Lua writes numbers of more than 14 digits with an exponent; those are milliseconds from the year 5138 on.
-local function digits(instant)
-  return type(instant) == 'number' and string.format('%d', instant) or instant or ''
-end
-
+-- Instants are texts here, in microseconds: Lua writes numbers of more than 14 digits with an exponent.
 local function publish(key, state, when, worker, started_at, completed_at, reason)
   redis.call('PUBLISH', PREFIX .. ':state:' .. key,
-    state .. '\31' .. digits(when) .. '\31' .. (worker or '') .. '\31' .. digits(started_at) .. '\31'
-      .. digits(completed_at) .. '\31' .. (reason or ''))
+    state .. '\31' .. (when or '') .. '\31' .. (worker or '') .. '\31' .. (started_at or '') .. '\31'
+      .. (completed_at or '') .. '\31' .. (reason or ''))
 end
 
 -- Ends an execution: writes the terminal state, sets its TTL, publishes the event. ttl 0 keeps nothing.
--- result_key: the key of the result in the user's result storage, if it is not in the record.
+-- now: as text. result_key: the key of the result in the user's result storage, if it is not in the record.
 local function finish(key, state, now, ttl, record, result, reason, result_key)
   local rk = RECORDS .. key
   if ttl == 0 then
@@ -54,7 +51,7 @@ end
 
 -- Puts an execution that ran into the redelivery stream, which a free worker reads first; one under which a process died
 -- goes into the quarantine.
-local function requeue(key, now, record, from, deaths)
+local function requeue(key, record, from, deaths)
   local letter = deaths > 0 and 'x' or 'f'
   local entry = append(letter, key)
   local rk = RECORDS .. key

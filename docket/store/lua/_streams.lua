@@ -6,10 +6,25 @@ local STREAMS = {s = KEYS[1], f = KEYS[2], x = KEYS[3]}
 -- A fixed order to go through the streams in, so that a script does the same on every server: oldest work first.
 local LETTERS = {'x', 'f', 's'}
 local QUEUE, WAKEUP = KEYS[4], KEYS[5]
+-- The time of what waits in the queue for something else (a slot of a limit): no datetime is that late.
+local NEVER = 253402300800000
 
+-- The server's time: in milliseconds, for what is due or has lapsed, and in microseconds as text, for records and events.
 local function server_now()
   local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  return t[1] * 1000 + math.floor(t[2] / 1000), t[1] .. string.format('%06d', t[2])
+end
+
+-- The microseconds of an instant, as text. What was given in another time zone than UTC has its ISO text behind them.
+local function microseconds_of(when)
+  return string.match(when, '^%S+')
+end
+
+-- The milliseconds at which an instant is due: rounded up, since nothing runs before its time.
+local function due_of(when)
+  local microseconds = microseconds_of(when)
+  local due = tonumber(string.sub(microseconds, 1, -4)) or 0
+  return math.min(string.sub(microseconds, -3) == '000' and due or due + 1, NEVER - 1)
 end
 
 local function append(letter, key)

@@ -20,8 +20,7 @@ local record = read_record(key)
 if not owned(record, entry, generation, consumer) then
   return {'superseded', '', 0, broken}
 end
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now, now_text = server_now()
 local member = key .. '/' .. generation
 
 local stored = redis.call('HMGET', rk, 'attempt', 'limits')
@@ -31,7 +30,7 @@ if limits.g ~= generation then
 end
 -- A retry is a new try: with its old place it would be served before the tasks that wait, again and again.
 if limits.a ~= stored[1] then
-  limits.a, limits.o = stored[1], t[1] * 1000000 + t[2]
+  limits.a, limits.o = stored[1], tonumber(now_text)
 end
 limits.w = nil
 
@@ -43,7 +42,7 @@ local function drop(verdict, scope)
   end_entry(entry)
   -- The time it had reserved goes to the next task.
   own.leave(key, cmsgpack.pack(limits))
-  finish(key, 'cancelled', now, ttl, record)
+  finish(key, 'cancelled', now_text, ttl, record)
   return {verdict, scope, 0, broken}
 end
 
@@ -82,7 +81,7 @@ local function succeed_last(scope, settle)
   if v[1] == 'scheduled' and v[2] == last[2] and v[3] and last[1] ~= key then
     redis.call('ZREM', QUEUE, last[1])
     own.leave(last[1], v[3])
-    finish(last[1], 'cancelled', now, ttl, read_record(last[1]))
+    finish(last[1], 'cancelled', now_text, ttl, read_record(last[1]))
   end
 end
 
@@ -234,7 +233,7 @@ if later > 0 then
   if not settling then
     each_limit(reserve)
   end
-  put_back(later, later)
+  put_back(later, string.format('%d000', later))
   return {'later', decided, later, broken}
 end
 if #slots > 0 and not holds_slots() then

@@ -8,7 +8,7 @@
 --       5 execution_ttl (ms)  6 error payload and  7 error text of a task that is poison
 -- Reply {moved, more: 1 if entries are left, keys failed as poison, broken: see _records.lua}
 local gone, blame, ttl = ARGV[2], ARGV[3], tonumber(ARGV[5])
-local now = server_now()
+local _, now = server_now()
 
 -- Blame: everyone | nobody | key:KEY | functions:NAME NAME..., which is for the only task that ran of these
 -- functions, or at all, and for nobody if there were several or too many to look at in one call.
@@ -72,7 +72,7 @@ local function move(key, entry)
     poisoned[#poisoned + 1] = key
     return
   end
-  requeue(key, now, record, gone, deaths)
+  requeue(key, record, gone, deaths)
   moved = moved + 1
 end
 

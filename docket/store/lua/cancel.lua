@@ -29,5 +29,6 @@ else
   end
   return {'nothing', broken}
 end
-finish(key, 'cancelled', server_now(), ttl, record)
+local _, now = server_now()
+finish(key, 'cancelled', now, ttl, record)
 return {'removed', broken}

@@ -6,16 +6,16 @@
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 generation | 0 for whatever waits, or nothing  4 the entry of the run it belongs to | ''
---       5 worker, as a consumer is called  6 the entry that this claim is to have  7.. function, call, when (ms),
+--       5 worker, as a consumer is called  6 the entry that this claim is to have  7.. function, call, when (us),
 --       attempt: for generation 0
--- Reply {generation, attempt, when (ms), started at (ms), entry}, or {} if it is not there to be claimed
+-- Reply {generation, attempt, when (us), started at (us), entry}, or {} if it is not there to be claimed
 local key, generation, worker, entry = ARGV[2], ARGV[3], ARGV[5], ARGV[6]
-local now = string.format('%d', server_now())
+local _, now = server_now()
 local record = read_sound(key)
 
 local function reply()
   local v = redis.call('HMGET', RECORDS .. key, 'generation', 'attempt', 'when', 'started_at', 'entry')
-  return {tonumber(v[1]), tonumber(v[2]), tonumber(v[3]), tonumber(v[4]), v[5]}
+  return {tonumber(v[1]), tonumber(v[2]), v[3], v[4], v[5]}
 end
 
 if generation ~= '0' and record.generation ~= generation then

@@ -10,7 +10,7 @@
 -- Reply {how many were cancelled, where to go on, where to end}; where to go on is '' when that was all
 local LIMIT = 64
 local ttl, place, start, stop = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
-local now = server_now()
+local _, now = server_now()
 local cleared = 0
 
 -- The queue and the streams may hold entries that no record names any more; those are removed when they are met.

@@ -12,12 +12,12 @@
 --       7 census: 1 counts what is left when fewer than `want` were taken
 --       8.. seven values an outcome: kind, key, entry, generation, a, b, c ('' for none)
 --           C completed: a result, b result key     F failed: a error payload, b error text, c result key
---           X cancelled                            A again: a delay (ms), b attempt, c call payload
---           P perpetuated: a when the successor is due (see successor_due), b error text if it failed, c call payload
+--           X cancelled                            A again: a delay (us), b attempt, c call payload
+--           P perpetuated: a when the successor is due (see successor_when), b error text if it failed, c call payload
 --           H requeued                             S superseded: removes its entry only, if no record needs it
 -- Reply {'refused'}  the consumer is not registered (it was fenced): take a new name
 --       {'stale'}    an older epoch: this call came late and did nothing
---       {'ok', now (ms), more: 1 if another call may find ready tasks, left: tasks left or -1,
+--       {'ok', now (us), more: 1 if another call may find ready tasks, left: tasks left or -1,
 --        superseded: indexes (from 0) of outcomes that were not ours any more, taken: see _claim.lua,
 --        broken: see _records.lua}
 local consumer, want, ttl = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[6])
@@ -28,9 +28,8 @@ end
 if epoch ~= ARGV[3] then
   return {'stale'}
 end
-local now = server_now()
 -- As text, made once: to format a number anew in each call is what costs most here.
-local NOW_TEXT = string.format('%d', now)
+local now, NOW_TEXT = server_now()
 
 local function apply_again(key, record, delay, attempt, call)
   local rk = RECORDS .. key
@@ -39,7 +38,7 @@ local function apply_again(key, record, delay, attempt, call)
   if call ~= '' then
     redis.call('HSET', rk, 'call', call)
   end
-  place(key, now, now + delay, record.deaths)
+  place(key, NOW_TEXT, after(NOW_TEXT, delay), record.deaths)
 end
 
 -- The outcome at ARGV[i].
@@ -54,9 +53,9 @@ local function apply(i, record)
   elseif kind == 'A' then
     apply_again(key, record, tonumber(a), ARGV[i + 5], ARGV[i + 6])
   elseif kind == 'P' then
-    perpetuate(key, now, record, a, ARGV[i + 5] ~= '' and ARGV[i + 5] or nil, ARGV[i + 6])
+    perpetuate(key, NOW_TEXT, record, a, ARGV[i + 5] ~= '' and ARGV[i + 5] or nil, ARGV[i + 6])
   elseif kind == 'H' then
-    requeue(key, now, record, consumer, record.deaths)
+    requeue(key, record, consumer, record.deaths)
     wake_idle()
   end
 end
@@ -130,4 +129,4 @@ if ARGV[7] == '1' and took < want then
   left = redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + redis.call('XLEN', KEYS[3])
     + redis.call('ZCARD', QUEUE)
 end
-return {'ok', now, more and 1 or 0, left, superseded, taken, broken}
+return {'ok', tonumber(NOW_TEXT), more and 1 or 0, left, superseded, taken, broken}

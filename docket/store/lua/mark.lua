@@ -7,9 +7,9 @@
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 generation | 0 for whatever is there, or nothing  4 the entry of the run | ''
 --       5 completed | failed | cancelled  6 execution_ttl (ms)  7 error text | ''
---       8 where the result is stored | ''  9.. function, call, when (ms), attempt: for generation 0
--- Reply {generation, completed at (ms)}, or {} if it is not the caller's to end
-local key, state, now = ARGV[2], ARGV[5], string.format('%d', server_now())
+--       8 where the result is stored | ''  9.. function, call, when (us), attempt: for generation 0
+-- Reply {generation, completed at (us)}, or {} if it is not the caller's to end
+local key, state, _, now = ARGV[2], ARGV[5], server_now()
 local record = find(key, ARGV[3], ARGV[4])
 if not record then
   return {}
@@ -17,7 +17,7 @@ end
 if not is_live(record.state) and ARGV[3] ~= '0' then
   -- Sent again because its reply was lost: it gets the same answer as the first time.
   local completed_at = redis.call('HGET', KEYS[6], 'completed_at')
-  return record.state == state and {tonumber(record.generation), tonumber(completed_at)} or {}
+  return record.state == state and {tonumber(record.generation), completed_at} or {}
 end
 if is_live(record.state) then
   take_away(key, record)
@@ -25,4 +25,4 @@ else
   write_new(key, record, {ARGV[9], ARGV[10], ARGV[11], ARGV[12]})
 end
 finish(key, state, now, tonumber(ARGV[6]), record, nil, ARGV[7] ~= '' and ARGV[7] or nil, ARGV[8])
-return {tonumber(record.generation), tonumber(now)}
+return {tonumber(record.generation), now}

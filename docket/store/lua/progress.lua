@@ -1,20 +1,29 @@
--- progress: change what a run reports of itself, if it is still that run's to change.
+-- progress: change what is reported of an execution.
+--
+-- It is kept with the phase that it was reported in, and means nothing in any other: so neither the claim of a task nor
+-- its end has to remove it. The phase is the entry of a run while it runs, else `waiting` or `ended`.
 --
 -- KEYS  1 record
--- ARGV  1 progress channel  2 entry  3 generation  4 operation: total | increment | message  5 value ('' clears a message)
--- Reply {current, total, message | false, updated at (ms)}, or {} if the run was superseded
-local v = redis.pcall('HMGET', KEYS[1], 'state', 'entry', 'generation', 'progress_current', 'progress_total',
-  'progress_message')
+-- ARGV  1 progress channel  2 entry and  3 generation of the run that reports, refused if it was superseded; '' and 0 for
+--         whatever is there, or nothing  4 operation: total | increment | message  5 value ('' clears a message)
+--       6 execution_ttl (ms), of what is reported where there is no record
+-- Reply {current, total, message | false, updated at (us)}, or {} if the run was superseded
+local v = redis.pcall('HMGET', KEYS[1], 'state', 'entry', 'generation', 'progress_phase', 'progress_current',
+  'progress_total', 'progress_message')
 if v.err and not string.find(v.err, 'WRONGTYPE', 1, true) then
   return v
 end
--- A record that was overwritten is nobody's run any more.
-if v[1] ~= 'running' or v[2] ~= ARGV[2] or v[3] ~= ARGV[3] then
+-- A record that was overwritten is nobody's any more.
+if v.err or (ARGV[3] ~= '0' and (v[2] ~= ARGV[2] or v[3] ~= ARGV[3])) then
   return {}
 end
 local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local current, total, message = tonumber(v[4] or 0), tonumber(v[5] or 100), v[6]
+local now = t[1] .. string.format('%06d', t[2])
+local phase = v[1] == 'running' and v[2] or (v[1] == 'scheduled' or v[1] == 'queued') and 'waiting' or 'ended'
+local current, total, message = 0, 100, false
+if v[4] == phase then
+  current, total, message = tonumber(v[5]), tonumber(v[6]), v[7]
+end
 if ARGV[4] == 'total' then
   total = tonumber(ARGV[5])
 elseif ARGV[4] == 'increment' then
@@ -22,11 +31,17 @@ elseif ARGV[4] == 'increment' then
 else
   message = ARGV[5] ~= '' and ARGV[5] or false
 end
-redis.call('HSET', KEYS[1], 'progress_current', current, 'progress_total', total, 'progress_updated_at', now)
+redis.call('HSET', KEYS[1], 'progress_phase', phase, 'progress_current', current, 'progress_total', total,
+  'progress_updated_at', now)
 if message then
   redis.call('HSET', KEYS[1], 'progress_message', message)
 else
   redis.call('HDEL', KEYS[1], 'progress_message')
+end
+if not v[1] then
+  -- Never scheduled, or gone. By the generation schedule.lua sees that there is something to remove.
+  redis.call('HSET', KEYS[1], 'generation', 0)
+  redis.call('PEXPIRE', KEYS[1], ARGV[6])
 end
 redis.call('PUBLISH', ARGV[1], table.concat({current, total, now, message or ''}, '\31'))
 return {current, total, message, now}

@@ -7,7 +7,7 @@
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 epochs
 -- ARGV  1 prefix  2 consumer  3 epoch  4 letter of the stream  5 id to go on from, '-' to begin
 --       6 execution_ttl (ms)  7.. entries we run
--- Reply {'refused'} | {'stale'} | {'ok', now (ms), id to go on from | '', taken: see _claim.lua,
+-- Reply {'refused'} | {'stale'} | {'ok', now (us), id to go on from | '', taken: see _claim.lua,
 --        broken: see _records.lua}
 local consumer = ARGV[2]
 local epoch = redis.call('HGET', KEYS[6], consumer)
@@ -17,7 +17,7 @@ end
 if epoch ~= ARGV[3] then
   return {'stale'}
 end
-local now, letter = server_now(), ARGV[4]
+local letter, _, now = ARGV[4], server_now()
 local running = {}
 for i = 7, #ARGV do
   running[ARGV[i]] = true
@@ -31,7 +31,7 @@ local function take_back(key, entry)
     return finish(key, 'cancelled', now, tonumber(ARGV[6]), record)
   end
   -- queued: a failover rolled our claim back, and the record names this very entry again.
-  local is_ours = claim(consumer, key, entry, string.format('%d', now), function(state)
+  local is_ours = claim(consumer, key, entry, now, function(state)
     return state == 'queued' or (state == 'running' and record.worker == consumer)
   end)
   if is_ours then
@@ -60,4 +60,4 @@ for i, p in ipairs(pending) do
     cursor = '(' .. id
   end
 end
-return {'ok', now, cursor, taken, broken}
+return {'ok', tonumber(now), cursor, taken, broken}

@@ -7,14 +7,15 @@
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 generation | 0  4 the entry of the run, with or without the letter of its stream
---       5 when (ms)  6 attempt  7 call  8 token  9 execution_ttl (ms)
--- Reply {scheduled | superseded | cancelled, generation, when (ms), state}
-local key, message, now = ARGV[2], ARGV[4], server_now()
+--       5 when (us)  6 attempt  7 call  8 token  9 execution_ttl (ms)
+--       10 at once: 1 | 0
+-- Reply {scheduled | superseded | cancelled, generation, state}
+local key, message, _, now = ARGV[2], ARGV[4], server_now()
 local record = find(key, ARGV[3], '')
 
 local function answer(disposition)
-  local v = redis.call('HMGET', KEYS[6], 'generation', 'when', 'state')
-  return {disposition, tonumber(v[1] or 0), tonumber(v[2] or 0), v[3] or ''}
+  local v = redis.call('HMGET', KEYS[6], 'generation', 'state')
+  return {disposition, tonumber(v[1] or 0), v[2] or ''}
 end
 
 if record and redis.call('HGET', KEYS[6], 'token') == ARGV[8] then
@@ -27,7 +28,7 @@ if not is_ours or (record.state ~= 'running' and record.state ~= 'queued') then
 end
 take_away(key, record)
 if record.cancel then
-  finish(key, 'cancelled', string.format('%d', now), tonumber(ARGV[9]), record)
+  finish(key, 'cancelled', now, tonumber(ARGV[9]), record)
   return answer('cancelled')
 end
 redis.call('HDEL', KEYS[6], 'entry', 'from', unpack(RUN_FIELDS))
@@ -37,5 +38,5 @@ if before[1] then
   -- As in schedule.lua: the request that this one follows may arrive once more.
   redis.call('HSET', KEYS[6], 'tokens', string.sub(' ' .. before[1] .. (before[2] or ' '), 1, 200))
 end
-place(key, now, tonumber(ARGV[5]), record.deaths)
+place(key, now, ARGV[5], record.deaths, ARGV[10] == '1')
 return answer('scheduled')

@@ -5,15 +5,13 @@
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6.. the record of each request, in order
 -- ARGV  1 prefix
---       2.. ten values a request: key, function, call, when (ms; '' for now), attempt, token,
---           replace: 1 | 0, expected generation | 0, trace ('' for none),
+--       2.. eleven values a request: key, function, call, when (us), at once: 1 (due whatever the server's time) | 0,
+--           attempt, token, replace: 1 | 0, expected generation | 0, trace ('' for none),
 --           perpetual: 1 a task that runs again and again | 2 the same, seeded by a worker: a record of poison is
 --           kept | 0
--- Reply a flat array, four values a request: disposition, generation, when (ms), state
+-- Reply a flat array, four values a request: disposition, generation, when (us), state
 --       disposition: scheduled | already | superseded (a newer generation exists) | error (state says why)
 local now = server_now()
--- Numbers are passed on as text that is made once: formatting each one anew is what costs most here.
-local NOW_TEXT = string.format('%d', now)
 local reply = {}
 -- How much a record remembers of the tokens of requests that were answered under its key before, each between two
 -- spaces, the newest first: the first sending of one of them may have been held up on its way and arrive after all.
@@ -44,31 +42,28 @@ end
 
 -- The request at ARGV[i].
 local function write(rk, i, generation)
-  local key, when = ARGV[i], tonumber(ARGV[i + 3])
-  local state, entry, due = 'queued', '', NOW_TEXT
-  if when then
-    due = ARGV[i + 3]
-  end
-  if when and when > now then
+  local key, when = ARGV[i], ARGV[i + 3]
+  local state, entry, due = 'queued', '', ARGV[i + 4] == '1' and 0 or due_of(when)
+  if due > now then
     state = 'scheduled'
     redis.call('ZADD', QUEUE, due, key)
-    if not earliest or when < earliest then
-      earliest = when
+    if not earliest or due < earliest then
+      earliest = due
     end
   else
     entry = append('s', key)
     is_ready = true
   end
-  redis.call('HSET', rk, 'state', state, 'when', due, 'entry', entry, 'generation', generation,
-    'function', ARGV[i + 1], 'call', ARGV[i + 2], 'attempt', ARGV[i + 4], 'token', ARGV[i + 5])
-  if ARGV[i + 8] ~= '' then
-    redis.call('HSET', rk, 'trace', ARGV[i + 8])
+  redis.call('HSET', rk, 'state', state, 'when', when, 'entry', entry, 'generation', generation,
+    'function', ARGV[i + 1], 'call', ARGV[i + 2], 'attempt', ARGV[i + 5], 'token', ARGV[i + 6])
+  if ARGV[i + 9] ~= '' then
+    redis.call('HSET', rk, 'trace', ARGV[i + 9])
   end
-  if ARGV[i + 9] ~= '0' then
-    redis.call('HSET', rk, 'perpetual', 1)
+  if ARGV[i + 10] ~= '0' then
+    redis.call('HSET', rk, 'perpetual', 0)
   end
-  publish(key, state, due)
-  return when or now, state
+  publish(key, state, when)
+  return state
 end
 
 local function schedule(rk, i)
@@ -77,37 +72,37 @@ local function schedule(rk, i)
     if not string.find(v.err, 'WRONGTYPE', 1, true) then
       return error(v.err, 0)
     end
-    return answer('error', 0, 0, v.err)
+    return answer('error', 0, '0', v.err)
   end
-  local generation = tonumber(v[2] or 0)
-  local expected = tonumber(ARGV[i + 7])
-  if v[4] == ARGV[i + 5] or (v[7] and string.find(v[7], ' ' .. ARGV[i + 5] .. ' ', 1, true)) then
+  local generation, when = tonumber(v[2] or 0), v[3] or '0'
+  local expected = tonumber(ARGV[i + 8])
+  if v[4] == ARGV[i + 6] or (v[7] and string.find(v[7], ' ' .. ARGV[i + 6] .. ' ', 1, true)) then
     -- Sent again because its reply was lost: it gets the same answer as the first time.
-    return answer('scheduled', generation, tonumber(v[3]), v[1])
+    return answer('scheduled', generation, when, v[1])
   end
-  if is_live(v[1]) and ARGV[i + 6] == '0' then
-    return answer('already', generation, tonumber(v[3]), v[1])
+  if is_live(v[1]) and ARGV[i + 7] == '0' then
+    return answer('already', generation, when, v[1])
   end
   if expected > 0 and generation > expected then
-    return answer('superseded', generation, tonumber(v[3] or 0), v[1] or '')
+    return answer('superseded', generation, when, v[1] or '')
   end
-  if ARGV[i + 9] == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
-    return answer('already', generation, tonumber(v[3]), v[1])
+  if ARGV[i + 10] == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
+    return answer('already', generation, when, v[1])
   end
-  if v[1] then
+  if v[2] then
     forget(ARGV[i], v[1], v[5], v[6])
     -- A TTL of the previous execution, and its fields, would survive the HSET.
     redis.call('DEL', rk)
   end
-  local when, state = write(rk, i, generation + 1)
+  local state = write(rk, i, generation + 1)
   if v[4] then
     redis.call('HSET', rk, 'tokens', string.sub(' ' .. v[4] .. (v[7] or ' '), 1, REMEMBERED))
   end
-  answer('scheduled', generation + 1, when, state)
+  answer('scheduled', generation + 1, ARGV[i + 3], state)
 end
 
 for n = 1, #KEYS - 5 do
-  schedule(KEYS[5 + n], 2 + (n - 1) * 10)
+  schedule(KEYS[5 + n], 2 + (n - 1) * 11)
 end
 if is_ready then
   wake_idle()

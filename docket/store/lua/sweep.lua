@@ -9,7 +9,8 @@
 --       5 id to go on from, '-' to begin
 -- Reply {how many were moved, id to go on from | '', broken: see _records.lua}
 local PAGE, LOOKS, MOVES = 100, 500, 100
-local now, timeout, ttl, letter = server_now(), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local now, now_text = server_now()
+local timeout, ttl, letter = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local moved = 0
 
 -- The instant since which sweeps have followed each other without a gap. After an outage, or with a server that stood
@@ -43,9 +44,9 @@ local function move(key, entry, consumer)
     return
   end
   if record.cancel then
-    return finish(key, 'cancelled', now, ttl, record)
+    return finish(key, 'cancelled', now_text, ttl, record)
   end
-  requeue(key, now, record, consumer, record.deaths)
+  requeue(key, record, consumer, record.deaths)
   moved = moved + 1
 end
 

@@ -266,8 +266,8 @@ class WorkerRegistry:
         return [each for each in self.alive() if each.consumes]
 
     def starting(self) -> list[WorkerProcess]:
-        """The workers asked for and not yet ready."""
-        return [each for each in self.alive() if each.is_starting]
+        """The workers of slots that were asked for and are not yet ready."""
+        return [each for each in self.alive() if each.is_starting and not each.adopts_only]
 
     def to_fill(self, now: float) -> list[Slot]:
         """Slots that are empty and whose pause is over; the longest empty one comes first.

@@ -21,6 +21,9 @@ from docket.cli.durations import DURATION, parse
         ("5", timedelta(seconds=5)),
         ("01:02:03", timedelta(hours=1, minutes=2, seconds=3)),
         ("02:03", timedelta(minutes=2, seconds=3)),
+        pytest.param("120:00", timedelta(hours=2), marks=pytest.mark.statement(12)),
+        pytest.param("1:120", timedelta(minutes=3), marks=pytest.mark.statement(12)),
+        pytest.param("1:200:00", timedelta(hours=4, minutes=20), marks=pytest.mark.statement(12)),
         ("100:00:00.5", timedelta(hours=100, seconds=0.5)),
     ],
 )

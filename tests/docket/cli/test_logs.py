@@ -2,6 +2,8 @@
 
 import json
 import logging
+import re
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -22,17 +24,23 @@ def root_as_it_was() -> Iterator[None]:
         root.setLevel(level)
 
 
+@pytest.mark.statement(10)
 def test_plain_lines_have_time_level_logger_and_message(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("info", None)
 
-    logging.getLogger("docket.worker").info("one of %d", 2)
-    logging.getLogger("docket.worker").debug("not shown")
+    log = logging.getLogger("docket.worker")
+    log.info("one of %d", 2)
+    log.debug("not shown")
+    log.error("three", exc_info=ValueError("a cause"))
 
-    line = capsys.readouterr().err
-    assert line.endswith(" INFO docket.worker: one of 2\n")
-    assert line.count("\n") == 1
+    lines = capsys.readouterr().out.splitlines()
+    shown = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] "
+    assert re.fullmatch(shown + r"INFO - docket\.worker - one of 2", lines[0])
+    assert re.fullmatch(shown + r"ERROR - docket\.worker - three", lines[1])
+    assert lines[2:] == ["ValueError: a cause"]
 
 
+@pytest.mark.statement(10)
 def test_json_lines_hold_what_the_caller_added_and_the_exception(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -41,19 +49,21 @@ def test_json_lines_hold_what_the_caller_added_and_the_exception(
     try:
         raise ValueError("a cause")
     except ValueError:
-        logging.getLogger("docket.task.f").exception("it failed", extra={"key": "k", "odd": {1}})
+        extra = {"docket.key": "k", "odd": {1}}
+        logging.getLogger("docket.task.f").exception("it failed", extra=extra)
 
-    line = json.loads(capsys.readouterr().err)
-    assert (line["level"], line["logger"], line["message"]) == (
+    line = json.loads(capsys.readouterr().out)
+    assert (line["levelname"], line["name"], line["message"]) == (
         "ERROR",
         "docket.task.f",
         "it failed",
     )
-    assert (line["key"], line["odd"]) == ("k", "{1}")
-    assert line["exception"].startswith("Traceback")
-    assert line["exception"].endswith("ValueError: a cause")
+    assert (line["docket.key"], line["odd"]) == ("k", "{1}")
+    assert line["exc_info"].startswith("Traceback")
+    assert line["exc_info"].endswith("ValueError: a cause")
 
 
+@pytest.mark.statement(10)
 def test_json_lines_of_ordinary_records_hold_nothing_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -61,18 +71,43 @@ def test_json_lines_of_ordinary_records_hold_nothing_more(
 
     logging.getLogger("x").info("y")
 
-    assert json.loads(capsys.readouterr().err).keys() == {
-        "time",
-        "level",
-        "logger",
-        "pid",
-        "message",
-    }
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    line = json.loads(captured.out)
+    assert list(line) == ["name", "asctime", "levelname", "message", "exc_info"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", line["asctime"])
+    assert line["exc_info"] is None
 
 
+@pytest.mark.parametrize("odd", [float("nan"), {(1, 2): 3}])
+def test_what_json_has_no_form_for_is_shown_as_its_text(
+    capsys: pytest.CaptureFixture[str], odd: object
+) -> None:
+    logs.configure("INFO", "json")
+
+    logging.getLogger("x").info("y", extra={"odd": odd, "docket.key": "k"})
+
+    line = json.loads(capsys.readouterr().out)
+    assert (line["message"], line["odd"]) == ("y", repr(odd))
+
+
+@pytest.mark.statement(10)
 def test_rich_lines_hold_the_message(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("INFO", "rich")
 
     logging.getLogger("docket.worker").info("[len 2] is no markup")
 
-    assert "[len 2] is no markup" in capsys.readouterr().err
+    assert "[len 2] is no markup" in capsys.readouterr().out
+
+
+@pytest.mark.statement(10)
+@pytest.mark.parametrize(("is_terminal", "kind"), [(True, "RichHandler"), (False, "StreamHandler")])
+def test_the_format_is_that_of_a_terminal_if_stdout_is_one(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, kind: str
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+
+    logs.configure("INFO", None)
+
+    [handler] = logging.getLogger().handlers
+    assert type(handler).__name__ == kind

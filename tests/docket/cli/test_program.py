@@ -1,14 +1,11 @@
 """The program `docket`, and what of it needs no server."""
 
-import asyncio
 from importlib.metadata import PackageNotFoundError
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from docket.cli import main
-from docket.services.standalone import Signals
 from tests.support.programs import run_docket_process
 
 pytestmark = pytest.mark.anyio
@@ -40,26 +37,3 @@ async def test_the_module_runs_the_program() -> None:
     assert code == 0
     assert "version" in output
     assert "worker" in output
-
-
-async def test_each_signal_is_more_urgent_than_the_one_before() -> None:
-    class Drained:
-        def __init__(self) -> None:
-            self.deadlines: list[float | None] = []
-
-        def drain(self, deadline_seconds: float | None = None) -> None:
-            self.deadlines.append(deadline_seconds)
-
-    worker: Any = Drained()
-
-    async def hung() -> None:
-        signals = Signals(worker)
-        signals.stop()
-        signals.stop()
-        assert worker.deadlines == [None, 0.0]
-        signals.stop()
-        await asyncio.Event().wait()
-
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.create_task(hung())
-    assert worker.deadlines == [None, 0.0]

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from docket import Docket, Worker
+from docket.cli.relative_time import relative
 from docket.clock import now
 from tests.support import cli_tasks
 from tests.support.dockets import Gate, at_work, soon
@@ -17,9 +18,11 @@ pytestmark = pytest.mark.anyio
 MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}"
 
 
+@pytest.mark.statement(15)
 async def test_it_shows_what_waits(docket: Docket, on: tuple[str, ...]) -> None:
     await docket.add(cli_tasks.greet, key="due")("Ann")
     await docket.add(cli_tasks.greet, now() + timedelta(minutes=30), key="soon")("Ann")
+    await docket.add(cli_tasks.greet, now() + timedelta(minutes=31), key="later")("Ann")
     await docket.add(cli_tasks.anything, now() + timedelta(days=2), key="much later")()
 
     code, output, errors = await run_docket("snapshot", *on)
@@ -28,12 +31,38 @@ async def test_it_shows_what_waits(docket: Docket, on: tuple[str, ...]) -> None:
     lines = output.splitlines()
     assert lines[0] == f"Docket: {docket.name!r}"
     assert re.fullmatch(f"as of {MOMENT}", lines[1])
-    assert lines[2] == "0 workers, 0/3 running"
+    assert lines[2] == "0 workers, 0/4 running"
     assert lines[3].split() == ["When", "Function", "Key", "Worker", "Started"]
     assert re.fullmatch(r"0:00:0\d(\.\d+)? ago +greet +due", lines[4])
     assert re.fullmatch(r"in 0:29:\d\d(\.\d+)? +greet +soon", lines[5])
-    assert re.fullmatch(rf"at {MOMENT} +anything +much later", lines[6])
-    assert len(lines) == 7
+    assert re.fullmatch(rf"at {MOMENT} +greet +later", lines[6])
+    assert re.fullmatch(rf"at {MOMENT} +anything +much later", lines[7])
+    assert len(lines) == 8
+
+
+@pytest.mark.statement(15)
+@pytest.mark.parametrize(
+    ("distance", "shown"),
+    [
+        (timedelta(minutes=15), "in 0:15:00"),
+        (timedelta(minutes=-15), "0:15:00 ago"),
+        (timedelta(minutes=30), "in 0:30:00"),
+        (timedelta(minutes=30, seconds=1), f"at {MOMENT}"),
+        (timedelta(minutes=-31), f"at {MOMENT}"),
+    ],
+)
+def test_a_time_is_relative_within_half_an_hour(distance: timedelta, shown: str) -> None:
+    moment = now()
+
+    assert re.fullmatch(shown, relative(moment + distance, moment))
+
+
+@pytest.mark.statement(15)
+async def test_without_tasks_there_is_no_table_of_counts(on: tuple[str, ...]) -> None:
+    plain, counted = await run_docket("snapshot", *on), await run_docket("snapshot", *on, "--stats")
+
+    assert len(counted[1].splitlines()) == len(plain[1].splitlines()) == 4
+    assert "Statistics" not in counted[1]
 
 
 async def test_it_shows_what_runs_and_counts_by_function(

@@ -1,15 +1,22 @@
 """`docket strike` and `docket restore`."""
 
+from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID
+
 import pytest
 
 from docket import Disposition, Docket
+from docket.cli import strike_values
 from tests.support import cli_tasks
 from tests.support.dockets import soon
 from tests.support.programs import run_docket
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.statement(14)]
 
 Options = tuple[str, ...]
+
+UUID_NUMBER = 0x12345678123456781234567812345678
 
 
 async def struck(docket: Docket) -> None:
@@ -38,23 +45,61 @@ async def test_a_struck_task_is_not_scheduled_until_it_is_restored(
     assert (await docket.add(cli_tasks.greet)("Ann")).disposition is Disposition.SCHEDULED
 
 
-async def test_a_value_is_read_as_a_python_literal(docket: Docket, on: Options) -> None:
-    code, output, _ = await run_docket("strike", *on, "greet", "name", "between", "('A', 'C')")
-
-    assert (code, output) == (0, "Striking greet name between ('A', 'C')\n")
+@pytest.mark.parametrize(
+    ("condition", "struck_values", "others"),
+    [
+        (("==", "int:5"), [5], ["5", 6]),
+        (("==", "5"), ["5"], [5]),
+        ((">=", "float:1.5"), [2, 1.5], [1]),
+        (("==", "bool:true"), [True], ["true", False]),
+        (("==", "uuid.UUID:12345678123456781234567812345678"), [UUID(int=UUID_NUMBER)], ["x"]),
+        (("==", "decimal.Decimal:1.10"), [Decimal("1.1")], ["1.1"]),
+        (("<", "datetime.timedelta:5"), [timedelta(seconds=4)], [timedelta(seconds=5)]),
+        (("between", "int:1,int:5"), [1, 5], [0, 6, "3"]),
+        (("between", "A,C"), ["Bob"], ["Zoe"]),
+        (("==", ":https://example.com"), ["https://example.com"], [":https://example.com"]),
+    ],
+    ids=str,
+)
+async def test_a_value_has_the_type_that_is_written_before_it(
+    docket: Docket,
+    on: Options,
+    condition: tuple[str, str],
+    struck_values: list[object],
+    others: list[object],
+) -> None:
+    code, _, errors = await run_docket("strike", *on, "greet", "name", *condition)
+    assert (code, errors) == (0, "")
     await soon(struck(docket))
-    assert (await docket.add(cli_tasks.greet)("Bob")).disposition is Disposition.STRUCK
-    assert (await docket.add(cli_tasks.greet)("Zoe")).disposition is Disposition.SCHEDULED
+
+    for value, expected in [
+        *((value, Disposition.STRUCK) for value in struck_values),
+        *((value, Disposition.SCHEDULED) for value in others),
+    ]:
+        added = await docket.add(cli_tasks.greet)(value)  # type: ignore[arg-type]
+        assert added.disposition is expected, value
+
+    assert (await run_docket("restore", *on, "greet", "name", *condition))[0] == 0
+    await soon(restored(docket))
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("greet", "name", "==", "Ann"), "greet name == 'Ann'"),
-        (("greet", "name", "==", "'Ann'"), "greet name == 'Ann'"),
-        (("greet", "name", ">=", "5"), "greet name >= 5"),
+        (("greet", "name", "==", "'Ann'"), "greet name == \"'Ann'\""),
+        (("greet", "name", "==", "5"), "greet name == '5'"),
+        (("greet", "name", "==", ""), "greet name == ''"),
+        (("greet", "name", "==", ":5"), "greet name == '5'"),
+        (("greet", "name", ">=", "int:5"), "greet name >= 5"),
+        (("greet", "name", "==", "str:5"), "greet name == '5'"),
+        (("greet", "name", "==", "bool:TRUE"), "greet name == True"),
+        (("greet", "name", "==", "bool:yes"), "greet name == False"),
+        (("greet", "name", "==", "bool:"), "greet name == False"),
+        (("greet", "name", "==", "decimal.Decimal:1.10"), "greet name == Decimal('1.10')"),
+        (("greet", "name", "between", "int:1,int:5"), "greet name between (1, 5)"),
         (("greet", "name"), "greet name == None"),
-        (("*", "name", "!=", "1.5"), "(all tasks) name != 1.5"),
+        (("*", "name", "!=", "float:1.5"), "(all tasks) name != 1.5"),
     ],
 )
 async def test_it_says_what_it_strikes_and_restores(
@@ -73,8 +118,16 @@ async def test_it_says_what_it_strikes_and_restores(
             ("greet", "name", "~", "5"),
             "'~' is not one of '==', '!=', '>', '>=', '<', '<=', 'between'",
         ),
-        (("greet", "name", "between", "5"), "between needs a pair of values"),
-        (("greet", "name", "==", "[1, 2]"), "[1, 2] cannot be compared with"),
+        (("greet", "name", "between", "int:5"), "between needs a pair of values"),
+        (("greet", "name", "between", "(1, 5)"), "between needs a pair of values"),
+        (("greet", "name", "between", "int:1,int:x"), "'x' is no int to compare with"),
+        (("greet", "name", "==", "int:x"), "'x' is no int to compare with (ValueError: "),
+        (("greet", "name", "==", "list:ab"), "'ab' is no list to compare with (TypeError: "),
+        (("greet", "name", "==", "datetime.date:2026-01-31"), "is no datetime.date to compare"),
+        (("greet", "name", "==", "https://example.com"), "'https' is no type: write TYPE:TEXT"),
+        (("greet", "name", "==", "no_such.Type:1"), "'no_such.Type' is no type (ModuleNotFound"),
+        (("greet", "name", "==", "datetime.Nothing:1"), "'datetime.Nothing' is no type: "),
+        (("greet", "name", "==", ".Type:1"), "'.Type' is no type: "),
     ],
 )
 async def test_a_condition_that_makes_no_sense_is_wrong_usage(
@@ -84,3 +137,20 @@ async def test_a_condition_that_makes_no_sense_is_wrong_usage(
 
     assert (code, output) == (2, "")
     assert complaint in errors
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "eval:__import__('os').abort()",
+        "exec:__import__('os').abort()",
+        "os.system:kill -9 $PPID",
+        "__import__:os",
+        "int:__import__('os').abort()",
+        "lambda x:5",
+        "getattr(int,'x').y:5",
+    ],
+)
+def test_nothing_of_a_value_is_evaluated_and_nothing_but_a_class_is_called(value: str) -> None:
+    with pytest.raises(ValueError, match="is no "):
+        strike_values.parse(value)

@@ -25,10 +25,31 @@ async def test_workers_are_listed_with_what_they_can_run(
     assert title == f"Workers in Docket: {docket.name}"
     assert headings.split("  ")[0] == "Name"
     assert len(rows) == 2
-    for row, name in zip(rows, ("one", "two"), strict=True):
+    for row, name in zip(sorted(rows), ("one", "two"), strict=True):
         assert re.fullmatch(rf"{name} +{SEEN} +{', '.join(sorted(docket.tasks))}", row)
 
 
+@pytest.mark.statement(15)
+async def test_those_heard_of_last_come_first_and_one_without_tasks_says_so(
+    docket: Docket, on: tuple[str, ...]
+) -> None:
+    client = docket.connections.client()
+    seconds, _ = await client.time()
+    heard_of = {"early": 5, "last": 1, "between": 3}
+    beats = {f"{name}.00000000": (seconds - ago) * 1000 for name, ago in heard_of.items()}
+    await client.zadd(docket.workers_set, beats)
+
+    _, output, _ = await run_docket("workers", "ls", *on)
+
+    rows = [re.split("  +", row) for row in output.splitlines()[2:]]
+    assert [(name, tasks) for name, _, tasks in rows] == [
+        ("last", "(none)"),
+        ("between", "(none)"),
+        ("early", "(none)"),
+    ]
+
+
+@pytest.mark.statement(15)
 async def test_workers_for_a_task_are_those_that_know_it(
     docket: Docket, server: str, on: tuple[str, ...]
 ) -> None:
@@ -40,7 +61,7 @@ async def test_workers_for_a_task_are_those_that_know_it(
         _, output, _ = await run_docket("workers", "for-task", *on, "greet")
         _, all_know, _ = await run_docket("workers", "for-task", *on, "trace")
 
-    assert output.startswith("Workers for Task: greet\n")
+    assert output.startswith(f"Workers in Docket: {docket.name}\n")
     assert "knows" in output
     assert "does-not" not in output
     assert "does-not" in all_know

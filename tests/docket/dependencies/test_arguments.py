@@ -5,10 +5,8 @@ import pytest
 from docket.dependencies import (
     CallArgument,
     Depends,
-    MissingArgument,
     TaskArgument,
     TaskKey,
-    UnresolvedDependencies,
 )
 from tests.support.runs import call
 
@@ -54,11 +52,10 @@ async def test_a_task_argument_that_was_not_passed_fails_the_task_unless_optiona
     async def lenient(number: int = 1, n: int | None = Depends(takes)) -> int | None:
         return n
 
-    with pytest.raises(UnresolvedDependencies, match=r"parameter\(s\): n") as caught:
+    with pytest.raises(ExceptionGroup, match=r"parameter\(s\): n") as caught:
         await call(strict)
     [cause] = caught.value.exceptions
-    assert isinstance(cause, MissingArgument)
-    assert "task 'strict' was called without the argument 'number'" in str(cause)
+    assert repr(cause) == "KeyError('number')"
     assert await call(lenient) is None
 
 
@@ -83,11 +80,29 @@ async def test_a_call_argument_sees_the_caller_then_the_sibling_then_the_signatu
     assert await call(task, a="caller", own="passed") == ("caller", "passed", None, "d")
 
 
+@pytest.mark.statement(36)
+async def test_a_task_argument_without_a_name_on_the_task_asks_for_itself() -> None:
+    def twice(number: int = TaskArgument()) -> int:
+        return 2 * number
+
+    async def task(number: int, n: int = Depends(twice), own: int = TaskArgument()) -> int:
+        return n + own
+
+    with pytest.raises(ExceptionGroup, match=r"parameter\(s\): own$") as caught:
+        await call(task, 2)
+    [cause] = caught.value.exceptions
+    assert (type(cause), str(cause)) == (ValueError, "No parameter name specified")
+    assert await call(task, 2, own=3) == 7
+
+
 async def test_a_call_argument_that_is_nowhere_fails_the_task() -> None:
     async def task(a: object = CallArgument("nowhere")) -> None: ...
 
-    with pytest.raises(UnresolvedDependencies):
+    with pytest.raises(ExceptionGroup) as caught:
         await call(task)
+    [cause] = caught.value.exceptions
+    assert type(cause) is LookupError
+    assert str(cause).endswith("task has no parameter named 'nowhere'")
 
 
 async def test_bindings_come_before_the_defaults_of_the_function() -> None:

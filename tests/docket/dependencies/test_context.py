@@ -13,7 +13,6 @@ from docket.dependencies import (
     Progress,
     TaskKey,
     TaskLogger,
-    UnresolvedDependencies,
     current_docket,
     current_execution,
     current_worker,
@@ -40,24 +39,26 @@ async def test_a_task_sees_its_docket_worker_execution_and_key() -> None:
     assert execution is run
 
 
+@pytest.mark.statement(20)
 async def test_the_task_logger_says_where_it_logs_from(caplog: pytest.LogCaptureFixture) -> None:
     async def the_task(log: Any = TaskLogger()) -> None:
         log.warning("one of %s", 2, extra={"own": "kept"})
 
     with caplog.at_level(logging.INFO):
-        await execute(Run(the_task, attempt=3))
+        await execute(run := Run(the_task, attempt=3))
 
     [record] = caplog.records
     assert (record.name, record.getMessage()) == ("docket.task.the_task", "one of 2")
-    shown = {n: record.__dict__[n] for n in ("docket", "worker", "task", "key", "attempt", "own")}
-    assert shown == {
-        "docket": "the-docket",
-        "worker": "the-worker",
-        "task": "the_task",
-        "key": "the-key",
-        "attempt": 3,
+    expected = {
+        "docket.name": "the-docket",
+        "docket.worker": "the-worker",
+        "docket.task": "the_task",
+        "docket.key": "the-key",
+        "docket.when": run.when.isoformat(),
+        "docket.attempt": 3,
         "own": "kept",
     }
+    assert {name: record.__dict__[name] for name in expected} == expected
 
 
 async def test_progress_reports_for_the_execution_that_runs() -> None:
@@ -97,6 +98,6 @@ async def test_the_context_is_as_it_was_after_a_failed_resolution() -> None:
 
     async def task(b: None = Depends(broken)) -> None: ...
 
-    with pytest.raises(UnresolvedDependencies):
+    with pytest.raises(ExceptionGroup):
         await call(task)
     assert current_execution.get(None) is None

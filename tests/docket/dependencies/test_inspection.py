@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from docket import Depends, Docket, Execution, ExponentialRetry, Perpetual, Retry, Worker
+from docket import Depends, Docket, Execution, Perpetual, Retry, Worker
 from docket import dependencies as exported
 from docket.dependencies import (
     DuplicateDependency,
@@ -19,7 +19,6 @@ from docket.dependencies import (
     resolved_dependencies,
     validate_dependencies,
 )
-from docket.dependencies.errors import UnresolvedDependencies
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +36,7 @@ async def with_default(a: int, r: Retry = retry) -> None: ...
 
 def test_dependencies_of_annotations_are_told_by_parameter() -> None:
     assert get_annotation_dependencies(task) == {"b": [annotated]}
+    assert get_dependency_parameters(task) == {}
     assert get_annotation_dependencies(with_default) == {}
 
 
@@ -47,7 +47,7 @@ def test_one_of_a_class_is_found() -> None:
 
 
 def test_a_function_is_validated() -> None:
-    async def two(a: Retry = Retry(), b: Retry = ExponentialRetry()) -> None: ...
+    async def two(a: Retry = Retry(), b: Retry = Retry()) -> None: ...
 
     validate_dependencies(with_default)
     with pytest.raises(ValueError, match="Only one Retry dependency is allowed per task"):
@@ -73,7 +73,6 @@ async def test_what_resolves_and_what_fails_is_given_as_values(docket: Docket) -
     assert isinstance(failed, FailedDependency)
     assert failed.parameter == "f"
     assert isinstance(failed.error, ZeroDivisionError)
-    assert "'f'" in repr(failed)
 
 
 @pytest.mark.parametrize(
@@ -81,20 +80,25 @@ async def test_what_resolves_and_what_fails_is_given_as_values(docket: Docket) -
     [
         (0, "     0ms"),
         (0.0124, "    12ms"),
-        (1.25, "   1.2s "),
-        (4000, "4000.0s "),
-        (-3, "  -3.0s "),
+        (5.25, "  5250ms"),
+        (99.9994, " 99999ms"),
+        (100, "   100s "),
+        (1234567, "1234567s "),
+        (-3, " -3000ms"),
+        (-101, "-101000ms"),
     ],
 )
+@pytest.mark.statement(18)
 def test_durations_are_shown_in_eight_characters(seconds: float, shown: str) -> None:
     assert format_duration(seconds) == shown
 
 
 def test_a_duplicate_survives_pickling() -> None:
-    error = UnresolvedDependencies("failed", [DuplicateDependency("Retry")])
+    message = "Only one Retry dependency is allowed per task"
+    error = ExceptionGroup("failed", [DuplicateDependency(message, "Retry")])
     again = pickle.loads(pickle.dumps(error))
     assert again.exceptions[0].kind == "Retry"
-    assert str(again.exceptions[0]) == "Only one Retry dependency is allowed per task"
+    assert str(again.exceptions[0]) == message
 
 
 def test_the_documented_names_are_exported() -> None:

@@ -1,16 +1,12 @@
 """Dependencies as users write them."""
 
-import re
 from typing import Any
 
 import pytest
 
 from docket.dependencies import (
-    CallArgument,
     Dependency,
-    Depends,
     Retry,
-    TaskArgument,
     current_execution,
 )
 from tests.support.runs import Run, call, execute
@@ -76,17 +72,3 @@ async def test_a_subclass_that_enters_in_its_own_way_is_entered() -> None:
 
     assert tag == "tagged"
     assert (type(retry), retry.attempt, retry.attempts) == (Tagged, 2, 3)
-
-
-@pytest.mark.parametrize(
-    ("dependency", "written"),
-    [
-        (Depends(print), "Depends(print)"),
-        (TaskArgument(), "TaskArgument()"),
-        (CallArgument("name"), "CallArgument(name)"),
-    ],
-)
-async def test_a_part_of_a_plan_cannot_be_entered_by_hand(dependency: Any, written: str) -> None:
-    with pytest.raises(RuntimeError, match=re.escape(f"{written} cannot be entered by itself")):
-        async with dependency:
-            pass

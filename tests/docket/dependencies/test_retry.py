@@ -10,7 +10,6 @@ from docket.dependencies import (
     ExponentialRetry,
     ForcedRetry,
     Retry,
-    UnresolvedDependencies,
 )
 from docket.dependencies.handlers import PureFailureHandler
 from docket.lifecycle import Retried
@@ -96,9 +95,9 @@ async def test_the_task_sees_its_attempt_and_the_declaration_stays_as_it_is() ->
         ExponentialRetry,
         4,
         5,
-        timedelta(seconds=1),
+        timedelta(seconds=8),
     )
-    assert declared.attempt == 1
+    assert (declared.attempt, declared.delay) == (1, timedelta(seconds=1))
 
 
 def test_a_forced_retry_brings_its_own_delay_and_counts_as_an_attempt() -> None:
@@ -109,7 +108,7 @@ def test_a_forced_retry_brings_its_own_delay_and_counts_as_an_attempt() -> None:
 
     assert after_failure(retry, 1, caught.value) == Retried(30.0, 2)
     assert after_failure(retry, 2, caught.value) is None
-    assert "retry in 0:00:30" in str(caught.value)
+    assert str(caught.value) == ""
 
 
 def test_after_is_another_name_for_in() -> None:
@@ -165,7 +164,7 @@ async def test_a_failed_resolution_is_retried_too() -> None:
     execution: Any = run
     resolution = resolution_of(run)
 
-    with pytest.raises(UnresolvedDependencies) as caught:
+    with pytest.raises(ExceptionGroup) as caught:
         async with resolution:
             raise AssertionError("not reached")
     handler = resolution.failure_handler()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_type_hints
 
 import pytest
 
-from docket import Docket, Execution, ExecutionState, Perpetual, Progress, Worker
+from docket import Docket, Execution, ExecutionState, Perpetual, Progress, Retry, Worker
 from docket.execution import ProgressEvent, StateEvent
 from tests.support.dockets import at_work, finish, result_of, soon
 from tests.support.store import until
@@ -22,6 +22,10 @@ async def steps(progress: Progress = Progress()) -> None:
     await progress.set_total(3)
     await progress.increment()
     await progress.set_message("one\x1fof three")
+
+
+async def cancels() -> None:
+    raise asyncio.CancelledError
 
 
 async def fails() -> None:
@@ -76,6 +80,7 @@ async def test_the_current_state_comes_first_and_then_every_change(docket: Docke
         ExecutionState.COMPLETED,
     ]
     last = listener.events[-1]
+    assert "error" not in last
     await execution.sync()
     assert execution.started_at is not None
     assert execution.completed_at is not None
@@ -87,7 +92,6 @@ async def test_the_current_state_comes_first_and_then_every_change(docket: Docke
         "worker": "host.example#1",
         "started_at": execution.started_at.isoformat(),
         "completed_at": execution.completed_at.isoformat(),
-        "error": None,
     }
 
 
@@ -119,6 +123,54 @@ async def test_a_failure_is_told_with_its_text(docket: Docket) -> None:
     assert listener.events[-1]["error"] == "ValueError: sold out"
 
 
+@pytest.mark.statement(29)
+async def test_after_the_first_state_event_a_key_is_there_only_if_it_has_a_value(
+    docket: Docket,
+) -> None:
+    async def retried(retry: Retry = Retry(attempts=2)) -> None:
+        raise ValueError("sold out")
+
+    executions = {
+        ExecutionState.COMPLETED: await docket.add(steps)(),
+        ExecutionState.FAILED: await docket.add(retried)(),
+        ExecutionState.CANCELLED: await docket.add(cancels)(),
+    }
+    hour = timedelta(hours=1)
+    executions[ExecutionState.SCHEDULED] = await docket.add(steps, when=datetime.now(UTC) + hour)()
+    async with AsyncExitStack() as stack:
+        listeners = {
+            end: await stack.enter_async_context(listening(execution))
+            for end, execution in executions.items()
+        }
+        later = executions.pop(ExecutionState.SCHEDULED)
+        again = await docket.replace(steps, datetime.now(UTC) + 2 * hour, later.key)()
+        await until(lambda: len(listeners[ExecutionState.SCHEDULED].states()) == 2)
+        await docket.cancel(again.key)
+        await listeners[ExecutionState.SCHEDULED].hears(ExecutionState.CANCELLED)
+        await finish(docket)
+        for end in executions:
+            await listeners[end].hears(end)
+
+    for listener in listeners.values():
+        first, *others = [event for event in listener.events if event["type"] == "state"]
+        assert set(first) == {
+            *("type", "key", "state", "when"),
+            *("worker", "started_at", "completed_at", "error"),
+        }
+        for event in others:
+            assert None not in event.values()
+            assert {"type", "key", "state"} <= set(event)
+            assert ("error" in event) is (event["state"] is ExecutionState.FAILED)
+            if event["state"] in {ExecutionState.SCHEDULED, ExecutionState.QUEUED}:
+                assert "when" in event
+                assert not {"worker", "started_at", "completed_at"} & set(event)
+            elif event["state"] is ExecutionState.RUNNING:
+                assert {"worker", "started_at"} <= set(event)
+                assert "completed_at" not in event
+            else:
+                assert "completed_at" in event
+
+
 async def test_events_have_the_fields_of_their_types(docket: Docket) -> None:
     execution = await docket.add(steps)()
 
@@ -128,7 +180,11 @@ async def test_events_have_the_fields_of_their_types(docket: Docket) -> None:
 
     for event in listener.events:
         kind = StateEvent if event["type"] == "state" else ProgressEvent
+        assert set(event) <= set(get_type_hints(kind))
+    for event in listener.events[:2]:
+        kind = StateEvent if event["type"] == "state" else ProgressEvent
         assert set(event) == set(get_type_hints(kind))
+    assert {event["type"] for event in listener.events[:2]} == {"state", "progress"}
 
 
 async def test_who_comes_after_the_end_is_told_of_it(docket: Docket) -> None:
@@ -141,7 +197,7 @@ async def test_who_comes_after_the_end_is_told_of_it(docket: Docket) -> None:
     assert state["type"] == "state"
     assert state["state"] is ExecutionState.COMPLETED
     assert progress["type"] == "progress"
-    assert (progress["current"], progress["message"]) == (1, "one\x1fof three")
+    assert (progress["current"], progress["message"]) == (None, None)
 
 
 async def test_what_is_not_scheduled_yet_is_told_as_scheduled_and_followed(

@@ -241,7 +241,7 @@ async def test_an_execution_whose_record_is_gone_shows_nothing_of_it_any_more(
         await redis.delete(docket.runs_key("k"))
     await execution.sync()
 
-    assert execution.state is None
+    assert execution.state is ExecutionState.SCHEDULED
     assert execution.worker is None
     assert execution.started_at is None
     assert execution.completed_at is None

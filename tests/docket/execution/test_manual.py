@@ -42,6 +42,26 @@ async def left_to_run(docket: Docket) -> int:
         return await redis.xlen(docket.stream_key) + await redis.zcard(docket.queue_key)
 
 
+@pytest.mark.statement(50)
+def test_an_argument_is_found_by_the_name_of_its_parameter() -> None:
+    async def task(a: int, b: int = 2, *rest: int, c: int = 3, d: object = None, **more: int): ...
+
+    def execution(*args: object, **kwargs: object) -> Execution:
+        return Execution(Docket(), task, args, kwargs, "k", datetime.now(UTC), 1)
+
+    by_position = execution(1, 5, 6, 7, c=8, other=9)
+    assert [by_position.get_argument(name) for name in ("a", "b", "c")] == [1, 5, 8]
+    assert by_position.get_argument("rest") == (6, 7)
+    assert by_position.get_argument("more") == {"other": 9}
+    assert execution(b=4, a=1).get_argument("b") == 4
+    assert execution(1, d=None).get_argument("d") is None
+    for name in ("b", "c", "d", "rest", "more", "nobody"):
+        with pytest.raises(KeyError, match=name):
+            execution(1).get_argument(name)
+    with pytest.raises(TypeError, match="multiple values"):
+        execution(1, a=1).get_argument("a")
+
+
 async def test_what_is_due_is_queued_and_what_is_not_is_scheduled(docket: Docket) -> None:
     now, later = execution_of(docket, "now"), execution_of(docket, "later", delay=LATER)
 
@@ -184,9 +204,18 @@ async def test_completed_by_hand_without_a_result_its_result_is_none(docket: Doc
         )
 
 
-@pytest.mark.parametrize("error", ["sold out", None])
-async def test_failed_by_hand_its_result_is_an_error_that_says_why(
-    docket: Docket, error: str | None
+@pytest.mark.statement(25)
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ("sold out", "sold out"),
+        ("Exception: of\nthree\nlines", "Exception: of\nthree\nlines"),
+        (None, "Task execution failed"),
+        ("", "Task execution failed"),
+    ],
+)
+async def test_failed_by_hand_its_result_is_an_error_with_exactly_that_text(
+    docket: Docket, error: str | None, shown: str
 ) -> None:
     execution = execution_of(docket)
     await execution.schedule()
@@ -195,9 +224,11 @@ async def test_failed_by_hand_its_result_is_an_error_that_says_why(
     await execution.mark_as_failed(error)
 
     stored = await found(docket, "k")
-    assert (stored.state, stored.error) == (ExecutionState.FAILED, error)
-    with pytest.raises(TaskError, match=f"Task execution failed: {error or 'no exception'}"):
-        await stored.get_result()
+    assert (stored.state, stored.error) == (ExecutionState.FAILED, error or None)
+    for one in (stored, execution):
+        with pytest.raises(TaskError) as raised:
+            await one.get_result()
+        assert str(raised.value) == shown
 
 
 async def test_cancelled_by_hand_it_has_no_result(docket: Docket) -> None:
@@ -261,7 +292,9 @@ async def test_a_result_key_without_a_storage_to_read_it_from_is_told(docket: Do
 
     stored = await found(docket, "k")
     assert stored.result_key == "somewhere"
-    with pytest.raises(ResultUnavailable, match="open the docket with that result_storage"):
+    with pytest.raises(
+        ResultUnavailable, match="open the docket with the result_storage that has it"
+    ):
         await stored.get_result()
 
 
@@ -315,7 +348,7 @@ class TestReschedulingARun:
         execution = await self.claimed(docket)
         await docket.cancel("k")
 
-        with pytest.raises(ExecutionCancelled):
+        with pytest.raises(ExecutionCancelled, match=r"^Execution k was cancelled"):
             await execution.schedule(reschedule_message=execution.message_id)
 
         assert execution.disposition is Disposition.FAILED

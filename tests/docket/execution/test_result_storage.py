@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from docket import Docket, Execution, ExecutionState, Perpetual, Worker
-from docket.errors import DeserializationError, ResultUnavailable, TaskError
+from docket.errors import DeserializationError, DocketError, ResultUnavailable, TaskError
 from tests.support.dockets import PATIENCE, at_work, failure_of, finish, found, result_of, soon
 from tests.support.store import until
 
@@ -55,6 +56,90 @@ async def docket(server: str, docket_name: str, storage: Storage) -> AsyncGenera
 
 async def double(n: int) -> int:
     return 2 * n
+
+
+@pytest.mark.statement(33)
+async def test_a_storage_with_a_setup_is_set_up_whenever_a_docket_is_entered(
+    server: str, docket_name: str
+) -> None:
+    class SetUp(Storage):
+        times = 0
+
+        async def setup(self) -> None:
+            assert not self.kept
+            self.times += 1
+
+    storage = SetUp()
+    docket = Docket(docket_name, server, result_storage=storage)
+    assert storage.times == 0
+    async with docket:
+        assert storage.times == 1
+        execution = await docket.add(double)(2)
+        await finish(docket)
+        assert await result_of(execution) == 4
+        assert docket.result_storage is storage
+        storage.kept.clear()
+    async with docket, Docket(docket_name, server, result_storage=storage):
+        assert storage.times == 3
+
+
+@pytest.mark.statement(33)
+async def test_a_setup_that_fails_leaves_the_docket_closed(server: str, docket_name: str) -> None:
+    class Broken(Storage):
+        async def setup(self) -> None:
+            raise OSError("no such disk")
+
+    docket = Docket(docket_name, server, result_storage=Broken())
+
+    with pytest.raises(OSError, match="no such disk"):
+        await docket.__aenter__()
+    with pytest.raises(DocketError, match="is not open"):
+        _ = docket.connections
+
+
+@pytest.mark.statement(33)
+@pytest.mark.parametrize("serializer", ["pickle", "msgpack"])
+async def test_without_one_an_open_docket_has_a_storage_that_knows_its_results(
+    server: str, docket_name: str, serializer: Literal["pickle", "msgpack"]
+) -> None:
+    async with Docket(docket_name, server, serializer=serializer) as docket:
+        storage = docket.result_storage
+        assert storage is not None
+        returned, failed = await docket.add(double)(21), await docket.add(fails)()
+        empty = await docket.add(nothing)()
+        await finish(docket)
+        for execution in (returned, failed, empty):
+            await execution.sync()
+
+        assert returned.result_key is not None
+        value = await storage.get(returned.result_key)
+        assert value is not None
+        payload = base64.b64decode(value["data"])
+        assert docket.serializer.decode_result(double, payload) == 42
+        assert failed.result_key is not None
+        assert await storage.get(failed.result_key) is not None
+        assert empty.result_key is None
+        assert await storage.get("nobody's") is None
+
+
+@pytest.mark.statement(33)
+async def test_what_a_program_puts_into_that_storage_is_there_until_it_expires(
+    server: str, docket_name: str
+) -> None:
+    async with Docket(docket_name, server) as docket:
+        storage = docket.result_storage
+        assert storage is not None
+        await storage.put("mine", {"data": "gAVLKi4="})
+        await storage.put("brief", {"data": "gAVLKi4=", "more": [1, None]}, ttl=90.0)
+        execution = Execution(docket, double, (1,), {}, "k", datetime.now(UTC), 1)
+        await execution.schedule()
+        await execution.mark_as_completed(result_key="mine")
+
+        assert await storage.get("brief") == {"data": "gAVLKi4=", "more": [1, None]}
+        assert await (await found(docket, "k")).get_result() == 42
+        async with docket.redis() as redis:
+            assert 0 < await redis.ttl(docket.keys.result("brief")) <= 90
+            assert await redis.ttl(docket.keys.result("mine")) == -1
 
 
 async def nothing() -> None: ...

@@ -1,10 +1,9 @@
 """Execution.get_result and sync: what a task ended with, and how long somebody waits for it."""
 
 import asyncio
-import os
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -123,11 +122,12 @@ async def test_both_a_timeout_and_a_deadline_are_refused(docket: Docket) -> None
         await execution.get_result(timeout=timedelta(seconds=1), deadline=datetime.now(UTC))
 
 
+@pytest.mark.statement(30)
 @pytest.mark.parametrize("timeout", [timedelta(0), timedelta(seconds=-1), timedelta(seconds=0.02)])
 async def test_a_timeout_that_passes_is_told(docket: Docket, timeout: timedelta) -> None:
     execution = await docket.add(double, key="key")(1)
 
-    with pytest.raises(TimeoutError, match="Task 'key' did not end within the time allowed"):
+    with pytest.raises(TimeoutError, match=r"^Timeout waiting for execution key to complete$"):
         await execution.get_result(timeout=timeout)
 
 
@@ -148,34 +148,19 @@ async def test_what_has_ended_is_returned_however_short_the_time(docket: Docket)
     assert await execution.get_result(deadline=datetime(2000, 1, 1, tzinfo=UTC)) == 2
 
 
-@pytest.fixture
-def far_from_utc() -> Iterator[None]:
-    """The process lives five hours and a half before UTC."""
-    before = os.environ.get("TZ")
-    os.environ["TZ"] = "Asia/Kolkata"
-    time.tzset()
-    yield
-    if before is None:
-        del os.environ["TZ"]
-    else:
-        os.environ["TZ"] = before
-    time.tzset()
-
-
-@pytest.mark.usefixtures("far_from_utc")
-async def test_a_naive_deadline_is_local_time_as_a_naive_when_is(docket: Docket) -> None:
+async def test_a_naive_deadline_is_refused(docket: Docket) -> None:
     execution = await docket.add(double)(1)
-    naive = (datetime.now(UTC) + timedelta(milliseconds=20)).astimezone().replace(tzinfo=None)
 
-    with pytest.raises(TimeoutError):
-        await soon(execution.get_result(deadline=naive))
+    with pytest.raises(TypeError, match="deadline must be a timezone-aware datetime"):
+        await execution.get_result(deadline=datetime(2100, 1, 1))  # noqa: DTZ001
 
 
+@pytest.mark.statement(32)
 async def test_a_cancelled_execution_has_no_result(docket: Docket) -> None:
     execution = await docket.add(double, key="key")(1)
     await docket.cancel("key")
 
-    with pytest.raises(ExecutionCancelled, match="Task 'key' was cancelled"):
+    with pytest.raises(ExecutionCancelled, match=r"^Execution key was cancelled$"):
         await result_of(execution)
 
 
@@ -193,13 +178,80 @@ async def test_who_waits_hears_of_the_cancellation(docket: Docket) -> None:
 async def test_an_execution_that_was_never_scheduled_has_no_result(docket: Docket) -> None:
     execution = Execution(docket, double, (1,), {}, "key", datetime.now(UTC), 1)
 
-    with pytest.raises(ResultUnavailable, match="Task 'key' has no record"):
-        await result_of(execution)
-    await execution.sync()
-    assert execution.state is None
-    assert repr(execution) == "<Execution double key='key' unknown>"
+    with pytest.raises(ResultUnavailable, match=r"^Task 'key' has no record"):
+        await execution.get_result()
 
 
+@pytest.mark.statement(30)
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"timeout": timedelta(minutes=1)},
+        {"timeout": timedelta(0)},
+        {"deadline": datetime(2100, 1, 1, tzinfo=UTC)},
+        {"deadline": datetime(2000, 1, 1, tzinfo=UTC)},
+    ],
+)
+async def test_with_a_limit_what_can_never_come_is_a_timeout_in_type_and_text(
+    docket: Docket, limit: dict[str, Any]
+) -> None:
+    """At once: nobody waits out the time in vain."""
+    never = Execution(docket, double, (1,), {}, "never", datetime.now(UTC), 1)
+    gone = await docket.add(double, key="gone")(1)
+    unread = Execution(docket, double, (1,), {}, "unread", datetime.now(UTC), 1)
+    await unread.schedule()
+    await unread.mark_as_completed(result_key="nowhere")
+    await finish(docket)
+    async with docket.redis() as redis:
+        await redis.delete(docket.runs_key("gone"))
+
+    for execution in (never, gone, unread):
+        with pytest.raises(TimeoutError) as raised:
+            await soon(execution.get_result(**limit))
+        text = f"Timeout waiting for execution {execution.key} to complete"
+        assert str(raised.value).startswith(text)
+
+
+@pytest.mark.statement(30)
+async def test_the_own_errors_of_a_task_are_never_taken_for_those_of_waiting(
+    docket: Docket,
+) -> None:
+    async def task(error: Exception) -> None:
+        raise error
+
+    for error in (TimeoutError("mine"), ResultUnavailable("mine"), ExecutionCancelled("mine")):
+        execution = await docket.add(task)(error)
+        await finish(docket)
+
+        with pytest.raises(type(error), match=r"^mine$"):
+            await execution.get_result(timeout=PATIENCE)
+
+
+@pytest.mark.statement(23)
+async def test_without_a_record_the_state_is_scheduled(docket: Docket) -> None:
+    never = Execution(docket, double, (1,), {}, "never", datetime.now(UTC), 1)
+    gone = await docket.add(double, key="gone")(1)
+    failed = await docket.add(refuse, key="failed")()
+    await finish(docket)
+    await gone.sync()
+    await failed.sync()
+    assert (gone.state, failed.state) == (ExecutionState.COMPLETED, ExecutionState.FAILED)
+    async with docket.redis() as redis:
+        await redis.delete(docket.runs_key("gone"), docket.runs_key("failed"))
+
+    for execution in (never, gone, failed):
+        await execution.sync()
+
+        assert execution.state is ExecutionState.SCHEDULED
+        assert execution.worker is execution.started_at is execution.completed_at is None
+        assert execution.error is execution.result_key is None
+        progress = execution.progress
+        assert (progress.current, progress.total, progress.message) == (None, 100, None)
+        assert repr(execution).endswith(" scheduled>")
+
+
+@pytest.mark.statement(23)
+@pytest.mark.statement(30)
 async def test_with_a_ttl_of_zero_nothing_is_kept_and_nobody_waits_for_ever(
     server: str, docket_name: str
 ) -> None:
@@ -213,7 +265,11 @@ async def test_with_a_ttl_of_zero_nothing_is_kept_and_nobody_waits_for_ever(
             await soon(waiting)
         for execution in (cancelled, late):
             with pytest.raises(ResultUnavailable):
+                await execution.get_result()
+            with pytest.raises(TimeoutError, match=r"^Timeout waiting for execution "):
                 await result_of(execution)
+            await execution.sync()
+            assert execution.state is ExecutionState.SCHEDULED
             assert await docket.get_execution(execution.key) is None
         assert worker.counters.succeeded == 2
         client: Redis = docket.connections.client()
@@ -279,6 +335,6 @@ async def test_a_timeout_is_kept_when_the_server_goes_away(
         if has_looked:
             await soon(looked.happened.wait())
             proxy.half_open()
-        with pytest.raises(TimeoutError, match="did not end within the time allowed"):
+        with pytest.raises(TimeoutError, match=r"^Timeout waiting for execution "):
             await soon(waiting)
         assert 1.4 < time.monotonic() - began < 4

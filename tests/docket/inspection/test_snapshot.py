@@ -1,8 +1,10 @@
 """Snapshots: what waits, what runs, and on which workers."""
 
 import asyncio
+import inspect
 import logging
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 from redis.exceptions import ResponseError
@@ -131,17 +133,41 @@ async def test_more_than_a_page_of_everything_is_shown_once_each(docket: Docket)
     assert snapshot.total_tasks == 2200
 
 
-async def test_a_task_that_is_not_registered_here_is_shown_all_but_its_function(
-    docket: Docket, server: str
+@pytest.mark.statement(24)
+@pytest.mark.parametrize("serializer", ["pickle", "msgpack"])
+async def test_a_task_that_is_not_registered_here_has_a_placeholder_of_its_name_as_function(
+    server: str, docket_name: str, serializer: Literal["pickle", "msgpack"]
 ) -> None:
-    await docket.add(echo, key="key")(1)
+    gate = Gate()
 
-    async with Docket(docket.name, server) as elsewhere:
-        [execution] = (await elsewhere.snapshot()).future
+    async def other(value: int) -> None:
+        await gate.pass_through()
 
-    assert (execution.key, execution.function_name, execution.args) == ("key", "echo", (1,))
-    with pytest.raises(UnknownTask):
-        await execution.function()
+    async with (
+        Docket(docket_name, server, serializer=serializer) as docket,
+        Docket(docket_name, server, serializer=serializer) as elsewhere,
+        Worker(docket) as worker,
+        at_work(worker),
+    ):
+        await docket.add(other, key="running")(2)
+        await soon(gate.reached.wait())
+        await docket.add(echo, in_hours(1), key="waiting")(1)
+        snapshot = await elsewhere.snapshot()
+        read = [await elsewhere.get_execution(key) for key in ("waiting", "running")]
+        gate.opened.set()
+
+    for execution in (*snapshot.future, *snapshot.running, *read):
+        assert execution is not None
+        name, value, state = {
+            "waiting": ("echo", 1, ExecutionState.SCHEDULED),
+            "running": ("other", 2, ExecutionState.RUNNING),
+        }[execution.key]
+        assert execution.function.__name__ == execution.function_name == name
+        assert inspect.iscoroutinefunction(execution.function)
+        assert (execution.args, execution.kwargs, execution.state) == ((value,), {}, state)
+        with pytest.raises(UnknownTask, match=f"Task '{name}' is not registered"):
+            await execution.function(value)
+    assert {e.key for e in (*snapshot.future, *snapshot.running)} == {"waiting", "running"}
 
 
 async def test_arguments_that_cannot_be_read_are_counted_and_logged(

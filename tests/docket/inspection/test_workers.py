@@ -96,5 +96,13 @@ async def test_the_keys_of_a_docket_are_those_in_redis(docket: Docket) -> None:
     assert docket.key("stream") == docket.stream_key == f"{docket.prefix}:stream"
 
 
+@pytest.mark.statement(52)
+async def test_the_consumer_group_of_the_workers_has_a_name(docket: Docket) -> None:
+    async with at_work(Worker(docket)), docket.redis() as redis:
+        (group,) = await redis.xinfo_groups(docket.stream_key)
+
+    assert group["name"].decode() == docket.worker_group_name
+
+
 async def test_every_docket_knows_the_standard_tasks() -> None:
     assert set(Docket().tasks) == STANDARD

@@ -55,6 +55,7 @@ async def scrape(port: int) -> Scrape:
     return Scrape(text)
 
 
+@pytest.mark.statement(53)
 async def test_runs_are_counted_by_docket_worker_and_task(docket: Docket, port: int) -> None:
     await docket.add(greet)("Ann")
     await docket.add(greet)("Bob")
@@ -64,7 +65,9 @@ async def test_runs_are_counted_by_docket_worker_and_task(docket: Docket, port: 
     scraped = await scrape(port)
 
     def value(name: str, task: str) -> float | None:
-        return scraped.value(name, {"docket": docket.name, "worker": "w", "task": task})
+        return scraped.value(
+            name, {"docket_name": docket.name, "docket_worker": "w", "docket_task": task}
+        )
 
     assert {name: value(f"docket_tasks_{name}_total", "greet") for name in RUNS} == {
         **dict.fromkeys(RUNS, 0),
@@ -76,12 +79,17 @@ async def test_runs_are_counted_by_docket_worker_and_task(docket: Docket, port: 
         **dict.fromkeys(RUNS, 0),
         "started": 2,
         "retried": 1,
-        "failed": 1,
-        "completed": 1,
+        "failed": 2,
+        "completed": 2,
     }
-    for histogram in ("docket_task_duration", "docket_task_punctuality"):
+    for histogram in ("docket_task_duration_seconds", "docket_task_punctuality_seconds"):
         assert value(f"{histogram}_count", "greet") == 2
-        everything = {"docket": docket.name, "worker": "w", "task": "greet", "le": "+Inf"}
+        everything = {
+            "docket_name": docket.name,
+            "docket_worker": "w",
+            "docket_task": "greet",
+            "le": "+Inf",
+        }
         assert scraped.value(f"{histogram}_bucket", everything) == 2
         summed = value(f"{histogram}_sum", "greet")
         assert summed is not None
@@ -116,13 +124,17 @@ async def test_what_a_process_asks_of_a_docket_is_counted(docket: Docket, port: 
     scraped = await scrape(port)
 
     def of_task(name: str) -> float | None:
-        labels = {"docket": docket.name, "task": "greet"}
+        labels = {"docket_name": docket.name, "docket_task": "greet"}
         return scraped.value(f"docket_tasks_{name}_total", labels)
 
     assert (of_task("added"), of_task("replaced"), of_task("scheduled")) == (4, 1, 5)
-    cancelled = {"docket": docket.name, "worker": "", "task": ""}
+    await docket.strike(greet)
+    await docket.add(greet)("Eve")
+    struck = {"docket_name": docket.name, "docket_worker": "", "docket_task": "greet"}
+    assert (await scrape(port)).value("docket_tasks_stricken_total", struck) == 1
+    cancelled = {"docket_name": docket.name, "docket_worker": "", "docket_task": ""}
     assert scraped.value("docket_tasks_cancelled_total", cancelled) == 1
-    assert scraped.value("docket_tasks_cleared_total", {"docket": docket.name}) == 3
+    assert scraped.value("docket_tasks_cleared_total", {"docket_name": docket.name}) == 3
 
 
 async def test_a_cancelled_run_and_a_stricken_one_are_counted_where_they_end(
@@ -148,7 +160,7 @@ async def test_a_cancelled_run_and_a_stricken_one_are_counted_where_they_end(
     scraped = await scrape(port)
 
     def value(name: str, task: str) -> float | None:
-        labels = {"docket": docket.name, "worker": "w", "task": task}
+        labels = {"docket_name": docket.name, "docket_worker": "w", "docket_task": task}
         return scraped.value(f"docket_tasks_{name}_total", labels)
 
     assert (value("cancelled", "hold"), value("stricken", "hold")) == (1, 0)
@@ -189,7 +201,7 @@ async def test_runs_that_are_followed_replaced_or_given_back_are_counted_as_such
     scraped = await scrape(port)
 
     def value(name: str, task: str) -> float | None:
-        labels = {"docket": docket.name, "worker": "w", "task": task}
+        labels = {"docket_name": docket.name, "docket_worker": "w", "docket_task": task}
         return scraped.value(f"docket_tasks_{name}_total", labels)
 
     followed = ("perpetuated", "superseded", "redelivered")
@@ -222,13 +234,13 @@ async def test_gauges_are_what_is_there_at_that_moment(docket: Docket, port: int
 
         scraped = await scrape(port)
 
-        own = {"docket": docket.name}
-        running = {**own, "worker": "w", "task": "hold"}
+        own = {"docket_name": docket.name}
+        running = {**own, "docket_worker": "w", "docket_task": "hold"}
         assert scraped.value("docket_tasks_running", running) == 1
         assert scraped.value("docket_queue_depth", own) == 2
         assert scraped.value("docket_schedule_depth", own) == 1
         assert scraped.value("docket_strikes_in_effect", own) == 1
-        assert scraped.value("docket_redis_disruptions_total", {**own, "worker": "w"}) == 0
+        assert scraped.value("docket_redis_disruptions_total", {**own, "docket_worker": "w"}) == 0
 
         gate.opened.set()
         while scraped.value("docket_tasks_succeeded_total", running) != 3:
@@ -241,7 +253,7 @@ async def test_a_docket_that_nobody_has_claimed_from_has_a_depth(docket: Docket,
     async with at_work(Worker(docket, name="w")):
         scraped = await scrape(port)
 
-    assert scraped.value("docket_queue_depth", {"docket": docket.name}) == 0
+    assert scraped.value("docket_queue_depth", {"docket_name": docket.name}) == 0
 
 
 async def test_a_worker_without_a_name_has_no_process_id_in_its_label(
@@ -256,13 +268,13 @@ async def test_a_worker_without_a_name_has_no_process_id_in_its_label(
     (labels,) = [
         labels
         for labels in scraped.labels("docket_tasks_started_total")
-        if labels["docket"] == docket.name
+        if labels["docket_name"] == docket.name
     ]
-    assert labels["worker"] == socket.gethostname()
+    assert labels["docket_worker"] == socket.gethostname()
 
 
 async def test_counters_do_not_go_back_when_a_worker_runs_again(docket: Docket, port: int) -> None:
-    labels = {"docket": docket.name, "worker": "w", "task": "greet"}
+    labels = {"docket_name": docket.name, "docket_worker": "w", "docket_task": "greet"}
     async with Worker(docket, name="w") as worker:
         for expected in (1, 2):
             await docket.add(greet)("Ann")
@@ -279,7 +291,7 @@ async def test_every_metric_is_there_by_its_name_beside_those_of_the_process(por
         assert f"# TYPE docket_tasks_{name}_total counter" in text
     for name in ("tasks_running", "queue_depth", "schedule_depth", "strikes_in_effect"):
         assert f"# TYPE docket_{name} gauge" in text
-    for name in ("task_duration", "task_punctuality"):
+    for name in ("task_duration_seconds", "task_punctuality_seconds"):
         assert f"# TYPE docket_{name} histogram" in text
     assert "# TYPE docket_redis_disruptions_total counter" in text
     assert "# TYPE python_info gauge" in text
@@ -289,9 +301,9 @@ async def test_asked_on_the_workers_own_loop_the_depths_are_left_out(docket: Doc
     async with at_work(Worker(docket, name="w")):
         scraped = Scrape(metrics_text().decode())
 
-    running = {"docket": docket.name, "worker": "w"}
+    running = {"docket_name": docket.name, "docket_worker": "w"}
     assert scraped.value("docket_redis_disruptions_total", running) == 0
-    assert scraped.value("docket_queue_depth", {"docket": docket.name}) is None
+    assert scraped.value("docket_queue_depth", {"docket_name": docket.name}) is None
 
 
 async def test_a_blocked_loop_keeps_no_scrape_waiting(docket: Docket, port: int) -> None:
@@ -302,8 +314,8 @@ async def test_a_blocked_loop_keeps_no_scrape_waiting(docket: Docket, port: int)
 
     assert status == 200
     scraped = Scrape(text)
-    assert scraped.value("docket_strikes_in_effect", {"docket": docket.name}) == 0
-    assert scraped.value("docket_queue_depth", {"docket": docket.name}) is None
+    assert scraped.value("docket_strikes_in_effect", {"docket_name": docket.name}) == 0
+    assert scraped.value("docket_queue_depth", {"docket_name": docket.name}) is None
 
 
 def test_the_collector_says_nothing_of_itself_until_it_is_asked() -> None:

@@ -2,6 +2,7 @@
 
 import socket
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,45 @@ def answer() -> Answer:
     return Answer(HTTPStatus.OK, b"fine")
 
 
+SERVERS = pytest.mark.parametrize("server", [healthcheck_server, metrics_server])
+
+
 def test_without_a_port_nothing_is_served() -> None:
     with healthcheck_server() as health, metrics_server() as metrics:
         assert (health, metrics) == (None, None)
+    with healthcheck_server("127.0.0.1") as health, metrics_server("127.0.0.1", None) as metrics:
+        assert (health, metrics) == (None, None)
+
+
+@pytest.mark.statement(51)
+@SERVERS
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        (("127.0.0.1", 0), {}),
+        ((0, "127.0.0.1"), {}),
+        (("127.0.0.1",), {"port": 0}),
+        ((0,), {"host": "127.0.0.1"}),
+        ((), {"host": "127.0.0.1", "port": 0}),
+        ((0,), {}),
+    ],
+    ids=str,
+)
+def test_host_and_port_come_in_either_order(
+    server: Any, address: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    with server(*address, **named) as port:
+        assert fetch(port)[0] in (200, 503)
+
+
+@pytest.mark.statement(51)
+@SERVERS
+def test_two_hosts_or_two_ports_are_refused(server: Any) -> None:
+    for hosts, named in ((("one", "two"), {}), (("two",), {"host": "one"})):
+        with pytest.raises(TypeError, match="two values for the host: 'one' and 'two'"):
+            server(*hosts, **named)
+    with pytest.raises(TypeError, match="two values for the port: 1 and 2"):
+        server(2, port=1)
 
 
 def test_a_process_without_a_worker_is_not_healthy() -> None:
@@ -57,8 +94,8 @@ def test_a_client_that_says_nothing_keeps_nobody_else_waiting() -> None:
         assert fetch(port) == (200, "fine")
 
 
-@pytest.mark.parametrize("server", [healthcheck_server, metrics_server])
-def test_a_port_that_is_taken_is_told(server: type) -> None:
+@SERVERS
+def test_a_port_that_is_taken_is_told(server: Any) -> None:
     with (
         serving("tests", "127.0.0.1", 0, answer) as port,
         pytest.raises(CannotListen) as raised,

@@ -44,7 +44,6 @@ def test_a_call_is_a_value_and_schedules_nothing() -> None:
     )
     with pytest.raises(dataclasses.FrozenInstanceError):
         call.key = "another"  # type: ignore[misc]
-    assert "as_soon_as_possible" not in repr(call)
 
 
 def test_calls_without_a_key_get_keys_of_their_own_and_are_due_now() -> None:
@@ -53,8 +52,6 @@ def test_calls_without_a_key_get_keys_of_their_own_and_are_due_now() -> None:
 
     assert one.key != two.key
     assert abs(one.when - datetime.now(UTC)) < timedelta(seconds=10)
-    assert one.as_soon_as_possible
-    assert not dataclasses.replace(one, when=in_an_hour()).as_soon_as_possible
 
 
 def test_a_call_of_an_unknown_name_is_refused() -> None:

@@ -239,12 +239,14 @@ class TestLeaving:
             runs.gate.opened.set()
             await soon(held.happened.wait())
             working.cancel()
+            await asyncio.sleep(0)
+            working.cancel()
             held.retire.set()
             with pytest.raises(asyncio.CancelledError):
                 await soon(working)
             assert await result_of(execution) == "k"
 
-    async def test_a_worker_that_is_cancelled_hands_back_what_it_runs(
+    async def test_a_worker_that_is_interrupted_hands_back_what_it_runs(
         self, server: str, docket_name: str, runs: Runs
     ) -> None:
         async with Docket(docket_name, server) as docket, store_at(server, docket_name) as store:
@@ -252,6 +254,8 @@ class TestLeaving:
             working = asyncio.create_task(Worker(docket).run_forever())
             await docket.add("wait", key="k")("k")
             await soon(runs.gate.reached.wait())
+            working.cancel()
+            await asyncio.sleep(0)
             working.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await soon(working)

@@ -5,14 +5,18 @@ import pickle
 import pytest
 
 from docket import Docket
+from docket.clock import EPOCH
 from docket.instrumentation import Counters
 from docket.lifecycle import (
     Cancelled,
     Completed,
+    Due,
     Failed,
     Outcome,
+    Perpetuated,
     Requeued,
     Retried,
+    Successor,
     Superseded,
 )
 from docket.serialization.pickle_codec import decode_call, decode_error, decode_result
@@ -29,25 +33,47 @@ def row(outcome: Outcome) -> OutcomeRow:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "kind", "counter"),
+    ("outcome", "kind", "expected"),
     [
-        (Completed(None), "C", "succeeded"),
-        (Failed(ValueError("x")), "F", "failed"),
-        (Retried(1.5, 2), "A", "retried"),
-        (Cancelled(), "X", "cancelled"),
-        (Requeued(), "H", None),
-        (Superseded(), "S", "superseded"),
+        (Completed(None), "C", {"succeeded"}),
+        (Failed(ValueError("x")), "F", {"failed"}),
+        (Retried(1.5, 2), "A", {"failed", "retried"}),
+        (Perpetuated(Completed(None), Successor(Due.at(EPOCH))), "P", {"succeeded", "perpetuated"}),
+        (Cancelled(), "X", {"cancelled"}),
+        (Requeued(), "H", set()),
+        (Superseded(), "S", {"superseded"}),
     ],
 )
-def test_every_outcome_has_its_kind_and_its_counter(
-    outcome: Outcome, kind: str, counter: str | None
+def test_every_outcome_has_its_kind_and_its_counters(
+    outcome: Outcome, kind: str, expected: set[str]
 ) -> None:
     found = row(outcome)
     assert found[:4] == (kind, *ROW)
     counters = Counters()
     count(counters, outcome)
-    counted = {name for name in Counters.__slots__ if getattr(counters, name) == 1}
-    assert counted == ({counter} if counter else set())
+    assert counted_in(counters) == expected
+
+
+@pytest.mark.statement(53)
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Completed(None), {"succeeded"}),
+        (Retried(1.5, 2), {"failed"}),
+        (Perpetuated(Failed(ValueError("x")), Successor(Due.at(EPOCH))), {"failed"}),
+        (Superseded(), set()),
+    ],
+)
+def test_an_attempt_that_ended_too_late_counts_as_such_and_nothing_follows_it(
+    outcome: Outcome, expected: set[str]
+) -> None:
+    counters = Counters()
+    count(counters, outcome, is_superseded=True)
+    assert counted_in(counters) == {"superseded", *expected}
+
+
+def counted_in(counters: Counters) -> set[str]:
+    return {name for name in Counters.__slots__ if getattr(counters, name) == 1}
 
 
 def test_a_result_an_error_and_new_arguments_can_be_read_back() -> None:
@@ -59,7 +85,7 @@ def test_a_result_an_error_and_new_arguments_can_be_read_back() -> None:
     assert str(decode_error(failed[4])) == "broken"
     assert failed[5] == "ValueError: broken"
     again = row(Retried(1.5, 2, args=(1,), kwargs={"b": 2}))
-    assert again[4:6] == (1500, 2)
+    assert again[4:6] == (1_500_000, 2)
     assert isinstance(again[6], bytes)
     assert decode_call(again[6]) == ((1,), {"b": 2})
     assert row(Retried(0, 2))[6] == ""

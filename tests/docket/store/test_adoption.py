@@ -162,7 +162,7 @@ async def test_a_quarantined_task_stays_one_through_a_retry_that_waits(store: St
     await run_of(store, "a", "k")
     await store.adopt("a", "everyone")
     await store.register("b")
-    await store.exchange("b", [outcome("A", await store.claim("b"), 60_000, 2)])
+    await store.exchange("b", [outcome("A", await store.claim("b"), 60_000_000, 2)])
     await store.rewind_queue()
     await store.transitions.promote()
     assert (await store.state()).where("k")[0][0] == "x"

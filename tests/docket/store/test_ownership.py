@@ -112,10 +112,10 @@ async def test_an_outcome_that_is_sent_twice_counts_once(store: Store) -> None:
     await store.register("a")
     await store.add()
     claim = await store.claim()
-    await store.exchange(outcomes=[outcome("A", claim, 60_000, 2)])
+    await store.exchange(outcomes=[outcome("A", claim, 60_000_000, 2)])
     before = await store.state()
 
-    assert (await store.exchange(outcomes=[outcome("A", claim, 60_000, 2)])).superseded == [0]
+    assert (await store.exchange(outcomes=[outcome("A", claim, 60_000_000, 2)])).superseded == [0]
 
     assert await store.state() == before
     assert before.records["k"]["attempt"] == "2"

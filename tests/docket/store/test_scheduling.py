@@ -212,6 +212,18 @@ async def test_an_execution_ttl_of_zero_leaves_no_key(server: str, docket_name: 
         assert after.places == after.pending == after.queue == {}
 
 
+@pytest.mark.statement(22)
+@pytest.mark.parametrize(("microseconds", "due"), [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2)])
+async def test_the_queue_holds_the_first_millisecond_that_is_not_too_early(
+    store: Store, microseconds: int, due: int
+) -> None:
+    second = await store.now() // 1000 + 60
+    await store.add("k", when=1_000_000 * second + microseconds)
+
+    assert (await store.state()).queue == {"k": 1000 * second + due}
+    assert (await store.state()).faults() == []
+
+
 async def test_an_earlier_task_wakes_the_steward_and_a_later_one_does_not(store: Store) -> None:
     woken: list[bytes | None] = []
     async with store.connections.subscriber.listening(store.keys.wake_channel, woken.append):
@@ -220,7 +232,8 @@ async def test_an_earlier_task_wakes_the_steward_and_a_later_one_does_not(store:
         earliest = await store.add("earliest", delay_seconds=10)
         async with store.connections.subscriber.listening("fence", woken.append):
             pass
-        assert woken == [str(early.when).encode(), str(earliest.when).encode()]
+        # What is due is due in milliseconds.
+        assert woken == [early.when[:-3], earliest.when[:-3]]
 
 
 async def test_a_value_that_cannot_be_sent_is_told_to_who_waits(store: Store) -> None:

@@ -53,7 +53,9 @@ async def test_a_server_of_ones_own_that_appends_to_no_file_is_told_at_info(
 
             async with docket.redis() as redis:
                 await redis.config_set("appendonly", "yes")
-            assert await worker.server_policy() == ServerPolicy("noeviction", appendonly=True)
+            assert await docket.connections.server_policy() == ServerPolicy(
+                "noeviction", appendonly=True
+            )
 
 
 async def test_a_server_that_does_not_let_us_ask_is_not_spoken_of(

@@ -71,7 +71,7 @@ ACTS: dict[str, Act] = {
     "failure": lambda s: hand_in(s, "F", "error", "text"),
     "stop": lambda s: hand_in(s, "X"),
     "retry at once": lambda s: hand_in(s, "A", 0, 2),
-    "retry later": lambda s: hand_in(s, "A", 60_000, 2),
+    "retry later": lambda s: hand_in(s, "A", 60_000_000, 2),
     "hand-back": lambda s: hand_in(s, "H"),
     "cancel": lambda s: s.transitions.cancel("k"),
     "adoption": lambda s: s.adopt("a"),

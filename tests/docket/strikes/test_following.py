@@ -60,6 +60,13 @@ async def test_lists_of_other_dockets_hear_nothing(docket: Docket, server: str) 
         assert other.strike_key == "{" + docket.name + "x}:strikes"
 
 
+@pytest.mark.statement(50)
+def test_a_list_has_the_prefix_of_the_keys_of_its_docket() -> None:
+    assert StrikeList(name="orders").prefix == Docket("orders").prefix
+    assert StrikeList(name="orders").strike_key == StrikeList(name="orders").prefix + ":strikes"
+    assert StrikeList().prefix == Docket("strikelist").prefix
+
+
 async def test_connect_and_close_may_be_called_twice_and_again(
     server: str, docket_name: str
 ) -> None:

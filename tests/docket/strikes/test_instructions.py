@@ -37,5 +37,22 @@ def test_an_instruction_says_which_calls_it_means() -> None:
 
     assert isinstance(some, StrikeInstruction)
     assert isinstance(everything, StrikeInstruction)
-    assert everything.call_repr() == "send(*)"
+    assert everything.call_repr() == "send(* == *)"
     assert some.call_repr() == "send(amount > 100)"
+
+
+@pytest.mark.statement(50)
+def test_an_instruction_has_labels_of_what_it_says() -> None:
+    assert Strike(None, None, Operator.EQUAL, None).labels() == {}
+    assert Restore("send", None, Operator.EQUAL, None).labels() == {"docket.task": "send"}
+    assert Strike("send", "to", Operator.NOT_EQUAL, "ann").labels() == {
+        "docket.task": "send",
+        "docket.parameter": "to",
+        "docket.operator": "!=",
+        "docket.value": "'ann'",
+    }
+
+
+@pytest.mark.statement(50)
+def test_a_strike_list_has_the_prefix_of_its_docket() -> None:
+    assert StrikeList(name="orders").prefix == Docket("orders").prefix

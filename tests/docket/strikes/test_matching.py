@@ -231,12 +231,13 @@ def test_a_task_that_is_known_by_another_name_is_struck_by_that() -> None:
 @pytest.mark.parametrize(
     ("rule", "shown"),
     [
-        (Strike("send", None, Operator.EQUAL, None), "Striking 'send(*)'"),
-        (Strike(None, None, Operator.EQUAL, None), "Striking '*(*)'"),
+        (Strike("send", None, Operator.EQUAL, None), "Striking 'send(* == *)'"),
+        (Strike(None, None, Operator.EQUAL, None), "Striking '*(* == *)'"),
         (Strike(None, "x", Operator.BETWEEN, (1, 2)), "Striking '*(x between (1, 2))'"),
         (Restore("send", "x", Operator.EQUAL, 3), "Restoring 'send(x == 3)'"),
     ],
 )
+@pytest.mark.statement(17)
 def test_an_instruction_reads_as_the_calls_that_it_means(
     rule: Strike | Restore, shown: str
 ) -> None:
@@ -254,7 +255,7 @@ def test_what_changes_is_logged_and_what_stands_already_is_not(
     for _ in range(2):
         strikes.update(Restore("send", None, Operator.EQUAL, None))
 
-    assert caplog.messages == ["Striking 'send(*)'", "Restoring 'send(*)'"]
+    assert caplog.messages == ["Striking 'send(* == *)'", "Restoring 'send(* == *)'"]
 
 
 class Colour(Enum):

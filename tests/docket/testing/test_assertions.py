@@ -40,9 +40,49 @@ async def test_a_task_is_found_by_whatever_is_asked_of_it(busy: Docket) -> None:
     await assert_task_scheduled(busy, send)
     await assert_task_scheduled(busy, "send")
     await assert_task_scheduled(busy, send, args=(1,))
-    await assert_task_scheduled(busy, send, kwargs={})
     await assert_task_scheduled(busy, send, key="second")
     await assert_task_scheduled(busy, send, args=(1,), kwargs={"to": "x"}, key="first")
+
+
+@pytest.mark.statement(46)
+@pytest.mark.parametrize(
+    ("kwargs", "matches"),
+    [
+        ({}, True),
+        ({"to": "x"}, True),
+        ({"cc": ["y", "z"]}, True),
+        ({"copies": None}, True),
+        ({"to": "x", "cc": ["y", "z"], "copies": None}, True),
+        ({"to": "y"}, False),
+        ({"to": "x", "cc": ["y"]}, False),
+        ({"bcc": None}, False),
+        ({"to": "x", "bcc": "w"}, False),
+    ],
+    ids=str,
+)
+async def test_a_task_matches_if_it_has_at_least_these_keyword_arguments(
+    docket: Docket, kwargs: dict[str, object], matches: bool
+) -> None:
+    await docket.add(send)(1, to="x", cc=["y", "z"], copies=None)
+
+    for assertion, holds in (
+        (assert_task_scheduled, matches),
+        (assert_task_not_scheduled, not matches),
+    ):
+        if holds:
+            await assertion(docket, send, kwargs=kwargs)
+            continue
+        with pytest.raises(AssertionError, match=r"^Task send (not found with|found but)"):
+            await assertion(docket, send, kwargs=kwargs)
+
+
+@pytest.mark.statement(46)
+@pytest.mark.parametrize("args", [(), (1,), (1, 2, 3), (2, 1)])
+async def test_positional_arguments_match_exactly(docket: Docket, args: tuple[int, ...]) -> None:
+    await docket.add(send)(1, 2)
+
+    await assert_task_scheduled(docket, send, args=(1, 2))
+    await assert_task_not_scheduled(docket, send, args=args)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +112,18 @@ async def test_a_task_that_differs_in_one_thing_is_not_found(busy: Docket) -> No
         await assert_task_not_scheduled(busy, send, **criteria)  # type: ignore[arg-type]
 
 
-async def test_an_empty_docket_says_that_nothing_is_there(docket: Docket) -> None:
-    with pytest.raises(AssertionError) as failure:
-        await assert_task_scheduled(docket, "send")
+@pytest.mark.statement(47)
+@pytest.mark.parametrize(
+    "criteria", [{}, {"key": "k"}, {"args": (1,)}, {"kwargs": {}}, {"kwargs": {"to": "x"}}], ids=str
+)
+async def test_an_empty_docket_says_that_nothing_is_there(
+    docket: Docket, criteria: dict[str, object]
+) -> None:
+    for function in ("send", send):
+        with pytest.raises(AssertionError) as failure:
+            await assert_task_scheduled(docket, function, **criteria)  # type: ignore[arg-type]
 
-    assert str(failure.value) == "Task send not found with function=send\n\nNo tasks scheduled"
+        assert str(failure.value) == "Task send not found: no tasks scheduled on docket"
 
 
 async def test_a_task_that_should_not_be_there_is_shown(busy: Docket) -> None:

@@ -178,6 +178,6 @@ def test_the_program_has_its_handlers_before_its_commands(monkeypatch: pytest.Mo
             installed.append(signal.getsignal(signal.SIGTERM) is not before)
             signal_queue.close()
 
-    monkeypatch.setattr(program.importlib, "import_module", lambda name: Commands)
+    monkeypatch.setitem(sys.modules, "supervisor.cli.commands", Commands)  # type: ignore[arg-type]
     program.main()
     assert installed == [True]

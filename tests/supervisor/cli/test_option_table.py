@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.cli.option_table import OPTIONS, build
+from supervisor.cli.option_table import OPTIONS, Option, build
 from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import ConfigurationError
 
@@ -118,8 +118,22 @@ def test_an_address_needs_a_host_and_a_port(text: str) -> None:
         build({"http": text}, {}, None)
 
 
-def test_an_empty_variable_is_a_value_and_not_a_missing_one() -> None:
-    with pytest.raises(ConfigurationError, match=r"^DOCKET_NAME: got ''"):
-        build({}, {"DOCKET_NAME": ""}, None)
-    with pytest.raises(ConfigurationError, match=r"^DOCKET_SUPERVISOR_CONCURRENCY: got ''"):
-        build({}, {"DOCKET_SUPERVISOR_CONCURRENCY": ""}, None)
+@pytest.mark.statement(7)
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_empty_text_is_as_nothing_given(option: Option, write: Write) -> None:
+    given: Any = ("",) if option.repeatable else ""
+
+    assert build({option.field: given}, {}, None) == SupervisorConfig()
+    assert build({}, dict.fromkeys(option.variables, ""), None) == SupervisorConfig()
+    assert build({}, {}, write(f'{option.name} = ""')) == SupervisorConfig()
+
+
+@pytest.mark.statement(7)
+def test_what_is_empty_leaves_it_to_the_next_source(write: Write) -> None:
+    file = write('docket = "file"\ntasks = ["", "a:b"]')
+    environment = {"DOCKET_SUPERVISOR_DOCKET": "", "DOCKET_TASKS": " "}
+
+    assert build({"docket": ""}, environment, file).docket == "file"
+    assert build({"docket": ""}, {**environment, "DOCKET_NAME": "shared"}, file).docket == "shared"
+    assert build({"tasks": ("",)}, environment, file).tasks == ("a:b",)
+    assert build({"tasks": ("c:d", "")}, environment, file).tasks == ("c:d",)

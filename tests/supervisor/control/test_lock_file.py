@@ -196,3 +196,23 @@ def test_the_files_of_a_killed_supervisor_are_removed_and_no_others(tmp_path: Pa
     assert lock is not None
     assert names_in(tmp_path) == {"live.sock", "live.sock.lock", "other.sock", "other.sock.lock"}
     lock.release()
+
+
+def test_a_fifo_in_place_of_the_lock_hangs_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    bind(path)
+    os.mkfifo(lock_path(path))
+    assert not is_live(path)
+    assert live_sockets(tmp_path) == []
+    sweep(tmp_path)
+    with pytest.raises(ConfigurationError, match="is not a file of ours"):
+        take(path)
+
+
+def test_a_second_name_of_another_file_is_no_lock(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.sock", tmp_path / "precious"
+    other.write_text("keep")
+    os.link(other, lock_path(path))
+    with pytest.raises(ConfigurationError, match="is not a file of ours"):
+        take(path)
+    assert other.read_text() == "keep"

@@ -136,3 +136,16 @@ def test_a_given_path_that_no_socket_can_have_is_refused_by_its_length() -> None
     assert given_path(longest) == Path(longest)
     with pytest.raises(InvalidOption, match=r"--control: got .* expected a path of at most \d+ b"):
         given_path(longest + "x")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_folder_in_which_others_may_replace_files_is_not_used(
+    tmp_path: Path, temporary: Path, mode: int
+) -> None:
+    tmp_path.chmod(mode)
+    with pytest.raises(ConfigurationError, match="others may replace files"):
+        paths.given_path(str(tmp_path / "pool.sock"))
+    chosen = paths.default_path("d", 1, {"RUNTIME_DIRECTORY": str(tmp_path)})
+    assert chosen.parent != tmp_path
+    tmp_path.chmod(0o1777)  # sticky, as /tmp: what is ours stays ours
+    assert paths.given_path(str(tmp_path / "pool.sock")) == tmp_path / "pool.sock"

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -247,3 +248,45 @@ def test_ctl_loads_neither_an_event_loop_nor_redis_nor_docket() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert ran.stdout == "[]\n"
+
+
+async def test_what_a_supervisor_says_reaches_the_terminal_without_its_control_characters(
+    path: Path,
+) -> None:
+    said = "done\x1b]0;owned\x07\r\u202e"
+
+    def ask() -> tuple[str, str]:
+        with Client(path) as client:
+            text = client.ask(ReloadRequest(), None).text
+            with pytest.raises(OrderFailed) as refused:
+                client.ask(ReloadRequest(), None)
+            return text, str(refused.value)
+
+    async with served(path) as pool:
+        asking = asyncio.create_task(asyncio.to_thread(ask))
+        await pool.answer_next(pool_commands.Done(said))
+        await pool.answer_next(pool_commands.Refused(said))
+        for text in await asking:
+            assert text == "done\\x1b]0;owned\\x07\\r\\u202e"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_whoever_listens_for_another_user_is_not_asked() -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        Path(folder).chmod(0o1777)
+        path = Path(folder) / "pool.sock"
+        ready, told = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setuid(65534)
+            listener.bind(str(path))
+            listener.listen()
+            os.write(told, b"x")
+            listener.accept()
+            os._exit(0)
+        os.read(ready, 1)
+        with pytest.raises(OrderFailed, match="the user with uid 65534, neither"):
+            Client(path)
+        os.waitpid(child, 0)
+        os.close(ready)
+        os.close(told)

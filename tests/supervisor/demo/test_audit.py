@@ -33,7 +33,6 @@ def test_the_sums_are_over_the_files_that_were_parsed_and_the_waits_over_all() -
             [A, replace(B, state=ExecutionState.QUEUED)],
             "b: still queued",
         ),
-        (["a", "b"], [A, replace(B, state=None)], "b: no record"),
         (["a", "b"], [A, replace(B, generation=2)], "b: scheduled 2 times"),
         (["a", "b"], [A, B, B], "b: accounted for 2 times"),
         (["a"], [A, B], "b: a record of no file"),

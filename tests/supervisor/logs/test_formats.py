@@ -168,3 +168,11 @@ def test_a_line_without_a_logger_is_like_the_others() -> None:
 )
 def test_a_line_that_is_json_already_is_recognized(text: str, is_json: bool) -> None:
     assert is_json_object(text) is is_json
+
+
+@pytest.mark.statement(19)
+def test_json_carries_the_attributes_of_a_run_beside_the_fields_of_the_pool() -> None:
+    attributes = {"docket.key": "order-17", "docket.worker": "host#3", "duration": 0.5}
+    line = json.loads(JsonFormatter(IN_TASK).format(record(**attributes)))
+    assert {name: line[name] for name in attributes} == attributes
+    assert (line["worker"], line["task"], line["function"]) == (3, "order-17", "ship")

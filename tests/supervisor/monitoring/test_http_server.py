@@ -21,12 +21,16 @@ def broken() -> Response:
     raise RuntimeError("no answer")
 
 
-HANDLERS = {"/livez": lambda: text(HTTPStatus.OK, "ok"), "/broken": broken}
+HANDLERS = {
+    "/livez": lambda: text(HTTPStatus.OK, "ok"),
+    "/status": lambda: text(HTTPStatus.OK, "secret"),
+    "/broken": broken,
+}
 
 
 @asynccontextmanager
-async def serving() -> AsyncGenerator[Address]:
-    server = HttpServer(LOOPBACK, HANDLERS)
+async def serving(*allowed_hosts: str) -> AsyncGenerator[Address]:
+    server = HttpServer(LOOPBACK, HANDLERS, allowed_hosts)
     address = await server.start()
     try:
         yield address
@@ -126,3 +130,50 @@ async def test_the_error_about_an_address_in_use_names_the_option() -> None:
     async with serving() as address:
         with pytest.raises(AddressInUse, match=rf"^--http: cannot listen on {address}"):
             await HttpServer(address, HANDLERS).start()
+
+
+async def status_under(address: Address, *hosts: str, path: str = "/status") -> bytes:
+    headers = "".join(f"Host: {host}\r\n" for host in hosts)
+    answer = await ask(address, f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode())
+    return answer.split(b" ")[1]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:9090",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "127.0.0.1 evil.example",
+        "[::1].evil.example:80",
+        "",
+    ],
+)
+async def test_a_foreign_name_that_leads_here_is_told_nothing(host: str) -> None:
+    async with serving() as address:
+        answer = await ask(address, f"GET /status HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 421 Misdirected Request")
+        assert b"secret" not in answer
+        assert b"--http-allow-host" in answer
+        assert await status_under(address, host, path="/livez") == b"200", "a probe tells nothing"
+        assert await status_under(address, "localhost", host) == b"421", "every Host counts"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:9090", "10.1.2.3", "[::1]:9090", "localhost:9090", "LOCALHOST.", "[fe80::1]"],
+)
+async def test_an_address_and_localhost_are_answered(host: str) -> None:
+    async with serving() as address:
+        assert await status_under(address, host) == b"200"
+        assert await status_under(address) == b"200", "no browser leaves it out"
+
+
+async def test_names_can_be_allowed_one_by_one_or_all() -> None:
+    async with serving("pool.example", "OTHER.example") as address:
+        for host in ("pool.example:80", "other.example"):
+            assert await status_under(address, host) == b"200"
+        assert await status_under(address, "evil.example") == b"421"
+    async with serving("*") as address:
+        assert await status_under(address, "evil.example") == b"200"

@@ -107,8 +107,8 @@ def test_labels_are_words_and_slots_that_the_pool_bounds() -> None:
     names = {
         label for labels in labels_by_name(scrape_text(busy_rig())).values() for label in labels
     }
-    bounded = {"docket", "version", "worker", "slot", "state", "reason", "outcome", "le"}
-    assert names == bounded
+    bounded = {"docket", "version", "slot", "state", "reason", "outcome", "le"}
+    assert names == bounded | {"docket_name", "docket_worker"}
 
 
 def test_the_bounds_of_the_buckets_are_those_that_workers_count_by() -> None:
@@ -124,13 +124,22 @@ def test_every_counter_is_there_from_the_start_so_that_rates_see_the_first_event
     assert scrape["redelivery_seconds_count"] == 0
 
 
+@pytest.mark.statement(53)
+def test_attempts_that_ended_are_counted_in_whatever_state() -> None:
+    rig = Rig(1).boot()
+    counters = WorkerCounters(started=9, succeeded=4, failed=3, retried=2, cancelled=1)
+    rig.say(rig.first, Heartbeat(1, 0.001, [], 0, counters, 2_000_000))
+
+    assert Scrape(rig).by_labels("docket_tasks_completed_total") == {("docket", "1"): 8}
+
+
 def test_counters_and_histograms_keep_the_work_of_dead_workers() -> None:
     scrape = Scrape(busy_rig())
     assert scrape.by_labels("docket_tasks_started_total")["docket", "1"] == 7
-    assert scrape.by_labels("docket_task_duration_bucket")["docket", "0.001"] == 1
-    assert scrape.by_labels("docket_task_duration_bucket")["docket", "0.0025"] == 3
-    assert scrape.by_labels("docket_task_duration_bucket")["docket", "+Inf"] == 7
-    assert scrape["docket_task_duration_sum"] == 9.5
+    assert scrape.by_labels("docket_task_duration_seconds_bucket")["docket", "0.001"] == 1
+    assert scrape.by_labels("docket_task_duration_seconds_bucket")["docket", "0.0025"] == 3
+    assert scrape.by_labels("docket_task_duration_seconds_bucket")["docket", "+Inf"] == 7
+    assert scrape["docket_task_duration_seconds_sum"] == 9.5
     assert scrape.by_labels("redelivery_seconds_bucket")[("0.05",)] == 0
     assert scrape.by_labels("redelivery_seconds_bucket")[("0.075",)] == 1
     assert scrape.by_labels("worker_restarts_total")[("crash",)] == 1

@@ -69,6 +69,14 @@ class FakeWorker:
     def appoint_steward(self, on: bool) -> None:
         self.said.put_nowait(("steward", on))
 
+    @property
+    def docket(self) -> Any:
+        return self
+
+    @property
+    def connections(self) -> Any:
+        return self
+
     async def server_policy(self) -> ServerPolicy | None:
         if isinstance(self.policy, DocketError):
             raise self.policy

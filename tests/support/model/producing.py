@@ -26,7 +26,7 @@ def _schedule(world: World, request: Request) -> Scheduled:
         when=world.now if request.when is None else request.when,
         token=request.token,
         earlier=remembered(world, found),
-        perpetual=request.perpetual != 0,
+        perpetual=0 if request.perpetual else None,
     )
     if is_future:
         world.queue[request.key] = record.when

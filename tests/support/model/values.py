@@ -32,8 +32,9 @@ class Entry:
 
 @dataclass
 class Progress:
-    """The progress that a run reports."""
+    """The progress that is reported, and in which phase: by the entry of a run, or by its name."""
 
+    phase: Entry | str
     current: int = 0
     total: int = 100
     message: str | None = None
@@ -41,7 +42,10 @@ class Progress:
 
 @dataclass
 class Record:
-    """The record of a key's newest execution; instants in ticks."""
+    """The record of a key's newest execution; instants in ticks.
+
+    Of generation 0 and without a state: of a key that has nothing but a progress.
+    """
 
     generation: int
     function: str
@@ -63,7 +67,8 @@ class Record:
     result_key: str | None = None
     cancelled: bool = False
     poison: bool = False
-    perpetual: bool = False
+    #: Of a perpetual task: the generation of the last run that ended; 0 for none.
+    perpetual: int | None = None
     progress: Progress | None = None
     expires: int | None = None
     #: Its place in the lines, and of which attempt; what it waits for: scope -> how many may hold.

@@ -121,9 +121,11 @@ def _perpetuate(world: World, key: str, ending: Ending) -> None:
     error = ending.text or None
     since = {"n": world.now, "s": record.started or 0, "e": 0}
     due = since[ending.origin] + ending.delay
+    if ending.origin != "e":
+        due = max(due, world.now)
     world.publish(key, ended, record.when, record.worker, record.started, world.now, error)
     record.deaths, record.order, record.limit_requests = 0, None, {}
-    record.generation, record.perpetual = record.generation + 1, True
+    record.generation, record.perpetual = record.generation + 1, record.generation
     again(world, key, 1, ending.call, due)
 
 
@@ -255,14 +257,17 @@ def _redeliver(world: World, entry: Entry, consumer: str, deaths: int) -> str:
     return "moved"
 
 
-def report(world: World, claim: Claimed, operation: str, value: int | str) -> Progress | None:
-    """Change the progress of a run; None if it is not that run's to change."""
-    record = world.records.get(claim.key)
-    if record is None or record.state != "running" or record.entry is not claim.entry:
-        return None
-    if record.generation != claim.generation:
-        return None
-    progress = world.progress_of(claim.key)
+def report(
+    world: World, key: str, claim: Claimed | None, operation: str, value: int
+) -> Progress | None:
+    """Change the progress of a key; None if the run that reports was superseded."""
+    record = world.records.get(key)
+    if claim is not None:
+        if record is None or record.entry is not claim.entry:
+            return None
+        if record.generation != claim.generation:
+            return None
+    progress = world.progress_of(key)
     match operation:
         case "total":
             progress.total = int(value)
@@ -271,6 +276,6 @@ def report(world: World, claim: Claimed, operation: str, value: int | str) -> Pr
         case _:
             progress.message = str(value) or None
     world.events.append(
-        ("progress", claim.key, progress.current, progress.total, world.now, progress.message)
+        ("progress", key, progress.current, progress.total, world.now, progress.message)
     )
     return progress

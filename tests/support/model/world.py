@@ -135,10 +135,11 @@ class World:
         record = self.records[key]
         if when > self.now:
             self.queue[key] = when
-            record.state, record.when = "scheduled", when
+            record.state = "scheduled"
         else:
             record.entry = self.append("x" if record.deaths else "s", key)
-            record.state, record.when = "queued", self.now
+            record.state = "queued"
+        record.when = when
         self.publish(key, record.state, record.when)
 
     def leave_queue(self, key: str) -> None:
@@ -164,6 +165,17 @@ class World:
         return len(due[:limit])
 
     def progress_of(self, key: str) -> Progress:
-        record = self.records[key]
-        record.progress = record.progress or Progress()
+        """The progress of the present phase of a key, which may have no record yet."""
+        record = self.records.get(key)
+        if record is None:
+            record = Record(generation=0, function="", call="", state="", when=0)
+            if self.ttl:
+                self.records[key] = record
+        if not record.generation:
+            record.expires = self.now + self.ttl
+        phase = "waiting" if record.is_live else "ended"
+        if record.state == "running" and record.entry is not None:
+            phase = record.entry
+        if record.progress is None or record.progress.phase != phase:
+            record.progress = Progress(phase)
         return record.progress

@@ -148,11 +148,12 @@ def test_a_long_value_is_known_by_its_digest() -> None:
     assert text_of("\ud800") == "\\ud800"
 
 
+@pytest.mark.statement(41)
 def test_what_blocks_a_task_says_so() -> None:
     execution: Any = Run(test_what_blocks_a_task_says_so)
     blocked = ConcurrencyBlocked(execution, "{d}:slots:x", 2)
 
     assert isinstance(blocked, AdmissionBlocked)
-    assert str(blocked) == "Task 'the-key' may not run now: 2 of {d}:slots:x run already"
+    assert str(blocked) == "Task the-key blocked by concurrency limit (2 max) on {d}:slots:x"
     assert (blocked.concurrency_key, blocked.max_concurrent) == ("{d}:slots:x", 2)
     assert (blocked.handled, blocked.reschedule, blocked.retry_delay) == (False, True, None)

@@ -60,7 +60,7 @@ async def test_every_end_of_a_run_gives_its_slot_to_the_next_in_line(
     await limited.started("k2", ONE)
     await limited.started("k3", ONE)
 
-    await store.exchange(outcomes=[outcome(end, holder, 60_000 if end == "A" else "", 2)])
+    await store.exchange(outcomes=[outcome(end, holder, 60_000_000 if end == "A" else "", 2)])
 
     held = await limited.held()
     assert held.holders == {"one": ["k2"]}

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from docket import Docket, Perpetual, Worker
+from docket.clock import EPOCH
 from docket.lifecycle import Due, DueOrigin
 from docket.store import scripts
 from tests.support.dockets import Gate, at_work, found, soon
@@ -14,7 +15,8 @@ from tests.support.store import Store, outcome, store_at, until
 
 pytestmark = pytest.mark.anyio
 
-LONG_MS = 3_600_000
+#: An hour in microseconds.
+LONG = 3_600_000_000
 
 
 @pytest.fixture
@@ -105,16 +107,16 @@ async def test_a_claim_that_a_failover_rolled_back_still_has_its_successor(store
     await store.client.hdel(store.keys.record("k"), "worker", "started_at")
 
     before = await store.now()
-    await store.exchange("a", [outcome("P", claim, f"s{LONG_MS}")])
+    await store.exchange("a", [outcome("P", claim, f"s{LONG}")])
 
     record = await store.record("k")
     assert record["state"] == "scheduled"
     # There is no start to count from any more: from now.
-    assert int(record["when"]) >= before + LONG_MS
+    assert int(record["when"]) >= 1000 * before + LONG
     assert (await store.state()).faults() == []
 
 
-@pytest.mark.parametrize(("due", "state"), [("n0", "queued"), (f"s{LONG_MS}", "scheduled")])
+@pytest.mark.parametrize(("due", "state"), [("n0", "queued"), (f"s{LONG}", "scheduled")])
 async def test_no_key_without_its_place_at_any_step_of_the_chain(
     store: Store, due: str, state: str
 ) -> None:
@@ -158,10 +160,10 @@ async def test_an_add_whose_reply_was_lost_learns_its_disposition_from_the_succe
     assert len((await store.state()).where("k")) == 1
 
 
-def test_instants_are_whole_milliseconds_and_never_before_now() -> None:
-    assert Due.since_start(0.1501) == Due(DueOrigin.START, 150)
+def test_delays_are_whole_microseconds_and_never_negative() -> None:
+    assert Due.since_start(0.1501) == Due(DueOrigin.START, 150_100)
     assert Due.from_now(-3) == Due(DueOrigin.NOW, 0)
-    assert Due.at(17) == Due(DueOrigin.EPOCH, 17)
+    assert Due.at(EPOCH + timedelta(microseconds=17)) == Due(DueOrigin.EPOCH, 17)
 
 
 async def test_a_worker_that_ends_hands_the_run_back_with_its_chain(

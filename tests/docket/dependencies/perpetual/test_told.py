@@ -80,12 +80,12 @@ async def test_the_log_shows_that_it_goes_on(
 ) -> None:
     async def task(perpetual: Perpetual = Perpetual()) -> None: ...
 
-    with caplog.at_level(logging.INFO, "docket.worker"):
+    with caplog.at_level(logging.INFO, "docket"):
         await docket.add(task, key="k")()
         await run_at_most(docket, k=2)
 
-    symbols = [r.getMessage()[0] for r in caplog.records if "task(" in r.getMessage()]
-    assert symbols == ["↬", "↫", "↬", "↩"]
+    symbols = [r.getMessage()[0] for r in caplog.records if "task(){" in r.getMessage()]
+    assert symbols == ["↪", "↫", "↪", "↩"]
 
 
 async def test_a_failure_is_logged_and_that_it_goes_on_too(
@@ -94,12 +94,12 @@ async def test_a_failure_is_logged_and_that_it_goes_on_too(
     async def task(perpetual: Perpetual = Perpetual(every=LONG)) -> None:
         raise ValueError("told")
 
-    with caplog.at_level(logging.INFO, "docket.worker"):
+    with caplog.at_level(logging.INFO, "docket"):
         await docket.add(task, key="k")()
         await run_once(docket)
 
     shown = [(r.getMessage()[0], r.levelno) for r in caplog.records if "task(" in r.getMessage()]
-    assert shown == [("↬", logging.INFO), ("↩", logging.ERROR), ("↫", logging.INFO)]
+    assert shown == [("↪", logging.INFO), ("↩", logging.ERROR), ("↫", logging.INFO)]
 
 
 async def test_a_subclass_may_say_that_there_is_no_successor(docket: Docket) -> None:
@@ -138,7 +138,10 @@ def test_a_negative_interval_is_refused() -> None:
 def test_a_task_has_one_perpetual() -> None:
     async def task(a: Perpetual = Perpetual(), b: Perpetual = Cron("@daily")) -> None: ...
 
-    with pytest.raises(DuplicateDependency, match="Only one Perpetual dependency is allowed"):
+    with pytest.raises(
+        DuplicateDependency,
+        match=r"Only one CompletionHandler dependency is allowed, but found: Perpetual, Cron$",
+    ):
         Docket().register(task)
 
 
@@ -151,6 +154,6 @@ async def test_a_request_says_whether_its_task_is_perpetual(docket: Docket) -> N
 
     assert b"perpetual" not in await docket.transitions.fetch("plain")
     assert b"perpetual" in await docket.transitions.fetch("perpetual")
-    assert ScheduleRequest("k", "f", b"", "", 1, "t").perpetual == 0
+    assert ScheduleRequest("k", "f", b"", 0, 1, 1, "t").perpetual == 0
     assert not docket.is_perpetual("never registered")
     assert perpetual_module.perpetual_of(docket.plans["plain"]) is None

@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 
 from docket import Docket, ExecutionState, Perpetual, Worker
-from docket.errors import ServerUnavailable, UnknownTask
-from docket.lifecycle import Deferred, Failed, Requeued
+from docket.errors import ServerUnavailable
+from docket.lifecycle import Deferred, Requeued
 from docket.services import unknown_tasks
 from docket.services.unknown_tasks import UnknownTasks
 from docket.store.transitions import Claim
-from tests.support.dockets import at_work, failure_of, found
+from tests.support.dockets import at_work, found, result_of
 from tests.support.store import until
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +54,7 @@ async def test_an_ordinary_task_is_dropped_as_ever(docket: Docket, old: Docket) 
 
     execution = await docket.add(ordinary, key="k")()
     async with at_work(Worker(old)):
-        assert isinstance(await failure_of(execution), UnknownTask)
+        assert await result_of(execution) is None
 
 
 async def test_one_that_a_live_worker_knows_is_kept_without_end(
@@ -64,7 +64,7 @@ async def test_one_that_a_live_worker_knows_is_kept_without_end(
     await docket.add(newest, key="k")()
     await docket.transitions.register("who-knows", ["newest"], LONG)
 
-    assert await UnknownTasks(old).outcome(claim_of("k")) == Deferred(1.0)
+    assert await UnknownTasks(old).kept(claim_of("k")) == Deferred(1.0)
 
 
 async def test_one_that_nobody_knows_any_more_is_dropped_in_the_end(
@@ -72,19 +72,20 @@ async def test_one_that_nobody_knows_any_more_is_dropped_in_the_end(
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr(unknown_tasks, "monotonic", lambda: clock[0])
-    await docket.add(newest, key="k")()
+    execution = await docket.add(newest, key="k")()
     unknown = UnknownTasks(old)
 
-    assert await unknown.outcome(claim_of("k")) == Deferred(1.0)
+    assert await unknown.kept(claim_of("k")) == Deferred(1.0)
     clock[0] += 20
-    assert await unknown.outcome(claim_of("k")) == Deferred(20.0)
+    assert await unknown.kept(claim_of("k")) == Deferred(20.0)
     clock[0] += 100
-    assert await unknown.outcome(claim_of("k")) == Deferred(60.0)
+    assert await unknown.kept(claim_of("k")) == Deferred(60.0)
     clock[0] += unknown_tasks.PATIENCE_SECONDS
-    outcome = await unknown.outcome(claim_of("k"))
+    assert await unknown.kept(claim_of("k")) is None
 
-    assert isinstance(outcome, Failed)
-    assert isinstance(outcome.error, UnknownTask)
+    monkeypatch.setattr(unknown_tasks, "PATIENCE_SECONDS", 0.0)
+    async with at_work(Worker(old)):
+        assert await result_of(execution) is None
     assert "Unknown task 'newest' received - dropping." in caplog.text
 
 
@@ -96,7 +97,7 @@ async def test_when_the_server_cannot_be_asked_it_is_requeued(
 
     monkeypatch.setattr(old.transitions, "fetch", away)
 
-    assert await UnknownTasks(old).outcome(claim_of("k")) == Requeued()
+    assert await UnknownTasks(old).kept(claim_of("k")) == Requeued()
 
 
 async def test_a_fallback_task_has_it_if_there_is_one(docket: Docket, old: Docket) -> None:

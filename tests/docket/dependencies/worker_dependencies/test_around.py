@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from docket import Depends, Docket, Perpetual, Retry, Timeout, Worker
-from docket.dependencies import Dependency, UnresolvedDependencies
+from docket.dependencies import Dependency
 from tests.support.dockets import failure_of, finish, result_of, soon
 
 pytestmark = pytest.mark.anyio
@@ -142,9 +142,12 @@ async def test_a_single_one_on_both_the_worker_and_the_task_fails_that_task(
 
     for execution in (first, second):
         error = await failure_of(execution)
-        assert isinstance(error, UnresolvedDependencies)
+        assert type(error) is ExceptionGroup
         assert "__conflict_Timeout__" in str(error)
-        assert str(error.exceptions[0]) == "Only one Timeout dependency is allowed per task"
+        assert str(error.exceptions[0]) == (
+            "Only one Timeout dependency is allowed, but found at: '__worker_dep_0__' of the "
+            "worker, 'timeout' of the task. Declare it in one place (task or worker)"
+        )
     assert await result_of(other) == "fine"
 
 

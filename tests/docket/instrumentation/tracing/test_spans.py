@@ -98,8 +98,63 @@ async def test_many_tasks_are_linked_to_the_span_they_were_scheduled_in(
         await docket.add_many([docket.call(greet)("Ann"), docket.call(greet)("Bob")])
     await finish(docket)
 
-    runs = named(spans, "docket.task.greet")
-    assert [linked(run) for run in runs] == [[importing.get_span_context().span_id]] * 2
+    scheduled, runs = the_one(spans, "docket.add_many"), named(spans, "docket.task.greet")
+    assert scheduled.parent is not None
+    assert scheduled.parent.span_id == importing.get_span_context().span_id
+    assert [linked(run) for run in runs] == [[id_of(scheduled)]] * 2
+
+
+@pytest.mark.statement(55)
+@pytest.mark.parametrize("name", ["add_many", "replace_many"])
+async def test_many_tasks_have_one_span_that_says_how_many(
+    docket: Docket, spans: InMemorySpanExporter, name: str
+) -> None:
+    await docket.strike(greet, "name", "==", "Zoe")
+    calls = [docket.call(greet)(who) for who in ("Ann", "Zoe", "Bob")]
+    await getattr(docket, name)(calls, chunk_size=2)
+
+    assert the_one(spans, f"docket.{name}").attributes == {
+        "docket.name": docket.name,
+        "docket.batch.count": 3,
+        "docket.batch.stricken": 1,
+    }
+
+
+@pytest.mark.statement(55)
+async def test_what_a_caller_does_to_a_docket_is_a_span(
+    docket: Docket, spans: InMemorySpanExporter
+) -> None:
+    execution = Execution(docket, greet, ("Ann",), {}, "by-hand", now(), 1)
+    docket.register(greet)
+    await docket.schedule(execution)
+    await docket.cancel("by-hand")
+    await docket.clear()
+    await docket.strike(greet)
+    await docket.strike(None, "name", ">", "Z")
+    await docket.restore("greet", "name", "==", 7)
+
+    scheduled = the_one(spans, "docket.schedule").attributes
+    assert scheduled is not None
+    assert (scheduled["docket.key"], scheduled["docket.disposition"]) == ("by-hand", "scheduled")
+    of_docket = {"docket.name": docket.name}
+    assert the_one(spans, "docket.cancel").attributes == {**of_docket, "docket.key": "by-hand"}
+    assert the_one(spans, "docket.clear").attributes == of_docket
+    whole, some = named(spans, "docket.strike")
+    assert whole.attributes == {**of_docket, "docket.task": "greet"}
+    assert some.attributes == {
+        **of_docket,
+        "docket.parameter": "name",
+        "docket.operator": ">",
+        "docket.value": "'Z'",
+    }
+    assert the_one(spans, "docket.restore").attributes == {
+        **of_docket,
+        "docket.task": "greet",
+        "docket.parameter": "name",
+        "docket.operator": "==",
+        "docket.value": "7",
+    }
+    assert not named(spans, "docket.add")
 
 
 async def test_a_failed_run_has_an_error_status_and_its_exception(

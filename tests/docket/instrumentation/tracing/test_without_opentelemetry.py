@@ -13,7 +13,7 @@ PROGRAM = """
 import asyncio, sys
 sys.modules["opentelemetry"] = None  # As if it were not installed.
 from docket import Docket, Worker
-from docket.instrumentation import tracing
+from docket.instrumentation import TASKS_ADDED, tracing
 
 async def greet(name):
     return f"Hello, {name}!"
@@ -27,7 +27,7 @@ async def main():
         print(await execution.get_result(), stored.trace_context)
 
 asyncio.run(main())
-print(tracing.tracer(), tracing.carried({}), tracing.context_of(b"{}"))
+print(tracing.tracer(), tracing.carried({}), tracing.context_of(b"{}"), TASKS_ADDED)
 print([name for name in sys.modules if name.startswith("opentelemetry.")])
 """
 
@@ -42,4 +42,4 @@ async def test_tasks_run_and_nothing_of_it_is_imported(server: str, docket_name:
         )
 
     assert done.stderr.decode() == ""
-    assert done.stdout.decode().splitlines() == ["Hello, Ann! None", "None b'' None", "[]"]
+    assert done.stdout.decode().splitlines() == ["Hello, Ann! None", "None b'' None None", "[]"]

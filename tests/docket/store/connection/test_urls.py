@@ -23,6 +23,7 @@ from redis.exceptions import (
 
 from docket import Docket
 from docket.store.connection import discovery
+from docket.store.connection.credentials import credentials_of
 from docket.store.connection.discovery import ClusterLocator, SentinelLocator
 from docket.store.connection.endpoint import Endpoint
 from docket.store.connection.urls import Address, is_cluster, parse, validate_url, without_password
@@ -200,7 +201,9 @@ def test_connections_are_of_the_kind_that_the_url_says(
     endpoint = Endpoint(url)
     assert isinstance(endpoint.connection(), asynchronous)
     assert isinstance(endpoint.direct_connection(), asynchronous)
-    assert isinstance(endpoint.blocking_connection(1.0), blocking)
+    loop = asyncio.new_event_loop()
+    assert isinstance(endpoint.blocking_connection(1.0, loop), blocking)
+    loop.close()
     assert isinstance(Endpoint("unix:///r.sock").connection(), UnixDomainSocketConnection)
 
 
@@ -219,16 +222,17 @@ def test_options_of_the_query_reach_redis_py_except_those_that_change_how_it_is_
     assert (options["encoding"], options["decode_responses"]) == ("latin-1", "true")
 
 
-@pytest.mark.parametrize("url", ["redis://ann:pw@h", "redis+sentinel://ann:pw@h/main"])
-def test_a_credential_provider_takes_the_place_of_the_urls_credentials(url: str) -> None:
-    provider = UsernamePasswordCredentialProvider("bob", "other")
+@pytest.mark.anyio
+@pytest.mark.parametrize("url", ["redis://h", "redis+sentinel://h/main", "redis+cluster://h"])
+async def test_every_connection_asks_the_credential_provider(url: str) -> None:
+    provider = credentials_of(UsernamePasswordCredentialProvider("bob", "other"))
     endpoint = Endpoint(url, provider)
-    connection: Any = endpoint.connection()
-    assert (connection.credential_provider, connection.password) == (provider, None)
-    blocking: Any = endpoint.blocking_connection(1.0)
-    assert blocking.credential_provider is provider
-    options = endpoint.client().connection_pool.connection_kwargs
-    assert options["credential_provider"] is provider
+    for connection in (endpoint.connection(), endpoint.direct_connection()):
+        asked: Any = connection.credential_provider
+        assert await asked.get_credentials_async() == ("bob", "other")
+    blocking: Any = endpoint.blocking_connection(1.0, asyncio.get_running_loop())
+    asked = await asyncio.to_thread(blocking.credential_provider.get_credentials)
+    assert asked == ("bob", "other")
 
 
 @pytest.mark.anyio
@@ -241,7 +245,7 @@ async def test_a_credential_provider_is_asked_at_every_connect(server: str) -> N
             return ("any password does for a user without one",)
 
     provider = Counting()
-    connection = Endpoint(server, provider).connection()
+    connection = Endpoint(server, credentials_of(provider)).connection()
     for times in (1, 2):
         # The server has no password: it says so to whoever sends one.
         with pytest.raises(RedisError):
@@ -321,8 +325,9 @@ async def test_when_nobody_tells_where_the_server_is_the_error_says_whom_it_aske
         with pytest.raises(RedisError, match=said) as refused:
             await endpoint.connection().connect()
         assert "secret" not in str(refused.value)
+        blocking = endpoint.blocking_connection(1.0, asyncio.get_running_loop())
         with pytest.raises(RedisError, match=said):
-            await asyncio.to_thread(endpoint.blocking_connection(1.0).connect)
+            await asyncio.to_thread(blocking.connect)
 
 
 @pytest.mark.parametrize(

