@@ -101,6 +101,7 @@ class WriteOnly:
     """
 
     def __init__(self, serializer: Serializer) -> None:
+        self.check = serializer.check
         self.encode_call = serializer.encode_call
         self.encode_result = serializer.encode_result
         self.encode_error = serializer.encode_error
