@@ -243,6 +243,7 @@ class StrikeList:
             RuntimeError: not connected.
             ServerUnavailable: the server is away.
             UnfitValue: only pickle could store the value, and the serializer is msgpack.
+            PayloadTooLarge: the pickle of the value is over the size limit.
         """
         if self._stream is None:
             raise RuntimeError(

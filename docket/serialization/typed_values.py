@@ -19,6 +19,8 @@ import msgspec
 _PLAIN: Final = frozenset({type(None), bool, float, str, bytes})
 #: The range of msgpack's integers.
 _LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
+#: Most bits of an int: of more than a few thousand digits Python makes no text.
+_MOST_BITS: Final = 8192
 
 
 class Untyped(TypeError):
@@ -125,8 +127,16 @@ def _zone(zone: tzinfo | None) -> str | None:
     raise Untyped(f"a zone that is a {type(zone).__qualname__}")
 
 
+def _write_int(number: int) -> Iterable[object]:
+    if number.bit_length() > _MOST_BITS:
+        raise Untyped(f"an int of {number.bit_length()} bits")
+    return (f"{number:x}",)
+
+
 def _read_int(digits: str) -> int:
-    return int(digits, 16)
+    number = int(digits, 16)
+    _write_int(number)
+    return number
 
 
 def _write_time(value: time) -> Iterable[object]:
@@ -136,7 +146,7 @@ def _write_time(value: time) -> Iterable[object]:
 
 
 _WRITERS: dict[type, tuple[str, Callable[[Any], Iterable[object]]]] = {
-    int: ("int", lambda number: (f"{number:x}",)),
+    int: ("int", _write_int),
     tuple: ("tuple", lambda items: map(_node, items)),
     # In an order of its own: that of a set is another one in each process.
     frozenset: ("frozenset", lambda items: sorted(map(_node, items), key=msgspec.msgpack.encode)),
