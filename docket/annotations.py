@@ -133,11 +133,15 @@ def parameter_types(function: Callable[..., Any]) -> ParameterTypes:
 
 def result_type(function: Callable[..., Any]) -> Any:
     """Return the annotated type of a function's awaited result; `Any` if it has none."""
-    returned = signature_of(function).return_annotation
-    annotation = _type_of(returned, _globals_of(function))
+    annotation = evaluated_return(function)
     if get_origin(annotation) in (Awaitable, Coroutine):
         return get_args(annotation)[-1]
     return annotation
+
+
+def evaluated_return(function: Callable[..., Any]) -> Any:
+    """Return the annotation of what a function returns; `Any` if it has none."""
+    return _type_of(signature_of(function).return_annotation, _globals_of(function))
 
 
 def _type_of(annotation: Any, names: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, overload
 
 from docket.blocking import SyncDocket
 from docket.calls import TaskCall, new_key
@@ -71,7 +71,6 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Docket(Registry):
@@ -224,7 +223,7 @@ class Docket(Registry):
     @overload
     def add(
         self,
-        function: Callable[P, Awaitable[R]],
+        function: Callable[P, object],
         when: datetime | None = None,
         key: str | None = None,
     ) -> Callable[P, Awaitable[Execution]]: ...
@@ -261,7 +260,7 @@ class Docket(Registry):
 
     @overload
     def replace(
-        self, function: Callable[P, Awaitable[R]], when: datetime, key: str
+        self, function: Callable[P, object], when: datetime, key: str
     ) -> Callable[P, Awaitable[Execution]]: ...
 
     @overload
@@ -314,7 +313,7 @@ class Docket(Registry):
     @overload
     def call(
         self,
-        function: Callable[P, Awaitable[R]],
+        function: Callable[P, object],
         when: datetime | None = None,
         key: str | None = None,
     ) -> Callable[P, TaskCall]: ...

@@ -44,7 +44,7 @@ class Registry:
         """Register a task, so that it can be scheduled by name and run by workers.
 
         Args:
-            function: an async function.
+            function: an async function; or a plain one, which is called in a thread.
             names: the names to register it under; its own by default.
 
         Raises:
@@ -117,11 +117,9 @@ class Registry:
 
 
 def _refuse_generator(function: TaskFunction) -> None:
-    # A plain `def` may return a coroutine, as a decorator's wrapper does: only a run can tell.
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(
-            f"{function!r} cannot be a task, because it yields: a task is an async function "
-            "that returns"
+            f"{function!r} cannot be a task, because it yields: a task is a function that returns"
         )
 
 

@@ -1,9 +1,12 @@
 """The shutdown of one run of a worker, as asked for by cancelling the task that awaits the run."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+from docket.errors import ConnectionClosed
 from docket.services.exchanger import Exchanger
+from docket.services.runs import Runs
 
 
 class Shutdown:
@@ -77,3 +80,24 @@ class Shutdown:
         # The cancellation was granted: for whoever asks the task now, there is none any more.
         while self._caller.cancelling() > self._cancelled_before:
             self._caller.uncancel()
+
+
+async def hand_in(
+    runs: Runs, exchange: Callable[[], Awaitable[None]], patience_seconds: float
+) -> None:
+    """Exchange once more for runs that were stopped, until the last outcome is recorded.
+
+    Args:
+        runs: the runs.
+        exchange: exchanges until there is nothing left to record.
+        patience_seconds: the longest wait for a server, or for a task that ignores its
+            cancellation. Threads are waited for in any case: the process could not end before
+            them, and what they do must not be begun elsewhere.
+    """
+    with suppress(ConnectionClosed):
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_seconds):
+                    return await exchange()
+            if not runs.in_threads:
+                return None

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from docket.instrumentation import healthcheck_server, metrics_server
+from docket.services.task_threads import watch_default_executor
 
 if TYPE_CHECKING:
     from docket.worker import Worker
@@ -30,6 +31,7 @@ async def run_standalone(
     Raises:
         CannotListen: a port is taken; the worker has not begun.
     """
+    watch_default_executor(asyncio.get_running_loop(), is_ours=True)
     with (
         healthcheck_server(healthcheck_port),
         metrics_server(metrics_port),
