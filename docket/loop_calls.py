@@ -52,7 +52,7 @@ class OnLoop(Protocol):
 O_contra = TypeVar("O_contra", bound=OnLoop, contravariant=True)
 
 
-class Report(Protocol[P]):
+class ReportingMethod(Protocol[P]):
     """A method that is awaited; in a thread without a loop the call itself waits for its end."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, None] | Done: ...
@@ -74,7 +74,7 @@ class reports(Generic[O_contra, P]):  # noqa: N801 - a decorator
     def __get__(self, instance: None, owner: type) -> Self: ...
 
     @overload
-    def __get__(self, instance: O_contra, owner: type) -> Report[P]: ...
+    def __get__(self, instance: O_contra, owner: type) -> ReportingMethod[P]: ...
 
     def __get__(self, instance: O_contra | None, owner: type) -> Any:
         return self._method if instance is None else partial(self._call, instance)

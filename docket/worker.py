@@ -40,7 +40,7 @@ from docket.services.registration import GOODBYE_SECONDS, Registration
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
-from docket.services.shutdown import Shutdown, hand_in
+from docket.services.shutdown import Shutdown, hand_back
 from docket.services.standalone import run_standalone
 from docket.services.task_threads import watch_default_executor
 from docket.services.unknown_tasks import default_fallback_task
@@ -348,10 +348,8 @@ class Worker:
                     await exchanger.run(executor.start, registration.register)
                 except asyncio.CancelledError:
                     # Not a drain, which waits. Tasks are stopped and requeued before we end.
-                    exchanger.requeue_runs()
-                    exchanger.drain()
                     exchange = partial(exchanger.run, executor.start, registration.register)
-                    await hand_in(runs, exchange, GOODBYE_SECONDS)
+                    await hand_back(exchanger, runs, exchange)
                     raise
                 except Exception:
                     # Other workers will run these tasks: they must not go on here as well.

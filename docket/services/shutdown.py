@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from docket.errors import ConnectionClosed
 from docket.services.exchanger import Exchanger
+from docket.services.registration import GOODBYE_SECONDS
 from docket.services.runs import Runs
 
 
@@ -82,22 +83,26 @@ class Shutdown:
             self._caller.uncancel()
 
 
-async def hand_in(
-    runs: Runs, exchange: Callable[[], Awaitable[None]], patience_seconds: float
+async def hand_back(
+    exchanger: Exchanger, runs: Runs, exchange: Callable[[], Awaitable[None]]
 ) -> None:
-    """Exchange once more for runs that were stopped, until the last outcome is recorded.
+    """Stop what runs and requeue it, before the worker ends.
+
+    A server that is away, or a task that ignores its cancellation, is waited for as long as a
+    goodbye takes. Threads are waited for in any case: the process could not end before them, and
+    what they do must not be begun elsewhere.
 
     Args:
+        exchanger: that of the run.
         runs: the runs.
         exchange: exchanges until there is nothing left to record.
-        patience_seconds: the longest wait for a server, or for a task that ignores its
-            cancellation. Threads are waited for in any case: the process could not end before
-            them, and what they do must not be begun elsewhere.
     """
+    exchanger.requeue_runs()
+    exchanger.drain()
     with suppress(ConnectionClosed):
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience_seconds):
+                async with asyncio.timeout(GOODBYE_SECONDS):
                     return await exchange()
             if not runs.in_threads:
                 return None

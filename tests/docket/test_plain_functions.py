@@ -10,10 +10,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Annotated, Any
 
-import anyio.from_thread
 import pytest
 
 from docket import (
@@ -29,7 +27,6 @@ from docket import (
     Retry,
     TaskKey,
     TaskLogger,
-    Timeout,
     Worker,
 )
 from docket.execution import ExecutionProgress
@@ -39,9 +36,7 @@ from tests.support.dockets import (
     at_work,
     failure_of,
     finish,
-    in_background,
     result_of,
-    soon,
 )
 from tests.support.store import until
 
@@ -402,165 +397,3 @@ async def test_what_a_report_returns_in_a_thread_may_be_awaited(docket: Docket) 
 @pytest.mark.parametrize("name", ["set_total", "increment", "set_message"])
 def test_on_their_class_the_reports_are_async_functions(owner: type, name: str) -> None:
     assert inspect.iscoroutinefunction(getattr(owner, name))
-
-
-# Cancelled, timed out, drained ---------------------------------------------------------------
-
-
-async def test_a_cancelled_one_is_recorded_when_its_thread_has_ended(
-    docket: Docket, gate: ThreadGate, caplog: pytest.LogCaptureFixture, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr("docket.services.task_threads.PATIENCE_SECONDS", 0.01)
-    closed: list[int] = []
-
-    @contextmanager
-    def connection() -> Generator[None]:
-        try:
-            yield
-        finally:
-            closed.append(gate.inside)
-
-    def stuck_here(_: None = Depends(connection)) -> None:
-        gate.pass_through()
-
-    async with Worker(docket, concurrency=1) as worker, at_work(worker):
-        execution = await docket.add(stuck_here)()
-        late = await docket.add(plain)()
-        await until(lambda: gate.inside == 1)
-        await docket.cancel(execution.key)
-        # Named, with the place where it is.
-        await until(lambda: "a thread of it goes on" in caplog.text)
-        assert "stuck_here" in caplog.text
-
-        await execution.sync()
-        assert execution.state is ExecutionState.RUNNING
-        await late.sync()
-        assert late.state is ExecutionState.QUEUED  # The slot is taken.
-        assert closed == []
-        gate.opened.set()
-        await result_of(late)
-
-    await execution.sync()
-    assert execution.state is ExecutionState.CANCELLED
-    assert closed == [0]
-
-
-async def test_one_that_waits_for_nothing_but_asks_ends_at_once(docket: Docket) -> None:
-    begun = threading.Event()
-    reasons: list[BaseException] = []
-
-    def asks() -> None:
-        begun.set()
-        try:
-            while True:
-                anyio.from_thread.check_cancelled()
-                time.sleep(0.001)
-        except BaseException as error:
-            reasons.append(error)
-            raise
-
-    async with Worker(docket) as worker, at_work(worker):
-        execution = await docket.add(asks)()
-        await until(begun.is_set)
-        await docket.cancel(execution.key)
-        await until(lambda: bool(reasons))
-
-    await execution.sync()
-    assert execution.state is ExecutionState.CANCELLED
-    assert isinstance(reasons[0], asyncio.CancelledError)
-
-
-async def test_one_that_is_timed_out_fails_when_its_thread_has_ended_and_is_retried_then(
-    docket: Docket, gate: ThreadGate
-) -> None:
-    timeouts: list[Timeout] = []
-
-    def slow(
-        timeout: Timeout = Timeout(timedelta(milliseconds=20)),
-        retry: Retry = Retry(attempts=2),
-    ) -> None:
-        timeouts.append(timeout)
-        gate.pass_through(retry.attempt)
-
-    async with Worker(docket, concurrency=3) as worker, at_work(worker):
-        execution = await docket.add(slow)()
-        await until(lambda: bool(timeouts) and timeouts[0].expired())
-        await result_of(await docket.add(plain)())
-        assert gate.arrivals == [1]
-        gate.opened.set()
-        # The second attempt ends in time.
-        assert await result_of(execution) is None
-
-    assert gate.arrivals == [1, 2]
-    assert gate.most == 1
-
-
-async def test_its_timeout_is_extended_in_the_thread(docket: Docket) -> None:
-    def task(timeout: Timeout = Timeout(timedelta(minutes=1))) -> list[float]:
-        timeout.extend(timedelta(minutes=1))
-        timeout.extend(timedelta(minutes=1))
-        extended = timeout.remaining()
-        timeout.start()
-        return [round(each.total_seconds() / 60) for each in (extended, timeout.remaining())]
-
-    assert await result_of_one(docket, task) == [3, 1]
-
-
-async def test_a_drain_waits_for_it(docket: Docket, gate: ThreadGate) -> None:
-    async with (
-        Worker(docket) as worker,
-        in_background(worker.run_forever()) as running,
-    ):
-        execution = await docket.add(gate.pass_through)("done")
-        await until(lambda: gate.inside == 1)
-        worker.drain()
-        gate.opened.set()
-        await soon(running)
-
-    assert await result_of(execution) == "done"
-
-
-async def test_what_it_returns_after_the_deadline_of_a_drain_is_recorded(
-    docket: Docket, gate: ThreadGate
-) -> None:
-    async with (
-        Worker(docket) as worker,
-        in_background(worker.run_forever()) as running,
-    ):
-        execution = await docket.add(gate.pass_through)("done")
-        await until(lambda: gate.inside == 1)
-        worker.drain(0)
-        await execution.sync()
-        assert execution.state is ExecutionState.RUNNING
-        gate.opened.set()
-        await soon(running)
-
-    assert await result_of(execution) == "done"
-    assert len(gate.arrivals) == 1
-
-
-async def test_one_that_raises_after_the_deadline_of_a_drain_is_handed_back(
-    docket: Docket, gate: ThreadGate
-) -> None:
-    runs: list[bool] = []
-
-    def task(execution: Execution = CurrentExecution()) -> str:
-        runs.append(execution.redelivered)
-        gate.pass_through()
-        if not execution.redelivered:
-            raise RuntimeError("cut")
-        return "done"
-
-    async with (
-        Worker(docket) as worker,
-        in_background(worker.run_forever()) as running,
-    ):
-        execution = await docket.add(task)()
-        await until(lambda: gate.inside == 1)
-        worker.drain(0)
-        gate.opened.set()
-        await soon(running)
-    await finish(docket)
-
-    assert await result_of(execution) == "done"
-    assert runs == [False, True]

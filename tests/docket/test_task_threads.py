@@ -87,7 +87,7 @@ async def test_a_task_is_handed_back_when_its_thread_has_ended(
 async def test_a_worker_that_is_interrupted_waits_for_threads_before_it_ends(
     docket: Docket, gate: ThreadGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("docket.worker.GOODBYE_SECONDS", 0.01)
+    monkeypatch.setattr("docket.services.shutdown.GOODBYE_SECONDS", 0.01)
 
     async def task(execution: Execution = CurrentExecution()) -> str:
         return "second" if execution.redelivered else await by_to_thread(gate)
