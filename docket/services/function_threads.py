@@ -59,6 +59,9 @@ class FunctionThreads:
                 raise
             while run.task is not None and run.task.cancelling() > cancelled_before:
                 run.task.uncancel()
+        if not result.done():  # All asyncio tasks are cancelled, `carrier` first.
+            await outlast(run, self._log_attributes)
+            raise asyncio.CancelledError
         if result.cancelled():
             carrier.result()  # No thread could be started.
             raise asyncio.CancelledError

@@ -24,6 +24,7 @@ from docket import (
 from tests.support.dockets import (
     ThreadGate,
     at_work,
+    failure_of,
     finish,
     in_background,
     result_of,
@@ -205,3 +206,36 @@ async def test_one_that_raises_after_the_deadline_of_a_drain_is_handed_back(
 
     assert await result_of(execution) == "done"
     assert runs == [False, True]
+
+
+async def test_one_whose_asyncio_tasks_are_all_cancelled_is_over_when_its_thread_is(
+    docket: Docket, gate: ThreadGate
+) -> None:
+    async with Worker(docket) as worker, at_work(worker):
+        before = asyncio.all_tasks()
+        execution = await docket.add(gate.pass_through)()
+        await until(lambda: gate.inside == 1)
+        [running] = worker.running_tasks()
+        for task in asyncio.all_tasks() - before - {running.runs_in}:
+            task.cancel()
+        await execution.sync()
+        assert execution.state is ExecutionState.RUNNING
+        assert worker.running_tasks() == [running]
+        gate.opened.set()
+        await until(lambda: not worker.running_tasks())
+
+    await execution.sync()
+    assert execution.state is ExecutionState.CANCELLED
+
+
+async def test_one_for_which_no_thread_can_be_started_fails(
+    docket: Docket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none_left(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", none_left)
+    execution = await docket.add(plain)()
+    await finish(docket)
+
+    assert str(await failure_of(execution)) == "can't start new thread"
