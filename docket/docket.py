@@ -291,7 +291,8 @@ class Docket(Registry):
         """Cancel the execution of a key.
 
         One that waits is removed, and its key is free at once. For one that runs, the coroutine is
-        cancelled; if it ends before the worker is notified, the cancellation has no effect.
+        cancelled; if it ends before the worker is notified, the cancellation has no effect. What
+        it does in a thread cannot be stopped: it is cancelled once the thread has ended.
         """
         with span_of_call("docket.cancel", {**self.labels(), "docket.key": key}):
             if await self.transitions.cancel(key) == "removed":

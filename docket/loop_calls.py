@@ -33,11 +33,20 @@ def wait_on(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> T:
     return future.result()
 
 
-class Done:
-    """An awaitable that is done."""
+class Done(Coroutine[Any, Any, None]):
+    """A coroutine that is done: awaiting it is fine, and so is leaving it."""
 
     def __await__(self) -> Generator[Any, None, None]:
         yield from ()
+
+    def send(self, value: Any, /) -> Any:
+        raise StopIteration
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+        raise (typ() if isinstance(typ, type) else typ)
+
+    def close(self) -> None:
+        """Close it, which there is nothing to do for."""
 
 
 class OnLoop(Protocol):
