@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from docket.clock import duration
+from docket.clock import LONGEST, duration
 from docket.dependencies.base import ProvidedDependency, Runtime, TaskRun
 from docket.loop_calls import running_loop, wait_on
 
@@ -49,7 +49,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
     ) -> Any:
         # asyncio's own: only it can tell its cancellation from another one at the same moment.
         self._loop = asyncio.get_running_loop()
-        self._timer = timer = asyncio.timeout(self.base.total_seconds())
+        self._timer = timer = asyncio.timeout(_seconds(self.base))
         try:
             async with timer:
                 return await function(*args, **kwargs)
@@ -66,7 +66,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
         Raises:
             RuntimeError: the time is over already, or no task runs under it.
         """
-        self._on_loop(lambda: self._move_to(self._loop.time() + self.base.total_seconds()))
+        self._on_loop(lambda: self._move_to(self._loop.time() + _seconds(self.base)))
 
     def extend(self, by: timedelta | None = None) -> None:
         """Give the task more time.
@@ -78,7 +78,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
             RuntimeError: the time is over already, or no task runs under it.
         """
         more = self.base if by is None else duration("by", by)
-        self._on_loop(lambda: self._move_to(self._deadline() + more.total_seconds()))
+        self._on_loop(lambda: self._move_to(self._deadline() + _seconds(more)))
 
     def expired(self) -> bool:
         """Return whether the time is over."""
@@ -87,7 +87,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
     def remaining(self) -> timedelta:
         """Return the time left; never negative."""
         seconds = self._deadline() - self._loop.time()
-        return timedelta(seconds=max(seconds, 0.0))
+        return timedelta(seconds=min(max(seconds, 0.0), _seconds(LONGEST)))
 
     def _running(self) -> asyncio.Timeout:
         if self._timer is None:
@@ -116,3 +116,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
 
 async def _called(move: Callable[[], None]) -> None:
     move()
+
+
+def _seconds(length: timedelta) -> float:
+    return min(length, LONGEST).total_seconds()

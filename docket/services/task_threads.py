@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from docket.annotations import on_one_line
 from docket.services.runs import Run, ThreadWork
-from docket.supervision import claim_here
+from docket.supervision import run_here
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class TaskExecutor(ThreadPoolExecutor):
         self._earlier = earlier
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        run = claim_here.get(None)
+        run = run_here.get(None)
         submit = super().submit if self._earlier is None else self._earlier.submit
         if not isinstance(run, Run):
             return submit(fn, *args, **kwargs)
