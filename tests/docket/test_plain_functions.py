@@ -6,6 +6,8 @@ import functools
 import inspect
 import logging
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -398,3 +400,29 @@ async def test_what_a_report_returns_in_a_thread_may_be_awaited(docket: Docket) 
 @pytest.mark.parametrize("name", ["set_total", "increment", "set_message"])
 def test_on_their_class_the_reports_are_async_functions(owner: type, name: str) -> None:
     assert inspect.iscoroutinefunction(getattr(owner, name))
+
+
+# The cost ------------------------------------------------------------------------------------
+
+ASYNC_ONLY = """
+import asyncio, sys
+from docket import Docket, Worker
+
+async def task(): ...
+def plain(): ...
+
+async def main(url, name):
+    async with Docket(name, url) as docket, Worker(docket) as worker:
+        await docket.add(task)()
+        await worker.run_until_finished()
+        assert "anyio" not in sys.modules
+        await docket.add(plain)()
+        await worker.run_until_finished()
+        assert "anyio" in sys.modules
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_only_a_worker_that_has_such_a_task_imports_anyio(server: str, docket_name: str) -> None:
+    subprocess.run([sys.executable, "-c", ASYNC_ONLY, server, docket_name], check=True)
