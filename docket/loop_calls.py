@@ -91,8 +91,8 @@ class reports(Generic[O_contra, P]):  # noqa: N801 - a decorator
     def _call(
         self, instance: O_contra, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, None] | Done:
-        call = self._method(instance, *args, **kwargs)
         if running_loop() is not None:
-            return call
-        wait_on(instance.loop, call)
+            return self._method(instance, *args, **kwargs)
+        loop = instance.loop  # First: of a docket that is closed there is none.
+        wait_on(loop, self._method(instance, *args, **kwargs))
         return Done()
