@@ -223,14 +223,18 @@ def parameter_types(function: Callable[..., Any]) -> ParameterTypes:
 
 def result_type(function: Callable[..., Any]) -> Any:
     """Return the annotated type of a function's awaited result; `Any` if it has none."""
-    returned = signature_of(function).return_annotation
-    annotation = _type_of(returned, _scope_of(function))
+    annotation = evaluated_return(function)
     if annotation in (NoReturn, Never):
         return Any
     awaited = get_origin(annotation) or annotation
     if inspect.isclass(awaited) and issubclass(awaited, Awaitable):
         return (Any, *get_args(annotation))[-1]
     return annotation
+
+
+def evaluated_return(function: Callable[..., Any]) -> Any:
+    """Return the annotation of what a function returns; `Any` if it has none."""
+    return _type_of(signature_of(function).return_annotation, _scope_of(function))
 
 
 def _type_of(annotation: Any, scope: _Scope) -> Any:

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -22,7 +22,7 @@ from docket.dependencies.shared import SharedContext
 from docket.dependencies.worker_dependencies import named_dependencies
 from docket.dependencies.worker_lifecycle import worker_lifecycles
 from docket.docket import Docket
-from docket.errors import ConnectionClosed, DocketError
+from docket.errors import DocketError
 from docket.execution import *  # noqa: F403
 from docket.execution import TaskFunction
 from docket.instrumentation import *  # noqa: F403
@@ -39,8 +39,9 @@ from docket.services.registration import GOODBYE_SECONDS, Registration
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
-from docket.services.shutdown import Shutdown
+from docket.services.shutdown import Shutdown, hand_back
 from docket.services.standalone import STANDARD_TASKS, run_program
+from docket.services.task_threads import watch_default_executor
 from docket.services.unknown_tasks import default_fallback_task
 from docket.services.worker_reports import figures_of, log_tasks
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
@@ -264,6 +265,7 @@ class Worker:
     ) -> None:
         if self._exchanger is not None:
             raise DocketError(f"{self!r} is running already: make another one to run twice at once")
+        watch_default_executor(asyncio.get_running_loop(), is_ours=not is_steward)
         pipeline = self.docket.connections.pipeline
         self.docket.strike_list.read_pickles()
         self._readiness = Readiness(supervision, lambda: pipeline.is_connected)
@@ -348,21 +350,18 @@ class Worker:
                     await exchanger.run(executor.start, registration.register)
                 except asyncio.CancelledError:
                     # Not a drain, which waits. Tasks are stopped and requeued before we end.
-                    exchanger.requeue_runs()
-                    exchanger.drain()
-                    with suppress(TimeoutError, ConnectionClosed):
-                        async with asyncio.timeout(GOODBYE_SECONDS):
-                            await exchanger.run(executor.start, registration.register)
+                    exchange = partial(exchanger.run, executor.start, registration.register)
+                    await hand_back(exchanger, runs, exchange)
                     raise
                 except Exception:
                     # Other workers will run these tasks: they must not go on here as well.
                     exchanger.requeue_runs()
-                    await self._runs.ended(GOODBYE_SECONDS)
+                    await runs.ended(GOODBYE_SECONDS, outlast_threads=not self._is_supervised)
                     raise
         finally:
             # A supervised worker leaves a run that would not end to its supervisor, which waits for
-            # the process to end.
-            if not (self._runs.active and self._is_supervised):
+            # the process to end; and nobody may begin what goes on in a thread here.
+            if not ((runs.active and self._is_supervised) or runs.in_threads):
                 await registration.unregister(self.name, self.log_attributes)
 
     def _make_registration(self) -> Registration:

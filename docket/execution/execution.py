@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,7 +22,8 @@ from docket.store.keys import worker_of
 if TYPE_CHECKING:
     from docket.docket import Docket
 
-TaskFunction: TypeAlias = Callable[..., Awaitable[Any]]
+#: A function that is a task: an async one, or a plain one, which is called in a thread.
+TaskFunction: TypeAlias = Callable[..., Any]
 
 
 class Execution:

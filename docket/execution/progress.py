@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypedDict
 
 from docket.clock import from_microseconds
 from docket.execution.record_fields import instant, text
+from docket.loop_calls import reports
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -87,8 +88,8 @@ def published(key: str, message: bytes) -> ProgressEvent:
 class ExecutionProgress:
     """The progress of an execution according to its record.
 
-    Anybody may report it, at any time. It is gone when the execution begins to run and when it has
-    ended.
+    Anybody may report it, at any time; without await in a thread without an event loop. It is gone
+    when the execution begins to run and when it has ended.
 
     Args:
         docket: the docket of the execution; it is open while anything is read or reported.
@@ -111,6 +112,11 @@ class ExecutionProgress:
         self._run = run
         self.show(NOTHING)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the reports go through, which is the docket's."""
+        return self._docket.connections.pipeline.owner.loop
+
     @classmethod
     async def create(cls, docket: Docket, key: str) -> Self:
         """Return the progress of a key, as its record shows it."""
@@ -118,18 +124,21 @@ class ExecutionProgress:
         await progress.sync()
         return progress
 
+    @reports
     async def set_total(self, total: int) -> None:
         """Set the amount to do. Raises ValueError if it is less than 1."""
         if total < 1:
             raise ValueError("Total must be at least 1")
         await self._report("total", total)
 
+    @reports
     async def increment(self, amount: int = 1) -> None:
         """Add to the amount done. Raises ValueError if it is less than 1."""
         if amount < 1:
             raise ValueError("Amount must be at least 1")
         await self._report("increment", amount)
 
+    @reports
     async def set_message(self, message: str | None) -> None:
         """Set the status text; None removes it."""
         await self._report("message", message or "")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from docket.clock import from_microseconds
@@ -17,7 +19,16 @@ from docket.dependencies.resolution import Resolution
 from docket.execution import Execution, TaskFunction
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.tracing import context_of, end_with, span_of_run, tracer
-from docket.lifecycle import Cancelled, Completed, Deferred, Failed, Outcome, Requeued, Retried
+from docket.lifecycle import (
+    Cancelled,
+    Completed,
+    Deferred,
+    Failed,
+    Outcome,
+    Perpetuated,
+    Requeued,
+    Retried,
+)
 from docket.serialization.pickle_codec import Call
 from docket.services.admission import AdmissionController, NotAdmitted, after_block
 from docket.services.exchanger import Exchanger
@@ -26,6 +37,7 @@ from docket.services.run_log import RunLog
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
+from docket.services.task_threads import outlast
 from docket.services.unknown_tasks import UnknownTasks, default_fallback_task
 from docket.store.results import RecordedResults
 from docket.store.transitions import Claim
@@ -35,6 +47,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
     from docket.docket import Docket
+    from docket.services.function_threads import FunctionThreads
     from docket.worker import Worker
 
 logger = logging.getLogger("docket.worker")
@@ -84,6 +97,11 @@ class Executor:
         self._seen_dead: set[bytes] = set()
         self._gated: dict[bytes, bool] = {}
         self._loop = asyncio.get_running_loop()
+        #: Made before the first task runs, as its import holds up the loop, or when one is met that
+        #: was not known then.
+        self._function_threads: FunctionThreads | None = None
+        if any(plan.plain for plan in docket.plans.values()):
+            self._function_threads = self._make_function_threads()
 
     def start(self, claim: Claim) -> None:
         """Start a claimed task."""
@@ -121,6 +139,8 @@ class Executor:
         if isinstance(outcome, NotAdmitted):
             self._exchanger.withdraw(run)
             return
+        if run.in_threads and not _has_returned(outcome):
+            await outlast(run, self._worker.log_attributes)
         if self._result_writer is not None:
             outcome = await self._result_writer.keep(run, outcome)
         duration = self._task_counters.of(run.claim.function).duration
@@ -235,7 +255,7 @@ class Executor:
                 if self._is_gated(run.claim.function):
                     self._count_start(run.claim)
             log.start()
-            result = await _call(execution, resolution)
+            result = await _call(execution, self._on_loop(run, function, plan), resolution)
         except BaseException as error:
             outcome = await self._after_error(run, execution, resolution, error)
             execution.forget_progress()
@@ -249,6 +269,19 @@ class Executor:
             execution.forget_progress()
         log.end(outcome)
         return outcome
+
+    def _on_loop(self, run: Run, function: TaskFunction, plan: Plan) -> TaskFunction:
+        """Return what is called on the loop for a task."""
+        if not plan.plain:
+            return function
+        if self._function_threads is None:
+            self._function_threads = self._make_function_threads()
+        return partial(self._function_threads.call, run, function)
+
+    def _make_function_threads(self) -> FunctionThreads:
+        worker = self._worker
+        module = importlib.import_module("docket.services.function_threads")
+        return module.FunctionThreads(lambda: worker.concurrency, worker.log_attributes)
 
     async def _after_error(
         self, run: Run, execution: Execution, resolution: Resolution | None, error: BaseException
@@ -322,8 +355,10 @@ def _result_writer(docket: Docket) -> ResultWriter | None:
     return ResultWriter(docket, storage)
 
 
-async def _call(execution: Execution, resolution: Resolution | None) -> object:
-    function, name = execution.function, execution.function_name
+async def _call(
+    execution: Execution, function: TaskFunction, resolution: Resolution | None
+) -> object:
+    name = execution.function_name
     if resolution is None:
         return await _awaitable(name, function(*execution.args, **execution.kwargs))
     async with resolution as kwargs:
@@ -334,11 +369,17 @@ async def _call(execution: Execution, resolution: Resolution | None) -> object:
     return None  # A dependency suppressed the task's exception.
 
 
+def _has_returned(outcome: Outcome) -> bool:
+    """Return whether a task returned: what it left behind in threads is not the task any more."""
+    ended = outcome.ended if isinstance(outcome, Perpetuated) else outcome
+    return isinstance(ended, Completed)
+
+
 def _awaitable(name: str, returned: object) -> Awaitable[object]:
     """Return the awaitable of a task; a plain function that returns a coroutine is a task too."""
     if inspect.isawaitable(returned):
         return returned
     raise TypeError(
-        f"Task {name!r} returned a {type(returned).__name__} that cannot be awaited: "
-        "a task must be an async function (async def, without yield)"
+        f"Task {name!r} returned a {type(returned).__name__} that cannot be awaited, although it "
+        "was expected to return an awaitable: by its annotation, or by what it wraps"
     )
