@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypedDict
 
 from docket.clock import from_microseconds
+from docket.errors import DeserializationError
 from docket.execution.record_fields import instant, text
 
 if TYPE_CHECKING:
@@ -59,12 +60,15 @@ def recorded(record: Mapping[bytes, bytes]) -> Reported:
     is_running = record.get(b"state") == b"running"
     if record.get(b"progress_phase") != _phase_of(record):
         return BEGUN if is_running else NOTHING
-    return Reported(
-        int(record[b"progress_current"]),
-        int(record[b"progress_total"]),
-        text(record.get(b"progress_message")),
-        instant(record[b"progress_updated_at"]),
-    )
+    try:
+        return Reported(
+            int(record[b"progress_current"]),
+            int(record[b"progress_total"]),
+            text(record.get(b"progress_message")),
+            instant(record[b"progress_updated_at"]),
+        )
+    except (DeserializationError, KeyError, ValueError):
+        return BEGUN  # Somebody else has written it.
 
 
 def _phase_of(record: Mapping[bytes, bytes]) -> bytes:

@@ -43,7 +43,7 @@ class MessageGetter:
     def get(self, carrier: Mapping[bytes, bytes], key: str) -> list[str] | None:
         """Return the values of a field; None if there is no such field."""
         value = carrier.get(key.encode())
-        return None if value is None else [value.decode()]
+        return None if value is None else [value.decode(errors="replace")]
 
     def keys(self, carrier: Mapping[bytes, bytes]) -> list[str]:
         """List the names of the fields."""
@@ -108,7 +108,7 @@ def context_of(record_field: bytes | None) -> Context | None:
         return None
     try:
         carrier = msgspec.json.decode(record_field, type=dict[str, str])
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, ValueError):
         return None  # Not written by `carried`: the task runs all the same.
     return propagate.extract(carrier)
 
