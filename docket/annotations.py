@@ -206,17 +206,6 @@ class Logged(Annotation):
         return f"[len {len(argument)}]"
 
 
-def on_one_line(text: str) -> str:
-    """Return `text` with unprintable characters escaped, as \\x1b, for a line of the log.
-
-    Keys and arguments may contain anything: a line break could forge a log line, and an escape
-    sequence could manipulate the reader's terminal.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 class CallFormat:
     """The log format of a function's calls, compiled once from its signature."""
 

@@ -7,6 +7,8 @@ import sys
 from rich.console import Console
 from rich.logging import RichHandler
 
+from docket.printable import in_json, on_lines
+
 #: The attributes of every record; any other one comes from the caller (`extra`).
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -36,7 +38,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def _in_json(line: dict[str, object]) -> str:
-    return json.dumps(line, ensure_ascii=False, allow_nan=False, default=str)
+    return in_json(json.dumps(line, ensure_ascii=False, allow_nan=False, default=str))
+
+
+class PrintableFormatter(logging.Formatter):
+    """A formatter of which no text of a task or a server makes a line, or draws on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record, tracebacks included."""
+        return on_lines(super().format(record))
 
 
 def configure(level: str, logging_format: str | None) -> None:
@@ -53,13 +63,13 @@ def configure(level: str, logging_format: str | None) -> None:
 def _handler(logging_format: str) -> logging.Handler:
     if logging_format == "rich":
         rich = RichHandler(console=Console(), show_path=False, log_time_format="[%X]")
-        rich.setFormatter(logging.Formatter("%(message)s"))
+        rich.setFormatter(PrintableFormatter("%(message)s"))
         return rich
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         JsonFormatter()
         if logging_format == "json"
-        else logging.Formatter(
+        else PrintableFormatter(
             "[%(asctime)s] %(levelname)s - %(name)s - %(message)s", "%Y-%m-%d %H:%M:%S"
         )
     )

@@ -8,6 +8,7 @@ import click
 from docket.cli.loading import load, trust_working_directory
 from docket.docket import Docket
 from docket.errors import DocketError
+from docket.printable import on_lines
 
 REFUSED = (
     "The memory:// URL scheme is not supported by the CLI. The memory backend does not persist "
@@ -40,7 +41,7 @@ def on_docket(
     try:
         docket = Docket(docket_name, url)
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(on_lines(str(error))) from error
     if tasks:
         trust_working_directory()
     for path in tasks:
@@ -48,7 +49,7 @@ def on_docket(
     try:
         asyncio.run(_act(docket, act))
     except DocketError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(on_lines(str(error))) from error
 
 
 async def _act(docket: Docket, act: Callable[[Docket], Awaitable[None]]) -> None:

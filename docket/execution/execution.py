@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from docket.annotations import call_format_of, on_one_line, signature_of
+from docket.annotations import call_format_of, signature_of
 from docket.clock import from_microseconds, to_microseconds
 from docket.execution import manual
 from docket.execution.disposition import Disposition
@@ -18,6 +18,7 @@ from docket.execution.record_fields import state as read_state
 from docket.execution.results import wait_for_result
 from docket.instrumentation.tracing import context_of
 from docket.lifecycle import ExecutionState
+from docket.printable import on_one_line
 from docket.store.keys import worker_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping
 
-from docket.annotations import on_one_line
 from docket.clock import format_duration, from_microseconds
 from docket.dependencies.errors import blocked_by
 from docket.execution import Execution
@@ -21,6 +20,7 @@ from docket.lifecycle import (
     Retried,
     Superseded,
 )
+from docket.printable import on_one_line
 from docket.services.runs import Run
 from docket.store.transitions import Claim
 

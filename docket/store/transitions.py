@@ -123,6 +123,8 @@ def _claim(fields: list[Any], now: int) -> Claim:
         "attempt": attempt,
         "deaths": deaths,
     }
+    if call is None:
+        read["call"] = None
     fault = ", ".join(f"{name} {_shown(value)}" for name, value in read.items())
     name = (function or b"").decode(errors="backslashreplace").encode()
     return Claim(key, entry, generation or b"", name, b"", now, 1, 0, None, None, now, fault)

@@ -14,7 +14,7 @@ from supervisor.ctl.report import PoolReport, ReportedWorker
 from supervisor.ctl.table import Column, cut, table
 from supervisor.text import durations, sizes
 from supervisor.text.plurals import pluralize
-from supervisor.text.truncation import escape
+from supervisor.text.printable import on_one_line
 
 #: Tasks listed as the longest running.
 LONGEST = 5
@@ -68,11 +68,13 @@ def _head(report: PoolReport) -> list[Text]:
         f"pid {pool.pid}",
     )
     head = [
-        Text.assemble("docket ", (escape(pool.docket), "bold"), f" at {escape(pool.url)}"),
+        Text.assemble(
+            "docket ", (on_one_line(pool.docket), "bold"), f" at {on_one_line(pool.url)}"
+        ),
         Text.assemble(_coloured(pool.state), ", " + ", ".join(facts)),
     ]
     if pool.reload_error is not None:
-        error = " ".join(escape(pool.reload_error.replace("\n", " ")).split())
+        error = " ".join(on_one_line(pool.reload_error.replace("\n", " ")).split())
         head.append(Text(f"the last reload failed: {error}", "red"))
     return head
 
@@ -139,7 +141,7 @@ def _pid(worker: ReportedWorker) -> Text:
 
 
 def _coloured(state: str) -> Text:
-    return Text(escape(state), _STATES.get(state, ""))
+    return Text(on_one_line(state), _STATES.get(state, ""))
 
 
 def _lag(worker: ReportedWorker) -> Text:
@@ -251,4 +253,4 @@ def _longest(report: PoolReport) -> list[Text]:
 
 
 def _name(text: str) -> Text:
-    return cut(Text(escape(text)), NAME_WIDTH)
+    return cut(Text(on_one_line(text)), NAME_WIDTH)

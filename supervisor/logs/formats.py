@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
-from supervisor.text import truncation
+from supervisor.text import printable
 
 _COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
@@ -54,7 +54,7 @@ class LogContext:
         if task is not None:
             # A key may hold anything; a line end in it would make two lines of one, an escape
             # sequence would draw on the terminal.
-            words.append(truncation.escape(" ".join(task[0].split())[:KEY_SHOWN]))
+            words.append(printable.on_one_line(" ".join(task[0].split())[:KEY_SHOWN]))
         return f"[{' '.join(words)}] " if words else ""
 
 
@@ -70,6 +70,10 @@ class PlainFormatter(logging.Formatter):
         at = f"{record.asctime}.{int(record.msecs):03d}"
         prefix = self._log_context.prefix()
         return f"{at} {record.levelname} {prefix}{record.name}: {record.message}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the lines of a record: no text of a task makes one that looks like another's."""
+        return printable.on_lines(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -107,7 +111,7 @@ class JsonFormatter(logging.Formatter):
             if name not in _STANDARD_ATTRIBUTES:
                 # An `extra` does not overwrite the fields of ours.
                 line.setdefault(name, _as_json(value))
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return printable.in_json(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def _as_json(value: object) -> object:
@@ -136,12 +140,18 @@ class RichFormatter(logging.Formatter):
         prefix = self._log_context.prefix()
         if prefix:
             head += f" \x1b[36m{prefix.rstrip()}\x1b[0m"
-        line = f"{head} {record.getMessage()} \x1b[2m{record.name}\x1b[0m"
+        first, *rest = printable.on_lines(record.getMessage()).split("\n")
+        name = printable.on_one_line(record.name)
+        lines = [f"{head} {first} \x1b[2m{name}\x1b[0m", *rest]
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            lines.append(_below(self.formatException(record.exc_info)))
         if record.stack_info:
-            line += "\n" + self.formatStack(record.stack_info)
-        return line
+            lines.append(_below(self.formatStack(record.stack_info)))
+        return "\n".join(lines)
+
+
+def _below(text: str) -> str:
+    return printable.on_lines(f"\n{text}").removeprefix("\n")
 
 
 def formatter(logging_format: str, log_context: LogContext) -> logging.Formatter:

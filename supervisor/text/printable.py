@@ -1,0 +1,45 @@
+"""Texts of others, made safe for a terminal and for the lines of a log (pure).
+
+Keys, names, arguments and errors may hold anything: a line break could forge a line of the log, and
+an escape sequence or a change of the writing direction could deceive the reader of a terminal.
+"""
+
+import json
+import re
+
+#: What a line of a traceback begins with, and no record of a log: a blank, the name of an exception
+#: and a colon, or one of its phrases.
+_OF_A_TRACEBACK = re.compile(
+    r"\s|[^\W\d][\w.]*(:|$)|Traceback \(most recent call last\):$"
+    r"|The above exception was |During handling of the above exception, "
+)
+
+
+def on_one_line(text: str) -> str:
+    """Return a text with every character escaped that is not printable, as \\x1b or \\n."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def on_lines(text: str) -> str:
+    """Return the lines of a record of a log, with everything else escaped that is not printable.
+
+    A line after the first that could be taken for the beginning of another record is indented.
+    """
+    if text.isprintable():
+        return text
+    first, *rest = text.split("\n")
+    return "\n".join([on_one_line(first), *map(_continuation, rest)])
+
+
+def _continuation(line: str) -> str:
+    line = on_one_line(line)
+    return line if not line or _OF_A_TRACEBACK.match(line) else f"  {line}"
+
+
+def in_json(document: str) -> str:
+    """Return JSON on one line with what is not printable as its escapes, as \\u202e."""
+    if document.isprintable():
+        return document
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in document)
