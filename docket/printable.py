@@ -7,6 +7,9 @@ an escape sequence or a change of the writing direction could deceive the reader
 import json
 import re
 
+#: Most characters that a table or a view shows of one text.
+MAX_SHOWN = 4096
+
 #: What a line of a traceback begins with, and no record of a log: a blank, the name of an exception
 #: and a colon, or one of its phrases.
 _OF_A_TRACEBACK = re.compile(
@@ -20,6 +23,12 @@ def on_one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(text: str) -> str:
+    """Return the beginning of a text on one line, for a table or a view of a task."""
+    text = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}[...]"
+    return on_one_line(text)
 
 
 def on_lines(text: str) -> str:

@@ -49,6 +49,8 @@ class Reported(NamedTuple):
         )
 
 
+#: Most characters of a message.
+MAX_MESSAGE = 4096
 #: The progress of a run that has reported nothing.
 BEGUN = Reported(current=0)
 #: The progress of an execution of which nothing is reported.
@@ -135,8 +137,8 @@ class ExecutionProgress:
         await self._report("increment", amount)
 
     async def set_message(self, message: str | None) -> None:
-        """Set the status text; None removes it."""
-        await self._report("message", message or "")
+        """Set the status text, of which MAX_MESSAGE characters are kept; None removes it."""
+        await self._report("message", (message or "")[:MAX_MESSAGE])
 
     async def sync(self) -> None:
         """Read the progress from the record, without the execution's state."""

@@ -19,7 +19,13 @@ import msgspec
 
 from docket.annotations import parameter_types, result_type
 from docket.errors import DeserializationError, TaskError, UnfitValue
-from docket.serialization.pickle_codec import Call, check_size, error_message
+from docket.serialization.pickle_codec import (
+    MAX_ERROR_TEXT,
+    MAX_TRACEBACK_TEXT,
+    Call,
+    check_size,
+    error_message,
+)
 from docket.serialization.round_trip import difference
 
 #: The first bytes of our payloads: no msgpack (0xC1 is unused) and no pickle begins with them.
@@ -166,11 +172,17 @@ class MsgpackCodec:
     def encode_error(self, error: BaseException) -> bytes:
         """Encode an exception as its type's name, its message and the text of its traceback."""
         if isinstance(error, TaskError):
-            failure = _Failure(error.type_name, error.message, error.traceback_text)
+            failure = _Failure(
+                error.type_name,
+                error.message[:MAX_ERROR_TEXT],
+                error.traceback_text[-MAX_TRACEBACK_TEXT:],
+            )
         else:
-            text = "".join(traceback.format_exception(error))[-65536:]
+            text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_TEXT:]
             text = text.encode(errors="replace").decode()
-            failure = _Failure(type(error).__qualname__, error_message(error)[:4096], text)
+            failure = _Failure(
+                type(error).__qualname__, error_message(error)[:MAX_ERROR_TEXT], text
+            )
         return _HEADER + _encoder.encode(failure)
 
     def decode_error(self, payload: bytes) -> BaseException:

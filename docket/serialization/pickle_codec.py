@@ -13,6 +13,12 @@ from docket.errors import DeserializationError, PayloadTooLarge, TaskError
 #: fill a reply nor block the server for long.
 MAX_PAYLOAD_BYTES = 32 * 1024 * 1024
 
+#: Maximum exception in bytes, pickled; of a larger one type, message and traceback are kept.
+MAX_ERROR_BYTES = 1024 * 1024
+#: Most characters of an error's text, and of the traceback that is kept of an exception.
+MAX_ERROR_TEXT = 4096
+MAX_TRACEBACK_TEXT = 65_536
+
 #: The call without arguments, pickled once because it is so common.
 _EMPTY_CALL = pickle.dumps(((), {}), protocol=5)
 
@@ -96,13 +102,13 @@ def encode_error(error: BaseException) -> bytes:
         try:
             payload = _dumps(error)
             # Many exceptions with a constructor of their own can be pickled, but not unpickled.
-            if len(payload) <= MAX_PAYLOAD_BYTES and isinstance(pickle.loads(payload), Exception):
+            if len(payload) <= MAX_ERROR_BYTES and isinstance(pickle.loads(payload), Exception):
                 return payload
         except BaseException as cause:
             # Pickling runs user code, which may raise anything.
             note = f"(stored as text: it could not be pickled, {type(cause).__name__})\n"
-    text = "".join(traceback.format_exception(error))[-65536:] + note
-    return _dumps(TaskError(type(error).__qualname__, error_message(error)[:4096], text))
+    text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_TEXT:] + note
+    return _dumps(TaskError(type(error).__qualname__, error_message(error)[:MAX_ERROR_TEXT], text))
 
 
 def error_message(error: BaseException) -> str:
