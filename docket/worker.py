@@ -140,6 +140,8 @@ class Worker:
         self._shutdown: Shutdown | None = None
         self._is_steward = self._is_supervised = False
         self._deadline: asyncio.TimerHandle | None = None
+        #: The number of outcomes that its last run could not record before it ended.
+        self.unrecorded = 0
 
     def __repr__(self) -> str:
         return f"<Worker {self.name!r} of {self.docket!r}>"
@@ -299,6 +301,7 @@ class Worker:
                 await self._shutdown.wait()
         finally:
             shutdown, self._shutdown = self._shutdown, None
+            self.unrecorded = exchanger.unrecorded
             self._exchanger = self._services = None
             self._reset_counters()
             # Its name was fenced at the end, and a name is never reused.

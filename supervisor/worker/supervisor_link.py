@@ -100,21 +100,30 @@ class SupervisorLink:
 
     # -- its end
 
-    async def drained(self) -> None:
-        """Report that the worker has finished, with the last counters, and close."""
+    def report_drained(self) -> None:
+        """Report that the worker has finished, with the last counters.
+
+        Its process has some seconds to end from here on, and what it still does loses nothing.
+        Without a server it may have ended with outcomes that are not recorded: those tasks are left
+        to be adopted.
+        """
         self._send_heartbeat(droppable=False)
-        self._channel.send(messages.Drained())
-        await self._close()
+        if self._worker.unrecorded:
+            log.warning(
+                "The server is away: %d outcomes are not recorded, and their tasks run again",
+                self._worker.unrecorded,
+            )
+        else:
+            self._channel.send(messages.Drained())
+        self._stop_beating()
 
-    async def failed(self, fault: messages.Fault) -> None:
-        """Report that the worker cannot go on, and close."""
+    def report_failed(self, fault: messages.Fault) -> None:
+        """Report that the worker cannot go on."""
         self._channel.send(fault)
-        await self._close()
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         """Drop the adoptions under way: the supervisor gives them to another worker."""
-        if self._heartbeat_timer is not None:
-            self._heartbeat_timer.cancel()
+        self._stop_beating()
         await self._adoptions.close()
         await self._channel.flushed()
         self._channel.close()
@@ -163,6 +172,10 @@ class SupervisorLink:
         self._heartbeat_timer = asyncio.get_running_loop().call_later(
             self._settings.heartbeat_seconds, self._beat_regularly
         )
+
+    def _stop_beating(self) -> None:
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
 
     def _send_heartbeat(self, *, droppable: bool) -> None:
         self._sequence += 1

@@ -1,4 +1,4 @@
-"""What a task, or who writes into a docket, cannot do to the terminal and the log of an operator."""
+"""What a task, or who writes into a docket, cannot do to the terminal and log of an operator."""
 
 import json
 import logging

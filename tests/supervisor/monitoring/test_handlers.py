@@ -15,7 +15,7 @@ def test_the_liveness_probe_always_succeeds() -> None:
 
 def test_a_failed_readiness_probe_has_the_reason() -> None:
     rig = Rig(1)
-    readyz = handlers_of(rig.pool_state)["/readyz"]
+    readyz = handlers_of(rig.pool_state, lambda: rig.now)["/readyz"]
     assert (readyz().status, readyz().body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"booting\n")
     rig.boot()
     assert (readyz().status, readyz().body) == (HTTPStatus.OK, b"ready\n")
@@ -37,6 +37,8 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
         "name": "host#1.1",
         "generation": 1,
         "state": "ready",
+        "ready": True,
+        "waiting": None,
         "uptime_seconds": first["uptime_seconds"],
         "restarts": 0,
         "in_flight": 1,
@@ -66,7 +68,8 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
         "restarts": 0,
         "stalls": 0,
     }
-    assert json.loads(handlers_of(rig.pool_state)["/status"]().body)["totals"] == status["totals"]
+    answer = handlers_of(rig.pool_state, lambda: rig.now)["/status"]()
+    assert json.loads(answer.body)["totals"] == status["totals"]
 
 
 def test_a_slot_that_waits_for_its_backoff_is_shown_as_dead() -> None:
@@ -92,6 +95,6 @@ def test_before_anything_runs_the_status_is_empty() -> None:
 
 def test_a_scrape_is_answered_in_the_format_of_prometheus() -> None:
     rig = Rig(2).boot()
-    answer = handlers_of(rig.pool_state)["/metrics"]()
+    answer = handlers_of(rig.pool_state, lambda: rig.now)["/metrics"]()
     assert (answer.status, answer.content_type) == (HTTPStatus.OK, metrics.CONTENT_TYPE)
     assert 'docket_supervisor_workers{state="ready"} 2.0' in answer.body.decode()

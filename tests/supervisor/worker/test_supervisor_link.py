@@ -41,6 +41,7 @@ class FakeWorker:
     name = "host#1"
     consumer = "host#1.aaaa"
     loop_lag_seconds = 0.25
+    unrecorded = 0
 
     def __init__(self) -> None:
         self.counters = Counters(started=1)
@@ -119,7 +120,8 @@ class Pair:
 async def pair() -> AsyncIterator[Pair]:
     pair = Pair()
     yield pair
-    await pair.link.drained()
+    pair.link.report_drained()
+    await pair.link.close()
     pair.close()
 
 
@@ -166,7 +168,8 @@ async def test_draining_is_reported_once(running: Pair) -> None:
     assert await running.said() == ("drain", None)
     assert await running.said() == ("drain", 1.0)
 
-    await running.link.drained()
+    running.link.report_drained()
+    await running.link.close()
 
     told = []
     while not isinstance(message := await running.next(object), Drained):
@@ -177,7 +180,8 @@ async def test_draining_is_reported_once(running: Pair) -> None:
 async def test_the_last_counters_come_before_drained(running: Pair) -> None:
     running.worker.counters.succeeded = 5
 
-    await running.link.drained()
+    running.link.report_drained()
+    await running.link.close()
 
     last: Any = None
     while not isinstance(message := await running.next(object), Drained):
@@ -234,7 +238,8 @@ async def test_an_adoption_under_way_is_dropped_when_the_worker_ends(running: Pa
     running.tell(Adopt("dead.1", "nobody"))
     assert (await running.said())[0] == "adopt"
 
-    await running.link.drained()
+    running.link.report_drained()
+    await running.link.close()
 
     assert [task for task in asyncio.all_tasks() if task.get_name() == "adopt dead.1"] == []
 
@@ -246,7 +251,8 @@ async def test_the_first_redelivered_start_is_reported(running: Pair) -> None:
 
 
 async def test_a_fault_is_the_last_message(running: Pair) -> None:
-    await running.link.failed(Fault("it broke"))
+    running.link.report_failed(Fault("it broke"))
+    await running.link.close()
 
     assert await running.next(Fault) == Fault("it broke")
 
