@@ -25,7 +25,7 @@ def on_one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def shown(text: str) -> str:
+def in_view(text: str) -> str:
     """Return the beginning of a text on one line, for a table or a view of a task."""
     text = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}[...]"
     return on_one_line(text)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from docket.printable import on_one_line, shown
+from docket.printable import in_view, on_one_line
 
 #: A text, or several.
 Cell: TypeAlias = str | list[str]
@@ -70,4 +70,4 @@ def _columns(table: Table) -> list[str]:
 
 
 def _shown(cell: Cell, between: str) -> str:
-    return between.join(map(shown, [cell] if isinstance(cell, str) else cell))
+    return between.join(map(in_view, [cell] if isinstance(cell, str) else cell))

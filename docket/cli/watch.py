@@ -18,7 +18,7 @@ from docket.cli.tables import is_terminal
 from docket.docket import Docket
 from docket.execution import Execution, ProgressEvent, StateEvent
 from docket.lifecycle import TERMINAL, ExecutionState
-from docket.printable import shown
+from docket.printable import in_view
 
 _STYLES = {
     ExecutionState.SCHEDULED: "yellow",
@@ -59,7 +59,7 @@ async def _watch(docket: Docket, key: str) -> ExecutionState | None:
     """Follow the task to its end, and return its state then; None if there is no such task."""
     execution = await docket.get_execution(key)
     if execution is None:
-        click.echo(f"Error: Task with key '{shown(key)}' not found or function not registered")
+        click.echo(f"Error: Task with key '{in_view(key)}' not found or function not registered")
         return None
     if is_terminal():
         with Live(console=Console(), auto_refresh=False) as live:
@@ -102,7 +102,7 @@ class Lines:
 
     def say(self) -> None:
         """Print the changes."""
-        facts = [f"{name}: {shown(value)}" for name, value, _ in _facts(self._execution)]
+        facts = [f"{name}: {in_view(value)}" for name, value, _ in _facts(self._execution)]
         end = _end(self._execution)
         for line in (*facts, _progress_line(self._execution), end):
             if line and line not in self._said:
@@ -128,7 +128,7 @@ def _progress_line(execution: Execution) -> str:
     if progress.updated_at is None:
         return ""
     line = f"Progress: {progress.current or 0}/{progress.total}"
-    return f"{line} {shown(progress.message)}" if progress.message else line
+    return f"{line} {in_view(progress.message)}" if progress.message else line
 
 
 def _end(execution: Execution) -> str:
@@ -137,7 +137,7 @@ def _end(execution: Execution) -> str:
 
 def _picture(execution: Execution) -> RenderableType:
     # As Text, since a key or an error may contain rich markup.
-    facts = [Text(f"{name}: {shown(value)}", style) for name, value, style in _facts(execution)]
+    facts = [Text(f"{name}: {in_view(value)}", style) for name, value, style in _facts(execution)]
     end = [Text(_end(execution), _STYLES[execution.state])] if execution.state in _ENDS else []
     return Group(*facts, _bar(execution), *end)
 
@@ -149,5 +149,5 @@ def _bar(execution: Execution) -> Progress:
     )
     is_complete = execution.state is ExecutionState.COMPLETED and progress.current is None
     done = progress.total if is_complete else progress.current or 0
-    bar.add_task(shown(progress.message or ""), completed=done, total=progress.total)
+    bar.add_task(in_view(progress.message or ""), completed=done, total=progress.total)
     return bar

@@ -18,6 +18,7 @@ from docket.execution.record_fields import state as read_state
 from docket.execution.results import wait_for_result
 from docket.instrumentation.tracing import context_of
 from docket.lifecycle import ExecutionState
+from docket.log_text import CALL, ends
 from docket.printable import on_one_line
 from docket.store.keys import worker_of
 
@@ -149,7 +150,7 @@ class Execution:
         except BaseException as error:
             # The __repr__ of the arguments is called here: a broken one must not fail the task.
             call = f"{self._function_name}(<cannot be shown: {type(error).__name__}>)"
-        return on_one_line(f"{call}{{{self._key}}}")
+        return on_one_line(ends(f"{call}{{{self._key}}}", CALL))
 
     def general_labels(self) -> dict[str, str]:
         """Return the labels that it shares with all executions of its task."""

@@ -17,7 +17,7 @@ from docket.lifecycle import (
     Successor,
     Superseded,
 )
-from docket.serialization.pickle_codec import MAX_ERROR_TEXT, error_message
+from docket.serialization.pickle_codec import MAX_MESSAGE, error_message
 from docket.services.payloads import Payloads
 from docket.store.connection.pipeline import Argument
 from docket.store.transitions import Claim, OutcomeRow
@@ -103,7 +103,7 @@ def weight(row: OutcomeRow) -> int:
 
 def error_text(error: BaseException) -> str:
     """Write an error for the people who read a record: type and message, UTF-8, bounded."""
-    return f"{type(error).__name__}: {error_message(error)}"[:MAX_ERROR_TEXT]
+    return f"{type(error).__name__}: {error_message(error)}"[:MAX_MESSAGE]
 
 
 def count(counters: Counters, outcome: Outcome, *, is_superseded: bool = False) -> None:

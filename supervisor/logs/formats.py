@@ -1,23 +1,23 @@
 """The formats of log lines: rich, plain and json (pure, but for the clock).
 
 A line of a worker names the worker and, inside a task, the task. They are looked up while a line is
-formatted, so that records below the enabled level cost nothing.
+formatted, so that records below the enabled level cost nothing. A line is bounded, whatever the
+record holds (`supervisor.text.truncation`).
 """
 
 import json
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
-from supervisor.text import printable
+from supervisor.text import printable, truncation
 
 _COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
-#: Most characters of a key in a plain or rich line; in JSON it is whole.
+#: Most characters of a key in a plain or rich line; in JSON it has up to `truncation.REASON`.
 KEY_SHOWN = 80
 
 #: Attributes of every record; any other was given by the caller as `extra`.
@@ -58,7 +58,25 @@ class LogContext:
         return f"[{' '.join(words)}] " if words else ""
 
 
-class PlainFormatter(logging.Formatter):
+class _BoundedFormatter(logging.Formatter):
+    """A formatter whose lines have at most `truncation.RECORD` characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the line, without its end."""
+        return _bounded(super().format(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Format the traceback, without its end."""
+        return "None" if ei[1] is None else truncation.format_exception(ei[1])
+
+
+def _bounded(text: str) -> str:
+    """Cut a record; no text of a task in it makes a line that looks like another record."""
+    text = printable.on_lines(truncation.ends(text, truncation.RECORD))
+    return truncation.ends(text, truncation.RECORD)
+
+
+class PlainFormatter(_BoundedFormatter):
     """`2026-01-02 03:04:05.678 INFO [worker 3 order-17] docket.worker: message`, local time."""
 
     def __init__(self, log_context: LogContext) -> None:
@@ -70,10 +88,6 @@ class PlainFormatter(logging.Formatter):
         at = f"{record.asctime}.{int(record.msecs):03d}"
         prefix = self._log_context.prefix()
         return f"{at} {record.levelname} {prefix}{record.name}: {record.message}"
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format the lines of a record: no text of a task makes one that looks like another's."""
-        return printable.on_lines(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -99,14 +113,15 @@ class JsonFormatter(logging.Formatter):
             line["worker"] = self._log_context.worker
         task = self._log_context.task()
         if task is not None:
-            line["task"], line["function"] = task
-        line["message"] = record.getMessage()
-        if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            line["task"] = truncation.head(task[0], truncation.REASON)
+            line["function"] = truncation.head(task[1], truncation.NAME)
+        line["message"] = truncation.ends(record.getMessage(), truncation.TRACEBACK)
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = truncation.format_exception(record.exc_info[1])
         elif record.exc_text:
-            line["exception"] = record.exc_text
+            line["exception"] = truncation.ends(record.exc_text, truncation.TRACEBACK)
         if record.stack_info:
-            line["stack"] = record.stack_info
+            line["stack"] = truncation.ends(record.stack_info, truncation.TRACEBACK)
         for name, value in vars(record).items():
             if name not in _STANDARD_ATTRIBUTES:
                 # An `extra` does not overwrite the fields of ours.
@@ -115,17 +130,23 @@ class JsonFormatter(logging.Formatter):
 
 
 def _as_json(value: object) -> object:
-    """The value, or its text if JSON has no such value: NaN, keys that are not text, a cycle."""
-    if isinstance(value, (str, int)):
+    """The value, or its text if JSON has no such value: NaN, keys that are not text, a cycle.
+
+    Also its text, cut, if it is too long.
+    """
+    if isinstance(value, int):
         return value
+    if isinstance(value, str):
+        return truncation.ends(value, truncation.TRACEBACK)
     try:
-        json.dumps(value, default=str, allow_nan=False)
+        text = json.dumps(value, default=str, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        return repr(value)
-    return value
+        return truncation.ends(repr(value), truncation.TRACEBACK)
+    is_short = len(text) <= truncation.TRACEBACK
+    return value if is_short else truncation.ends(text, truncation.TRACEBACK)
 
 
-class RichFormatter(logging.Formatter):
+class RichFormatter(_BoundedFormatter):
     """Colours for a terminal, by hand: the library of this name costs every worker 10 MB."""
 
     def __init__(self, log_context: LogContext) -> None:
@@ -140,14 +161,14 @@ class RichFormatter(logging.Formatter):
         prefix = self._log_context.prefix()
         if prefix:
             head += f" \x1b[36m{prefix.rstrip()}\x1b[0m"
-        first, *rest = printable.on_lines(record.getMessage()).split("\n")
+        first, *rest = _bounded(record.getMessage()).split("\n")
         name = printable.on_one_line(record.name)
         lines = [f"{head} {first} \x1b[2m{name}\x1b[0m", *rest]
         if record.exc_info:
             lines.append(_below(self.formatException(record.exc_info)))
         if record.stack_info:
             lines.append(_below(self.formatStack(record.stack_info)))
-        return "\n".join(lines)
+        return truncation.ends("\n".join(lines), truncation.RECORD)
 
 
 def _below(text: str) -> str:

@@ -34,6 +34,12 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "not_ready_because": pool_state.not_ready_because(now),
             "server_away": next(iter(pool_state.waiting_for()), None),
         },
+        "server": None
+        if pool_state.server_policy is None
+        else {
+            "maxmemory_policy": pool_state.server_policy.maxmemory_policy,
+            "appendonly": pool_state.server_policy.appendonly,
+        },
         "workers": [
             _worker(slot, each, pool_state.process_control.usage(each), now)
             for slot, each in _rows(pool_state)

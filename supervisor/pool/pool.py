@@ -127,6 +127,8 @@ class Pool:
                 self._adoption_manager.finished(message, now)
             case messages.Redelivered(consumer, started_at):
                 self._adoption_manager.redelivered(consumer, started_at)
+            case messages.ServerPolicy():
+                self._server_policy(message)
             case messages.Fault():
                 self._fault(worker, message, now)
 
@@ -170,6 +172,24 @@ class Pool:
         self._adoption_manager.hedge(worker)
         self._recycler.ready(worker)
         self._replacer.ready(worker, now)
+
+    def _server_policy(self, policy: messages.ServerPolicy) -> None:
+        pool_state = self._pool_state
+        # Each steward reports it; the log says it once, and again if it was changed.
+        known, pool_state.server_policy = pool_state.server_policy, policy
+        if known == policy:
+            return
+        if policy.maxmemory_policy != "noeviction":
+            log.warning(
+                "the server evicts keys when its memory is full (maxmemory-policy %s): tasks that "
+                "were accepted vanish then; set it to noeviction",
+                policy.maxmemory_policy,
+            )
+        if not (policy.appendonly or pool_state.config.is_embedded):
+            log.info(
+                "the server appends to no file (appendonly no): with it, tasks are lost that it "
+                "accepted after its last snapshot, if it makes any"
+            )
 
     def _waiting(self, worker: WorkerProcess, reason: str) -> None:
         # A worker that boots repeats it every second, and an outage may last for hours.

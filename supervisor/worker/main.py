@@ -39,6 +39,9 @@ FAULTY: Final = 1
 
 log = logging.getLogger("docket.supervisor.worker")
 
+_REGISTRY_LOG: Final = logging.getLogger("docket.registry")
+_FIRST_SLOT: Final = 1
+
 
 def main(spec: ChildSpec) -> int:
     """Run one worker until it has drained; the exit status.
@@ -116,11 +119,15 @@ async def _serve(spec: ChildSpec, fault: Fault | None) -> int:
     sock = socket.socket(fileno=spec.channel)
     if fault is not None:
         return await _give_up(sock, fault)
+    # Every worker registers the same tasks: what is to be said of them is said once.
+    _REGISTRY_LOG.disabled = spec.slot != _FIRST_SLOT
     try:
         docket, worker = _build(spec)
     except Exception as error:
         fault = _fault(task_modules.describe(error), task_modules.details(error), cannot_load=True)
         return await _give_up(sock, fault)
+    finally:
+        _REGISTRY_LOG.disabled = False
     link = SupervisorLink(worker, settings, sock, KeeperPipe(spec.keeper), spec.dump)
     status = DRAINED
     try:

@@ -13,6 +13,7 @@ import time
 from asyncio import TimerHandle
 from typing import Final
 
+from docket.errors import DocketError
 from docket.worker import Worker
 from ipc import messages
 from ipc.channel import Channel
@@ -55,6 +56,7 @@ class SupervisorLink:
         )
         self._adoptions = AdoptionRunner(worker, settings.max_deliveries, self._channel.send)
         self._heartbeat_timer: TimerHandle | None = None
+        self._reporting: asyncio.Task[None] | None = None
         self._channel.send(messages.Hello(messages.PROTOCOL, os.getpid()))
 
     async def run(self) -> None:
@@ -98,6 +100,14 @@ class SupervisorLink:
         """Write a beat, on the keeper's thread; the channel belongs to the loop."""
         self._keeper.beat(lag_seconds, blocking_key)
 
+    async def _report_policy(self) -> None:
+        try:
+            policy = await self._worker.docket.connections.server_policy()
+        except DocketError:
+            return  # Not open yet, or closed: the next steward reports it.
+        if policy is not None:
+            self._channel.send(messages.ServerPolicy(policy.maxmemory_policy, policy.appendonly))
+
     # -- its end
 
     def report_drained(self) -> None:
@@ -124,6 +134,8 @@ class SupervisorLink:
     async def close(self) -> None:
         """Drop the adoptions under way: the supervisor gives them to another worker."""
         self._stop_beating()
+        if self._reporting is not None:
+            self._reporting.cancel()
         await self._adoptions.close()
         await self._channel.flushed()
         self._channel.close()
@@ -140,6 +152,8 @@ class SupervisorLink:
                 self._adoptions.vouch(message)
             case messages.Steward(on=on):
                 self._worker.appoint_steward(on)
+                if on and self._reporting is None:
+                    self._reporting = asyncio.create_task(self._report_policy())
             case messages.Dump():
                 running = self._worker.running_tasks()
                 coroutine_stacks.write_to(self._dump, running, time.monotonic())

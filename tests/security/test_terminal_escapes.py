@@ -10,7 +10,7 @@ import pytest
 
 from docket import Docket
 from docket.cli.logs import JsonFormatter as DocketJson
-from docket.cli.logs import PrintableFormatter
+from docket.log_text import BoundedFormatter
 from supervisor.logs.formats import LogContext, formatter
 from tests.support import cli_tasks
 from tests.support.dockets import finish, knowing
@@ -85,7 +85,7 @@ IN_TASK = LogContext("worker 3", 3, lambda: (EVIL, EVIL))
 @pytest.mark.parametrize(
     "made",
     [
-        lambda: PrintableFormatter("[%(asctime)s] %(levelname)s - %(name)s - %(message)s"),
+        lambda: BoundedFormatter("[%(asctime)s] %(levelname)s - %(name)s - %(message)s"),
         lambda: formatter("plain", IN_TASK),
         lambda: formatter("rich", IN_TASK),
     ],

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ipc.messages import ToWorker
+from ipc.messages import ServerPolicy, ToWorker
 from supervisor.backoff import Backoff
 from supervisor.config import SupervisorConfig, usable_cpus
 from supervisor.observer import Observer, PoolEvent
@@ -60,6 +60,8 @@ class PoolState:
     reloading_since: float | None = None
     #: Why the last reload failed; None if it went well, or there was none.
     reload_error: str | None = None
+    #: Of the server, as the last steward was told; None if none was let ask.
+    server_policy: ServerPolicy | None = None
 
     def observe(self, event: PoolEvent) -> None:
         """Call the observer; its errors are its own and stop nothing here."""

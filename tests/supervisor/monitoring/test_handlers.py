@@ -3,6 +3,7 @@
 import json
 from http import HTTPStatus
 
+from ipc.messages import ServerPolicy
 from supervisor.monitoring import metrics
 from supervisor.monitoring.handlers import handlers_of
 from supervisor.monitoring.status import report
@@ -30,6 +31,10 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
     assert supervisor["state"] == "running"
     assert (supervisor["generation"], supervisor["target"]) == (1, 2)
     assert (supervisor["docket"], supervisor["url"]) == ("orders", "redis://:***@host/0")
+    assert status["server"] is None
+    rig.say(rig.first, ServerPolicy("allkeys-lru", appendonly=True))
+    server = report(rig.pool_state, rig.now)["server"]
+    assert server == {"maxmemory_policy": "allkeys-lru", "appendonly": True}
     first, second = status["workers"]
     assert first == {
         "slot": 1,

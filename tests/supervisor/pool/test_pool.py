@@ -14,6 +14,7 @@ from ipc.messages import (
     Hello,
     Ready,
     Redelivered,
+    ServerPolicy,
     Steward,
     Waiting,
 )
@@ -232,6 +233,26 @@ def test_the_first_ready_worker_is_steward_and_its_death_moves_that() -> None:
     assert rig.process_control.sent_to(rig.first.number, Steward) == [Steward(True)]
     rig.exit(rig.first)
     assert rig.process_control.sent_to(rig.second.number, Steward) == [Steward(True)]
+
+
+def test_a_server_that_evicts_is_a_warning_once_and_again_when_it_was_changed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    rig = Rig(2).boot()
+    for worker, policy in (
+        (rig.first, ServerPolicy("allkeys-lru", appendonly=True)),
+        (rig.second, ServerPolicy("allkeys-lru", appendonly=True)),
+        (rig.second, ServerPolicy("noeviction", appendonly=False)),
+        (rig.second, ServerPolicy("volatile-ttl", appendonly=True)),
+    ):
+        rig.say(worker, policy)
+
+    said = [(r.levelname, r.getMessage()) for r in caplog.records if "the server" in r.getMessage()]
+    assert [level for level, _ in said] == ["WARNING", "INFO", "WARNING"]
+    assert "maxmemory-policy allkeys-lru" in said[0][1]
+    assert "appendonly no" in said[1][1]
+    assert "maxmemory-policy volatile-ttl" in said[2][1]
 
 
 def test_a_steward_whose_loop_is_late_is_relieved() -> None:

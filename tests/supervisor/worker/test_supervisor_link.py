@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from docket.errors import DocketError
 from docket.instrumentation import Counters
+from docket.store.server_policy import ServerPolicy
 from docket.supervision import Adoption, RunningTask
+from ipc import messages
 from ipc.channel import Channel
 from ipc.messages import (
     Adopt,
@@ -49,6 +52,7 @@ class FakeWorker:
         self.adoptions: list[Adoption | Exception] = []
         self.drained = asyncio.Event()
         self.supervision: Any = None
+        self.policy: ServerPolicy | DocketError | None = None
 
     async def run_supervised(self, supervision: Any, **options: float) -> None:
         self.supervision = supervision
@@ -65,6 +69,19 @@ class FakeWorker:
 
     def appoint_steward(self, on: bool) -> None:
         self.said.put_nowait(("steward", on))
+
+    @property
+    def docket(self) -> Any:
+        return self
+
+    @property
+    def connections(self) -> Any:
+        return self
+
+    async def server_policy(self) -> ServerPolicy | None:
+        if isinstance(self.policy, DocketError):
+            raise self.policy
+        return self.policy
 
     async def adopt(self, consumer: str, *, blame: str, max_deliveries: int) -> Adoption:
         self.said.put_nowait(("adopt", consumer, blame, max_deliveries))
@@ -248,6 +265,31 @@ async def test_the_first_redelivered_start_is_reported(running: Pair) -> None:
     running.link.redelivered("dead.1", 12.5)
 
     assert await running.next(Redelivered) == Redelivered("dead.1", 12.5)
+
+
+async def test_the_steward_reports_the_policy_of_the_server_once(running: Pair) -> None:
+    running.worker.policy = ServerPolicy("allkeys-lru", appendonly=False)
+    for on in (True, False, True):
+        running.tell(Steward(on=on))
+        assert await running.said() == ("steward", on)
+    running.link.redelivered("dead.1", 12.5)
+
+    assert await running.next(messages.ServerPolicy) == messages.ServerPolicy("allkeys-lru", False)
+    assert await running.next(Redelivered) == Redelivered("dead.1", 12.5)
+
+
+@pytest.mark.parametrize("policy", [None, DocketError("not open")])
+async def test_a_server_that_does_not_tell_its_policy_is_not_reported(
+    running: Pair, policy: DocketError | None
+) -> None:
+    running.worker.policy = policy
+    running.tell(Steward(on=True))
+    assert await running.said() == ("steward", True)
+    await asyncio.sleep(0)
+
+    await running.link.failed(Fault("the end"))
+
+    assert await running.next(Fault) == Fault("the end")
 
 
 async def test_a_fault_is_the_last_message(running: Pair) -> None:
