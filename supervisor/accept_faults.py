@@ -9,12 +9,15 @@ import contextlib
 import errno
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from supervisor.control.server import LogThrottle
 
 log = logging.getLogger("supervisor.endpoints")
+
+#: Of a loop, as asyncio has it.
+ErrorHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 #: Seconds between two lines.
 LOG_SECONDS = 60.0
@@ -27,23 +30,33 @@ def told_seldom() -> Generator[None]:
     """Log the accept faults of this loop seldom for as long as the block runs."""
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
-    throttle = LogThrottle(LOG_SECONDS)
-
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if isinstance(error, OSError) and error.errno in _EXHAUSTED and "socket" in context:
-            if throttle.skipped_before("accept", time.monotonic()) is not None:
-                log.warning(
-                    "no connection can be accepted (%s): it is tried again every second",
-                    error.strerror,
-                )
-        elif before is not None:
-            before(loop, context)
-        else:
-            loop.default_exception_handler(context)
-
-    loop.set_exception_handler(handle)
+    loop.set_exception_handler(_Handler(before))
     try:
         yield
     finally:
         loop.set_exception_handler(before)
+
+
+class _Handler:
+    """A handler of a loop's errors that leaves all but these to the one before."""
+
+    def __init__(self, before: ErrorHandler | None) -> None:
+        self._before = before
+        self._throttle = LogThrottle(LOG_SECONDS)
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> object:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED and "socket" in context:
+            self._tell(error)
+        elif self._before is not None:
+            self._before(loop, context)
+        else:
+            loop.default_exception_handler(context)
+        return None
+
+    def _tell(self, error: OSError) -> None:
+        if self._throttle.skipped_before("accept", time.monotonic()) is not None:
+            log.warning(
+                "no connection can be accepted (%s): it is tried again every second",
+                error.strerror,
+            )
