@@ -3,7 +3,6 @@
 local CLAIM_WIDTH = 10
 local PAYLOAD_LIMIT = 4194304
 local READ_LIMIT = 256
-local STATES = {scheduled = 1, queued = 1, running = 1, completed = 1, failed = 1, cancelled = 1}
 
 local taken, taken_bytes, reads = {}, 0, 0
 

@@ -15,6 +15,8 @@ local function promote(now, limit)
       redis.call('HSET', RECORDS .. key, 'state', 'queued', 'entry', entry)
       publish(key, 'queued', v[3])
       promoted = promoted + 1
+    elseif v[1] and not STATES[v[1]] then
+      note(RECORDS .. key, 'hash whose field state is none of ours')
     end
   end
   return promoted, #due
