@@ -1,4 +1,4 @@
-"""Act for the consumers of other workers: adopt those of the dead, vouch for those of the silent."""
+"""Act for consumers of other workers: adopt those of the dead, vouch for those of the silent."""
 
 from __future__ import annotations
 

@@ -287,7 +287,8 @@ async def test_a_server_that_does_not_tell_its_policy_is_not_reported(
     assert await running.said() == ("steward", True)
     await asyncio.sleep(0)
 
-    await running.link.failed(Fault("the end"))
+    running.link.report_failed(Fault("the end"))
+    await running.link.close()
 
     assert await running.next(Fault) == Fault("the end")
 
