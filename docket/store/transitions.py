@@ -34,6 +34,8 @@ logger = logging.getLogger("docket.store")
 
 #: Above any attempt or number of deaths.
 _MOST = 2**53
+#: A generation has fewer digits.
+_DIGITS = 17
 #: Bytes of a malformed field that are shown.
 _SHOWN = 80
 
@@ -94,27 +96,36 @@ class Fenced(DocketError):
 
 
 def _claims(flat: list[Any], now: int) -> list[Claim]:
-    return [_claim(flat[i : i + 10], now) for i in range(0, len(flat), 10)]
-
-
-def _claim(fields: list[Any], now: int) -> Claim:
-    key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
-    try:
-        due, tried, died = microseconds_of(when), int(attempt), int(deaths or 0)
-        key.decode()
-        function.decode()
-        if (
-            int(generation) >= 0
-            and EARLIEST_MICROSECOND <= due <= LATEST_MICROSECOND
-            and 0 <= tried < _MOST
-            and 0 <= died < _MOST
-            and call is not None
-        ):
-            return Claim(
-                key, entry, generation, function, call, due, tried, died, came_from, trace, now
+    claims: list[Claim] = []
+    for i in range(0, len(flat), 10):
+        fields = flat[i : i + 10]
+        key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
+        try:
+            due = int(when) if when.isdigit() else microseconds_of(when)
+            tried = 1 if attempt == b"1" else int(attempt)
+            died = int(deaths) if deaths else 0
+            is_sound = (
+                generation.isdigit()
+                and len(generation) < _DIGITS
+                and (key.isascii() or _is_text(key))
+                and (function.isascii() or _is_text(function))
+                and EARLIEST_MICROSECOND <= due <= LATEST_MICROSECOND
+                and 0 <= tried < _MOST
+                and 0 <= died < _MOST
+                and isinstance(call, bytes)
             )
-    except (AttributeError, TypeError, ValueError):
-        pass  # Said below: this task fails, and those beside it run.
+        except (AttributeError, ValueError):
+            is_sound, due, tried, died = False, 0, 0, 0
+        claims.append(
+            Claim(key, entry, generation, function, call, due, tried, died, came_from, trace, now)
+            if is_sound
+            else _malformed(fields, now)
+        )
+    return claims
+
+
+def _malformed(fields: list[Any], now: int) -> Claim:
+    key, entry, generation, function, call, when, attempt, deaths, _, _ = fields
     read = {
         "key": key,
         "generation": generation,

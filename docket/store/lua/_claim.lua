@@ -9,7 +9,8 @@ local taken, taken_bytes, reads = {}, 0, 0
 -- Fails a record that leads nowhere, because somebody else wrote it: it would stay for ever, and nobody would know.
 local function fail_malformed(key, v, now)
   local names_entry = string.match(v[2] or '', '^[sfx]%d+%-%d+$')
-  local what = not STATES[v[1]] and 'state' or v[1] == 'queued' and not names_entry and 'entry'
+  local has_state = string.find(STATES, ' ' .. v[1] .. ' ', 1, true)
+  local what = not has_state and 'state' or v[1] == 'queued' and not names_entry and 'entry'
   if what then
     note(RECORDS .. key, 'hash whose field ' .. what .. ' is none of ours')
     finish(key, 'failed', now, tonumber(ARGV[6]), {when = v[6]}, nil, 'The record is malformed: ' .. what)

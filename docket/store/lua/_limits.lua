@@ -18,45 +18,6 @@
 local HOLDS = PREFIX .. ':holds'
 local admitted = 0
 
--- What was packed, as a table: an empty one for what is none. Somebody else may have written it.
-local function unpacked(packed)
-  local is_sound, found = pcall(cmsgpack.unpack, packed)
-  return is_sound and type(found) == 'table' and found or {}
-end
-
-local function scopes_of(packed)
-  local scopes = {}
-  for _, scope in ipairs(unpacked(packed)) do
-    if type(scope) == 'string' then
-      scopes[#scopes + 1] = scope
-    end
-  end
-  return scopes
-end
-
--- The field `limits` of a record. One that is not as ours write it says nothing: that of no generation is nobody's.
-local function limits_of(packed)
-  local nothing = {g = '', t = {}, d = {}, r = {}}
-  local found = unpacked(packed)
-  if type(found.g) ~= 'string' or type(found.o) ~= 'number' or (found.w and type(found.w) ~= 'table') then
-    return nothing
-  end
-  for _, field in ipairs({'t', 'd', 'r'}) do
-    found[field] = type(found[field]) == 'table' and found[field] or {}
-    for scope, value in pairs(found[field]) do
-      if type(scope) ~= 'string' or type(value) ~= 'number' then
-        return nothing
-      end
-    end
-  end
-  for _, request in ipairs(found.w or {}) do
-    if type(request) ~= 'table' or type(request[1]) ~= 'string' or type(request[2]) ~= 'number' then
-      return nothing
-    end
-  end
-  return found
-end
-
 -- Made on first use: making functions anew in each call is what a short script spends its time on, and hardly any call
 -- needs these.
 local made
@@ -65,6 +26,45 @@ local function limiting()
     return made
   end
   local SLOTS, LINE = PREFIX .. ':slots:', PREFIX .. ':waiting:'
+
+  -- What was packed, as a table: an empty one for what is none. Somebody else may have written it.
+  local function unpacked(packed)
+    local is_sound, found = pcall(cmsgpack.unpack, packed)
+    return is_sound and type(found) == 'table' and found or {}
+  end
+
+  local function scopes_of(packed)
+    local scopes = {}
+    for _, scope in ipairs(unpacked(packed)) do
+      if type(scope) == 'string' then
+        scopes[#scopes + 1] = scope
+      end
+    end
+    return scopes
+  end
+
+  -- The field `limits` of a record. One that is not as ours write it says nothing: that of no generation is nobody's.
+  local function limits_of(packed)
+    local nothing = {g = '', t = {}, d = {}, r = {}}
+    local found = unpacked(packed)
+    if type(found.g) ~= 'string' or type(found.o) ~= 'number' or (found.w and type(found.w) ~= 'table') then
+      return nothing
+    end
+    for _, field in ipairs({'t', 'd', 'r'}) do
+      found[field] = type(found[field]) == 'table' and found[field] or {}
+      for scope, value in pairs(found[field]) do
+        if type(scope) ~= 'string' or type(value) ~= 'number' then
+          return nothing
+        end
+      end
+    end
+    for _, request in ipairs(found.w or {}) do
+      if type(request) ~= 'table' or type(request[1]) ~= 'string' or type(request[2]) ~= 'number' then
+        return nothing
+      end
+    end
+    return found
+  end
 
   -- The reply, or nil for a key that somebody overwrote: that is noted, and its contents count as unknown.
   local function ask(command, name, ...)
@@ -208,7 +208,7 @@ local function limiting()
 
   made = {ask = ask, has_room = has_room, take_slots = take_slots, waiter_of = waiter_of, admit = admit, serve = serve,
     release = release, wake_for_admitted = wake_for_admitted, leave = leave, line = LINE,
-    slots = SLOTS}
+    slots = SLOTS, limits_of = limits_of, scopes_of = scopes_of}
   return made
 end
 

@@ -15,7 +15,7 @@ local function promote(now, limit)
       redis.call('HSET', RECORDS .. key, 'state', 'queued', 'entry', entry)
       publish(key, 'queued', v[3])
       promoted = promoted + 1
-    elseif v[1] and not STATES[v[1]] then
+    elseif v[1] and not string.find(STATES, ' ' .. v[1] .. ' ', 1, true) then
       note(RECORDS .. key, 'hash whose field state is none of ours')
     end
   end

@@ -1,7 +1,7 @@
 -- Shared by scripts that change records. PREFIX and RECORDS are the docket's prefix and that of its records.
 local PREFIX = ARGV[1]
 local RECORDS = PREFIX .. ':task:'
-local STATES = {scheduled = 1, queued = 1, running = 1, completed = 1, failed = 1, cancelled = 1}
+local STATES = ' scheduled queued running completed failed cancelled '
 local RUN_FIELDS = {'worker', 'started_at', 'progress_phase', 'progress_current', 'progress_total', 'progress_message',
   'progress_updated_at'}
 

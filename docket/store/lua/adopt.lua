@@ -24,7 +24,8 @@ local function only_one_of(names)
     end
     for _, p in ipairs(pending) do
       local key = key_of(letter, p[1])
-      local v = key and check(redis.pcall('HMGET', RECORDS .. key, 'state', 'entry', 'worker', 'function'), 'WRONGTYPE') or {}
+      local v = key and redis.pcall('HMGET', RECORDS .. key, 'state', 'entry', 'worker', 'function')
+      v = v and check(v, 'WRONGTYPE') or {}
       if v[1] == 'running' and v[2] == letter .. p[1] and v[3] == gone then
         all[#all + 1] = key
         if wanted[v[4]] then
