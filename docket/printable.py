@@ -10,12 +10,9 @@ import re
 #: Most characters that a table or a view shows of one text.
 MAX_SHOWN = 4096
 
-#: What a line of a traceback begins with, and no record of a log: a blank, the name of an exception
-#: and a colon, or one of its phrases.
-_OF_A_TRACEBACK = re.compile(
-    r"\s|[^\W\d][\w.]*(:|$)|Traceback \(most recent call last\):$"
-    r"|The above exception was |During handling of the above exception, "
-)
+#: What no record of a log begins with, and every line of a traceback or a stack does: a blank, or
+#: a letter. A record begins with its time, a bracket or a brace.
+_CONTINUES = re.compile(r"\s|[^\W\d]")
 
 
 def on_one_line(text: str) -> str:
@@ -44,7 +41,7 @@ def on_lines(text: str) -> str:
 
 def _continuation(line: str) -> str:
     line = on_one_line(line)
-    return line if not line or _OF_A_TRACEBACK.match(line) else f"  {line}"
+    return line if not line or _CONTINUES.match(line) else f"  {line}"
 
 
 def in_json(document: str) -> str:

@@ -40,7 +40,9 @@ The above exception was the direct cause of the following exception:
 Traceback (most recent call last):
   File "tasks.py", line 2, in ship
 acme.errors.Late: 3
-StopIteration"""
+StopIteration
+Thread 0x00007f0a (most recent call first):
+Coroutine of ship order-17, most recent call last:"""
 
 
 @pytest.mark.parametrize("of", BOTH)
