@@ -21,7 +21,7 @@ from typing import (
     get_type_hints,
 )
 
-from docket.log_text import ARGUMENT, CALL, ends, head, shown
+from docket.log_text import ARGUMENT, head, shown
 
 
 class _Scope(NamedTuple):
@@ -305,18 +305,6 @@ class Logged(Annotation):
         if isinstance(argument, tuple):
             return f"(len {len(cast(Sized, argument))})"
         return f"[len {len(argument)}]"
-
-
-def on_one_line(text: str) -> str:
-    """Return `text` with unprintable characters escaped, as \\x1b, for a line of the log; bounded.
-
-    Keys and arguments may contain anything: a line break could forge a log line, and an escape
-    sequence could manipulate the reader's terminal.
-    """
-    text = ends(text, CALL)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class CallFormat:

@@ -478,7 +478,7 @@ class Docket(Registry):
 
     def execution_of(self, key: str, record: Mapping[bytes, bytes]) -> Execution:
         """Make the execution of a record. Raises DeserializationError."""
-        function = self.function_of(record[b"function"].decode())
+        function = self.function_of(record.get(b"function", b"").decode(errors="replace"))
         return execution_from_record(self, function, key, record)
 
     # Keys and connections -----------------------------------------------------------------

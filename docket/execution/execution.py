@@ -7,16 +7,19 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from docket.annotations import call_format_of, on_one_line, signature_of
-from docket.clock import from_microseconds, microseconds_of, to_microseconds
+from docket.annotations import call_format_of, signature_of
+from docket.clock import from_microseconds, to_microseconds
 from docket.execution import manual
 from docket.execution.disposition import Disposition
 from docket.execution.events import Event, watch
 from docket.execution.progress import BEGUN, NOTHING, ExecutionProgress
-from docket.execution.record_fields import instant, text
+from docket.execution.record_fields import instant, microseconds, number, text
+from docket.execution.record_fields import state as read_state
 from docket.execution.results import wait_for_result
 from docket.instrumentation.tracing import context_of
 from docket.lifecycle import ExecutionState
+from docket.log_text import CALL, ends
+from docket.printable import on_one_line
 from docket.store.keys import worker_of
 
 if TYPE_CHECKING:
@@ -148,7 +151,7 @@ class Execution:
         except BaseException as error:
             # The __repr__ of the arguments is called here: a broken one must not fail the task.
             call = f"{self._function_name}(<cannot be shown: {type(error).__name__}>)"
-        return on_one_line(f"{call}{{{self._key}}}")
+        return on_one_line(ends(f"{call}{{{self._key}}}", CALL))
 
     def general_labels(self) -> dict[str, str]:
         """Return the labels that it shares with all executions of its task."""
@@ -278,7 +281,7 @@ class Execution:
 
     def load(self, record: Mapping[bytes, bytes]) -> None:
         """Take over the execution's state from a record."""
-        self.state = ExecutionState(record.get(b"state", b"scheduled").decode())
+        self.state = read_state(record.get(b"state", b"scheduled"))
         self.worker = worker_of(text(record.get(b"worker")) or "") or None
         self.started_at = instant(record.get(b"started_at"))
         self.completed_at = instant(record.get(b"completed_at"))
@@ -287,11 +290,11 @@ class Execution:
         self.result_key = text(record.get(b"result_key")) or own_key
         if b"generation" in record:
             if not self._is_run:
-                self.generation = int(record[b"generation"])
+                self.generation = number("generation", record[b"generation"])
                 self.message_id = text(record.get(b"entry")) or None
-            self.attempt = int(record.get(b"attempt", b"1"))
+            self.attempt = number("attempt", record.get(b"attempt"), 1)
         if b"when" in record:
-            self.see_when(microseconds_of(record[b"when"]))
+            self.see_when(microseconds(record[b"when"]))
         self.progress.load(record)
 
     def mark_running(self, worker_name: str, started_at: int) -> None:
@@ -367,20 +370,20 @@ def execution_from_record(
     """Make the execution of a record.
 
     Raises:
-        DeserializationError: its arguments cannot be decoded.
+        DeserializationError: it is malformed, or its arguments cannot be decoded.
     """
-    args, kwargs = docket.serializer.decode_call(function, record[b"call"])
+    args, kwargs = docket.serializer.decode_call(function, record.get(b"call", b""))
     execution = Execution(
         docket,
         function,
         args,
         kwargs,
         key,
-        from_microseconds(microseconds_of(record[b"when"])),
-        int(record[b"attempt"]),
+        from_microseconds(microseconds(record.get(b"when"))),
+        number("attempt", record.get(b"attempt")),
         context_of(record.get(b"trace")),
         redelivered=b"from" in record,
-        function_name=record[b"function"].decode(),
+        function_name=record.get(b"function", b"").decode(errors="replace"),
     )
     execution.load(record)
     return execution

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypedDict
 
 from docket.clock import from_microseconds
+from docket.errors import DeserializationError
 from docket.execution.record_fields import instant, text
 from docket.loop_calls import reports
 
@@ -49,6 +50,8 @@ class Reported(NamedTuple):
         )
 
 
+#: Most characters of a message.
+MAX_MESSAGE = 4096
 #: The progress of a run that has reported nothing.
 BEGUN = Reported(current=0)
 #: The progress of an execution of which nothing is reported.
@@ -60,12 +63,15 @@ def recorded(record: Mapping[bytes, bytes]) -> Reported:
     is_running = record.get(b"state") == b"running"
     if record.get(b"progress_phase") != _phase_of(record):
         return BEGUN if is_running else NOTHING
-    return Reported(
-        int(record[b"progress_current"]),
-        int(record[b"progress_total"]),
-        text(record.get(b"progress_message")),
-        instant(record[b"progress_updated_at"]),
-    )
+    try:
+        return Reported(
+            int(record[b"progress_current"]),
+            int(record[b"progress_total"]),
+            text(record.get(b"progress_message")),
+            instant(record[b"progress_updated_at"]),
+        )
+    except (DeserializationError, KeyError, ValueError):
+        return BEGUN  # Somebody else has written it.
 
 
 def _phase_of(record: Mapping[bytes, bytes]) -> bytes:
@@ -140,8 +146,8 @@ class ExecutionProgress:
 
     @reports
     async def set_message(self, message: str | None) -> None:
-        """Set the status text; None removes it."""
-        await self._report("message", message or "")
+        """Set the status text, of which MAX_MESSAGE characters are kept; None removes it."""
+        await self._report("message", (message or "")[:MAX_MESSAGE])
 
     async def sync(self) -> None:
         """Read the progress from the record, without the execution's state."""

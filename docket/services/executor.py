@@ -113,7 +113,9 @@ class Executor:
             self._task_counters.of(claim.function).redelivered += 1
             if claim.came_from not in self._seen_dead:
                 self._seen_dead.add(claim.came_from)
-                self._supervision.redelivered(claim.came_from.decode(), run.started_at)
+                self._supervision.redelivered(
+                    claim.came_from.decode(errors="replace"), run.started_at
+                )
         run.task = self._loop.create_task(self._run(run))
 
     def _is_gated(self, function: bytes) -> bool:

@@ -17,13 +17,10 @@ from docket.lifecycle import (
     Successor,
     Superseded,
 )
-from docket.serialization.pickle_codec import error_message
+from docket.serialization.pickle_codec import MAX_MESSAGE, error_message
 from docket.services.payloads import Payloads
 from docket.store.connection.pipeline import Argument
 from docket.store.transitions import Claim, OutcomeRow
-
-#: Longest error text kept beside the exception itself, in characters.
-_ERROR_TEXT_LIMIT = 4096
 
 
 class OutcomeKind(Enum):
@@ -106,7 +103,7 @@ def weight(row: OutcomeRow) -> int:
 
 def error_text(error: BaseException) -> str:
     """Write an error for the people who read a record: type and message, UTF-8, bounded."""
-    return f"{type(error).__name__}: {error_message(error)}"[:_ERROR_TEXT_LIMIT]
+    return f"{type(error).__name__}: {error_message(error)}"[:MAX_MESSAGE]
 
 
 def count(counters: Counters, outcome: Outcome, *, is_superseded: bool = False) -> None:

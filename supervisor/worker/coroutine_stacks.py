@@ -18,7 +18,7 @@ from types import CodeType
 from typing import Any, Final
 
 from docket.supervision import RunningTask
-from supervisor.text import truncation
+from supervisor.text import printable
 from supervisor.text.plurals import pluralize
 
 #: Frames shown of one coroutine, the innermost.
@@ -43,16 +43,17 @@ def text(running: Sequence[RunningTask], now: float) -> str:
     Those of the running tasks come first, under their names: a reader looks for them, and they are
     what is left of a dump that does not fit.
     """
-    names = {task.runs_in: f"of {task.function} {truncation.escape(task.key)}" for task in running}
+    names = {
+        task.runs_in: f"of {task.function} {printable.on_one_line(task.key)}" for task in running
+    }
     every = asyncio.all_tasks()
     users = [each for each in names if each in every]
     others = sorted(every.difference(users), key=lambda each: each.get_name())
     out = io.StringIO()
     out.write(f"Worker {os.getpid()}: {pluralize(len(running), 'task')} running\n")
     for task in running:
-        out.write(
-            f"  {task.function} {truncation.escape(task.key)} for {now - task.started_at:.3f}s\n"
-        )
+        key = printable.on_one_line(task.key)
+        out.write(f"  {task.function} {key} for {now - task.started_at:.3f}s\n")
     for each in (*users, *others):
         out.write(f"Coroutine {names.get(each, each.get_name())}, most recent call last:\n")
         out.writelines(StackSummary.from_list(frames(each.get_coro())[-FRAMES:]).format())

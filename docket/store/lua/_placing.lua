@@ -28,7 +28,7 @@ local function successor_when(spec, now, started_at)
   if from == 'e' then
     return microseconds
   end
-  local when = after(from == 's' and started_at or now, tonumber(microseconds))
+  local when = after(from == 's' and count_of(started_at) or now, tonumber(microseconds))
   return tonumber(when) > tonumber(now) and when or now
 end
 
@@ -38,7 +38,7 @@ local function perpetuate(key, now, record, spec, reason, call)
   publish(key, reason and 'failed' or 'completed', record.when, record.worker, record.started_at, now, reason)
   local rk = RECORDS .. key
   redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'limits', unpack(RUN_FIELDS))
-  redis.call('HSET', rk, 'generation', tonumber(record.generation) + 1, 'attempt', 1, 'perpetual', record.generation)
+  redis.call('HSET', rk, 'generation', count_of(record.generation, 0) + 1, 'attempt', 1, 'perpetual', record.generation)
   if call ~= '' then
     redis.call('HSET', rk, 'call', call)
   end

@@ -22,7 +22,7 @@ local now = t[1] .. string.format('%06d', t[2])
 local phase = v[1] == 'running' and v[2] or (v[1] == 'scheduled' or v[1] == 'queued') and 'waiting' or 'ended'
 local current, total, message = 0, 100, false
 if v[4] == phase then
-  current, total, message = tonumber(v[5]), tonumber(v[6]), v[7]
+  current, total, message = tonumber(v[5] or 0) or 0, tonumber(v[6] or 100) or 100, v[7]
 end
 if ARGV[4] == 'total' then
   total = tonumber(ARGV[5])
