@@ -39,9 +39,10 @@ EXTRAS = frozenset({"opentelemetry"})
 REDIS_ERRORS_FOR = frozenset({"docket.errors"})
 
 #: Underscored names of the standard library that its documentation tells everyone to use (those of
-#: named tuples too), and `atexit._clear`, the only way for a fork to drop its parent's handlers.
+#: named tuples too, and asyncio's for those who extend it), and `atexit._clear`, the only way for a
+#: fork to drop its parent's handlers.
 PRIVATE_BY_NAME_ONLY = frozenset(
-    {"_asdict", "_clear", "_current_frames", "_exit", "_fields", "_getframe", "_make", "_replace"}
+    "_asdict _clear _current_frames _exit _fields _getframe _make _replace _unregister_task".split()
 )
 
 #: The module whose business the private names of a library are, each with the library: it is built
