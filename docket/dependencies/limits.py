@@ -16,7 +16,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import uncalled_for
 
@@ -30,6 +30,8 @@ T_co = TypeVar("T_co", covariant=True)
 #: The kinds that are one window, of which the longer one is stricter.
 _WINDOWS = (LimitKind.COOLDOWN, LimitKind.DEBOUNCE)
 
+#: Longest window, in milliseconds: a hundred years, far within what the server takes.
+_LONGEST_WINDOW = 100 * 366 * 86_400_000
 #: Longest text of an argument's value in a key, in characters; longer ones are digested.
 VALUE_LIMIT = 128
 
@@ -46,6 +48,8 @@ class Limit(ProvidedDependency[T_co]):
     """
 
     def __init__(self, scope: str | None) -> None:
+        if scope is not None and not isinstance(cast("object", scope), str):
+            raise TypeError(f"The scope of a limit must be a str, not {scope!r}")
         self.scope = scope
 
     @property
@@ -142,4 +146,4 @@ def window_milliseconds(name: str, window: timedelta) -> int:
     window = duration(name, window)
     if window < timedelta(0):
         raise ValueError(f"{name} must not be negative, got {window!r}")
-    return max(1, delay_milliseconds(window)) if window else 0
+    return min(max(1, delay_milliseconds(window)), _LONGEST_WINDOW) if window else 0

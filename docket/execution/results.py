@@ -53,7 +53,7 @@ async def wait_for_result(
         # Read before waiting: a result that is there is returned even if no time is left.
         async with asyncio.timeout(_unless_endless(max(allowed, FIRST_LOOK_SECONDS))):
             record = await execution.docket.transitions.fetch(execution.key)
-        waited_for = execution.generation or int(record.get(b"generation", b"0"))
+        waited_for = int(record.get(b"generation", b"0"))
         if not _has_ended(execution, record, waited_for):
             async with asyncio.timeout_at(_unless_endless(ends_at)):
                 record = await _wait_for_end(execution, waited_for)

@@ -26,6 +26,9 @@ from docket.supervision import FUNCTIONS, NOBODY
 logger = logging.getLogger("docket.store")
 
 
+#: The time in which workers of old code may still start after newer code has changed a schedule.
+ROLLOUT = timedelta(minutes=15)
+
 #: The streams in the order of LETTERS in _streams.lua.
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
@@ -48,6 +51,20 @@ class Claim(msgspec.Struct, frozen=True):
 
 #: An outcome for exchange.lua: kind, key, entry, generation, and three values by kind.
 OutcomeRow = tuple[str, bytes, bytes, bytes, Argument, Argument, Argument]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The schedule of an automatic task, by the code of one worker.
+
+    name: a short name without spaces, the same wherever the schedule is the same.
+    is_latest: whether its due time is the latest of those that would do.
+    in_use_for: the time since the worker began.
+    """
+
+    name: str
+    is_latest: bool
+    in_use_for: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +150,31 @@ class Transitions:
             )
         )
         return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def retime(self, key: str, schedule: Schedule, due: int | str, *, seeded: bool) -> bool:
+        """Time a waiting automatic task anew if newer code has changed its schedule.
+
+        Args:
+            key: its key.
+            schedule: that of the code of this worker.
+            due: when it is due by that, in the stored form.
+            seeded: whether this worker has just scheduled it, so that its schedule is recorded.
+        """
+        reply = await self._pipeline.call(
+            scripts.RETIME,
+            [*self._keys.places, self._keys.record(key)],
+            [
+                self._keys.prefix,
+                key,
+                schedule.name,
+                due,
+                int(schedule.is_latest),
+                delay_milliseconds(schedule.in_use_for),
+                delay_milliseconds(ROLLOUT),
+                int(seeded),
+            ],
+        )
+        return bool(reply)
 
     async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
         """Cancel what is scheduled, queued or running under a key."""
