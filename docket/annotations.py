@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import builtins
+import ast
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sized
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from functools import lru_cache
-from types import SimpleNamespace
-from typing import Annotated, Any, ForwardRef, Self, cast, get_args, get_origin, get_type_hints
+from types import CellType, SimpleNamespace
+from typing import (
+    Annotated,
+    Any,
+    NamedTuple,
+    Never,
+    NoReturn,
+    Self,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from docket.log_text import ARGUMENT, CALL, ends, head, shown
 
 
-class _Names(dict[str, Any]):
-    """The names that an annotation may use; an unknown name evaluates to itself.
+class _Scope(NamedTuple):
+    """The names that the annotations of a function may use: of its module, and of its closure."""
 
-    Names imported under `if TYPE_CHECKING:` do not exist at run time. They may be used beside a
-    dependency in one `Annotated`, and the dependency must be found all the same.
-    """
+    module: dict[str, Any]
+    closure: dict[str, Any]
 
-    def __init__(self, module: Mapping[str, Any]) -> None:
-        super().__init__(vars(builtins))
-        self.update(module)
-
-    def __missing__(self, name: str) -> Any:
-        return ForwardRef(name)
+    def evaluate(self, expression: ast.expr) -> Any:
+        """Evaluate an expression of an annotation; raises whatever that raises."""
+        code = compile(ast.Expression(expression), "<annotation>", "eval")
+        return eval(code, self.module, self.closure)  # noqa: S307 - as typing.get_type_hints does
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
@@ -48,21 +58,32 @@ def evaluated_signature(function: Callable[..., Any]) -> inspect.Signature:
     """Return the signature of a callable with its string annotations evaluated.
 
     `from __future__ import annotations` makes all of them strings; one that cannot be evaluated
-    stays a string.
+    stays a string, or keeps its metadata only.
     """
     signature = signature_of(function)
     parameters = list(signature.parameters.values())
     if not any(isinstance(parameter.annotation, str) for parameter in parameters):
         return signature
-    names = _Names(_globals_of(function))
+    scope = _scope_of(function)
     return signature.replace(
         parameters=[
-            parameter.replace(annotation=_evaluate(parameter.annotation, names))
-            if isinstance(parameter.annotation, str)
-            else parameter
+            parameter.replace(annotation=_evaluated(parameter.annotation, scope))
             for parameter in parameters
         ]
     )
+
+
+def _evaluated(annotation: Any, scope: _Scope) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        evaluated = scope.evaluate(ast.parse(annotation.strip(), mode="eval").body)
+    except Exception:
+        evaluated = annotation  # A type that exists for type checkers only, or free text.
+    if not isinstance(evaluated, str):
+        return evaluated
+    metadata = _metadata_in_text(annotation, scope)
+    return Annotated[Any, *metadata] if metadata else evaluated
 
 
 def metadata_of(signature: inspect.Signature) -> dict[str, tuple[Any, ...]]:
@@ -70,25 +91,94 @@ def metadata_of(signature: inspect.Signature) -> dict[str, tuple[Any, ...]]:
     return {
         name: metadata
         for name, parameter in signature.parameters.items()
-        if (metadata := _metadata(parameter.annotation))
+        if (metadata := _metadata_of(parameter.annotation))
     }
 
 
 def annotated_metadata(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
-    """Return the metadata of a function's parameters, by name, string annotations evaluated."""
-    return metadata_of(evaluated_signature(function))
+    """Return the metadata of each parameter's `Annotated[T, ...]`, by name, where there is one.
+
+    Of string annotations (as with `from __future__ import annotations`) only the metadata is
+    evaluated: the type may be one that exists for type checkers only.
+
+    Raises:
+        TypeError: the metadata of a parameter cannot be evaluated; the message names both.
+    """
+    scope = None
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, parameter in signature_of(function).parameters.items():
+        annotation = parameter.annotation
+        try:
+            if isinstance(annotation, str):
+                scope = scope or _scope_of(function)
+                metadata = _metadata_in_text(annotation, scope)
+            else:
+                metadata = _metadata_of(annotation)
+        except Exception as error:
+            # Constructors of the user's are called here, which may raise anything.
+            raise TypeError(
+                f"parameter {name!r} of {getattr(function, '__qualname__', repr(function))!r}: "
+                f"what stands in {annotation!r} beside the type cannot be evaluated "
+                f"({type(error).__name__}: {error}): its names must exist in the module at run "
+                "time (not only under TYPE_CHECKING), or in the function's closure"
+            ) from error
+        if metadata:
+            found[name] = metadata
+    return found
 
 
-def _metadata(annotation: Any) -> tuple[Any, ...]:
-    """Return the metadata of an annotation; that of an alias (`type X = Annotated[...]`) first."""
-    for alias in (annotation, get_origin(annotation)):
-        # Python's TypeAliasType and that of typing_extensions are different classes.
-        if type(alias).__name__ == "TypeAliasType":
-            return _metadata(alias.__value__)
-    if get_origin(annotation) is not Annotated:
+def _metadata_of(annotation: Any) -> tuple[Any, ...]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *metadata = get_args(annotation)
+        return (*_metadata_of(inner), *metadata)
+    alias = annotation if origin is None else origin
+    # Of a `type` statement, or of typing_extensions where Python has none.
+    return _metadata_of(alias.__value__) if type(alias).__name__ == "TypeAliasType" else ()
+
+
+def _metadata_in_text(text: str, scope: _Scope) -> tuple[Any, ...]:
+    try:
+        expression = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        if "Annotated" in text:
+            raise
         return ()
-    aliased, *metadata = get_args(annotation)
-    return (*_metadata(aliased), *metadata)
+    return _metadata_in(expression, scope)
+
+
+def _metadata_in(annotation: ast.expr, scope: _Scope) -> tuple[Any, ...]:
+    match annotation:
+        case ast.Constant(value=str(quoted)):
+            return _metadata_in_text(quoted, scope)
+        case ast.Subscript(value=base, slice=ast.Tuple(elts=[inner, *metadata])) if _is_annotated(
+            base, scope
+        ):
+            own = scope.evaluate(ast.Tuple(metadata, ast.Load(), **_POSITION))
+            return (*_metadata_in(inner, scope), *own)
+        case ast.Subscript(value=base) if found := _metadata_in_alias(base, scope):
+            return found
+        case _:
+            return _metadata_in_alias(annotation, scope)
+
+
+#: The place in a text that `compile` asks for of each expression.
+_POSITION = {"lineno": 1, "col_offset": 0}
+
+
+def _is_annotated(base: ast.expr, scope: _Scope) -> bool:
+    try:
+        return scope.evaluate(base) is Annotated
+    except Exception:
+        # Maybe imported for type checkers only; what it is shows all the same.
+        return ast.unparse(base).rpartition(".")[2] == "Annotated"
+
+
+def _metadata_in_alias(alias: ast.expr, scope: _Scope) -> tuple[Any, ...]:
+    try:
+        return _metadata_of(scope.evaluate(alias))
+    except Exception:
+        return ()  # A type that exists for type checkers only, or free text.
 
 
 @dataclass(frozen=True)
@@ -114,12 +204,12 @@ def parameter_types(function: Callable[..., Any]) -> ParameterTypes:
 
     One that cannot be evaluated stays a string, or contains a ForwardRef.
     """
-    names = _globals_of(function)
+    scope = _scope_of(function)
     positional: list[str] = []
     named: dict[str, Any] = {}
     rest, rest_type, rest_by_name_type = None, Any, Any
     for name, parameter in signature_of(function).parameters.items():
-        annotation = _type_of(parameter.annotation, names)
+        annotation = _type_of(parameter.annotation, scope)
         if parameter.kind is parameter.VAR_POSITIONAL:
             rest, rest_type = name, annotation
         elif parameter.kind is parameter.VAR_KEYWORD:
@@ -134,23 +224,26 @@ def parameter_types(function: Callable[..., Any]) -> ParameterTypes:
 def result_type(function: Callable[..., Any]) -> Any:
     """Return the annotated type of a function's awaited result; `Any` if it has none."""
     returned = signature_of(function).return_annotation
-    annotation = _type_of(returned, _globals_of(function))
-    if get_origin(annotation) in (Awaitable, Coroutine):
-        return get_args(annotation)[-1]
+    annotation = _type_of(returned, _scope_of(function))
+    if annotation in (NoReturn, Never):
+        return Any
+    awaited = get_origin(annotation) or annotation
+    if inspect.isclass(awaited) and issubclass(awaited, Awaitable):
+        return (Any, *get_args(annotation))[-1]
     return annotation
 
 
-def _type_of(annotation: Any, names: Mapping[str, Any]) -> Any:
+def _type_of(annotation: Any, scope: _Scope) -> Any:
     if annotation is inspect.Parameter.empty:
         return Any
     holder = SimpleNamespace(__annotations__={"it": annotation})
     try:
-        return get_type_hints(holder, dict(names), include_extras=True)["it"]
+        return get_type_hints(holder, scope.module, scope.closure, include_extras=True)["it"]
     except (AttributeError, NameError, SyntaxError, TypeError):
         return annotation
 
 
-def _globals_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+def _scope_of(function: Callable[..., Any]) -> _Scope:
     function = inspect.unwrap(function)
     while (inner := getattr(function, "func", None)) is not None:  # functools.partial
         function = inspect.unwrap(inner)
@@ -158,14 +251,18 @@ def _globals_of(function: Callable[..., Any]) -> Mapping[str, Any]:
         function = cast("Callable[..., Any]", function.__init__)
     elif not hasattr(function, "__globals__"):
         function = type(function).__call__
-    return getattr(function, "__globals__", {})
+    names: Iterable[str] = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    cells: Iterable[CellType] = getattr(function, "__closure__", None) or ()
+    variables = zip(names, cells, strict=True)
+    closure = {name: cell.cell_contents for name, cell in variables if _is_set(cell)}
+    return _Scope(getattr(function, "__globals__", {}), closure)
 
 
-def _evaluate(annotation: str, names: _Names) -> Any:
+def _is_set(cell: CellType) -> bool:
     try:
-        return eval(annotation, {}, names)  # noqa: S307 - as typing.get_type_hints does
-    except (AttributeError, NameError, SyntaxError, TypeError):
-        return annotation
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False  # Its variable is assigned later, or was deleted.
 
 
 class Annotation:
@@ -198,7 +295,7 @@ class Logged(Annotation):
     def format(self, argument: Any) -> str:
         """Return the argument as shown in the log."""
         if not self.length_only or not isinstance(argument, Sized):
-            return repr(argument)
+            return shown(argument)
         if isinstance(argument, (dict, set)):
             return f"{{len {len(cast(Sized, argument))}}}"
         if isinstance(argument, tuple):
@@ -207,11 +304,12 @@ class Logged(Annotation):
 
 
 def on_one_line(text: str) -> str:
-    """Return `text` with unprintable characters escaped, as \\x1b, for a line of the log.
+    """Return `text` with unprintable characters escaped, as \\x1b, for a line of the log; bounded.
 
     Keys and arguments may contain anything: a line break could forge a log line, and an escape
     sequence could manipulate the reader's terminal.
     """
+    text = ends(text, CALL)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -250,7 +348,7 @@ class CallFormat:
 
     def _show(self, parameter: str | None, argument: Any) -> str:
         logged = None if parameter is None else self._logged.get(parameter)
-        return "..." if logged is None else logged.format(argument)
+        return "..." if logged is None else head(logged.format(argument), ARGUMENT)
 
 
 #: Compiled once for each function. Bounded, since functions may be made at run time.

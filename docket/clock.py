@@ -4,6 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+#: Ten thousand years, as which any longer duration (timedelta.max, for "for ever") is taken: they
+#: still fit the numbers of the server's scripts and the timers of event loops.
+LONGEST = timedelta(days=3_652_500)
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _FIRST_MICROSECOND = (_EARLIEST - EPOCH) // _MICROSECOND
 _LAST_MICROSECOND = (_LATEST - EPOCH) // _MICROSECOND
@@ -115,8 +118,8 @@ def delay_microseconds(seconds: float) -> int:
 
 
 def delay_milliseconds(delay: timedelta) -> int:
-    """Return a duration in milliseconds, never negative."""
-    return max(0, round(delay.total_seconds() * 1000))
+    """Return a duration in milliseconds, never negative, at most LONGEST."""
+    return max(0, round(min(delay, LONGEST).total_seconds() * 1000))
 
 
 def format_duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overlo
 
 from docket.blocking import SyncDocket
 from docket.calls import TaskCall, new_key
-from docket.clock import aware, duration, now
+from docket.clock import LONGEST, aware, duration, now
 from docket.errors import DocketError
 from docket.execution import Disposition, Execution, ExecutionState, TaskFunction
 from docket.execution.execution import execution_from_record
@@ -70,6 +70,9 @@ __all__ = [
     "WorkerInfo",
 ]
 
+#: Beyond it no death would be noticed in any useful time, and timers of threads would overflow.
+_LONGEST_HEARTBEAT_INTERVAL = timedelta(days=1)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -87,7 +90,7 @@ class Docket(Registry):
         name: the name of the docket; not empty, no braces.
         url: the URL of its server: redis://, rediss://, unix://, valkey://, memory://[name] (one of
             this process alone) or embedded:///folder (one that keeps its data there).
-        heartbeat_interval: the interval of the workers' heartbeats.
+        heartbeat_interval: the interval of the workers' heartbeats; at most a day.
         missed_heartbeats: the number of missed ones after which a worker counts as dead.
         execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
         result_storage: a store for results and exceptions: anything with async
@@ -118,6 +121,8 @@ class Docket(Registry):
         credential_provider: CredentialProvider | None = None,
         serializer: Literal["pickle", "msgpack"] = "pickle",
     ) -> None:
+        #: Encodes and decodes payloads.
+        self.serializer: Serializer = serializer_named(serializer)
         super().__init__()
         validate_url(url, has_provider=credential_provider is not None)
         heartbeat_interval = duration("heartbeat_interval", heartbeat_interval)
@@ -127,17 +132,20 @@ class Docket(Registry):
                 "heartbeat_interval and missed_heartbeats must be positive, not "
                 f"{heartbeat_interval} and {missed_heartbeats}"
             )
+        if heartbeat_interval > _LONGEST_HEARTBEAT_INTERVAL:
+            raise ValueError(
+                f"heartbeat_interval must be at most {_LONGEST_HEARTBEAT_INTERVAL}, but is "
+                f"{heartbeat_interval}"
+            )
         if execution_ttl < timedelta(0):
             raise ValueError(f"execution_ttl must not be negative, but is {execution_ttl}")
         self.name = name
         self.url = url
         self.heartbeat_interval = heartbeat_interval
         self.missed_heartbeats = missed_heartbeats
-        self.execution_ttl = execution_ttl
+        self.execution_ttl = min(execution_ttl, LONGEST)
         self.result_storage = result_storage
         self.enable_internal_instrumentation = enable_internal_instrumentation
-        #: Encodes and decodes payloads.
-        self.serializer: Serializer = serializer_named(serializer)
         #: Every key of this docket.
         self.keys = Keys(name)
         #: Counts the tasks that this process schedules, cancels and clears.
@@ -218,6 +226,24 @@ class Docket(Registry):
     def traced_transitions(self) -> TracedTransitions:
         """Make transitions with a span around each internal call."""
         return TracedTransitions(self.connections.pipeline, self.keys, self.execution_ttl)
+
+    def register(self, function: TaskFunction, names: list[str] | None = None) -> None:
+        """Register a task, so that it can be scheduled by name and run by workers.
+
+        A function whose name another one has takes its place, and a warning names both, once.
+
+        Args:
+            function: an async function.
+            names: the names to register it under; its own by default.
+
+        Raises:
+            UnfitValue: under msgpack, the annotation of its result cannot be evaluated.
+            TypeError: it yields, or has no name of its own and none is given.
+            ValueError, CycleError: its dependencies cannot work; see docket.dependencies. An
+                automatic task requires arguments.
+        """
+        self.serializer.check(function)
+        super().register(function, names)
 
     # One task -----------------------------------------------------------------------------
 

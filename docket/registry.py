@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, cast
@@ -15,6 +16,8 @@ from docket.dependencies.plan import Plan, compile_plan, runnable_plan
 from docket.errors import UnknownTask
 from docket.execution import TaskFunction
 from docket.tasks import standard_tasks
+
+logger = logging.getLogger("docket.registry")
 
 
 # Kept, since codecs keep what they know of a function.
@@ -37,11 +40,15 @@ class Registry:
         self.tasks: dict[str, TaskFunction] = {}
         #: Their compiled dependencies by name, for the executor.
         self.plans: dict[str, Plan] = {}
+        #: The names of which a second function was told.
+        self._reported: set[str] = set()
         for function in standard_tasks:
             self.register(function)
 
     def register(self, function: TaskFunction, names: list[str] | None = None) -> None:
         """Register a task, so that it can be scheduled by name and run by workers.
+
+        A function whose name another one has takes its place, and a warning names both, once.
 
         Args:
             function: an async function.
@@ -60,8 +67,22 @@ class Registry:
         known_as = names or [name_of(function)]
         refuse_required_arguments(known_as[0], plan)
         for name in known_as:
+            self._report_second(name, function)
             self.tasks[name] = function
             self.plans[name] = plan
+
+    def _report_second(self, name: str, function: TaskFunction) -> None:
+        known = self.tasks.get(name)
+        if known is None or name in self._reported or _is_same(known, function):
+            return
+        self._reported.add(name)
+        logger.warning(
+            "Two functions are registered as task %r: %s, and now %s, which runs for both. Give "
+            "one of them a name of its own: register(function, names=[...])",
+            name,
+            _described(known),
+            _described(function),
+        )
 
     def function_of(self, name: str) -> TaskFunction:
         """Return the task of this name, or a stand-in of that name if it is not registered here."""
@@ -79,7 +100,7 @@ class Registry:
             collection_path: "module:attribute"; the attribute is an iterable of functions.
 
         Raises:
-            ValueError: the path does not have that form.
+            ValueError: the path does not have that form, or two functions have one name.
             ImportError: the module does not import.
             AttributeError: it has no such attribute.
             TypeError: the attribute is not an iterable of functions.
@@ -96,7 +117,9 @@ class Registry:
             raise AttributeError(
                 f"Module {module_name!r} has no collection {attribute!r}: nothing was registered"
             ) from None
-        for function in _functions_of(collection, collection_path):
+        functions = _functions_of(collection, collection_path)
+        _refuse_second_of_a_name(functions, collection_path)
+        for function in functions:
             self.register(function)
 
     def resolve(self, function: TaskFunction | str) -> tuple[str, TaskFunction]:
@@ -111,7 +134,8 @@ class Registry:
                 raise UnknownTask(function)
             return function, self.tasks[function]
         name = name_of(function)
-        if self.tasks.get(name) is not function:
+        known = self.tasks.get(name)
+        if known is not function and not _is_same(known, function):
             self.register(function)
         return name, function
 
@@ -144,3 +168,29 @@ def _functions_of(collection: object, path: str) -> list[TaskFunction]:
         if not callable(function):
             raise TypeError(f"Task collection {path!r} holds {function!r}, which is not a function")
     return cast("list[TaskFunction]", functions)
+
+
+def _refuse_second_of_a_name(functions: Iterable[TaskFunction], path: str) -> None:
+    named: dict[str, TaskFunction] = {}
+    for function in functions:
+        name = name_of(function)
+        first = named.setdefault(name, function)
+        if not _is_same(first, function):
+            raise ValueError(
+                f"Task collection {path!r} holds two functions named {name!r}, {_described(first)} "
+                f"and {_described(function)}: rename one of them. Nothing was registered"
+            )
+
+
+def _is_same(known: TaskFunction | None, function: TaskFunction) -> bool:
+    # A bound method is made anew by each access, and is equal to the one before.
+    return known is function or (inspect.ismethod(known) and known == function)
+
+
+def _described(function: TaskFunction) -> str:
+    name = getattr(function, "__qualname__", None) or name_of(function)
+    text = f"{getattr(function, '__module__', None)}.{name}"
+    if inspect.ismethod(function):
+        text += f" of {object.__repr__(function.__self__)}"
+    code = getattr(function, "__code__", None)
+    return text if code is None else f"{text} ({code.co_filename}:{code.co_firstlineno})"

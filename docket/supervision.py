@@ -7,7 +7,7 @@ A runtime passes `Worker.run_supervised` an object with these methods, and calls
 import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 #: Blame of an adoption: each task that was running in the dead process counts a death.
 EVERYONE = "everyone"
@@ -28,16 +28,26 @@ class Claimed(Protocol):
     def function(self) -> bytes: ...
 
 
-#: The task that runs here. Set in the context of each run, which is inherited by the asyncio tasks
-#: and threads (`asyncio.to_thread`) that it starts.
-claim_here: ContextVar[Claimed] = ContextVar("docket.claim_here")
+class RunHere(Protocol):
+    """The part of a run that the code of its task may ask for."""
+
+    @property
+    def claim(self) -> Claimed: ...
+    @property
+    def execution(self) -> Any: ...
+
+
+#: The run that code is called by. Set in the context of each run, which is inherited by the asyncio
+#: tasks and threads (`asyncio.to_thread`) that it starts.
+run_here: ContextVar[RunHere] = ContextVar("docket.run_here")
 
 
 def task_here() -> tuple[str, str] | None:
     """Return key and function of the task that the caller belongs to; None outside of tasks."""
-    claim = claim_here.get(None)
-    if claim is None:
+    run = run_here.get(None)
+    if run is None:
         return None
+    claim = run.claim
     return claim.key.decode(errors="replace"), claim.function.decode(errors="replace")
 
 

@@ -22,7 +22,7 @@ from docket.dependencies.shared import SharedContext
 from docket.dependencies.worker_dependencies import named_dependencies
 from docket.dependencies.worker_lifecycle import worker_lifecycles
 from docket.docket import Docket
-from docket.errors import ConnectionClosed, DocketError, PoisonTask
+from docket.errors import ConnectionClosed, DocketError
 from docket.execution import *  # noqa: F403
 from docket.execution import TaskFunction
 from docket.instrumentation import *  # noqa: F403
@@ -31,10 +31,9 @@ from docket.instrumentation.meters import counters_of
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
 from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
-from docket.services import service_group
+from docket.services import adoption, service_group
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
-from docket.services.outcomes import error_text
 from docket.services.payloads import Payloads
 from docket.services.registration import GOODBYE_SECONDS, Registration
 from docket.services.run_quota import RunQuota
@@ -141,6 +140,8 @@ class Worker:
         self._shutdown: Shutdown | None = None
         self._is_steward = self._is_supervised = False
         self._deadline: asyncio.TimerHandle | None = None
+        #: The number of outcomes that its last run could not record before it ended.
+        self.unrecorded = 0
 
     def __repr__(self) -> str:
         return f"<Worker {self.name!r} of {self.docket!r}>"
@@ -300,6 +301,7 @@ class Worker:
                 await self._shutdown.wait()
         finally:
             shutdown, self._shutdown = self._shutdown, None
+            self.unrecorded = exchanger.unrecorded
             self._exchanger = self._services = None
             # The process's registry takes over the counters of a run once, when it ends.
             self._earlier.add(self._task_counters)
@@ -342,6 +344,8 @@ class Worker:
         if not await registration.register_patiently(exchanger):
             return
         try:
+            if not self._is_supervised:  # the supervisor tells it once for the pool
+                await self.docket.connections.tell_policy(self.docket.url)
             async with services.at_work():
                 if self.schedule_automatic_tasks:
                     await self._seeder.seed()
@@ -392,6 +396,7 @@ class Worker:
 
     def _make_exchanger(self, until_finished: bool) -> Exchanger:
         docket, is_seen = self.docket, self.enable_internal_instrumentation
+        lease = service_group.shortest_lease(docket, self.redelivery_timeout)
         return Exchanger(
             docket.traced_transitions() if is_seen else docket.transitions,
             self.docket.connections.pipeline,
@@ -403,9 +408,7 @@ class Worker:
             concurrency=self.concurrency,
             until_finished=until_finished,
             message_batch=self.message_batch,
-            lease_seconds=service_group.shortest_lease(
-                docket, self.redelivery_timeout
-            ).total_seconds(),
+            lease_seconds=lease.total_seconds(),
             log_attributes=self.log_attributes,
         )
 
@@ -524,15 +527,7 @@ class Worker:
         Raises:
             ServerUnavailable: the server is away; adopt again, every part of it is idempotent.
         """
-        error = PoisonTask(
-            f"{max_deliveries} worker processes died while they ran this task: it is not delivered "
-            "again. See the logs of those workers; schedule it anew once the cause is mended"
-        )
-        payload = self.docket.serializer.encode_error(error)
-        moved, poisoned = await self.docket.transitions.adopt(
-            consumer, blame, max_deliveries, (payload, error_text(error))
-        )
-        return Adoption(consumer, moved, tuple(poisoned))
+        return await adoption.adopt(self.docket, consumer, blame, max_deliveries)
 
     async def vouch(self, consumer: str) -> bool:
         """Beat and renew leases for a consumer whose process lives but cannot do so itself.
@@ -548,8 +543,7 @@ class Worker:
         Raises:
             ServerUnavailable: the server is away.
         """
-        lifetime = service_group.consumer_lifetime(self.docket)
-        return await self.docket.transitions.vouch(consumer, lifetime)
+        return await adoption.vouch(self.docket, consumer)
 
     def set_concurrency(self, concurrency: int) -> None:
         """Change the number of tasks that run at once; runs over a lower limit finish.

@@ -309,6 +309,13 @@ class Redelivered(Message, frozen=True):
     started_at: float
 
 
+class ServerPolicy(Message, frozen=True):
+    """The server's `maxmemory-policy`, and whether it appends to a file; sent by the steward."""
+
+    maxmemory_policy: str
+    appendonly: bool
+
+
 class Fault(Message, frozen=True):
     """The worker cannot go on and exits by itself."""
 
@@ -335,7 +342,16 @@ ToNursery = Settings | Spawn | Kill | Retire
 FromNursery = Hello | Loaded | LoadFailed | Unsafe | Spawned | SpawnFailed | Exited
 ToWorker = Drain | Adopt | Vouch | Steward | Dump
 FromWorker = (
-    Hello | Ready | Waiting | Heartbeat | Draining | Drained | Adopted | Redelivered | Fault
+    Hello
+    | Ready
+    | Waiting
+    | Heartbeat
+    | Draining
+    | Drained
+    | Adopted
+    | Redelivered
+    | ServerPolicy
+    | Fault
 )
 FromKeeper = KeeperBeat
 

@@ -8,11 +8,12 @@ import os
 import re
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from supervisor.errors import InvalidOption
 from supervisor.text import sizes
+from supervisor.text.utf8 import is_utf8
 
 #: The schemes of a docket's URL; the first two start the embedded server.
 EMBEDDED_SCHEMES = ("memory", "embedded")
@@ -145,6 +146,7 @@ class SupervisorConfig:
     logging_format: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_text()
         self._check_numbers()
         self._check_durations()
         self._check_names()
@@ -169,6 +171,21 @@ class SupervisorConfig:
     def display_url(self) -> str:
         """`url` for logs and /status: without its password."""
         return without_password(self.url)
+
+    def _check_text(self) -> None:
+        """Refuse bytes that are no UTF-8, which Python hands on as halves of characters.
+
+        They can be part of no frame and of no key. The control socket may be in any folder.
+        """
+        for each in fields(self):
+            given: Any = getattr(self, each.name)
+            values: tuple[Any, ...] = (
+                cast("tuple[Any, ...]", given) if isinstance(given, tuple) else (given,)
+            )
+            for value in values if each.name != "control" else ():
+                if not is_utf8(str(value)):
+                    shown = without_password(value) if each.name == "url" else value
+                    raise InvalidOption("--" + each.name.replace("_", "-"), shown, "text in UTF-8")
 
     def _check_numbers(self) -> None:
         _require_between("--processes", self.processes, 1, MOST_PROCESSES)

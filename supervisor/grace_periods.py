@@ -13,6 +13,10 @@ CLEANUP_SECONDS: Final = 5.0
 #: exit handlers may hold the process.
 EXIT_SECONDS: Final = 5.0
 
+#: For the teardown of what the tasks of a worker shared, from Drained on; then it is cancelled, and
+#: has the rest of EXIT_SECONDS to end.
+TEARDOWN_SECONDS: Final = 3.0
+
 #: For adoptions once every worker of a drain is gone; after it the next pool's steward does them.
 ADOPTION_SECONDS: Final = 10.0
 
@@ -20,8 +24,9 @@ ADOPTION_SECONDS: Final = 10.0
 PROCESS_GROUP_SECONDS: Final = 1.0
 
 #: For a process without a supervisor, after the time of its drain: as long as a supervisor would
-#: have given it for cleanup and exit.
-ORPHAN_SECONDS: Final = CLEANUP_SECONDS + EXIT_SECONDS
+#: have given it for cleanup and exit, less what its subprocesses get then. So all are gone ten
+#: seconds after the drain.
+ORPHAN_SECONDS: Final = CLEANUP_SECONDS + EXIT_SECONDS - PROCESS_GROUP_SECONDS
 
 #: For the last log lines of a drained worker to be read: many workers end at once, and share one
 #: stderr. Less than EXIT_SECONDS, or the kill would come first.

@@ -6,6 +6,7 @@ Imported only then: docket brings the Redis client along, and a supervisor has n
 from docket.errors import DocketError, EmbeddedFolderInUse, ServerProgramMissing
 from docket.store.embedded.embedded_server import EmbeddedServer, start
 from supervisor.errors import BootFailure, ConfigurationError
+from supervisor.text.utf8 import is_utf8
 
 
 def start_for(url: str) -> EmbeddedServer:
@@ -16,8 +17,14 @@ def start_for(url: str) -> EmbeddedServer:
         BootFailure: the server does not start.
     """
     try:
-        return start(url)
+        server = start(url)
     except (ValueError, ServerProgramMissing, EmbeddedFolderInUse) as error:
         raise ConfigurationError(f"--url: {error}") from error
     except DocketError as error:
         raise BootFailure(str(error)) from error
+    if not is_utf8(server.url):
+        server.stop()
+        raise ConfigurationError(
+            f"--url: the folder of the embedded server, {server.url!r}, is not in UTF-8: set TMPDIR"
+        )
+    return server

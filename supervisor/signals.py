@@ -33,8 +33,13 @@ HANDLED = (
 #: the background without job control, whose terminal is not the program's any more.
 MAY_BE_IGNORED = (signal.SIGHUP, signal.SIGQUIT)
 
-#: Two TERM, INT or QUIT within this time are one: a terminal and a wrapper both send Ctrl-C.
+#: Two signals to stop within this time are one: a terminal sends INT to its whole group at Ctrl-C,
+#: and a wrapper (npm, make, a shell script, a container's init) passes it on, as INT or as TERM.
 SAME_SIGNAL_SECONDS = 1.0
+
+#: How much each of these asks for. One is the echo of another that asked for as much or for more; a
+#: second of the others is always one of its own, for a reload that failed may be asked for again.
+URGENCY: dict[int, int] = {signal.SIGTERM: 1, signal.SIGINT: 1, signal.SIGQUIT: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +127,22 @@ def in_main_thread() -> bool:
 
 
 class Debouncer:
-    """Tell a signal from its echo (pure: times are handed in)."""
+    """Tell a signal to stop from its echo (pure: times are handed in)."""
 
     def __init__(self, same_signal_seconds: float = SAME_SIGNAL_SECONDS) -> None:
         self._same_signal_seconds = same_signal_seconds
+        #: When the last signal of each urgency counted.
         self._last: dict[int, float] = {}
 
     def is_new(self, received: ReceivedSignal) -> bool:
         """Return True if it is a signal of its own; an echo does not prolong its own silence."""
-        last = self._last.get(received.number)
-        if last is not None and received.at - last < self._same_signal_seconds:
+        urgency = URGENCY.get(received.number)
+        if urgency is None:
+            return True
+        if any(
+            other >= urgency and received.at - at < self._same_signal_seconds
+            for other, at in self._last.items()
+        ):
             return False
-        self._last[received.number] = received.at
+        self._last[urgency] = received.at
         return True

@@ -16,9 +16,9 @@ import importlib
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 from typing import Any, Protocol
 
 from ipc.messages import WorkerSettings
@@ -26,7 +26,7 @@ from supervisor import observer, signals
 from supervisor.config import SupervisorConfig
 from supervisor.control.claim import SocketClaim
 from supervisor.control.server import claimed, serving
-from supervisor.errors import SupervisorError
+from supervisor.errors import BootFailure, SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.inbox import Inbox
 from supervisor.logs import log_setup
@@ -40,6 +40,7 @@ from supervisor.pool.state.pool_commands import Drain, Requeue
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, new_pool_state
 from supervisor.pool.watchdog import TICK_SECONDS
 from supervisor.processes.driver import ProcessDriver
+from supervisor.processes.guard_link import GuardLink, guarded
 from supervisor.processes.reaper import Reaper
 from supervisor.system import process_setup, standard_streams
 from supervisor.system.prctl import become_subreaper
@@ -54,6 +55,7 @@ class Server(Protocol):
 
     url: str
     lifeline: int
+    log: Path | None
 
     def fileno(self) -> int:
         """The descriptor that is readable once it has ended by itself."""
@@ -86,6 +88,7 @@ class Supervisor:
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_command: Drain | Requeue | None = None
+        self._directory = ""
         #: Why the run ended, if not by a plain stop.
         self.reason: str | None = None
 
@@ -94,6 +97,9 @@ class Supervisor:
 
         Takes the process over: its signals (in the main thread), its root logger, its orphans.
         The last line on stderr is the reason, if the run did not end by a plain stop.
+
+        Raises:
+            BootFailure: the system has no room for a thread that writes the log.
         """
         standard_streams.open_standard_streams()
         process_setup.raise_file_limit()
@@ -102,9 +108,13 @@ class Supervisor:
         if self._signal_queue is None and signals.in_main_thread():
             own = self._signal_queue = signals.SignalQueue()
             own.install()
-        written = log_setup.configure(
-            self._config.logging_level, self._config.logging_format, threaded=True
-        )
+        try:
+            written = log_setup.configure(
+                self._config.logging_level, self._config.logging_format, threaded=True
+            )
+        except RuntimeError as error:
+            reason = f"cannot start ({error}); is a limit of processes or threads reached?"
+            raise BootFailure(reason) from error
         try:
             code = asyncio.run(self._serve(own_process=True))
         except SupervisorError as error:
@@ -146,6 +156,7 @@ class Supervisor:
     async def _serve(self, *, own_process: bool) -> ExitCode:
         self._loop = asyncio.get_running_loop()
         self._inbox = inbox = Inbox()
+        self._directory = process_setup.logical_directory()
         if self._stop_command is not None:
             inbox.put(CommandReceived(self._stop_command))
         async with claimed(self._config) as claim:
@@ -155,13 +166,15 @@ class Supervisor:
         self, inbox: Inbox, claim: SocketClaim | None, *, own_process: bool
     ) -> ExitCode:
         with self._server() as server, contextlib.ExitStack() as stack:
+            # Before it: the guard is to be nobody's child.
+            guard = stack.enter_context(guarded(self._config.drain_timeout.total_seconds()))
             become_subreaper()
             reaper = Reaper(reap_unknown=own_process)
             stack.callback(reaper.close)
-            driver = self._driver(inbox, reaper, server)
+            driver = self._driver(inbox, reaper, server, guard)
             stack.callback(driver.close)
             pool_state = new_pool_state(
-                self._config, driver, self._on_event, socket.gethostname(), time.monotonic()
+                self._config, driver, self._on_event, process_setup.host_name(), time.monotonic()
             )
             if server is not None:
                 self._watch_server(server, stack)
@@ -214,7 +227,7 @@ class Supervisor:
         def ended() -> None:
             loop.remove_reader(server)
             if inbox is not None:
-                inbox.put(ServerEnded())
+                inbox.put(ServerEnded(None if server.log is None else str(server.log)))
 
         loop.add_reader(server, ended)
         stack.callback(loop.remove_reader, server)
@@ -235,15 +248,18 @@ class Supervisor:
         stack.callback(loop.remove_reader, signal_queue)
         take()  # those that came before there was a loop
 
-    def _driver(self, inbox: Inbox, reaper: Reaper, server: Server | None) -> ProcessDriver:
+    def _driver(
+        self, inbox: Inbox, reaper: Reaper, server: Server | None, guard: GuardLink
+    ) -> ProcessDriver:
         config = self._config
         return ProcessDriver(
             inbox,
             reaper,
             worker_settings(config, config.url if server is None else server.url),
             config.tasks,
-            process_setup.logical_directory(),
+            self._directory,
             None if server is None else server.lifeline,
+            guard,
         )
 
     def _control(

@@ -17,8 +17,16 @@ def trust_working_directory() -> None:
 
     Called after all our own imports, so that no file there can shadow one of our modules or of the
     standard library.
+
+    Raises:
+        click.UsageError: it is gone.
     """
-    sys.path.insert(0, str(Path.cwd()))
+    try:
+        directory = Path.cwd()
+    except OSError as error:
+        reason = f"the working directory cannot be used ({error.strerror}): start in another one"
+        raise click.UsageError(reason) from error
+    sys.path.insert(0, str(directory))
 
 
 def load(option: str, path: str, loader: Callable[[str], T]) -> T:

@@ -7,15 +7,17 @@ import sys
 from rich.console import Console
 from rich.logging import RichHandler
 
+from docket.log_text import EXCEPTION, RECORD, BoundedFormatter, ends, shown
+
 #: The attributes of every record; any other one comes from the caller (`extra`).
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(BoundedFormatter):
     """A formatter that writes one JSON object a line.
 
     It has the logger's `name`, `asctime` (local), `levelname`, `message`, `exc_info` (the traceback
-    or null), and the caller's `extra` under their own names, as `docket.key`.
+    or null), and the caller's `extra` under their own names, as `docket.key`; each is bounded.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -24,19 +26,31 @@ class JsonFormatter(logging.Formatter):
             "name": record.name,
             "asctime": self.formatTime(record),
             "levelname": record.levelname,
-            "message": record.getMessage(),
+            "message": ends(record.getMessage(), EXCEPTION),
             "exc_info": self.formatException(record.exc_info) if record.exc_info else None,
         }
-        extra = {k: v for k, v in vars(record).items() if k not in _OF_EVERY_RECORD}
+        extra = {k: _bounded(v) for k, v in vars(record).items() if k not in _OF_EVERY_RECORD}
         try:
             return _in_json({**extra, **line})
         except (TypeError, ValueError, RecursionError):
             # JSON has no such value: NaN, a key that is a tuple, an object that contains itself.
-            return _in_json({**{k: repr(v) for k, v in extra.items()}, **line})
+            return _in_json({**{k: shown(v) for k, v in extra.items()}, **line})
 
 
 def _in_json(line: dict[str, object]) -> str:
     return json.dumps(line, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _bounded(value: object) -> object:
+    if isinstance(value, (bool, int, float, type(None))):
+        return value
+    if isinstance(value, str):
+        return ends(value, RECORD)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return value  # JSON has no such value: it is shown as its text.
+    return value if len(text) <= RECORD else ends(text, RECORD)
 
 
 def configure(level: str, logging_format: str | None) -> None:
@@ -53,13 +67,13 @@ def configure(level: str, logging_format: str | None) -> None:
 def _handler(logging_format: str) -> logging.Handler:
     if logging_format == "rich":
         rich = RichHandler(console=Console(), show_path=False, log_time_format="[%X]")
-        rich.setFormatter(logging.Formatter("%(message)s"))
+        rich.setFormatter(BoundedFormatter("%(message)s"))
         return rich
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         JsonFormatter()
         if logging_format == "json"
-        else logging.Formatter(
+        else BoundedFormatter(
             "[%(asctime)s] %(levelname)s - %(name)s - %(message)s", "%Y-%m-%d %H:%M:%S"
         )
     )

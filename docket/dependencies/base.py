@@ -14,10 +14,12 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeVar, cast
 
 import uncalled_for
 from typing_extensions import TypeIs
+
+from docket.supervision import run_here
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -32,7 +34,40 @@ AnyDependency: TypeAlias = uncalled_for.Dependency[Any]
 #: The docket and the worker, while it is entered or runs, and the execution of the current run.
 current_docket: ContextVar[Docket] = ContextVar("docket.current_docket")
 current_worker: ContextVar[Worker] = ContextVar("docket.current_worker")
-current_execution: ContextVar[Execution] = ContextVar("docket.current_execution")
+
+
+class _ExecutionVariable:
+    """A context variable whose value is that of the run here, unless another one is set.
+
+    A task may ask for its execution, and few do: it is made when it is asked for, so that the
+    others pay for neither the execution nor a variable.
+    """
+
+    name = "docket.current_execution"
+
+    def __init__(self) -> None:
+        self._given: ContextVar[Execution] = ContextVar(self.name)
+
+    def get(self, *default: Any) -> Any:
+        """Return the value; without one the default, or LookupError."""
+        given = self._given.get(None)
+        if given is not None:
+            return given
+        run = run_here.get(None)
+        if run is not None and run.execution is not None:
+            return run.execution
+        return self._given.get(*default)
+
+    def set(self, execution: Execution) -> Token[Execution]:
+        """Set another value in this context."""
+        return self._given.set(execution)
+
+    def reset(self, token: Token[Execution]) -> None:
+        """Set the value as it was before a `set`."""
+        self._given.reset(token)
+
+
+current_execution = cast("ContextVar[Execution]", _ExecutionVariable())
 
 
 class TaskRun:

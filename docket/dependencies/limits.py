@@ -30,8 +30,6 @@ T_co = TypeVar("T_co", covariant=True)
 #: The kinds that are one window, of which the longer one is stricter.
 _WINDOWS = (LimitKind.COOLDOWN, LimitKind.DEBOUNCE)
 
-#: Longest window, in milliseconds: a hundred years, far within what the server takes.
-_LONGEST_WINDOW = 100 * 366 * 86_400_000
 #: Longest text of an argument's value in a key, in characters; longer ones are digested.
 VALUE_LIMIT = 128
 
@@ -146,4 +144,4 @@ def window_milliseconds(name: str, window: timedelta) -> int:
     window = duration(name, window)
     if window < timedelta(0):
         raise ValueError(f"{name} must not be negative, got {window!r}")
-    return min(max(1, delay_milliseconds(window)), _LONGEST_WINDOW) if window else 0
+    return max(1, delay_milliseconds(window)) if window else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
-from docket.clock import duration, time_until, whole
+from docket.clock import LONGEST, duration, time_until, whole
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.errors import ForcedRetry
 from docket.dependencies.handlers import PureFailureHandler
@@ -125,7 +125,7 @@ class ExponentialRetry(Retry):
     def delay_after(self, attempt: int) -> timedelta:
         doublings = min(max(attempt - 1, 0), _MOST_DOUBLINGS)
         seconds = self.minimum_delay.total_seconds() * 2.0**doublings
-        return timedelta(seconds=min(seconds, self.maximum_delay.total_seconds()))
+        return timedelta(seconds=min(seconds, min(self.maximum_delay, LONGEST).total_seconds()))
 
 
 def _checked(name: str, delay: timedelta) -> timedelta:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from docket.clock import duration
+from docket.clock import LONGEST, duration
 from docket.dependencies.base import ProvidedDependency, Runtime, TaskRun
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
         kwargs: dict[str, Any],
     ) -> Any:
         # asyncio's own: only it can tell its cancellation from another one at the same moment.
-        self._timer = timer = asyncio.timeout(self.base.total_seconds())
+        self._timer = timer = asyncio.timeout(_seconds(self.base))
         try:
             async with timer:
                 return await function(*args, **kwargs)
@@ -62,7 +62,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
         Raises:
             RuntimeError: the time is over already, or no task runs under it.
         """
-        self._move_to(asyncio.get_running_loop().time() + self.base.total_seconds())
+        self._move_to(asyncio.get_running_loop().time() + _seconds(self.base))
 
     def extend(self, by: timedelta | None = None) -> None:
         """Give the task more time.
@@ -74,7 +74,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
             RuntimeError: the time is over already, or no task runs under it.
         """
         more = self.base if by is None else duration("by", by)
-        self._move_to(self._deadline() + more.total_seconds())
+        self._move_to(self._deadline() + _seconds(more))
 
     def expired(self) -> bool:
         """Return whether the time is over."""
@@ -83,7 +83,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
     def remaining(self) -> timedelta:
         """Return the time left; never negative."""
         seconds = self._deadline() - asyncio.get_running_loop().time()
-        return timedelta(seconds=max(seconds, 0.0))
+        return timedelta(seconds=min(max(seconds, 0.0), _seconds(LONGEST)))
 
     def _running(self) -> asyncio.Timeout:
         if self._timer is None:
@@ -101,3 +101,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
         if timer.expired():
             raise RuntimeError("the time of this task is over and it is being cancelled already")
         timer.reschedule(deadline)
+
+
+def _seconds(length: timedelta) -> float:
+    return min(length, LONGEST).total_seconds()

@@ -4,21 +4,22 @@ For servers shared with others: reading a pickle runs whatever code its writer p
 here unpickles, whatever the payload.
 
 The values that arrive are the values sent: an argument that msgpack would change (a tuple without
-an annotation into a list, a UUID for a `str` into its text) is refused when it is stored, so that
-the sender gets the error.
+an annotation into a list, a StrEnum for a `str` into its text, a time zone into UTC) is refused
+when it is stored, so that the sender gets the error.
 """
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
+from msgspec.inspect import CustomType, type_info
 
 from docket.annotations import parameter_types, result_type
 from docket.errors import DeserializationError, TaskError, UnfitValue
+from docket.log_text import format_exception
 from docket.serialization.pickle_codec import Call, check_size, error_message
 from docket.serialization.round_trip import difference
 
@@ -29,6 +30,10 @@ _PICKLE_HEADER = b"\x80"
 
 _RawCall = tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]
 _encoder = msgspec.msgpack.Encoder()
+#: Stored as they are by `to_builtins`, which would make text of them.
+_BINARY = (bytes, bytearray, memoryview)
+#: The types without an annotation of their own.
+_PLAIN = (type(None), bool, int, float, str, bytes, list, dict)
 _call_decoder = msgspec.msgpack.Decoder(_RawCall)
 _EMPTY_CALL = _HEADER + _encoder.encode(((), {}))
 
@@ -52,11 +57,30 @@ class _Slot:
         self._annotation = annotation
         self._decoder: msgspec.msgpack.Decoder[Any] | None = None
 
+    def check(self) -> None:
+        """Check the annotation itself. Raises UnfitValue if no value of it can ever be stored."""
+        try:
+            self._made_decoder()
+            match type_info(self._annotation):
+                case CustomType(cls=cls) if not any(issubclass(plain, cls) for plain in _PLAIN):
+                    raise TypeError("msgpack has no form for this class, except as a dataclass")
+                case _:
+                    pass
+        except Exception as error:
+            # The annotation may be anything, and its evaluation runs code of its own.
+            raise UnfitValue(
+                f"{self._described} can never be stored as msgpack, for its annotation is "
+                f"{self._annotation!r}: {error}. Names must exist at run time (not only under "
+                "TYPE_CHECKING)"
+            ) from error
+
     def encode(self, value: object) -> bytes:
         """Encode the value as msgpack. Raises UnfitValue unless it decodes to the same value."""
         try:
             encoded = _encoder.encode(value)
             found = difference(value, self.decode(encoded))
+            if found is not None and (as_text := self._with_offsets(value)) is not None:
+                return as_text
         except DeserializationError as error:
             raise UnfitValue(f"{self._described} does not fit: {error.__cause__}") from error
         except Exception as error:
@@ -67,22 +91,33 @@ class _Slot:
         if found is not None:
             raise UnfitValue(
                 f"{self._described} does not fit: {found}. Annotate the parameter (or the result) "
-                "with the type that is passed"
+                "with the type that is passed, or convert the value"
             )
         return encoded
+
+    def _with_offsets(self, value: object) -> bytes | None:
+        """Encode datetimes as text, which keeps their offset; None if that does not help either."""
+        try:
+            encoded = _encoder.encode(msgspec.to_builtins(value, builtin_types=_BINARY))
+            return encoded if difference(value, self.decode(encoded)) is None else None
+        except Exception:
+            return None  # The difference that was found before tells the caller more.
 
     def decode(self, encoded: bytes | memoryview | msgspec.Raw) -> Any:
         """Decode the value. Raises DeserializationError."""
         try:
-            if self._decoder is None:
-                self._decoder = msgspec.msgpack.Decoder(self._annotation)
-            return self._decoder.decode(encoded)
+            return self._made_decoder().decode(encoded)
         except Exception as error:
             # The user's types are constructed here, which may raise anything.
             raise DeserializationError(
                 f"{self._described} is stored as something else than what its annotation says: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+    def _made_decoder(self) -> msgspec.msgpack.Decoder[Any]:
+        if self._decoder is None:
+            self._decoder = msgspec.msgpack.Decoder(self._annotation)
+        return self._decoder
 
 
 class _Shape:
@@ -117,6 +152,14 @@ class MsgpackCodec:
     def __init__(self) -> None:
         # Weak, since a fallback or a closure may be garbage collected.
         self._shapes: WeakKeyDictionary[Callable[..., Any], _Shape] = WeakKeyDictionary()
+
+    def check(self, function: Callable[..., Any]) -> None:
+        """Check the result's annotation, so that no task fails by it after its work is done.
+
+        Raises:
+            UnfitValue: it cannot be evaluated, or msgpack has no form for it.
+        """
+        self._shape(function).result.check()
 
     def encode_call(
         self,
@@ -168,9 +211,9 @@ class MsgpackCodec:
         if isinstance(error, TaskError):
             failure = _Failure(error.type_name, error.message, error.traceback_text)
         else:
-            text = "".join(traceback.format_exception(error))[-65536:]
+            text = format_exception(error)[-65536:]
             text = text.encode(errors="replace").decode()
-            failure = _Failure(type(error).__qualname__, error_message(error)[:4096], text)
+            failure = _Failure(type(error).__qualname__, error_message(error), text)
         return _HEADER + _encoder.encode(failure)
 
     def decode_error(self, payload: bytes) -> BaseException:

@@ -2,16 +2,19 @@
 
 import asyncio
 import pickle
-import traceback
 from typing import Any, cast
 
 import cloudpickle
 
 from docket.errors import DeserializationError, PayloadTooLarge, TaskError
+from docket.log_text import format_exception
 
 #: Maximum payload in bytes: well under the server's limit (512 MB), so that one task can neither
 #: fill a reply nor block the server for long.
 MAX_PAYLOAD_BYTES = 32 * 1024 * 1024
+
+#: Longest message of an exception that is stored as text, in characters.
+MAX_MESSAGE = 4096
 
 #: The call without arguments, pickled once because it is so common.
 _EMPTY_CALL = pickle.dumps(((), {}), protocol=5)
@@ -101,14 +104,14 @@ def encode_error(error: BaseException) -> bytes:
         except BaseException as cause:
             # Pickling runs user code, which may raise anything.
             note = f"(stored as text: it could not be pickled, {type(cause).__name__})\n"
-    text = "".join(traceback.format_exception(error))[-65536:] + note
-    return _dumps(TaskError(type(error).__qualname__, error_message(error)[:4096], text))
+    text = format_exception(error)[-65536:] + "\n" + note
+    return _dumps(TaskError(type(error).__qualname__, error_message(error), text))
 
 
 def error_message(error: BaseException) -> str:
-    """Return the message of an exception as valid UTF-8; its own __str__ may be broken."""
+    """Return the message of an exception as valid UTF-8, bounded; its __str__ may be broken."""
     try:
-        return str(error).encode(errors="replace").decode()
+        return str(error)[:MAX_MESSAGE].encode(errors="replace").decode()
     except BaseException as cause:
         return f"<its message cannot be shown: {type(cause).__name__}>"
 

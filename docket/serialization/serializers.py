@@ -16,6 +16,10 @@ Function = Callable[..., Any]
 class Serializer(Protocol):
     """The encoding and decoding of a docket's payloads."""
 
+    def check(self, function: Function) -> None:
+        """Check at registration that results can be stored. Raises UnfitValue if none ever can."""
+        ...
+
     def encode_call(
         self, function: Function, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> bytes:
@@ -54,6 +58,9 @@ class PickleSerializer:
 
     Anyone who can write to the server can run code in every process that reads from it.
     """
+
+    def check(self, function: Function) -> None:
+        """Accept any function."""
 
     def encode_call(
         self, function: Function, args: tuple[object, ...], kwargs: dict[str, object]

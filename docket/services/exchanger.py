@@ -107,6 +107,8 @@ class Exchanger:
         self.has_begun = False
         self._requeuing = False
         self._nothing_left = False
+        #: It ended without a server: the outcomes in its outbox are not recorded.
+        self._is_cut_off = False
         self._is_claiming = False
         #: Entries that were cancelled while the reply with their claim may have been on its way.
         self._cancelled_early: set[bytes] = set()
@@ -213,8 +215,13 @@ class Exchanger:
             if self._has_token_to_pass_on or self._doubted or self._outbox or self._want():
                 await self._turn()
 
+    @property
+    def unrecorded(self) -> int:
+        """The number of outcomes that could not be handed in at the end."""
+        return len(self._outbox)
+
     def _finished(self) -> bool:
-        settled = not self._outbox and self._runs.active == 0
+        settled = self._runs.active == 0 and (not self._outbox or self._is_cut_off)
         return settled and (self._draining or self._nothing_left)
 
     def _want(self) -> int:
@@ -340,14 +347,19 @@ class Exchanger:
         those that were applied do not match any more and change nothing.
         """
         self._readiness.waiting(str(cause))
-        failures = 0
+        failures, leave_at = 0, time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                await self._pipeline.connected()
+                if not await self._reconnected(leave_at):
+                    self._is_cut_off = True
+                    return
                 self._consumer.epoch = await self._transitions.raise_epoch(self._consumer.name)
                 await self._reclaim()
                 break
             except (ServerUnavailable, StaleEpoch):
+                if self._may_leave() and time.monotonic() >= leave_at:
+                    self._is_cut_off = True
+                    return
                 failures += 1
                 await asyncio.sleep(backoff_seconds(failures))
             except Fenced:
@@ -355,6 +367,37 @@ class Exchanger:
                 return
         self._readiness.ready()
         self.exchange_soon()
+
+    async def _reconnected(self, leave_at: float) -> bool:
+        """Wait for the connection; False if there is nothing left to wait for.
+
+        A worker that drains waits for the server with outcomes until its deadline, and with none
+        not at all; but until `leave_at`, since most interruptions are short.
+        """
+        connected = asyncio.ensure_future(self._pipeline.connected())
+        changed = asyncio.ensure_future(self._attention.wait())
+        try:
+            while not connected.done():
+                patience = None
+                if self._may_leave():
+                    patience = leave_at - time.monotonic()
+                    if patience <= 0:
+                        return False
+                await asyncio.wait(
+                    {connected, changed}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                )
+                if changed.done() and not connected.done():
+                    self._attention.clear()
+                    changed = asyncio.ensure_future(self._attention.wait())
+            await connected
+            return True
+        finally:
+            connected.cancel()
+            changed.cancel()
+
+    def _may_leave(self) -> bool:
+        has_nothing = not self._outbox or self._requeuing
+        return self._draining and self._runs.active == 0 and has_nothing
 
     async def _reclaim(self) -> None:
         asked_at = time.monotonic()

@@ -8,11 +8,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 from docket.clock import from_microseconds
-from docket.dependencies.base import current_execution
 from docket.dependencies.handlers import TaskOutcome, end_of
 from docket.dependencies.plan import Plan
 from docket.dependencies.resolution import Resolution
@@ -22,7 +20,6 @@ from docket.instrumentation.tracing import context_of, end_with, span_of_run, tr
 from docket.lifecycle import Cancelled, Completed, Deferred, Failed, Outcome, Requeued, Retried
 from docket.serialization.pickle_codec import Call
 from docket.services.admission import AdmissionController, NotAdmitted, after_block
-from docket.services.deferred_execution import DeferredExecution
 from docket.services.exchanger import Exchanger
 from docket.services.faults import Faults
 from docket.services.result_writer import ResultWriter
@@ -33,7 +30,7 @@ from docket.services.task_plans import TaskPlans
 from docket.services.unknown_tasks import UnknownTasks, default_fallback_task
 from docket.store.results import RecordedResults
 from docket.store.transitions import Claim
-from docket.supervision import Supervision, claim_here
+from docket.supervision import Supervision, run_here
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -118,7 +115,7 @@ class Executor:
 
     async def _run(self, run: Run) -> None:
         run.begun = True
-        claim_here.set(run.claim)  # in a context of its own: every asyncio task has one
+        run_here.set(run)  # in a context of its own: every asyncio task has one
         if self._tracer is None:
             outcome = await self._outcome(run)
         else:
@@ -131,6 +128,8 @@ class Executor:
         duration = self._task_counters.of(run.claim.function).duration
         duration.observe(time.monotonic() - run.started_at)
         self._exchanger.report(run, outcome)
+        # Its context knows the run: without this, each run would wait for the garbage collector.
+        run.task = None
 
     async def _in_span(self, tracer: Tracer, run: Run) -> Outcome | NotAdmitted:
         claim = run.claim
@@ -189,11 +188,11 @@ class Executor:
         plan = self._plans.of_task(name, function)
         if not plan.bare or logger.isEnabledFor(logging.INFO):
             return await self._execute_call(run, name, function, plan, call)
-        execution = DeferredExecution(partial(self._execution, claim, name, function, call))
-        current_execution.set(execution)
+        run.unmade_execution = (self._execution, claim, name, function, call)
         try:
             return Completed(await _awaitable(name, function(*call[0], **call[1])))
         except BaseException as error:
+            execution = run.execution or self._execution(claim, name, function, call)
             outcome = await self._after_error(run, execution, None, error)
             self._log_of(run, execution).end(outcome, error)
             return outcome
@@ -226,7 +225,7 @@ class Executor:
         self, run: Run, name: str, function: TaskFunction, plan: Plan, call: Call
     ) -> Outcome | NotAdmitted:
         execution = self._execution(run.claim, name, function, call)
-        current_execution.set(execution)  # in a context of its own: every asyncio task has one
+        run.execution = execution
         log = self._log_of(run, execution)
         started = time.monotonic()
         resolution = None if plan.bare else self._resolution(plan, execution)

@@ -25,6 +25,8 @@ PATIENCE_SECONDS = 1.0
 #: Seconds for which a worker that ends waits for an absent server; tasks whose outcome it cannot
 #: record are redelivered.
 GOODBYE_SECONDS = 5.0
+#: The same for one whose connection is down already.
+CUT_OFF_SECONDS = 0.25
 
 
 class Registration:
@@ -79,7 +81,8 @@ class Registration:
     async def unregister(self, worker_name: str, log_attributes: Mapping[str, str]) -> None:
         """Fence our own consumer, so that a run that would not end goes to another worker."""
         try:
-            async with asyncio.timeout(GOODBYE_SECONDS):
+            is_connected = self._docket.connections.pipeline.is_connected
+            async with asyncio.timeout(GOODBYE_SECONDS if is_connected else CUT_OFF_SECONDS):
                 await self._docket.transitions.wake_idle()
                 await self._adopt(self._consumer.name)
         except (DocketError, RefusedCall, TimeoutError) as error:

@@ -1,15 +1,21 @@
 """The runs of one worker: claimed tasks whose outcome is not acknowledged yet."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from docket.lifecycle import Outcome
 from docket.store.connection.lease_connection import Lease
 from docket.store.connection.pipeline import LostReply
 from docket.store.transitions import Claim
 from docket.supervision import RunningTask
+
+if TYPE_CHECKING:
+    from docket.execution import Execution
 
 
 class Consumer:
@@ -50,9 +56,12 @@ class Run:
         followed: the run and its duration for the line about its successor, which is logged once
             the outcome is recorded; None for no such line.
         started_at: the instant of the claim, by `time.monotonic()`.
+        unmade_execution: what makes its execution, and the arguments of that; None if it is made
+            already, or cannot be. Every task may ask for its execution, and few do.
     """
 
     __slots__ = (
+        "_execution",
         "begun",
         "being_admitted",
         "claim",
@@ -64,6 +73,7 @@ class Run:
         "sent_again",
         "started_at",
         "task",
+        "unmade_execution",
     )
 
     def __init__(self, claim: Claim) -> None:
@@ -78,6 +88,20 @@ class Run:
         self.refused = False
         self.followed: str | None = None
         self.started_at = time.monotonic()
+        self.unmade_execution: tuple[Any, ...] | None = None
+        self._execution: Execution | None = None
+
+    @property
+    def execution(self) -> Execution | None:
+        """Its execution, made when it is first asked for."""
+        if self.unmade_execution is not None:
+            make, *arguments = self.unmade_execution
+            self.unmade_execution, self._execution = None, make(*arguments)
+        return self._execution
+
+    @execution.setter
+    def execution(self, execution: Execution) -> None:
+        self._execution = execution
 
 
 class Runs:
@@ -146,7 +170,7 @@ class Runs:
         runs = list(self._by_entry.values())
         return [(run.claim.key, run.claim.entry, run.claim.generation) for run in runs]
 
-    def key_of(self, task: "asyncio.Task[object]") -> str | None:
+    def key_of(self, task: asyncio.Task[object]) -> str | None:
         """Return the key of the task that an asyncio task executes. Safe from another thread."""
         for run in list(self._by_entry.values()):
             if run.task is task:

@@ -154,6 +154,9 @@ class ServiceGroup:
         recorded.
         """
         async with AsyncExitStack() as stack:
+            # A worker whose slots are all taken makes no call, and would not notice an outage.
+            self._pipeline.on_disruption.add(self._exchanger.check_registration)
+            stack.callback(self._pipeline.on_disruption.discard, self._exchanger.check_registration)
             self.heartbeater.start()
             stack.push_async_callback(self.heartbeater.stop)
             services = (self._canceller.run(), self.steward.run(), self._listener.run())

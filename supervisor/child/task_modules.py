@@ -7,12 +7,13 @@ on sys.path, as users expect of `module:attr`, and a file of theirs would win.
 from __future__ import annotations
 
 import importlib
+import logging
 import operator
 import os
 import sys
 import tomllib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -22,6 +23,8 @@ import ipc
 import supervisor
 from ipc.messages import Settings
 from supervisor.errors import SupervisorError
+
+log = logging.getLogger("supervisor.tasks")
 
 #: Our top-level packages with names that a user's directory may well have too.
 OURS: Final = {"docket": docket, "ipc": ipc, "supervisor": supervisor}
@@ -88,6 +91,17 @@ def load(paths: Iterable[str]) -> None:
     """
     for path in paths:
         resolve(path)
+
+
+def warn_if_empty(settings: Settings) -> None:
+    """Warn if no collection of loaded modules holds a task: whatever is added is unknown here."""
+    if settings.worker.fallback_task is None and all(
+        isinstance(found := resolve(path), Sized) and len(found) == 0 for path in settings.tasks
+    ):
+        log.warning(
+            "no task is registered, since %s is empty: whatever is added is unknown to this pool",
+            " and ".join(settings.tasks),
+        )
 
 
 def resolve(path: str) -> object:

@@ -72,7 +72,11 @@ def given_path(path: str) -> Path:
         InvalidOption: it is longer than the path of a socket may be.
         ConfigurationError: others may write to its folder.
     """
-    absolute = Path(path).absolute()
+    try:
+        absolute = Path(path).absolute()
+    except OSError as error:  # the working directory is gone
+        accepted = f"an absolute path, since there is no working directory ({error.strerror})"
+        raise InvalidOption("--control", path, accepted) from error
     if not _fits(absolute):
         raise InvalidOption("--control", path, f"a path of at most {MAX_PATH_BYTES} bytes")
     folder = absolute.parent
@@ -88,7 +92,8 @@ def _given(environment: Mapping[str, str]) -> Iterator[Path]:
     # systemd gives every RuntimeDirectory= of the unit, with colons between.
     for variable in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
         folder = environment.get(variable, "").partition(":")[0]
-        if folder.startswith("/") and Path(folder).is_dir():
+        # Not by pathlib, which raises where it may not look.
+        if folder.startswith("/") and os.path.isdir(folder):  # noqa: PTH112
             yield Path(folder)
 
 

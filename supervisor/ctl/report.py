@@ -36,6 +36,8 @@ class ReportedWorker(ReportedCounts, frozen=True):
     pid: int | None = None
     generation: int = 0
     state: str = ""
+    ready: bool | None = None
+    waiting: str | None = None
     uptime_seconds: float = 0.0
     restarts: int = 0
     in_flight: int = 0
@@ -68,6 +70,9 @@ class ReportedPool(Struct, frozen=True):
     docket: str = ""
     url: str = ""
     reload_error: str | None = None
+    ready_workers: int | None = None
+    not_ready_because: str | None = None
+    server_away: str | None = None
 
 
 class PoolReport(Struct, frozen=True):

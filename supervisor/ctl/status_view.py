@@ -32,6 +32,8 @@ _STATES = {
     "starting": "yellow",
     "reloading": "yellow",
     "draining": "yellow",
+    "waiting": "red",
+    "silent": "red",
     "dead": "red",
 }
 #: Rows of workers that are shown on the lowest terminal.
@@ -60,7 +62,9 @@ def render(report: PoolReport, width: int | None = None, height: int | None = No
 
 def _head(report: PoolReport) -> list[Text]:
     pool = report.supervisor
-    ready = sum(each.state == "ready" for each in report.workers)
+    ready = pool.ready_workers
+    if ready is None:  # an older supervisor
+        ready = sum(each.state == "ready" for each in report.workers)
     facts = (
         f"{ready} of {pluralize(pool.target, 'worker')} ready",
         f"up {durations.age(pool.uptime_seconds)}",
@@ -71,10 +75,19 @@ def _head(report: PoolReport) -> list[Text]:
         Text.assemble("docket ", (escape(pool.docket), "bold"), f" at {escape(pool.url)}"),
         Text.assemble(_coloured(pool.state), ", " + ", ".join(facts)),
     ]
+    troubles: list[str] = []
+    if pool.not_ready_because not in (None, "draining", "booting"):
+        troubles.append(f"not ready: {pool.not_ready_because}")
+    if pool.server_away is not None:
+        troubles.append(f"the server is away: {_in_one_line(pool.server_away)}")
+    head += [Text(each, "red") for each in troubles]
     if pool.reload_error is not None:
-        error = " ".join(escape(pool.reload_error.replace("\n", " ")).split())
-        head.append(Text(f"the last reload failed: {error}", "red"))
+        head.append(Text(f"the last reload failed: {_in_one_line(pool.reload_error)}", "red"))
     return head
+
+
+def _in_one_line(error: str) -> str:
+    return " ".join(escape(error.replace("\n", " ")).split())
 
 
 def _columns(report: PoolReport, room: int | None) -> list[Column]:
@@ -142,6 +155,13 @@ def _coloured(state: str) -> Text:
     return Text(escape(state), _STATES.get(state, ""))
 
 
+def _state(worker: ReportedWorker) -> str:
+    """The state of a worker, or what keeps one that was ready from claiming."""
+    if worker.state != "ready" or worker.ready is not False:
+        return worker.state
+    return "silent" if worker.waiting is None else "waiting"
+
+
 def _lag(worker: ReportedWorker) -> Text:
     silent, late = worker.heartbeat_age_seconds, worker.loop_lag_seconds
     if late is None or worker.state == "dead":
@@ -197,7 +217,7 @@ class _Shown:
 _SHOWN = (
     _Shown("slot", lambda each: Text(str(each.slot)), lambda _: Text("all", "dim")),
     _Shown("pid", _pid, rank=6),
-    _Shown("state", lambda each: _coloured(each.state)),
+    _Shown("state", lambda each: _coloured(_state(each))),
     _Shown(
         "gen",
         lambda each: Text(str(each.generation)),

@@ -1,23 +1,23 @@
 """The formats of log lines: rich, plain and json (pure, but for the clock).
 
 A line of a worker names the worker and, inside a task, the task. They are looked up while a line is
-formatted, so that records below the enabled level cost nothing.
+formatted, so that records below the enabled level cost nothing. A line is bounded, whatever the
+record holds (`supervisor.text.truncation`).
 """
 
 import json
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from supervisor.text import truncation
 
 _COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
-#: Most characters of a key in a plain or rich line; in JSON it is whole.
+#: Most characters of a key in a plain or rich line; in JSON it has up to `truncation.REASON`.
 KEY_SHOWN = 80
 
 #: Attributes of every record; any other was given by the caller as `extra`.
@@ -58,7 +58,19 @@ class LogContext:
         return f"[{' '.join(words)}] " if words else ""
 
 
-class PlainFormatter(logging.Formatter):
+class _BoundedFormatter(logging.Formatter):
+    """A formatter whose lines have at most `truncation.RECORD` characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the line, without its end."""
+        return truncation.ends(super().format(record), truncation.RECORD)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Format the traceback, without its end."""
+        return "None" if ei[1] is None else truncation.format_exception(ei[1])
+
+
+class PlainFormatter(_BoundedFormatter):
     """`2026-01-02 03:04:05.678 INFO [worker 3 order-17] docket.worker: message`, local time."""
 
     def __init__(self, log_context: LogContext) -> None:
@@ -95,14 +107,15 @@ class JsonFormatter(logging.Formatter):
             line["worker"] = self._log_context.worker
         task = self._log_context.task()
         if task is not None:
-            line["task"], line["function"] = task
-        line["message"] = record.getMessage()
-        if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            line["task"] = truncation.head(task[0], truncation.REASON)
+            line["function"] = truncation.head(task[1], truncation.NAME)
+        line["message"] = truncation.ends(record.getMessage(), truncation.TRACEBACK)
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = truncation.format_exception(record.exc_info[1])
         elif record.exc_text:
-            line["exception"] = record.exc_text
+            line["exception"] = truncation.ends(record.exc_text, truncation.TRACEBACK)
         if record.stack_info:
-            line["stack"] = record.stack_info
+            line["stack"] = truncation.ends(record.stack_info, truncation.TRACEBACK)
         for name, value in vars(record).items():
             if name not in _STANDARD_ATTRIBUTES:
                 # An `extra` does not overwrite the fields of ours.
@@ -111,17 +124,23 @@ class JsonFormatter(logging.Formatter):
 
 
 def _as_json(value: object) -> object:
-    """The value, or its text if JSON has no such value: NaN, keys that are not text, a cycle."""
-    if isinstance(value, (str, int)):
+    """The value, or its text if JSON has no such value: NaN, keys that are not text, a cycle.
+
+    Also its text, cut, if it is too long.
+    """
+    if isinstance(value, int):
         return value
+    if isinstance(value, str):
+        return truncation.ends(value, truncation.TRACEBACK)
     try:
-        json.dumps(value, default=str, allow_nan=False)
+        text = json.dumps(value, default=str, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        return repr(value)
-    return value
+        return truncation.ends(repr(value), truncation.TRACEBACK)
+    is_short = len(text) <= truncation.TRACEBACK
+    return value if is_short else truncation.ends(text, truncation.TRACEBACK)
 
 
-class RichFormatter(logging.Formatter):
+class RichFormatter(_BoundedFormatter):
     """Colours for a terminal, by hand: the library of this name costs every worker 10 MB."""
 
     def __init__(self, log_context: LogContext) -> None:
@@ -141,7 +160,7 @@ class RichFormatter(logging.Formatter):
             line += "\n" + self.formatException(record.exc_info)
         if record.stack_info:
             line += "\n" + self.formatStack(record.stack_info)
-        return line
+        return truncation.ends(line, truncation.RECORD)
 
 
 def formatter(logging_format: str, log_context: LogContext) -> logging.Formatter:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 
 from supervisor.logs.formats import LogContext, formatter, is_json_object, line_of
-from supervisor.logs.stdio_capture import Change, StdioCapture
+from supervisor.logs.stdio_capture import Change, LineStream, StdioCapture
 from supervisor.logs.writer import FLUSH_SECONDS, LogWriter, LogWriterHandler, encoded, write
 from supervisor.text.plurals import pluralize
 
@@ -40,7 +40,7 @@ class Logs:
         threaded: write from a thread (supervisor, workers) or at once (the nursery, which forks).
         log_context: the process that writes.
         runs_user_code: capture prints too.
-        fd: usually that of stderr.
+        fd: that of the stream; None: the one that `write_to` was given, or that of stderr.
     """
 
     def __init__(
@@ -51,11 +51,13 @@ class Logs:
         threaded: bool,
         log_context: LogContext | None = None,
         runs_user_code: bool = False,
-        fd: int = STDERR,
+        fd: int | None = None,
     ) -> None:
         form = formatter(logging_format, log_context or LogContext())
         self._form = form
-        into = _own_descriptors() if runs_user_code and threaded else {STDOUT: STDOUT, STDERR: fd}
+        into = {STDOUT: STDOUT, STDERR: _stream if fd is None else fd}
+        if runs_user_code and threaded:
+            into = {each: _duplicate(original) for each, original in into.items()}
         fd = into[STDERR]
         self._writer = LogWriter(lambda lost: encoded(_loss_notice(form, lost)), fd)
         self._threaded = threaded
@@ -64,7 +66,11 @@ class Logs:
         self._level = level
         self._fd = fd
         self._is_json = logging_format == "json"
-        changes = {STDERR: _as_records(form)} if self._is_json else {}
+        changes: dict[int, Change] = {}
+        if self._is_json:
+            changes[STDERR] = _as_records(form, "stderr")
+            if share_a_file():
+                into[STDOUT], changes[STDOUT] = fd, _as_records(form, "stdout")
         self._capture = StdioCapture(self._writer, into, changes) if runs_user_code else None
         self._before: tuple[list[logging.Handler], int] | None = None
         self._hook_before: Callable[[threading.ExceptHookArgs], object] | None = None
@@ -98,6 +104,12 @@ class Logs:
         for name in list(root.manager.loggerDict):
             if name.partition(".")[0] in _OURS:
                 logging.getLogger(name).disabled = False
+
+    def relay(self) -> LineStream:
+        """Make a stream whose lines become records of this log, unless they are JSON already."""
+        lines = LineStream(STDERR)
+        lines.redirect(self._writer, self._fd, _as_records(self._form, "stderr"))
+        return lines
 
     def stop(self, timeout_seconds: float = FLUSH_SECONDS) -> None:
         """Write the queued lines, for so long at most, and restore what `start` replaced.
@@ -155,6 +167,33 @@ def configure(
     return logs
 
 
+def write_to(fd: int) -> None:
+    """Have this process and its forks write their log to `fd`, since their stderr is a pipe."""
+    global _stream
+    _stream = fd
+
+
+def stream() -> int:
+    """The descriptor that this process writes its log to."""
+    return _stream
+
+
+def relay() -> LineStream:
+    """Make a stream whose lines become records of the log of this process, in JSON."""
+    if _current is not None:
+        return _current.relay()
+    # The guest of a program with logging of its own.
+    return Logs("INFO", "json", threaded=False).relay()
+
+
+def share_a_file() -> bool:
+    """Tell whether stdout is the same file as stderr, so that prints stand between the records."""
+    try:
+        return os.path.sameopenfile(STDOUT, STDERR)
+    except OSError:
+        return False  # one is closed
+
+
 def dropped_lines() -> int:
     """The number of lines that this process lost because the earlier ones were not read."""
     return 0 if _current is None else _current.dropped
@@ -162,6 +201,7 @@ def dropped_lines() -> int:
 
 #: The last that was started: logging is global to the process, and so is this.
 _current: Logs | None = None
+_stream = STDERR
 
 
 def _loss_notice(form: logging.Formatter, lines: int) -> str:
@@ -169,30 +209,26 @@ def _loss_notice(form: logging.Formatter, lines: int) -> str:
     return line_of(form, "supervisor.logs", logging.WARNING, text)
 
 
-def _own_descriptors() -> dict[int, int]:
-    """Duplicates of stdout and stderr that user code does not know, by the original.
+def _duplicate(fd: int) -> int:
+    """Duplicate stdout or stderr, under a number that user code does not know.
 
     A file that is opened after a task has closed stderr gets its number, and log lines written to
     a connection would be taken for commands.
     """
-    return {fd: _duplicate(fd) for fd in (STDOUT, STDERR)}
-
-
-def _duplicate(fd: int) -> int:
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STDERR + 1)
     except OSError:
         return fd  # an import closed it: nothing can be written
 
 
-def _as_records(form: logging.Formatter) -> Change:
+def _as_records(form: logging.Formatter, logger: str) -> Change:
     """Turn prints to a stream of JSON into JSON, unless they are JSON already."""
 
     def change(line: bytes) -> bytes:
         text = line.decode("utf-8", "backslashreplace")
         if is_json_object(text):
             return line
-        return encoded(line_of(form, "stderr", logging.WARNING, text)).removesuffix(b"\n")
+        return encoded(line_of(form, logger, logging.WARNING, text)).removesuffix(b"\n")
 
     return change
 

@@ -2,7 +2,8 @@
 
 A print ends up where it did before, but its lines go through the log writer, whole and in the same
 queue: a task that prints to a pipe that is not read loses lines, and does not block the event loop
-of its worker. Writes of C code to the descriptors are not captured.
+of its worker. Writes of C code to the descriptors are not captured here: in a stream of JSON the
+supervisor reads them from a pipe, elsewhere they pass by.
 """
 
 import contextlib
@@ -69,10 +70,11 @@ class LineStream(io.RawIOBase):
         return len(piece)
 
     def end_line(self) -> None:
-        """Write the line that has not ended yet."""
+        """Write the line that has not ended yet; as a record it has an end."""
         unended, self._unended = self._unended, b""
         if unended:
-            self._put(unended)
+            changed = self._change(unended)
+            self._put(unended if changed is unended else changed + b"\n")
 
     def _put(self, data: bytes) -> None:
         if self._writer is not None:

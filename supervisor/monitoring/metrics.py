@@ -132,11 +132,11 @@ class PoolCollector(Collector):
         yield _gauge("info", "What runs here; always 1.", labels=info, value=1)
         states = {state: float(state == pool_state.state) for state in STATES}
         yield _by("state", "1 for the state the pool is in.", "state", states)
-        yield _by("workers", "Workers by state.", "state", worker_states(pool_state))
-        current = pool_state.nurseries.current
+        yield _by("workers", "Workers by state.", "state", worker_states(pool_state, self._now()))
+        current, now = pool_state.nurseries.current, self._now()
         for name, help_text, value in (
             ("target_workers", "Worker slots that are to be filled.", pool_state.registry.target),
-            ("ready", "1 while /readyz is 200.", pool_state.not_ready_because is None),
+            ("ready", "1 while /readyz is 200.", pool_state.not_ready_because(now) is None),
             ("generation", "Generation of the code.", current.generation if current else 0),
             ("start_time_seconds", "When the pool was started (epoch).", self._started_at),
             ("server_away", "1 while a worker waits for the server.", pool_state.server_is_away),

@@ -10,6 +10,9 @@ from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import Slot, WorkerProcess, WorkerState
 from supervisor.task_counters import TASK_COUNTERS
 
+#: The words of docket_supervisor_workers{state}.
+WORKER_STATES = ("starting", "ready", "waiting", "silent", "draining", "dead")
+
 #: The counters in the entry of each worker.
 _SHOWN = tuple(TASK_COUNTERS)[:5]
 
@@ -27,6 +30,15 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "docket": pool_state.config.docket,
             "url": pool_state.config.display_url,
             "reload_error": pool_state.reload_error,
+            "ready_workers": pool_state.ready_slots(now),
+            "not_ready_because": pool_state.not_ready_because(now),
+            "server_away": next(iter(pool_state.waiting_for()), None),
+        },
+        "server": None
+        if pool_state.server_policy is None
+        else {
+            "maxmemory_policy": pool_state.server_policy.maxmemory_policy,
+            "appendonly": pool_state.server_policy.appendonly,
         },
         "workers": [
             _worker(slot, each, pool_state.process_control.usage(each), now)
@@ -36,13 +48,22 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
     }
 
 
-def worker_states(pool_state: PoolState) -> Counter[str]:
-    """Count the workers that are starting, ready and draining, and the slots with a dead one."""
-    counted: Counter[str] = Counter(dict.fromkeys(("starting", "ready", "draining", "dead"), 0))
-    counted.update(worker.state.shown for _, worker in _rows(pool_state))
+def worker_states(pool_state: PoolState, now: float) -> Counter[str]:
+    """Count the workers by state, and the slots with a dead one.
+
+    Those that were ready and cannot claim now are waiting (for the server) or silent.
+    """
+    counted: Counter[str] = Counter(dict.fromkeys(WORKER_STATES, 0))
+    counted.update(_state(worker, now) for _, worker in _rows(pool_state))
     unfilled = sum(each.current is None and each.is_empty for each in pool_state.registry.slots())
     counted[WorkerState.DEAD.shown] += unfilled
     return counted
+
+
+def _state(worker: WorkerProcess, now: float) -> str:
+    if worker.state is not WorkerState.READY or worker.serves(now):
+        return worker.state.shown
+    return "silent" if worker.waiting is None else "waiting"
 
 
 def _rows(pool_state: PoolState) -> list[tuple[Slot | None, WorkerProcess]]:
@@ -68,6 +89,8 @@ def _worker(
         "name": worker.consumers[-1] if worker.consumers else worker.name,
         "generation": worker.generation,
         "state": worker.state.shown,
+        "ready": worker.serves(now),
+        "waiting": worker.waiting if alive else None,
         "uptime_seconds": until - (worker.spawned_at or worker.requested_at),
         "restarts": 0 if slot is None else slot.restarts,
         "in_flight": beat.in_flight_total if beat and alive else 0,

@@ -9,11 +9,14 @@ refuse numpy.
 
 from __future__ import annotations
 
+import _thread
 import os
 import socket
 import stat
 import sys
 import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,9 @@ from typing import Any
 _TASKS = Path("/proc/self/task")
 _DESCRIPTORS = Path("/proc/self/fd")
 _EPOLL = "anon_inode:[eventpoll]"
+
+#: The name of a thread that `threading` does not know.
+NAMELESS = "a thread without a name"
 
 
 @dataclass(frozen=True)
@@ -57,27 +63,93 @@ class Verdict:
 
 def judge(before: Snapshot, after: Snapshot) -> Verdict:
     """Judge the import between two snapshots."""
-    connections = sorted(
-        after.connections - before.connections, key=lambda connection: connection.descriptor
+    made = Snapshot(
+        after.connections - before.connections,
+        after.pollers - before.pollers,
+        after.threads - before.threads,
     )
-    pollers = sorted(after.pollers - before.pollers)
-    threads = sorted(name for _, name in after.threads - before.threads)
-    return Verdict(
-        [f"an open connection (descriptor {c.descriptor}) to {c.peer}" for c in connections]
-        + [f"an event loop made at import (descriptor {each} is its epoll)" for each in pollers]
-        + [f"a running thread, {name!r}" for name in threads],
-        sorted({name for _, name in after.native - before.native}),
+    noted = sorted({name for _, name in after.native - before.native})
+    return Verdict(_reasons(made, "made at import"), noted)
+
+
+def not_carried_over(at_start: Snapshot, now: Snapshot, ours: frozenset[int]) -> list[str]:
+    """List what the start of the interpreter made and a fork cannot have for itself.
+
+    A sitecustomize or a .pth file starts agents in every Python. No import in the workers helps
+    here, since they are forks in any case.
+
+    at_start: taken before the import.
+    now: what is gone again counts no more.
+    ours: the descriptors that this process was given.
+    """
+    kept = Snapshot(
+        frozenset(c for c in at_start.connections & now.connections if c.descriptor not in ours),
+        at_start.pollers & now.pollers,
+        at_start.threads & now.threads,
     )
+    return _reasons(kept, "made before it")
+
+
+def _reasons(made: Snapshot, when: str) -> list[str]:
+    connections = sorted(made.connections, key=lambda connection: connection.descriptor)
+    threads = sorted(name for _, name in made.threads)
+    return [
+        *(f"an open connection (descriptor {c.descriptor}) to {c.peer}" for c in connections),
+        *(
+            f"an event loop {when} (descriptor {each} is its epoll)"
+            for each in sorted(made.pollers)
+        ),
+        *(f"a running thread, {name!r}" for name in threads),
+    ]
+
+
+#: Threads that were started by `_thread` itself and have not run yet.
+_pending: set[object] = set()
+
+
+@contextmanager
+def raw_threads_noted() -> Generator[None]:
+    """Note the threads that are started past `threading` while this lasts.
+
+    Such a thread has no frame before it gets its first turn, so one that the last line of an import
+    starts would not be seen: whoever forked then would leave it out.
+    """
+    real = _thread.start_new_thread
+    _thread.start_new_thread = _noting(real)
+    try:
+        yield
+    finally:
+        _thread.start_new_thread = real
+
+
+def _noting(start: Callable[..., int]) -> Callable[..., int]:
+    def start_new_thread(function: Any, args: Any, kwargs: Any = None, /) -> int:
+        note = object()
+        _pending.add(note)
+        try:
+            return start(_run, (note, function, args, kwargs or {}))
+        except BaseException:
+            _pending.discard(note)
+            raise
+
+    return start_new_thread
+
+
+def _run(note: object, function: Any, args: Any, kwargs: Any) -> None:
+    _pending.discard(note)  # its frame is seen from here on
+    function(*args, **kwargs)
 
 
 def take_snapshot() -> Snapshot:
     """Look at this process. Off Linux, native threads cannot be seen and are left out."""
+    # Before the frames: a thread that gets its first turn meanwhile is seen in one of them.
+    pending = {(id(note), NAMELESS) for note in tuple(_pending)}
     threads = _python_threads()
     descriptors = _descriptors()
     return Snapshot(
         frozenset(c for c in map(_connection, descriptors) if c is not None),
         frozenset(each for each in descriptors if _is_poller(each)),
-        frozenset((ident, name) for ident, name, _ in threads),
+        frozenset((ident, name) for ident, name, _ in threads) | pending,
         frozenset(_native_threads({native for *_, native in threads})),
     )
 
@@ -125,7 +197,8 @@ def _peer(address: Any) -> str:
 def _python_threads() -> list[tuple[int, str, int]]:
     """Identity, name and native id of all Python threads but the main one.
 
-    `_thread.start_new_thread` leaves no trace in `threading`, so frames are looked at too.
+    `_thread.start_new_thread` leaves no trace in `threading`, so frames are looked at too; one that
+    runs a C function has none, and is only counted.
     """
     main = threading.main_thread().ident
     named = {
@@ -134,7 +207,9 @@ def _python_threads() -> list[tuple[int, str, int]]:
         if thread.ident is not None
     }
     idents = (named.keys() | sys._current_frames().keys()) - {main}  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return [(ident, *named.get(ident, ("a thread without a name", 0))) for ident in idents]
+    uncounted = _thread._count() - len(idents)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    frameless = [(-number, NAMELESS, 0) for number in range(1, uncounted + 1)]
+    return [*((ident, *named.get(ident, (NAMELESS, 0))) for ident in idents), *frameless]
 
 
 def _native_threads(python: set[int]) -> list[tuple[int, str]]:

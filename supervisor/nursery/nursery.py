@@ -1,9 +1,9 @@
 """The nursery (a fork server): imports the user's tasks once, and forks workers that share them.
 
-Started by exec, `python -P -m supervisor.nursery.program CHANNEL DUMP`, never by fork, so that the
-supervisor may have a loop, threads and sockets. It has none of them itself, and no connection: a
-process that only forks cannot hand anything half-done to its children. CHANNEL and DUMP are
-descriptors: its channel to the supervisor, and the pipe for dumps of its stack.
+Started by exec, `python -P -m supervisor.nursery.program CHANNEL DUMP [LOG]`, never by fork, so
+that the supervisor may have a loop, threads and sockets. It has none of them itself, and no
+connection: a process that only forks cannot hand anything half-done to its children. All three are
+descriptors: its channel to the supervisor, the pipe for dumps of its stack, where its log goes.
 
 It ends by itself when its import fails or cannot be forked, when it is retired and its last worker
 has ended, and when the supervisor is gone: at once while it imports; else it gives its workers the
@@ -110,7 +110,7 @@ class Nursery:
         """Import the tasks, if that is asked for; False if the nursery cannot fork after it."""
         started = time.monotonic()
         try:
-            verdict = _enter_and_import(settings)
+            verdict = _enter_and_import(settings, self._given(settings))
         except CannotLoad as error:
             reason = truncation.head(str(error), truncation.REASON)
             traceback = truncation.tail(error.details, truncation.TRACEBACK)
@@ -131,6 +131,12 @@ class Nursery:
         self._listen_for_deaths()
         self._send(messages.Loaded(settings.generation, seconds, verdict.noted))
         return True
+
+    def _given(self, settings: messages.Settings) -> frozenset[int]:
+        """The descriptors that the supervisor gave to this process."""
+        lifeline = () if settings.lifeline is None else (settings.lifeline,)
+        ours = (0, 1, 2, log_setup.stream(), self._channel.fileno(), *self._dump, *lifeline)
+        return frozenset(ours)
 
     def _listen_for_deaths(self) -> None:
         """Install the handlers, after the import, which may have put its own in their place."""
@@ -257,7 +263,7 @@ class Nursery:
             log.debug("The supervisor did not receive %s", type(message).__name__)
 
 
-def _enter_and_import(settings: messages.Settings) -> Verdict:
+def _enter_and_import(settings: messages.Settings, given: frozenset[int]) -> Verdict:
     """Import the user's modules, and judge the process after it. Raises CannotLoad."""
     if settings.lifeline is not None:
         # Workers hold it too, by fork; the subprocesses of tasks must not.
@@ -270,12 +276,27 @@ def _enter_and_import(settings: messages.Settings) -> Verdict:
         runs_user_code=True,
     )
     task_modules.enter(settings.cwd, settings.tasks)
-    if not settings.preload:
-        return Verdict()
-    before = fork_safety.take_snapshot()
-    task_modules.load(task_modules.paths_of(settings))
-    written.reapply()
-    return fork_safety.judge(before, fork_safety.take_snapshot())
+    before = after = fork_safety.take_snapshot()
+    if settings.preload:
+        with fork_safety.raw_threads_noted():
+            task_modules.load(task_modules.paths_of(settings))
+        written.reapply()
+        task_modules.warn_if_empty(settings)
+        after = fork_safety.take_snapshot()
+    verdict = fork_safety.judge(before, after)
+    if not verdict.reasons:
+        _warn_of_start(fork_safety.not_carried_over(before, after, given))
+    return verdict
+
+
+def _warn_of_start(found: list[str]) -> None:
+    if found:
+        log.warning(
+            "the start of Python (sitecustomize, a .pth file, an agent) made what no worker has for"
+            " itself, unless its library sees to that after a fork: %s. Start it in the task"
+            " modules instead",
+            "; ".join(found[:MOST_REASONS]),
+        )
 
 
 def _fork() -> int:
@@ -299,10 +320,10 @@ def _empty(pipe: int) -> None:
 
 
 def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
-    """Run a nursery: the arguments are the descriptors of its channel and of its dump pipe.
+    """Run a nursery: the arguments are the descriptors of its channel, its dump pipe and its log.
 
-    Without the latter its stack cannot be asked for. `work` is the main function of each forked
-    child; its result is the child's exit status.
+    Without the second its stack cannot be asked for; without the third it logs to stderr. `work` is
+    the main function of each forked child; its result is the child's exit status.
     """
     signal_shield.install()
     signal_shield.reset_in_forks()
@@ -310,11 +331,15 @@ def main(arguments: Sequence[str], work: Callable[[ChildSpec], int]) -> int:
     sock.set_inheritable(False)
     channel: BlockingChannel[messages.ToNursery] = BlockingChannel(sock, messages.ToNursery)
     dump = int(arguments[1]) if len(arguments) > 1 else None
+    if len(arguments) > 2:
+        os.set_inheritable(int(arguments[2]), False)
+        log_setup.write_to(int(arguments[2]))
     if dump is not None:
         # Before the import, which may hang, and before Hello, after which the stack may be asked.
         os.set_inheritable(dump, False)
         fork_setup.listen_for_dumps(dump)
     outcome = Nursery(channel, dump).run()
     if isinstance(outcome, int):
+        channel.close()
         return outcome
     return outcome.exit_handler.with_status(work(outcome.spec))

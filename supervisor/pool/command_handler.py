@@ -13,10 +13,6 @@ from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.watchdog import Watchdog
 from supervisor.signals import Debouncer, ReceivedSignal
 
-#: A second one of these may be the echo of the first, and an unintended escalation. Other signals
-#: are not debounced: a reload that failed at once may be asked for again at once.
-ECHOED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-
 
 class CommandHandler:
     """The service of the control socket, of signals and of an embedding program's commands."""
@@ -68,7 +64,7 @@ class CommandHandler:
         """Act on a signal, unless it is the echo of the one before."""
         if received.number == signal.SIGCHLD:
             return
-        if received.number in ECHOED and not self._debouncer.is_new(received):
+        if not self._debouncer.is_new(received):
             return
         match received.number:
             case signal.SIGTERM | signal.SIGINT:

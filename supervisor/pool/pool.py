@@ -94,8 +94,8 @@ class Pool:
                 self._command_handler.handle_signal(received, now)
             case events.CommandReceived(command, answer):
                 self._command_handler.handle_command(command, answer, now)
-            case events.ServerEnded():
-                self._shutdown.server_ended(now)
+            case events.ServerEnded(written_to):
+                self._shutdown.server_ended(written_to, now)
             case events.Tick(regular):
                 self._watchdog.tick(now, regular=regular)
                 self._exit_log.tick(now)
@@ -127,6 +127,8 @@ class Pool:
                 self._adoption_manager.finished(message, now)
             case messages.Redelivered(consumer, started_at):
                 self._adoption_manager.redelivered(consumer, started_at)
+            case messages.ServerPolicy():
+                self._server_policy(message)
             case messages.Fault():
                 self._fault(worker, message, now)
 
@@ -142,6 +144,8 @@ class Pool:
 
     def _ready(self, worker: WorkerProcess, message: messages.Ready, now: float) -> None:
         worker.waiting = None
+        if not worker.adopts_only:  # which says so before it has connected
+            self._pool_state.server_lost = None
         worker.rss_bytes = message.rss_bytes
         if message.consumer not in worker.consumers and not worker.adopts_only:
             worker.consumers.append(message.consumer)
@@ -169,11 +173,29 @@ class Pool:
         self._recycler.ready(worker)
         self._replacer.ready(worker, now)
 
+    def _server_policy(self, policy: messages.ServerPolicy) -> None:
+        pool_state = self._pool_state
+        # Each steward reports it; the log says it once, and again if it was changed.
+        known, pool_state.server_policy = pool_state.server_policy, policy
+        if known == policy:
+            return
+        if policy.maxmemory_policy != "noeviction":
+            log.warning(
+                "the server evicts keys when its memory is full (maxmemory-policy %s): tasks that "
+                "were accepted vanish then; set it to noeviction",
+                policy.maxmemory_policy,
+            )
+        if not (policy.appendonly or pool_state.config.is_embedded):
+            log.info(
+                "the server appends to no file (appendonly no): with it, tasks are lost that it "
+                "accepted after its last snapshot, if it makes any"
+            )
+
     def _waiting(self, worker: WorkerProcess, reason: str) -> None:
         # A worker that boots repeats it every second, and an outage may last for hours.
         if worker.waiting != reason:
             log.warning("%s waits for the server: %s", worker.describe(), reason)
-        worker.waiting = reason
+        worker.waiting = self._pool_state.server_lost = reason
         self._pool_state.last_error = f"the server cannot be reached: {reason}"
         self._pool_state.adoptions.adopter_gone(worker.number)
 
@@ -211,6 +233,8 @@ class Pool:
         if worker is None or not worker.alive:
             return
         worker_exit = classify(worker, status)
+        if worker.state is WorkerState.DRAINED and worker.waiting is None:
+            self._pool_state.server_lost = None
         healthy_for = worker.healthy_seconds(now)
         worker.enter(WorkerState.DEAD)
         worker.died_at = now

@@ -49,7 +49,7 @@ class Replacer:
             replacement = slot.replacement
             if replacement is None or slot.successor is not None or now < replacement.due_at:
                 continue
-            if not pool_state.has_room_to_start:
+            if not pool_state.has_room_to_start(now):
                 return
             nursery = pool_state.nursery_for(slot, replacement.generation)
             if nursery is not None:

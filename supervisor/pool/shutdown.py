@@ -63,6 +63,12 @@ class Shutdown:
         else:
             self.begin(ExitCode.GAVE_UP, cause, now, last_error=last_error)
 
+    def give_up_healing(self, last_error: Error, now: float) -> None:
+        """End after a whole window of restarts in which no worker stayed alive for one."""
+        window = durations.brief(self._pool_state.config.restart_window.total_seconds())
+        cause = f"workers died for {window}, and none lived that long; last: "
+        self.begin(ExitCode.GAVE_UP, cause, now, last_error=last_error)
+
     def give_up_serving(self, now: float) -> None:
         """End after a whole window without a ready worker, although the server answers."""
         window = durations.brief(self._pool_state.config.restart_window.total_seconds())
@@ -70,9 +76,10 @@ class Shutdown:
         cause = f"no worker was ready for {window}; last: "
         self.begin(ExitCode.GAVE_UP, cause, now, last_error=error)
 
-    def server_ended(self, now: float) -> None:
+    def server_ended(self, written_to: str | None, now: float) -> None:
         """End without the embedded server: no outcome can be written, nothing can be requeued."""
-        reason = "the embedded server ended by itself; its log tells why"
+        why = "memory:// keeps no log" if written_to is None else f"its log {written_to} tells why"
+        reason = f"the embedded server ended by itself; {why}"
         if self._pool_state.drain is None:
             self.begin(ExitCode.GAVE_UP, reason, now, step=Step.ABANDON)
         else:
@@ -98,7 +105,7 @@ class Shutdown:
         running = sum(each.heartbeat.in_flight_total for each in workers if each.heartbeat)
         if workers:
             log.info(
-                "%s %s with about %s running, %s%s",
+                "%s %s (%s at their last heartbeats), %s%s",
                 "draining" if waits else "killing",
                 pluralize(len(workers), "worker"),
                 pluralize(running, "task"),
@@ -175,9 +182,12 @@ class Shutdown:
         if drain.emptied_at is None:
             drain.emptied_at = now
         nursery = pool_state.nurseries.current
-        if nursery is None or drain.gives_up_adopting(now):
+        # Without a server nobody can adopt, and it may be away for hours.
+        is_away = pool_state.server_lost is not None
+        if nursery is None or is_away or drain.gives_up_adopting(now):
             log.warning(
-                "left for another pool to redeliver: what ran as %s",
+                "left for another pool to redeliver%s: what ran as %s",
+                " (the server is away)" if is_away else "",
                 ", ".join(pool_state.adoptions.consumers()),
             )
             for consumer in pool_state.adoptions.consumers():

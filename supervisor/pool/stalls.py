@@ -4,11 +4,13 @@ A blocked loop and one under C code that holds the GIL are the fault of some tas
 (SIGSTOP, a wait in the kernel) is not, and neither is one that gets no CPU.
 """
 
+import logging
+
 from ipc.messages import Dump
 from supervisor.grace_periods import STACK_DUMP_SECONDS
 from supervisor.pool.state.adoption_queue import BLAME_NOBODY, blame_functions, blame_key
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState, log
-from supervisor.pool.state.silence import Silence, SilenceKind
+from supervisor.pool.state.silence import Silence, SilenceKind, Starvation
 from supervisor.pool.state.stack_dump import functions_called
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess
 from supervisor.text import durations
@@ -20,12 +22,18 @@ class StallMonitor:
     def __init__(self, pool_state: PoolState) -> None:
         self._pool_state = pool_state
         self._silences: dict[int, Silence] = {}
+        #: Workers that were asked for a stack in a silence that ended before it came.
+        self._overtaken: set[int] = set()
+        self._starvations: dict[int, Starvation] = {}
 
     # Signs of life.
 
     def heartbeat(self, number: int) -> None:
         """End the silence of a worker's loop."""
-        if number in self._silences:
+        silence = self._silences.get(number)
+        if silence is not None:
+            if silence.awaits_dump:
+                self._overtaken.add(number)
             self._silences[number] = Silence()
 
     def keeper_beat(self, number: int, blocking_key: str | None) -> None:
@@ -36,14 +44,20 @@ class StallMonitor:
     def dump_received(self, number: int, source: str, text: str) -> None:
         """Log the stacks that a worker wrote, maybe as its last act; they prove that it runs."""
         worker, silence = self._pool_state.registry.find(number), self._silences.get(number)
+        # A process that was stopped writes it when it goes on, and all is well again.
+        is_late = number in self._overtaken or (silence is not None and silence.dump_is_late)
+        self._overtaken.discard(number)
         if worker is not None and silence is not None and worker.ready_at is not None:
             silence.dump_received(text)
             self._warn(worker, silence)
-        log.warning("%s, where it is:\n%s", source, text.rstrip())
+        level = logging.DEBUG if is_late else logging.WARNING
+        log.log(level, "%s, where it is:\n%s", source, text.rstrip())
 
     def forget(self, number: int) -> None:
         """Forget a dead worker."""
         self._silences.pop(number, None)
+        self._starvations.pop(number, None)
+        self._overtaken.discard(number)
 
     # Silence.
 
@@ -74,6 +88,8 @@ class StallMonitor:
 
     def serving(self, worker: WorkerProcess, listened: float) -> None:
         """Add `listened` seconds in which a worker that got ready sent nothing."""
+        if worker.number in self._starvations:
+            self._starvations[worker.number].pass_seconds(listened)
         silence = self._silences.setdefault(worker.number, Silence())
         silence.listened(listened)
         if silence.loop_seconds < 2 * HEARTBEAT_SECONDS:
@@ -120,6 +136,8 @@ class StallMonitor:
         if kind is None:
             return
         silence.warned = True
+        if kind is SilenceKind.STARVED and not self._is_news(worker):
+            return
         log.warning(
             "%s has been silent for %s: %s",
             worker.describe(),
@@ -127,12 +145,18 @@ class StallMonitor:
             _describe(kind, silence),
         )
 
+    def _is_news(self, worker: WorkerProcess) -> bool:
+        """Tell whether to warn of a starved worker: ever more rarely, for it may stay one."""
+        first = Starvation(self._warning_seconds)
+        return self._starvations.setdefault(worker.number, first).is_news()
+
     def _kill(self, worker: WorkerProcess, silence: Silence) -> None:
         """Dump, then a second later kill; spare a worker that only waits for a CPU."""
         if silence.was_starved(self._waited(worker)) and not self._has_had_its_share(
             worker, silence
         ):
-            log.warning("%s is starved of CPU, not stuck; it is left alone", worker.describe())
+            if self._is_news(worker):
+                log.warning("%s is starved of CPU, not stuck; it is left alone", worker.describe())
             self._silences[worker.number] = silence.spared(self._used(worker))
             return
         if silence.kill_due_at is None:

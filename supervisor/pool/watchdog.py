@@ -5,7 +5,7 @@ suspended, that is no worker's delay: every deadline moves by that time.
 """
 
 from ipc.messages import Dump
-from supervisor.grace_periods import EXIT_SECONDS
+from supervisor.grace_periods import EXIT_SECONDS, STACK_DUMP_SECONDS
 from supervisor.pool.shutdown import Shutdown
 from supervisor.pool.stalls import StallMonitor
 from supervisor.pool.state.nursery_registry import NurseryProcess, Phase
@@ -74,6 +74,7 @@ class Watchdog:
                 each.deadline += seconds
         if pool_state.served_at is not None:
             pool_state.served_at += seconds
+        pool_state.streak.postpone(seconds)
         if pool_state.nurseries.first_loaded_at is not None:
             pool_state.nurseries.first_loaded_at += seconds
         if pool_state.drain is not None:
@@ -85,7 +86,11 @@ class Watchdog:
             if now >= worker.requested_at + timeout:
                 self._kill_stuck_nursery(worker.generation)
             return
-        if worker.deadline is None or now < worker.deadline:
+        if worker.deadline is None:
+            return
+        if worker.state is WorkerState.DRAINED and now >= worker.deadline - STACK_DUMP_SECONDS:
+            self._ask_what_keeps(worker)
+        if now < worker.deadline:
             return
         if worker.is_starting:
             if worker.waiting is None or self._pool_state.ready_at is None:
@@ -95,6 +100,18 @@ class Watchdog:
                 self._pool_state.kill(worker, Cause.BOOT, reason)
         else:
             self._pool_state.kill(worker, Cause.RETIRED, "it did not end after its drain")
+
+    def _ask_what_keeps(self, worker: WorkerProcess) -> None:
+        """Have a worker log its stacks that has finished its tasks and does not end."""
+        if worker.end_is_late:
+            return
+        worker.end_is_late = True
+        log.warning(
+            "%s has finished its tasks and has not ended after %s; it is killed soon",
+            worker.describe(),
+            durations.brief(EXIT_SECONDS - STACK_DUMP_SECONDS),
+        )
+        self._pool_state.process_control.dump(worker)
 
     def _unknown_cause(self, worker: WorkerProcess) -> str:
         if self._stall_monitor.boot_hangs(worker.number):
@@ -109,6 +126,8 @@ class Watchdog:
             self._pool_state.kill_nursery(nursery)
 
     def _check_silence(self, worker: WorkerProcess, listened: float) -> None:
+        if worker.adopts_only:
+            return  # it sends no heartbeats, and its end has a deadline
         if worker.ready_at is not None:
             if worker.state is not WorkerState.DRAINED and not worker.adopts_only:
                 self._stall_monitor.serving(worker, listened)

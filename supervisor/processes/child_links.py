@@ -12,6 +12,7 @@ from ipc import messages
 from ipc.channel import Channel
 from ipc.errors import IpcError
 from ipc.framing import Decoder
+from supervisor.logs import log_setup
 from supervisor.processes.dump_collector import DumpCollector
 
 #: Variables of a service manager that are about this process and not meant for its children.
@@ -44,7 +45,7 @@ class _Pipe:
         on_data: called with each chunk.
     """
 
-    def __init__(self, on_data: Callable[[bytes], None]) -> None:
+    def __init__(self, on_data: Callable[[bytes], object]) -> None:
         self._on_data = on_data
         self._read_end, self.write_end = os.pipe()
         os.set_blocking(self._read_end, False)
@@ -81,6 +82,25 @@ def _dump_pipe(on_dump: Callable[[str], None]) -> tuple[_Pipe, DumpCollector]:
     return pipe, dumps
 
 
+class _RawOutput:
+    """What a nursery and its descendants write to their stderr past their logs.
+
+    C code, subprocesses and the interpreter itself do; in a stream of JSON it has to become
+    records. So their stderr is a pipe, and their log has a descriptor of its own. It stays open as
+    long as one of them lives: a subprocess that wrote to a closed one would be ended by SIGPIPE.
+    """
+
+    def __init__(self) -> None:
+        self._lines = log_setup.relay()
+        self.pipe = _Pipe(self._lines.write)
+        self.pipe.listen()
+
+    def flush(self) -> None:
+        """Write what has come so far, a line without an end too."""
+        self.pipe.read()
+        self._lines.end_line()
+
+
 class NurseryLink:
     """A nursery that was exec'd, and its channel. Its exit is seen elsewhere, by its pid."""
 
@@ -103,10 +123,16 @@ class NurseryLink:
             with theirs:
                 self._dump, self._dumps = _dump_pipe(on_dump)
                 undo.callback(self._dump.close)
+                self._raw = _RawOutput() if settings.worker.logging_format == "json" else None
+                written = [self._dump.write_end]
+                if self._raw is not None:
+                    undo.callback(self._raw.pipe.close)
+                    written.append(self._raw.pipe.write_end)
                 try:
-                    self._process = _execute(theirs.fileno(), self._dump.write_end, lifeline)
+                    self._process = _execute(theirs.fileno(), lifeline, *written)
                 finally:
-                    os.close(self._dump.write_end)
+                    for each in written:
+                        os.close(each)
             undo.pop_all()
         self._channel = Channel[messages.FromNursery](
             ours, messages.FromNursery, on_message, on_closed
@@ -131,13 +157,37 @@ class NurseryLink:
         self._channel.close()
         self._dump.close()
         self._dumps.flush()
+        if self._raw is not None:
+            self._raw.flush()
 
 
-def _execute(channel: int, dump: int, lifeline: int | None) -> subprocess.Popen[bytes]:
-    inherited = (channel, dump) if lifeline is None else (channel, dump, lifeline)
+def _execute(
+    channel: int, lifeline: int | None, dump: int, raw: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a nursery.
+
+    raw: its stderr, and its stdout if ours are the same; its log goes to a copy of our stderr then.
+    """
+    arguments = [channel, dump]
+    if raw is not None:
+        arguments.append(os.dup(log_setup.stream()))
+    inherited = arguments if lifeline is None else [*arguments, lifeline]
+    command = [sys.executable, "-P", "-m", "supervisor.nursery.program", *map(str, arguments)]
+    try:
+        return _started(command, inherited, raw)
+    finally:
+        for each in arguments[2:]:
+            os.close(each)
+
+
+def _started(
+    command: list[str], inherited: list[int], raw: int | None
+) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "supervisor.nursery.program", str(channel), str(dump)],
+        command,
         stdin=subprocess.DEVNULL,
+        stdout=raw if log_setup.share_a_file() else None,
+        stderr=raw,
         pass_fds=inherited,
         env=clean_environment(),
         start_new_session=True,

@@ -18,6 +18,7 @@ from supervisor.pool.state.pool_state import log
 from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes.child_links import NurseryLink, WorkerLink
+from supervisor.processes.guard_link import GuardLink
 from supervisor.processes.reaper import Reaper
 from supervisor.processes.usage import UsageMeter, is_stopped
 from supervisor.system.stack_signal import stack_signal
@@ -38,6 +39,7 @@ class ProcessDriver:
         tasks: the task collections for nurseries.
         cwd: the directory of the start, as the user sees it.
         lifeline: of the embedded server, if there is one.
+        guard: ends the workers if this process cannot.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class ProcessDriver:
         tasks: tuple[str, ...],
         cwd: str,
         lifeline: int | None,
+        guard: GuardLink | None = None,
     ) -> None:
+        self._guard = guard or GuardLink(None)
         self._inbox = inbox
         self._reaper = reaper
         self._settings = settings
@@ -241,6 +245,8 @@ class ProcessDriver:
             pid, pidfd, lambda status: self._exit_seen(number, pid, status), leads_group=True
         )
         worker.pid = pid
+        if pidfd is not None:
+            self._guard.watch(pid, pidfd)
         self._usage_meter.watch(number, worker.slot, pid)
         if number in self._to_kill:
             self._signal(worker, signal.SIGKILL)

@@ -2,9 +2,12 @@
 
 import os
 import resource
+import socket
 from pathlib import Path
 
+from supervisor.errors import ConfigurationError
 from supervisor.system.prctl import PR_SET_NAME, prctl
+from supervisor.text.utf8 import is_utf8
 
 #: The name in ps and top, of which the kernel keeps 15 bytes.
 COMMAND_NAME = b"docket-supervis"
@@ -28,9 +31,25 @@ def take_name() -> None:
 
 
 def logical_directory() -> str:
-    """The working directory by $PWD, the user's own name for it, whose symlinks may move later."""
-    real = Path.cwd()
+    """The working directory by $PWD, the user's own name for it, whose symlinks may move later.
+
+    Raises:
+        ConfigurationError: it is gone, or its name is not UTF-8 and can be part of no frame.
+    """
+    try:
+        real = Path.cwd()
+    except OSError as error:
+        reason = f"the working directory cannot be used ({error.strerror}): start in another one"
+        raise ConfigurationError(reason) from error
     logical = Path(os.environ.get("PWD", ""))
-    if logical.is_absolute() and logical.exists() and logical.samefile(real):
-        return str(logical)
-    return str(real)
+    # Not by pathlib, which raises where it may not look.
+    is_ours = logical.is_absolute() and os.path.exists(logical) and os.path.samefile(logical, real)  # noqa: PTH110, PTH121
+    found = str(logical if is_ours else real)
+    if not is_utf8(found):
+        raise ConfigurationError(f"the working directory {found!r} is not in UTF-8")
+    return found
+
+
+def host_name() -> str:
+    """The name of this host, for those of its workers."""
+    return socket.gethostname().encode("utf-8", "backslashreplace").decode()

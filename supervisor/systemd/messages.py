@@ -18,7 +18,8 @@ from enum import Enum, auto
 
 from supervisor.grace_periods import ADOPTION_SECONDS, CLEANUP_SECONDS, EXIT_SECONDS
 from supervisor.pool.state.nursery_registry import Phase
-from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState
+from supervisor.pool.state.pool_state import PoolState
+from supervisor.pool.state.worker_registry import LATE_SECONDS
 from supervisor.text.plurals import pluralize
 
 #: A STATUS= that only changed its words waits for this long after the one before: a pool in
@@ -28,9 +29,6 @@ STATUS_SECONDS = 1.0
 #: that hangs in one is killed that much later, and two lost datagrams do no harm.
 EXTENSION_SECONDS = 20.0
 EXTEND_EVERY_SECONDS = 5.0
-#: A worker's loop that was silent for this long is no sign of life of the pool: six heartbeats,
-#: which a machine under load may delay, but hardly for every worker at once.
-LATE_SECONDS = 6 * HEARTBEAT_SECONDS
 #: The time that the steps after the deadline of a drain may take: cancelled tasks clean up, their
 #: processes end, the tasks of killed ones are adopted, the nurseries end.
 OVERTIME_SECONDS = CLEANUP_SECONDS + 2 * EXIT_SECONDS + ADOPTION_SECONDS
@@ -59,37 +57,30 @@ def service_status(pool_state: PoolState, now: float) -> ServiceStatus:
     """Sum up a run at `now`, in seconds of the monotonic clock."""
     return ServiceStatus(
         pool_state.state,
-        _status(pool_state),
+        _status(pool_state, now),
         _needs_time(pool_state, now),
         _is_healthy(pool_state, now),
     )
 
 
-def ready_slots(pool_state: PoolState) -> int:
-    """Count the slots of the pool with a worker that can claim tasks.
-
-    In a reload a slot has two workers for a moment; it counts once.
-    """
-    target = pool_state.registry.target
-    return len({each.slot for each in pool_state.registry.consuming() if each.slot <= target})
-
-
 # The text of STATUS=.
 
 
-def _status(pool_state: PoolState) -> str:
-    parts = [_headline(pool_state)]
+def _status(pool_state: PoolState, now: float) -> str:
+    parts = [_headline(pool_state, now)]
     if pool_state.drain is not None:
         parts += [pool_state.drain.reason] if pool_state.drain.reason else []
     else:
-        parts += [f"the server is away: {reason}" for reason in _waiting_for(pool_state)[:1]]
+        parts += [f"the server is away: {reason}" for reason in pool_state.waiting_for()[:1]]
         if pool_state.reload_error is not None:
             parts.append(f"the last reload failed: {pool_state.reload_error}")
     return _one_line("; ".join(parts))
 
 
-def _headline(pool_state: PoolState) -> str:
-    ready = f"{ready_slots(pool_state)} of {pluralize(pool_state.registry.target, 'worker')} ready"
+def _headline(pool_state: PoolState, now: float) -> str:
+    ready = (
+        f"{pool_state.ready_slots(now)} of {pluralize(pool_state.registry.target, 'worker')} ready"
+    )
     match pool_state.state:
         case "draining":
             workers = list(pool_state.registry.alive())
@@ -101,10 +92,6 @@ def _headline(pool_state: PoolState) -> str:
             return f"{state}: importing the task modules, {ready}"
         case state:
             return f"{state}: {ready}"
-
-
-def _waiting_for(pool_state: PoolState) -> list[str]:
-    return [each.waiting for each in pool_state.registry.alive() if each.waiting is not None]
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Final
 
 #: Most characters of a one-line reason, of a task's key or name, and of a traceback: a frame with
@@ -9,6 +10,10 @@ from typing import Final
 REASON: Final = 2_000
 NAME: Final = 500
 TRACEBACK: Final = 100_000
+
+#: Most characters of a log record, and of one piece of a traceback (the text of an exception, say).
+RECORD: Final = 200_000
+EXCEPTION_TEXT: Final = 10_000
 
 _MARK: Final = "[...]"
 
@@ -23,6 +28,25 @@ def tail(text: str, limit: int) -> str:
     """The text, or its end after a mark: of a traceback the end says most."""
     text = encodable(text)
     return text if len(text) <= limit else _MARK + text[len(text) + len(_MARK) - limit :]
+
+
+def ends(text: str, limit: int) -> str:
+    """The text, or its beginning, a mark and its end: at most `limit` characters."""
+    if len(text) <= limit:
+        return text
+    last = limit // 2
+    return text[: limit - last - len(_MARK)] + _MARK + text[-last:]
+
+
+def format_exception(error: BaseException) -> str:
+    """The exception with its traceback, causes and notes, without a line end; bounded.
+
+    Each piece is cut as soon as it is made: the text of an exception may have any size.
+    """
+    made = traceback.TracebackException.from_exception(error).format()
+    pieces = [p if len(p) <= EXCEPTION_TEXT else head(p, EXCEPTION_TEXT) + "\n" for p in made]
+    text = "".join(pieces).rstrip()
+    return text if len(text) <= TRACEBACK else _MARK + text[len(_MARK) - TRACEBACK :]
 
 
 def head_bytes(text: str, limit: int) -> str:

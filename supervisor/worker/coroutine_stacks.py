@@ -8,6 +8,8 @@ waits, which is the same line of ours for every task.
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
 import io
 import os
 from collections.abc import Sequence
@@ -60,11 +62,21 @@ def text(running: Sequence[RunningTask], now: float) -> str:
 def frames(awaited: Any) -> list[FrameSummary]:
     """The frames of a coroutine and of what it awaits, as far as that is written in Python."""
     found: list[FrameSummary] = []
-    while (frame := _first(awaited, "cr_frame", "gi_frame", "ag_frame")) is not None:
+    while (
+        frame := _first(awaited := _behind(awaited), "cr_frame", "gi_frame", "ag_frame")
+    ) is not None:
         code: CodeType = frame.f_code
         found.append(FrameSummary(code.co_filename, frame.f_lineno, code.co_name))
         awaited = _first(awaited, "cr_await", "gi_yieldfrom", "ag_await")
     return found
+
+
+def _behind(awaited: object) -> object:
+    """The asynchronous generator behind a step of it, which has no attribute for that."""
+    if type(awaited).__name__ not in ("async_generator_asend", "async_generator_athrow"):
+        return awaited
+    held = gc.get_referents(awaited)
+    return next((each for each in held if inspect.isasyncgen(each)), awaited)
 
 
 def _first(owner: object, *names: str) -> Any:

@@ -18,6 +18,7 @@ import uvloop
 from docket.docket import Docket
 from docket.supervision import task_here
 from docket.worker import Worker
+from ipc.blocking import BlockingChannel
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Fault, Hello, ToWorker
 from supervisor.child import fork_setup, signal_shield, task_modules
@@ -30,6 +31,7 @@ from supervisor.logs.formats import LogContext
 from supervisor.text import truncation
 from supervisor.worker.keeper_pipe import KeeperPipe
 from supervisor.worker.supervisor_link import SupervisorLink
+from supervisor.worker.teardown import tear_down
 
 #: Exit statuses of a worker.
 DRAINED: Final = 0
@@ -37,25 +39,23 @@ FAULTY: Final = 1
 
 log = logging.getLogger("docket.supervisor.worker")
 
+_REGISTRY_LOG: Final = logging.getLogger("docket.registry")
+_FIRST_SLOT: Final = 1
+
 
 def main(spec: ChildSpec) -> int:
     """Run one worker until it has drained; the exit status.
 
     Called in a process that `fork_setup.set_up` has made its own.
     """
-    settings = spec.settings.worker
-    logging_to_stderr = log_setup.configure(
-        settings.logging_level,
-        settings.logging_format,
-        threaded=True,
-        log_context=LogContext(f"worker {spec.slot}", spec.slot, task_here),
-        runs_user_code=True,
-    )
-    allowed_seconds = settings.drain_timeout_seconds + ORPHAN_SECONDS
-    # Before the import of the tasks: that may hang as well as a loop may.
-    end_after_supervisor(spec.keeper, allowed_seconds)
+    try:
+        logging_to_stderr = _begin(spec)
+    except (OSError, RuntimeError) as error:
+        return _refuse(spec, error)
     fault = None if spec.settings.preload else _import_tasks(spec)
     logging_to_stderr.reapply()
+    if fault is None and not spec.settings.preload and spec.slot == 1:  # once is enough
+        task_modules.warn_if_empty(spec.settings)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
         status = runner.run(_serve(spec, fault))
@@ -69,6 +69,33 @@ def main(spec: ChildSpec) -> int:
         os._exit(FAULTY)
     logging_to_stderr.stop(LAST_LINES_SECONDS)
     return status
+
+
+def _begin(spec: ChildSpec) -> log_setup.Logs:
+    """Start the threads that stand beside the loop."""
+    settings = spec.settings.worker
+    logging_to_stderr = log_setup.configure(
+        settings.logging_level,
+        settings.logging_format,
+        threaded=True,
+        log_context=LogContext(f"worker {spec.slot}", spec.slot, task_here),
+        runs_user_code=True,
+    )
+    allowed_seconds = settings.drain_timeout_seconds + ORPHAN_SECONDS
+    # Before the import of the tasks: that may hang as well as a loop may.
+    end_after_supervisor(spec.keeper, allowed_seconds)
+    return logging_to_stderr
+
+
+def _refuse(spec: ChildSpec, error: Exception) -> int:
+    """End a process that the system gives no room, without a thread and without a loop."""
+    reason = f"the worker cannot start ({error}); is a limit of processes or threads reached?"
+    channel = BlockingChannel[ToWorker](socket.socket(fileno=spec.channel), ToWorker)
+    for message in (Hello(PROTOCOL, os.getpid()), _fault(reason, "")):
+        channel.send(message)
+    channel.close()
+    fork_setup.flush()
+    os._exit(FAULTY)  # threads that did start are not waited for
 
 
 def _import_tasks(spec: ChildSpec) -> Fault | None:
@@ -92,21 +119,40 @@ async def _serve(spec: ChildSpec, fault: Fault | None) -> int:
     sock = socket.socket(fileno=spec.channel)
     if fault is not None:
         return await _give_up(sock, fault)
+    # Every worker registers the same tasks: what is to be said of them is said once.
+    _REGISTRY_LOG.disabled = spec.slot != _FIRST_SLOT
     try:
         docket, worker = _build(spec)
     except Exception as error:
         fault = _fault(task_modules.describe(error), task_modules.details(error), cannot_load=True)
         return await _give_up(sock, fault)
+    finally:
+        _REGISTRY_LOG.disabled = False
     link = SupervisorLink(worker, settings, sock, KeeperPipe(spec.keeper), spec.dump)
+    status = DRAINED
     try:
         async with docket:
-            await link.run()
-            await link.drained()
+            # Entered, it leaves what its tasks shared to us: user code that may hang or fail, so
+            # everything else is said before.
+            await worker.__aenter__()
+            try:
+                await link.run()
+                link.report_drained()
+            except Exception as error:
+                log.exception("The worker cannot go on; its tasks go to another")
+                _report(link, error)
+                status = FAULTY
+            await tear_down(worker)
     except Exception as error:
-        log.exception("The worker cannot go on; its tasks go to another")
-        await link.failed(_fault(task_modules.describe(error), task_modules.details(error)))
-        return FAULTY
-    return DRAINED
+        log.exception("The docket of the worker cannot be used")
+        _report(link, error)
+        status = FAULTY
+    await link.close()
+    return status
+
+
+def _report(link: SupervisorLink, error: Exception) -> None:
+    link.report_failed(_fault(task_modules.describe(error), task_modules.details(error)))
 
 
 def _end_forks_that_come_back(loop: asyncio.AbstractEventLoop) -> None:

@@ -13,6 +13,7 @@ import time
 from asyncio import TimerHandle
 from typing import Final
 
+from docket.errors import DocketError
 from docket.worker import Worker
 from ipc import messages
 from ipc.channel import Channel
@@ -55,6 +56,7 @@ class SupervisorLink:
         )
         self._adoptions = AdoptionRunner(worker, settings.max_deliveries, self._channel.send)
         self._heartbeat_timer: TimerHandle | None = None
+        self._reporting: asyncio.Task[None] | None = None
         self._channel.send(messages.Hello(messages.PROTOCOL, os.getpid()))
 
     async def run(self) -> None:
@@ -98,23 +100,42 @@ class SupervisorLink:
         """Write a beat, on the keeper's thread; the channel belongs to the loop."""
         self._keeper.beat(lag_seconds, blocking_key)
 
+    async def _report_policy(self) -> None:
+        try:
+            policy = await self._worker.docket.connections.server_policy()
+        except DocketError:
+            return  # Not open yet, or closed: the next steward reports it.
+        if policy is not None:
+            self._channel.send(messages.ServerPolicy(policy.maxmemory_policy, policy.appendonly))
+
     # -- its end
 
-    async def drained(self) -> None:
-        """Report that the worker has finished, with the last counters, and close."""
+    def report_drained(self) -> None:
+        """Report that the worker has finished, with the last counters.
+
+        Its process has some seconds to end from here on, and what it still does loses nothing.
+        Without a server it may have ended with outcomes that are not recorded: those tasks are left
+        to be adopted.
+        """
         self._send_heartbeat(droppable=False)
-        self._channel.send(messages.Drained())
-        await self._close()
+        if self._worker.unrecorded:
+            log.warning(
+                "The server is away: %d outcomes are not recorded, and their tasks run again",
+                self._worker.unrecorded,
+            )
+        else:
+            self._channel.send(messages.Drained())
+        self._stop_beating()
 
-    async def failed(self, fault: messages.Fault) -> None:
-        """Report that the worker cannot go on, and close."""
+    def report_failed(self, fault: messages.Fault) -> None:
+        """Report that the worker cannot go on."""
         self._channel.send(fault)
-        await self._close()
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         """Drop the adoptions under way: the supervisor gives them to another worker."""
-        if self._heartbeat_timer is not None:
-            self._heartbeat_timer.cancel()
+        self._stop_beating()
+        if self._reporting is not None:
+            self._reporting.cancel()
         await self._adoptions.close()
         await self._channel.flushed()
         self._channel.close()
@@ -131,6 +152,8 @@ class SupervisorLink:
                 self._adoptions.vouch(message)
             case messages.Steward(on=on):
                 self._worker.appoint_steward(on)
+                if on and self._reporting is None:
+                    self._reporting = asyncio.create_task(self._report_policy())
             case messages.Dump():
                 running = self._worker.running_tasks()
                 coroutine_stacks.write_to(self._dump, running, time.monotonic())
@@ -163,6 +186,10 @@ class SupervisorLink:
         self._heartbeat_timer = asyncio.get_running_loop().call_later(
             self._settings.heartbeat_seconds, self._beat_regularly
         )
+
+    def _stop_beating(self) -> None:
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
 
     def _send_heartbeat(self, *, droppable: bool) -> None:
         self._sequence += 1

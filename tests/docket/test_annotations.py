@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing  # noqa: F401 - for annotations that are text
 from collections import OrderedDict
 from functools import partial
 from types import MappingProxyType
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 from typing_extensions import TypeAliasType, TypeVar
 
+from docket import ConcurrencyLimit, Docket
 from docket.annotations import Annotation, CallFormat, Logged, annotated_metadata, signature_of
 from docket.dependencies import Depends, compile_plan
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTypeCheckers
+
+T = TypeVar("T")
 
 
 def provide() -> str:
@@ -89,25 +93,85 @@ def test_annotations_are_found_as_classes_and_as_instances() -> None:
     assert Annotation.annotated_parameters(signature).keys() == found.keys()
 
 
-def test_a_name_that_only_type_checkers_know_hides_nothing_beside_it() -> None:
+LIMIT = ConcurrencyLimit(1)
+Customer = Annotated[int, LIMIT]
+ListFor = Annotated[list[T], LIMIT]
+Aliased = TypeAliasType("Aliased", Customer)
+
+
+def test_a_type_that_only_type_checkers_know_hides_nothing_beside_it() -> None:
     async def task(
         price: Annotated[OnlyForTypeCheckers, Logged],
         name: Annotated[OnlyForTypeCheckers, Depends(provide)],
         broken: Annotated[OnlyForTypeCheckers.attribute[int], Logged],
+        called: Annotated[OnlyForTypeCheckers(5) | None, Logged],
         syntax: "not an annotation",  # noqa: F722
+        plain: OnlyForTypeCheckers,
     ) -> None: ...
 
-    assert annotated_metadata(task).keys() == {"price", "name"}
+    assert annotated_metadata(task).keys() == {"price", "name", "broken", "called"}
     assert dict(compile_plan(task).outputs) == {"name": 0}
 
 
-def test_a_dependency_on_a_name_that_is_not_there_is_told_at_registration() -> None:
-    def local() -> None: ...
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "Annotated[OnlyForTypeCheckers[int], LIMIT]",
+        "Annotated['OnlyForTypeCheckers', LIMIT, 5]",
+        "'Annotated[OnlyForTypeCheckers, LIMIT]'",
+        "typing.Annotated[int, LIMIT]",
+        "not_imported.Annotated[int, LIMIT]",
+        "\n Annotated[int, *[LIMIT]]",
+        "Annotated[Annotated[OnlyForTypeCheckers, LIMIT], Logged]",
+        "Annotated[Customer, Logged]",
+        "Customer",
+        "ListFor[OnlyForTypeCheckers]",
+        "Aliased",
+        Aliased,
+        Annotated["OnlyForTypeCheckers", LIMIT],
+    ],
+)
+def test_a_limit_is_found_whatever_the_type_beside_it_is(annotation: Any) -> None:
+    async def task(customer: Any) -> None: ...
 
-    async def task(a: Annotated[str, Depends(local)]) -> None: ...
+    task.__annotations__["customer"] = annotation
 
-    with pytest.raises(TypeError, match=r"ForwardRef.'local'. is not a callable"):
-        compile_plan(task)
+    assert annotated_metadata(task)["customer"][0] is LIMIT
+    assert [gate.limit for gate in compile_plan(task).gates] == [LIMIT]
+
+
+def test_a_limit_of_the_closure_is_found() -> None:
+    limit = ConcurrencyLimit(1)
+
+    async def task(customer: Annotated[OnlyForTypeCheckers, limit]) -> object:
+        return limit, later
+
+    plan = compile_plan(task)
+    later = "assigned once the task was registered"
+
+    assert [gate.limit for gate in plan.gates] == [limit]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        ("Annotated[str, Depends(local)]", "NameError: name 'local'"),
+        ("Annotated[int, OnlyForTypeCheckers]", "NameError: name 'OnlyForTypeCheckers'"),
+        ("Annotated[OnlyForTypeCheckers, ConcurrencyLimit(0)]", "ValueError"),
+        ("Annotated[int, typing.no_such_limit]", "AttributeError"),
+        ("'Annotated[int, Limit(1)]'", "NameError: name 'Limit'"),
+        ("Annotated[int, ConcurrencyLimit(1)", "SyntaxError"),
+    ],
+)
+def test_metadata_that_cannot_be_evaluated_is_refused_at_registration_by_name(
+    annotation: str, reason: str
+) -> None:
+    async def task(customer: Any) -> None: ...
+
+    task.__annotations__["customer"] = annotation
+
+    with pytest.raises(TypeError, match=f"parameter 'customer' of '.*task': .*{reason}"):
+        Docket().register(task)
 
 
 def test_annotations_of_partials_classes_and_callable_objects_are_found() -> None:

@@ -161,6 +161,97 @@ def test_a_function_without_a_name_needs_one() -> None:
     assert own_tasks(docket) == {"named": nameless}
 
 
+def made(result: str) -> TaskFunction:
+    async def process() -> str:
+        return result
+
+    return process
+
+
+def decorated(function: TaskFunction) -> TaskFunction:
+    @functools.wraps(function)
+    async def wrapper() -> object:
+        return await function()
+
+    return wrapper
+
+
+class Service:
+    async def sync(self) -> None: ...
+
+
+SERVICE = Service()
+
+
+def registered_twice(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (made("refunded"), made("shipped")),
+        (Service().sync, Service().sync),
+        (the_task, decorated(the_task)),
+        (standard_tasks[0], decorated(standard_tasks[0])),
+    ],
+)
+def test_a_second_function_of_a_name_is_told_once_with_both(
+    first: TaskFunction, second: TaskFunction, caplog: pytest.LogCaptureFixture
+) -> None:
+    docket = Docket()
+    docket.register(first)
+    docket.register(first)
+    assert registered_twice(caplog) == []
+
+    for function in (second, first, second):
+        docket.add(function)
+
+    (warning,) = registered_twice(caplog)
+    assert f"registered as task {first.__name__!r}" in warning
+    assert warning.count(f".{first.__qualname__}") == 2
+    assert f"{Path(__file__).name}:" in warning.partition("and now")[2]
+    assert docket.tasks[first.__name__] is second
+
+
+def test_a_name_given_to_a_second_function_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
+    docket = Docket()
+
+    docket.register(the_task, names=["a", "b"])
+    docket.register(another_task, names=["b", "c"])
+
+    (warning,) = registered_twice(caplog)
+    assert "task 'b'" in warning
+    assert "the_task" in warning
+    assert "another_task" in warning
+
+
+def test_a_method_of_one_object_is_one_function(caplog: pytest.LogCaptureFixture) -> None:
+    docket = Docket()
+
+    docket.add(SERVICE.sync)
+    plan = docket.plans["sync"]
+    docket.add(SERVICE.sync)
+
+    assert registered_twice(caplog) == []
+    assert docket.plans["sync"] is plan
+
+
+def test_two_functions_of_one_name_in_a_collection_are_refused_and_nothing_is_registered(
+    collections: ModuleType,
+) -> None:
+    docket = Docket()
+    for second in (made("shipped"), decorated(made("shipped"))):
+        collections.tasks = [the_task, made("refunded"), second]  # type: ignore[attr-defined]
+        with pytest.raises(ValueError, match=r"holds two functions named 'process', .*made.*made"):
+            docket.register_collection("collections_of_tasks:tasks")
+    assert own_tasks(docket) == {}
+
+    collections.tasks = [the_task, the_task, SERVICE.sync, SERVICE.sync]  # type: ignore[attr-defined]
+    docket.register_collection("collections_of_tasks:tasks")
+    assert set(own_tasks(docket)) == {"the_task", "sync"}
+
+
 def test_a_name_that_is_not_registered_is_refused_when_it_is_named() -> None:
     docket = Docket()
 

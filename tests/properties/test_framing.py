@@ -21,6 +21,7 @@ from ipc.messages import (
     Message,
     Ready,
     Redelivered,
+    ServerPolicy,
     Task,
     Waiting,
     WorkerCounters,
@@ -54,6 +55,7 @@ from_worker: st.SearchStrategy[Message] = st.one_of(
     st.builds(Drained),
     st.builds(Adopted, consumer=text, moved=count, poisoned=st.lists(text, max_size=3)),
     st.builds(Redelivered, consumer=text, started_at=real),
+    st.builds(ServerPolicy, maxmemory_policy=text, appendonly=st.booleans()),
     st.builds(Fault, reason=text, traceback=text),
 )
 streams = st.lists(from_worker, max_size=8)

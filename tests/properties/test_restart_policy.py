@@ -3,13 +3,14 @@
 from datetime import timedelta
 from itertools import pairwise
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from ipc.messages import Drained
 from supervisor.backoff import BACKOFF_BASE_SECONDS, Backoff
 from supervisor.exit_codes import ExitCode
-from supervisor.pool.state.restart_window import RestartWindow
+from supervisor.pool.state.restart_window import RestartStreak, RestartWindow
 from tests.support.recording_process_control import Rig
 
 
@@ -63,6 +64,24 @@ def test_there_are_never_more_restarts_in_a_window_than_allowed_without_giving_u
     for index, at in enumerate(until_given_up):
         after = until_given_up[index : index + intensity + 1]
         assert len(after) <= intensity or after[-1] - at >= period
+
+
+@given(
+    intensity=st.integers(0, 100),
+    steps=st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60),
+)
+def test_a_streak_is_too_long_after_a_window_of_enough_restarts_without_health(
+    intensity: int, steps: list[tuple[int, bool]]
+) -> None:
+    streak, now, model = RestartStreak(60.0), 0, list[int]()
+    for gap, healthy in steps:
+        now += gap
+        if healthy:
+            streak.broken()
+            model.clear()
+        model.append(now)
+        too_long = now - model[0] >= 60 and len(model) >= max(3, -(-intensity // 10))
+        assert streak.record(now, intensity) is too_long
 
 
 def bound(deaths_in_a_row: int, cap: float) -> float:
@@ -120,17 +139,87 @@ def test_a_pool_gives_up_exactly_when_too_many_of_its_workers_died_in_a_window(
 ) -> None:
     rig = Rig(3, max_restarts=allowed, restart_window=timedelta(seconds=6)).boot()
     deaths: list[float] = []
+    streak: list[float] = []
     for slot, seconds in crashes:
         rig.pass_seconds(seconds, lambda: _go_on(rig))
-        if rig.worker(slot).alive:
-            deaths.append(rig.now)
-            rig.exit(rig.worker(slot))
+        if not rig.worker(slot).alive:
+            continue
+        if max(_lives(rig)) >= 6:
+            streak.clear()
+        deaths.append(rig.now)
+        streak.append(rig.now)
+        rig.exit(rig.worker(slot))
         recent = sum(rig.now - at < 6 for at in deaths)
         if recent > allowed:
-            assert rig.pool_state.drain is not None
-            assert rig.pool_state.drain.code is ExitCode.GAVE_UP
-            assert f"more than {allowed} restarts in 6.0 s" in (rig.pool_state.drain.reason or "")
+            _assert_given_up(rig, f"more than {allowed} restarts in 6.0 s")
             return
+        if len(streak) >= 3 and streak[-1] - streak[0] >= 6:
+            _assert_given_up(rig, "workers died for 6.0 s, and none lived that long")
+            return
+        assert rig.pool_state.drain is None
+
+
+def _lives(rig: Rig) -> list[float]:
+    ready = [each.ready_at for each in rig.pool_state.registry.alive()]
+    return [rig.now - at for at in ready if at is not None]
+
+
+def _assert_given_up(rig: Rig, reason: str) -> None:
+    drain = rig.pool_state.drain
+    assert drain is not None
+    assert drain.code is ExitCode.GAVE_UP
+    assert reason in (drain.reason or "")
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    processes=st.integers(1, 4),
+    life=st.one_of(st.sampled_from([0.0, 0.25, 5.0, 30.0, 59.0]), st.floats(0, 59)),
+)
+@example(processes=1, life=5.0)
+@example(processes=2, life=5.0)
+@example(processes=4, life=59.0)
+def test_a_crash_loop_is_given_up_whatever_the_length_of_its_lives(
+    processes: int, life: float
+) -> None:
+    """With the default settings: windows of a minute, ten restarts a process, pauses up to 30 s."""
+    rig = Rig(processes).boot()
+    began = rig.now + life
+    while rig.pool_state.drain is None:
+        assert rig.now < began + 3 * (60.0 + 30.0), "the crash loop goes on"
+        rig.pass_seconds(0.25, lambda: _die_young(rig, life))
+    assert rig.pool_state.drain.code is ExitCode.GAVE_UP
+
+
+def _die_young(rig: Rig, life: float) -> None:
+    _go_on(rig)
+    for worker in list(rig.pool_state.registry.alive()):
+        if rig.pool_state.drain is None and rig.now - (worker.ready_at or rig.now) >= life:
+            rig.exit(worker)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(life=st.floats(0, 120), told=st.booleans())
+def test_a_pool_with_a_healthy_worker_or_with_orderly_ends_outlives_a_crash_loop(
+    life: float, told: bool
+) -> None:
+    rig = Rig(2).boot()
+
+    def go_on() -> None:
+        _go_on(rig)
+        first = rig.worker(1)
+        if first.alive and rig.now - (first.ready_at or rig.now) >= life and rig.now > 161.0:
+            rig.exit(first)
+        second = rig.worker(2)
+        if told and second.alive and rig.now - (second.ready_at or rig.now) >= 20.0:
+            rig.say(second, Drained())
+            rig.exit(second, 0)
+
+    for _ in range(40):
+        deaths = rig.pool_state.totals.restarts.total()
+        rig.pass_seconds(10.0, go_on)
+        if rig.pool_state.totals.restarts.total() - deaths > 5:
+            return  # that many are no lives of seconds, but a case for --max-restarts
         assert rig.pool_state.drain is None
 
 

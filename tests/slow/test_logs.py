@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.support import pool
 from tests.support.chatty_tasks import chat, fail, print_lines, say_from_below, tasks
 from tests.support.dockets import knowing
 from tests.support.scrapes import Scrape, fetch
+from tests.support.servers import until
 from tests.support.supervised import PATIENCE_SECONDS, ROOT, Program, ready_pool
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -29,10 +31,38 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 CHATTY = "tests.support.chatty_tasks:tasks"
 CONFIGURED = "tests.support.configured_tasks:tasks"
 DROPPED = "docket_supervisor_log_lines_dropped_total"
+#: Ways to write without a line end, each as a task of its name.
+RAW_WAYS = ("stderr", "stdout", "original", "descriptor", "subprocess", "thread")
+RAW_JOBS = """
+import os, subprocess, sys, threading
+
+sys.stderr.write("imported...")
+
+async def stderr(): print("stderr...", end="", file=sys.stderr, flush=True)
+async def stdout(): print("stdout...", end="")
+async def original(): print("original...", end="", file=sys.__stderr__, flush=True)
+async def descriptor(): os.write(2, b"descriptor... \\xff")
+async def subprocess_(): subprocess.run(["sh", "-c", "printf subprocess... >&2"])
+async def thread():
+    each = threading.Thread(target=lambda: sys.stderr.write("thread..."))
+    each.start(); each.join()
+
+subprocess_.__name__ = "subprocess"
+tasks = [stderr, stdout, original, descriptor, subprocess_, thread]
+"""
 
 
 async def speak() -> None:
     """Has the name of the task that configured_tasks has."""
+
+
+def task_of_name(name: str) -> Any:
+    """A function that a producer takes for the one that is called so in the pool."""
+
+    async def task() -> None: ...
+
+    task.__name__ = name
+    return task
 
 
 def docket_at(url: str) -> Docket:
@@ -217,6 +247,47 @@ async def test_json_lines_parse_one_by_one_tracebacks_and_the_last_one_included(
     assert records[-1]["message"].startswith("docket-supervisor: ")
     assert records[-1]["message"].endswith("ValueError: x")
     assert not any(each["message"].startswith("draining") for each in records)
+
+
+@contextlib.contextmanager
+def written_to(log: Path, folder: Path, *, together: bool) -> Iterator[None]:
+    """A pool of RAW_JOBS, ready, whose log goes to a file; it has ended after the block."""
+    arguments = ("--tasks", "raw_jobs:tasks", "--docket", "d", "--url", f"embedded://{folder}/db")
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "supervisor.cli", *arguments, "--logging-format", "json"],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "DOCKET_SUPERVISOR_PROCESSES": "1"},
+            stdout=stderr if together else subprocess.DEVNULL,
+            stderr=stderr,
+        )
+    try:
+        until(lambda: "pool ready" in log.read_text(), "a ready pool")
+        yield
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_every_line_of_json_parses_whatever_is_written_past_the_log(
+    tmp_path: Path, *, together: bool
+) -> None:
+    """`together`: stdout goes to the same file, as in `2>&1` and in containers."""
+    (tmp_path / "raw_jobs.py").write_text(RAW_JOBS)
+    log = tmp_path / "log"
+    with written_to(log, tmp_path, together=together):
+        async with Docket("d", f"unix://{tmp_path}/db/valkey.sock") as docket:
+            for name in RAW_WAYS:
+                execution = await docket.add(task_of_name(name))()
+                await execution.get_result(timeout=timedelta(seconds=30))
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    said = " ".join(each["message"] for each in records)
+    assert "imported..." in said
+    for name in RAW_WAYS:
+        assert (f"{name}..." in said) is (together or name != "stdout")
 
 
 async def test_a_stderr_that_is_not_read_stalls_nothing_and_costs_only_lines_which_are_reported(

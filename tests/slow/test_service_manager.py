@@ -15,8 +15,9 @@ import redis
 
 from supervisor.config import SupervisorConfig
 from supervisor.observer import PoolEvent, PoolReady
+from supervisor.pool.state.worker_registry import LATE_SECONDS
 from supervisor.supervisor import Supervisor
-from supervisor.systemd.messages import EXTENSION_SECONDS, LATE_SECONDS
+from supervisor.systemd.messages import EXTENSION_SECONDS
 from tests.support.service_managers import Notice, ServiceManager
 from tests.support.service_tasks import tasks, wait_for
 from tests.support.supervised import ROOT, Program, supervised

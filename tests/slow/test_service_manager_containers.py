@@ -117,6 +117,7 @@ async def test_a_second_term_hands_back_and_the_container_ends_with_0(
             program.wait_for("↪")
             supervisor.send_signal(signal.SIGTERM)
             program.wait_for("draining")
+            program.outwait_echoes()
             supervisor.send_signal(signal.SIGINT)
             assert program.code() == 0
 

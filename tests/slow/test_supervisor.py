@@ -161,6 +161,7 @@ async def test_a_second_signal_ends_the_wait() -> None:
             program.until(lambda: program.status()["totals"]["started"] == 1, "never started")
             program.send(signal.SIGTERM)
             program.wait_for("draining 1 worker ")
+            program.outwait_echoes()
             program.send(signal.SIGINT)
             program.wait_for("SIGINT again: what still runs is handed back now")
             assert program.code() == 0

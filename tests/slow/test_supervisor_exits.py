@@ -1,6 +1,7 @@
 """How the program ends: its code, and the reason as the last line on stderr."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -55,6 +56,78 @@ def test_wrong_usage_is_one_line_and_2(arguments: tuple[str, ...], reason: str) 
     assert len(program.lines) == 1
     assert program.lines[0].startswith(f"docket-supervisor: {reason}")
     assert "secret" not in program.log
+
+
+def ended_in(directory: bytes, *arguments: bytes, gone: bool = False) -> tuple[int, str]:
+    """The exit code of a run in this directory, and its last line."""
+    remove = b'rmdir "$PWD"; ' if gone else b""
+    command = [b"sh", b"-c", remove + b'exec "$@"', b"sh", *arguments]
+    ended = subprocess.run(
+        command,
+        check=False,
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
+    return ended.returncode, ended.stderr.decode().splitlines()[-1]
+
+
+PROGRAM = (os.fsencode(sys.executable), b"-m", b"supervisor.cli", b"--url", b"memory://")
+
+
+def test_a_directory_whose_name_is_no_utf8_is_named_and_2(tmp_path: Path) -> None:
+    directory = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(directory)  # noqa: PTH102 - of bytes
+    code, line = ended_in(directory, *PROGRAM)
+    assert code == 2
+    assert line.startswith("docket-supervisor: the working directory ")
+    assert line.endswith("caf\\udce9' is not in UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        (b"--docket", b"caf\xe9"),
+        (b"--url", b"embedded:///caf\xe9"),
+        (b"--url", b"redis://caf\xe9"),
+        (b"--tasks", b"caf\xe9:tasks"),
+        (b"--http", b"caf\xe9:80"),
+    ],
+)
+def test_a_value_that_is_no_utf8_is_named_and_2(
+    tmp_path: Path, option: bytes, value: bytes
+) -> None:
+    code, line = ended_in(os.fsencode(tmp_path), *PROGRAM, option, value)
+    assert code == 2
+    assert line.startswith(f"docket-supervisor: {option.decode()}: got ")
+    assert line.endswith("expected text in UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("command", "start"),
+    [
+        (PROGRAM, "docket-supervisor: the working directory cannot be used"),
+        ((*PROGRAM, b"--control", b"x.sock"), "docket-supervisor: "),
+        ((PROGRAM[0], b"-m", b"docket", b"worker"), "Error: the working directory cannot be"),
+    ],
+)
+def test_a_directory_that_is_gone_is_told_and_2(
+    tmp_path: Path, command: tuple[bytes, ...], start: str
+) -> None:
+    folder = tmp_path / "released"
+    folder.mkdir()
+    code, line = ended_in(os.fsencode(folder), *command, gone=True)
+    assert code == 2
+    assert line.startswith(start)
+
+
+@pytest.mark.parametrize("variable", ["PWD", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY"])
+def test_a_path_of_the_environment_that_cannot_be_looked_at_does_no_harm(variable: str) -> None:
+    with supervised(processes=1, environment={variable: "/" + "x" * 5000}) as program:
+        program.wait_for("pool ready")
+        assert program.end() == 0
 
 
 def test_a_value_of_the_environment_is_told_by_its_variable() -> None:

@@ -4,11 +4,13 @@ import os
 import signal
 from pathlib import Path
 
+import anyio
 import psutil
 import pytest
 
+from docket import Docket
 from tests.slow.test_rolling import pool_in, write_jobs
-from tests.support.supervised import ROOT, Program
+from tests.support.supervised import ROOT, Program, supervised
 
 pytestmark = [pytest.mark.timeout(120)]
 
@@ -67,3 +69,66 @@ def test_a_successor_that_imports_for_ever_does_not_outlive_its_killed_superviso
         program.send(signal.SIGHUP)
         program.wait_for(r"worker 1 .*(still starting|where it is)")
         assert kill_and_wait(program) == []
+
+
+ORPHANS = """
+import asyncio, ctypes, os, signal, subprocess
+
+async def hold():
+    ctypes.PyDLL(None).sleep(600)      # C code that keeps the GIL, without any use of a CPU
+
+async def spawn():
+    subprocess.Popen(["sleep", "600"])
+    subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 600 & wait; wait"])
+
+async def stop():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+async def wait():
+    await asyncio.sleep(600)
+
+tasks = [hold, spawn, stop, wait]
+"""
+
+
+def added(url: str, *names: str) -> None:
+    """Add tasks that the pool has, by name."""
+
+    async def add() -> None:
+        async with Docket("d", url) as docket:
+            for name in names:
+
+                async def task() -> None: ...
+
+                task.__name__ = name
+                await docket.add(task)()
+
+    anyio.run(add)
+
+
+@pytest.mark.parametrize("names", [("hold",), ("spawn",), ("stop",), ("spawn", "wait"), ()])
+@pytest.mark.parametrize("first", ["supervisor", "nursery"])
+def test_no_worker_and_no_subprocess_outlives_supervisor_and_nursery_killed_together(
+    tmp_path: Path, names: tuple[str, ...], first: str
+) -> None:
+    (tmp_path / "jobs.py").write_text(ORPHANS)
+    options = ("--tasks", "jobs:tasks", "--drain-timeout", "1s", "--concurrency", "2")
+    url = f"embedded://{tmp_path}/db"
+    environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    with supervised(*options, url=url, processes=1, environment=environment) as program:
+        program.wait_for("pool ready")
+        if names:
+            added(program.url, *names)
+            program.until(
+                lambda: (
+                    program.status()["totals"]["started"] == len(names)
+                    or program.status()["workers"][0]["heartbeat_age_seconds"] > 1
+                ),
+                "never started",
+            )
+        family = program.family()
+        victims = [program.process.pid, program.nursery_pid]
+        for pid in victims if first == "supervisor" else reversed(victims):
+            os.kill(pid, signal.SIGKILL)
+        program.process.wait(ALLOWED_SECONDS)
+        assert psutil.wait_procs(family, timeout=ALLOWED_SECONDS)[1] == []

@@ -81,6 +81,41 @@ async def test_what_may_be_done_at_import_works_in_every_worker(
     assert "Traceback" not in program.log
 
 
+#: Of a sitecustomize, and the name that the warning has for what it leaves behind.
+AGENTS = {
+    "a running thread, 'reporter'": """
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True, name="reporter").start()
+""",
+    "a running thread, 'a thread without a name'": """
+import _thread, time
+_thread.start_new_thread(time.sleep, (600,))
+""",
+    "an open connection": """
+import socket
+listening = socket.create_server(("127.0.0.1", 0))
+connected = socket.create_connection(listening.getsockname())
+""",
+}
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("named", AGENTS)
+def test_what_an_agent_starts_with_the_interpreter_is_in_no_worker_and_named(
+    tmp_path: Path, named: str, preload: str
+) -> None:
+    write(tmp_path, {"jobs.py": JOB, "sitecustomize.py": AGENTS[named]})
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    arguments = ("--tasks", "jobs:tasks", "--url", "memory://", "--processes", "2", preload)
+    with Program(arguments, environment, cwd=tmp_path) as program:
+        program.wait_for("pool ready")
+        assert program.end() == 0
+    (warning,) = [line for line in program.lines if "the start of Python" in line]
+    assert "WARNING" in warning
+    assert named in warning
+    assert "cannot be imported before forking" not in program.log
+
+
 async def test_what_cannot_be_forked_is_named_and_imported_by_each_worker(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
@@ -209,3 +244,46 @@ async def test_an_import_that_says_a_lot_and_asks_is_none_the_worse(tmp_path: Pa
             assert await tasks.call("whoami") in program.workers().values()
         assert program.end() == 0
     assert program.lines.count("x" * 999) == 10_000
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("empty", ["tasks = []", "tasks = ()", "tasks = {}.values()"])
+def test_a_collection_without_a_task_is_warned_of_once(
+    tmp_path: Path, empty: str, preload: str
+) -> None:
+    write(tmp_path, {"jobs.py": empty})
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    arguments = ("--tasks", "jobs:tasks", "--url", "memory://", "--processes", "2", preload)
+    with Program(arguments, environment, cwd=tmp_path) as program:
+        program.wait_for("pool ready")
+        assert program.end() == 0
+    (warning,) = [line for line in program.lines if "WARNING" in line]
+    assert "no task is registered, since jobs:tasks is empty" in warning
+
+
+def test_a_worker_that_the_system_gives_no_thread_says_so(tmp_path: Path) -> None:
+    no_room = """
+import threading
+def start(self):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = start
+"""
+    write(tmp_path, {"jobs.py": no_room + JOB})
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    patience = ("--boot-timeout", "3s", "--max-restarts", "1", "--processes", "1")
+    with Program(
+        ("--tasks", "jobs:tasks", "--url", "memory://", *patience), environment, cwd=tmp_path
+    ) as program:
+        assert program.code() == 3
+    assert "can't start new thread" in program.lines[-1]
+    assert "is a limit of processes or threads reached?" in program.lines[-1]
+
+
+def test_no_process_of_ours_leaves_anything_unclosed(tmp_path: Path) -> None:
+    write(tmp_path, {"jobs.py": JOB})
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "PYTHONDEVMODE": "1"}
+    arguments = ("--tasks", "jobs:tasks", "--url", "memory://", "--processes", "1")
+    with Program(arguments, environment, cwd=tmp_path) as program:
+        program.wait_for("pool ready")
+        assert program.end() == 0
+    assert "ResourceWarning" not in program.log

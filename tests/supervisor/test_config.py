@@ -168,3 +168,37 @@ def test_restarts_are_allowed_as_configured() -> None:
 def test_an_address_of_ipv6_is_shown_in_brackets() -> None:
     assert str(Address("::1", 80)) == "[::1]:80"
     assert str(Address("127.0.0.1", 80)) == "127.0.0.1:80"
+
+
+NO_UTF8 = "caf\udce9"  # what Python makes of the byte E9
+
+
+@pytest.mark.parametrize(
+    ("values", "option"),
+    [
+        ({"docket": NO_UTF8}, "--docket"),
+        ({"url": f"redis://{NO_UTF8}/0"}, "--url"),
+        ({"url": f"embedded:///{NO_UTF8}"}, "--url"),
+        ({"tasks": ("jobs:tasks", f"{NO_UTF8}:tasks")}, "--tasks"),
+        ({"fallback_task": f"{NO_UTF8}:f"}, "--fallback-task"),
+        ({"http": Address(NO_UTF8, 80)}, "--http"),
+        ({"logging_level": NO_UTF8}, "--logging-level"),
+    ],
+)
+def test_bytes_that_are_no_utf8_are_refused_by_the_name_of_their_option(
+    values: dict[str, Any], option: str
+) -> None:
+    with pytest.raises(InvalidOption, match=r"expected text in UTF-8") as refused:
+        SupervisorConfig(**values)
+    assert refused.value.option == option
+    str(refused.value).encode()  # can be written
+
+
+def test_a_password_that_is_no_utf8_is_not_shown() -> None:
+    with pytest.raises(InvalidOption) as refused:
+        SupervisorConfig(url=f"redis://me:{NO_UTF8}@host/0")
+    assert "udce9" not in str(refused.value)
+
+
+def test_the_control_socket_may_have_any_name() -> None:
+    assert SupervisorConfig(control=f"/run/{NO_UTF8}").control == f"/run/{NO_UTF8}"

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor.signals import HANDLED, Debouncer, ReceivedSignal, SignalQueue, in_main_thread
+from supervisor.signals import (
+    HANDLED,
+    URGENCY,
+    Debouncer,
+    ReceivedSignal,
+    SignalQueue,
+    in_main_thread,
+)
 
 
 @pytest.fixture
@@ -93,7 +100,36 @@ def test_the_same_signal_within_a_second_is_its_echo() -> None:
     assert counted == [True, False, False, True, False, True]
 
 
-def test_another_signal_is_no_echo() -> None:
+@pytest.mark.parametrize(
+    ("first", "second", "is_echo"),
+    [
+        (signal.SIGINT, signal.SIGTERM, True),  # of a terminal, and of a wrapper that passes it on
+        (signal.SIGTERM, signal.SIGINT, True),
+        (signal.SIGQUIT, signal.SIGTERM, True),
+        (signal.SIGQUIT, signal.SIGINT, True),
+        (signal.SIGTERM, signal.SIGQUIT, False),  # asks for more
+        (signal.SIGINT, signal.SIGQUIT, False),
+        (signal.SIGTERM, signal.SIGHUP, False),
+        (signal.SIGHUP, signal.SIGHUP, False),
+        (signal.SIGTTIN, signal.SIGTTIN, False),
+    ],
+)
+def test_another_signal_is_an_echo_if_it_asks_for_no_more_than_the_first(
+    first: signal.Signals, second: signal.Signals, is_echo: bool
+) -> None:
     debouncer = Debouncer()
-    assert debouncer.is_new(ReceivedSignal(signal.SIGTERM, 0.0))
-    assert debouncer.is_new(ReceivedSignal(signal.SIGINT, 0.1))
+    assert debouncer.is_new(ReceivedSignal(first, 0.0))
+    assert debouncer.is_new(ReceivedSignal(second, 0.9)) is not is_echo
+    assert debouncer.is_new(ReceivedSignal(second, 1.0)) is (second not in URGENCY or is_echo)
+
+
+def test_each_ctrl_c_counts_once_however_often_a_wrapper_passes_it_on() -> None:
+    debouncer = Debouncer()
+    came = [
+        (0.0, signal.SIGINT),
+        (0.4, signal.SIGTERM),
+        (1.2, signal.SIGINT),
+        (1.6, signal.SIGTERM),
+    ]
+    counted = [debouncer.is_new(ReceivedSignal(number, at)) for at, number in came]
+    assert counted == [True, False, True, False]

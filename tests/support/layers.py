@@ -39,11 +39,14 @@ EXTRAS = frozenset({"opentelemetry"})
 REDIS_ERRORS_FOR = frozenset({"docket.errors"})
 
 #: Underscored names of the standard library that its documentation tells everyone to use (those of
-#: named tuples too, and asyncio's for those who extend it), and `atexit._clear`, the only way for a
-#: fork to drop its parent's handlers.
+#: named tuples too, and asyncio's for those who extend it), `atexit._clear`, the only way for a fork
+#: to drop its parent's handlers, and `_thread._count`, the only one to know of threads without frames.
 PRIVATE_BY_NAME_ONLY = frozenset(
-    "_asdict _clear _current_frames _exit _fields _getframe _make _replace _unregister_task".split()
+    "_asdict _clear _count _current_frames _exit _fields _getframe _make _replace "
+    "_unregister_task".split()
 )
+#: Underscored modules that the standard library documents.
+PRIVATE_BY_NAME_ONLY_MODULES = frozenset({"_thread"})
 
 #: The module whose business the private names of a library are, each with the library: it is built
 #: on their classes, and the version is held.
@@ -200,6 +203,7 @@ def private_names_stay_at_home(modules: Sequence[Module]) -> list[str]:
             for imported in runtime_imports(module)
             if _is_private(imported.name or imported.target.split(".")[-1])
             and imported.target.partition(".")[0] != BUILT_ON.get(module.name)
+            and imported.target not in PRIVATE_BY_NAME_ONLY_MODULES
         ]
     return broken
 

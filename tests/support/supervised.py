@@ -20,6 +20,7 @@ from typing import Any, Self
 import psutil
 
 from docket import Docket
+from supervisor.signals import SAME_SIGNAL_SECONDS
 from tests.support.dockets import knowing
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +138,11 @@ class Program:
             return psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
+
+    def outwait_echoes(self) -> None:
+        """Wait until another signal to stop counts as one of its own."""
+        start = time.monotonic()
+        self.until(lambda: time.monotonic() - start > SAME_SIGNAL_SECONDS + 0.1, "time")
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Ask again until it is so: for what no line tells."""

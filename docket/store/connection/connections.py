@@ -25,6 +25,7 @@ from docket.store.connection.urls import is_cluster
 from docket.store.connection.wakeup import WakeupConnection
 from docket.store.embedded.schemes import is_embedded
 from docket.store.keys import Keys
+from docket.store.server_policy import ServerPolicy, server_policy, tell_policy
 
 try:
     from docket.store.embedded import embedded_server
@@ -134,6 +135,14 @@ class Connections:
         if self._client is None:
             self._client = self.endpoint.client()
         return self._client
+
+    async def server_policy(self) -> ServerPolicy | None:
+        """Return what the server does with its data; None if it is away or does not tell."""
+        return await server_policy(self.pipeline)
+
+    async def tell_policy(self, url: str) -> None:
+        """Log once a process, for each server, what endangers accepted tasks."""
+        await tell_policy(self.pipeline, url)
 
     def wakeup_connection(self, keys: Keys) -> WakeupConnection:
         """Return a new connection for the wake-ups of a worker."""

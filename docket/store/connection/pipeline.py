@@ -93,6 +93,8 @@ class Pipeline:
         self.round_trips = 0
         #: Connections lost or refused so far.
         self.disruptions = 0
+        #: Called after each of them: who waits for no reply would not notice.
+        self.on_disruption: set[Callable[[], None]] = set()
 
     def open(self) -> None:
         """Connect, and reconnect until `close`."""
@@ -310,6 +312,8 @@ class Pipeline:
         is_news = refused and type(error) is not type(self._failure)
         self._failure = error
         self.disruptions += 1
+        for told in tuple(self.on_disruption):
+            told()
         if failures == 1 or is_news:
             logger.warning(
                 "Connection to %s lost or refused: %s; connecting again until it stands",

@@ -110,6 +110,8 @@ class EmbeddedServer:
         """Store the attributes; `pids` are those of the guard and of the server."""
         self.url = "unix://" + quote(os.fsencode(home.socket))
         self.folder = home.folder
+        #: Its log; None for memory://, whose folder goes with it.
+        self.log = home.folder / guard.LOG_FILE if home.durable else None
         self._scratch = home.scratch
         self._guard_pid, self.pid = pids
         self.lifeline = lifeline

@@ -105,7 +105,7 @@ local function rate_opens_at(scope, limit, per)
   else
     before = redis.call('ZRANGE', log, coming - limit, coming - limit, 'WITHSCORES')[2]
   end
-  return math.max(now + 1, (before and tonumber(before) or now) + per)
+  return math.min(math.max(now + 1, (before and tonumber(before) or now) + per), NEVER)
 end
 
 local later, decided, slots = 0, '', {}

@@ -86,7 +86,13 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class ServerEnded:
-    """The end of the embedded server while the pool still needs it."""
+    """The end of the embedded server while the pool still needs it.
+
+    Arguments:
+        log: where it says why; None: it keeps none.
+    """
+
+    log: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

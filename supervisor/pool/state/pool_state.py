@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ipc.messages import ToWorker
+from ipc.messages import ServerPolicy, ToWorker
 from supervisor.backoff import Backoff
 from supervisor.config import SupervisorConfig, usable_cpus
 from supervisor.observer import Observer, PoolEvent
@@ -13,11 +13,16 @@ from supervisor.pool.state.drain import DrainProgress
 from supervisor.pool.state.exits import Error, WorkerExit
 from supervisor.pool.state.nursery_registry import NurseryProcess, NurseryRegistry, Phase
 from supervisor.pool.state.process_control import ProcessControl
-from supervisor.pool.state.restart_window import RestartWindow
+from supervisor.pool.state.restart_window import RestartStreak, RestartWindow
 from supervisor.pool.state.totals import Totals
 from supervisor.pool.state.worker_registry import Cause, Slot, WorkerProcess, WorkerRegistry
 
 log = logging.getLogger("supervisor")
+
+#: A starting worker takes room for this long, whatever it does.
+PROBATION_SECONDS = 0.25
+#: One that ran, or waited for a CPU, for more than this part of its time would be slowed by others.
+BUSY_PART = 0.3
 
 #: The interval of the heartbeats of a worker's loop, and of the beats of its keeper thread.
 HEARTBEAT_SECONDS = 0.5
@@ -33,6 +38,7 @@ class PoolState:
     registry: WorkerRegistry
     nurseries: NurseryRegistry
     window: RestartWindow
+    streak: RestartStreak
     started_at: float
     #: Most workers that may be starting at once.
     starting_at_once: int
@@ -43,6 +49,8 @@ class PoolState:
     steward: int | None = None
     #: When every worker was ready for the first time (or at boot-timeout at least one).
     ready_at: float | None = None
+    #: Why the server cannot be reached, by the last worker that said so; None: one has reached it.
+    server_lost: str | None = None
     #: When a worker last was able to claim, or the server was known to be away.
     served_at: float | None = None
     #: The latest error of any part, for the last line of a run that fails.
@@ -52,6 +60,8 @@ class PoolState:
     reloading_since: float | None = None
     #: Why the last reload failed; None if it went well, or there was none.
     reload_error: str | None = None
+    #: Of the server, as the last steward was told; None if none was let ask.
+    server_policy: ServerPolicy | None = None
 
     def observe(self, event: PoolEvent) -> None:
         """Call the observer; its errors are its own and stop nothing here."""
@@ -112,15 +122,31 @@ class PoolState:
             if isinstance(error, WorkerExit):
                 error.complete(pid, reason)
 
-    @property
-    def has_room_to_start(self) -> bool:
-        """Return True if one more worker may be starting."""
-        return len(self.registry.starting()) < self.starting_at_once
+    def has_room_to_start(self, now: float) -> bool:
+        """Return True if one more worker may be starting: one that only waits takes no room."""
+        starting = self.registry.starting()
+        if len(starting) < self.starting_at_once:
+            return True
+        return sum(self._wants_a_cpu(each, now) for each in starting) < self.starting_at_once
+
+    def _wants_a_cpu(self, worker: WorkerProcess, now: float) -> bool:
+        """Tell whether a starting worker has run, or waited for a CPU, for much of its time."""
+        if worker.pid is None or worker.spawned_at is None:
+            return True
+        control, lasted = self.process_control, now - worker.spawned_at
+        used, waited = control.cpu_used_seconds(worker.pid), control.cpu_wait_seconds(worker.pid)
+        if used is None or waited is None or lasted < PROBATION_SECONDS:
+            return True
+        return used + waited > BUSY_PART * lasted
 
     @property
     def server_is_away(self) -> bool:
         """Return True if some worker is alive and waits for the server."""
-        return any(each.waiting is not None for each in self.registry.alive())
+        return bool(self.waiting_for())
+
+    def waiting_for(self) -> list[str]:
+        """The reasons for which live workers wait for the server."""
+        return [each.waiting for each in self.registry.alive() if each.waiting is not None]
 
     @property
     def state(self) -> str:
@@ -131,16 +157,26 @@ class PoolState:
             return "starting"
         return "running" if self.reloading_since is None else "reloading"
 
-    @property
-    def not_ready_because(self) -> str | None:
+    def ready_slots(self, now: float) -> int:
+        """Count the slots with a worker that is ready.
+
+        In a reload a slot has two workers for a moment; it counts once.
+        """
+        slots = {each.slot for each in self.registry.alive() if each.serves(now)}
+        return sum(slot <= self.registry.target for slot in slots)
+
+    def not_ready_because(self, now: float) -> str | None:
         """The reason for which /readyz is 503, or None while it is 200."""
         if self.drain is not None:
             return "draining"
-        if self.ready_at is None:
-            return "booting"
-        if self.registry.consuming():
+        if any(each.serves(now) for each in self.registry.alive()):
             return None
-        return "server away" if self.server_is_away else "no worker is ready"
+        if self.ready_at is None and not self.registry.consuming():
+            return "booting"
+        if self.server_is_away:
+            return "server away"
+        silent = self.registry.consuming()
+        return "every worker is silent" if silent else "no worker is ready"
 
 
 def new_pool_state(
@@ -166,6 +202,7 @@ def new_pool_state(
         registry=registry,
         nurseries=NurseryRegistry(new_backoff(), preload=config.preload),
         window=RestartWindow(config.restarts_allowed, window_seconds),
+        streak=RestartStreak(window_seconds),
         started_at=now,
         starting_at_once=max(2, usable_cpus()),
         new_backoff=new_backoff,

@@ -127,6 +127,18 @@ class Silence:
         if self.asked_at is not None:
             self.dump = dump
 
+    @property
+    def awaits_dump(self) -> bool:
+        """Return True if its stack was asked for and has not come."""
+        return self.asked_at is not None and self.dump is None
+
+    @property
+    def dump_is_late(self) -> bool:
+        """Return True if a stack that comes now was asked for so long ago that it was stopped."""
+        if self.asked_at is None or self.dump is not None:
+            return False
+        return self.loop_seconds - self.asked_at > ANSWER_SECONDS
+
     def kind(self, beat_seconds: float) -> SilenceKind | None:
         """The kind of silence, given the interval of the keeper's beats; None: too early to say.
 
@@ -147,3 +159,28 @@ class Silence:
         if waited_now is None or self.waited_before is None or measured <= 0:
             return False
         return waited_now - self.waited_before > STARVED_PART * measured
+
+
+class Starvation:
+    """The warnings of one worker that gets too little CPU: each after twice the time of the last.
+
+    Arguments:
+        seconds: from the first warning to the second.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._interval = seconds
+        self._passed = 0.0
+        self._due = 0.0
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Count time since the first warning."""
+        self._passed += seconds
+
+    def is_news(self) -> bool:
+        """Return True if a warning is due, and count it as given."""
+        if self._passed < self._due:
+            return False
+        self._interval *= 2
+        self._due = self._passed + self._interval
+        return True

@@ -25,6 +25,10 @@ from supervisor.backoff import Backoff
 from supervisor.errors import InvalidTransition
 from supervisor.pool.state.replacement import Replacement
 
+#: A loop that has sent no heartbeat for this long serves nobody now: six heartbeats, which a
+#: machine under load may delay, but hardly for every worker at once.
+LATE_SECONDS = 3.0
+
 
 class WorkerState(StrEnum):
     """The states of a worker process, in their order; `shown` has the words of /status."""
@@ -92,6 +96,8 @@ class WorkerProcess:
     blame: str | None = None
     #: When its boot, its drain or its exit after Drained must be over.
     deadline: float | None = None
+    #: Whether it has drained and was asked for its stack, since it does not end.
+    end_is_late: bool = False
     #: The reason of its last Fault.
     fault: str | None = None
     #: Started only to adopt for a pool that drains: it never claims.
@@ -130,6 +136,14 @@ class WorkerProcess:
         """Return True if it can claim tasks now."""
         return self.state is WorkerState.READY and self.waiting is None and not self.adopts_only
 
+    def serves(self, now: float) -> bool:
+        """Return True if it is ready: it can claim tasks, and its loop runs.
+
+        The one notion of readiness: of /readyz, /status, STATUS= and the metrics.
+        """
+        heard_at = self.ready_at if self.heartbeat_at is None else self.heartbeat_at
+        return self.consumes and heard_at is not None and now - heard_at <= LATE_SECONDS
+
     @property
     def can_adopt(self) -> bool:
         """Return True if it can take over a dead one's tasks now; a draining worker still can."""
@@ -141,8 +155,11 @@ class WorkerProcess:
         return 0 if self.heartbeat is None else self.heartbeat.in_flight_total
 
     def healthy_seconds(self, now: float) -> float:
-        """The time since it got ready."""
-        return 0.0 if self.ready_at is None else now - self.ready_at
+        """The time since it got ready, without the silence at its end, if it is silent."""
+        if self.ready_at is None:
+            return 0.0
+        until = now if self.heartbeat_at is None else min(now, self.heartbeat_at + LATE_SECONDS)
+        return max(0.0, until - self.ready_at)
 
     def describe(self) -> str:
         """`worker 3 (pid 12)`, for log lines."""

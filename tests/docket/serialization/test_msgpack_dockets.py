@@ -6,9 +6,10 @@ import functools
 import logging
 import pickle
 import uuid
-from collections.abc import Awaitable, Coroutine
+from asyncio import Future
+from collections.abc import Awaitable, Coroutine, Hashable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Never, NoReturn
 
 import pytest
 
@@ -88,6 +89,54 @@ async def test_a_result_that_is_not_what_the_task_says_it_returns_fails_it(
     assert isinstance(error, TaskError)
     assert error.type_name == "UnfitValue"
     assert "The result of task 'liar' does not fit" in error.message
+
+
+class Sheet:
+    """A class that msgpack has no form for."""
+
+
+def result_of_type(annotation: Any) -> Any:
+    async def charge(customer: int) -> Any: ...
+
+    charge.__annotations__["return"] = annotation
+    return charge
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "OnlyForTypeCheckers[int]",
+        "list[OnlyForTypeCheckers]",
+        "OnlyForTypeCheckers | None",
+        "Awaitable[OnlyForTypeCheckers]",
+        "not an annotation",
+        Sheet,
+        Sheet | Line,
+        set[int] | list[int],
+    ],
+)
+async def test_a_result_that_could_never_be_stored_is_refused_at_registration(
+    docket: Docket, annotation: Any
+) -> None:
+    task = result_of_type(annotation)
+
+    for registering in (docket.register, docket.add):
+        with pytest.raises(UnfitValue, match="The result of task 'charge' can never be stored"):
+            registering(task)
+    assert "charge" not in docket.tasks
+    Docket("pickles").register(task)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [None, Any, object, Never, NoReturn, Hashable, Awaitable, Future, Coroutine[Any, Any, int]],
+)
+async def test_a_result_that_may_be_storable_is_not_refused(
+    docket: Docket, annotation: Any
+) -> None:
+    docket.register(result_of_type(annotation))
+
+    assert "charge" in docket.tasks
 
 
 async def test_new_arguments_of_a_retry_and_a_retry_itself_work(docket: Docket) -> None:

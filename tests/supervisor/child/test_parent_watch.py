@@ -9,7 +9,12 @@ import pytest
 
 from supervisor.child.parent_watch import ORPHAN_STATUS, end_after_supervisor
 from supervisor.config import SupervisorConfig
-from supervisor.grace_periods import CLEANUP_SECONDS, EXIT_SECONDS, ORPHAN_SECONDS
+from supervisor.grace_periods import (
+    CLEANUP_SECONDS,
+    EXIT_SECONDS,
+    ORPHAN_SECONDS,
+    PROCESS_GROUP_SECONDS,
+)
 from supervisor.supervisor import worker_settings
 
 Pipe = tuple[int, int]
@@ -47,4 +52,4 @@ def test_a_drain_without_a_supervisor_is_as_long_as_one_with_it() -> None:
     config = SupervisorConfig(drain_timeout=timedelta(seconds=7))
 
     assert worker_settings(config, config.url).drain_timeout_seconds == 7.0
-    assert ORPHAN_SECONDS == CLEANUP_SECONDS + EXIT_SECONDS
+    assert ORPHAN_SECONDS + PROCESS_GROUP_SECONDS == CLEANUP_SECONDS + EXIT_SECONDS

@@ -16,6 +16,7 @@ from supervisor.logs.formats import (
     is_json_object,
     line_of,
 )
+from supervisor.text import truncation
 
 SUPERVISOR = LogContext()
 NURSERY = LogContext("nursery")
@@ -124,6 +125,30 @@ def test_a_rich_line_is_coloured_and_has_its_traceback_and_its_stack() -> None:
     lines = RichFormatter(WORKER).format(record(error=True, stack_info="Stack: y"))
     assert "ValueError: wrong" in lines
     assert lines.endswith("Stack: y")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("json", JsonFormatter), ("plain", PlainFormatter), ("rich", RichFormatter)]
+)
+def test_a_line_is_bounded_whatever_its_record_holds(name: str, kind: type) -> None:
+    huge = "x" * 2_000_000
+    log_context = LogContext("worker 1", 1, lambda: (huge, huge))
+    made = [
+        record(f"begin {huge} end"),
+        record("m", stack_info=huge),
+        record("m", exc_text=huge),
+        record("m", text=huge, several=[huge], odd={huge: {1}}),
+    ]
+    for error in (ValueError(huge), ExceptionGroup(huge, [ValueError(huge)])):
+        made.append(record("m"))
+        made[-1].exc_info = (type(error), error, None)
+
+    for each in made:
+        line = formatter(name, log_context).format(each)
+        assert len(line) <= 4 * truncation.RECORD
+        if kind is JsonFormatter:
+            assert max(len(str(value)) for value in json.loads(line).values()) <= truncation.RECORD
+    assert " end" in formatter(name, log_context).format(made[0])
 
 
 @pytest.mark.parametrize(

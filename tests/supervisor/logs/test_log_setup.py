@@ -63,10 +63,17 @@ def logging_to(
         made.stop()
 
 
-def as_worker(pipe: Pipe, work: Callable[[], None], logging_format: str = "plain") -> str:
+def as_worker(
+    pipe: Pipe,
+    work: Callable[[], None],
+    logging_format: str = "plain",
+    *,
+    stdout: Path | None = None,
+) -> str:
     """The output of a process that logs as a worker does while it works."""
     if (pid := fork()) == 0:
-        os.dup2(pipe.write, 1)
+        into = pipe.write if stdout is None else os.open(stdout, os.O_WRONLY | os.O_CREAT)
+        os.dup2(into, 1)
         os.dup2(pipe.write, 2)
         threading.excepthook = threading.__excepthook__  # pytest has one of its own
         made = Logs("INFO", logging_format, threaded=True, log_context=WORKER, runs_user_code=True)
@@ -255,7 +262,7 @@ def test_prints_and_warnings_and_failed_threads_are_whole_lines_of_the_process(p
     assert lines[-1] == "without an end"
 
 
-def test_prints_to_a_stderr_of_json_become_json_and_those_to_stdout_stay(pipe: Pipe) -> None:
+def test_prints_to_a_stream_of_json_become_json(pipe: Pipe) -> None:
     def work() -> None:
         print("on stderr", file=sys.stderr)
         print('{"structured": true}', file=sys.stderr)
@@ -264,7 +271,40 @@ def test_prints_to_a_stderr_of_json_become_json_and_those_to_stdout_stay(pipe: P
     lines = as_worker(pipe, work, "json").splitlines()
     line = json.loads(lines[0])
     assert (line["logger"], line["message"], line["worker"]) == ("stderr", "on stderr", 3)
-    assert lines[1:] == ['{"structured": true}', "on stdout"]
+    assert lines[1] == '{"structured": true}'
+    line = json.loads(lines[2])  # stdout is the same pipe here
+    assert (line["logger"], line["message"], line["worker"]) == ("stdout", "on stdout", 3)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda: print("50%...", end=""),
+        lambda: print("50%...", end="", flush=True),
+        lambda: print("50%...", end="", file=sys.stderr),
+        lambda: sys.stderr.write("50%...\r"),
+        lambda: sys.stdout.buffer.write(b"50%...\xff"),
+    ],
+)
+def test_what_has_no_end_becomes_a_record_of_its_own_in_json(
+    pipe: Pipe, write: Callable[[], object]
+) -> None:
+    def work() -> None:
+        write()
+        logging.getLogger("docket.test").info("logged")
+
+    records = [json.loads(line) for line in as_worker(pipe, work, "json").splitlines()]
+    assert [each["message"][:6] for each in records] == ["logged", "50%..."]
+
+
+def test_prints_to_a_stdout_of_its_own_stay_as_they_are(pipe: Pipe, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "stdout"
+
+    def work() -> None:
+        print("on stdout", end="")
+
+    assert as_worker(pipe, work, "json", stdout=elsewhere) == ""
+    assert elsewhere.read_text() == "on stdout"
 
 
 def test_a_process_whose_user_code_closes_its_streams_goes_on_to_log(pipe: Pipe) -> None:

@@ -3,6 +3,7 @@
 import json
 from http import HTTPStatus
 
+from ipc.messages import ServerPolicy
 from supervisor.monitoring import metrics
 from supervisor.monitoring.handlers import handlers_of
 from supervisor.monitoring.status import report
@@ -15,7 +16,7 @@ def test_the_liveness_probe_always_succeeds() -> None:
 
 def test_a_failed_readiness_probe_has_the_reason() -> None:
     rig = Rig(1)
-    readyz = handlers_of(rig.pool_state)["/readyz"]
+    readyz = handlers_of(rig.pool_state, lambda: rig.now)["/readyz"]
     assert (readyz().status, readyz().body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"booting\n")
     rig.boot()
     assert (readyz().status, readyz().body) == (HTTPStatus.OK, b"ready\n")
@@ -30,6 +31,10 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
     assert supervisor["state"] == "running"
     assert (supervisor["generation"], supervisor["target"]) == (1, 2)
     assert (supervisor["docket"], supervisor["url"]) == ("orders", "redis://:***@host/0")
+    assert status["server"] is None
+    rig.say(rig.first, ServerPolicy("allkeys-lru", appendonly=True))
+    server = report(rig.pool_state, rig.now)["server"]
+    assert server == {"maxmemory_policy": "allkeys-lru", "appendonly": True}
     first, second = status["workers"]
     assert first == {
         "slot": 1,
@@ -37,6 +42,8 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
         "name": "host#1.1",
         "generation": 1,
         "state": "ready",
+        "ready": True,
+        "waiting": None,
         "uptime_seconds": first["uptime_seconds"],
         "restarts": 0,
         "in_flight": 1,
@@ -66,7 +73,8 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
         "restarts": 0,
         "stalls": 0,
     }
-    assert json.loads(handlers_of(rig.pool_state)["/status"]().body)["totals"] == status["totals"]
+    answer = handlers_of(rig.pool_state, lambda: rig.now)["/status"]()
+    assert json.loads(answer.body)["totals"] == status["totals"]
 
 
 def test_a_slot_that_waits_for_its_backoff_is_shown_as_dead() -> None:
@@ -92,6 +100,6 @@ def test_before_anything_runs_the_status_is_empty() -> None:
 
 def test_a_scrape_is_answered_in_the_format_of_prometheus() -> None:
     rig = Rig(2).boot()
-    answer = handlers_of(rig.pool_state)["/metrics"]()
+    answer = handlers_of(rig.pool_state, lambda: rig.now)["/metrics"]()
     assert (answer.status, answer.content_type) == (HTTPStatus.OK, metrics.CONTENT_TYPE)
     assert 'docket_supervisor_workers{state="ready"} 2.0' in answer.body.decode()

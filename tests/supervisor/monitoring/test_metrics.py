@@ -16,7 +16,7 @@ from supervisor.pool.state.inbox_events import CommandReceived
 from supervisor.pool.state.pool_commands import Drain, Reload, Scale
 from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.replacement import Reason
-from supervisor.pool.state.worker_registry import Cause
+from supervisor.pool.state.worker_registry import LATE_SECONDS, Cause
 from tests.support.exposition import families, faults, labels_by_name, series
 from tests.support.recording_process_control import Rig
 
@@ -170,11 +170,18 @@ def test_gauges_follow_the_state_of_the_pool() -> None:
     assert scrape.by_labels("workers") == {
         ("starting",): 0,
         ("ready",): 2,
+        ("waiting",): 0,
+        ("silent",): 0,
         ("draining",): 0,
         ("dead",): 0,
     }
     rig.say(rig.first, Waiting("gone"))
     assert Scrape(rig)["server_away"] == 1
+    assert Scrape(rig).by_labels("workers")[("waiting",)] == 1
+    rig.now += LATE_SECONDS + 0.1
+    assert Scrape(rig).by_labels("workers")[("silent",)] == 1
+    assert Scrape(rig).by_labels("workers")[("ready",)] == 0
+    assert Scrape(rig)["ready"] == 0
     rig.exit(rig.first)
     assert Scrape(rig)["adoptions_held"] == 1
     rig.pool_state.reload_error = "it does not import"

@@ -3,6 +3,7 @@
 import _thread
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,17 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from supervisor.nursery.fork_safety import Connection, Snapshot, Verdict, judge, take_snapshot
+from supervisor.nursery.fork_safety import (
+    NAMELESS,
+    Connection,
+    Snapshot,
+    Verdict,
+    judge,
+    not_carried_over,
+    raw_threads_noted,
+    take_snapshot,
+)
+from tests.support.servers import until
 
 REDIS = Connection(5, 77, "10.0.0.1:6379")
 
@@ -136,3 +147,50 @@ def test_threads_are_seen_even_when_threading_does_not_know_them() -> None:
     release.set()
     thread.join()
     assert names == ["a thread without a name", "known"]
+
+
+def test_a_raw_thread_is_seen_before_it_has_had_its_first_turn() -> None:
+    release = _thread.allocate_lock()
+    release.acquire()
+    before = take_snapshot()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)  # this thread keeps its turn
+    try:
+        with raw_threads_noted():
+            _thread.start_new_thread(release.acquire, ())
+            found = {name for _, name in take_snapshot().threads - before.threads}
+    finally:
+        sys.setswitchinterval(interval)
+        release.release()
+    assert found == {NAMELESS}
+
+
+def test_a_raw_thread_that_was_noted_gets_its_arguments_and_is_forgotten_at_its_end() -> None:
+    before, ended, got = take_snapshot(), threading.Event(), list[object]()
+
+    def work(*args: object, **kwargs: object) -> None:
+        got.extend((args, kwargs))
+        ended.set()
+
+    original = _thread.start_new_thread
+    with raw_threads_noted():
+        _thread.start_new_thread(work, (1, 2), {"three": 3})
+        with pytest.raises(TypeError):
+            _thread.start_new_thread()  # type: ignore[call-arg]
+    assert _thread.start_new_thread is original
+    assert ended.wait(20)
+    until(lambda: take_snapshot().threads == before.threads, "its end")
+    assert got == [(1, 2), {"three": 3}]
+
+
+def test_what_the_start_made_and_a_fork_cannot_have_is_named_without_our_own() -> None:
+    ours = Connection(3, 70, "a socket pair")
+    threads = frozenset({(8, "apm-agent"), (9, "over by now")})
+    at_start = Snapshot(frozenset({REDIS, ours}), frozenset({6}), threads)
+    now = Snapshot(frozenset({REDIS, ours}), frozenset({6}), frozenset({(8, "apm-agent")}))
+    assert not_carried_over(at_start, now, frozenset({3})) == [
+        "an open connection (descriptor 5) to 10.0.0.1:6379",
+        "an event loop made before it (descriptor 6 is its epoll)",
+        "a running thread, 'apm-agent'",
+    ]
+    assert not_carried_over(Snapshot(), now, frozenset()) == []

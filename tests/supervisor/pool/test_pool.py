@@ -1,5 +1,6 @@
 """The pool's decisions, with a process control that only records its calls."""
 
+import json
 import signal
 
 import pytest
@@ -13,10 +14,14 @@ from ipc.messages import (
     Hello,
     Ready,
     Redelivered,
+    ServerPolicy,
     Steward,
     Waiting,
 )
+from supervisor.ctl.report import read_report
+from supervisor.ctl.status_view import render
 from supervisor.exit_codes import ExitCode
+from supervisor.monitoring.status import report, worker_states
 from supervisor.observer import (
     AdoptionFinished,
     FirstRedelivered,
@@ -26,12 +31,14 @@ from supervisor.observer import (
 )
 from supervisor.pool.state.inbox_events import (
     SignalReceived,
+    Tick,
     WorkerDisconnected,
     WorkerExited,
     WorkerMessage,
 )
-from supervisor.pool.state.worker_registry import Cause, WorkerState
+from supervisor.pool.state.worker_registry import LATE_SECONDS, Cause, WorkerState
 from supervisor.signals import ReceivedSignal
+from supervisor.systemd.messages import service_status
 from tests.support.recording_process_control import Rig
 
 
@@ -51,14 +58,39 @@ def test_no_more_workers_are_starting_at_once_than_allowed() -> None:
     assert len(rig.process_control.spawned) == 3
 
 
+@pytest.mark.parametrize(
+    ("used", "waited", "more"),
+    [
+        (0.05, 0.01, True),  # its import waits for something
+        (0.9, 0.0, False),  # its import computes
+        (0.1, 0.8, False),  # it would compute, if it got a CPU
+        (None, None, False),  # nobody knows
+    ],
+)
+def test_a_worker_whose_start_only_waits_takes_no_room(
+    used: float | None, waited: float | None, *, more: bool
+) -> None:
+    rig = Rig(6)
+    rig.pool_state.starting_at_once = 2
+    rig.load()
+    for worker in rig.process_control.spawned:
+        rig.fork(worker)
+    rig.process_control.used, rig.process_control.waited = used, waited
+    rig.feed(Tick(regular=True))
+    assert len(rig.process_control.spawned) == 2  # too early to say
+    rig.pass_seconds(1.0)
+    assert len(rig.process_control.spawned) == (4 if more else 2)
+
+
 def test_the_pool_is_ready_when_every_worker_is() -> None:
     rig = Rig(2)
     rig.load()
+    assert rig.pool_state.not_ready_because(rig.now) == "booting"
     rig.ready(rig.first)
-    assert rig.pool_state.not_ready_because == "booting"
+    assert rig.pool_state.not_ready_because(rig.now) is None  # the first one serves already
     assert rig.saw(PoolReady) == []
     rig.ready(rig.second)
-    assert rig.pool_state.not_ready_because is None
+    assert rig.pool_state.not_ready_because(rig.now) is None
     (ready,) = rig.saw(PoolReady)
     assert ready.workers == 2
     assert [event.slot for event in rig.saw(WorkerReady)] == [1, 2]
@@ -203,6 +235,26 @@ def test_the_first_ready_worker_is_steward_and_its_death_moves_that() -> None:
     assert rig.process_control.sent_to(rig.second.number, Steward) == [Steward(True)]
 
 
+def test_a_server_that_evicts_is_a_warning_once_and_again_when_it_was_changed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    rig = Rig(2).boot()
+    for worker, policy in (
+        (rig.first, ServerPolicy("allkeys-lru", appendonly=True)),
+        (rig.second, ServerPolicy("allkeys-lru", appendonly=True)),
+        (rig.second, ServerPolicy("noeviction", appendonly=False)),
+        (rig.second, ServerPolicy("volatile-ttl", appendonly=True)),
+    ):
+        rig.say(worker, policy)
+
+    said = [(r.levelname, r.getMessage()) for r in caplog.records if "the server" in r.getMessage()]
+    assert [level for level, _ in said] == ["WARNING", "INFO", "WARNING"]
+    assert "maxmemory-policy allkeys-lru" in said[0][1]
+    assert "appendonly no" in said[1][1]
+    assert "maxmemory-policy volatile-ttl" in said[2][1]
+
+
 def test_a_steward_whose_loop_is_late_is_relieved() -> None:
     rig = Rig(2).boot()
     late, other = rig.first, rig.second
@@ -341,9 +393,49 @@ def test_counters_of_the_dead_stay_in_the_totals() -> None:
 def test_lost_readiness_has_a_reason() -> None:
     rig = Rig(1).boot()
     rig.say(rig.first, Waiting("connection refused"))
-    assert rig.pool_state.not_ready_because == "server away"
+    assert rig.pool_state.not_ready_because(rig.now) == "server away"
     rig.exit(rig.first)
-    assert rig.pool_state.not_ready_because == "no worker is ready"
+    assert rig.pool_state.not_ready_because(rig.now) == "no worker is ready"
+
+
+def test_a_pool_whose_loops_are_all_silent_is_not_ready_until_one_beats() -> None:
+    rig = Rig(2).boot()
+    rig.pass_seconds(LATE_SECONDS - 0.25, lambda: rig.beat(rig.first))
+    assert rig.pool_state.ready_slots(rig.now) == 2
+    rig.pass_seconds(1.0, lambda: rig.beat(rig.first))  # the second is blocked, or was stopped
+    assert rig.pool_state.ready_slots(rig.now) == 1
+    assert rig.pool_state.not_ready_because(rig.now) is None
+    rig.pass_seconds(LATE_SECONDS + 0.25)
+    assert rig.pool_state.ready_slots(rig.now) == 0
+    assert rig.pool_state.not_ready_because(rig.now) == "every worker is silent"
+    rig.beat(rig.second)
+    assert rig.pool_state.not_ready_because(rig.now) is None
+
+
+@pytest.mark.parametrize("trouble", ["outage", "silence", "none", "both"])
+def test_readiness_is_the_same_wherever_it_is_told(trouble: str) -> None:
+    rig = Rig(2).boot()
+    if trouble in ("silence", "both"):
+        rig.pass_seconds(LATE_SECONDS + 0.5)
+        if trouble == "both":
+            rig.beat(rig.first)
+    else:
+        rig.pass_seconds(LATE_SECONDS + 0.5, lambda: [rig.beat(rig.first), rig.beat(rig.second)])
+    if trouble in ("outage", "both"):
+        for worker in (rig.first, rig.second) if trouble == "outage" else (rig.first,):
+            rig.say(worker, Waiting("connection refused"))
+    ready = 2 if trouble == "none" else 0
+    status = report(rig.pool_state, rig.now)
+    shown = "\n".join(line.plain for line in render(read_report(json.dumps(status))))
+    assert (rig.pool_state.not_ready_because(rig.now) is None) is (ready > 0)
+    assert (status["supervisor"]["not_ready_because"] is None) is (ready > 0)
+    assert status["supervisor"]["ready_workers"] == ready
+    assert sum(worker["ready"] for worker in status["workers"]) == ready
+    assert worker_states(rig.pool_state, rig.now)["ready"] == ready
+    assert f"{ready} of 2 workers ready" in service_status(rig.pool_state, rig.now).status
+    assert f"{ready} of 2 workers ready" in shown
+    assert ("not ready: " in shown) is (ready == 0)
+    assert ("the server is away: connection refused" in shown) is (trouble in ("outage", "both"))
 
 
 def test_an_outage_is_logged_once_for_each_worker_and_reason(

@@ -186,7 +186,7 @@ def test_a_smaller_pool_lets_the_highest_finish() -> None:
     }
     shown = [(row["slot"], row["state"]) for row in report(rig.pool_state, rig.now)["workers"]]
     assert shown == [(1, "ready"), (2, "draining"), (3, "draining")]
-    assert worker_states(rig.pool_state)["draining"] == 2
+    assert worker_states(rig.pool_state, rig.now)["draining"] == 2
     rig.drain_and_exit(second)
     rig.drain_and_exit(third)
     rig.pass_seconds(5.0, lambda: rig.beat(rig.first))

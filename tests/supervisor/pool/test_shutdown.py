@@ -1,6 +1,7 @@
 """How a pool ends: the drain, its steps, what is adopted before the end, the exit codes."""
 
 import signal
+from datetime import timedelta
 
 import pytest
 
@@ -13,7 +14,7 @@ from supervisor.pool.state.inbox_events import CommandReceived, ServerEnded, Sig
 from supervisor.pool.state.worker_registry import WorkerState
 from supervisor.signals import ReceivedSignal
 from supervisor.worker.last_adopter import SLOT as ADOPTER_SLOT
-from tests.support.recording_process_control import Rig
+from tests.support.recording_process_control import KILLED, Rig
 
 
 def term(rig: Rig, number: int = signal.SIGTERM) -> None:
@@ -34,7 +35,7 @@ def test_term_drains_every_worker_the_steward_last() -> None:
     assert drained == [2, 3, 1]
     assert rig.process_control.sent_to(1, Drain) == [Drain(30.0)]
     assert all(worker.state is WorkerState.DRAINING for worker in rig.pool_state.registry.alive())
-    assert rig.pool_state.not_ready_because == "draining"
+    assert rig.pool_state.not_ready_because(rig.now) == "draining"
     assert rig.saw(DrainStarted)
 
 
@@ -59,11 +60,13 @@ def test_nothing_is_started_while_the_pool_drains() -> None:
     assert len(rig.process_control.spawned) == 2
 
 
-def test_the_same_signal_within_a_second_is_one() -> None:
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("echo", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_and_its_echo_within_a_second_are_one_step(first: int, echo: int) -> None:
     rig = Rig(1).boot()
-    term(rig)
+    term(rig, first)
     rig.now += 0.5
-    term(rig)
+    term(rig, echo)
     assert rig.process_control.sent_to(1, Drain) == [Drain(30.0)]
 
 
@@ -101,7 +104,7 @@ def test_a_user_signal_that_means_nothing_ends_nothing(caplog: pytest.LogCapture
 def test_a_second_signal_requeues_now_and_a_third_kills() -> None:
     rig = Rig(1).boot()
     term(rig)
-    rig.now += 0.2
+    rig.now += 1.0
     term(rig, signal.SIGINT)
     assert rig.process_control.sent_to(1, Drain) == [Drain(30.0), Drain(0.0)]
     assert rig.process_control.killed == []
@@ -168,6 +171,48 @@ def test_an_adopter_that_dies_is_followed_by_another_until_the_grace_is_over(
     rig.pass_seconds(ADOPTION_SECONDS + 0.5)
     assert "left for another pool to redeliver: what ran as host#1.1" in caplog.text
     assert not len(rig.pool_state.adoptions)
+
+
+def test_an_adopter_sends_no_heartbeats_and_is_not_taken_for_stuck(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(1, stall_warning=timedelta(seconds=1), stall_timeout=timedelta(seconds=1)).boot()
+    term(rig)
+    rig.exit(rig.first)
+    adopter = rig.process_control.spawned[-1]
+    rig.fork(adopter)
+    rig.ready(adopter)
+    rig.pass_seconds(4.0)
+    assert adopter.number not in rig.process_control.killed
+    assert "GIL" not in caplog.text
+    assert "silent" not in caplog.text
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_is_left_while_the_server_is_away_is_left_to_another_pool_without_a_wait(
+    caplog: pytest.LogCaptureFixture, *, killed: bool
+) -> None:
+    rig = Rig(2).boot()
+    for worker in (rig.first, rig.second):
+        rig.say(worker, Waiting("connection refused"))
+    term(rig)
+    rig.drain_and_exit(rig.second)  # nothing ran in it
+    rig.exit(rig.first, KILLED if killed else 0)  # without Drained: its outcomes are not recorded
+    assert "left for another pool to redeliver (the server is away): what ran as host#1.1" in (
+        caplog.text
+    )
+    assert len(rig.process_control.spawned) == 2
+    rig.nursery_exit(1)
+    assert rig.pool.outcome is ExitCode.STOPPED
+
+
+def test_a_worker_that_lost_the_server_alone_is_adopted_by_a_process_of_its_own() -> None:
+    rig = Rig(2).boot()
+    rig.say(rig.first, Waiting("maxclients"))
+    term(rig)
+    rig.exit(rig.first)
+    rig.drain_and_exit(rig.second)
+    assert rig.process_control.spawned[-1].adopts_only
 
 
 def test_an_adopter_that_does_not_end_is_killed() -> None:
@@ -273,13 +318,23 @@ def test_an_embedded_server_that_ended_ends_the_pool_at_once_with_4(
     rig = Rig(2).boot()
     rig.feed(ServerEnded())
     assert sorted(rig.process_control.killed) == [1, 2]
-    assert "killing 2 workers with about 0 tasks running, at once: " in caplog.text
+    assert "killing 2 workers (0 tasks at their last heartbeats), at once: " in caplog.text
     rig.exit(rig.first)
     rig.exit(rig.second)
     rig.nursery_exit(1)
     assert rig.pool.outcome is ExitCode.GAVE_UP
     assert rig.pool_state.drain is not None
     assert "embedded server" in (rig.pool_state.drain.reason or "")
+
+
+@pytest.mark.parametrize("log", [None, "/data/server.log"])
+def test_the_reason_names_the_log_of_the_server_if_there_is_one(log: str | None) -> None:
+    rig = Rig(1).boot()
+    rig.feed(ServerEnded(log))
+    assert rig.pool_state.drain is not None
+    assert rig.pool_state.drain.reason == "the embedded server ended by itself; " + (
+        "memory:// keeps no log" if log is None else "its log /data/server.log tells why"
+    )
 
 
 def test_an_embedded_server_that_ends_during_a_drain_cuts_it_short() -> None:

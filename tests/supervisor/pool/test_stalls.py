@@ -206,3 +206,45 @@ def test_a_starved_worker_is_left_alone(caplog: pytest.LogCaptureFixture) -> Non
     rig.pass_seconds(70.0, meanwhile)
     assert rig.process_control.killed == []
     assert "starved of CPU" in caplog.text
+
+
+def test_the_stack_of_a_process_that_was_stopped_is_no_warning_once_it_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(2).boot()
+    rig.pass_seconds(9.0, lambda: rig.beat(rig.second))  # the first was stopped
+    assert "the process is frozen" in caplog.text
+    rig.dump(rig.first, STACK)  # the signal was pending
+    rig.beat(rig.first)
+    assert "where it is" not in caplog.text
+
+
+def test_a_stack_that_a_heartbeat_overtook_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(2).boot()
+    rig.pass_seconds(5.5, lambda: rig.beat(rig.second))
+    assert rig.process_control.dumped == [1]
+    rig.beat(rig.first)
+    rig.dump(rig.first, STACK)
+    assert "where it is" not in caplog.text
+    rig.dump(rig.first, STACK)  # this one was asked for by a user
+    assert "worker 1, where it is" in caplog.text
+
+
+@pytest.mark.parametrize("trickles", [False, True])
+def test_a_starved_worker_is_warned_of_ever_more_rarely(
+    caplog: pytest.LogCaptureFixture, *, trickles: bool
+) -> None:
+    """`trickles`: a heartbeat comes through at times, which begins a silence anew."""
+    rig = Rig(2, stall_timeout=timedelta(seconds=20)).boot()
+    rig.process_control.waited = rig.process_control.used = 0.0
+
+    def meanwhile() -> None:
+        rig.beat(rig.second)
+        rig.process_control.waited = (rig.process_control.waited or 0.0) + 0.25
+        if trickles and rig.now % 8 < 0.25:
+            rig.beat(rig.first)
+
+    rig.pass_seconds(320.0, meanwhile)
+    assert rig.process_control.killed == []
+    warnings = [each for each in caplog.messages if "CPU" in each]
+    assert 3 <= len(warnings) <= 7  # after 5, 15, 35, 75, 155, 315 s at most

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from ipc.messages import PROTOCOL, Dump, Fault, Hello, Loaded, Waiting
+from ipc.messages import PROTOCOL, Drained, Dump, Fault, Hello, Loaded, Waiting
 from supervisor.exit_codes import ExitCode
 from supervisor.observer import PoolReady
 from supervisor.pool.state import pool_commands
@@ -198,3 +198,27 @@ def test_beats_of_a_worker_that_is_gone_are_ignored() -> None:
     rig.exit(dead)
     rig.keeper(dead, "order-1")
     assert rig.process_control.killed == []
+
+
+def test_a_worker_that_has_drained_and_does_not_end_is_logged_with_its_stack_and_killed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig(2, max_tasks=1, retire_timeout=None).boot()
+    former = rig.first
+    rig.feed(CommandReceived(pool_commands.Restart(1)))
+    successor = rig.process_control.spawned[-1]
+    rig.fork(successor)
+    rig.ready(successor)
+    rig.beat(former, started=3, succeeded=3)
+    rig.say(former, Drained())
+    rig.pass_seconds(3.75, lambda: [rig.beat(successor), rig.beat(rig.second)])
+    assert rig.process_control.dumped == []
+    rig.pass_seconds(1.0, lambda: [rig.beat(successor), rig.beat(rig.second)])
+    assert rig.process_control.dumped == [former.number]
+    assert "worker 1 (pid 5001) has finished its tasks and has not ended" in caplog.text
+    assert rig.process_control.killed == []
+    rig.pass_seconds(0.5, lambda: [rig.beat(successor), rig.beat(rig.second)])
+    assert rig.process_control.killed == [former.number]
+    rig.exit(former)
+    sums = rig.pool_state.totals.sums()
+    assert (sums["crashes"], sums["restarts"], sums["succeeded"]) == (0, 0, 3)

@@ -11,6 +11,7 @@ import pytest
 
 from ipc.framing import encode
 from ipc.messages import (
+    PROTOCOL,
     Drain,
     Drained,
     FromWorker,
@@ -18,8 +19,10 @@ from ipc.messages import (
     KeeperBeat,
     Message,
     Ready,
+    Settings,
     Waiting,
     WorkerCounters,
+    WorkerSettings,
 )
 from supervisor.processes import child_links
 from supervisor.processes.child_links import (
@@ -187,8 +190,10 @@ async def test_a_nursery_that_cannot_be_executed_leaves_no_descriptor(
 ) -> None:
     monkeypatch.setattr(child_links.sys, "executable", "/nowhere/python")
     before = open_descriptors()
+    worker = WorkerSettings("d", "u", "u", logging_format="json")
+    settings = Settings(PROTOCOL, 1, [], preload=True, cwd="/", worker=worker)
     with pytest.raises(FileNotFoundError):
-        NurseryLink(None, None, print, print, print)  # type: ignore[arg-type]
+        NurseryLink(settings, None, print, print, print)
     assert open_descriptors() == before
 
 

@@ -8,13 +8,12 @@ from ipc.messages import LoadFailed, Waiting
 from supervisor.pool.state.inbox_events import CommandReceived, NurseryMessage, Tick
 from supervisor.pool.state.nursery_registry import Phase
 from supervisor.pool.state.pool_commands import Drain
+from supervisor.pool.state.worker_registry import LATE_SECONDS
 from supervisor.systemd.messages import (
-    LATE_SECONDS,
     MOST_STATUS,
     OVERTIME_SECONDS,
     NotifyProtocol,
     ServiceStatus,
-    ready_slots,
     service_status,
 )
 from tests.support.recording_process_control import Rig
@@ -128,10 +127,10 @@ def test_a_slot_with_two_workers_counts_once_and_one_beyond_the_target_not_at_al
     successor = registry.add(registry.slots()[0], 1, rig.now)
     rig.ready(successor)
     assert len(registry.consuming()) == 4
-    assert ready_slots(rig.pool_state) == 3
+    assert rig.pool_state.ready_slots(rig.now) == 3
 
     registry.set_target(2)
-    assert ready_slots(rig.pool_state) == 2
+    assert rig.pool_state.ready_slots(rig.now) == 2
 
 
 def test_a_reason_of_many_lines_and_control_characters_is_one_line_of_bounded_length() -> None:

@@ -121,6 +121,7 @@ def test_a_service_manager_that_does_not_read_delays_nothing_and_gets_everything
         while notifier.next_due(None) is not None:  # until its queue is full
             rig.now += 0.5
             rig.beat(rig.first)
+            rig.beat(rig.second)
             notifier.update(Tick(), rig.now)
         notifier.update(SignalReceived(ReceivedSignal(signal.SIGHUP, rig.now)), rig.now)
         rig.feed(CommandReceived(Drain()))

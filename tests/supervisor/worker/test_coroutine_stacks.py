@@ -1,6 +1,7 @@
 """Where coroutines stand."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Generator
 
@@ -96,3 +97,23 @@ async def test_a_pipe_that_is_full_or_closed_gets_what_fits() -> None:
     os.close(read)
     assert not coroutine_stacks.write_to(write, [], 0.0)
     os.close(write)
+
+
+async def test_the_generator_of_a_context_manager_that_is_left_is_followed() -> None:
+    release = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def managed() -> AsyncIterator[None]:
+        yield
+        await inner(release)
+
+    async def leave() -> None:
+        async with managed():
+            pass
+
+    task = asyncio.create_task(leave())
+    await asyncio.sleep(0)
+    names = [frame.name for frame in coroutine_stacks.frames(task.get_coro())]
+    assert names[-3:] == ["managed", "inner", "wait"]
+    release.set()
+    await task

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from docket.errors import DocketError
 from docket.instrumentation import Counters
+from docket.store.server_policy import ServerPolicy
 from docket.supervision import Adoption, RunningTask
+from ipc import messages
 from ipc.channel import Channel
 from ipc.messages import (
     Adopt,
@@ -41,6 +44,7 @@ class FakeWorker:
     name = "host#1"
     consumer = "host#1.aaaa"
     loop_lag_seconds = 0.25
+    unrecorded = 0
 
     def __init__(self) -> None:
         self.counters = Counters(started=1)
@@ -48,6 +52,7 @@ class FakeWorker:
         self.adoptions: list[Adoption | Exception] = []
         self.drained = asyncio.Event()
         self.supervision: Any = None
+        self.policy: ServerPolicy | DocketError | None = None
 
     async def run_supervised(self, supervision: Any, **options: float) -> None:
         self.supervision = supervision
@@ -64,6 +69,19 @@ class FakeWorker:
 
     def appoint_steward(self, on: bool) -> None:
         self.said.put_nowait(("steward", on))
+
+    @property
+    def docket(self) -> Any:
+        return self
+
+    @property
+    def connections(self) -> Any:
+        return self
+
+    async def server_policy(self) -> ServerPolicy | None:
+        if isinstance(self.policy, DocketError):
+            raise self.policy
+        return self.policy
 
     async def adopt(self, consumer: str, *, blame: str, max_deliveries: int) -> Adoption:
         self.said.put_nowait(("adopt", consumer, blame, max_deliveries))
@@ -119,7 +137,8 @@ class Pair:
 async def pair() -> AsyncIterator[Pair]:
     pair = Pair()
     yield pair
-    await pair.link.drained()
+    pair.link.report_drained()
+    await pair.link.close()
     pair.close()
 
 
@@ -166,7 +185,8 @@ async def test_draining_is_reported_once(running: Pair) -> None:
     assert await running.said() == ("drain", None)
     assert await running.said() == ("drain", 1.0)
 
-    await running.link.drained()
+    running.link.report_drained()
+    await running.link.close()
 
     told = []
     while not isinstance(message := await running.next(object), Drained):
@@ -177,7 +197,8 @@ async def test_draining_is_reported_once(running: Pair) -> None:
 async def test_the_last_counters_come_before_drained(running: Pair) -> None:
     running.worker.counters.succeeded = 5
 
-    await running.link.drained()
+    running.link.report_drained()
+    await running.link.close()
 
     last: Any = None
     while not isinstance(message := await running.next(object), Drained):
@@ -234,7 +255,8 @@ async def test_an_adoption_under_way_is_dropped_when_the_worker_ends(running: Pa
     running.tell(Adopt("dead.1", "nobody"))
     assert (await running.said())[0] == "adopt"
 
-    await running.link.drained()
+    running.link.report_drained()
+    await running.link.close()
 
     assert [task for task in asyncio.all_tasks() if task.get_name() == "adopt dead.1"] == []
 
@@ -245,8 +267,35 @@ async def test_the_first_redelivered_start_is_reported(running: Pair) -> None:
     assert await running.next(Redelivered) == Redelivered("dead.1", 12.5)
 
 
+async def test_the_steward_reports_the_policy_of_the_server_once(running: Pair) -> None:
+    running.worker.policy = ServerPolicy("allkeys-lru", appendonly=False)
+    for on in (True, False, True):
+        running.tell(Steward(on=on))
+        assert await running.said() == ("steward", on)
+    running.link.redelivered("dead.1", 12.5)
+
+    assert await running.next(messages.ServerPolicy) == messages.ServerPolicy("allkeys-lru", False)
+    assert await running.next(Redelivered) == Redelivered("dead.1", 12.5)
+
+
+@pytest.mark.parametrize("policy", [None, DocketError("not open")])
+async def test_a_server_that_does_not_tell_its_policy_is_not_reported(
+    running: Pair, policy: DocketError | None
+) -> None:
+    running.worker.policy = policy
+    running.tell(Steward(on=True))
+    assert await running.said() == ("steward", True)
+    await asyncio.sleep(0)
+
+    running.link.report_failed(Fault("the end"))
+    await running.link.close()
+
+    assert await running.next(Fault) == Fault("the end")
+
+
 async def test_a_fault_is_the_last_message(running: Pair) -> None:
-    await running.link.failed(Fault("it broke"))
+    running.link.report_failed(Fault("it broke"))
+    await running.link.close()
 
     assert await running.next(Fault) == Fault("it broke")
 
