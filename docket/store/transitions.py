@@ -190,11 +190,18 @@ class Transitions:
         return cast("Literal['nothing', 'removed', 'signalled']", verdict.decode())
 
     async def report_progress(
-        self, key: str, entry: str, generation: int, operation: str, value: str | int
+        self,
+        key: str,
+        entry: str,
+        generation: int,
+        operation: str,
+        value: str | int,
+        *others: str | int,
     ) -> ProgressRow | None:
-        """Change the progress of a key: operation "total", "increment" or "message".
+        """Change the progress of a key: operation "total", "increment", "message" or "all".
 
-        Not sent again after a lost reply: an increment that took effect would count twice.
+        Of a run it is sent once, and otherwise for some seconds; not after a lost reply, since an
+        increment that took effect would count twice.
 
         Args:
             key: the key.
@@ -202,12 +209,14 @@ class Transitions:
             generation: that of the run; 0 if it is no run.
             operation: the change.
             value: the new value, or the amount to add.
+            others: the total and the message, for "all", of which `value` is the current amount.
 
         Returns:
             The progress after it, or None if the run was superseded and nothing was changed.
         """
-        reply = await retry(
-            lambda: self._pipeline.call(
+
+        async def call() -> Any:
+            return await self._pipeline.call(
                 scripts.PROGRESS,
                 [self._keys.record(key)],
                 [
@@ -217,11 +226,15 @@ class Transitions:
                     operation,
                     value,
                     self._ttl,
+                    *others,
                 ],
                 patience_seconds=PATIENCE_SECONDS,
-            ),
-            after_lost_reply=operation != "increment",
-        )
+            )
+
+        if entry:
+            reply = await call()
+        else:
+            reply = await retry(call, after_lost_reply=operation != "increment")
         if not reply:
             return None
         current, total, message, updated_at = reply

@@ -39,8 +39,8 @@ EXTRAS = frozenset({"opentelemetry"})
 REDIS_ERRORS_FOR = frozenset({"docket.errors"})
 
 #: Underscored names of the standard library that its documentation tells everyone to use (those of
-#: named tuples too, and asyncio's for those who extend it), `atexit._clear`, the only way for a fork
-#: to drop its parent's handlers, and `_thread._count`, the only one to know of threads without frames.
+#: named tuples, and asyncio's for those who extend it), `atexit._clear`, the only way for a fork to
+#: drop its parent's handlers, and `_thread._count`, the only one to know of threads without frames.
 PRIVATE_BY_NAME_ONLY = frozenset(
     "_asdict _clear _count _current_frames _exit _fields _getframe _make _replace "
     "_unregister_task".split()
