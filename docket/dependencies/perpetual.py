@@ -85,7 +85,7 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
 
     @property
     def schedule(self) -> tuple[object, ...]:
-        """What its due times follow from."""
+        """The values that its due times follow from."""
         return (self.every,)
 
     @property

@@ -215,20 +215,12 @@ class Transitions:
             The progress after it, or None if the run was superseded and nothing was changed.
         """
 
+        channel, record = self._keys.progress_channel(key), self._keys.record(key)
+        change = [channel, entry, generation, operation, value, self._ttl, *others]
+
         async def call() -> Any:
             return await self._pipeline.call(
-                scripts.PROGRESS,
-                [self._keys.record(key)],
-                [
-                    self._keys.progress_channel(key),
-                    entry,
-                    generation,
-                    operation,
-                    value,
-                    self._ttl,
-                    *others,
-                ],
-                patience_seconds=PATIENCE_SECONDS,
+                scripts.PROGRESS, [record], change, patience_seconds=PATIENCE_SECONDS
             )
 
         if entry:

@@ -16,7 +16,8 @@
 local key, schedule, when, KEPT = ARGV[2], ARGV[3], ARGV[4], 8
 local now, now_text = server_now()
 local v = redis.pcall('HMGET', KEYS[6], 'state', 'timed', 'schedules', 'when', 'attempt', 'limits', 'deaths')
-if v.err then
+-- Without a record there is nothing to time: this call may come late.
+if v.err or not v[1] then
   return 0
 end
 local function keep(others)
@@ -29,7 +30,7 @@ local function keep(others)
   redis.call('HSET', KEYS[6], 'schedules', table.concat(all, ' '))
 end
 
-if ARGV[8] == '1' then
+if ARGV[8] == '1' and not v[2] then
   redis.call('HSET', KEYS[6], 'timed', schedule)
   keep({})
   return 0
