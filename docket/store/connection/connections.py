@@ -152,7 +152,7 @@ class Connections:
 
     def lease_connection(self, keys: Keys) -> LeaseConnection:
         """Return a new connection for the heartbeater of a worker."""
-        connection = LeaseConnection(self.endpoint, keys)
+        connection = LeaseConnection(self.endpoint, keys, self.pipeline.owner.loop)
         self._of_workers.add(connection)
         return connection
 

@@ -20,19 +20,26 @@ Lease = tuple[bytes, bytes, bytes]
 class LeaseConnection:
     """Heartbeats and lease renewals of one consumer.
 
-    Made on the loop of the docket, and used by one thread.
+    Used by one thread.
 
     Args:
         endpoint: the server.
         keys: the keys of the docket.
+        loop: that of the docket, on which a credential provider is asked.
         timeout_seconds: limit of each read and write: the thread must not hang on a dead server.
     """
 
-    def __init__(self, endpoint: Endpoint, keys: Keys, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        keys: Keys,
+        loop: asyncio.AbstractEventLoop,
+        timeout_seconds: float = 5.0,
+    ) -> None:
         self._endpoint = endpoint
         self._keys = keys
         self._timeout_seconds = timeout_seconds
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         # Any: redis-py leaves the types of a connection's methods open.
         self._connection: Any = None
         self._login: Login | None = None

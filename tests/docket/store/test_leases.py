@@ -149,7 +149,9 @@ async def test_a_beat_to_a_server_that_is_away_raises_and_the_next_one_connects_
     store: Store, server: str
 ) -> None:
     async with proxy_to(server) as proxy:
-        leases = LeaseConnection(Endpoint(proxy.url), store.keys, timeout_seconds=0.2)
+        leases = LeaseConnection(
+            Endpoint(proxy.url), store.keys, asyncio.get_running_loop(), timeout_seconds=0.2
+        )
         await store.register("a")
         proxy.intercept(calls(scripts.BEAT), Do.LOSE_REPLY)
         with pytest.raises(ServerUnavailable, match="beat on"):
