@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from contextvars import Context
-from traceback import FrameSummary, StackSummary
-from types import CodeType
-from typing import Any
+from traceback import StackSummary
 
 from docket.errors import DocketError
+from docket.stacks import frames
 
 logger = logging.getLogger("docket.worker")
 
@@ -135,7 +132,7 @@ class Caretaker:
             logger.warning(
                 "%s does not end; it is cancelled. It is here, most recent call last:\n%s",
                 self._described(),
-                "".join(StackSummary.from_list(_frames(task.get_coro())).format()).rstrip(),
+                "".join(StackSummary.from_list(frames(task.get_coro())).format()).rstrip(),
             )
             self._was_cut_short = True
             task.cancel()
@@ -236,25 +233,3 @@ def _uncancelled() -> bool:
         return False
     task.uncancel()
     return True
-
-
-def _frames(awaited: Any) -> list[FrameSummary]:
-    """List the frames of a coroutine and of what it awaits."""
-    found: list[FrameSummary] = []
-    while awaited is not None:
-        if type(awaited).__name__ in ("async_generator_asend", "async_generator_athrow"):
-            # The step of an asynchronous generator, which has no attribute for it.
-            held = gc.get_referents(awaited)
-            awaited = next((each for each in held if inspect.isasyncgen(each)), None)
-        names = next((names for names in _CHAINS if hasattr(awaited, names[0])), None)
-        frame = names and getattr(awaited, names[0])
-        if names is None or frame is None:
-            break
-        code: CodeType = frame.f_code
-        found.append(FrameSummary(code.co_filename, frame.f_lineno, code.co_name))
-        awaited = getattr(awaited, names[1])
-    return found
-
-
-#: The attributes for the frame of what is awaited, and for what that awaits.
-_CHAINS = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))

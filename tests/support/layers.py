@@ -27,6 +27,7 @@ DOCKET_FOR_SUPERVISOR = frozenset(
         "docket.errors",
         "docket.instrumentation",
         "docket.store.embedded.embedded_server",
+        "docket.stacks",
         "docket.supervision",
         "docket.worker",
     }
