@@ -88,12 +88,13 @@ class Caretaker:
         self._begin()
 
     def _begin(self) -> None:
-        self._attention.set()
         if self._task is None:
+            self._attention = asyncio.Event()
             self._is_closing = self._was_cut_short = False
             self._task = asyncio.get_running_loop().create_task(
                 self._care(), name=f"docket {self._kind}", context=self._context()
             )
+        self._attention.set()
 
     def _withdraw(self, request: _Request) -> None:
         if request in self._requests:
@@ -206,7 +207,8 @@ class Caretaker:
                 await opened.__aexit__(type(end) if end else None, end, end and end.__traceback__)
             except BaseException as error:
                 # User code, after the last task: it may raise anything, and ends nothing else.
-                if error is end or (self._was_cut_short and _uncancelled()):
+                was_cancelled = self._was_cut_short and _uncancelled()
+                if error is end or (was_cancelled and isinstance(error, asyncio.CancelledError)):
                     continue
                 logger.error("%s failed", self._described(), exc_info=error)
                 if isinstance(end, asyncio.CancelledError):
