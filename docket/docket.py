@@ -37,7 +37,7 @@ from docket.registry import Registry, name_of
 from docket.scheduling import Scheduler
 from docket.serialization.serializers import Serializer, serializer_named
 from docket.store.connection.connections import Connections
-from docket.store.connection.urls import validate_url, without_password
+from docket.store.connection.urls import validate_url
 from docket.store.keys import WORKER_GROUP, Keys
 from docket.store.results import RecordedResults
 from docket.store.scan import clear
@@ -46,6 +46,7 @@ from docket.store.transitions import Transitions
 from docket.strike_rules import LiteralOperator, Operator, Restore, Strike, StrikeInstruction
 from docket.strikelist import StrikeList
 from docket.tasks import TaskCollection
+from docket_urls.redaction import without_password
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -152,9 +153,8 @@ class Docket(Registry):
         self.producer = PROCESS_REGISTRY.producer(name)
         #: The strikes in effect, followed while the docket is open.
         self.strike_list = StrikeList(
-            url, name, enable_internal_instrumentation, credential_provider
+            url, name, enable_internal_instrumentation, credential_provider, serializer
         )
-        self.strike_list.reads_pickles = serializer == "pickle"
         #: Puts executions on this docket.
         self.scheduler = Scheduler(self)
         self._credential_provider = credential_provider

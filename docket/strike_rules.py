@@ -8,19 +8,17 @@ from __future__ import annotations
 import inspect
 import logging
 import operator as compare
-import pickle
 import reprlib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, cast
-
-import cloudpickle
-import msgspec
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from docket.annotations import signature_of
 from docket.errors import DeserializationError, UnfitValue
+from docket.serialization import pickle_codec, typed_values
 
 logger = logging.getLogger("docket.strikelist")
 
@@ -154,20 +152,32 @@ _DIRECTIONS: dict[bytes, type[StrikeInstruction]] = {b"strike": Strike, b"restor
 
 
 def from_message(
-    message: Mapping[bytes, bytes], *, may_unpickle: bool = True
+    message: Mapping[bytes, bytes],
+    *,
+    may_unpickle: bool = False,
+    own_pickles: Mapping[bytes, Hashable] = MappingProxyType({}),
 ) -> StrikeInstruction | None:
-    """Return the instruction in a message; None, and logged, if this process cannot read it."""
+    """Return the instruction in a message; None, and logged, if this process cannot read it.
+
+    Args:
+        message: as it is in the stream.
+        may_unpickle: whether a pickle is read, which runs whatever its writer put there.
+        own_pickles: values by their pickle, which are known without reading it.
+    """
     try:
+        stored = message[b"value"]
         function, parameter = message.get(b"function"), message.get(b"parameter")
         instruction = _DIRECTIONS[message[b"direction"]](
             None if function is None else function.decode(),
             None if parameter is None else parameter.decode(),
             Operator(message[b"operator"].decode()),
-            _decode(message[b"value"], may_unpickle=may_unpickle),
+            own_pickles[stored]
+            if stored in own_pickles
+            else _decode(stored, may_unpickle=may_unpickle),
         )
         return instruction if instruction.is_storable() else None
     except Exception as error:
-        # Unpickling a value runs constructors and imports, which may raise anything.
+        # The entry may hold anything.
         logger.warning(
             "A strike instruction cannot be read (%s: %s): it has no effect in this process",
             type(error).__name__,
@@ -176,39 +186,45 @@ def from_message(
         return None
 
 
-# A value that msgpack returns unchanged is stored as msgpack; any other is pickled.
-_PLAIN, _PICKLED = b"m", b"p"
+# The first byte of a stored value says its form: plain msgpack and tuples, as it always was; with
+# the names of types; or pickled.
+_PLAIN, _TYPED, _PICKLED = b"m", b"t", b"p"
+
+
+def is_pickled(message: Mapping[bytes, bytes]) -> bool:
+    """Return whether the value in a message is stored as a pickle."""
+    return message.get(b"value", b"")[:1] == _PICKLED
 
 
 def _encode(value: Hashable, *, may_pickle: bool) -> bytes:
     try:
-        payload = msgspec.msgpack.encode(value)
-        back = _as_hashable(msgspec.msgpack.decode(payload))
-        if type(back) is type(value) and back == value:
-            return _PLAIN + payload
-    except (TypeError, ValueError, OverflowError, NotImplementedError):
-        pass  # Not supported by msgpack.
-    if not may_pickle:
-        raise UnfitValue(
-            f"A strike cannot hold {value!r}: only pickle could store it, and this docket uses "
-            "msgpack"
-        )
-    return _PICKLED + cast("Any", cloudpickle).dumps(value, protocol=5)
+        # The oldest form where it is enough: processes of earlier versions read it too.
+        return _PLAIN + typed_values.encode_plain(value)
+    except typed_values.Untyped:
+        pass
+    try:
+        return _TYPED + typed_values.encode(value)
+    except typed_values.Untyped as error:
+        if not may_pickle:
+            raise UnfitValue(
+                f"A strike cannot hold {value!r}: only pickle could store it, and this docket uses "
+                "msgpack"
+            ) from error
+    return _PICKLED + pickle_codec.encode_value(value, "The strike's value")
 
 
 def _decode(payload: bytes, *, may_unpickle: bool) -> Hashable:
-    if payload[:1] == _PLAIN:
-        return _as_hashable(msgspec.msgpack.decode(payload[1:]))
-    if not may_unpickle:
-        raise DeserializationError("its value is a pickle, and this docket reads msgpack only")
-    return pickle.loads(payload[1:])
-
-
-def _as_hashable(value: Any) -> Any:
-    # A hashable value contains no list: every array was a tuple.
-    if isinstance(value, list):
-        return tuple(_as_hashable(item) for item in cast("list[Any]", value))
-    return value
+    match payload[:1]:
+        case b"m":
+            return typed_values.decode_plain(payload[1:])
+        case b"t":
+            return typed_values.decode(payload[1:])
+        case b"p" if may_unpickle:
+            return pickle_codec.decode_value(payload[1:], "value of a strike")
+        case b"p":
+            raise DeserializationError("its value is a pickle, and this process reads msgpack only")
+        case _:
+            raise DeserializationError("its value is of no form that is known here")
 
 
 #: A parameter, the comparison of its argument, and the value to compare with.

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from docket.errors import ConnectionClosed
+from docket.serialization.serializers import serializer_named
 from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url
 from docket.store.keys import Keys
@@ -22,6 +23,7 @@ from docket.strike_rules import (
     StrikeInstruction,
     StrikeTable,
     from_message,
+    is_pickled,
 )
 
 if TYPE_CHECKING:
@@ -62,13 +64,15 @@ class StrikeList:
         name: the name of the docket.
         enable_internal_instrumentation: trace internal calls too.
         credential_provider: redis-py's, called at every connect.
+        serializer: the docket's. With "pickle", a value of a class of your own can be struck; only
+            workers read it, since reading a pickle runs whatever its writer put there. With
+            "msgpack" such a value is refused.
 
     Attributes:
         is_empty: True if nothing can be stricken; hot paths check it first.
-        reads_pickles: True if values that only pickle can store are read and sent.
 
     Raises:
-        ValueError: a name or URL that cannot be used.
+        ValueError: a name, URL or serializer that cannot be used.
     """
 
     def __init__(
@@ -77,7 +81,9 @@ class StrikeList:
         name: str = "strikelist",
         enable_internal_instrumentation: bool = False,
         credential_provider: CredentialProvider | None = None,
+        serializer: Literal["pickle", "msgpack"] = "pickle",
     ) -> None:
+        serializer_named(serializer)
         if url is not None:
             validate_url(url, has_provider=credential_provider is not None)
         self.url = url
@@ -92,7 +98,11 @@ class StrikeList:
         self._follower: asyncio.Task[None] | None = None
         self._loaded = asyncio.Event()
         self.is_empty = True
-        self.reads_pickles = True
+        self._may_pickle = serializer == "pickle"
+        self._reads_pickles = False
+        self._has_left_pickles = False
+        #: Values that this process has pickled itself: known again without reading the pickle.
+        self._own_pickles: dict[bytes, Hashable] = {}
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -179,6 +189,19 @@ class StrikeList:
         if not self.is_loaded:
             await self._loaded.wait()
 
+    def read_pickles(self) -> None:
+        """Read the values that only pickle can store too, unless the serializer is msgpack.
+
+        For a worker, which runs whatever the writers of its docket want in any case. Strikes that
+        were left out before are read now; `wait_for_strikes_loaded` waits for them.
+        """
+        if self._reads_pickles or not self._may_pickle:
+            return
+        self._reads_pickles = True
+        if self._has_left_pickles and self._stream is not None:
+            self._loaded.clear()
+            self._stream.read_anew()
+
     # Instructions -------------------------------------------------------------------------
 
     async def strike(
@@ -219,7 +242,8 @@ class StrikeList:
         Raises:
             RuntimeError: not connected.
             ServerUnavailable: the server is away.
-            UnfitValue: only pickle could store the value, and `reads_pickles` is off.
+            UnfitValue: only pickle could store the value, and the serializer is msgpack.
+            PayloadTooLarge: the pickle of the value is over the size limit.
         """
         if self._stream is None:
             raise RuntimeError(
@@ -228,7 +252,10 @@ class StrikeList:
             )
         if not instruction.is_storable():
             return
-        await self._stream.append(instruction.as_message(may_pickle=self.reads_pickles))
+        message = instruction.as_message(may_pickle=self._may_pickle)
+        if is_pickled(message):
+            self._own_pickles[message[b"value"]] = instruction.value
+        await self._stream.append(message)
         self._apply(instruction, is_shared=True)
 
     def update(self, instruction: StrikeInstruction) -> None:
@@ -272,7 +299,15 @@ class StrikeList:
                 self._apply(instruction, is_shared=True)
 
     def _read(self, message: Fields) -> StrikeInstruction | None:
-        return from_message(message, may_unpickle=self.reads_pickles)
+        is_left = is_pickled(message) and message[b"value"] not in self._own_pickles
+        if is_left and self._may_pickle and not self._reads_pickles:
+            if not self._has_left_pickles:
+                logger.info("Strikes whose values are pickles are left to the workers")
+            self._has_left_pickles = True
+            return None
+        return from_message(
+            message, may_unpickle=self._reads_pickles, own_pickles=self._own_pickles
+        )
 
     def _apply(self, instruction: StrikeInstruction, *, is_shared: bool) -> None:
         if self._table.apply(instruction, is_shared=is_shared):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from contextvars import Context, copy_context
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,15 +41,12 @@ from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
 from docket.services.shutdown import Shutdown
-from docket.services.standalone import run_standalone
+from docket.services.standalone import STANDARD_TASKS, run_program
 from docket.services.unknown_tasks import default_fallback_task
 from docket.services.worker_reports import figures_of, log_tasks
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
-
-#: The tasks of `Worker.run` if none are named.
-STANDARD_TASKS = ["docket.tasks:standard_tasks"]
 
 
 class Worker:
@@ -268,6 +266,7 @@ class Worker:
         if self._exchanger is not None:
             raise DocketError(f"{self!r} is running already: make another one to run twice at once")
         pipeline = self.docket.connections.pipeline
+        self.docket.strike_list.read_pickles()
         self._readiness = Readiness(supervision, lambda: pipeline.is_connected)
         self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
@@ -454,29 +453,27 @@ class Worker:
             CannotListen: (an OSError) a port is taken.
         """
         fallback = load_function(fallback_task) if fallback_task else None
-        async with Docket(
+        docket = Docket(
             docket_name or "docket",
             url or "redis://localhost:6379/0",
             enable_internal_instrumentation=enable_internal_instrumentation,
-        ) as docket:
-            named = [path for path in tasks if path]
-            for path in STANDARD_TASKS if tasks and not named else named:
-                docket.register_collection(path)
-            async with cls(
-                docket,
-                name,
-                concurrency,
-                redelivery_timeout,
-                reconnection_delay,
-                minimum_check_interval,
-                scheduling_resolution,
-                schedule_automatic_tasks,
-                enable_internal_instrumentation,
-                fallback,
-                dependencies or None,
-                message_batch,
-            ) as worker:
-                await run_standalone(worker, until_finished, healthcheck_port, metrics_port)
+        )
+        make = partial(
+            cls,
+            docket,
+            name,
+            concurrency,
+            redelivery_timeout,
+            reconnection_delay,
+            minimum_check_interval,
+            scheduling_resolution,
+            schedule_automatic_tasks,
+            enable_internal_instrumentation,
+            fallback,
+            dependencies or None,
+            message_batch,
+        )
+        await run_program(docket, tasks, make, until_finished, healthcheck_port, metrics_port)
 
     # Under a runtime ----------------------------------------------------------------------
 

@@ -89,6 +89,14 @@ class WorkerSettings(Struct, frozen=True):
     logging_format: str = "plain"
     #: A worker that has lost its supervisor requeues its remaining tasks after this time.
     drain_timeout_seconds: float = 30.0
+    #: Those of the Docket; None: its default, or what the factory decides.
+    serializer: str | None = None
+    execution_ttl_seconds: float | None = None
+    #: On the server; `heartbeat_seconds` are those to the supervisor.
+    heartbeat_interval_seconds: float | None = None
+    missed_heartbeats: int | None = None
+    #: "module:attr" of the function that makes the Docket, called with its name and URL, or None.
+    docket_factory: str | None = None
 
 
 class Settings(Message, frozen=True):

@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, cast
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
+from docket_urls.redaction import without_password
 from supervisor.errors import InvalidOption
 from supervisor.text import sizes
 from supervisor.text.utf8 import is_utf8
@@ -40,6 +41,7 @@ _PATHS = {
     "": (re.compile(r"(/[0-9]*)?"), "the number of a database, as in redis://localhost:6379/0"),
 }
 LOGGING_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SERIALIZERS = ("pickle", "msgpack")
 LOGGING_FORMATS = ("rich", "plain", "json")
 #: More processes than this are a typing error, not a pool.
 MOST_PROCESSES = 1024
@@ -49,6 +51,9 @@ MOST_OF_ANYTHING = 1_000_000
 MOST_TASKS = 1_000_000_000_000
 #: A --max-rss below this would recycle every worker as soon as it is ready.
 LEAST_RSS = 1_000_000
+#: Silence on the server after which a worker counts as dead, at least: the supervisor needs seconds
+#: to have another worker vouch for one that is alive.
+LEAST_LIFETIME = timedelta(seconds=5)
 #: The default of --max-restarts, for each process.
 RESTARTS_PER_PROCESS = 10
 
@@ -106,6 +111,17 @@ class SupervisorConfig:
     dependencies: str | None = None
     #: Most tasks that one exchange takes.
     message_batch: int = 1000
+    #: pickle or msgpack; None: pickle, or what the factory decides.
+    serializer: str | None = None
+    #: How long the record of an ended task is kept; None: 15 minutes, or as the factory decides.
+    execution_ttl: timedelta | None = None
+    #: Of the workers' heartbeats on the server; None: 2 seconds, or as the factory decides.
+    heartbeat_interval: timedelta | None = None
+    #: After so many missed ones a worker counts as dead; None: 5, or as the factory decides.
+    missed_heartbeats: int | None = None
+    #: `module:callable` that makes the Docket: called with `name=` and `url=`, for settings that no
+    #: option has (a result storage, a credential provider).
+    docket_factory: str | None = None
 
     #: Where /metrics /livez /readyz /status are served; None: nowhere.
     http: Address | None = None
@@ -150,6 +166,7 @@ class SupervisorConfig:
         self._check_numbers()
         self._check_durations()
         self._check_names()
+        self._check_docket()
 
     @property
     def restarts_allowed(self) -> int:
@@ -169,7 +186,7 @@ class SupervisorConfig:
 
     @property
     def display_url(self) -> str:
-        """`url` for logs and /status: without its password."""
+        """`url` for logs and /status: without its password and its query."""
         return without_password(self.url)
 
     def _check_text(self) -> None:
@@ -230,6 +247,7 @@ class SupervisorConfig:
             raise InvalidOption("--tasks", (), "at least one module:collection")
         members = [("--tasks", each) for each in self.tasks]
         members += [("--fallback-task", self.fallback_task), ("--dependencies", self.dependencies)]
+        members.append(("--docket-factory", self.docket_factory))
         for option, member in members:
             if member is not None and not _is_member(member):
                 raise InvalidOption(option, member, "module:attribute")
@@ -240,6 +258,29 @@ class SupervisorConfig:
         if self.logging_format is not None and self.logging_format not in LOGGING_FORMATS:
             raise InvalidOption("--logging-format", self.logging_format, _one_of(LOGGING_FORMATS))
 
+    def _check_docket(self) -> None:
+        """Check what the Docket is made with, and that nothing is said twice of it."""
+        if self.serializer is not None and self.serializer not in SERIALIZERS:
+            raise InvalidOption("--serializer", self.serializer, _one_of(SERIALIZERS))
+        for name in ("serializer", "execution_ttl", "heartbeat_interval", "missed_heartbeats"):
+            given = getattr(self, name)
+            if self.docket_factory is not None and given is not None:
+                option = "--" + name.replace("_", "-")
+                shown = f"{given.total_seconds():g}s" if isinstance(given, timedelta) else given
+                accepted = "nothing beside --docket-factory, which decides it"
+                raise InvalidOption(option, shown, accepted)
+        if self.missed_heartbeats is not None:
+            _require_between("--missed-heartbeats", self.missed_heartbeats, 1, MOST_OF_ANYTHING)
+        interval = self.heartbeat_interval or timedelta(seconds=2)
+        lifetime = interval * (self.missed_heartbeats or 5)
+        if lifetime < LEAST_LIFETIME:
+            option = "--heartbeat-interval" if self.heartbeat_interval else "--missed-heartbeats"
+            accepted = (
+                f"at least {LEAST_LIFETIME.total_seconds():g}s of --heartbeat-interval x "
+                "--missed-heartbeats: a busy worker would count as dead"
+            )
+            raise InvalidOption(option, f"{lifetime.total_seconds():g}s", accepted)
+
 
 _ATOM = timedelta(milliseconds=1)
 #: A drain or a backoff of nothing makes sense; a stall shorter than two heartbeats does not.
@@ -247,46 +288,10 @@ _LEAST_DURATION = {
     "drain_timeout": timedelta(0),
     "retire_timeout": timedelta(0),
     "backoff_max": timedelta(0),
+    "execution_ttl": timedelta(0),
     "stall_warning": timedelta(seconds=1),
     "stall_timeout": timedelta(seconds=1),
 }
-
-
-#: A host and its port, as they may be shown of a URL that is malformed.
-_SHOWN_HOST = re.compile(r"(?:\[[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
-
-
-def without_password(url: str) -> str:
-    """`url` with its password, if it has one, replaced by stars.
-
-    Also of a URL that cannot be parsed: text that may be a part of a password is not shown.
-    """
-    try:
-        parts = urlsplit(url)
-        netloc = parts.netloc
-    except ValueError:
-        return "(unreadable)"
-    beyond = url.partition("://")[2][len(netloc) :]
-    if "@" in (beyond if netloc else url.partition("://")[0]):
-        # A password with an unescaped / ? or # in it, or a URL that begins with one: its end is
-        # unknown.
-        return f"{parts.scheme}://***" if netloc else "***"
-    credentials, at, hosts = netloc.rpartition("@")
-    if not all(_SHOWN_HOST.fullmatch(each) for each in hosts.split(",")):
-        netloc = f"{credentials}{at}***"  # no port: a password whose @host was forgotten
-    if "@" in netloc:
-        user, colon, _ = netloc.rpartition("@")[0].partition(":")
-        # Without a colon it is a user's name to the client, and may be a token to its author.
-        hidden = f"{user}:***" if colon else "***"
-        netloc = f"{hidden}@{netloc.rpartition('@')[2]}"
-    query = "&".join(
-        f"{name}=***" if "password" in name.lower() else pair
-        for pair in parts.query.split("&")
-        for name in [pair.partition("=")[0]]
-    )
-    shown = urlunsplit((parts.scheme, netloc, parts.path, query, ""))
-    # urlunsplit drops the slashes of an empty host: memory:// would be shown as memory:
-    return shown if "//" in shown or "//" not in url else shown.replace(":", "://", 1)
 
 
 def _check_url(url: str) -> None:

@@ -18,6 +18,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncGenerator, Generator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -350,4 +351,13 @@ def worker_settings(config: SupervisorConfig, url: str) -> WorkerSettings:
         logging_level=config.logging_level,
         logging_format=log_setup.chosen_format(config.logging_format),
         drain_timeout_seconds=config.drain_timeout.total_seconds(),
+        serializer=config.serializer,
+        execution_ttl_seconds=_seconds(config.execution_ttl),
+        heartbeat_interval_seconds=_seconds(config.heartbeat_interval),
+        missed_heartbeats=config.missed_heartbeats,
+        docket_factory=config.docket_factory,
     )
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()

@@ -1,10 +1,14 @@
 """Options shared by several commands."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any, TypeVar, cast
 
 import click
 from click.core import ParameterSource
+
+from docket.cli.durations import DURATION
+from docket.options import DECIDED_BY_FACTORY, DocketOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,12 +43,12 @@ def option(
 
 
 def docket_options(command: Command) -> Command:
-    """Add `--docket` and `--url`, the docket of the command."""
+    """Add the options of the docket; the command gets them as `chosen`, a DocketOptions."""
     return _docket_options(command)
 
 
 def docket_options_of_watch(command: Command) -> Command:
-    """Add `--docket` and `--url`, with short forms, and with pydocket's variable for the URL."""
+    """Add the same, some with short forms, and with pydocket's variable for the URL."""
     return _docket_options(command, "-d", "-u", variable=["DOCKET_REDIS_URL", "DOCKET_URL"])
 
 
@@ -68,7 +72,57 @@ def _docket_options(
         metavar="URL",
         help="Where the docket lives.",
     )
-    return name(url(command))
+
+    @wraps(command)
+    def with_options(docket_name: str, url: str, **values: Any) -> Any:
+        settings = {each: values.pop(each) for each in (*DECIDED_BY_FACTORY, "factory")}
+        return command(chosen=DocketOptions(name=docket_name, url=url, **settings), **values)
+
+    for add in (_factory, _missed_heartbeats, _heartbeat_interval, _execution_ttl, _serializer):
+        with_options = add(with_options)
+    return name(url(cast("Command", with_options)))
+
+
+_serializer = option(
+    "--serializer",
+    variable="DOCKET_SERIALIZER",
+    type=click.Choice(["pickle", "msgpack"]),
+    default=None,
+    show_default="pickle",
+    help="Serializer of the docket.",
+)
+_execution_ttl = option(
+    "--execution-ttl",
+    variable="DOCKET_EXECUTION_TTL",
+    type=DURATION,
+    default=None,
+    show_default="15m",
+    help="How long the record of an ended task is kept.",
+)
+_heartbeat_interval = option(
+    "--heartbeat-interval",
+    variable="DOCKET_HEARTBEAT_INTERVAL",
+    type=DURATION,
+    default=None,
+    show_default="2s",
+    help="How often workers send a heartbeat.",
+)
+_missed_heartbeats = option(
+    "--missed-heartbeats",
+    variable="DOCKET_MISSED_HEARTBEATS",
+    type=click.IntRange(min=1),
+    default=None,
+    show_default="5",
+    help="After how many missed ones a worker counts as dead.",
+)
+_factory = option(
+    "--docket-factory",
+    "factory",
+    variable="DOCKET_FACTORY",
+    default=None,
+    metavar="MODULE:CALLABLE",
+    help="Makes the docket of whatever settings: called with name= and url=, it returns a Docket.",
+)
 
 
 def logging_options(command: Command) -> Command:

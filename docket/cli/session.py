@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import click
 
 from docket.cli.loading import load, trust_working_directory
 from docket.docket import Docket
 from docket.errors import DocketError
+from docket.loading import load_function
+from docket.options import DocketOptions
+from docket.serialization.serializers import WriteOnly
 
 REFUSED = (
     "The memory:// URL scheme is not supported by the CLI. The memory backend does not persist "
@@ -17,16 +21,14 @@ REFUSED = (
 
 
 def on_docket(
-    docket_name: str,
-    url: str,
+    chosen: DocketOptions,
     act: Callable[[Docket], Awaitable[None]],
     tasks: Sequence[str] = (),
 ) -> None:
     """Open the docket, act on it, close it.
 
     Args:
-        docket_name: the name of the docket.
-        url: the URL of its server.
+        chosen: the docket of the command. Its serializer is made to decode nothing.
         act: the action of the command.
         tasks: collections to register first.
 
@@ -35,20 +37,32 @@ def on_docket(
         click.UsageError: the name or the URL is invalid.
         click.ClickException: the server is away, or refuses.
     """
-    if url.partition(":")[0].lower() == "memory":
+    if chosen.url.partition(":")[0].lower() == "memory":
         raise click.BadParameter(REFUSED, param_hint="--url")
-    try:
-        docket = Docket(docket_name, url)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    if tasks:
+    if tasks or chosen.factory:
         trust_working_directory()
+    docket = made(chosen)
+    docket.serializer = WriteOnly(docket.serializer)
     for path in tasks:
         load("--tasks", path, docket.register_collection)
     try:
         asyncio.run(_act(docket, act))
     except DocketError as error:
         raise click.ClickException(str(error)) from error
+
+
+def made(chosen: DocketOptions, **settings: Any) -> Docket:
+    """Make the docket of a command; for the arguments see DocketOptions.
+
+    Raises:
+        click.UsageError: an option is invalid, or the factory does not make a docket.
+    """
+    if chosen.factory is not None:
+        return load("--docket-factory", chosen.factory, lambda _: chosen.make(load_function))
+    try:
+        return chosen.make(load_function, **settings)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 async def _act(docket: Docket, act: Callable[[Docket], Awaitable[None]]) -> None:

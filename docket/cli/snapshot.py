@@ -11,13 +11,14 @@ from docket.cli.relative_time import absolute, relative
 from docket.cli.session import on_docket
 from docket.cli.tables import Table, show
 from docket.docket import Docket, DocketSnapshot
+from docket.options import DocketOptions
 
 
 @click.command()
 @docket_options
 @tasks_option
 @click.option("--stats", is_flag=True, help="Show how many tasks there are of each function.")
-def snapshot(docket_name: str, url: str, tasks: tuple[str, ...], stats: bool) -> None:
+def snapshot(chosen: DocketOptions, tasks: tuple[str, ...], stats: bool) -> None:
     """Show what waits and what runs on the docket."""
 
     async def act(docket: Docket) -> None:
@@ -27,7 +28,7 @@ def snapshot(docket_name: str, url: str, tasks: tuple[str, ...], stats: bool) ->
             click.echo()
             show(_statistics(taken))
 
-    on_docket(docket_name, url, act, tasks)
+    on_docket(chosen, act, tasks)
 
 
 def _overview(name: str, taken: DocketSnapshot) -> Table:

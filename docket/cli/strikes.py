@@ -9,6 +9,7 @@ from docket.cli import strike_values
 from docket.cli.options import Command, docket_options
 from docket.cli.session import on_docket
 from docket.docket import Docket
+from docket.options import DocketOptions
 from docket.strike_rules import Operator
 
 _ANY = "*"
@@ -44,7 +45,7 @@ def _arguments(command: Command) -> Command:
 
 @click.command()
 @_arguments
-def strike(docket_name: str, url: str, **arguments: str | None) -> None:
+def strike(chosen: DocketOptions, **arguments: str | None) -> None:
     """Strike tasks: they are neither scheduled nor run until they are restored.
 
     FUNCTION is the name of a task and PARAMETER one of its parameters, * for all; VALUE is what its
@@ -52,21 +53,20 @@ def strike(docket_name: str, url: str, **arguments: str | None) -> None:
     uuid.UUID:TEXT, datetime.timedelta:SECONDS. Text that has a colon is written with another before
     it. For `between` it is a pair: int:1,int:5.
     """
-    _issue("Striking", Docket.strike, docket_name, url, arguments)
+    _issue("Striking", Docket.strike, chosen, arguments)
 
 
 @click.command()
 @_arguments
-def restore(docket_name: str, url: str, **arguments: str | None) -> None:
+def restore(chosen: DocketOptions, **arguments: str | None) -> None:
     """Take back a strike that was issued with the same arguments."""
-    _issue("Restoring", Docket.restore, docket_name, url, arguments)
+    _issue("Restoring", Docket.restore, chosen, arguments)
 
 
 def _issue(
     verb: str,
     issue: Callable[..., Awaitable[None]],
-    docket_name: str,
-    url: str,
+    chosen: DocketOptions,
     arguments: dict[str, str | None],
 ) -> None:
     condition = _condition(**arguments)
@@ -77,7 +77,7 @@ def _issue(
             docket, condition.function, condition.parameter, condition.operator, condition.value
         )
 
-    on_docket(docket_name, url, act)
+    on_docket(chosen, act)
 
 
 def _condition(

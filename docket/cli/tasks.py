@@ -12,6 +12,7 @@ from docket.cli.session import on_docket
 from docket.clock import now
 from docket.docket import Docket
 from docket.execution import Execution
+from docket.options import DocketOptions
 from docket.tasks import fail as fail_task
 from docket.tasks import sleep as sleep_task
 from docket.tasks import trace as trace_task
@@ -35,30 +36,29 @@ def tasks() -> None:
 @tasks.command()
 @_options
 @click.argument("message", default="Howdy!")
-def trace(docket_name: str, url: str, delay: timedelta, message: str) -> None:
+def trace(chosen: DocketOptions, delay: timedelta, message: str) -> None:
     """Add a task that logs MESSAGE."""
-    _add(docket_name, url, delay, "trace", lambda docket, at: docket.add(trace_task, at)(message))
+    _add(chosen, delay, "trace", lambda docket, at: docket.add(trace_task, at)(message))
 
 
 @tasks.command()
 @_options
 @click.argument("message", default="Howdy!")
-def fail(docket_name: str, url: str, delay: timedelta, message: str) -> None:
+def fail(chosen: DocketOptions, delay: timedelta, message: str) -> None:
     """Add a task that fails with MESSAGE."""
-    _add(docket_name, url, delay, "fail", lambda docket, at: docket.add(fail_task, at)(message))
+    _add(chosen, delay, "fail", lambda docket, at: docket.add(fail_task, at)(message))
 
 
 @tasks.command()
 @_options
 @click.argument("seconds", default=1.0, type=click.FloatRange(min=0))
-def sleep(docket_name: str, url: str, delay: timedelta, seconds: float) -> None:
+def sleep(chosen: DocketOptions, delay: timedelta, seconds: float) -> None:
     """Add a task that sleeps for SECONDS."""
-    _add(docket_name, url, delay, "sleep", lambda docket, at: docket.add(sleep_task, at)(seconds))
+    _add(chosen, delay, "sleep", lambda docket, at: docket.add(sleep_task, at)(seconds))
 
 
 def _add(
-    docket_name: str,
-    url: str,
+    chosen: DocketOptions,
     delay: timedelta,
     shown: str,
     add: Callable[[Docket, Any], Awaitable[Execution]],
@@ -67,4 +67,4 @@ def _add(
         execution = await add(docket, now() + delay if delay else None)
         click.echo(f"Added {shown} task {execution.key!r} to the docket {docket.name!r}")
 
-    on_docket(docket_name, url, act)
+    on_docket(chosen, act)

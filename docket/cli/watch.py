@@ -19,6 +19,7 @@ from docket.cli.tables import is_terminal
 from docket.docket import Docket
 from docket.execution import Execution, ProgressEvent, StateEvent
 from docket.lifecycle import TERMINAL, ExecutionState
+from docket.options import DocketOptions
 
 _STYLES = {
     ExecutionState.SCHEDULED: "yellow",
@@ -40,7 +41,7 @@ _ENDS = {
 @docket_options_of_watch
 @click.option("--exit-code", is_flag=True, help="End with 1 if the task failed or is not there.")
 @click.argument("key")
-def watch(docket_name: str, url: str, exit_code: bool, key: str) -> None:
+def watch(chosen: DocketOptions, exit_code: bool, key: str) -> None:
     """Show the state and the progress of the task called KEY, as they change, until it has ended.
 
     The exit code is 0 whatever became of the task, unless --exit-code is given.
@@ -50,7 +51,7 @@ def watch(docket_name: str, url: str, exit_code: bool, key: str) -> None:
     async def act(docket: Docket) -> None:
         states.append(await _watch(docket, key))
 
-    on_docket(docket_name, url, act)
+    on_docket(chosen, act)
     if exit_code and states[0] in (None, ExecutionState.FAILED):
         raise click.exceptions.Exit(1)
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import click
@@ -12,10 +12,13 @@ from docket.cli import logs
 from docket.cli.durations import DURATION
 from docket.cli.loading import load, trust_working_directory
 from docket.cli.options import Command, docket_options, logging_options, option, tasks_option
+from docket.cli.session import made
 from docket.dependencies import named_dependencies
 from docket.docket import Docket
 from docket.errors import DocketError
 from docket.loading import load_function
+from docket.options import DocketOptions
+from docket.services.standalone import run_program
 from docket.worker import Worker
 
 try:
@@ -84,9 +87,13 @@ def _option(name: str, **settings: Any) -> Callable[[Command], Command]:
 )
 @logging_options
 def worker(
+    chosen: DocketOptions,
     logging_level: str,
     logging_format: str | None,
     tasks: tuple[str, ...],
+    until_finished: bool,
+    healthcheck_port: int | None,
+    metrics_port: int | None,
     **options: Any,
 ) -> None:
     """Run tasks in this process until told to stop (TERM or INT).
@@ -96,40 +103,43 @@ def worker(
     """
     logs.configure(logging_level, logging_format)
     trust_working_directory()
-    _check(tasks=tasks, **options)
+    is_seen: bool = options["enable_internal_instrumentation"]
+    docket = made(chosen, enable_internal_instrumentation=is_seen)
+    make = _maker(docket, tasks=tasks, **options)
+    ports = (healthcheck_port, metrics_port)
     try:
         # Cancelled by the third signal. The running tasks were requeued: this is a clean stop.
         with (
             contextlib.suppress(asyncio.CancelledError),
             asyncio.Runner(loop_factory=new_event_loop) as runner,
         ):
-            runner.run(Worker.run(tasks=list(tasks), **options))
+            runner.run(run_program(docket, (), make, until_finished, *ports))
     except DocketError as error:
         raise click.ClickException(str(error)) from error
 
 
-def _check(
-    docket_name: str,
-    url: str,
+def _maker(
+    docket: Docket,
     tasks: tuple[str, ...],
     fallback_task: str | None,
     dependencies: str | None,
-    redelivery_timeout: timedelta,
-    **_: Any,
-) -> None:
-    """Report invalid values as errors of their option, before anything begins.
+    **settings: Any,
+) -> Callable[[], Worker]:
+    """Register the tasks, and return the function that makes the worker, tried once.
 
     Raises:
         click.UsageError: the value of an option is invalid, or does not load.
     """
-    try:
-        docket = Docket(docket_name, url)
-        Worker(docket, redelivery_timeout=redelivery_timeout)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    fallback, around = None, None
     if fallback_task is not None:
-        load("--fallback-task", fallback_task, load_function)
+        fallback = load("--fallback-task", fallback_task, load_function)
     if dependencies is not None:
-        load("--dependencies", dependencies, named_dependencies)
+        around = load("--dependencies", dependencies, named_dependencies)
     for path in tasks:
         load("--tasks", path, docket.register_collection)
+    make = partial(Worker, docket, **settings, fallback_task=fallback, dependencies=around)
+    try:
+        make()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return make

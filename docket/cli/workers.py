@@ -10,6 +10,7 @@ from docket.cli.session import on_docket
 from docket.cli.tables import Table, is_terminal, show
 from docket.clock import now
 from docket.docket import Docket, WorkerInfo
+from docket.options import DocketOptions
 
 
 @click.group()
@@ -19,25 +20,25 @@ def workers() -> None:
 
 @workers.command()
 @docket_options
-def ls(docket_name: str, url: str) -> None:
+def ls(chosen: DocketOptions) -> None:
     """List all workers."""
 
     async def act(docket: Docket) -> None:
         _show(docket.name, None, await docket.workers())
 
-    on_docket(docket_name, url, act)
+    on_docket(chosen, act)
 
 
 @workers.command()
 @docket_options
 @click.argument("task")
-def for_task(docket_name: str, url: str, task: str) -> None:
+def for_task(chosen: DocketOptions, task: str) -> None:
     """List the workers that can run TASK."""
 
     async def act(docket: Docket) -> None:
         _show(docket.name, task, await docket.task_workers(task))
 
-    on_docket(docket_name, url, act)
+    on_docket(chosen, act)
 
 
 def _show(docket_name: str, highlighted: str | None, found: Collection[WorkerInfo]) -> None:

@@ -239,8 +239,9 @@ def _body(payload: bytes, what: str) -> memoryview:
         return memoryview(payload)[len(_HEADER) :]
     if payload.startswith(_PICKLE_HEADER):
         raise DeserializationError(
-            f"What is stored as {what} is a pickle, and this docket reads msgpack only: whoever "
-            "wrote it uses serializer='pickle'. It was not unpickled"
+            f"What is stored as {what} is a pickle, and this process reads msgpack only: whoever "
+            "wrote it uses serializer='pickle', and this process serializer='msgpack'. All "
+            "processes of a docket use the same (--serializer). It was not unpickled"
         )
     raise DeserializationError(f"What is stored as {what} was not written by serializer='msgpack'")
 

@@ -45,6 +45,16 @@ def check_size(payload: bytes, what: str) -> bytes:
     return payload
 
 
+def encode_value(value: object, what: str) -> bytes:
+    """Encode any value; raises as `encode_call` does."""
+    return check_size(_dumps(value), what)
+
+
+def decode_value(payload: bytes, what: str) -> Any:
+    """Decode any value; runs whatever code its writer put there. Raises DeserializationError."""
+    return _loads(payload, what)
+
+
 def encode_call(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
     """Encode the arguments of a task.
 
@@ -135,7 +145,9 @@ def _loads(payload: bytes, what: str) -> Any:
         # not caught: a program that asks for a result may be run from a terminal.
         if payload.startswith(b"\xc1"):
             raise DeserializationError(
-                f"The stored {what} is no pickle: whoever wrote it uses serializer='msgpack'"
+                f"What is stored as {what} is msgpack, and this process reads pickle: whoever "
+                "wrote it uses serializer='msgpack', and this process serializer='pickle'. All "
+                "processes of a docket use the same (--serializer)"
             ) from cause
         raise DeserializationError(
             f"The stored {what} cannot be read back: {type(cause).__name__}: {cause}"

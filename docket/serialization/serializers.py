@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from docket.errors import DeserializationError
 from docket.serialization import pickle_codec
 from docket.serialization.msgpack_codec import MsgpackCodec
 from docket.serialization.pickle_codec import Call
@@ -87,6 +88,38 @@ class PickleSerializer:
     def decode_error(self, payload: bytes) -> BaseException:
         """See Serializer."""
         return pickle_codec.decode_error(payload)
+
+
+class WriteOnly:
+    """A serializer that encodes as another one does and decodes nothing.
+
+    For programs that look at a docket: they show no arguments, and run nothing that whoever wrote
+    to it has put there.
+
+    Args:
+        serializer: the docket's.
+    """
+
+    def __init__(self, serializer: Serializer) -> None:
+        self.check = serializer.check
+        self.encode_call = serializer.encode_call
+        self.encode_result = serializer.encode_result
+        self.encode_error = serializer.encode_error
+
+    def decode_call(self, function: Function, payload: bytes) -> Call:
+        """Return a call without arguments."""
+        return (), {}
+
+    def decode_result(self, function: Function, payload: bytes | None) -> object:
+        """Raise DeserializationError."""
+        raise self._refusal("result")
+
+    def decode_error(self, payload: bytes) -> BaseException:
+        """Return a DeserializationError."""
+        return self._refusal("exception")
+
+    def _refusal(self, what: str) -> DeserializationError:
+        return DeserializationError(f"The {what} is not read by a program that only looks")
 
 
 _SERIALIZERS: dict[str, Callable[[], Serializer]] = {

@@ -5,31 +5,59 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from docket.instrumentation import healthcheck_server, metrics_server
 
 if TYPE_CHECKING:
+    from docket.docket import Docket
     from docket.worker import Worker
 
 logger = logging.getLogger("docket.worker")
 
+#: The tasks of `Worker.run` if none are named.
+STANDARD_TASKS = ["docket.tasks:standard_tasks"]
+
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
-async def run_standalone(
+async def run_program(
+    docket: Docket,
+    tasks: Sequence[str],
+    make: Callable[[], Worker],
+    until_finished: bool,
+    healthcheck_port: int | None,
+    metrics_port: int | None,
+) -> None:
+    """Run a worker of a docket until a signal stops it, or it has finished.
+
+    Args:
+        docket: not opened yet.
+        tasks: collections to register, "module:collection" each; texts that are empty do not count.
+        make: makes the worker.
+        until_finished: end when the docket has no task left.
+        healthcheck_port, metrics_port: ports to serve; None: none.
+
+    Raises:
+        CannotListen: a port is taken; the worker has not begun.
+        Exception: any error of a collection, or of `make`.
+    """
+    named = [path for path in tasks if path]
+    async with docket:
+        for path in STANDARD_TASKS if tasks and not named else named:
+            docket.register_collection(path)
+        async with make() as worker:
+            await _run(worker, until_finished, healthcheck_port, metrics_port)
+
+
+async def _run(
     worker: Worker,
     until_finished: bool,
     healthcheck_port: int | None,
     metrics_port: int | None,
 ) -> None:
-    """Run a worker until a signal stops it, or it has finished.
-
-    Raises:
-        CannotListen: a port is taken; the worker has not begun.
-    """
     with (
         healthcheck_server(healthcheck_port),
         metrics_server(metrics_port),

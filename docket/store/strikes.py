@@ -53,8 +53,11 @@ class StrikeStream:
         self._subscriber = connections.subscriber
         self._key = keys.strikes
         self._channel = keys.strikes_channel
-        self._position: bytes | None = None
+        self._position: bytes = b"0-0"
         self._disruptions = 0
+        self._grown = asyncio.Event()
+        # How often a reading from the beginning was wanted, and which of these was the last done.
+        self._wanted, self._done = 1, 0
         #: The error of the last attempt to read them, if it failed.
         self.failure: Exception | None = None
         self._newest: dict[_Subject, bytes] = {}
@@ -85,16 +88,20 @@ class StrikeStream:
         connection is up.
         """
         await self._read_patiently(take)
-        grown = asyncio.Event()
-        async with self._subscriber.listening(self._channel, lambda _: grown.set()):
+        async with self._subscriber.listening(self._channel, lambda _: self._grown.set()):
             while True:
-                grown.clear()
+                self._grown.clear()
                 await self._read_patiently(take)
                 # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with
                 # the event, and closing a docket right after a strike would hang.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(RECHECK_SECONDS):
-                        await grown.wait()
+                        await self._grown.wait()
+
+    def read_anew(self) -> None:
+        """Let `follow` pass on all instructions again."""
+        self._wanted += 1
+        self._grown.set()
 
     async def _read_patiently(self, take: Take) -> None:
         failures = 0
@@ -120,8 +127,9 @@ class StrikeStream:
         # After a disruption the server may be another one, or have lost its last second: the
         # instructions read before may no longer exist.
         disruptions = self._pipeline.disruptions
-        is_anew = self._position is None or disruptions != self._disruptions
-        position = None if is_anew else self._position
+        wanted = self._wanted
+        is_anew = wanted != self._done or disruptions != self._disruptions
+        position: bytes | None = None if is_anew else self._position
         entries: list[tuple[bytes, Fields]] = []
         while True:
             start = b"-" if position is None else b"(" + position
@@ -133,6 +141,7 @@ class StrikeStream:
             if len(page) < PAGE:
                 break
         self._position, self._disruptions = position or b"0-0", disruptions
+        self._done = wanted
         self._note(entries, is_anew)
         if entries or is_anew:
             take([fields for _, fields in entries], is_anew)

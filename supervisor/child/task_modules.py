@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Final
 
 import docket
+import docket_urls
 import ipc
 import supervisor
 from ipc.messages import Settings
@@ -27,7 +28,12 @@ from supervisor.errors import SupervisorError
 log = logging.getLogger("supervisor.tasks")
 
 #: Our top-level packages with names that a user's directory may well have too.
-OURS: Final = {"docket": docket, "ipc": ipc, "supervisor": supervisor}
+OURS: Final = {
+    "docket": docket,
+    "docket_urls": docket_urls,
+    "ipc": ipc,
+    "supervisor": supervisor,
+}
 
 
 class CannotLoad(SupervisorError):
@@ -80,8 +86,8 @@ def shadowed(directory: Path, paths: Iterable[str] = ()) -> str | None:
 def paths_of(settings: Settings) -> list[str]:
     """All paths that a worker with these settings resolves."""
     worker = settings.worker
-    extras = [path for path in (worker.fallback_task, worker.dependencies) if path is not None]
-    return [*settings.tasks, *extras]
+    extras = (worker.fallback_task, worker.dependencies, worker.docket_factory)
+    return [*settings.tasks, *(path for path in extras if path is not None)]
 
 
 def load(paths: Iterable[str]) -> None:

@@ -12,7 +12,6 @@ import socket
 
 import uvloop
 
-from docket.docket import Docket
 from docket.worker import Worker
 from ipc.channel import Channel
 from ipc.messages import PROTOCOL, Adopt, Drain, Drained, Hello, Ready, ToWorker, Vouch
@@ -22,6 +21,7 @@ from supervisor.grace_periods import ORPHAN_SECONDS
 from supervisor.logs import log_setup
 from supervisor.logs.formats import LogContext
 from supervisor.worker.adoption_runner import AdoptionRunner
+from supervisor.worker.docket_of_pool import docket_of
 from supervisor.worker.heartbeats import rss_bytes
 
 #: The slot of an adopter; those of workers begin at 1.
@@ -49,7 +49,7 @@ def main(spec: ChildSpec) -> int:
 
 async def _serve(spec: ChildSpec) -> int:
     settings = spec.settings.worker
-    docket = Docket(name=settings.docket, url=settings.url)
+    docket = docket_of(settings)
     worker = Worker(docket, name=spec.name)
     sock = socket.socket(fileno=spec.channel)
     async with docket:

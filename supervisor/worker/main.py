@@ -29,6 +29,7 @@ from supervisor.grace_periods import LAST_LINES_SECONDS, ORPHAN_SECONDS
 from supervisor.logs import log_setup
 from supervisor.logs.formats import LogContext
 from supervisor.text import truncation
+from supervisor.worker.docket_of_pool import docket_of
 from supervisor.worker.keeper_pipe import KeeperPipe
 from supervisor.worker.supervisor_link import SupervisorLink
 from supervisor.worker.teardown import tear_down
@@ -175,7 +176,7 @@ def _build(spec: ChildSpec) -> tuple[Docket, Worker]:
     Raises the error with which the user's tasks, dependencies or fallback are refused.
     """
     settings = spec.settings.worker
-    docket = Docket(name=settings.docket, url=settings.url)
+    docket = docket_of(settings)
     for path in spec.settings.tasks:
         docket.register_collection(path)
     extras: dict[str, Any] = {}

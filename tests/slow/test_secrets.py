@@ -71,7 +71,7 @@ def test_a_pool_through_all_that_happens_to_it_tells_no_password(guarded: Proces
         pool.until(lambda: len(pool.workers()) == 2, "two workers again")
         guarded.client.config_set("requirepass", "another")
         guarded.client.client_kill_filter(_type="normal", skipme=True)
-        pool.wait_for("user or the password of the URL")
+        pool.wait_for("user or password of the URL")
         guarded.kill()
         pool.until(lambda: pool.get("/readyz")[0] == 503, "not ready")
         seen += [pool.get(path)[1] for path in ("/readyz", "/status", "/metrics")]

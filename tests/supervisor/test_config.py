@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from docket.store.connection.urls import validate_url
-from supervisor.config import Address, SupervisorConfig, usable_cpus, without_password
+from supervisor.config import Address, SupervisorConfig, usable_cpus
 from supervisor.errors import InvalidOption
 
 
@@ -135,32 +135,6 @@ def test_what_docket_can_read_is_accepted(url: str) -> None:
     assert SupervisorConfig(url=url).url == url
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
-        ("redis://me:secret@host", "redis://me:***@host"),
-        ("redis://host/0?password=secret&db=1", "redis://host/0?password=***&db=1"),
-        ("redis+sentinel://a:1,b:2/m/0", "redis+sentinel://a:1,b:2/m/0"),
-        ("memory://", "memory://"),
-        ("memory://orders", "memory://orders"),
-        ("embedded:///data", "embedded:///data"),
-        ("unix:///run/v.sock", "unix:///run/v.sock"),
-        ("redis://[::1/0", "(unreadable)"),
-        ("redis://token@h", "redis://***@h"),
-        ("redis://ann:pw/x@h/0", "redis://***"),
-        ("redis://ann:pw?x@h", "redis://***"),
-        ("redis://ann:pw#x@h", "redis://***"),
-        ("redis://ann:pw/0", "redis://***/0"),
-        ("redis://:pw", "redis://***"),
-        ("ann:pw@h:1", "***"),
-        ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
-    ],
-)
-def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert without_password(url) == shown
-
-
 def test_restarts_are_allowed_as_configured() -> None:
     assert SupervisorConfig(max_restarts=0).restarts_allowed == 0
 
@@ -202,3 +176,39 @@ def test_a_password_that_is_no_utf8_is_not_shown() -> None:
 
 def test_the_control_socket_may_have_any_name() -> None:
     assert SupervisorConfig(control=f"/run/{NO_UTF8}").control == f"/run/{NO_UTF8}"
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"serializer": "json"}, "--serializer: got 'json', expected one of pickle, msgpack"),
+        ({"missed_heartbeats": 0}, "--missed-heartbeats: got 0"),
+        ({"heartbeat_interval": timedelta(0)}, "--heartbeat-interval: got '0s'"),
+        ({"heartbeat_interval": timedelta(milliseconds=500)}, "--heartbeat-interval: got '2.5s'"),
+        ({"missed_heartbeats": 2}, "--missed-heartbeats: got '4s', expected at least 5s of"),
+        ({"execution_ttl": timedelta(seconds=-1)}, "--execution-ttl: got '-1s'"),
+        ({"docket_factory": "factories"}, "--docket-factory: got 'factories'"),
+    ],
+)
+def test_a_setting_of_the_docket_is_checked_before_any_worker_has_it(
+    given: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InvalidOption, match=reason):
+        SupervisorConfig(**given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("serializer", "pickle", "'pickle'"),
+        ("execution_ttl", timedelta(days=1), "'86400s'"),
+        ("heartbeat_interval", timedelta(seconds=2), "'2s'"),
+        ("missed_heartbeats", 5, "5"),
+    ],
+)
+def test_what_a_factory_decides_is_not_given_beside_it(name: str, value: Any, shown: str) -> None:
+    option = "--" + name.replace("_", "-")
+    reason = f"{option}: got {shown}, expected nothing beside --docket-factory"
+    with pytest.raises(InvalidOption, match=reason):
+        SupervisorConfig(docket_factory="factories:make", **{name: value})
+    assert SupervisorConfig(**{name: value}) != SupervisorConfig()

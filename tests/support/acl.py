@@ -20,9 +20,10 @@ _USER = re.compile(r"^ACL SETUSER (\S+) (.+)$")
 _CALL = re.compile(r"(?:redis\.p?call|\bask)\(\s*'([A-Z]+)'(?:,\s*'([A-Z]+)')?")
 #: Commands of which a user is given some subcommands only.
 CONTAINERS = frozenset({"xgroup", "xinfo", "client", "cluster"})
-#: What redis-py says of itself when it connects, and in a URL with a database. AUTH and HELLO are
-#: everybody's.
+#: What redis-py says of itself when it connects, and in a URL with a database.
 GREETING = frozenset({"client|setinfo", "select"})
+#: What every user may call.
+EVERYBODYS = frozenset({"auth", "hello"})
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def documented_users() -> dict[str, User]:
         for line in block.text.replace("\\\n", "").splitlines():
             if found := _USER.match(line):
                 role = found[1].removeprefix(f"{DOCUMENTED_DOCKET}-")
-                users[role] = User(found[1], tuple(found[2].split()))
+                rules = users[role].rules if role in users else ()
+                users[role] = User(found[1], (*rules, *found[2].split()))
     return users
 
 
@@ -121,16 +123,21 @@ class Restricted:
 
     Attributes:
         process: its client is the administrator's.
+        is_redis_7_0: what the server is.
     """
 
     def __init__(self, process: Process, docket: str) -> None:
         self.process = process
         self._docket = docket
+        #: The one that does not know the command by which clients tell their name.
+        self.is_redis_7_0 = process.client.info("server")["redis_version"].startswith("7.0.")
         for user in documented_users().values():
             self.allow(user)
 
     def allow(self, user: User) -> None:
         """Make the user what it is to be, whatever it was."""
+        if self.is_redis_7_0:
+            user = user.without("client|setinfo")
         rules = user.rules_for(self._docket)
         self.process.client.execute_command("ACL", "SETUSER", user.name, "reset", *rules)
 

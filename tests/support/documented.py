@@ -207,6 +207,7 @@ metrics_server(host="0.0.0.0", port=None)
 
 #: What ours has beyond the documents, by signature: arguments, and their defaults.
 ADDED: dict[str, dict[str, object]] = {
+    "docket.strikelist.StrikeList": {"serializer": "pickle"},
     "docket.docket.Docket": {"serializer": "pickle"},
     "docket.execution.ExecutionProgress": {"run": None},
 }
@@ -236,6 +237,13 @@ ATTRIBUTES = {
     "Perpetual": "every automatic",
     "TaskOutcome": "duration result exception",
 }
+
+#: The options that every command about a docket has besides, for settings of the docket.
+ADDED_OPTIONS = """
+    --serializer[DOCKET_SERIALIZER] --execution-ttl[DOCKET_EXECUTION_TTL]
+    --heartbeat-interval[DOCKET_HEARTBEAT_INTERVAL] --missed-heartbeats[DOCKET_MISSED_HEARTBEATS]
+    --docket-factory[DOCKET_FACTORY]
+"""
 
 #: Commands with their options (and the variables that stand for them) and arguments.
 COMMANDS = {

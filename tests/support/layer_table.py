@@ -10,7 +10,7 @@ from pathlib import Path
 
 ARCHITECTURE = Path(__file__).parent.parent.parent / "docs/architecture.md"
 
-_SECTION = re.compile(r"^### `([a-z]+)`.*?\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
+_SECTION = re.compile(r"^### `([a-z_]+)`.*?\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
 _ROW = re.compile(r"^\| \d+ \| ([^|]*) \|", re.MULTILINE)
 _NAME = re.compile(r"`([a-z_/]+)`")
 

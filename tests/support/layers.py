@@ -26,6 +26,7 @@ DOCKET_FOR_SUPERVISOR = frozenset(
         "docket.docket",
         "docket.errors",
         "docket.instrumentation",
+        "docket.options",
         "docket.store.embedded.embedded_server",
         "docket.stacks",
         "docket.supervision",
@@ -138,7 +139,11 @@ def decisions_touch_nothing_outside(modules: Sequence[Module]) -> list[str]:
 
 
 def packages_keep_their_directions(modules: Sequence[Module]) -> list[str]:
-    forbidden = {"docket": ("ipc", "supervisor"), "ipc": ("docket", "supervisor")}
+    forbidden = {
+        "docket": ("ipc", "supervisor"),
+        "docket_urls": ("docket", "ipc", "supervisor"),
+        "ipc": ("docket", "docket_urls", "supervisor"),
+    }
     return [
         module.at(imported.node, f"{package} imports {imported.target}")
         for module in modules

@@ -55,6 +55,15 @@ def redis_6_2() -> Path | None:
     return binary if binary.is_file() else None
 
 
+def redis_7_0() -> Path | None:
+    """Redis 7.0, if the machine's own Redis is that version, as Debian 12 packages it."""
+    found = shutil.which("redis-server")
+    if found is None:
+        return None
+    version = subprocess.check_output([found, "--version"], text=True)
+    return Path(found) if " v=7.0." in version else None
+
+
 def redis_with_tls() -> Path | None:
     """The machine's own Redis, as Debian packages it; those from PyPI are linked without TLS."""
     found = (shutil.which("redis-server", path=each) for each in os.get_exec_path())

@@ -39,7 +39,7 @@ class StrickenCalls:
             {k.encode("latin-1"): v.encode("latin-1") for k, v in fields.items()}
             for _, fields in self._client.xrange(self._key)
         ]
-        read = [from_message(message) for message in messages]
+        read = [from_message(message, may_unpickle=True) for message in messages]
         self._table.reload([instruction for instruction in read if instruction is not None])
 
     def is_stricken(self, function: str, value: int) -> bool:

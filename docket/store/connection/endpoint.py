@@ -45,7 +45,8 @@ from docket.store.connection.discovery import (
     Locator,
     SentinelLocator,
 )
-from docket.store.connection.urls import ServerUrl, parse, without_password
+from docket.store.connection.urls import ServerUrl, parse
+from docket_urls.redaction import without_password
 
 #: Time limit for connecting, handshake included, in seconds.
 CONNECT_SECONDS = 5.0

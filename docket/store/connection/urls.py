@@ -1,15 +1,23 @@
 """The URLs of a server, a cluster, or sentinels: parsing, validation and display."""
 
+import difflib
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import parse_qs, unquote
 
-from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.connection import parse_url as _untyped_parse_url
 from redis.exceptions import RedisError
 
+from docket.store.embedded.home import ServerIdentity
 from docket.store.embedded.schemes import is_embedded
 
 ACCEPTED = (
@@ -25,8 +33,6 @@ SENTINEL_PORT = 26379
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 #: A host: a name, an IPv4 address or an IPv6 address in brackets, with an optional port.
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:,\s]+))(?::([0-9]{1,5}))?")
-#: A host that may be displayed, even in a malformed URL.
-_SHOWN_HOST = re.compile(r"(?:\[[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
 _DATABASE = re.compile(r"(?:/([0-9]*))?")
 _PRIMARY = re.compile(r"/([^/]+)(?:/([0-9]*))?")
 #: Options of our own, unknown to redis-py.
@@ -35,7 +41,14 @@ _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 # redis-py leaves the types of the options open.
 _parse_url = cast("Callable[[str], dict[str, Any]]", _untyped_parse_url)
 
+#: An option that may be named in an error: what else stands there may be part of a password.
+_SHOWN_OPTION = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+
 Topology = Literal["one", "cluster", "sentinel"]
+
+
+class UnknownOption(ValueError):
+    """A URL with an option that no connection has; the message names it."""
 
 
 class Address(NamedTuple):
@@ -72,28 +85,6 @@ class ServerUrl:
     sentinel_options: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
-def without_password(url: str) -> str:
-    """Return the URL without secrets: `user:***@host`, and no query, which may hold secrets too.
-
-    Works for malformed URLs, of which nothing is shown that may be part of a password.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return "***"
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    beyond = rest[len(authority) :]
-    if authority and "@" in beyond:
-        # The password may contain an unescaped / ? or #, so its end is unknown.
-        return f"{scheme}://***"
-    credentials, at, hosts = authority.rpartition("@")
-    if not all(_SHOWN_HOST.fullmatch(host) for host in hosts.split(",")):
-        hosts = "***"  # not a port: it may be a password whose @host was forgotten
-    user, colon, _ = credentials.partition(":")
-    hidden = f"{user}:***" if colon else "***" if at else ""
-    path = re.split(r"[?#]", beyond, maxsplit=1)[0]
-    return f"{scheme}://{hidden}{at}{hosts}{path}"
-
-
 def validate_url(url: str, *, has_provider: bool = False) -> None:
     """Check the form of a URL without connecting.
 
@@ -106,6 +97,7 @@ def validate_url(url: str, *, has_provider: bool = False) -> None:
             forms, and never the password. Or there are credentials in the URL beside a provider.
     """
     if is_embedded(url):
+        ServerIdentity.of(url)
         return
     options = parse(url).options
     if has_provider and (options.get("username") or options.get("password")):
@@ -132,6 +124,10 @@ def parse(url: str) -> ServerUrl:
         raise ValueError(f"URL with scheme {scheme[:20]!r} is not known. Accepted: {ACCEPTED}")
     try:
         return read(rest)
+    except UnknownOption as error:
+        # With an @, what looks like an option may be a part of the password.
+        reason = "is malformed" if "@" in rest.partition("?")[2] else f"has {error}"
+        raise ValueError(f"{scheme}:// URL {reason}. Accepted: {ACCEPTED}") from None
     except (ValueError, TypeError, RedisError):
         # `from None`: the cause may quote the URL.
         raise ValueError(f"{scheme}:// URL is malformed. Accepted: {ACCEPTED}") from None
@@ -151,7 +147,7 @@ def _read_unix(rest: str) -> ServerUrl:
         raise ValueError("the path of a socket is absolute")
     options = _parse_url(f"unix://{rest}")
     options.pop("connection_class")
-    UnixDomainSocketConnection(**_for_a_connection(options))
+    _try(UnixDomainSocketConnection, options)
     return ServerUrl("one", tls=False, unix=True, options=options)
 
 
@@ -243,10 +239,24 @@ def _options(tls: bool, authority: str, path: str, query: str) -> dict[str, Any]
     """Return the options that redis-py parses from a URL, tried on an unopened connection."""
     options = _parse_url(f"{'rediss' if tls else 'redis'}://{authority}{path}?{query}")
     options.pop("connection_class", None)
-    (SSLConnection if tls else Connection)(**_for_a_connection(options))
+    _try(SSLConnection if tls else Connection, options)
     return options
 
 
-def _for_a_connection(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options without those of redis-py's pools."""
-    return {name: value for name, value in options.items() if name != "max_connections"}
+def _try(connection: type[AbstractConnection], options: Mapping[str, Any]) -> None:
+    """Make a connection, which is not opened, with the options. Raises as redis-py does."""
+    known = {
+        name
+        for each in connection.__mro__
+        for name in inspect.signature(each.__init__).parameters
+        if name not in ("self", "args", "kwargs")
+    }
+    # Of redis-py's pools.
+    own = {name: value for name, value in options.items() if name != "max_connections"}
+    unknown = [name for name in own if name not in known]
+    if unknown:
+        shown = [name if _SHOWN_OPTION.fullmatch(name) else "***" for name in unknown]
+        close = difflib.get_close_matches(shown[0], sorted(known), 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UnknownOption(f"an unknown option {', '.join(map(repr, shown))}{hint}")
+    connection(**own)

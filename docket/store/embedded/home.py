@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from docket.errors import EmbeddedServerError, ServerProgramMissing
 from docket.store.embedded.schemes import ACCEPTED, is_embedded
+from docket_urls.redaction import without_password
 
 #: Names a program to use instead of the installed one: for another platform, or another allocator.
 SERVER_VARIABLE: Final = "DOCKET_EMBEDDED_SERVER"
@@ -54,14 +55,17 @@ class ServerIdentity:
     def of(cls, url: str) -> "ServerIdentity":
         """Parse a URL; for any other URL, raise ValueError with the accepted forms."""
         if not is_embedded(url):
-            raise ValueError(f"not the URL of an embedded server: {url!r} ({ACCEPTED})")
+            raise ValueError(
+                f"not the URL of an embedded server: {without_password(url)!r} ({ACCEPTED})"
+            )
         scheme, _, rest = url.partition("://")
         if scheme.lower() == "memory":
             return cls("memory", rest.rstrip("/"))
         path = unquote(rest)
         if not path.startswith("/") or not path.strip("/") or "\0" in path or "?" in rest:
             raise ValueError(
-                f"embedded:// takes the absolute path of a folder: {url!r}, {ACCEPTED}"
+                "embedded:// takes the absolute path of a folder, without options: "
+                f"{without_password(url)!r}, {ACCEPTED}"
             )
         return cls("embedded", os.path.normpath("/" + path.lstrip("/")))
 

@@ -174,7 +174,7 @@ async def test_a_pickled_call_is_refused_and_not_loaded(docket: Docket, protocol
     assert isinstance(error, TaskError)
     assert error.type_name == "DeserializationError"
     if protocol >= 2:
-        assert "is a pickle, and this docket reads msgpack only" in error.message
+        assert "is a pickle, and this process reads msgpack only" in error.message
     with pytest.raises(DeserializationError):
         await docket.get_execution("k")
 
@@ -300,7 +300,7 @@ async def test_a_pickled_strike_is_passed_over_and_not_loaded(
         async with Docket(docket.name, docket.url, serializer="msgpack") as other:
             await other.wait_for_strikes_loaded()
             assert other.strike_list.is_empty
-    assert "this docket reads msgpack only" in caplog.text
+    assert "this process reads msgpack only" in caplog.text
 
 
 def test_another_serializer_is_refused() -> None:

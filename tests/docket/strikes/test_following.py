@@ -131,6 +131,7 @@ async def test_many_strikes_are_loaded_in_several_reads(docket: Docket, server: 
         {"direction": "strike", "operator": "~", "value": b"m\xc0"},
         {"direction": "sideways", "operator": "==", "value": b"m\xc0"},
         {"direction": "strike", "operator": "==", "value": b"p no pickle"},
+        {"direction": "strike", "operator": "==", "value": b"? of a later version"},
         {"direction": "strike", "operator": "==", "parameter": "p", "value": b"p\x80\x05]."},
     ],
 )
@@ -140,7 +141,7 @@ async def test_an_entry_that_cannot_be_read_is_passed_over(
     fields: dict[str, str | bytes],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.INFO)
     await docket.connections.client().xadd(docket.strike_list.strike_key, fields)  # type: ignore[arg-type]
     await docket.strike(None, "customer", "==", "blocked")
 
@@ -148,7 +149,7 @@ async def test_an_entry_that_cannot_be_read_is_passed_over(
         assert strikes.in_effect == 1
         assert strikes.is_stricken(BLOCKED)
 
-    assert any("strike" in message for message in caplog.messages)
+    assert any("strike" in message.lower() for message in caplog.messages)
 
 
 async def test_a_key_that_holds_something_else_is_logged_and_read_once_it_is_mended(

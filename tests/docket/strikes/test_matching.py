@@ -2,17 +2,20 @@
 
 import logging
 from collections.abc import Hashable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from docket import Docket, Execution, StrikeList
+from docket.errors import UnfitValue
 from docket.strike_rules import from_message
 from docket.strikelist import Operator, Restore, Strike
 
@@ -276,7 +279,9 @@ values = st.recursive(
     | st.uuids()
     | st.decimals(allow_nan=False)
     | st.dates()
-    | st.datetimes()
+    | st.datetimes(timezones=st.none() | st.timezones() | st.just(timezone(timedelta(hours=-3))))
+    | st.times()
+    | st.timedeltas()
     | st.sampled_from([Colour.RED, TextColour.RED]),
     lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3),
     max_leaves=6,
@@ -294,7 +299,7 @@ def test_an_instruction_comes_back_from_the_stream_as_it_was(
     for kind in (Strike, Restore):
         sent = kind(name, "parameter", operator, value)
 
-        received = from_message(sent.as_message())
+        received = from_message(sent.as_message(), may_unpickle=True)
 
         assert received == sent
         assert received is not None
@@ -311,9 +316,85 @@ def test_plain_values_are_stored_without_code(value: Hashable) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [UUID(int=1), Decimal("1.5"), date(2026, 1, 1), Colour.RED, 2**70, frozenset({1})]
+    "value",
+    [
+        UUID(int=1),
+        Decimal("-1.50"),
+        date(2026, 1, 1),
+        time(12, 30),
+        timedelta(days=-1, microseconds=1),
+        datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+        -(2**70),
+        frozenset({"a", "b", 3}),
+        (date(2026, 1, 1), date(2026, 2, 1)),
+        (UUID(int=1), (1, (None, Decimal("Infinity")))),
+    ],
 )
-def test_other_values_are_pickled(value: Hashable) -> None:
-    message = Strike("send", "x", Operator.EQUAL, value).as_message()
+def test_values_of_the_types_of_data_are_stored_without_code(value: Hashable) -> None:
+    message = Strike("send", "x", Operator.EQUAL, value).as_message(may_pickle=False)
+
+    assert message[b"value"][:1] == b"t"
+    received = from_message(message)
+    assert received is not None
+    assert received.value == value
+    assert repr(received.value) == repr(value) or isinstance(value, frozenset)
+
+
+def test_a_set_is_stored_in_one_order() -> None:
+    letters = [chr(code) for code in range(97, 123)]
+    sets = [frozenset(letters), frozenset(reversed(letters))]
+    stored = {Strike("s", "x", Operator.EQUAL, each).as_message()[b"value"] for each in sets}
+    assert len(stored) == 1
+
+
+class Shade(datetime):
+    """A class of a user's, whatever it inherits."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Colour.RED, TextColour.RED, Shade(2026, 1, 1), ("a", (Colour.RED,)), frozenset({Colour.RED})],
+)
+def test_values_of_other_classes_are_pickled_or_refused(value: Hashable) -> None:
+    strike = Strike("send", "x", Operator.EQUAL, value)
+
+    message = strike.as_message()
 
     assert message[b"value"][:1] == b"p"
+    with pytest.raises(UnfitValue, match="A strike cannot hold"):
+        strike.as_message(may_pickle=False)
+    assert from_message(message) is None, "by default nothing is unpickled"
+    assert from_message(message, may_unpickle=True) == strike
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"t",
+        b"x",
+        b"t\xc1",
+        b"t\x90",
+        *(
+            b"t" + msgspec.msgpack.encode(node)
+            for node in (
+                ["eval", "1"],
+                [["tuple"]],
+                ["int", 5],
+                ["int", "x"],
+                ["int", "f" * 5000],
+                ["uuid", "1"],
+                ["datetime", "2026-01-01T00:00:00", 0, "../../etc/passwd"],
+                ["datetime", "2026-01-01T00:00:00", 7, None],
+                ["timedelta", 10**12, 0, 0],
+                ["frozenset", {}],
+                {"a": 1},
+            )
+        ),
+        b"t" + b"\x92\xa5tuple" * 5000 + b"\xc0",
+    ],
+)
+def test_a_value_that_is_malformed_is_no_strike(stored: bytes) -> None:
+    message = {**Strike("s", "x", Operator.EQUAL, 1).as_message(), b"value": stored}
+
+    assert from_message(message, may_unpickle=True) is None

@@ -106,7 +106,7 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_config_names_the_source_of_the_value() -> None:
-    with pytest.raises(ConfigurationError, match=r"^DOCKET_URL: got 'nonsense'"):
+    with pytest.raises(ConfigurationError, match=r"^DOCKET_URL: got '\*\*\*'"):
         build({}, {"DOCKET_URL": "nonsense"}, None)
     with pytest.raises(ConfigurationError, match=r"^--stall-timeout: got"):
         build({"stall_warning": "2m"}, {}, None)
@@ -137,3 +137,18 @@ def test_what_is_empty_leaves_it_to_the_next_source(write: Write) -> None:
     assert build({"docket": ""}, {**environment, "DOCKET_NAME": "shared"}, file).docket == "shared"
     assert build({"tasks": ("",)}, environment, file).tasks == ("a:b",)
     assert build({"tasks": ("c:d", "")}, environment, file).tasks == ("c:d",)
+
+
+def test_the_settings_of_the_docket_come_from_the_file_and_the_environment(write: Write) -> None:
+    text = 'serializer = "msgpack"\nexecution-ttl = "1d"\nmissed-heartbeats = 9'
+    environment = {"DOCKET_HEARTBEAT_INTERVAL": "3s"}
+
+    built = build({}, environment, write(text))
+
+    assert (built.serializer, built.missed_heartbeats) == ("msgpack", 9)
+    assert (built.execution_ttl, built.heartbeat_interval) == (
+        timedelta(days=1),
+        timedelta(seconds=3),
+    )
+    with pytest.raises(ConfigurationError, match=r"serializer in .* nothing beside --docket-fac"):
+        build({}, {"DOCKET_FACTORY": "factories:make"}, write(text))

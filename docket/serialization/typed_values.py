@@ -1,0 +1,170 @@
+"""Single values as msgpack with the names of their types: reading them executes nothing.
+
+Unlike the arguments of a task, the value of a strike has no annotation that says its type. So it is
+written beside it; the types are a fixed list, and nothing is looked up by a name that was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from typing import Any, Final, cast
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+#: The types that msgpack itself keeps.
+_PLAIN: Final = frozenset({type(None), bool, float, str, bytes})
+#: The range of msgpack's integers.
+_LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
+#: Most bits of an int: of more than a few thousand digits Python makes no text.
+_MOST_BITS: Final = 8192
+
+
+class Untyped(TypeError):
+    """A value of a type that is not in the list."""
+
+
+def encode(value: object) -> bytes:
+    """Encode a value; equal bytes for equal values of one type.
+
+    Raises:
+        Untyped: it, or what is in it, is of another type.
+    """
+    try:
+        return msgspec.msgpack.encode(_node(value))
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise Untyped(str(error)) from error
+
+
+def decode(payload: bytes) -> Any:
+    """Decode what `encode` made.
+
+    Raises:
+        Exception: the payload is none; of msgspec, or of the type that does not accept its text.
+    """
+    return _value(msgspec.msgpack.decode(payload))
+
+
+def encode_plain(value: object) -> bytes:
+    """Encode a value of msgpack's own types and tuples of them, without the names of types.
+
+    Raises:
+        Untyped: it, or what is in it, is of another type.
+    """
+    try:
+        _check_plain(value)
+        return msgspec.msgpack.encode(value)
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise Untyped(str(error)) from error
+
+
+def decode_plain(payload: bytes) -> Any:
+    """Decode what `encode_plain` made; raises as `decode` does."""
+    return _as_tuple(msgspec.msgpack.decode(payload))
+
+
+def _check_plain(value: object) -> None:
+    if type(value) is tuple:
+        for item in cast("tuple[object, ...]", value):
+            _check_plain(item)
+    elif not _is_plain(value):
+        raise Untyped(f"a {type(value).__qualname__}")
+
+
+def _is_plain(value: object) -> bool:
+    if type(value) is int:
+        return _LEAST_INT <= value <= _GREATEST_INT
+    return type(value) in _PLAIN
+
+
+def _as_tuple(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_as_tuple(item) for item in cast("list[Any]", value))
+    return value
+
+
+# A node is a value of _PLAIN, an int in msgpack's range, or [name of the type, what it is made of].
+
+
+def _node(value: object) -> object:
+    if _is_plain(value):
+        return value
+    written = _WRITERS.get(type(value))
+    if written is None:
+        raise Untyped(f"a {type(value).__qualname__}")
+    name, write = written
+    return [name, *write(value)]
+
+
+def _value(node: Any) -> Any:
+    if not isinstance(node, list):
+        return node
+    name, *parts = cast("list[Any]", node)
+    return _READERS[name](*parts)
+
+
+def _write_datetime(value: datetime) -> Iterable[object]:
+    # A zone is kept by its name: its offset at this instant is not the same thing.
+    if isinstance(value.tzinfo, ZoneInfo):
+        return (value.replace(tzinfo=None).isoformat(), value.fold, _zone(value.tzinfo))
+    return (value.isoformat(), value.fold, _zone(value.tzinfo))
+
+
+def _read_datetime(text: str, fold: int, zone: str | None) -> datetime:
+    read = datetime.fromisoformat(text).replace(fold=fold)
+    return read if zone is None else read.replace(tzinfo=ZoneInfo(zone))
+
+
+def _zone(zone: tzinfo | None) -> str | None:
+    """Return the name of a zone; None for a fixed offset, which is a part of the ISO text."""
+    if isinstance(zone, ZoneInfo) and zone.key:
+        return zone.key
+    if zone is None or type(zone) is timezone:
+        return None
+    raise Untyped(f"a zone that is a {type(zone).__qualname__}")
+
+
+def _write_int(number: int) -> Iterable[object]:
+    if number.bit_length() > _MOST_BITS:
+        raise Untyped(f"an int of {number.bit_length()} bits")
+    return (f"{number:x}",)
+
+
+def _read_int(digits: str) -> int:
+    number = int(digits, 16)
+    _write_int(number)
+    return number
+
+
+def _write_time(value: time) -> Iterable[object]:
+    if _zone(value.tzinfo) is not None:
+        raise Untyped("a time of a named zone")
+    return (value.isoformat(),)
+
+
+_WRITERS: dict[type, tuple[str, Callable[[Any], Iterable[object]]]] = {
+    int: ("int", _write_int),
+    tuple: ("tuple", lambda items: map(_node, items)),
+    # In an order of its own: that of a set is another one in each process.
+    frozenset: ("frozenset", lambda items: sorted(map(_node, items), key=msgspec.msgpack.encode)),
+    Decimal: ("decimal", lambda number: (str(number),)),
+    UUID: ("uuid", lambda uuid: (uuid.hex,)),
+    datetime: ("datetime", _write_datetime),
+    date: ("date", lambda day: (day.isoformat(),)),
+    time: ("time", _write_time),
+    timedelta: ("timedelta", lambda span: (span.days, span.seconds, span.microseconds)),
+}
+_READERS: dict[str, Callable[..., Any]] = {
+    "int": _read_int,
+    "tuple": lambda *nodes: tuple(map(_value, nodes)),
+    "frozenset": lambda *nodes: frozenset(map(_value, nodes)),
+    "decimal": Decimal,
+    "uuid": UUID,
+    "datetime": _read_datetime,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "timedelta": timedelta,
+}

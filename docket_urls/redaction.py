@@ -1,0 +1,33 @@
+"""The display of a URL without its secrets, for logs, errors and answers."""
+
+import re
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+#: A host and its port, as they may be shown of a URL that is malformed.
+_SHOWN_HOST = re.compile(r"(?:\[[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
+_SHOWN_DATABASE = re.compile(r"(?:/[0-9]*)?")
+
+
+def without_password(url: str) -> str:
+    """Return the URL without secrets: `user:***@host`, and no query, which may hold secrets too.
+
+    Works for malformed URLs, of which nothing is shown that may be part of a password.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        return "***"
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    beyond = rest[len(authority) :]
+    if authority and "@" in beyond:
+        # The password may contain an unescaped / ? or #, so its end is unknown.
+        return f"{scheme}://***"
+    path = re.split(r"[?#]", beyond, maxsplit=1)[0]
+    credentials, at, hosts = authority.rpartition("@")
+    if not all(_SHOWN_HOST.fullmatch(host) for host in hosts.split(",")):
+        # Not a port: it may be a password whose @host was forgotten, and a / may be in it.
+        hosts = "***"
+        path = path if _SHOWN_DATABASE.fullmatch(path) else ""
+    user, colon, _ = credentials.partition(":")
+    # Without a colon it is a user's name to the client, and may be a token to its author.
+    hidden = f"{user}:***" if colon else "***" if at else ""
+    return f"{scheme}://{hidden}{at}{hosts}{path}"
