@@ -130,20 +130,22 @@ class SyncDocket:
 
     @overload
     def replace(
-        self, function: Callable[P, object], when: datetime, key: str
+        self, function: Callable[P, object], when: datetime | None, key: str
     ) -> Callable[P, SyncExecution]: ...
 
     @overload
-    def replace(self, function: str, when: datetime, key: str) -> Callable[..., SyncExecution]: ...
+    def replace(
+        self, function: str, when: datetime | None, key: str
+    ) -> Callable[..., SyncExecution]: ...
 
     def replace(
-        self, function: TaskFunction | str, when: datetime, key: str
+        self, function: TaskFunction | str, when: datetime | None, key: str
     ) -> Callable[..., SyncExecution]:
         """Replace what waits under a key; see `Docket.replace`.
 
         Args:
             function: the task, or the name of a registered one.
-            when: its due time.
+            when: its due time; None for now.
             key: the key.
         """
         return self._scheduling(self._docket.replace(function, when, key))

@@ -58,6 +58,13 @@ def duration(name: str, length: object) -> timedelta:
     return length if type(length) is timedelta else _as_timedelta(length)
 
 
+def whole(name: str, number: object) -> int:
+    """Return a number that a caller gave; raises TypeError if it is no whole number."""
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{name} must be a whole number, not {_described(number)}")
+    return number
+
+
 def time_until(name: str, instant: object) -> timedelta:
     """Return the time from now, by our clock, to an instant that a caller gave; see `aware`."""
     return _subtract(aware(name, instant), now())

@@ -286,16 +286,16 @@ class Docket(Registry):
 
     @overload
     def replace(
-        self, function: Callable[P, object], when: datetime, key: str
+        self, function: Callable[P, object], when: datetime | None, key: str
     ) -> Callable[P, Awaitable[Execution]]: ...
 
     @overload
     def replace(
-        self, function: str, when: datetime, key: str
+        self, function: str, when: datetime | None, key: str
     ) -> Callable[..., Awaitable[Execution]]: ...
 
     def replace(
-        self, function: TaskFunction | str, when: datetime, key: str
+        self, function: TaskFunction | str, when: datetime | None, key: str
     ) -> Callable[..., Awaitable[Execution]]:
         """Replace the execution that waits under a key, if any, with a new one.
 
@@ -304,7 +304,7 @@ class Docket(Registry):
 
         Args:
             function: the task, or the name of a registered one.
-            when: its due time, timezone-aware.
+            when: its due time, timezone-aware; None for now.
             key: the key.
 
         Raises:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from contextvars import Context, copy_context
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -272,11 +273,9 @@ class Worker:
         self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
         # The end of another worker's last run wakes nobody: look for the end more often.
-        wakeup_seconds = (
-            self.minimum_check_interval.total_seconds()
-            if until_finished
-            else service_group.WAKEUP_SECONDS
-        )
+        wakeup_seconds = service_group.WAKEUP_SECONDS
+        if until_finished:
+            wakeup_seconds = self.minimum_check_interval.total_seconds()
         settings = service_group.ServiceSettings(
             redelivery_timeout=self.redelivery_timeout,
             wakeup_seconds=max(wakeup_seconds, 0.01),
@@ -292,8 +291,10 @@ class Worker:
                 )
                 stack.enter_context(PROCESS_REGISTRY.at_work(figures))
                 self._enter_context(stack)
+                context = copy_context()
+                work = self._work(exchanger, services, context)
                 self._shutdown = Shutdown(
-                    asyncio.create_task(self._work(exchanger, services), name="docket run"),
+                    asyncio.create_task(work, name="docket run", context=context),
                     exchanger,
                     self.drain,
                     lambda: exchanger.has_begun and (bool(self._runs) or pipeline.is_connected),
@@ -303,7 +304,9 @@ class Worker:
             shutdown, self._shutdown = self._shutdown, None
             self.unrecorded = exchanger.unrecorded
             self._exchanger = self._services = None
-            self._reset_counters()
+            # The process's registry takes over the counters of a run once, when it ends.
+            self._earlier.add(self._task_counters)
+            self._task_counters = self._make_counters()
             # Its name was fenced at the end, and a name is never reused.
             self._consumer.take_new_name()
             if self._deadline is not None:
@@ -313,11 +316,13 @@ class Worker:
             if shutdown is not None:
                 shutdown.ended.set()
 
-    async def _work(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
+    async def _work(
+        self, exchanger: Exchanger, services: service_group.ServiceGroup, context: Context
+    ) -> None:
         if not self._is_supervised:
             log_tasks(self.docket, self.name, self.log_attributes)
         try:
-            async with worker_lifecycles(self.docket, self):
+            async with worker_lifecycles(self.docket, self, context, exchanger.fail):
                 await self._exchange(exchanger, services)
         finally:
             if not self._is_entered:
@@ -404,11 +409,6 @@ class Worker:
             lease_seconds=lease.total_seconds(),
             log_attributes=self.log_attributes,
         )
-
-    def _reset_counters(self) -> None:
-        # The process's registry takes over the counters of a run once, when it ends.
-        self._earlier.add(self._task_counters)
-        self._task_counters = self._make_counters()
 
     def _make_counters(self) -> TaskCounters:
         return TaskCounters(counters_of({**self.docket.labels(), "docket.worker": self.label}))
@@ -498,9 +498,9 @@ class Worker:
             return
         loop = asyncio.get_running_loop()
         when = loop.time() + max(0.0, deadline_seconds)
-        if self._deadline is not None and self._deadline.when() <= when:
-            return
         if self._deadline is not None:
+            if self._deadline.when() <= when:
+                return
             self._deadline.cancel()
         self._deadline = loop.call_at(when, exchanger.requeue_runs)
 

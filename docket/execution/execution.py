@@ -84,6 +84,8 @@ class Execution:
         self.completed_at: datetime | None = None
         self.error: str | None = None
         self.result_key: str | None = None
+        #: That of the request which scheduled it, as in its record; None if that is not known.
+        self._token: str | None = None
         self.disposition = Disposition.LOADED
         self.schedule_exception: Exception | None = None
 
@@ -292,6 +294,7 @@ class Execution:
             if not self._is_run:
                 self.generation = number("generation", record[b"generation"])
                 self.message_id = text(record.get(b"entry")) or None
+                self._token = text(record.get(b"token"))
             self.attempt = number("attempt", record.get(b"attempt"), 1)
         if b"when" in record:
             self.see_when(microseconds(record[b"when"]))
@@ -315,22 +318,44 @@ class Execution:
         if is_naive or to_microseconds(self.when) != microseconds:
             self.when = from_microseconds(microseconds)
 
-    def take_over(self, generation: int, when: int | None, state: str) -> None:
+    def take_over(
+        self, generation: int, when: int | None, state: str, token: str | None = None
+    ) -> None:
         """Become the execution that waits under its key now.
 
         Args:
             when: its due time in microseconds; None if that is this one's.
+            token: that of the request which scheduled it; None if it was another's.
         """
         self._is_run, self.message_id = False, None
-        self.generation = generation
+        self.generation, self._token = generation, token
         if when is not None:
             self.see_when(when)
         self.state = ExecutionState(state)
+
+    def is_recorded_in(self, record: Mapping[bytes, bytes]) -> bool:
+        """Return whether a record is its own, or that of what follows it as a perpetual task.
+
+        Generations alone do not tell: they begin again once a record has expired.
+        """
+        if self.generation == 0 or b"state" not in record:
+            return True
+        token, generation = text(record.get(b"token")), int(record.get(b"generation", b"0"))
+        if self._token is not None and token is not None and self._token != token:
+            # A run that was rescheduled, by hand, has the token of that request.
+            earlier = text(record.get(b"tokens")) or ""
+            return generation == self.generation and f" {self._token} " in earlier
+        if generation == self.generation:
+            return True
+        return int(record.get(b"perpetual", b"-1")) >= self.generation
 
     async def get_result(
         self, *, timeout: timedelta | None = None, deadline: datetime | None = None
     ) -> Any:
         """Wait until the execution has ended, and return what the task returned.
+
+        It waits for this very execution, not for a later one of its key. Of a perpetual task the
+        last run leaves a result; None is returned once another follows.
 
         Args:
             timeout: the longest time to wait; None waits for as long as it takes.
@@ -341,8 +366,9 @@ class Execution:
             TypeError: `timeout` is no timedelta, or `deadline` no timezone-aware datetime.
             TimeoutError: it did not end in time.
             ExecutionCancelled: it was cancelled.
-            ResultUnavailable: it has no record any more, so there is no result; also a
-                TimeoutError, and with a limit its text begins like that of one.
+            ResultUnavailable: it has no record any more, or its key was used again since, so there
+                is no result; also a TimeoutError, and with a limit its text begins like that of
+                one.
             Exception: the task's own, if it failed.
         """
         return await wait_for_result(self, timeout, deadline)

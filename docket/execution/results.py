@@ -89,6 +89,8 @@ async def _wait_for_end(execution: Execution, waited_for: int) -> Record:
 
 
 def _has_ended(execution: Execution, record: Record, waited_for: int) -> bool:
+    if not execution.is_recorded_in(record):
+        return True  # It was replaced, or has ended and left nothing.
     execution.load(record)
     if b"state" not in record or execution.state in TERMINAL:
         return True
@@ -98,6 +100,12 @@ def _has_ended(execution: Execution, record: Record, waited_for: int) -> bool:
 
 async def _result_of(execution: Execution, record: Record, too_late: str) -> Any:
     serializer = execution.docket.serializer
+    if not execution.is_recorded_in(record):
+        raise ResultUnavailable(
+            f"{too_late}The key of task {execution.key!r} was used again, by another call or a "
+            "replacement: what this one (generation "
+            f"{execution.generation}) ended with cannot be returned"
+        )
     if b"state" not in record:
         raise ResultUnavailable(
             f"{too_late}Task {execution.key!r} has no record (execution_ttl has passed, or is 0, "

@@ -32,6 +32,7 @@ from docket.lifecycle import (
 from docket.serialization.pickle_codec import Call
 from docket.services.admission import AdmissionController, NotAdmitted, after_block
 from docket.services.exchanger import Exchanger
+from docket.services.faults import Faults
 from docket.services.result_writer import ResultWriter
 from docket.services.run_log import RunLog
 from docket.services.run_quota import RunQuota
@@ -90,6 +91,7 @@ class Executor:
         self.run_quota: RunQuota | None = None
         self._plans = TaskPlans(docket.plans, worker.dependencies)
         self._unknown = UnknownTasks(docket)
+        self._faults = Faults(docket)
         self._strikes = docket.strike_list
         self._tracer = tracer()
         self._decode_call = docket.serializer.decode_call
@@ -174,8 +176,8 @@ class Executor:
                 return await self._execute(run)
             return await self._execute_within(self.run_quota, run)
         except BaseException as error:
-            # An unreadable payload or a broken handler fails only this task.
-            outcome = self._cut_short(run, error) or Failed(error)
+            # An unreadable payload or a broken handler fails only this run.
+            outcome = self._cut_short(run, error) or self._after_fault(run, error)
             self._log_of(run).end(outcome, error)
             return outcome
 
@@ -309,6 +311,18 @@ class Executor:
             resolution.completion_handler(),
         )
         return self._bound(execution, outcome)
+
+    def _after_fault(self, run: Run, error: BaseException) -> Outcome:
+        claim, name = run.claim, run.claim.function.decode()
+        duration = timedelta(seconds=time.monotonic() - run.started_at)
+        outcome = self._faults.outcome(
+            claim,
+            error,
+            duration,
+            lambda: self._execution(claim, name, self._docket.tasks[name], ((), {})),
+        )
+        quota = self.run_quota
+        return outcome if quota is None else quota.bound(claim.key.decode(), outcome)
 
     def _bound(self, execution: Execution, outcome: Outcome) -> Outcome:
         return outcome if self.run_quota is None else self.run_quota.bound(execution.key, outcome)

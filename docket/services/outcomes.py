@@ -8,7 +8,6 @@ from docket.lifecycle import (
     Cancelled,
     Completed,
     Deferred,
-    Due,
     Failed,
     Outcome,
     Perpetuated,
@@ -61,7 +60,7 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
             a = delay_microseconds(outcome.delay_seconds)
             c = _new_call(claim, outcome, payloads)
         case Perpetuated(ended, successor):
-            kind, a = OutcomeKind.PERPETUATED, _written(successor.due)
+            kind, a = OutcomeKind.PERPETUATED, _written(successor)
             b = error_text(ended.error) if isinstance(ended, Failed) else ""
             c = _new_call(claim, successor, payloads)
         case Deferred(delay_seconds):
@@ -75,8 +74,9 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
     return (kind.value, claim.key, claim.entry, claim.generation, a, b, c)
 
 
-def _written(due: Due) -> str:
-    return f"{due.origin.value}{due.value}"
+def _written(successor: Successor) -> str:
+    due = f"{successor.due.origin.value}{successor.due.value}"
+    return due if successor.schedule is None else f"{due}\x1f{successor.schedule}"
 
 
 def _new_call(claim: Claim, called: Retried | Successor, payloads: Payloads) -> bytes | str:

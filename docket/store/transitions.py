@@ -38,6 +38,8 @@ _MOST = 2**53
 _DIGITS = 17
 #: Bytes of a malformed field that are shown.
 _SHOWN = 80
+#: The time in which workers of old code may still start after newer code has changed a schedule.
+ROLLOUT = timedelta(minutes=15)
 
 #: The streams in the order of LETTERS in _streams.lua.
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
@@ -66,6 +68,20 @@ class Claim(msgspec.Struct, frozen=True):
 
 #: An outcome for exchange.lua: kind, key, entry, generation, and three values by kind.
 OutcomeRow = tuple[str, bytes, bytes, bytes, Argument, Argument, Argument]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The schedule of an automatic task, by the code of one worker.
+
+    name: a short name without spaces, the same wherever the schedule is the same.
+    is_latest: whether its due time is the latest of those that would do.
+    in_use_for: the time since the worker began.
+    """
+
+    name: str
+    is_latest: bool
+    in_use_for: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +208,31 @@ class Transitions:
         )
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
+    async def retime(self, key: str, schedule: Schedule, due: int | str, *, seeded: bool) -> bool:
+        """Time a waiting automatic task anew if newer code has changed its schedule.
+
+        Args:
+            key: its key.
+            schedule: that of the code of this worker.
+            due: when it is due by that, in the stored form.
+            seeded: whether this worker has just scheduled it, so that its schedule is recorded.
+        """
+        reply = await self._pipeline.call(
+            scripts.RETIME,
+            [*self._keys.places, self._keys.record(key)],
+            [
+                self._keys.prefix,
+                key,
+                schedule.name,
+                due,
+                int(schedule.is_latest),
+                delay_milliseconds(schedule.in_use_for),
+                delay_milliseconds(ROLLOUT),
+                int(seeded),
+            ],
+        )
+        return bool(reply)
+
     async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
         """Cancel what is scheduled, queued or running under a key."""
         verdict, broken = await retry(
@@ -206,11 +247,18 @@ class Transitions:
         return cast("Literal['nothing', 'removed', 'signalled']", verdict.decode())
 
     async def report_progress(
-        self, key: str, entry: str, generation: int, operation: str, value: str | int
+        self,
+        key: str,
+        entry: str,
+        generation: int,
+        operation: str,
+        value: str | int,
+        *others: str | int,
     ) -> ProgressRow | None:
-        """Change the progress of a key: operation "total", "increment" or "message".
+        """Change the progress of a key: operation "total", "increment", "message" or "all".
 
-        Not sent again after a lost reply: an increment that took effect would count twice.
+        Of a run it is sent once, and otherwise for some seconds; not after a lost reply, since an
+        increment that took effect would count twice.
 
         Args:
             key: the key.
@@ -218,26 +266,24 @@ class Transitions:
             generation: that of the run; 0 if it is no run.
             operation: the change.
             value: the new value, or the amount to add.
+            others: the total and the message, for "all", of which `value` is the current amount.
 
         Returns:
             The progress after it, or None if the run was superseded and nothing was changed.
         """
-        reply = await retry(
-            lambda: self._pipeline.call(
-                scripts.PROGRESS,
-                [self._keys.record(key)],
-                [
-                    self._keys.progress_channel(key),
-                    entry,
-                    generation,
-                    operation,
-                    value,
-                    self._ttl,
-                ],
-                patience_seconds=PATIENCE_SECONDS,
-            ),
-            after_lost_reply=operation != "increment",
-        )
+
+        channel, record = self._keys.progress_channel(key), self._keys.record(key)
+        change = [channel, entry, generation, operation, value, self._ttl, *others]
+
+        async def call() -> Any:
+            return await self._pipeline.call(
+                scripts.PROGRESS, [record], change, patience_seconds=PATIENCE_SECONDS
+            )
+
+        if entry:
+            reply = await call()
+        else:
+            reply = await retry(call, after_lost_reply=operation != "increment")
         if not reply:
             return None
         current, total, message, updated_at = reply

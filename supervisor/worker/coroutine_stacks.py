@@ -8,15 +8,13 @@ waits, which is the same line of ours for every task.
 from __future__ import annotations
 
 import asyncio
-import gc
-import inspect
 import io
 import os
 from collections.abc import Sequence
-from traceback import FrameSummary, StackSummary
-from types import CodeType
-from typing import Any, Final
+from traceback import StackSummary
+from typing import Final
 
+from docket.stacks import frames
 from docket.supervision import RunningTask
 from supervisor.text import printable
 from supervisor.text.plurals import pluralize
@@ -58,29 +56,3 @@ def text(running: Sequence[RunningTask], now: float) -> str:
         out.write(f"Coroutine {names.get(each, each.get_name())}, most recent call last:\n")
         out.writelines(StackSummary.from_list(frames(each.get_coro())[-FRAMES:]).format())
     return out.getvalue()
-
-
-def frames(awaited: Any) -> list[FrameSummary]:
-    """The frames of a coroutine and of what it awaits, as far as that is written in Python."""
-    found: list[FrameSummary] = []
-    while (
-        frame := _first(awaited := _behind(awaited), "cr_frame", "gi_frame", "ag_frame")
-    ) is not None:
-        code: CodeType = frame.f_code
-        found.append(FrameSummary(code.co_filename, frame.f_lineno, code.co_name))
-        awaited = _first(awaited, "cr_await", "gi_yieldfrom", "ag_await")
-    return found
-
-
-def _behind(awaited: object) -> object:
-    """The asynchronous generator behind a step of it, which has no attribute for that."""
-    if type(awaited).__name__ not in ("async_generator_asend", "async_generator_athrow"):
-        return awaited
-    held = gc.get_referents(awaited)
-    return next((each for each in held if inspect.isasyncgen(each)), awaited)
-
-
-def _first(owner: object, *names: str) -> Any:
-    """The first of these attributes that is there: coroutines, generators and asynchronous
-    generators have the same ones under names of their own."""
-    return next((getattr(owner, name) for name in names if hasattr(owner, name)), None)
