@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from docket.annotations import on_one_line
+from docket.printable import on_one_line
 from docket.services.runs import Run, ThreadWork
 from docket.supervision import run_here
 
