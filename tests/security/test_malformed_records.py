@@ -144,7 +144,6 @@ async def attack(url: str, writes: list[Write]) -> None:
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([("now-1", "attempt", b"x"), ("now-2", "when", b"nan"), ("later-1", "deaths", b"x")])
 @example([("now-1", "function", b"\xff"), ("string", "epochs", b"x")])
-@example([("delete", "attempt", b"")])
 @given(WRITES)
 def test_every_good_task_ends_whatever_else_stands_in_the_docket(
     server: str, writes: list[Write]
@@ -154,6 +153,8 @@ def test_every_good_task_ends_whatever_else_stands_in_the_docket(
 
 MALFORMED = [
     ("attempt", b"x"),
+    ("attempt", None),
+    ("when", None),
     ("when", b"nan"),
     ("when", b"9" * 30),
     ("deaths", b"x"),
@@ -197,3 +198,29 @@ async def test_a_task_whose_record_is_malformed_fails_alone_with_a_line_that_nam
         again = await docket.add(good, key="victim")()
         async with Worker(docket) as worker, at_work(worker):
             await soon(again.get_result())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("state", ["queued", "scheduled", "running"])
+async def test_a_record_that_lacks_a_field_does_not_end_the_worker_that_claims_it(
+    server: str, state: str
+) -> None:
+    ran = set[str]()
+    async with working(server, ran) as (docket, _):
+        client = docket.connections.client()
+        record = {
+            **dict.fromkeys(FIELDS, "1"),
+            "state": state,
+            "function": "good",
+            "entry": "1-1",
+            "when": "1",
+            "limits": "",
+        }
+        for number, lacking in enumerate(FIELDS):
+            key = f"lacks-{lacking}"
+            fields = {name: value for name, value in record.items() if name != lacking}
+            await client.hset(docket.runs_key(key), mapping=fields)  # type: ignore[arg-type]
+            await client.zadd(docket.key("queue"), {key: 0})
+            execution = await docket.add("good", key=f"good-{number}")(f"good-{number}")
+            await soon(execution.get_result())
+        await soon(docket.snapshot())
