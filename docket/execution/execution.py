@@ -311,16 +311,10 @@ class Execution:
         if is_naive or to_microseconds(self.when) != microseconds:
             self.when = from_microseconds(microseconds)
 
-    def take_over(self, generation: int, when: int | None, state: str) -> None:
-        """Become the execution that waits under its key now.
-
-        Args:
-            when: its due time in microseconds; None if that is this one's.
-        """
+    def take_over(self, generation: int, state: str) -> None:
+        """Stand for the execution that its key has now; the call and its time stay as given."""
         self._is_run, self.message_id = False, None
         self.generation = generation
-        if when is not None:
-            self.see_when(when)
         self.state = ExecutionState(state)
 
     async def get_result(
