@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, overload
 
 from docket.clock import aware, duration, now
 from docket.docket import Docket
 from docket.execution import Disposition, Execution, TaskFunction
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 #: A task (or its name), its arguments, and its key, if one is given.
 Entry = tuple[TaskFunction | str, tuple[Any, ...], dict[str, Any], str | None]
@@ -39,9 +38,7 @@ class Agenda:
         return iter(self._entries)
 
     @overload
-    def add(
-        self, function: Callable[P, Awaitable[R]], key: str | None = None
-    ) -> Callable[P, None]: ...
+    def add(self, function: Callable[P, object], key: str | None = None) -> Callable[P, None]: ...
 
     @overload
     def add(self, function: str, key: str | None = None) -> Callable[..., None]: ...

@@ -21,7 +21,7 @@ from typing import (
     get_type_hints,
 )
 
-from docket.log_text import ARGUMENT, CALL, ends, head, shown
+from docket.log_text import ARGUMENT, head, shown
 
 
 class _Scope(NamedTuple):
@@ -223,14 +223,18 @@ def parameter_types(function: Callable[..., Any]) -> ParameterTypes:
 
 def result_type(function: Callable[..., Any]) -> Any:
     """Return the annotated type of a function's awaited result; `Any` if it has none."""
-    returned = signature_of(function).return_annotation
-    annotation = _type_of(returned, _scope_of(function))
+    annotation = evaluated_return(function)
     if annotation in (NoReturn, Never):
         return Any
     awaited = get_origin(annotation) or annotation
     if inspect.isclass(awaited) and issubclass(awaited, Awaitable):
         return (Any, *get_args(annotation))[-1]
     return annotation
+
+
+def evaluated_return(function: Callable[..., Any]) -> Any:
+    """Return the annotation of what a function returns; `Any` if it has none."""
+    return _type_of(signature_of(function).return_annotation, _scope_of(function))
 
 
 def _type_of(annotation: Any, scope: _Scope) -> Any:
@@ -301,18 +305,6 @@ class Logged(Annotation):
         if isinstance(argument, tuple):
             return f"(len {len(cast(Sized, argument))})"
         return f"[len {len(argument)}]"
-
-
-def on_one_line(text: str) -> str:
-    """Return `text` with unprintable characters escaped, as \\x1b, for a line of the log; bounded.
-
-    Keys and arguments may contain anything: a line break could forge a log line, and an escape
-    sequence could manipulate the reader's terminal.
-    """
-    text = ends(text, CALL)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class CallFormat:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from docket.errors import ConnectionClosed, DocketError, WrongEventLoop
+from docket.loop_calls import running_loop
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["SyncDocket", "SyncExecution"]
 
 P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -106,7 +106,7 @@ class SyncDocket:
     @overload
     def add(
         self,
-        function: Callable[P, Awaitable[R]],
+        function: Callable[P, object],
         when: datetime | None = None,
         key: str | None = None,
     ) -> Callable[P, SyncExecution]: ...
@@ -130,20 +130,22 @@ class SyncDocket:
 
     @overload
     def replace(
-        self, function: Callable[P, Awaitable[R]], when: datetime, key: str
+        self, function: Callable[P, object], when: datetime | None, key: str
     ) -> Callable[P, SyncExecution]: ...
 
     @overload
-    def replace(self, function: str, when: datetime, key: str) -> Callable[..., SyncExecution]: ...
+    def replace(
+        self, function: str, when: datetime | None, key: str
+    ) -> Callable[..., SyncExecution]: ...
 
     def replace(
-        self, function: TaskFunction | str, when: datetime, key: str
+        self, function: TaskFunction | str, when: datetime | None, key: str
     ) -> Callable[..., SyncExecution]:
         """Replace what waits under a key; see `Docket.replace`.
 
         Args:
             function: the task, or the name of a registered one.
-            when: its due time.
+            when: its due time; None for now.
             key: the key.
         """
         return self._scheduling(self._docket.replace(function, when, key))
@@ -236,7 +238,7 @@ class _LoopThread:
 
 
 def _run_on(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[T]]) -> T:
-    if _running_loop() is loop:
+    if running_loop() is loop:
         raise WrongEventLoop(
             "A blocking call in the thread of the docket's own event loop would wait for itself: "
             "await the same call of the Docket"
@@ -268,10 +270,3 @@ def _run_on(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[T]]) -
         if not result.done():
             loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
         raise
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

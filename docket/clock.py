@@ -8,8 +8,8 @@ _MICROSECOND = timedelta(microseconds=1)
 #: still fit the numbers of the server's scripts and the timers of event loops.
 LONGEST = timedelta(days=3_652_500)
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-_FIRST_MICROSECOND = (_EARLIEST - EPOCH) // _MICROSECOND
-_LAST_MICROSECOND = (_LATEST - EPOCH) // _MICROSECOND
+EARLIEST_MICROSECOND = (_EARLIEST - EPOCH) // _MICROSECOND
+LATEST_MICROSECOND = (_LATEST - EPOCH) // _MICROSECOND
 # The library's own methods: subclasses of other libraries define subtraction and addition in ways
 # of their own, and a test may replace `datetime` in this module (freezegun).
 _subtract, _as_timedelta = datetime.__sub__, timedelta.__pos__
@@ -58,6 +58,13 @@ def duration(name: str, length: object) -> timedelta:
     return length if type(length) is timedelta else _as_timedelta(length)
 
 
+def whole(name: str, number: object) -> int:
+    """Return a number that a caller gave; raises TypeError if it is no whole number."""
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{name} must be a whole number, not {_described(number)}")
+    return number
+
+
 def time_until(name: str, instant: object) -> timedelta:
     """Return the time from now, by our clock, to an instant that a caller gave; see `aware`."""
     return _subtract(aware(name, instant), now())
@@ -89,25 +96,30 @@ def microseconds_of(stored_instant: bytes) -> int:
     return int(stored_instant.partition(b" ")[0])
 
 
+def score_milliseconds(score: bytes) -> int:
+    """Return the milliseconds of a sorted set's score, which may be infinite."""
+    return int(min(max(float(score), 0.0), LATEST_MICROSECOND / 1000))
+
+
 def to_microseconds(instant: datetime) -> int:
     """Return the microseconds from the epoch to an aware instant."""
     microseconds = _subtract(instant, EPOCH) // _MICROSECOND
-    if _FIRST_MICROSECOND <= microseconds <= _LAST_MICROSECOND:
+    if EARLIEST_MICROSECOND <= microseconds <= LATEST_MICROSECOND:
         return microseconds
     # Those of a time zone may be out of range in UTC.
-    return _FIRST_MICROSECOND if microseconds < 0 else _LAST_MICROSECOND
+    return EARLIEST_MICROSECOND if microseconds < 0 else LATEST_MICROSECOND
 
 
 def from_microseconds(microseconds: int) -> datetime:
     """Return the timezone-aware (UTC) instant of a stored number of microseconds."""
-    if not _FIRST_MICROSECOND < microseconds < _LAST_MICROSECOND:
+    if not EARLIEST_MICROSECOND < microseconds < LATEST_MICROSECOND:
         return _EARLIEST if microseconds < 0 else _LATEST
     return EPOCH + timedelta(0, 0, microseconds)
 
 
 def delay_microseconds(seconds: float) -> int:
     """Return a delay in microseconds, never negative."""
-    return min(max(0, round(seconds * 1_000_000)), _LAST_MICROSECOND)
+    return min(max(0, round(seconds * 1_000_000)), LATEST_MICROSECOND)
 
 
 def delay_milliseconds(delay: timedelta) -> int:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, overload
 
 from docket.blocking import SyncDocket
 from docket.calls import TaskCall, new_key
@@ -75,7 +75,6 @@ __all__ = [
 _LONGEST_HEARTBEAT_INTERVAL = timedelta(days=1)
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Docket(Registry):
@@ -250,7 +249,7 @@ class Docket(Registry):
     @overload
     def add(
         self,
-        function: Callable[P, Awaitable[R]],
+        function: Callable[P, object],
         when: datetime | None = None,
         key: str | None = None,
     ) -> Callable[P, Awaitable[Execution]]: ...
@@ -287,16 +286,16 @@ class Docket(Registry):
 
     @overload
     def replace(
-        self, function: Callable[P, Awaitable[R]], when: datetime, key: str
+        self, function: Callable[P, object], when: datetime | None, key: str
     ) -> Callable[P, Awaitable[Execution]]: ...
 
     @overload
     def replace(
-        self, function: str, when: datetime, key: str
+        self, function: str, when: datetime | None, key: str
     ) -> Callable[..., Awaitable[Execution]]: ...
 
     def replace(
-        self, function: TaskFunction | str, when: datetime, key: str
+        self, function: TaskFunction | str, when: datetime | None, key: str
     ) -> Callable[..., Awaitable[Execution]]:
         """Replace the execution that waits under a key, if any, with a new one.
 
@@ -305,7 +304,7 @@ class Docket(Registry):
 
         Args:
             function: the task, or the name of a registered one.
-            when: its due time, timezone-aware.
+            when: its due time, timezone-aware; None for now.
             key: the key.
 
         Raises:
@@ -318,7 +317,8 @@ class Docket(Registry):
         """Cancel the execution of a key.
 
         One that waits is removed, and its key is free at once. For one that runs, the coroutine is
-        cancelled; if it ends before the worker is notified, the cancellation has no effect.
+        cancelled; if it ends before the worker is notified, the cancellation has no effect. What
+        it does in a thread cannot be stopped: it is cancelled once the thread has ended.
         """
         with span_of_call("docket.cancel", {**self.labels(), "docket.key": key}):
             if await self.transitions.cancel(key) == "removed":
@@ -340,7 +340,7 @@ class Docket(Registry):
     @overload
     def call(
         self,
-        function: Callable[P, Awaitable[R]],
+        function: Callable[P, object],
         when: datetime | None = None,
         key: str | None = None,
     ) -> Callable[P, TaskCall]: ...
@@ -478,7 +478,7 @@ class Docket(Registry):
 
     def execution_of(self, key: str, record: Mapping[bytes, bytes]) -> Execution:
         """Make the execution of a record. Raises DeserializationError."""
-        function = self.function_of(record[b"function"].decode())
+        function = self.function_of(record.get(b"function", b"").decode(errors="replace"))
         return execution_from_record(self, function, key, record)
 
     # Keys and connections -----------------------------------------------------------------

@@ -138,11 +138,13 @@ class Successor(msgspec.Struct, frozen=True):
 
     due: its due time; one that has passed is due at once.
     args, kwargs: the arguments of the call; None keeps those of the ended execution.
+    schedule: the name of the schedule that made the due time; None if the task chose it.
     """
 
     due: Due
     args: tuple[object, ...] | None = None
     kwargs: dict[str, object] | None = None
+    schedule: str | None = None
 
 
 class Perpetuated(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ import logging
 import traceback
 from typing import Any, Final
 
+from docket.printable import on_lines
+
 #: The most characters of a record: a longer one loses its middle.
 RECORD: Final = 200_000
 #: The most characters of an exception with its traceback; the end says most.
@@ -54,11 +56,11 @@ def _piece(text: str) -> str:
 
 
 class BoundedFormatter(logging.Formatter):
-    """A formatter whose records have at most RECORD characters."""
+    """A formatter whose records have at most RECORD characters, and are printable lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text."""
-        return ends(super().format(record), RECORD)
+        return ends(on_lines(ends(super().format(record), RECORD)), RECORD)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Return the exception as text."""

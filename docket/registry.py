@@ -51,7 +51,7 @@ class Registry:
         A function whose name another one has takes its place, and a warning names both, once.
 
         Args:
-            function: an async function.
+            function: an async function; or a plain one, which is called in a thread.
             names: the names to register it under; its own by default.
 
         Raises:
@@ -141,11 +141,9 @@ class Registry:
 
 
 def _refuse_generator(function: TaskFunction) -> None:
-    # A plain `def` may return a coroutine, as a decorator's wrapper does: only a run can tell.
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(
-            f"{function!r} cannot be a task, because it yields: a task is an async function "
-            "that returns"
+            f"{function!r} cannot be a task, because it yields: a task is a function that returns"
         )
 
 

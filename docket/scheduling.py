@@ -107,7 +107,7 @@ class Scheduler:
         """Schedule an execution, stricken or not; see Execution.schedule."""
         request = self._request(execution, replace, expected_generation, at_once=at_once)
         reply = await self._docket.transitions.coalescer.schedule(request)
-        self._settle(execution, reply, replace)
+        self._settle(execution, reply, replace, request.token)
         if execution.schedule_exception is not None:
             raise execution.schedule_exception
         return execution.disposition
@@ -172,8 +172,8 @@ class Scheduler:
         ]
         coalescer = self._docket.transitions.coalescer
         replies = await coalescer.schedule_many([request for _, request in batch])
-        for (execution, _), reply in zip(batch, replies, strict=True):
-            self._settle(execution, reply, replace)
+        for (execution, request), reply in zip(batch, replies, strict=True):
+            self._settle(execution, reply, replace, request.token)
         return executions
 
     async def stricken_names(self, calls: Sequence[TaskCall]) -> list[str]:
@@ -259,7 +259,9 @@ class Scheduler:
             execution.function, execution.args, execution.kwargs
         )
 
-    def _settle(self, execution: Execution, reply: ScheduleReply, replace: bool) -> None:
+    def _settle(
+        self, execution: Execution, reply: ScheduleReply, replace: bool, token: str
+    ) -> None:
         """Take over the reply to a request; a failure is left in `schedule_exception`."""
         execution.disposition = disposition = BY_NAME[reply.disposition]
         if disposition is Disposition.SCHEDULED:
@@ -273,7 +275,8 @@ class Scheduler:
         elif disposition is Disposition.SUPERSEDED:
             return
         if not execution.is_active_run:
-            execution.take_over(reply.generation, reply.state)
+            kept = disposition is Disposition.ALREADY_SCHEDULED
+            execution.take_over(reply.generation, reply.state, None if kept else token)
 
 
 def _span_name(replace: bool) -> str:

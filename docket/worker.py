@@ -7,7 +7,8 @@ import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from contextvars import Context, copy_context
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -22,7 +23,7 @@ from docket.dependencies.shared import SharedContext
 from docket.dependencies.worker_dependencies import named_dependencies
 from docket.dependencies.worker_lifecycle import worker_lifecycles
 from docket.docket import Docket
-from docket.errors import ConnectionClosed, DocketError
+from docket.errors import DocketError
 from docket.execution import *  # noqa: F403
 from docket.execution import TaskFunction
 from docket.instrumentation import *  # noqa: F403
@@ -39,8 +40,9 @@ from docket.services.registration import GOODBYE_SECONDS, Registration
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
-from docket.services.shutdown import Shutdown
+from docket.services.shutdown import Shutdown, hand_back
 from docket.services.standalone import STANDARD_TASKS, run_program
+from docket.services.task_threads import watch_default_executor
 from docket.services.unknown_tasks import default_fallback_task
 from docket.services.worker_reports import figures_of, log_tasks
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
@@ -264,17 +266,16 @@ class Worker:
     ) -> None:
         if self._exchanger is not None:
             raise DocketError(f"{self!r} is running already: make another one to run twice at once")
+        watch_default_executor(asyncio.get_running_loop(), is_ours=not is_steward)
         pipeline = self.docket.connections.pipeline
         self.docket.strike_list.read_pickles()
         self._readiness = Readiness(supervision, lambda: pipeline.is_connected)
         self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
         # The end of another worker's last run wakes nobody: look for the end more often.
-        wakeup_seconds = (
-            self.minimum_check_interval.total_seconds()
-            if until_finished
-            else service_group.WAKEUP_SECONDS
-        )
+        wakeup_seconds = service_group.WAKEUP_SECONDS
+        if until_finished:
+            wakeup_seconds = self.minimum_check_interval.total_seconds()
         settings = service_group.ServiceSettings(
             redelivery_timeout=self.redelivery_timeout,
             wakeup_seconds=max(wakeup_seconds, 0.01),
@@ -290,8 +291,10 @@ class Worker:
                 )
                 stack.enter_context(PROCESS_REGISTRY.at_work(figures))
                 self._enter_context(stack)
+                context = copy_context()
+                work = self._work(exchanger, services, context)
                 self._shutdown = Shutdown(
-                    asyncio.create_task(self._work(exchanger, services), name="docket run"),
+                    asyncio.create_task(work, name="docket run", context=context),
                     exchanger,
                     self.drain,
                     lambda: exchanger.has_begun and (bool(self._runs) or pipeline.is_connected),
@@ -301,7 +304,9 @@ class Worker:
             shutdown, self._shutdown = self._shutdown, None
             self.unrecorded = exchanger.unrecorded
             self._exchanger = self._services = None
-            self._reset_counters()
+            # The process's registry takes over the counters of a run once, when it ends.
+            self._earlier.add(self._task_counters)
+            self._task_counters = self._make_counters()
             # Its name was fenced at the end, and a name is never reused.
             self._consumer.take_new_name()
             if self._deadline is not None:
@@ -311,11 +316,13 @@ class Worker:
             if shutdown is not None:
                 shutdown.ended.set()
 
-    async def _work(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
+    async def _work(
+        self, exchanger: Exchanger, services: service_group.ServiceGroup, context: Context
+    ) -> None:
         if not self._is_supervised:
             log_tasks(self.docket, self.name, self.log_attributes)
         try:
-            async with worker_lifecycles(self.docket, self):
+            async with worker_lifecycles(self.docket, self, context, exchanger.fail):
                 await self._exchange(exchanger, services)
         finally:
             if not self._is_entered:
@@ -348,21 +355,18 @@ class Worker:
                     await exchanger.run(executor.start, registration.register)
                 except asyncio.CancelledError:
                     # Not a drain, which waits. Tasks are stopped and requeued before we end.
-                    exchanger.requeue_runs()
-                    exchanger.drain()
-                    with suppress(TimeoutError, ConnectionClosed):
-                        async with asyncio.timeout(GOODBYE_SECONDS):
-                            await exchanger.run(executor.start, registration.register)
+                    exchange = partial(exchanger.run, executor.start, registration.register)
+                    await hand_back(exchanger, runs, exchange)
                     raise
                 except Exception:
                     # Other workers will run these tasks: they must not go on here as well.
                     exchanger.requeue_runs()
-                    await self._runs.ended(GOODBYE_SECONDS)
+                    await runs.ended(GOODBYE_SECONDS, outlast_threads=not self._is_supervised)
                     raise
         finally:
             # A supervised worker leaves a run that would not end to its supervisor, which waits for
-            # the process to end.
-            if not (self._runs.active and self._is_supervised):
+            # the process to end; and nobody may begin what goes on in a thread here.
+            if not ((runs.active and self._is_supervised) or runs.in_threads):
                 await registration.unregister(self.name, self.log_attributes)
 
     def _make_registration(self) -> Registration:
@@ -405,11 +409,6 @@ class Worker:
             lease_seconds=lease.total_seconds(),
             log_attributes=self.log_attributes,
         )
-
-    def _reset_counters(self) -> None:
-        # The process's registry takes over the counters of a run once, when it ends.
-        self._earlier.add(self._task_counters)
-        self._task_counters = self._make_counters()
 
     def _make_counters(self) -> TaskCounters:
         return TaskCounters(counters_of({**self.docket.labels(), "docket.worker": self.label}))
@@ -499,9 +498,9 @@ class Worker:
             return
         loop = asyncio.get_running_loop()
         when = loop.time() + max(0.0, deadline_seconds)
-        if self._deadline is not None and self._deadline.when() <= when:
-            return
         if self._deadline is not None:
+            if self._deadline.when() <= when:
+                return
             self._deadline.cancel()
         self._deadline = loop.call_at(when, exchanger.requeue_runs)
 

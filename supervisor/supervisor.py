@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ipc.messages import WorkerSettings
-from supervisor import observer, signals
+from supervisor import accept_faults, observer, signals
 from supervisor.config import SupervisorConfig
 from supervisor.control.claim import SocketClaim
 from supervisor.control.server import claimed, serving
@@ -185,6 +185,7 @@ class Supervisor:
             # As a guest the host notifies the service manager: its service is more than this pool.
             notifier = Notifier(pool_state, os.environ if own_process else {}, os.getpid())
             stack.callback(notifier.close)
+            stack.enter_context(accept_faults.told_seldom())
             control = self._control(claim, pool_state, inbox, guest=not own_process)
             async with self._endpoints(pool_state), control:
                 ticker = _Ticker(inbox, reaper, driver)

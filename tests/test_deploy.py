@@ -180,7 +180,9 @@ def test_a_reload_finds_the_directory_by_the_name_that_a_deploy_moves(path: Path
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("name", ["deployment.yaml", "poddisruptionbudget.yaml"])
+@pytest.mark.parametrize(
+    "name", ["deployment.yaml", "poddisruptionbudget.yaml", "networkpolicy.yaml"]
+)
 def test_a_manifest_is_of_the_schema(name: str, release: str) -> None:
     for manifest in manifests(name):
         assert kubernetes_validate.validate(manifest, release, strict=True) in release
@@ -303,6 +305,23 @@ def test_the_monitor_scrapes_a_path_that_is_answered(container: dict[str, Any]) 
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] in {each["name"] for each in container["ports"]}
     assert endpoint["path"] in handlers_of(Rig().pool_state)
+
+
+def test_the_network_lets_only_the_monitoring_ask_and_the_pods_reach_the_server(
+    deployment: dict[str, Any], container: dict[str, Any]
+) -> None:
+    (policy,) = manifests("networkpolicy.yaml")
+    spec = policy["spec"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    (ingress,) = spec["ingress"]
+    assert all("namespaceSelector" in each for each in ingress["from"])
+    opened = {each["port"] for each in ingress["ports"]}
+    assert opened == {each["name"] for each in container["ports"]}
+    called = {each["port"] for rule in spec["egress"] for each in rule["ports"]}
+    assert called == {53, 6379}
+    assert all(rule["to"] for rule in spec["egress"])
 
 
 # The Dockerfile. There is nothing here that builds it: this reads it.

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import click
 
+from docket.printable import on_one_line
+
 T = TypeVar("T")
 
 
@@ -38,7 +40,9 @@ def load(option: str, path: str, loader: Callable[[str], T]) -> T:
     try:
         return loader(path)
     except Exception as error:
-        raise click.BadParameter(f"{path!r}: {_in_one_line(error)}", param_hint=option) from error
+        raise click.BadParameter(
+            f"{path!r}: {on_one_line(_in_one_line(error))}", param_hint=option
+        ) from error
 
 
 def _in_one_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from docket.log_text import EXCEPTION, RECORD, BoundedFormatter, ends, shown
+from docket.printable import in_json
 
 #: The attributes of every record; any other one comes from the caller (`extra`).
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -38,7 +39,7 @@ class JsonFormatter(BoundedFormatter):
 
 
 def _in_json(line: dict[str, object]) -> str:
-    return json.dumps(line, ensure_ascii=False, allow_nan=False, default=str)
+    return in_json(json.dumps(line, ensure_ascii=False, allow_nan=False, default=str))
 
 
 def _bounded(value: object) -> object:

@@ -11,6 +11,7 @@ from docket.docket import Docket
 from docket.errors import DocketError
 from docket.loading import load_function
 from docket.options import DocketOptions
+from docket.printable import on_lines
 from docket.serialization.serializers import WriteOnly
 
 REFUSED = (
@@ -48,7 +49,7 @@ def on_docket(
     try:
         asyncio.run(_act(docket, act))
     except DocketError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(on_lines(str(error))) from error
 
 
 def made(chosen: DocketOptions, **settings: Any) -> Docket:
@@ -62,7 +63,7 @@ def made(chosen: DocketOptions, **settings: Any) -> Docket:
     try:
         return chosen.make(load_function, **settings)
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(on_lines(str(error))) from error
 
 
 async def _act(docket: Docket, act: Callable[[Docket], Awaitable[None]]) -> None:

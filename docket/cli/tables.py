@@ -3,11 +3,17 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import click
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from docket.printable import in_view, on_one_line
+
+#: A text, or several.
+Cell: TypeAlias = str | list[str]
 
 
 @dataclass
@@ -15,13 +21,15 @@ class Table:
     """Rows of text under headings.
 
     title: the lines above the table.
+    rows: texts, or lists of texts: one a line on a terminal, side by side elsewhere. What is not
+        printable in them is escaped.
     right: the headings of right-aligned columns.
     """
 
     title: Sequence[str]
     headings: Sequence[str]
     right: frozenset[str] = frozenset()
-    rows: list[Sequence[str]] = field(default_factory=list[Sequence[str]])
+    rows: list[Sequence[Cell]] = field(default_factory=list[Sequence[Cell]])
 
 
 def is_terminal() -> bool:
@@ -34,23 +42,23 @@ def show(table: Table) -> None:
     if is_terminal():
         Console().print(_rich(table))
     else:
-        click.echo("\n".join([*table.title, *_columns(table)]))
+        click.echo("\n".join([*map(on_one_line, table.title), *_columns(table)]))
 
 
 def _rich(table: Table) -> RichTable:
-    shown = RichTable(title=Text("\n".join(table.title)))
+    shown = RichTable(title=Text("\n".join(map(on_one_line, table.title))))
     for heading in table.headings:
         # A key is only useful as a whole, so it is wrapped and never cut.
         justify = "right" if heading in table.right else "left"
         shown.add_column(heading, justify=justify, overflow="fold")
     for row in table.rows:
         # As Text, since a name may contain rich markup.
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(_shown(cell, "\n")) for cell in row))
     return shown
 
 
 def _columns(table: Table) -> list[str]:
-    lines = [table.headings, *(_on_one_line(row) for row in table.rows)]
+    lines = [table.headings, *([_shown(cell, ", ") for cell in row] for row in table.rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join(
@@ -61,6 +69,5 @@ def _columns(table: Table) -> list[str]:
     ]
 
 
-def _on_one_line(row: Sequence[str]) -> list[str]:
-    # A key may contain line breaks and other control characters.
-    return [cell if cell.isprintable() else repr(cell) for cell in row]
+def _shown(cell: Cell, between: str) -> str:
+    return between.join(map(in_view, [cell] if isinstance(cell, str) else cell))

@@ -12,7 +12,6 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from docket.annotations import on_one_line
 from docket.cli.options import docket_options_of_watch
 from docket.cli.session import on_docket
 from docket.cli.tables import is_terminal
@@ -20,6 +19,7 @@ from docket.docket import Docket
 from docket.execution import Execution, ProgressEvent, StateEvent
 from docket.lifecycle import TERMINAL, ExecutionState
 from docket.options import DocketOptions
+from docket.printable import in_view
 
 _STYLES = {
     ExecutionState.SCHEDULED: "yellow",
@@ -60,9 +60,7 @@ async def _watch(docket: Docket, key: str) -> ExecutionState | None:
     """Follow the task to its end, and return its state then; None if there is no such task."""
     execution = await docket.get_execution(key)
     if execution is None:
-        click.echo(
-            f"Error: Task with key '{on_one_line(key)}' not found or function not registered"
-        )
+        click.echo(f"Error: Task with key '{in_view(key)}' not found or function not registered")
         return None
     if is_terminal():
         with Live(console=Console(), auto_refresh=False) as live:
@@ -105,7 +103,7 @@ class Lines:
 
     def say(self) -> None:
         """Print the changes."""
-        facts = [f"{name}: {value}" for name, value, _ in _facts(self._execution)]
+        facts = [f"{name}: {in_view(value)}" for name, value, _ in _facts(self._execution)]
         end = _end(self._execution)
         for line in (*facts, _progress_line(self._execution), end):
             if line and line not in self._said:
@@ -115,7 +113,7 @@ class Lines:
 
 def _facts(execution: Execution) -> Iterator[tuple[str, str, str]]:
     """Yield what is known of the execution: names, values and their styles."""
-    yield "Task", on_one_line(execution.key), ""
+    yield "Task", execution.key, ""
     yield "Docket", execution.docket.name, ""
     yield "Function", execution.function_name, ""
     state = execution.state or ExecutionState.SCHEDULED
@@ -131,7 +129,7 @@ def _progress_line(execution: Execution) -> str:
     if progress.updated_at is None:
         return ""
     line = f"Progress: {progress.current or 0}/{progress.total}"
-    return f"{line} {progress.message}" if progress.message else line
+    return f"{line} {in_view(progress.message)}" if progress.message else line
 
 
 def _end(execution: Execution) -> str:
@@ -140,7 +138,7 @@ def _end(execution: Execution) -> str:
 
 def _picture(execution: Execution) -> RenderableType:
     # As Text, since a key or an error may contain rich markup.
-    facts = [Text(f"{name}: {value}", style) for name, value, style in _facts(execution)]
+    facts = [Text(f"{name}: {in_view(value)}", style) for name, value, style in _facts(execution)]
     end = [Text(_end(execution), _STYLES[execution.state])] if execution.state in _ENDS else []
     return Group(*facts, _bar(execution), *end)
 
@@ -152,5 +150,5 @@ def _bar(execution: Execution) -> Progress:
     )
     is_complete = execution.state is ExecutionState.COMPLETED and progress.current is None
     done = progress.total if is_complete else progress.current or 0
-    bar.add_task(progress.message or "", completed=done, total=progress.total)
+    bar.add_task(in_view(progress.message or ""), completed=done, total=progress.total)
     return bar

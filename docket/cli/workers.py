@@ -7,7 +7,7 @@ import click
 from docket.cli.options import docket_options
 from docket.cli.relative_time import relative
 from docket.cli.session import on_docket
-from docket.cli.tables import Table, is_terminal, show
+from docket.cli.tables import Table, show
 from docket.clock import now
 from docket.docket import Docket, WorkerInfo
 from docket.options import DocketOptions
@@ -42,11 +42,10 @@ def for_task(chosen: DocketOptions, task: str) -> None:
 
 
 def _show(docket_name: str, highlighted: str | None, found: Collection[WorkerInfo]) -> None:
-    between = "\n" if is_terminal() else ", "
     table = Table([f"Workers in Docket: {docket_name}"], ["Name", "Last Seen", "Tasks"])
     seen_from = now()
     for worker in sorted(found, key=lambda worker: worker.last_seen, reverse=True):
         tasks = sorted(worker.tasks, key=lambda name: (name != highlighted, name))
         last_seen = relative(worker.last_seen, seen_from)
-        table.rows.append([worker.name, last_seen, between.join(tasks) or "(none)"])
+        table.rows.append([worker.name, last_seen, tasks or "(none)"])
     show(table)

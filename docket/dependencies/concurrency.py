@@ -5,8 +5,9 @@ Slots are taken in `acquire.lua` and released in `_limits.lua` (`release`).
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
+from docket.clock import whole
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit
 from docket.store.limits import LimitKind, LimitRequest
@@ -46,7 +47,9 @@ class ConcurrencyLimit(Limit[Any]):
         super().__init__(scope)
         if isinstance(argument_name, int):
             argument_name, max_concurrent = None, argument_name
-        if max_concurrent < 1:
+        if argument_name is not None and not isinstance(cast("object", argument_name), str):
+            raise TypeError(f"argument_name must be the name of an argument, not {argument_name!r}")
+        if whole("max_concurrent", max_concurrent) < 1:
             raise ValueError(f"max_concurrent must be at least 1, got {max_concurrent}")
         self.argument_name = argument_name
         self.max_concurrent = max_concurrent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Self
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
@@ -52,22 +53,28 @@ class Cron(Perpetual):
             seconds first, whatever else the library cronsim accepts, or one of @yearly, @annually,
             @monthly, @weekly, @daily, @midnight, @hourly.
         automatic: workers schedule it by themselves; see `Perpetual`.
-        tz: the time zone of the expression.
+        tz: the time zone of the expression, or its name ("Europe/Vienna").
 
     Attributes:
         expression: the fields; of a nickname those that it stands for.
 
     Raises:
         InvalidExpression: (a ValueError) it has another form, or names a day that no month has.
+        ValueError: there is no time zone of this name.
+        TypeError: the expression is no str, or `tz` neither a time zone nor a name.
     """
 
-    def __init__(self, expression: str, automatic: bool = True, tz: tzinfo = UTC) -> None:
+    def __init__(self, expression: str, automatic: bool = True, tz: tzinfo | str = UTC) -> None:
         super().__init__(automatic=automatic)
         self.expression = _fields_of(expression)
-        self.tz = tz
+        self.tz = _zone_of(tz)
         #: The instant that `next_time` starts from, and the time that it has come to.
         self.start = now()
         self.reached: datetime | None = None
+
+    @property
+    def schedule(self) -> tuple[object, ...]:
+        return self.expression, self.tz
 
     @property
     def initial_when(self) -> datetime:
@@ -109,7 +116,23 @@ def _beginning(execution: Execution) -> datetime:
     return max(started_at(execution), execution.when)
 
 
-def _fields_of(expression: str) -> str:
+def _zone_of(tz: object) -> tzinfo:
+    if isinstance(tz, tzinfo):
+        return tz
+    if not isinstance(tz, str):
+        raise TypeError(f"tz of a Cron must be a tzinfo or the name of a time zone, not {tz!r}")
+    try:
+        return ZoneInfo(tz)
+    except (ValueError, LookupError, OSError) as error:
+        raise ValueError(
+            f"tz of a Cron names no time zone that is known here: {tz!r} ({error}); where a system "
+            "has no time zones, install tzdata"
+        ) from error
+
+
+def _fields_of(expression: object) -> str:
+    if not isinstance(expression, str):
+        raise TypeError(f"A cron expression must be a str, not {expression!r}")
     fields = NICKNAMES.get(expression, expression)
     try:
         CronSim(fields, datetime(2000, 1, 1, tzinfo=UTC))

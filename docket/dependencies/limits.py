@@ -16,7 +16,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import uncalled_for
 
@@ -46,6 +46,8 @@ class Limit(ProvidedDependency[T_co]):
     """
 
     def __init__(self, scope: str | None) -> None:
+        if scope is not None and not isinstance(cast("object", scope), str):
+            raise TypeError(f"The scope of a limit must be a str, not {scope!r}")
         self.scope = scope
 
     @property

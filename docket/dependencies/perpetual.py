@@ -6,10 +6,13 @@ the run: both are written in one step, so that no crash can separate them.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import re
 from collections.abc import Callable
 from copy import copy
 from datetime import datetime, timedelta
+from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +25,10 @@ from docket.lifecycle import Due, Successor
 
 if TYPE_CHECKING:
     from docket.execution import Execution
+
+
+#: The part of a representation that differs between processes.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetual"]):
@@ -42,23 +49,44 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
     Args:
         every: target time from the start of one run to that of the next.
         automatic: workers schedule it by themselves, at their start and whenever it is found
-            missing: once, with its name as the key. Such a task must not require any arguments.
+            missing: once, with its name as the key. Such a task must not require any arguments. If
+            newer code changes the schedule while it waits, it is timed anew.
 
     Raises:
         ValueError: `every` is negative.
     """
 
     def __init__(self, every: timedelta = timedelta(0), automatic: bool = False) -> None:
-        every = duration("every", every)
-        if every < timedelta(0):
-            raise ValueError(f"every of a perpetual task must not be negative, got {every!r}")
         self.every = every
+        if self.every < timedelta(0):
+            raise ValueError(f"every of a perpetual task must not be negative, got {every!r}")
         self.automatic = automatic
+        #: The name of the schedule that an automatic task had at the start of its run.
+        self.scheduled_by: str | None = None
         #: The successor's arguments: in the task those of this run, until it changes them.
         self.args: tuple[Any, ...] | None = None
         self.kwargs: dict[str, Any] | None = None
         self.cancelled = False
         self._due: Callable[[], Due] | None = None
+
+    @property
+    def every(self) -> timedelta:
+        """Target time from the start of one run to that of the next; checked when it is set."""
+        return self._every
+
+    @every.setter
+    def every(self, every: timedelta) -> None:
+        self._every = duration("every", every)
+
+    @property
+    def schedule_name(self) -> str:
+        """A short name of its schedule: of an automatic task that waits, a change is seen by it."""
+        return name_of_schedule(type(self).__qualname__, *self.schedule)
+
+    @property
+    def schedule(self) -> tuple[object, ...]:
+        """The values that its due times follow from."""
+        return (self.every,)
 
     @property
     def initial_when(self) -> datetime | None:
@@ -69,6 +97,8 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
         of_this_run = self.copy()
         of_this_run.args = run.execution.args
         of_this_run.kwargs = dict(run.execution.kwargs)
+        if self.automatic:
+            of_this_run.scheduled_by = self.schedule_name
         return of_this_run
 
     def cancel(self) -> None:
@@ -100,9 +130,15 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
         if self.cancelled:
             return None
         due = self._due() if self._due is not None else self.due_after(execution, outcome)
+        schedule = None if self._due is not None or not self.automatic else self._unchanged()
         if self._keeps_arguments(execution):
-            return Successor(due)
-        return Successor(due, self.args, self.kwargs)
+            return Successor(due, schedule=schedule)
+        return Successor(due, self.args, self.kwargs, schedule)
+
+    def _unchanged(self) -> str | None:
+        """Return the name of the schedule, unless the run has changed it for its successor."""
+        name = self.schedule_name
+        return name if self.scheduled_by in (None, name) else None
 
     def _keeps_arguments(self, execution: Execution) -> bool:
         # By identity, so that nobody's __eq__ is called: what is the same need not be stored again.
@@ -117,11 +153,18 @@ class Perpetual(PureCompletionHandler["Perpetual"], ProvidedDependency["Perpetua
 
     def due_after(self, execution: Execution, outcome: TaskOutcome) -> Due:
         """Return the due time of the successor, unless the task has set it."""
-        return Due.since_start(max(0.0, duration("every", self.every).total_seconds()))
+        return Due.since_start(max(0.0, self.every.total_seconds()))
 
     def as_if_made_now(self) -> Self:
         """Return a copy, as if it had been made at this moment."""
         return copy(self)
+
+
+@cache
+def name_of_schedule(*parts: object) -> str:
+    """Return a short name, the same in all processes, for what a schedule consists of."""
+    text = " ".join(_ADDRESS.sub("", f"{part}") for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def perpetual_of(plan: Plan) -> Perpetual | None:

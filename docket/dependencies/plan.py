@@ -42,6 +42,7 @@ from docket.dependencies.functional import (
 )
 from docket.dependencies.handlers import CompletionHandler, FailureHandler
 from docket.dependencies.limits import Gate, Limit
+from docket.execution.plain_functions import is_plain
 from docket.injection import (
     Argument,
     Functional,
@@ -105,6 +106,8 @@ class Plan:
     around: Mapping[str, AnyDependency]
     #: True if there is nothing to resolve: call the function with the caller's arguments.
     bare: bool
+    #: True if the function may block: it is called in a thread, and its plan is not bare.
+    plain: bool
     #: True if a step runs code that may look for the call, and if one enters a dependency that may
     #: resolve others by itself.
     runs_code: bool
@@ -232,6 +235,7 @@ class _Compiler:
         refuse_duplicates(self._places)
         dependencies = [step.dependency for step in self._steps]
         parameters = frozenset(self._parameters)
+        plain = is_plain(self._function)
         return Plan(
             function=self._function,
             declared=self._declared,
@@ -240,7 +244,8 @@ class _Compiler:
             wanted=(*hidden, *outputs, *wrappers),
             fillers=self._fillers(wrappers),
             around=self._around,
-            bare=not (self._steps or self._gates),
+            bare=not (self._steps or self._gates or plain),
+            plain=plain,
             runs_code=any(step.runs_code for step in self._steps),
             enters=any(step.enters for step in self._steps),
             gates=tuple(self._gates),

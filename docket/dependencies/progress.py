@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from docket.dependencies.base import ProvidedDependency, TaskRun
+from docket.loop_calls import reports
 
 if TYPE_CHECKING:
     from docket.execution import ExecutionProgress
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 class Progress(ProvidedDependency["Progress"]):
     """Give a task the progress of its own execution, to report to watchers.
 
-    Reports are stored with the execution and published as they change.
+    Reports are stored with the execution and published as they change. In a thread without an event
+    loop, as a plain function has, they need no await: `progress.increment()` returns once it is
+    reported.
     """
 
     def __init__(self) -> None:
@@ -24,6 +28,11 @@ class Progress(ProvidedDependency["Progress"]):
         of_this_run = Progress()
         of_this_run._of_execution = run.execution.progress
         return of_this_run
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the reports go through."""
+        return self._reported().loop
 
     @property
     def current(self) -> int | None:
@@ -45,6 +54,7 @@ class Progress(ProvidedDependency["Progress"]):
         """The time of the latest report."""
         return self._reported().updated_at
 
+    @reports
     async def set_total(self, total: int) -> None:
         """Set the total amount to do (at least 1).
 
@@ -53,6 +63,7 @@ class Progress(ProvidedDependency["Progress"]):
         """
         await self._reported().set_total(total)
 
+    @reports
     async def increment(self, amount: int = 1) -> None:
         """Add to the amount done (at least 1); concurrent calls add up.
 
@@ -61,6 +72,7 @@ class Progress(ProvidedDependency["Progress"]):
         """
         await self._reported().increment(amount)
 
+    @reports
     async def set_message(self, message: str | None) -> None:
         """Set the status message; None removes it."""
         await self._reported().set_message(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Self
 
-from docket.clock import duration
+from docket.clock import duration, whole
 from docket.dependencies.base import TaskRun
 from docket.dependencies.limits import Limit, window_milliseconds
 from docket.store.limits import LimitKind, LimitRequest
@@ -31,7 +31,7 @@ class RateLimit(Limit[Any]):
         self, limit: int, *, per: timedelta, drop: bool = False, scope: str | None = None
     ) -> None:
         super().__init__(scope)
-        if limit < 1:
+        if whole("The limit of a RateLimit", limit) < 1:
             raise ValueError(f"The limit of a RateLimit must be at least 1, got {limit}")
         per = duration("The period of a RateLimit", per)
         if per <= timedelta(0):

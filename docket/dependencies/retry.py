@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
-from docket.clock import LONGEST, duration, time_until
+from docket.clock import LONGEST, duration, time_until, whole
 from docket.dependencies.base import ProvidedDependency, TaskRun
 from docket.dependencies.errors import ForcedRetry
 from docket.dependencies.handlers import PureFailureHandler
@@ -33,11 +33,13 @@ class Retry(PureFailureHandler[Any], ProvidedDependency[Any]):
         delay: the time from the end of a failed attempt to the start of the next.
 
     Raises:
-        ValueError: the delay is negative.
+        ValueError: the number of attempts or the delay is negative.
     """
 
     def __init__(self, attempts: int | None = 1, delay: timedelta = timedelta(0)) -> None:
         delay = _checked("delay", delay)
+        if attempts is not None and whole("attempts of a retry", attempts) < 0:
+            raise ValueError(f"attempts of a retry must not be negative, got {attempts}")
         self.attempts = attempts
         self.delay = delay
         self.attempt = 1
@@ -98,7 +100,7 @@ class ExponentialRetry(Retry):
         maximum_delay: the longest delay.
 
     Raises:
-        ValueError: a delay is negative.
+        ValueError: the number of attempts or a delay is negative.
     """
 
     def __init__(

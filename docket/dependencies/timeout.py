@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from docket.clock import LONGEST, duration
 from docket.dependencies.base import ProvidedDependency, Runtime, TaskRun
+from docket.loop_calls import running_loop, wait_on
 
 if TYPE_CHECKING:
     from docket.execution import Execution
@@ -19,7 +20,8 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
 
     The task is cancelled at its current await and fails with `TimeoutError`, which its `Retry`
     handles like any other failure; also if it catches that and returns. What it raises instead
-    stays. A cancellation from elsewhere remains a cancellation.
+    stays. A cancellation from elsewhere remains a cancellation. A thread cannot be stopped: a task
+    at work in one fails once the thread has ended.
 
     Args:
         base: the time limit, from the start of the task.
@@ -34,6 +36,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
             raise ValueError(f"the timeout of a task must be positive, got {base!r}")
         self.base = base
         self._timer: asyncio.Timeout | None = None
+        self._loop: asyncio.AbstractEventLoop
 
     def provide(self, run: TaskRun) -> Self:
         return self.copy()
@@ -46,6 +49,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
         kwargs: dict[str, Any],
     ) -> Any:
         # asyncio's own: only it can tell its cancellation from another one at the same moment.
+        self._loop = asyncio.get_running_loop()
         self._timer = timer = asyncio.timeout(_seconds(self.base))
         cause: BaseException | None = None
         try:
@@ -67,7 +71,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
         Raises:
             RuntimeError: the time is over already, or no task runs under it.
         """
-        self._move_to(asyncio.get_running_loop().time() + _seconds(self.base))
+        self._on_loop(lambda: self._move_to(self._loop.time() + _seconds(self.base)))
 
     def extend(self, by: timedelta | None = None) -> None:
         """Give the task more time.
@@ -79,7 +83,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
             RuntimeError: the time is over already, or no task runs under it.
         """
         more = self.base if by is None else duration("by", by)
-        self._move_to(self._deadline() + _seconds(more))
+        self._on_loop(lambda: self._move_to(self._deadline() + _seconds(more)))
 
     def expired(self) -> bool:
         """Return whether the time is over."""
@@ -87,7 +91,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
 
     def remaining(self) -> timedelta:
         """Return the time left; never negative."""
-        seconds = self._deadline() - asyncio.get_running_loop().time()
+        seconds = self._deadline() - self._loop.time()
         return timedelta(seconds=min(max(seconds, 0.0), _seconds(LONGEST)))
 
     def _running(self) -> asyncio.Timeout:
@@ -99,13 +103,24 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
 
     def _deadline(self) -> float:
         when = self._running().when()
-        return asyncio.get_running_loop().time() if when is None else when
+        return self._loop.time() if when is None else when
 
     def _move_to(self, deadline: float) -> None:
         timer = self._running()
         if timer.expired():
             raise RuntimeError("the time of this task is over and it is being cancelled already")
         timer.reschedule(deadline)
+
+    def _on_loop(self, move: Callable[[], None]) -> None:
+        self._running()
+        if running_loop() is self._loop:
+            move()
+        else:  # A thread of the task.
+            wait_on(self._loop, _called(move))
+
+
+async def _called(move: Callable[[], None]) -> None:
+    move()
 
 
 def _seconds(length: timedelta) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
+from docket.errors import DeserializationError
 from docket.execution.progress import ProgressEvent, published, recorded
 from docket.execution.record_fields import iso_text, text
+from docket.execution.record_fields import state as read_state
 from docket.lifecycle import ExecutionState
 from docket.store.keys import worker_of
 
@@ -73,13 +75,17 @@ class _Feed:
 
     def on_state(self, message: bytes | None) -> None:
         """Take a message of the state channel."""
-        self._receive(None if message is None else _published_state(self._execution.key, message))
+        self._receive(_published_state, message)
 
     def on_progress(self, message: bytes | None) -> None:
         """Take a message of the progress channel."""
-        self._receive(None if message is None else published(self._execution.key, message))
+        self._receive(published, message)
 
-    def _receive(self, event: Event | None) -> None:
+    def _receive(self, read: Callable[[str, bytes], Event], message: bytes | None) -> None:
+        try:
+            event = None if message is None else read(self._execution.key, message)
+        except (DeserializationError, ValueError):
+            event = None  # Anybody may publish anything.
         if event is None:
             self._must_look = True  # Messages were lost.
         else:
@@ -150,7 +156,7 @@ def _published_state(key: str, message: bytes) -> StateEvent:
         key,
         state,
         when=_instant(when),
-        worker=worker_of(worker.decode()),
+        worker=worker_of(worker.decode(errors="replace")),
         started_at=_instant(started_at),
         completed_at=_instant(completed_at),
         error=text(error),
@@ -163,7 +169,7 @@ def _recorded_state(execution: Execution, record: Mapping[bytes, bytes]) -> Stat
         # Without a record: the state before it is scheduled.
         record.get(b"state", b"scheduled"),
         when=_instant(record.get(b"when")) or execution.when.isoformat(),
-        worker=worker_of(record.get(b"worker", b"").decode()),
+        worker=worker_of(record.get(b"worker", b"").decode(errors="replace")),
         started_at=_instant(record.get(b"started_at")),
         completed_at=_instant(record.get(b"completed_at")),
         error=text(record.get(b"error")),
@@ -171,7 +177,7 @@ def _recorded_state(execution: Execution, record: Mapping[bytes, bytes]) -> Stat
 
 
 def _state_event(key: str, state: bytes, **values: str | None) -> StateEvent:
-    event: dict[str, Any] = {"type": "state", "key": key, "state": ExecutionState(state.decode())}
+    event: dict[str, Any] = {"type": "state", "key": key, "state": read_state(state)}
     event.update((name, value) for name, value in values.items() if value)
     return cast("StateEvent", event)
 

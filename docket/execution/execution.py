@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from docket.annotations import call_format_of, on_one_line, signature_of
-from docket.clock import from_microseconds, microseconds_of, to_microseconds
+from docket.annotations import call_format_of, signature_of
+from docket.clock import from_microseconds, to_microseconds
 from docket.execution import manual
 from docket.execution.disposition import Disposition
 from docket.execution.events import Event, watch
 from docket.execution.progress import BEGUN, NOTHING, ExecutionProgress
-from docket.execution.record_fields import instant, text
+from docket.execution.record_fields import instant, microseconds, number, text
+from docket.execution.record_fields import state as read_state
 from docket.execution.results import wait_for_result
 from docket.instrumentation.tracing import context_of
 from docket.lifecycle import ExecutionState
+from docket.log_text import CALL, ends
+from docket.printable import on_one_line
 from docket.store.keys import worker_of
 
 if TYPE_CHECKING:
     from docket.docket import Docket
 
-TaskFunction: TypeAlias = Callable[..., Awaitable[Any]]
+#: A function that is a task: an async one, or a plain one, which is called in a thread.
+TaskFunction: TypeAlias = Callable[..., Any]
 
 
 class Execution:
@@ -80,6 +84,8 @@ class Execution:
         self.completed_at: datetime | None = None
         self.error: str | None = None
         self.result_key: str | None = None
+        #: That of the request which scheduled it, as in its record; None if that is not known.
+        self._token: str | None = None
         self.disposition = Disposition.LOADED
         self.schedule_exception: Exception | None = None
 
@@ -147,7 +153,7 @@ class Execution:
         except BaseException as error:
             # The __repr__ of the arguments is called here: a broken one must not fail the task.
             call = f"{self._function_name}(<cannot be shown: {type(error).__name__}>)"
-        return on_one_line(f"{call}{{{self._key}}}")
+        return on_one_line(ends(f"{call}{{{self._key}}}", CALL))
 
     def general_labels(self) -> dict[str, str]:
         """Return the labels that it shares with all executions of its task."""
@@ -277,7 +283,7 @@ class Execution:
 
     def load(self, record: Mapping[bytes, bytes]) -> None:
         """Take over the execution's state from a record."""
-        self.state = ExecutionState(record.get(b"state", b"scheduled").decode())
+        self.state = read_state(record.get(b"state", b"scheduled"))
         self.worker = worker_of(text(record.get(b"worker")) or "") or None
         self.started_at = instant(record.get(b"started_at"))
         self.completed_at = instant(record.get(b"completed_at"))
@@ -286,11 +292,12 @@ class Execution:
         self.result_key = text(record.get(b"result_key")) or own_key
         if b"generation" in record:
             if not self._is_run:
-                self.generation = int(record[b"generation"])
+                self.generation = number("generation", record[b"generation"])
                 self.message_id = text(record.get(b"entry")) or None
-            self.attempt = int(record.get(b"attempt", b"1"))
+                self._token = text(record.get(b"token"))
+            self.attempt = number("attempt", record.get(b"attempt"), 1)
         if b"when" in record:
-            self.see_when(microseconds_of(record[b"when"]))
+            self.see_when(microseconds(record[b"when"]))
         self.progress.load(record)
 
     def mark_running(self, worker_name: str, started_at: int) -> None:
@@ -311,16 +318,39 @@ class Execution:
         if is_naive or to_microseconds(self.when) != microseconds:
             self.when = from_microseconds(microseconds)
 
-    def take_over(self, generation: int, state: str) -> None:
-        """Stand for the execution that its key has now; the call and its time stay as given."""
+    def take_over(self, generation: int, state: str, token: str | None = None) -> None:
+        """Stand for the execution that its key has now; the call and its time stay as given.
+
+        Args:
+            token: that of the request which scheduled it; None if it was another's.
+        """
         self._is_run, self.message_id = False, None
-        self.generation = generation
+        self.generation, self._token = generation, token
         self.state = ExecutionState(state)
+
+    def is_recorded_in(self, record: Mapping[bytes, bytes]) -> bool:
+        """Return whether a record is its own, or that of what follows it as a perpetual task.
+
+        Generations alone do not tell: they begin again once a record has expired.
+        """
+        if self.generation == 0 or b"state" not in record:
+            return True
+        token, generation = text(record.get(b"token")), int(record.get(b"generation", b"0"))
+        if self._token is not None and token is not None and self._token != token:
+            # A run that was rescheduled, by hand, has the token of that request.
+            earlier = text(record.get(b"tokens")) or ""
+            return generation == self.generation and f" {self._token} " in earlier
+        if generation == self.generation:
+            return True
+        return int(record.get(b"perpetual", b"-1")) >= self.generation
 
     async def get_result(
         self, *, timeout: timedelta | None = None, deadline: datetime | None = None
     ) -> Any:
         """Wait until the execution has ended, and return what the task returned.
+
+        It waits for this very execution, not for a later one of its key. Of a perpetual task the
+        last run leaves a result; None is returned once another follows.
 
         Args:
             timeout: the longest time to wait; None waits for as long as it takes.
@@ -331,8 +361,9 @@ class Execution:
             TypeError: `timeout` is no timedelta, or `deadline` no timezone-aware datetime.
             TimeoutError: it did not end in time.
             ExecutionCancelled: it was cancelled.
-            ResultUnavailable: it has no record any more, so there is no result; also a
-                TimeoutError, and with a limit its text begins like that of one.
+            ResultUnavailable: it has no record any more, or its key was used again since, so there
+                is no result; also a TimeoutError, and with a limit its text begins like that of
+                one.
             Exception: the task's own, if it failed.
         """
         return await wait_for_result(self, timeout, deadline)
@@ -360,20 +391,20 @@ def execution_from_record(
     """Make the execution of a record.
 
     Raises:
-        DeserializationError: its arguments cannot be decoded.
+        DeserializationError: it is malformed, or its arguments cannot be decoded.
     """
-    args, kwargs = docket.serializer.decode_call(function, record[b"call"])
+    args, kwargs = docket.serializer.decode_call(function, record.get(b"call", b""))
     execution = Execution(
         docket,
         function,
         args,
         kwargs,
         key,
-        from_microseconds(microseconds_of(record[b"when"])),
-        int(record[b"attempt"]),
+        from_microseconds(microseconds(record.get(b"when"))),
+        number("attempt", record.get(b"attempt")),
         context_of(record.get(b"trace")),
         redelivered=b"from" in record,
-        function_name=record[b"function"].decode(),
+        function_name=record.get(b"function", b"").decode(errors="replace"),
     )
     execution.load(record)
     return execution

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from docket.clock import aware, from_microseconds, stored
 from docket.execution.progress import BEGUN, NOTHING
 from docket.lifecycle import ExecutionState
+from docket.serialization.pickle_codec import MAX_MESSAGE
 from docket.store.keys import check_task_key
 from docket.store.manual import Content, Mark, RunIdentity
 
@@ -34,6 +35,7 @@ async def mark(
     execution: Execution, state: Mark, error: str | None = None, result_key: str | None = None
 ) -> None:
     """End an execution; see Execution.mark_as_completed."""
+    error = error and error[:MAX_MESSAGE]
     marked = await execution.docket.transitions.manual.mark(
         _identity(execution), state, error or "", result_key or "", partial(_content, execution)
     )

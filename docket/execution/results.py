@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from docket.clock import duration, time_until
 from docket.errors import DeserializationError, ExecutionCancelled, ResultUnavailable, TaskError
-from docket.execution.record_fields import text
+from docket.execution.record_fields import number, text
 from docket.lifecycle import TERMINAL, ExecutionState
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def wait_for_result(
         # Read before waiting: a result that is there is returned even if no time is left.
         async with asyncio.timeout(_unless_endless(max(allowed, FIRST_LOOK_SECONDS))):
             record = await execution.docket.transitions.fetch(execution.key)
-        waited_for = int(record.get(b"generation", b"0"))
+        waited_for = number("generation", record.get(b"generation"), 0)
         if not _has_ended(execution, record, waited_for):
             async with asyncio.timeout_at(_unless_endless(ends_at)):
                 record = await _wait_for_end(execution, waited_for)
@@ -89,15 +89,23 @@ async def _wait_for_end(execution: Execution, waited_for: int) -> Record:
 
 
 def _has_ended(execution: Execution, record: Record, waited_for: int) -> bool:
+    if not execution.is_recorded_in(record):
+        return True  # It was replaced, or has ended and left nothing.
     execution.load(record)
     if b"state" not in record or execution.state in TERMINAL:
         return True
     # Of a perpetual task the record is the successor's, which may go on for ever.
-    return int(record.get(b"perpetual", b"-1")) >= waited_for
+    return number("predecessor", record.get(b"perpetual"), -1) >= waited_for
 
 
 async def _result_of(execution: Execution, record: Record, too_late: str) -> Any:
     serializer = execution.docket.serializer
+    if not execution.is_recorded_in(record):
+        raise ResultUnavailable(
+            f"{too_late}The key of task {execution.key!r} was used again, by another call or a "
+            "replacement: what this one (generation "
+            f"{execution.generation}) ended with cannot be returned"
+        )
     if b"state" not in record:
         raise ResultUnavailable(
             f"{too_late}Task {execution.key!r} has no record (execution_ttl has passed, or is 0, "

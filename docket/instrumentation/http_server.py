@@ -6,7 +6,9 @@ It runs on a thread so that it can answer, and report it, while the event loop i
 from __future__ import annotations
 
 import logging
+import socket
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -19,6 +21,8 @@ logger = logging.getLogger("docket.metrics")
 
 #: Time limit for a client to send its request, in seconds.
 REQUEST_SECONDS = 5.0
+#: Pause after a connection that could not be accepted, in seconds: its thread would spin.
+ACCEPT_PAUSE_SECONDS = 0.1
 
 
 class CannotListen(DocketError, OSError):
@@ -68,6 +72,14 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], answer: Callable[[], Answer]) -> None:
         self.answer = answer
         super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; after a failure (no descriptor is free) not again at once."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(ACCEPT_PAUSE_SECONDS)
+            raise
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -43,7 +43,7 @@ class MessageGetter:
     def get(self, carrier: Mapping[bytes, bytes], key: str) -> list[str] | None:
         """Return the values of a field; None if there is no such field."""
         value = carrier.get(key.encode())
-        return None if value is None else [value.decode()]
+        return None if value is None else [value.decode(errors="replace")]
 
     def keys(self, carrier: Mapping[bytes, bytes]) -> list[str]:
         """List the names of the fields."""
@@ -67,6 +67,9 @@ message_setter = MessageSetter()
 #: Time for which the absence of a provider is cached, in seconds. Without a provider, OpenTelemetry
 #: reads the environment on each call, which would slow down a burst of adds.
 _OFF_SECONDS = 0.001
+#: Most bytes of a trace context; a larger one, of which the baggage must be somebody's mistake, is
+#: not carried.
+MAX_CARRIED_BYTES = 16_384
 _off_until = 0.0
 
 
@@ -97,9 +100,10 @@ def carried(given: object = None) -> bytes:
         return b""
     carrier: dict[str, str] = {}
     # Somebody may pass anything as an execution's trace_context: what is none is not carried.
-    carries = cast("Context", given) if isinstance(given, Context) else None
-    propagate.inject(carrier, context=carries)
-    return msgspec.json.encode(carrier) if carrier else b""
+    from_context = cast("Context", given) if isinstance(given, Context) else None
+    propagate.inject(carrier, context=from_context)
+    carries = msgspec.json.encode(carrier) if carrier else b""
+    return carries if len(carries) <= MAX_CARRIED_BYTES else b""
 
 
 def context_of(record_field: bytes | None) -> Context | None:
@@ -108,7 +112,7 @@ def context_of(record_field: bytes | None) -> Context | None:
         return None
     try:
         carrier = msgspec.json.decode(record_field, type=dict[str, str])
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, ValueError):
         return None  # Not written by `carried`: the task runs all the same.
     return propagate.extract(carrier)
 

@@ -20,7 +20,13 @@ from msgspec.inspect import CustomType, type_info
 from docket.annotations import parameter_types, result_type
 from docket.errors import DeserializationError, TaskError, UnfitValue
 from docket.log_text import format_exception
-from docket.serialization.pickle_codec import Call, check_size, error_message
+from docket.serialization.pickle_codec import (
+    MAX_MESSAGE,
+    MAX_TRACEBACK,
+    Call,
+    check_size,
+    error_message,
+)
 from docket.serialization.round_trip import difference
 
 #: The first bytes of our payloads: no msgpack (0xC1 is unused) and no pickle begins with them.
@@ -209,9 +215,13 @@ class MsgpackCodec:
     def encode_error(self, error: BaseException) -> bytes:
         """Encode an exception as its type's name, its message and the text of its traceback."""
         if isinstance(error, TaskError):
-            failure = _Failure(error.type_name, error.message, error.traceback_text)
+            failure = _Failure(
+                error.type_name,
+                error.message[:MAX_MESSAGE],
+                error.traceback_text[-MAX_TRACEBACK:],
+            )
         else:
-            text = format_exception(error)[-65536:]
+            text = format_exception(error)[-MAX_TRACEBACK:]
             text = text.encode(errors="replace").decode()
             failure = _Failure(type(error).__qualname__, error_message(error), text)
         return _HEADER + _encoder.encode(failure)

@@ -13,6 +13,10 @@ from docket.log_text import format_exception
 #: fill a reply nor block the server for long.
 MAX_PAYLOAD_BYTES = 32 * 1024 * 1024
 
+#: Maximum exception in bytes, pickled; of a larger one type, message and traceback are kept.
+MAX_ERROR_BYTES = 1024 * 1024
+#: Longest traceback that is kept beside it then, in characters.
+MAX_TRACEBACK = 65_536
 #: Longest message of an exception that is stored as text, in characters.
 MAX_MESSAGE = 4096
 
@@ -109,12 +113,12 @@ def encode_error(error: BaseException) -> bytes:
         try:
             payload = _dumps(error)
             # Many exceptions with a constructor of their own can be pickled, but not unpickled.
-            if len(payload) <= MAX_PAYLOAD_BYTES and isinstance(pickle.loads(payload), Exception):
+            if len(payload) <= MAX_ERROR_BYTES and isinstance(pickle.loads(payload), Exception):
                 return payload
         except BaseException as cause:
             # Pickling runs user code, which may raise anything.
             note = f"(stored as text: it could not be pickled, {type(cause).__name__})\n"
-    text = format_exception(error)[-65536:] + "\n" + note
+    text = format_exception(error)[-MAX_TRACEBACK:] + "\n" + note
     return _dumps(TaskError(type(error).__qualname__, error_message(error), text))
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
+from docket.errors import DeserializationError, NotPermitted, RefusedCall, ServerUnavailable
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.readiness import Readiness
 from docket.lifecycle import Cancelled, Failed, Outcome, Requeued, Superseded
@@ -303,6 +303,9 @@ class Exchanger:
 
     def _begin(self, claims: list[Claim]) -> None:
         for claim in claims:
+            if claim.fault is not None:
+                self._refuse(claim, claim.fault)
+                continue
             self._start(claim)
             if claim.deaths:
                 self._begin_probation()
@@ -312,6 +315,15 @@ class Exchanger:
                     stop(run, Requeued(), self)
                 elif run is not None:
                     self._cancel(run)
+
+    def _refuse(self, claim: Claim, fault: str) -> None:
+        """Fail a task whose record cannot be read; those beside it run."""
+        error = DeserializationError(f"The record of the task is malformed: {fault}")
+        logger.error("Task %r has failed: %s", claim.key, error, extra=self._log_attributes)
+        run = Run(claim)
+        self._runs.add(run)
+        self._task_counters.of(claim.function).started += 1
+        self.report(run, Failed(error))
 
     def _begin_probation(self) -> None:
         if self._probation is not None:

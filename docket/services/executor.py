@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from docket.clock import from_microseconds
@@ -17,15 +19,26 @@ from docket.dependencies.resolution import Resolution
 from docket.execution import Execution, TaskFunction
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.tracing import context_of, end_with, span_of_run, tracer
-from docket.lifecycle import Cancelled, Completed, Deferred, Failed, Outcome, Requeued, Retried
+from docket.lifecycle import (
+    Cancelled,
+    Completed,
+    Deferred,
+    Failed,
+    Outcome,
+    Perpetuated,
+    Requeued,
+    Retried,
+)
 from docket.serialization.pickle_codec import Call
 from docket.services.admission import AdmissionController, NotAdmitted, after_block
 from docket.services.exchanger import Exchanger
+from docket.services.faults import Faults
 from docket.services.result_writer import ResultWriter
 from docket.services.run_log import RunLog
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
+from docket.services.task_threads import outlast
 from docket.services.unknown_tasks import UnknownTasks, default_fallback_task
 from docket.store.results import RecordedResults
 from docket.store.transitions import Claim
@@ -35,6 +48,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
     from docket.docket import Docket
+    from docket.services.function_threads import FunctionThreads
     from docket.worker import Worker
 
 logger = logging.getLogger("docket.worker")
@@ -77,6 +91,7 @@ class Executor:
         self.run_quota: RunQuota | None = None
         self._plans = TaskPlans(docket.plans, worker.dependencies)
         self._unknown = UnknownTasks(docket)
+        self._faults = Faults(docket)
         self._strikes = docket.strike_list
         self._tracer = tracer()
         self._decode_call = docket.serializer.decode_call
@@ -84,6 +99,11 @@ class Executor:
         self._seen_dead: set[bytes] = set()
         self._gated: dict[bytes, bool] = {}
         self._loop = asyncio.get_running_loop()
+        #: Made before the first task runs, as its import holds up the loop, or when one is met that
+        #: was not known then.
+        self._function_threads: FunctionThreads | None = None
+        if any(plan.plain for plan in docket.plans.values()):
+            self._function_threads = self._make_function_threads()
 
     def start(self, claim: Claim) -> None:
         """Start a claimed task."""
@@ -95,7 +115,9 @@ class Executor:
             self._task_counters.of(claim.function).redelivered += 1
             if claim.came_from not in self._seen_dead:
                 self._seen_dead.add(claim.came_from)
-                self._supervision.redelivered(claim.came_from.decode(), run.started_at)
+                self._supervision.redelivered(
+                    claim.came_from.decode(errors="replace"), run.started_at
+                )
         run.task = self._loop.create_task(self._run(run))
 
     def _is_gated(self, function: bytes) -> bool:
@@ -121,6 +143,8 @@ class Executor:
         if isinstance(outcome, NotAdmitted):
             self._exchanger.withdraw(run)
             return
+        if run.in_threads and not _has_returned(outcome):
+            await outlast(run, self._worker.log_attributes)
         if self._result_writer is not None:
             outcome = await self._result_writer.keep(run, outcome)
         duration = self._task_counters.of(run.claim.function).duration
@@ -152,8 +176,8 @@ class Executor:
                 return await self._execute(run)
             return await self._execute_within(self.run_quota, run)
         except BaseException as error:
-            # An unreadable payload or a broken handler fails only this task.
-            outcome = self._cut_short(run, error) or Failed(error)
+            # An unreadable payload or a broken handler fails only this run.
+            outcome = self._cut_short(run, error) or self._after_fault(run, error)
             self._log_of(run).end(outcome, error)
             return outcome
 
@@ -235,7 +259,7 @@ class Executor:
                 if self._is_gated(run.claim.function):
                     self._count_start(run.claim)
             log.start()
-            result = await _call(execution, resolution)
+            result = await _call(execution, self._on_loop(run, function, plan), resolution)
         except BaseException as error:
             outcome = await self._after_error(run, execution, resolution, error)
             execution.forget_progress()
@@ -249,6 +273,19 @@ class Executor:
             execution.forget_progress()
         log.end(outcome)
         return outcome
+
+    def _on_loop(self, run: Run, function: TaskFunction, plan: Plan) -> TaskFunction:
+        """Return what is called on the loop for a task."""
+        if not plan.plain:
+            return function
+        if self._function_threads is None:
+            self._function_threads = self._make_function_threads()
+        return partial(self._function_threads.call, run, function)
+
+    def _make_function_threads(self) -> FunctionThreads:
+        worker = self._worker
+        module = importlib.import_module("docket.services.function_threads")
+        return module.FunctionThreads(lambda: worker.concurrency, worker.log_attributes)
 
     async def _after_error(
         self, run: Run, execution: Execution, resolution: Resolution | None, error: BaseException
@@ -274,6 +311,18 @@ class Executor:
             resolution.completion_handler(),
         )
         return self._bound(execution, outcome)
+
+    def _after_fault(self, run: Run, error: BaseException) -> Outcome:
+        claim, name = run.claim, run.claim.function.decode()
+        duration = timedelta(seconds=time.monotonic() - run.started_at)
+        outcome = self._faults.outcome(
+            claim,
+            error,
+            duration,
+            lambda: self._execution(claim, name, self._docket.tasks[name], ((), {})),
+        )
+        quota = self.run_quota
+        return outcome if quota is None else quota.bound(claim.key.decode(), outcome)
 
     def _bound(self, execution: Execution, outcome: Outcome) -> Outcome:
         return outcome if self.run_quota is None else self.run_quota.bound(execution.key, outcome)
@@ -322,8 +371,10 @@ def _result_writer(docket: Docket) -> ResultWriter | None:
     return ResultWriter(docket, storage)
 
 
-async def _call(execution: Execution, resolution: Resolution | None) -> object:
-    function, name = execution.function, execution.function_name
+async def _call(
+    execution: Execution, function: TaskFunction, resolution: Resolution | None
+) -> object:
+    name = execution.function_name
     if resolution is None:
         return await _awaitable(name, function(*execution.args, **execution.kwargs))
     async with resolution as kwargs:
@@ -334,11 +385,17 @@ async def _call(execution: Execution, resolution: Resolution | None) -> object:
     return None  # A dependency suppressed the task's exception.
 
 
+def _has_returned(outcome: Outcome) -> bool:
+    """Return whether a task returned: what it left behind in threads is not the task any more."""
+    ended = outcome.ended if isinstance(outcome, Perpetuated) else outcome
+    return isinstance(ended, Completed)
+
+
 def _awaitable(name: str, returned: object) -> Awaitable[object]:
     """Return the awaitable of a task; a plain function that returns a coroutine is a task too."""
     if inspect.isawaitable(returned):
         return returned
     raise TypeError(
-        f"Task {name!r} returned a {type(returned).__name__} that cannot be awaited: "
-        "a task must be an async function (async def, without yield)"
+        f"Task {name!r} returned a {type(returned).__name__} that cannot be awaited, although it "
+        "was expected to return an awaitable: by its annotation, or by what it wraps"
     )

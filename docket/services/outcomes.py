@@ -8,7 +8,6 @@ from docket.lifecycle import (
     Cancelled,
     Completed,
     Deferred,
-    Due,
     Failed,
     Outcome,
     Perpetuated,
@@ -17,13 +16,10 @@ from docket.lifecycle import (
     Successor,
     Superseded,
 )
-from docket.serialization.pickle_codec import error_message
+from docket.serialization.pickle_codec import MAX_MESSAGE, error_message
 from docket.services.payloads import Payloads
 from docket.store.connection.pipeline import Argument
 from docket.store.transitions import Claim, OutcomeRow
-
-#: Longest error text kept beside the exception itself, in characters.
-_ERROR_TEXT_LIMIT = 4096
 
 
 class OutcomeKind(Enum):
@@ -64,7 +60,7 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
             a = delay_microseconds(outcome.delay_seconds)
             c = _new_call(claim, outcome, payloads)
         case Perpetuated(ended, successor):
-            kind, a = OutcomeKind.PERPETUATED, _written(successor.due)
+            kind, a = OutcomeKind.PERPETUATED, _written(successor)
             b = error_text(ended.error) if isinstance(ended, Failed) else ""
             c = _new_call(claim, successor, payloads)
         case Deferred(delay_seconds):
@@ -78,8 +74,9 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
     return (kind.value, claim.key, claim.entry, claim.generation, a, b, c)
 
 
-def _written(due: Due) -> str:
-    return f"{due.origin.value}{due.value}"
+def _written(successor: Successor) -> str:
+    due = f"{successor.due.origin.value}{successor.due.value}"
+    return due if successor.schedule is None else f"{due}\x1f{successor.schedule}"
 
 
 def _new_call(claim: Claim, called: Retried | Successor, payloads: Payloads) -> bytes | str:
@@ -106,7 +103,7 @@ def weight(row: OutcomeRow) -> int:
 
 def error_text(error: BaseException) -> str:
     """Write an error for the people who read a record: type and message, UTF-8, bounded."""
-    return f"{type(error).__name__}: {error_message(error)}"[:_ERROR_TEXT_LIMIT]
+    return f"{type(error).__name__}: {error_message(error)}"[:MAX_MESSAGE]
 
 
 def count(counters: Counters, outcome: Outcome, *, is_superseded: bool = False) -> None:

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping
 
-from docket.annotations import on_one_line
 from docket.clock import format_duration, from_microseconds
 from docket.dependencies.errors import blocked_by
 from docket.execution import Execution
@@ -21,6 +20,8 @@ from docket.lifecycle import (
     Retried,
     Superseded,
 )
+from docket.log_text import CALL, ends
+from docket.printable import on_one_line
 from docket.services.runs import Run
 from docket.store.transitions import Claim
 
@@ -126,7 +127,7 @@ class RunLog:
         if self._call is None:
             claim, execution = self._run.claim, self._execution
             self._call = (
-                on_one_line(f"{_text(claim.function)}(...){{{_text(claim.key)}}}")
+                on_one_line(ends(f"{_text(claim.function)}(...){{{_text(claim.key)}}}", CALL))
                 if execution is None
                 else execution.call_repr()
             )

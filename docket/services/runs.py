@@ -6,7 +6,8 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol
 
 from docket.lifecycle import Outcome
 from docket.store.connection.lease_connection import Lease
@@ -39,6 +40,15 @@ class Consumer:
         self.epoch = 1
 
 
+class ThreadWork(Protocol):
+    """A call in a thread."""
+
+    @property
+    def thread_id(self) -> int | None:
+        """The identifier of the thread while the call lasts."""
+        ...
+
+
 class Run:
     """One claimed task.
 
@@ -56,6 +66,7 @@ class Run:
         followed: the run and its duration for the line about its successor, which is logged once
             the outcome is recorded; None for no such line.
         started_at: the instant of the claim, by `time.monotonic()`.
+        in_threads: the calls in threads that are not over, by their futures.
         unmade_execution: what makes its execution, and the arguments of that; None if it is made
             already, or cannot be. Every task may ask for its execution, and few do.
     """
@@ -68,6 +79,7 @@ class Run:
         "ending",
         "followed",
         "holds_slots",
+        "in_threads",
         "refused",
         "reported",
         "sent_again",
@@ -88,6 +100,7 @@ class Run:
         self.refused = False
         self.followed: str | None = None
         self.started_at = time.monotonic()
+        self.in_threads: dict[Future[Any], ThreadWork] = {}
         self.unmade_execution: tuple[Any, ...] | None = None
         self._execution: Execution | None = None
 
@@ -146,11 +159,22 @@ class Runs:
         """Remove a run whose outcome is acknowledged, or that belongs to another worker."""
         self._by_entry.pop(run.claim.entry, None)
 
-    async def ended(self, patience_seconds: float) -> None:
-        """Wait until all tasks have ended, but not longer than the patience."""
-        tasks = [run.task for run in self if run.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=patience_seconds)
+    @property
+    def in_threads(self) -> bool:
+        """Return True while a run without an outcome is at work in a thread."""
+        return any(run.in_threads for run in self if not run.reported)
+
+    async def ended(self, patience_seconds: float, *, outlast_threads: bool) -> None:
+        """Wait until all tasks have ended, but not longer than the patience.
+
+        Args:
+            patience_seconds: the longest wait.
+            outlast_threads: whether those that are at work in threads are waited for in any case.
+        """
+        while tasks := [run.task for run in self if run.task is not None and not run.task.done()]:
+            _, left = await asyncio.wait(tasks, timeout=patience_seconds)
+            if left and not (outlast_threads and self.in_threads):
+                return
 
     def get(self, entry: bytes) -> Run | None:
         """Return the run of an entry, if there is one."""

@@ -1,19 +1,24 @@
-"""The seeder, which schedules automatic perpetual tasks unless they are on the docket."""
+"""The seeder: schedules automatic perpetual tasks, and times those anew that newer code changed."""
 
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from docket.clock import now
+from docket.clock import aware, now, stored
 from docket.dependencies.perpetual import Perpetual, automatic_of
-from docket.errors import ServerUnavailable
+from docket.errors import ConnectionClosed, NotPermitted, ServerUnavailable
 from docket.execution import Execution
+from docket.store.transitions import Schedule
 
 if TYPE_CHECKING:
     from docket.docket import Docket
 
 logger = logging.getLogger("docket.worker")
+
+_NOW, _FAR = timedelta(0), timedelta(days=36_500)
 
 
 class Seeder:
@@ -28,30 +33,23 @@ class Seeder:
 
     def __init__(self, docket: Docket) -> None:
         self._docket = docket
+        self._began_at = monotonic()
 
     async def seed(self) -> None:
-        """Schedule the missing tasks; without a server, the next time does it."""
+        """Schedule the missing tasks, each for itself; without a server, the next time does it."""
         for name, perpetual in self._automatic().items():
-            # Of a copy, since asking may change the answer to the next question.
-            due = perpetual.as_if_made_now().initial_when
-            function = self._docket.tasks[name]
-            seed = Execution(
-                self._docket,
-                function,
-                (),
-                {},
-                name,
-                due or now(),
-                1,
-                function_name=name,
-            )
-            if self._docket.strike_list.is_stricken(seed):
-                continue
             try:
-                await self._seed(seed)
+                await self._seed(name, perpetual)
             except ServerUnavailable as error:
                 logger.warning(
                     "Automatic task %r was not scheduled (%s): tried again in a minute", name, error
+                )
+            except (ConnectionClosed, NotPermitted):
+                raise  # Of no one task.
+            except Exception:
+                # Code of the user's may tell the due time, and nothing of it may end the worker.
+                logger.exception(
+                    "Automatic task %r was not scheduled: tried again in a minute", name
                 )
 
     def _automatic(self) -> dict[str, Perpetual]:
@@ -70,14 +68,32 @@ class Seeder:
             found[name] = perpetual
         return found
 
-    async def _seed(self, seed: Execution) -> None:
+    async def _seed(self, name: str, perpetual: Perpetual) -> None:
+        # Of a copy, since asking may change the answer to the next question.
+        due = perpetual.as_if_made_now().initial_when
+        function = self._docket.tasks[name]
+        seed = Execution(self._docket, function, (), {}, name, due or now(), 1, function_name=name)
+        if self._docket.strike_list.is_stricken(seed):
+            return
         reply = await self._docket.scheduler.seed(seed)
         if reply.disposition == "scheduled":
-            logger.info("Scheduled automatic task %r", seed.key)
+            logger.info("Scheduled automatic task %r", name)
+            await self._retime(name, perpetual, due, seeded=True)
         elif reply.disposition == "error":
             logger.error(
                 "Automatic task %r was not scheduled, its record cannot be read (%s): tried again "
                 "in a minute",
-                seed.key,
+                name,
                 reply.state,
             )
+        elif reply.state == "scheduled" and await self._retime(name, perpetual, due):
+            logger.info("Automatic task %r has another schedule now: timed anew", name)
+
+    async def _retime(
+        self, name: str, perpetual: Perpetual, due: datetime | None, *, seeded: bool = False
+    ) -> bool:
+        in_use_for = timedelta(seconds=monotonic() - self._began_at)
+        # An interval has no times of its own: the run is to come within one of them.
+        schedule = Schedule(perpetual.schedule_name, due is None, in_use_for)
+        when = aware("when", due or now() + min(max(perpetual.every, _NOW), _FAR))
+        return await self._docket.transitions.retime(name, schedule, stored(when), seeded=seeded)

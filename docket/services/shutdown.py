@@ -1,9 +1,13 @@
 """The shutdown of one run of a worker, as asked for by cancelling the task that awaits the run."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+from docket.errors import ConnectionClosed
 from docket.services.exchanger import Exchanger
+from docket.services.registration import GOODBYE_SECONDS
+from docket.services.runs import Runs
 
 
 class Shutdown:
@@ -77,3 +81,28 @@ class Shutdown:
         # The cancellation was granted: for whoever asks the task now, there is none any more.
         while self._caller.cancelling() > self._cancelled_before:
             self._caller.uncancel()
+
+
+async def hand_back(
+    exchanger: Exchanger, runs: Runs, exchange: Callable[[], Awaitable[None]]
+) -> None:
+    """Stop what runs and requeue it, before the worker ends.
+
+    A server that is away, or a task that ignores its cancellation, is waited for as long as a
+    goodbye takes. Threads are waited for in any case: the process could not end before them, and
+    what they do must not be begun elsewhere.
+
+    Args:
+        exchanger: that of the run.
+        runs: the runs.
+        exchange: exchanges until there is nothing left to record.
+    """
+    exchanger.requeue_runs()
+    exchanger.drain()
+    with suppress(ConnectionClosed):
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    return await exchange()
+            if not runs.in_threads:
+                return None

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from docket.instrumentation import healthcheck_server, metrics_server
+from docket.services.task_threads import watch_default_executor
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -58,6 +59,7 @@ async def _run(
     healthcheck_port: int | None,
     metrics_port: int | None,
 ) -> None:
+    watch_default_executor(asyncio.get_running_loop(), is_ours=True)
     with (
         healthcheck_server(healthcheck_port),
         metrics_server(metrics_port),

@@ -163,6 +163,14 @@ class Steward:
                 failures += 1
                 logger.debug("Steward: %s", error)
                 await asyncio.sleep(backoff_seconds(failures))
+            except NotPermitted:
+                raise
+            except RefusedCall as error:
+                # Of one key that somebody overwrote: the other duties go on.
+                failures += 1
+                if failures == 1:
+                    logger.error("Steward: %s. It is tried again until it works", error)
+                await asyncio.sleep(backoff_seconds(failures))
 
     async def _promote_due(self) -> None:
         async with self._subscriber.listening(self._channel, self._on_earlier_task):

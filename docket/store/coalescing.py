@@ -15,6 +15,7 @@ from docket.store import scripts
 from docket.store.connection.pipeline import Argument, LostReply, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
+from docket.store.overwritten_keys import MendingPipeline, is_of_another_type
 
 #: Maximum number of tasks in one script call, and of payload bytes, so that no call blocks the
 #: server for long.
@@ -80,6 +81,7 @@ class ScheduleCoalescer:
 
     def __init__(self, pipeline: Pipeline, keys: Keys, *, keeps_records: bool) -> None:
         self._pipeline = pipeline
+        self._mending = MendingPipeline(pipeline, keys)
         self._keys = keys
         self._keeps_records = keeps_records
         self._batch: list[Pending] = []
@@ -144,6 +146,8 @@ class ScheduleCoalescer:
                 _reject(batch, error)
             case NoScriptError() | ServerUnavailable():
                 self._schedule_patiently(batch)
+            case _ if is_of_another_type(error):
+                self._schedule_patiently(batch)
             case _:
                 _reject(batch, self._pipeline.denied("schedule", error) or error)
 
@@ -176,7 +180,7 @@ class ScheduleCoalescer:
         keys, arguments = self._keys_of(requests), self._arguments_of(requests)
 
         async def call() -> list[Any]:
-            return await self._pipeline.call(
+            return await self._mending.call(
                 scripts.SCHEDULE, keys, arguments, patience_seconds=PATIENCE_SECONDS
             )
 
@@ -205,7 +209,12 @@ class ScheduleCoalescer:
 
 def _scheduled(flat: list[Any]) -> list[ScheduleReply]:
     return [
-        ScheduleReply(flat[i].decode(), flat[i + 1], flat[i + 2], flat[i + 3].decode())
+        ScheduleReply(
+            flat[i].decode(),
+            flat[i + 1],
+            flat[i + 2],
+            flat[i + 3].decode(errors="backslashreplace"),
+        )
         for i in range(0, len(flat), 4)
     ]
 

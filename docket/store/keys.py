@@ -11,6 +11,9 @@ from redis.crc import key_slot
 #: The consumer group of every stream of tasks, as in _streams.lua.
 WORKER_GROUP = "workers"
 
+#: Most characters of a task's key: it stands in a stream, in the queue, in events and in logs.
+MAX_KEY_LENGTH = 65_536
+
 
 class Stream(Enum):
     """A stream of tasks to run, by the letter that the names of its entries begin with."""
@@ -195,8 +198,14 @@ def check_task_key(key: object) -> None:
 
     Raises:
         TypeError: it is no str.
+        ValueError: it is over MAX_KEY_LENGTH.
         UnicodeEncodeError: it holds lone surrogates, which no encoding can store.
     """
     if not isinstance(key, str):
         raise TypeError(f"The key of a task must be a str, not {type(key).__name__}: {key!r}")
+    if len(key) > MAX_KEY_LENGTH:
+        raise ValueError(
+            f"The key of a task has {len(key)} characters, over the limit of {MAX_KEY_LENGTH}: "
+            f"{key[:40]!r}..."
+        )
     key.encode()

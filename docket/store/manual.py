@@ -17,6 +17,9 @@ from docket.store.scripts import Script
 #: Suffix of the worker's name in the record of a run that was claimed by hand.
 _BY_HAND = ".hand"
 
+#: A generation has fewer.
+_DIGITS = 17
+
 #: The states in which an execution can be ended.
 Mark = Literal["completed", "failed", "cancelled"]
 
@@ -94,7 +97,11 @@ class ManualTransitions:
         if not reply:
             return None
         generation, attempt, when, started_at, entry = reply
-        return Held(generation, attempt, microseconds_of(when), int(started_at), entry.decode())
+        try:
+            due = microseconds_of(when)
+        except (AttributeError, ValueError):
+            due = int(started_at)  # Somebody else has written the record.
+        return Held(generation, attempt, due, int(started_at), entry.decode())
 
     async def mark(
         self,
@@ -114,7 +121,10 @@ class ManualTransitions:
             result_key,
             *_content(identity, content),
         )
-        return Marked(reply[0], int(reply[1])) if reply else None
+        if not reply:
+            return None
+        generation, completed_at = reply
+        return Marked(generation, int(completed_at))
 
     async def reschedule(
         self,
@@ -145,7 +155,7 @@ class ManualTransitions:
                 "HGET", self._keys.record(key), "generation", patience_seconds=PATIENCE_SECONDS
             )
         )
-        return int(found or 0)
+        return int(found) if found and len(found) < _DIGITS and found.isdigit() else 0
 
     async def _call(self, script: Script, identity: RunIdentity, *arguments: Argument) -> Any:
         keys = self._keys

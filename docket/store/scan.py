@@ -7,13 +7,13 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from docket.clock import delay_milliseconds
+from docket.clock import delay_milliseconds, score_milliseconds
 from docket.errors import RefusedCall
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys, Stream
-from docket.store.overwritten_keys import log_overwritten
+from docket.store.overwritten_keys import is_of_another_type, log_overwritten
 
 #: Stream entries or members of the queue read in one call.
 PAGE = 1000
@@ -56,19 +56,20 @@ class Scan:
         Not in one call: that would take long for a thousand workers with many functions each.
         """
         flat, (seconds, microseconds) = await asyncio.gather(
-            self._command("ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"), self._command("TIME")
+            self._found([], "ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"),
+            self._command("TIME"),
         )
         rows: list[WorkerRow] = []
         for start in range(0, len(flat), 2 * RECORDS_PAGE):
             page = flat[start : start + 2 * RECORDS_PAGE]
-            names = [name.decode() for name in page[::2]]
+            names = [_text(name) for name in page[::2]]
             known = await asyncio.gather(*map(self._functions_of, names))
-            rows += map(WorkerRow, names, (int(float(beat)) for beat in page[1::2]), known)
+            rows += map(WorkerRow, names, map(score_milliseconds, page[1::2]), known)
         return int(seconds) * 1_000_000 + int(microseconds), rows
 
     async def _functions_of(self, consumer: str) -> frozenset[str]:
-        names: list[bytes] = await self._command("SMEMBERS", self._keys.worker_tasks(consumer))
-        return frozenset(name.decode() for name in names)
+        names: list[bytes] = await self._found([], "SMEMBERS", self._keys.worker_tasks(consumer))
+        return frozenset(map(_text, names))
 
     async def tasks(self) -> AsyncGenerator[tuple[str, Record]]:
         """Yield the key and record of each task that is scheduled, queued or running, once each.
@@ -81,7 +82,7 @@ class Scan:
             page = keys[start : start + RECORDS_PAGE]
             records = await asyncio.gather(*(self._record(key) for key in page))
             for key, record in zip(page, records, strict=True):
-                yield key.decode(), record
+                yield _text(key), record
 
     async def _task_keys(self) -> list[bytes]:
         # The queue before the streams: a task that becomes due meanwhile is seen twice, not missed.
@@ -92,7 +93,9 @@ class Scan:
     async def _queue(self) -> AsyncGenerator[bytes]:
         cursor = b"0"
         while True:
-            cursor, flat = await self._command("ZSCAN", self._keys.queue, cursor, "COUNT", PAGE)
+            cursor, flat = await self._found(
+                (b"0", []), "ZSCAN", self._keys.queue, cursor, "COUNT", PAGE
+            )
             for key in flat[::2]:
                 yield key
             if cursor == b"0":
@@ -101,7 +104,7 @@ class Scan:
     async def _entries(self, stream: str) -> AsyncGenerator[bytes]:
         start = b"-"
         while True:
-            page = await self._command("XRANGE", stream, start, "+", "COUNT", PAGE)
+            page = await self._found([], "XRANGE", stream, start, "+", "COUNT", PAGE)
             for _, fields in page:
                 yield fields[1]
             if len(page) < PAGE:
@@ -110,19 +113,28 @@ class Scan:
 
     async def _record(self, key: bytes) -> Record:
         name = self._keys.record_prefix.encode() + key
-        try:
-            flat: list[bytes] = await self._command("HGETALL", name)
-        except RefusedCall as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            log_overwritten((name, await self._command("TYPE", name)))
-            return {}
+        flat: list[bytes] = await self._found([], "HGETALL", name)
         return dict(zip(flat[::2], flat[1::2], strict=True))
+
+    async def _found(self, nothing: Any, operation: str, name: str | bytes, *rest: Argument) -> Any:
+        """Run a command that reads one key; `nothing` if somebody overwrote it, which is logged."""
+        try:
+            return await self._command(operation, name, *rest)
+        except RefusedCall as error:
+            if not is_of_another_type(error):
+                raise
+            written = name.encode() if isinstance(name, str) else name
+            log_overwritten((written, await self._command("TYPE", name)))
+            return nothing
 
     async def _command(self, *command: Argument) -> Any:
         return await retry(
             lambda: self._pipeline.command(*command, patience_seconds=PATIENCE_SECONDS)
         )
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="backslashreplace")
 
 
 async def clear(pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> int:

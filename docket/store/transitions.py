@@ -11,27 +11,46 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 from redis.exceptions import ResponseError
 
-from docket.clock import delay_milliseconds, microseconds_of
+from docket.clock import (
+    EARLIEST_MICROSECOND,
+    LATEST_MICROSECOND,
+    delay_milliseconds,
+    microseconds_of,
+    score_milliseconds,
+)
 from docket.errors import DocketError, NotPermitted
 from docket.store import scripts
 from docket.store.coalescing import BATCH_LIMIT, ScheduleCoalescer
-from docket.store.connection.pipeline import Argument, Pipeline
+from docket.store.connection.pipeline import Argument, LostReply, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import WORKER_GROUP, Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
-from docket.store.overwritten_keys import log_overwritten
+from docket.store.overwritten_keys import MendingPipeline, log_overwritten
 from docket.supervision import FUNCTIONS, NOBODY
 
 logger = logging.getLogger("docket.store")
 
+
+#: Above any attempt or number of deaths.
+_MOST = 2**53
+#: A generation has fewer digits.
+_DIGITS = 17
+#: Bytes of a malformed field that are shown.
+_SHOWN = 80
+#: The time in which workers of old code may still start after newer code has changed a schedule.
+ROLLOUT = timedelta(minutes=15)
 
 #: The streams in the order of LETTERS in _streams.lua.
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A claimed task; `when` and `started_at` in server microseconds."""
+    """A claimed task; `when` and `started_at` in server microseconds.
+
+    fault: what is wrong with its record, which somebody else has written; such a task can only be
+        failed. None for a sound one.
+    """
 
     key: bytes
     entry: bytes
@@ -44,10 +63,25 @@ class Claim(msgspec.Struct, frozen=True):
     came_from: bytes | None
     trace: bytes | None
     started_at: int
+    fault: str | None = None
 
 
 #: An outcome for exchange.lua: kind, key, entry, generation, and three values by kind.
 OutcomeRow = tuple[str, bytes, bytes, bytes, Argument, Argument, Argument]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The schedule of an automatic task, by the code of one worker.
+
+    name: a short name without spaces, the same wherever the schedule is the same.
+    is_latest: whether its due time is the latest of those that would do.
+    in_use_for: the time since the worker began.
+    """
+
+    name: str
+    is_latest: bool
+    in_use_for: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +112,61 @@ class Fenced(DocketError):
 
 
 def _claims(flat: list[Any], now: int) -> list[Claim]:
-    return [
-        Claim(
-            flat[i],
-            flat[i + 1],
-            flat[i + 2],
-            flat[i + 3],
-            flat[i + 4],
-            microseconds_of(flat[i + 5]),
-            int(flat[i + 6]),
-            int(flat[i + 7] or 0),
-            flat[i + 8],
-            flat[i + 9],
-            now,
+    claims: list[Claim] = []
+    for i in range(0, len(flat), 10):
+        fields = flat[i : i + 10]
+        key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
+        try:
+            due = int(when) if when.isdigit() else microseconds_of(when)
+            tried = 1 if attempt == b"1" else int(attempt)
+            died = int(deaths) if deaths else 0
+            is_sound = (
+                generation.isdigit()
+                and len(generation) < _DIGITS
+                and (key.isascii() or _is_text(key))
+                and (function.isascii() or _is_text(function))
+                and EARLIEST_MICROSECOND <= due <= LATEST_MICROSECOND
+                and 0 <= tried < _MOST
+                and 0 <= died < _MOST
+                and isinstance(call, bytes)
+            )
+        except (AttributeError, ValueError):
+            is_sound, due, tried, died = False, 0, 0, 0
+        claims.append(
+            Claim(key, entry, generation, function, call, due, tried, died, came_from, trace, now)
+            if is_sound
+            else _malformed(fields, now)
         )
-        for i in range(0, len(flat), 10)
-    ]
+    return claims
+
+
+def _malformed(fields: list[Any], now: int) -> Claim:
+    key, entry, generation, function, call, when, attempt, deaths, _, _ = fields
+    read = {
+        "key": key,
+        "generation": generation,
+        "function": function,
+        "when": when,
+        "attempt": attempt,
+        "deaths": deaths,
+    }
+    if call is None:
+        read["call"] = None
+    fault = ", ".join(f"{name} {_shown(value)}" for name, value in read.items())
+    name = (function or b"").decode(errors="backslashreplace").encode()
+    return Claim(key, entry, generation or b"", name, b"", now, 1, 0, None, None, now, fault)
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _shown(value: bytes | None) -> str:
+    return "missing" if value is None else repr(value[:_SHOWN])[1:]
 
 
 def _raise_refusal(status: bytes) -> None:
@@ -113,7 +186,8 @@ class Transitions:
     """
 
     def __init__(self, pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> None:
-        self._pipeline = pipeline
+        self._pipeline = MendingPipeline(pipeline, keys)
+        self._bare_pipeline = pipeline
         self._keys = keys
         self._ttl = delay_milliseconds(execution_ttl)
         #: Schedules tasks; adds made in one turn of the loop share their calls.
@@ -134,6 +208,31 @@ class Transitions:
         )
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
+    async def retime(self, key: str, schedule: Schedule, due: int | str, *, seeded: bool) -> bool:
+        """Time a waiting automatic task anew if newer code has changed its schedule.
+
+        Args:
+            key: its key.
+            schedule: that of the code of this worker.
+            due: when it is due by that, in the stored form.
+            seeded: whether this worker has just scheduled it, so that its schedule is recorded.
+        """
+        reply = await self._pipeline.call(
+            scripts.RETIME,
+            [*self._keys.places, self._keys.record(key)],
+            [
+                self._keys.prefix,
+                key,
+                schedule.name,
+                due,
+                int(schedule.is_latest),
+                delay_milliseconds(schedule.in_use_for),
+                delay_milliseconds(ROLLOUT),
+                int(seeded),
+            ],
+        )
+        return bool(reply)
+
     async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
         """Cancel what is scheduled, queued or running under a key."""
         verdict, broken = await retry(
@@ -148,11 +247,18 @@ class Transitions:
         return cast("Literal['nothing', 'removed', 'signalled']", verdict.decode())
 
     async def report_progress(
-        self, key: str, entry: str, generation: int, operation: str, value: str | int
+        self,
+        key: str,
+        entry: str,
+        generation: int,
+        operation: str,
+        value: str | int,
+        *others: str | int,
     ) -> ProgressRow | None:
-        """Change the progress of a key: operation "total", "increment" or "message".
+        """Change the progress of a key: operation "total", "increment", "message" or "all".
 
-        Not sent again after a lost reply: an increment that took effect would count twice.
+        Of a run it is sent once, and otherwise for some seconds; not after a lost reply, since an
+        increment that took effect would count twice.
 
         Args:
             key: the key.
@@ -160,26 +266,24 @@ class Transitions:
             generation: that of the run; 0 if it is no run.
             operation: the change.
             value: the new value, or the amount to add.
+            others: the total and the message, for "all", of which `value` is the current amount.
 
         Returns:
             The progress after it, or None if the run was superseded and nothing was changed.
         """
-        reply = await retry(
-            lambda: self._pipeline.call(
-                scripts.PROGRESS,
-                [self._keys.record(key)],
-                [
-                    self._keys.progress_channel(key),
-                    entry,
-                    generation,
-                    operation,
-                    value,
-                    self._ttl,
-                ],
-                patience_seconds=PATIENCE_SECONDS,
-            ),
-            after_lost_reply=operation != "increment",
-        )
+
+        channel, record = self._keys.progress_channel(key), self._keys.record(key)
+        change = [channel, entry, generation, operation, value, self._ttl, *others]
+
+        async def call() -> Any:
+            return await self._pipeline.call(
+                scripts.PROGRESS, [record], change, patience_seconds=PATIENCE_SECONDS
+            )
+
+        if entry:
+            reply = await call()
+        else:
+            reply = await retry(call, after_lost_reply=operation != "increment")
         if not reply:
             return None
         current, total, message, updated_at = reply
@@ -202,21 +306,28 @@ class Transitions:
 
         Raises:
             Fenced, StaleEpoch: nothing was done.
+            LostReply: it may have taken effect; also where a key had to be set aside.
         """
-        reply = await self._pipeline.call(
-            scripts.EXCHANGE,
-            (*self._keys.places, self._keys.epochs),
-            (
-                self._keys.prefix,
-                consumer,
-                epoch,
-                want,
-                1 if may_take_quarantined else 0,
-                self._ttl,
-                1 if census else 0,
-                *chain.from_iterable(outcomes),
-            ),
-        )
+        try:
+            reply = await self._bare_pipeline.call(
+                scripts.EXCHANGE,
+                (*self._keys.places, self._keys.epochs),
+                (
+                    self._keys.prefix,
+                    consumer,
+                    epoch,
+                    want,
+                    1 if may_take_quarantined else 0,
+                    self._ttl,
+                    1 if census else 0,
+                    *chain.from_iterable(outcomes),
+                ),
+            )
+        except ResponseError as error:
+            # It may have failed at its last step, with tasks claimed.
+            if await self._pipeline.set_aside(error, consumer):
+                raise LostReply(str(error)) from error
+            raise
         _raise_refusal(reply[0])
         _, now, more, left, superseded, taken, broken = reply
         if broken:
@@ -251,6 +362,8 @@ class Transitions:
                 "" if lease is None else delay_milliseconds(lease),
                 *function_names,
             ],
+            consumer=consumer,
+            functions=function_names,
         )
 
     async def raise_epoch(self, consumer: str) -> int:
@@ -302,10 +415,11 @@ class Transitions:
                     self._keys.worker_tasks(consumer),
                 ],
                 [self._keys.prefix, consumer, blame, max_deliveries, self._ttl, *poison],
+                consumer=consumer,
             )
             moved += reply[0]
             more = reply[1] == 1
-            poisoned.extend(key.decode() for key in reply[2])
+            poisoned.extend(key.decode(errors="backslashreplace") for key in reply[2])
             log_overwritten(reply[3])
             if blame.startswith(FUNCTIONS):
                 blame = NOBODY  # decided by the first call, which saw all of the tasks
@@ -322,6 +436,7 @@ class Transitions:
                 self._keys.worker_tasks(consumer),
             ],
             [self._keys.prefix, consumer, delay_milliseconds(lifetime)],
+            consumer=consumer,
         )
         return bool(reply)
 
@@ -364,11 +479,18 @@ class Transitions:
         await self._pipeline.call(scripts.WAKE_IDLE, self._keys.places, [])
 
     async def beats(self) -> dict[bytes, int]:
-        """Read the last heartbeat (server ms) of each registered consumer."""
+        """Read the last heartbeat (server ms) of each registered consumer.
+
+        A name that is not UTF-8 is no consumer's of ours.
+        """
         flat: list[bytes] = await self._pipeline.command(
             "ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"
         )
-        return {name: int(float(beat)) for name, beat in zip(flat[::2], flat[1::2], strict=True)}
+        return {
+            name: score_milliseconds(beat)
+            for name, beat in zip(flat[::2], flat[1::2], strict=True)
+            if _is_text(name)
+        }
 
     async def beats_at(self) -> tuple[int, dict[bytes, int]]:
         """Read the server's time (ms) and `beats`, in one round trip."""
@@ -384,6 +506,8 @@ class Transitions:
             for row in await self._consumers_of(stream):
                 fields = dict(zip(row[::2], row[1::2], strict=True))
                 name = fields[b"name"]
+                if not _is_text(name):
+                    continue  # Its entries are redelivered when their leases lapse.
                 pending[name] = pending.get(name, 0) + int(fields[b"pending"])
         return pending
 

@@ -33,6 +33,7 @@ WEIGHTS: dict[str, int] = {
     "cool": 3,
     "settled": 3,
     "blocker": 2,
+    "threaded": 3,
     "deaf": 1,
     "depending": 6,
     "replaced": 4,
@@ -55,6 +56,7 @@ ARGUMENTS: dict[str, Callable[[random.Random], tuple[Any, ...]]] = {
     "cool": lambda draw: (draw.randrange(TOPICS),),
     "settled": lambda draw: (draw.randrange(TOPICS),),
     "blocker": lambda draw: (draw.uniform(0.1, 1.0),),
+    "threaded": lambda draw: (draw.choice((0.01, 0.2, 1.0, 3.0)),),
     "deaf": lambda draw: (draw.uniform(0.5, 2.0),),
 }
 

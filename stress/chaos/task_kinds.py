@@ -29,7 +29,7 @@ from docket import (
     TaskKey,
     Timeout,
 )
-from docket.execution import ExecutionProgress
+from docket.execution import ExecutionProgress, TaskFunction
 from stress.history import noted
 from stress.waiting import insist
 
@@ -138,6 +138,13 @@ async def blocker(seconds: float, key: str = TaskKey()) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - that is the point
 
 
+def threaded(seconds: float, key: str = TaskKey()) -> str:
+    """Sleep in a thread, which nothing can end."""
+    with noted("threaded", key):
+        time.sleep(seconds)
+    return key
+
+
 async def deaf(seconds: float, key: str = TaskKey()) -> None:
     """Ignore cancellation until done."""
     with noted("deaf", key):
@@ -196,7 +203,7 @@ async def tick(
         await asyncio.sleep(0)
 
 
-tasks = [
+tasks: list[TaskFunction] = [
     plain,
     payload,
     retry,
@@ -209,6 +216,7 @@ tasks = [
     cool,
     settled,
     blocker,
+    threaded,
     deaf,
     poison,
     depending,

@@ -16,7 +16,7 @@ from supervisor.config import SupervisorConfig
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import SignalQueue
-from supervisor.text import truncation
+from supervisor.text import printable
 
 PROGRAM = "docket-supervisor"
 
@@ -52,7 +52,7 @@ def main(signal_queue: SignalQueue, arguments: list[str] | None = None) -> NoRet
 
 
 def _end(code: ExitCode, reason: str) -> NoReturn:
-    click.echo(f"{PROGRAM}: {truncation.escape(' '.join(reason.split()))}", err=True)
+    click.echo(f"{PROGRAM}: {printable.on_one_line(' '.join(reason.split()))}", err=True)
     sys.exit(code)
 
 

@@ -32,7 +32,7 @@ from ipc.framing import Decoder, encode
 from supervisor.control import lock_file, paths
 from supervisor.control.peer_credentials import credentials_of
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
-from supervisor.text import truncation
+from supervisor.text import printable
 
 #: The time for an answer that a supervisor gives at once; it takes longer only if stopped or hung.
 ANSWER_SECONDS = 10.0
@@ -242,7 +242,7 @@ class SeveralSupervisors(NoSupervisor):
 
 def _printable(text: str) -> str:
     """The lines of a text, for a terminal."""
-    return "\n".join(map(truncation.escape, text.split("\n")))
+    return "\n".join(map(printable.on_one_line, text.split("\n")))
 
 
 def _connected(path: Path) -> socket.socket:

@@ -14,7 +14,7 @@ from supervisor.ctl.report import PoolReport, ReportedWorker
 from supervisor.ctl.table import Column, cut, table
 from supervisor.text import durations, sizes
 from supervisor.text.plurals import pluralize
-from supervisor.text.truncation import escape
+from supervisor.text.printable import on_one_line
 
 #: Tasks listed as the longest running.
 LONGEST = 5
@@ -72,12 +72,14 @@ def _head(report: PoolReport) -> list[Text]:
         f"pid {pool.pid}",
     )
     head = [
-        Text.assemble("docket ", (escape(pool.docket), "bold"), f" at {escape(pool.url)}"),
+        Text.assemble(
+            "docket ", (on_one_line(pool.docket), "bold"), f" at {on_one_line(pool.url)}"
+        ),
         Text.assemble(_coloured(pool.state), ", " + ", ".join(facts)),
     ]
     troubles: list[str] = []
     if pool.not_ready_because not in (None, "draining", "booting"):
-        troubles.append(f"not ready: {pool.not_ready_because}")
+        troubles.append(f"not ready: {_in_one_line(pool.not_ready_because)}")
     if pool.server_away is not None:
         troubles.append(f"the server is away: {_in_one_line(pool.server_away)}")
     head += [Text(each, "red") for each in troubles]
@@ -87,7 +89,7 @@ def _head(report: PoolReport) -> list[Text]:
 
 
 def _in_one_line(error: str) -> str:
-    return " ".join(escape(error.replace("\n", " ")).split())
+    return " ".join(on_one_line(error.replace("\n", " ")).split())
 
 
 def _columns(report: PoolReport, room: int | None) -> list[Column]:
@@ -152,7 +154,7 @@ def _pid(worker: ReportedWorker) -> Text:
 
 
 def _coloured(state: str) -> Text:
-    return Text(escape(state), _STATES.get(state, ""))
+    return Text(on_one_line(state), _STATES.get(state, ""))
 
 
 def _state(worker: ReportedWorker) -> str:
@@ -271,4 +273,4 @@ def _longest(report: PoolReport) -> list[Text]:
 
 
 def _name(text: str) -> Text:
-    return cut(Text(escape(text)), NAME_WIDTH)
+    return cut(Text(on_one_line(text)), NAME_WIDTH)

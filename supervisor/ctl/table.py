@@ -1,7 +1,7 @@
 """Lines that fit a terminal, and tables that give up columns (pure).
 
-Keys, names and errors may hold anything: `truncation.escape` spells their control characters out
-before they come here, so that no task can draw on an operator's terminal.
+Keys, names and errors may hold anything: `printable.on_one_line` spells their control characters
+out before they come here, so that no task can draw on an operator's terminal.
 """
 
 from collections.abc import Sequence

@@ -26,7 +26,7 @@ from supervisor.errors import ConfigurationError
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import Debouncer, SignalQueue
 from supervisor.supervisor import Supervisor
-from supervisor.text import truncation
+from supervisor.text import printable, truncation
 from supervisor.text.plurals import pluralize
 
 DOCKET = "demo"
@@ -172,7 +172,7 @@ class Demo:
 
 
 def _complain(reason: str) -> None:
-    click.echo(f"docket-supervisor: {' '.join(reason.split())}", err=True)
+    click.echo(f"docket-supervisor: {printable.on_one_line(' '.join(reason.split()))}", err=True)
 
 
 def failure_lines(totals: AuditTotals) -> Iterator[str]:

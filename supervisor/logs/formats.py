@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from supervisor.text import truncation
+from supervisor.text import printable, truncation
 
 _COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
@@ -54,7 +54,7 @@ class LogContext:
         if task is not None:
             # A key may hold anything; a line end in it would make two lines of one, an escape
             # sequence would draw on the terminal.
-            words.append(truncation.escape(" ".join(task[0].split())[:KEY_SHOWN]))
+            words.append(printable.on_one_line(" ".join(task[0].split())[:KEY_SHOWN]))
         return f"[{' '.join(words)}] " if words else ""
 
 
@@ -63,11 +63,17 @@ class _BoundedFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the line, without its end."""
-        return truncation.ends(super().format(record), truncation.RECORD)
+        return _bounded(super().format(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Format the traceback, without its end."""
         return "None" if ei[1] is None else truncation.format_exception(ei[1])
+
+
+def _bounded(text: str) -> str:
+    """Cut a record; no text of a task in it makes a line that looks like another record."""
+    text = printable.on_lines(truncation.ends(text, truncation.RECORD))
+    return truncation.ends(text, truncation.RECORD)
 
 
 class PlainFormatter(_BoundedFormatter):
@@ -120,7 +126,7 @@ class JsonFormatter(logging.Formatter):
             if name not in _STANDARD_ATTRIBUTES:
                 # An `extra` does not overwrite the fields of ours.
                 line.setdefault(name, _as_json(value))
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return printable.in_json(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def _as_json(value: object) -> object:
@@ -155,12 +161,18 @@ class RichFormatter(_BoundedFormatter):
         prefix = self._log_context.prefix()
         if prefix:
             head += f" \x1b[36m{prefix.rstrip()}\x1b[0m"
-        line = f"{head} {record.getMessage()} \x1b[2m{record.name}\x1b[0m"
+        first, *rest = _bounded(record.getMessage()).split("\n")
+        name = printable.on_one_line(record.name)
+        lines = [f"{head} {first} \x1b[2m{name}\x1b[0m", *rest]
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            lines.append(_below(self.formatException(record.exc_info)))
         if record.stack_info:
-            line += "\n" + self.formatStack(record.stack_info)
-        return truncation.ends(line, truncation.RECORD)
+            lines.append(_below(self.formatStack(record.stack_info)))
+        return truncation.ends("\n".join(lines), truncation.RECORD)
+
+
+def _below(text: str) -> str:
+    return printable.on_lines(f"\n{text}").removeprefix("\n")
 
 
 def formatter(logging_format: str, log_context: LogContext) -> logging.Formatter:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from supervisor.logs.formats import LogContext, formatter, is_json_object, line_of
 from supervisor.logs.stdio_capture import Change, LineStream, StdioCapture
 from supervisor.logs.writer import FLUSH_SECONDS, LogWriter, LogWriterHandler, encoded, write
+from supervisor.text import printable
 from supervisor.text.plurals import pluralize
 
 STDOUT = 1
@@ -136,7 +137,7 @@ class Logs:
         In a thread that is not waited for long: a reader that does not read must not keep the
         program from its end.
         """
-        line = reason
+        line = printable.on_lines(reason)
         if self._is_json:
             line = line_of(self._form, "supervisor", logging.CRITICAL, reason)
         writing = threading.Thread(target=write, args=(self._fd, encoded(line)), daemon=True)

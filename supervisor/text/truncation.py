@@ -1,4 +1,4 @@
-"""Texts of the user's, cut to the limits of messages and made safe to print (pure)."""
+"""Texts of the user's, cut to the limits of messages (pure)."""
 
 from __future__ import annotations
 
@@ -52,13 +52,6 @@ def format_exception(error: BaseException) -> str:
 def head_bytes(text: str, limit: int) -> str:
     """The beginning of the text, at most `limit` bytes of UTF-8, cut between characters."""
     return encodable(text).encode()[:limit].decode(errors="ignore")
-
-
-def escape(text: str) -> str:
-    """Spell out control characters, as \\x1b, in a text for a terminal or a log line."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def encodable(text: str) -> str:

@@ -8,17 +8,15 @@ waits, which is the same line of ours for every task.
 from __future__ import annotations
 
 import asyncio
-import gc
-import inspect
 import io
 import os
 from collections.abc import Sequence
-from traceback import FrameSummary, StackSummary
-from types import CodeType
-from typing import Any, Final
+from traceback import StackSummary
+from typing import Final
 
+from docket.stacks import frames
 from docket.supervision import RunningTask
-from supervisor.text import truncation
+from supervisor.text import printable
 from supervisor.text.plurals import pluralize
 
 #: Frames shown of one coroutine, the innermost.
@@ -43,43 +41,18 @@ def text(running: Sequence[RunningTask], now: float) -> str:
     Those of the running tasks come first, under their names: a reader looks for them, and they are
     what is left of a dump that does not fit.
     """
-    names = {task.runs_in: f"of {task.function} {truncation.escape(task.key)}" for task in running}
+    names = {
+        task.runs_in: f"of {task.function} {printable.on_one_line(task.key)}" for task in running
+    }
     every = asyncio.all_tasks()
     users = [each for each in names if each in every]
     others = sorted(every.difference(users), key=lambda each: each.get_name())
     out = io.StringIO()
     out.write(f"Worker {os.getpid()}: {pluralize(len(running), 'task')} running\n")
     for task in running:
-        out.write(
-            f"  {task.function} {truncation.escape(task.key)} for {now - task.started_at:.3f}s\n"
-        )
+        key = printable.on_one_line(task.key)
+        out.write(f"  {task.function} {key} for {now - task.started_at:.3f}s\n")
     for each in (*users, *others):
         out.write(f"Coroutine {names.get(each, each.get_name())}, most recent call last:\n")
         out.writelines(StackSummary.from_list(frames(each.get_coro())[-FRAMES:]).format())
     return out.getvalue()
-
-
-def frames(awaited: Any) -> list[FrameSummary]:
-    """The frames of a coroutine and of what it awaits, as far as that is written in Python."""
-    found: list[FrameSummary] = []
-    while (
-        frame := _first(awaited := _behind(awaited), "cr_frame", "gi_frame", "ag_frame")
-    ) is not None:
-        code: CodeType = frame.f_code
-        found.append(FrameSummary(code.co_filename, frame.f_lineno, code.co_name))
-        awaited = _first(awaited, "cr_await", "gi_yieldfrom", "ag_await")
-    return found
-
-
-def _behind(awaited: object) -> object:
-    """The asynchronous generator behind a step of it, which has no attribute for that."""
-    if type(awaited).__name__ not in ("async_generator_asend", "async_generator_athrow"):
-        return awaited
-    held = gc.get_referents(awaited)
-    return next((each for each in held if inspect.isasyncgen(each)), awaited)
-
-
-def _first(owner: object, *names: str) -> Any:
-    """The first of these attributes that is there: coroutines, generators and asynchronous
-    generators have the same ones under names of their own."""
-    return next((getattr(owner, name) for name in names if hasattr(owner, name)), None)

@@ -7,8 +7,8 @@ import logging
 from traceback import StackSummary
 from typing import Protocol
 
+from docket.stacks import frames
 from supervisor.grace_periods import EXIT_SECONDS, TEARDOWN_SECONDS
-from supervisor.worker import coroutine_stacks
 
 log = logging.getLogger("docket.supervisor.worker")
 
@@ -31,7 +31,7 @@ async def tear_down(worker: Entered, seconds: float = TEARDOWN_SECONDS) -> None:
         worker.__aexit__(None, None, None), name="teardown of what tasks shared"
     )
     if not await _is_over(leaving, seconds):
-        stack = StackSummary.from_list(coroutine_stacks.frames(leaving.get_coro()))
+        stack = StackSummary.from_list(frames(leaving.get_coro()))
         log.warning(
             "The teardown of what the tasks shared has not ended after %g s; it is cancelled."
             " Where it is, most recent call last:\n%s",

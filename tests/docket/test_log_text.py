@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import pytest
 
 from docket import Docket, Logged, log_text
-from docket.annotations import CallFormat, on_one_line
+from docket.annotations import CallFormat
 from docket.cli.logs import JsonFormatter
 from docket.log_text import BoundedFormatter, format_exception
+from docket.printable import on_one_line
 from docket.services.outcomes import error_text
 from supervisor.text import truncation
 from tests.support.dockets import failure_of, finish
@@ -103,7 +104,7 @@ def test_an_argument_and_a_key_of_any_size_are_shown_bounded(value: Any) -> None
     async def task(a: Annotated[Any, Logged], *more: Annotated[Any, Shouted()]) -> None: ...
 
     shown = CallFormat(task)("task", (value, *range(10)), {})
-    line = on_one_line(f"{shown}{{{'k' * HUGE}the-key}}")
+    line = on_one_line(log_text.ends(f"{shown}{{{'k' * HUGE}the-key}}", log_text.CALL))
 
     assert len(shown) <= 20 * log_text.ARGUMENT
     assert len(line) <= log_text.CALL

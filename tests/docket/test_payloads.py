@@ -301,7 +301,7 @@ async def test_a_result_that_is_too_large_fails_the_task(
 async def test_an_exception_that_does_not_pickle_comes_back_as_its_text(
     docket: Docket, monkeypatch: pytest.MonkeyPatch, make: Callable[[], Exception], message: str
 ) -> None:
-    monkeypatch.setattr(pickle_codec, "MAX_PAYLOAD_BYTES", 5000)
+    monkeypatch.setattr(pickle_codec, "MAX_ERROR_BYTES", 5000)
 
     async def fails() -> NoReturn:
         raise make()

@@ -144,7 +144,7 @@ def generator() -> Generator[int]:
 
 @pytest.mark.parametrize("function", [async_generator, generator])
 def test_a_generator_is_refused_as_a_task(function: object) -> None:
-    with pytest.raises(TypeError, match="because it yields: a task is an async function"):
+    with pytest.raises(TypeError, match="because it yields: a task is a function"):
         Docket().register(function)  # type: ignore[arg-type]
 
 

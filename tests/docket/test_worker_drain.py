@@ -200,24 +200,24 @@ async def test_a_task_that_had_no_first_step_yet_is_requeued_too(docket: Docket)
     assert executions[0].state is ExecutionState.QUEUED
 
 
-async def test_a_task_that_holds_a_thread_does_not_hold_the_worker(docket: Docket) -> None:
+async def test_a_worker_ends_although_its_tasks_left_all_threads_taken(docket: Docket) -> None:
     release = threading.Event()
-    reached = Gate()
+    left: list[asyncio.Future[bool]] = []
 
-    async def blocks_a_thread() -> None:
-        reached.reached.set()
-        await asyncio.to_thread(release.wait, PATIENCE.total_seconds())
+    async def takes_a_thread() -> None:
+        loop = asyncio.get_running_loop()
+        left.append(loop.run_in_executor(None, release.wait, PATIENCE.total_seconds()))
 
     try:
         async with Worker(docket, concurrency=50) as worker, background(worker) as running:
             # More than the executor has threads: whoever else wants one waits for these.
-            await asyncio.gather(*[docket.add(blocks_a_thread)() for _ in range(50)])
-            await soon(reached.reached.wait())
-            await until(lambda: len(worker.running_tasks()) == 50)
+            await asyncio.gather(*[docket.add(takes_a_thread)() for _ in range(50)])
+            await until(lambda: len(left) == 50 and not worker.running_tasks())
             worker.drain(0)
             await soon(running)
     finally:
         release.set()
+        await asyncio.gather(*left)
 
 
 async def test_a_docket_that_is_closed_under_its_worker_is_that_workers_error(

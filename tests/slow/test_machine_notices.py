@@ -53,7 +53,7 @@ FAULTS = {
     "what is cancelled stays in the queue": ("cancel", "redis.call('ZREM', QUEUE, key)", ""),
     "a request that is sent again is a new one": (
         "schedule",
-        "if v[4] == ARGV[i + 5] or",
+        "if v[4] == ARGV[i + 6] or",
         "if false and",
     ),
     "what is added wakes nobody": ("schedule", "if is_ready then", "if false then"),

@@ -23,7 +23,7 @@ RAISED = {
     "MemoryError": "MemoryError",
     "RecursionError": "maximum recursion depth exceeded",
     "DeepRecursionError": "maximum recursion depth exceeded",
-    "CancelledError": "CancelledError",
+    "CancelledError": "was cancelled",
     "StopIteration": "raised StopIteration",
     "in a thread": "SystemExit: 4",
 }

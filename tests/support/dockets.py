@@ -1,6 +1,7 @@
 """Dockets and workers for tests: opened, run in the background, and ended with the test."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -97,6 +98,30 @@ class Gate:
         while not self.opened.is_set():
             with suppress(asyncio.CancelledError):
                 await self.opened.wait()
+
+
+class ThreadGate:
+    """A place where a thread waits until the test lets it through. Open at the end of a test."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        #: Of each arrival.
+        self.arrivals: list[Any] = []
+        #: Now in the place, and the most at once.
+        self.inside = self.most = 0
+        self._lock = threading.Lock()
+
+    def pass_through(self, what: Any = None) -> Any:
+        with self._lock:
+            self.arrivals.append(what)
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        try:
+            assert self.opened.wait(PATIENCE.total_seconds())
+        finally:
+            with self._lock:
+                self.inside -= 1
+        return what
 
 
 async def to_its_end(work: Coroutine[None, None, None]) -> None:

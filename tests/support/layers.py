@@ -28,6 +28,7 @@ DOCKET_FOR_SUPERVISOR = frozenset(
         "docket.instrumentation",
         "docket.options",
         "docket.store.embedded.embedded_server",
+        "docket.stacks",
         "docket.supervision",
         "docket.worker",
     }
@@ -40,10 +41,11 @@ EXTRAS = frozenset({"opentelemetry"})
 REDIS_ERRORS_FOR = frozenset({"docket.errors"})
 
 #: Underscored names of the standard library that its documentation tells everyone to use (those of
-#: named tuples too), `atexit._clear`, the only way for a fork to drop its parent's handlers, and
-#: `_thread._count`, the only one to know of threads without frames.
+#: named tuples, and asyncio's for those who extend it), `atexit._clear`, the only way for a fork to
+#: drop its parent's handlers, and `_thread._count`, the only one to know of threads without frames.
 PRIVATE_BY_NAME_ONLY = frozenset(
-    "_asdict _clear _count _current_frames _exit _fields _getframe _make _replace".split()
+    "_asdict _clear _count _current_frames _exit _fields _getframe _make _replace "
+    "_unregister_task".split()
 )
 #: Underscored modules that the standard library documents.
 PRIVATE_BY_NAME_ONLY_MODULES = frozenset({"_thread"})

@@ -13,6 +13,7 @@ import redis
 
 from docket.errors import DocketError
 from docket.store.coalescing import ScheduleRequest
+from docket.store.connection.lease_connection import LeaseConnection
 from docket.store.limits import LimitKind, LimitRequest
 from docket.store.manual import Content, Mark, RunIdentity
 from docket.store.scan import clear
@@ -279,7 +280,10 @@ class Pair:
         return expected
 
     def renew(self, consumer: str, runs: Sequence[Claimed]) -> tuple[list[Entry], list[Entry]]:
-        lease = self.store.connections.lease_connection(self.keys)
+        async def made() -> LeaseConnection:
+            return self.store.connections.lease_connection(self.keys)
+
+        lease = self.do(made())
         lost, cancelled = lease.renew(consumer, [self._run(claim) for claim in runs])
         lease.close()
         expected = working.renew(self.world, consumer, runs)

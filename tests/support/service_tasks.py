@@ -1,15 +1,10 @@
 """Tasks for pools that a service manager or a container runs."""
 
 import asyncio
-import os
 
 import anyio
 
-
-async def nap(seconds: float) -> int:
-    """Sleep as a good task does; the pid that finished it."""
-    await asyncio.sleep(seconds)
-    return os.getpid()
+from tests.support.pool_tasks import nap
 
 
 async def leave_a_reader(fifo: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from docket.store import scripts
 from docket.store.connection.credentials import Login
 from docket.store.connection.endpoint import Endpoint
 from docket.store.keys import Keys
+from docket.store.overwritten_keys import is_of_another_type, log_set_aside, setting_aside
 
 #: A lease: key, entry and generation, as they were claimed.
 Lease = tuple[bytes, bytes, bytes]
@@ -105,10 +107,19 @@ class LeaseConnection:
             except NoScriptError:
                 return self._ask(connection, ("EVAL", script.source, *call))
         except (RedisError, OSError) as error:
+            if is_of_another_type(error):
+                self._set_aside()
             self.close()
             raise self._endpoint.denied(script.name, error) or self._endpoint.unavailable(
                 script.name, error
             ) from error
+
+    def _set_aside(self) -> None:
+        """Give overwritten keys other names; the next heartbeat finds them free."""
+        names, arguments = setting_aside(self._keys)
+        with suppress(RedisError, OSError):  # The workers' exchanges do it otherwise.
+            call = ("EVAL", scripts.SET_ASIDE.source, len(names), *names, *arguments)
+            log_set_aside(self._ask(self._connection, call), self._keys)
 
     def _connect(self) -> Any:
         self._login = None  # a new connection asks for the credentials itself

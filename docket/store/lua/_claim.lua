@@ -6,6 +6,17 @@ local READ_LIMIT = 256
 
 local taken, taken_bytes, reads = {}, 0, 0
 
+-- Fails a record that leads nowhere, because somebody else wrote it: it would stay for ever, and nobody would know.
+local function fail_malformed(key, v, now)
+  local names_entry = string.match(v[2] or '', '^[sfx]%d+%-%d+$')
+  local has_state = string.find(STATES, ' ' .. v[1] .. ' ', 1, true)
+  local what = not has_state and 'state' or v[1] == 'queued' and not names_entry and 'entry'
+  if what then
+    note(RECORDS .. key, 'hash whose field ' .. what .. ' is none of ours')
+    finish(key, 'failed', now, tonumber(ARGV[6]), {when = v[6]}, nil, 'The record is malformed: ' .. what)
+  end
+end
+
 -- Marks one entry running if the record still names it; otherwise removes only the entry.
 local function claim(consumer, key, entry, now, accepts)
   local v = redis.pcall('HMGET', RECORDS .. key,
@@ -15,6 +26,9 @@ local function claim(consumer, key, entry, now, accepts)
   end
   if v[2] ~= entry or not accepts(v[1]) then
     end_entry(entry)
+    if v[1] then
+      fail_malformed(key, v, now)
+    end
     return false
   end
   redis.call('HSET', RECORDS .. key, 'state', 'running', 'worker', consumer, 'started_at', now)

@@ -27,6 +27,45 @@ local function limiting()
   end
   local SLOTS, LINE = PREFIX .. ':slots:', PREFIX .. ':waiting:'
 
+  -- What was packed, as a table: an empty one for what is none. Somebody else may have written it.
+  local function unpacked(packed)
+    local is_sound, found = pcall(cmsgpack.unpack, packed)
+    return is_sound and type(found) == 'table' and found or {}
+  end
+
+  local function scopes_of(packed)
+    local scopes = {}
+    for _, scope in ipairs(unpacked(packed)) do
+      if type(scope) == 'string' then
+        scopes[#scopes + 1] = scope
+      end
+    end
+    return scopes
+  end
+
+  -- The field `limits` of a record. One that is not as ours write it says nothing: that of no generation is nobody's.
+  local function limits_of(packed)
+    local nothing = {g = '', t = {}, d = {}, r = {}}
+    local found = unpacked(packed)
+    if type(found.g) ~= 'string' or type(found.o) ~= 'number' or (found.w and type(found.w) ~= 'table') then
+      return nothing
+    end
+    for _, field in ipairs({'t', 'd', 'r'}) do
+      found[field] = type(found[field]) == 'table' and found[field] or {}
+      for scope, value in pairs(found[field]) do
+        if type(scope) ~= 'string' or type(value) ~= 'number' then
+          return nothing
+        end
+      end
+    end
+    for _, request in ipairs(found.w or {}) do
+      if type(request) ~= 'table' or type(request[1]) ~= 'string' or type(request[2]) ~= 'number' then
+        return nothing
+      end
+    end
+    return found
+  end
+
   -- The reply, or nil for a key that somebody overwrote: that is noted, and its contents count as unknown.
   local function ask(command, name, ...)
     local reply = redis.pcall(command, name, ...)
@@ -63,12 +102,12 @@ local function limiting()
     if not v or v[1] ~= 'scheduled' or not v[3] then
       return nil
     end
-    local limits = cmsgpack.unpack(v[3])
+    local limits = limits_of(v[3])
     if limits.g ~= v[2] or not limits.w then
       return nil
     end
     return {key = key, requests = limits.w, order = string.format('%d', limits.o), when = v[4],
-      deaths = tonumber(v[5] or 0)}
+      deaths = count_of(v[5], 0)}
   end
 
   -- Takes all slots or none. A task that is blocked in another scope joins that line too, at its old place: the slots
@@ -132,7 +171,7 @@ local function limiting()
       return
     end
     redis.call('HDEL', HOLDS, entry)
-    local scopes = cmsgpack.unpack(packed)
+    local scopes = scopes_of(packed)
     for _, scope in ipairs(scopes) do
       ask('HDEL', SLOTS .. scope, entry)
     end
@@ -149,11 +188,11 @@ local function limiting()
 
   -- Frees the place in line, and the reserved time, of a scheduled task that is taken away (cancelled, replaced).
   local function leave(key, packed)
-    local limits = cmsgpack.unpack(packed)
-    for scope, _ in pairs(limits.r or {}) do
+    local limits = limits_of(packed)
+    for scope, _ in pairs(limits.r) do
       ask('ZREM', PREFIX .. ':rate-ahead:' .. scope, key .. '/' .. limits.g)
     end
-    for scope, _ in pairs(limits.d or {}) do
+    for scope, _ in pairs(limits.d) do
       if ask('GET', PREFIX .. ':debounce:' .. scope) == cmsgpack.pack({key, limits.g}) then
         redis.call('DEL', PREFIX .. ':debounce:' .. scope)
       end
@@ -169,7 +208,7 @@ local function limiting()
 
   made = {ask = ask, has_room = has_room, take_slots = take_slots, waiter_of = waiter_of, admit = admit, serve = serve,
     release = release, wake_for_admitted = wake_for_admitted, leave = leave, line = LINE,
-    slots = SLOTS}
+    slots = SLOTS, limits_of = limits_of, scopes_of = scopes_of}
   return made
 end
 
@@ -178,8 +217,10 @@ end
 local function end_entry(entry)
   local stream, id = STREAMS[string.sub(entry, 1, 1)], string.sub(entry, 2)
   -- Only an entry that a consumer has read can be acknowledged; deleting it as well is right for one that waits too.
-  redis.call('XACK', stream, GROUP, id)
-  redis.call('XDEL', stream, id)
+  -- A record names what its writer wrote: an entry that is none is in no stream.
+  if stream and check(redis.pcall('XACK', stream, GROUP, id), 'Invalid stream ID') then
+    redis.call('XDEL', stream, id)
+  end
   if redis.call('EXISTS', HOLDS) == 1 then
     limiting().release(entry)
     limiting().wake_for_admitted()

@@ -7,6 +7,7 @@ end
 
 -- A consumer is called after its worker, with a part of its own after the last dot.
 local function worker_of(consumer)
+  consumer = consumer or ''
   return string.match(consumer, '^(.*)%.[^.]*$') or consumer
 end
 
@@ -34,7 +35,7 @@ end
 -- Writes the record of an execution that was never scheduled. `call` is {function, call, when (us), attempt}.
 local function write_new(key, record, call)
   redis.call('DEL', RECORDS .. key)
-  record.generation = tostring(tonumber(record.generation or 0) + 1)
+  record.generation = string.format('%d', count_of(record.generation, 0) + 1)
   record.when, record.started_at, record.worker, record.cancel, record.deaths = call[3], false, false, false, 0
   redis.call('HSET', RECORDS .. key, 'generation', record.generation, 'function', call[1], 'call', call[2],
     'when', call[3], 'attempt', call[4], 'state', 'queued', 'entry', '')

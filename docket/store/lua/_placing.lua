@@ -22,13 +22,13 @@ local function after(instant, microseconds)
 end
 
 -- The instant of the successor of a perpetual run. spec, in microseconds: e since the epoch; s since the start of the run
--- and n from now, neither of them before now.
+-- and n from now, neither of them before now. Behind it may stand \31 and the schedule that it follows (see retime.lua).
 local function successor_when(spec, now, started_at)
-  local from, microseconds = string.sub(spec, 1, 1), string.sub(spec, 2)
+  local from, microseconds = string.sub(spec, 1, 1), string.match(string.sub(spec, 2), '^[^\31]+')
   if from == 'e' then
     return microseconds
   end
-  local when = after(from == 's' and started_at or now, tonumber(microseconds))
+  local when = after(from == 's' and count_of(started_at) or now, tonumber(microseconds))
   return tonumber(when) > tonumber(now) and when or now
 end
 
@@ -37,10 +37,14 @@ end
 local function perpetuate(key, now, record, spec, reason, call)
   publish(key, reason and 'failed' or 'completed', record.when, record.worker, record.started_at, now, reason)
   local rk = RECORDS .. key
-  redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'limits', unpack(RUN_FIELDS))
-  redis.call('HSET', rk, 'generation', tonumber(record.generation) + 1, 'attempt', 1, 'perpetual', record.generation)
+  redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'limits', 'timed', unpack(RUN_FIELDS))
+  redis.call('HSET', rk, 'generation', count_of(record.generation, 0) + 1, 'attempt', 1, 'perpetual', record.generation)
   if call ~= '' then
     redis.call('HSET', rk, 'call', call)
+  end
+  local schedule = string.match(spec, '\31(.+)$')
+  if schedule then
+    redis.call('HSET', rk, 'timed', schedule)
   end
   place(key, now, successor_when(spec, now, record.started_at), 0)
 end

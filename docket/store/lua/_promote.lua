@@ -11,10 +11,12 @@ local function promote(now, limit)
     -- Anything else left the queue by another way (a record that expired or was overwritten, a write that was rolled
     -- back): there is nothing to run.
     if v[1] == 'scheduled' then
-      local entry = append(tonumber(v[2] or 0) > 0 and 'x' or 's', key)
+      local entry = append(count_of(v[2], 0) > 0 and 'x' or 's', key)
       redis.call('HSET', RECORDS .. key, 'state', 'queued', 'entry', entry)
       publish(key, 'queued', v[3])
       promoted = promoted + 1
+    elseif v[1] and not string.find(STATES, ' ' .. v[1] .. ' ', 1, true) then
+      note(RECORDS .. key, 'hash whose field state is none of ours')
     end
   end
   return promoted, #due

@@ -1,6 +1,7 @@
 -- Shared by scripts that change records. PREFIX and RECORDS are the docket's prefix and that of its records.
 local PREFIX = ARGV[1]
 local RECORDS = PREFIX .. ':task:'
+local STATES = ' scheduled queued running completed failed cancelled '
 local RUN_FIELDS = {'worker', 'started_at', 'progress_phase', 'progress_current', 'progress_total', 'progress_message',
   'progress_updated_at'}
 
@@ -8,13 +9,17 @@ local RUN_FIELDS = {'worker', 'started_at', 'progress_phase', 'progress_current'
 -- must not fail the call: what depends on them is dropped or skipped, and the rest goes on.
 local broken = {}
 
+local function note(name, kind)
+  local n = #broken
+  broken[n + 1], broken[n + 2] = name, kind
+end
+
 -- Stands in for the reply to a read that failed because of the key's type. Raises any other error.
 local function foreign(name, failed)
   if not string.find(failed.err, 'WRONGTYPE', 1, true) then
     return error(failed.err, 0)
   end
-  local n = #broken
-  broken[n + 1], broken[n + 2] = name, redis.call('TYPE', name).ok
+  note(name, redis.call('TYPE', name).ok)
   return {}
 end
 
@@ -60,16 +65,16 @@ local function requeue(key, record, from, deaths)
   publish(key, 'queued', record.when)
 end
 
--- The fields that every check of ownership reads, as a table of strings (false if absent). An overwritten record reads as
--- empty, so it belongs to nobody.
+-- The fields that every check of ownership reads, as a table of strings (false if absent, but '' for the generation). An
+-- overwritten record reads as empty, so it belongs to nobody.
 local function read_record(key)
   local v = redis.pcall('HMGET', RECORDS .. key,
     'state', 'entry', 'generation', 'worker', 'when', 'started_at', 'deaths', 'cancel')
   if v.err then
     v = foreign(RECORDS .. key, v)
   end
-  return {state = v[1], entry = v[2], generation = v[3], worker = v[4], when = v[5], started_at = v[6],
-    deaths = tonumber(v[7] or 0), cancel = v[8]}
+  return {state = v[1], entry = v[2], generation = v[3] or '', worker = v[4], when = v[5], started_at = v[6],
+    deaths = count_of(v[7], 0), cancel = v[8]}
 end
 
 -- A record that is queued with the same entry: a failover rolled the claim back.

@@ -9,6 +9,12 @@ local QUEUE, WAKEUP = KEYS[4], KEYS[5]
 -- The time of what waits in the queue for something else (a slot of a limit): no datetime is that late.
 local NEVER = 253402300800000
 
+-- A count out of a key or a record, which somebody else may have written: the default for what is none.
+local function count_of(text, default)
+  local n = text and tonumber(text)
+  return n and n >= 0 and n < 9007199254740992 and math.floor(n) or default
+end
+
 -- The server's time: in milliseconds, for what is due or has lapsed, and in microseconds as text, for records and events.
 local function server_now()
   local t = redis.call('TIME')
@@ -63,8 +69,9 @@ end
 
 -- The key in a stream entry, or nil if the entry was deleted while it was pending.
 local function key_of(letter, id)
-  local found = redis.call('XRANGE', STREAMS[letter], id, id)
-  if found[1] then
+  local stream = STREAMS[letter]
+  local found = stream and check(redis.pcall('XRANGE', stream, id, id), 'Invalid stream ID', 'WRONGTYPE')
+  if found and found[1] then
     return found[1][2][2]
   end
   return nil

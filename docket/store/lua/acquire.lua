@@ -24,7 +24,7 @@ local now, now_text = server_now()
 local member = key .. '/' .. generation
 
 local stored = redis.call('HMGET', rk, 'attempt', 'limits')
-local limits = stored[2] and cmsgpack.unpack(stored[2]) or {}
+local limits = stored[2] and own.limits_of(stored[2]) or {}
 if limits.g ~= generation then
   limits = {g = generation, t = {}, d = {}, r = {}}
 end
@@ -75,8 +75,8 @@ local function succeed_last(scope, settle)
   if not before then
     return
   end
-  local last = cmsgpack.unpack(before)
-  local v = own.ask('HMGET', RECORDS .. last[1], 'state', 'generation', 'limits') or {}
+  local last = own.scopes_of(before)
+  local v = last[1] and own.ask('HMGET', RECORDS .. last[1], 'state', 'generation', 'limits') or {}
   -- A task that is claimed or in a stream already finds out by itself.
   if v[1] == 'scheduled' and v[2] == last[2] and v[3] and last[1] ~= key then
     redis.call('ZREM', QUEUE, last[1])
@@ -191,7 +191,7 @@ local function holds_slots()
     return false
   end
   local held = {}
-  for _, scope in ipairs(cmsgpack.unpack(packed)) do
+  for _, scope in ipairs(own.scopes_of(packed)) do
     held[scope] = true
   end
   local same = true
@@ -240,7 +240,7 @@ if #slots > 0 and not holds_slots() then
   local blocked = take_or_wait()
   if blocked then
     limits.w = slots
-    put_back(NEVER, record.when)
+    put_back(NEVER, record.when or now_text)
     -- Blocked by the line alone: the tasks in it wait for other slots, or are gone.
     for _, request in ipairs(slots) do
       own.serve(request[1])

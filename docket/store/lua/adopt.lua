@@ -24,7 +24,8 @@ local function only_one_of(names)
     end
     for _, p in ipairs(pending) do
       local key = key_of(letter, p[1])
-      local v = key and redis.call('HMGET', RECORDS .. key, 'state', 'entry', 'worker', 'function') or {}
+      local v = key and redis.pcall('HMGET', RECORDS .. key, 'state', 'entry', 'worker', 'function')
+      v = v and check(v, 'WRONGTYPE') or {}
       if v[1] == 'running' and v[2] == letter .. p[1] and v[3] == gone then
         all[#all + 1] = key
         if wanted[v[4]] then
@@ -45,7 +46,7 @@ redis.call('ZREM', KEYS[6], gone)
 redis.call('HDEL', KEYS[7], gone)
 redis.call('HDEL', PREFIX .. ':leases', gone)
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[8])) do
-  redis.call('SREM', PREFIX .. ':task-workers:' .. name, gone)
+  check(redis.pcall('SREM', PREFIX .. ':task-workers:' .. name, gone), 'WRONGTYPE')
 end
 redis.call('DEL', KEYS[8])
 

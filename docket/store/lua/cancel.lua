@@ -11,7 +11,7 @@ local record = read_record(key)
 if record.state == 'running' then
   -- Kept in the record as well: a worker that misses the message sees it when it renews, an adopter when it adopts.
   redis.call('HSET', KEYS[6], 'cancel', '1')
-  redis.call('PUBLISH', PREFIX .. ':cancel', record.entry .. '\31' .. key)
+  redis.call('PUBLISH', PREFIX .. ':cancel', (record.entry or '') .. '\31' .. key)
   return {'signalled', broken}
 end
 if record.state == 'scheduled' then

@@ -15,7 +15,7 @@ local record = read_sound(key)
 
 local function reply()
   local v = redis.call('HMGET', RECORDS .. key, 'generation', 'attempt', 'when', 'started_at', 'entry')
-  return {tonumber(v[1]), tonumber(v[2]), v[3], v[4], v[5]}
+  return {count_of(v[1], 0), count_of(v[2], 1), v[3], v[4], v[5]}
 end
 
 if generation ~= '0' and record.generation ~= generation then

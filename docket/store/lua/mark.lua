@@ -17,7 +17,8 @@ end
 if not is_live(record.state) and ARGV[3] ~= '0' then
   -- Sent again because its reply was lost: it gets the same answer as the first time.
   local completed_at = redis.call('HGET', KEYS[6], 'completed_at')
-  return record.state == state and {tonumber(record.generation), completed_at} or {}
+  completed_at = string.format('%d', count_of(completed_at, 0))
+  return record.state == state and {count_of(record.generation, 0), completed_at} or {}
 end
 if is_live(record.state) then
   take_away(key, record)
@@ -25,4 +26,4 @@ else
   write_new(key, record, {ARGV[9], ARGV[10], ARGV[11], ARGV[12]})
 end
 finish(key, state, now, tonumber(ARGV[6]), record, nil, ARGV[7] ~= '' and ARGV[7] or nil, ARGV[8])
-return {tonumber(record.generation), now}
+return {count_of(record.generation, 0), now}

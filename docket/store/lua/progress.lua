@@ -5,8 +5,8 @@
 --
 -- KEYS  1 record
 -- ARGV  1 progress channel  2 entry and  3 generation of the run that reports, refused if it was superseded; '' and 0 for
---         whatever is there, or nothing  4 operation: total | increment | message  5 value ('' clears a message)
---       6 execution_ttl (ms), of what is reported where there is no record
+--         whatever is there, or nothing  4 operation: total | increment | message | all  5 value ('' clears a message);
+--         of all: current  6 execution_ttl (ms), of what is reported where there is no record  7 total and  8 message of all
 -- Reply {current, total, message | false, updated at (us)}, or {} if the run was superseded
 local v = redis.pcall('HMGET', KEYS[1], 'state', 'entry', 'generation', 'progress_phase', 'progress_current',
   'progress_total', 'progress_message')
@@ -22,12 +22,14 @@ local now = t[1] .. string.format('%06d', t[2])
 local phase = v[1] == 'running' and v[2] or (v[1] == 'scheduled' or v[1] == 'queued') and 'waiting' or 'ended'
 local current, total, message = 0, 100, false
 if v[4] == phase then
-  current, total, message = tonumber(v[5]), tonumber(v[6]), v[7]
+  current, total, message = tonumber(v[5] or 0) or 0, tonumber(v[6] or 100) or 100, v[7]
 end
 if ARGV[4] == 'total' then
   total = tonumber(ARGV[5])
 elseif ARGV[4] == 'increment' then
   current = current + tonumber(ARGV[5])
+elseif ARGV[4] == 'all' then
+  current, total, message = tonumber(ARGV[5]), tonumber(ARGV[7]), ARGV[8] ~= '' and ARGV[8] or false
 else
   message = ARGV[5] ~= '' and ARGV[5] or false
 end

@@ -3,7 +3,14 @@
 -- KEYS  1 epochs
 -- ARGV  1 consumer
 -- Reply the new epoch, or 0 if the consumer was fenced
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+local epoch = redis.call('HGET', KEYS[1], ARGV[1])
+if not epoch then
   return 0
 end
-return redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+if #epoch < 15 and string.match(epoch, '^[1-9]%d*$') then
+  return redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+end
+-- Somebody else wrote it. The time is no earlier epoch of ours.
+local time = redis.call('TIME')[1]
+redis.call('HSET', KEYS[1], ARGV[1], time)
+return tonumber(time)

@@ -15,7 +15,7 @@ local record = find(key, ARGV[3], '')
 
 local function answer(disposition)
   local v = redis.call('HMGET', KEYS[6], 'generation', 'state')
-  return {disposition, tonumber(v[1] or 0), v[2] or ''}
+  return {disposition, count_of(v[1], 0), v[2] or ''}
 end
 
 if record and redis.call('HGET', KEYS[6], 'token') == ARGV[8] then

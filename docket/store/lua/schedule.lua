@@ -24,6 +24,11 @@ local function answer(disposition, generation, when, state)
   reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = disposition, generation, when, state
 end
 
+-- The microseconds in what a record says; somebody else may have written it.
+local function instant_in(text)
+  return string.sub(string.match(text, '^%-?%d+') or '0', 1, 18)
+end
+
 local function is_live(state)
   return state == 'scheduled' or state == 'queued' or state == 'running'
 end
@@ -74,11 +79,11 @@ local function schedule(rk, i)
     end
     return answer('error', 0, '0', v.err)
   end
-  local generation, when = tonumber(v[2] or 0), v[3] or '0'
+  local generation, when = count_of(v[2], 0), v[3] and instant_in(v[3]) or '0'
   local expected = tonumber(ARGV[i + 8])
   if v[4] == ARGV[i + 6] or (v[7] and string.find(v[7], ' ' .. ARGV[i + 6] .. ' ', 1, true)) then
     -- Sent again because its reply was lost: it gets the same answer as the first time.
-    return answer('scheduled', generation, when, v[1])
+    return answer('scheduled', generation, when, v[1] or 'scheduled')
   end
   if is_live(v[1]) and ARGV[i + 7] == '0' then
     return answer('already', generation, when, v[1])
@@ -89,7 +94,7 @@ local function schedule(rk, i)
   if ARGV[i + 10] == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
     return answer('already', generation, when, v[1])
   end
-  if v[2] then
+  if v[1] or v[2] then
     forget(ARGV[i], v[1], v[5], v[6])
     -- A TTL of the previous execution, and its fields, would survive the HSET.
     redis.call('DEL', rk)

@@ -15,7 +15,7 @@ local moved = 0
 
 -- The instant since which sweeps have followed each other without a gap. After an outage, or with a server that stood
 -- still, every lease looks lost: live workers get half the timeout to renew theirs, twice what they need.
-local since = tonumber(redis.call('GET', KEYS[6]) or now)
+local since = count_of(redis.call('GET', KEYS[6]), now)
 redis.call('SET', KEYS[6], since, 'PX', math.max(1000, math.ceil(timeout / 2)))
 if now - since < timeout / 2 then
   return {0, '', broken}
@@ -25,7 +25,7 @@ end
 local leases = {}
 local function lease_of(consumer)
   if not leases[consumer] then
-    leases[consumer] = tonumber(redis.call('HGET', PREFIX .. ':leases', consumer) or timeout)
+    leases[consumer] = count_of(redis.call('HGET', PREFIX .. ':leases', consumer), timeout)
   end
   return leases[consumer]
 end

@@ -11,7 +11,7 @@ from stress.report import verdict_lines
 #: Lines of the log shown: of its beginning, and of its end.
 MOST_SHOWN = 12
 #: The beginnings of a worker's lines about a run: its start, its end, its end with another run.
-_ARROWS = frozenset("↬↩↫")
+_ARROWS = frozenset("↪↬↩↫✗")
 
 
 def as_json(result: OutageResult) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 
 from docket import Disposition, Docket, Execution, ExecutionState, Worker
 from docket.dependencies import CurrentExecution
+from docket.errors import ResultUnavailable
 from tests.support.dockets import PATIENCE, Gate, at_work, finish, found, soon, to_its_end
 
 pytestmark = pytest.mark.anyio
@@ -169,7 +170,10 @@ async def test_a_run_that_replaces_itself_by_hand_ends_without_a_word(docket: Do
     await finish(docket)
 
     assert runs == [1, 2]
-    assert await execution.get_result(timeout=PATIENCE) == "new"
+    newest = await found(docket, execution.key)
+    assert await newest.get_result(timeout=PATIENCE) == "new"
+    with pytest.raises(ResultUnavailable, match="was used again"):
+        await execution.get_result(timeout=PATIENCE)
 
 
 async def test_a_key_that_is_added_while_it_runs_keeps_its_run(docket: Docket) -> None:

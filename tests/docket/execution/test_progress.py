@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from docket import CurrentExecution, Docket, Execution, ExecutionState, Progress, Retry, Worker
+from docket.errors import ServerUnavailable
 from docket.execution import ExecutionProgress, ProgressEvent
+from docket.store import scripts, transitions
 from tests.support.dockets import Gate, at_work, failure_of, finish, found, result_of, soon
-from tests.support.proxy import proxy_to
+from tests.support.proxy import Do, calls, proxy_to
 from tests.support.store import until
 
 pytestmark = pytest.mark.anyio
@@ -373,3 +375,80 @@ async def test_after_a_lost_connection_the_latest_is_told_and_nothing_twice(
             await until(lambda: told.currents() == [3])
             await ExecutionProgress(reporting, "k").increment()
             await until(lambda: told.currents() == [3, 4])
+
+
+@pytest.mark.parametrize("lost", ["refused", "lost reply", "half open"])
+async def test_a_task_goes_on_without_a_server_and_reports_the_newest_afterwards(
+    server: str, docket_name: str, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.setattr(transitions, "PATIENCE_SECONDS", 0.2)
+    is_lost, is_back, reported = asyncio.Event(), Gate(), Gate()
+
+    async def task(progress: Progress = Progress()) -> str:
+        await progress.set_total(50)
+        await progress.increment()
+        await is_lost.wait()
+        await asyncio.gather(*[progress.increment(2) for _ in range(5)])
+        await progress.set_message("far")
+        await progress.set_total(20)
+        shown = f"{progress.current}/{progress.total} {progress.message}"
+        await is_back.pass_through()
+        await reported.pass_through()
+        return shown
+
+    async with (
+        Docket(docket_name, server) as looking,
+        proxy_to(server) as proxy,
+        Docket(docket_name, proxy.url) as docket,
+    ):
+        execution = await docket.add(task, key="k")()
+        async with at_work(Worker(docket)):
+            progress = ExecutionProgress(looking, "k")
+            await until(lambda: _shows(progress, (1, 50, None)))
+            if lost == "refused":
+                await proxy.refuse()
+                await until(lambda: not docket.connections.pipeline.is_connected)
+            elif lost == "half open":
+                proxy.half_open()
+            else:
+                proxy.intercept(calls(scripts.PROGRESS), Do.LOSE_REPLY)
+            is_lost.set()
+            await soon(is_back.reached.wait())
+            if lost == "refused":
+                await proxy.open()
+            proxy.flow()
+            await until(lambda: _shows(progress, (11, 20, "far")))
+            is_back.opened.set()
+            await soon(reported.reached.wait())
+            reported.opened.set()
+            assert await result_of(execution) == "11/20 far"
+
+
+async def _shows(progress: ExecutionProgress, expected: tuple[Any, ...]) -> bool:
+    await progress.sync()
+    return shown(progress) == expected
+
+
+async def test_a_report_that_the_server_refuses_fails_nothing(
+    server: str, docket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def task(progress: Progress = Progress()) -> str:
+        await progress.increment()
+        return "done"
+
+    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+        proxy.intercept(calls(scripts.PROGRESS), Do.ANSWER, times=-1, error="ERR no such thing")
+        execution = await docket.add(task, key="k")()
+        async with at_work(Worker(docket)):
+            assert await result_of(execution) == "done"
+    assert "cannot be reported" in caplog.text
+
+
+async def test_who_reports_from_outside_learns_that_the_server_is_away(
+    server: str, docket_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transitions, "PATIENCE_SECONDS", 0.1)
+    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+        await proxy.refuse()
+        with pytest.raises(ServerUnavailable):
+            await soon(ExecutionProgress(docket, "k").increment())

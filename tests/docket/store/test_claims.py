@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from redis.exceptions import ResponseError
 
 from docket.store import scripts
+from docket.store.connection.pipeline import LostReply
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio
@@ -136,11 +136,18 @@ async def test_the_group_is_made_again_when_a_stream_was_deleted(store: Store) -
     assert list((await store.state()).pending.values()) == ["a"]
 
 
-async def test_a_refusal_of_the_read_is_not_taken_for_a_missing_group(store: Store) -> None:
+async def test_a_stream_that_was_overwritten_is_set_aside_and_the_next_claim_goes_on(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     await store.register("a")
     await store.client.set(store.keys.redelivery, "not a stream")
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
+    # What it had done by then may have been much: as after a lost reply.
+    with pytest.raises(LostReply, match="WRONGTYPE"):
         await store.exchange(want=1)
+    assert f"{store.keys.redelivery} was overwritten by somebody with a string" in caplog.text
+    assert await store.client.get(store.keys.key("set-aside:front")) == b"not a stream"
+    await store.add("k")
+    assert [claim.key for claim in (await store.exchange(want=1)).claims] == [b"k"]
 
 
 async def test_a_quarantined_task_comes_alone_to_who_has_none_and_to_nobody_else(

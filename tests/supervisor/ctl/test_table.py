@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from supervisor.ctl.table import Column, cut, table
-from supervisor.text.truncation import escape
+from supervisor.text.printable import on_one_line
 
 COLUMNS = (
     Column("slot", [Text("1"), Text("10")]),
@@ -68,13 +68,13 @@ def test_a_cut_line_ends_in_dots(width: int | None, text: str) -> None:
 
 @given(st.lists(st.text(), max_size=5), st.integers(0, 40))
 def test_a_cut_line_is_never_wider_than_it_may_be(texts: list[str], width: int) -> None:
-    assert cut(Text.assemble(*map(escape, texts)), width).cell_len <= width
+    assert cut(Text.assemble(*map(on_one_line, texts)), width).cell_len <= width
 
 
 @given(st.lists(st.lists(st.text(max_size=9), min_size=2, max_size=2), min_size=1), st.integers(0))
 def test_no_line_of_a_table_is_wider_than_it_may_be(cells: list[list[str]], width: int) -> None:
     columns = [
-        Column(str(number), [Text(escape(text)) for text in texts], rank=number or None)
+        Column(str(number), [Text(on_one_line(text)) for text in texts], rank=number or None)
         for number, texts in enumerate(cells)
     ]
     lines, hidden = table(columns, width)

@@ -1,6 +1,5 @@
 """Texts of the user's, cut to the limits of messages and made safe to print."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,18 +35,3 @@ def test_no_excerpt_is_longer_than_its_limit(text: str, limit: int) -> None:
 def test_what_utf_8_does_not_have_is_escaped() -> None:
     assert truncation.head("caf\udce9.py", 100) == "caf\\udce9.py"
     assert truncation.tail("caf\udce9.py", 100) == "caf\\udce9.py"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain", "plain"),
-        ("größe 東京", "größe 東京"),
-        ("\x1b[2Jgone", "\\x1b[2Jgone"),
-        ("two\nlines\r", "two\\nlines\\r"),
-        ("\u202eright", "\\u202eright"),
-        ("\ud800", "\\ud800"),
-    ],
-)
-def test_control_characters_are_escaped_for_a_terminal(text: str, shown: str) -> None:
-    assert truncation.escape(text) == shown

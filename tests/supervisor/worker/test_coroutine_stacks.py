@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Generator
 
 import pytest
 
+from docket.stacks import frames
 from docket.supervision import RunningTask
 from supervisor.worker import coroutine_stacks
 
@@ -38,7 +39,7 @@ async def waiting() -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def test_all_frames_of_a_coroutine_that_waits_are_shown(waiting: asyncio.Task[None]) -> None:
-    names = [frame.name for frame in coroutine_stacks.frames(waiting.get_coro())]
+    names = [frame.name for frame in frames(waiting.get_coro())]
 
     assert names[:2] == ["outer", "inner"]
     text = coroutine_stacks.text([RunningTask("k", "f", 1.0)], now=3.5)
@@ -81,7 +82,7 @@ async def test_a_generator_that_is_awaited_is_followed() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
 
-    names = [frame.name for frame in coroutine_stacks.frames(task.get_coro())]
+    names = [frame.name for frame in frames(task.get_coro())]
 
     task.cancel()
     assert names[:2] == ["wait", "__await__"]
@@ -113,7 +114,7 @@ async def test_the_generator_of_a_context_manager_that_is_left_is_followed() -> 
 
     task = asyncio.create_task(leave())
     await asyncio.sleep(0)
-    names = [frame.name for frame in coroutine_stacks.frames(task.get_coro())]
+    names = [frame.name for frame in frames(task.get_coro())]
     assert names[-3:] == ["managed", "inner", "wait"]
     release.set()
     await task

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from docket import Docket, ExecutionCancelled, Perpetual, Worker
+from docket.errors import ResultUnavailable
 from tests.support.dockets import PATIENCE, Gate, at_work, found, soon
 from tests.support.store import until
 
@@ -65,7 +66,7 @@ async def test_whoever_waits_gets_the_end_of_the_run_under_way_or_of_the_next_on
         await first.get_result(timeout=timedelta(milliseconds=20))
 
 
-async def test_a_replacement_is_waited_for_instead_of_the_execution_that_it_replaced(
+async def test_who_waits_for_one_that_is_replaced_does_not_wait_for_the_replacement(
     docket: Docket,
 ) -> None:
     async def task(perpetual: Perpetual = Perpetual(every=LONG)) -> None: ...
@@ -74,10 +75,10 @@ async def test_a_replacement_is_waited_for_instead_of_the_execution_that_it_repl
     waiting = asyncio.create_task(execution.get_result())
     await (await found(docket, "k")).sync()
 
-    await docket.replace(task, datetime.now(UTC) + 2 * LONG, "k")()
-    with pytest.raises(TimeoutError):
-        await execution.get_result(timeout=timedelta(milliseconds=20))
-    assert not waiting.done()
+    replacement = await docket.replace(task, datetime.now(UTC) + 2 * LONG, "k")()
+    with pytest.raises(ResultUnavailable, match="The key of task 'k' was used again"):
+        await soon(waiting)
+    waiting = asyncio.create_task(replacement.get_result())
     await docket.cancel("k")
 
     with pytest.raises(ExecutionCancelled, match=r"^Execution k was cancelled$"):

@@ -141,7 +141,7 @@ async def test_what_it_depends_on_lives_as_long_and_is_closed_after_it(docket: D
     await finish(docket, concurrency=1)
 
     assert [await result_of(e) for e in (first, second)] == ["connection, pool"] * 2
-    opened = ["open connection", "open pool", "open service"]
+    opened = ["open pool", "open connection", "open service"]
     closed = ["close service", "close connection", "close pool"]
     assert events == [*opened, "task", "task", *closed]
 

@@ -1,0 +1,98 @@
+"""What a task or a writer controls has a bound where it is stored and where it is shown."""
+
+from collections.abc import AsyncGenerator
+from uuid import uuid4
+
+import pytest
+
+from docket import Docket, Worker
+from docket.errors import TaskError
+from docket.execution.progress import MAX_MESSAGE as MAX_PROGRESS
+from docket.printable import MAX_SHOWN, in_view
+from docket.serialization.pickle_codec import MAX_ERROR_BYTES, MAX_MESSAGE, MAX_TRACEBACK
+from docket.store.keys import MAX_KEY_LENGTH
+from tests.support.dockets import finish, knowing
+from tests.support.programs import run_docket
+
+pytestmark = pytest.mark.anyio
+
+HUGE = 20_000_000
+
+
+async def quick() -> None: ...
+
+
+async def fail() -> None:
+    raise ValueError("x" * HUGE)
+
+
+@pytest.fixture(params=["pickle", "msgpack"])
+async def docket(server: str, request: pytest.FixtureRequest) -> AsyncGenerator[Docket]:
+    name = f"test-{uuid4().hex}"
+    opened = Docket(name=name, url=server, serializer=request.param)
+    async with knowing(opened, [quick, fail]) as docket:
+        yield docket
+
+
+async def test_a_key_has_a_longest_length_wherever_it_is_given(docket: Docket) -> None:
+    longest = "k" * MAX_KEY_LENGTH
+    execution = await docket.add(quick, key=longest)()
+    assert (await docket.get_execution(longest)) is not None
+    for use in (
+        docket.add(quick, key=longest + "k"),
+        docket.replace(quick, execution.when, longest + "k"),
+    ):
+        with pytest.raises(ValueError, match="65537 characters, over the limit of 65536"):
+            await use()
+    await finish(docket)
+    await execution.get_result()
+
+
+async def test_an_exception_of_any_size_is_stored_as_its_type_its_beginning_and_its_traceback(
+    docket: Docket,
+) -> None:
+    execution = await docket.add(fail, key="k")()
+    await finish(docket)
+
+    record = await docket.transitions.fetch("k")
+    assert sum(map(len, record.values())) < MAX_ERROR_BYTES
+    assert len(record[b"error"]) <= MAX_MESSAGE
+    with pytest.raises(TaskError) as caught:
+        await execution.get_result()
+    assert caught.value.type_name == "ValueError"
+    assert len(caught.value.message) <= MAX_MESSAGE
+    assert len(caught.value.traceback_text) <= MAX_TRACEBACK + 100
+
+
+async def test_texts_that_a_holder_of_a_key_reports_are_cut(docket: Docket) -> None:
+    execution = await docket.add(quick, key="k")()
+    await execution.progress.set_message("m" * HUGE)
+    assert len((await docket.transitions.fetch("k"))[b"progress_message"]) == MAX_PROGRESS
+    await execution.mark_as_failed("e" * HUGE)
+    assert len((await docket.transitions.fetch("k"))[b"error"]) == MAX_MESSAGE
+
+
+async def test_what_a_writer_puts_into_a_record_is_shown_cut(docket: Docket) -> None:
+    client = docket.connections.client()
+    await docket.add(quick, key="k")()
+    await client.hset(docket.runs_key("k"), mapping={"function": "f" * HUGE, "error": "e" * HUGE})
+    on = ("--docket", docket.name, "--url", docket.url)
+
+    for command in (("snapshot", *on), ("snapshot", *on, "--stats")):
+        _, output, errors = await run_docket(*command)
+        assert len(output + errors) < 100_000
+
+    assert len(in_view("x" * HUGE)) == MAX_SHOWN + len("[...]")
+
+
+async def test_a_worker_says_little_of_a_malformed_record_however_large_it_is(
+    docket: Docket, caplog: pytest.LogCaptureFixture
+) -> None:
+    await docket.add(quick, key="k")()
+    client = docket.connections.client()
+    huge = b"\xff" * HUGE
+    await client.hset(docket.runs_key("k"), mapping={"function": huge, "attempt": huge})
+    async with Worker(docket) as worker:
+        await worker.run_until_finished()
+    assert b"malformed" in (await docket.transitions.fetch("k"))[b"error"]
+    assert sum(len(record.getMessage()) for record in caplog.records) < 10_000
