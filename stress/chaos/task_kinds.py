@@ -141,7 +141,7 @@ async def blocker(seconds: float, key: str = TaskKey()) -> None:
 
 
 async def holder(seconds: float, key: str = TaskKey()) -> None:
-    """Hold the GIL in one call of C, which ends with a process that holds the other end of a pipe."""
+    """Hold the GIL in one call of C, which ends with a process at the other end of a pipe."""
     with noted("holder", key):
         reader, writer = os.pipe()
         sleeper = ("sleep", str(seconds))
