@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, cast
 
@@ -27,7 +27,8 @@ class DocketOptions:
     """
 
     name: str
-    url: str
+    #: Not shown: it may have a password.
+    url: str = field(repr=False)
     serializer: Literal["pickle", "msgpack"] | None = None
     execution_ttl: timedelta | None = None
     heartbeat_interval: timedelta | None = None

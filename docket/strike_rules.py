@@ -18,6 +18,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from docket.annotations import signature_of
 from docket.errors import DeserializationError, UnfitValue
+from docket.log_text import CALL, head
+from docket.log_text import shown as shown_value
+from docket.printable import on_one_line
 from docket.serialization import pickle_codec, typed_values
 
 logger = logging.getLogger("docket.strikelist")
@@ -83,7 +86,7 @@ class StrikeInstruction:
     value: Hashable
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.call_repr()!r}"
+        return f"{self.verb} {head(self.call_repr(), CALL)!r}"
 
     @property
     def rule(self) -> Rule:
@@ -96,7 +99,7 @@ class StrikeInstruction:
         """The matching calls in readable form: `send(customer == 'x')`."""
         if self.parameter is None:
             return f"{self.function or '*'}(* == *)"
-        condition = f"{self.parameter} {self.operator.value} {self.value!r}"
+        condition = f"{self.parameter} {self.operator.value} {shown_value(self.value)}"
         return f"{self.function or '*'}({condition})"
 
     def labels(self) -> dict[str, str]:
@@ -105,7 +108,7 @@ class StrikeInstruction:
         if self.parameter is not None:
             labels["docket.parameter"] = self.parameter
             labels["docket.operator"] = self.operator.value
-            labels["docket.value"] = repr(self.value)
+            labels["docket.value"] = shown_value(self.value)
         return labels
 
     def is_storable(self) -> bool:
@@ -122,6 +125,7 @@ class StrikeInstruction:
 
         Raises:
             UnfitValue: only pickle could store the value, and it must not be used.
+            PayloadTooLarge: the value is over the size limit.
             Exception: any error of pickle for a value that it cannot store.
         """
         rule = self.rule
@@ -130,7 +134,8 @@ class StrikeInstruction:
             message[b"function"] = rule.function.encode()
         if rule.parameter is not None:
             message[b"parameter"] = rule.parameter.encode()
-        message[b"value"] = _encode(rule.value, may_pickle=may_pickle)
+        value = _encode(rule.value, may_pickle=may_pickle)
+        message[b"value"] = pickle_codec.check_size(value, "The strike's value")
         return message
 
 
@@ -156,6 +161,7 @@ def from_message(
     *,
     may_unpickle: bool = False,
     own_pickles: Mapping[bytes, Hashable] = MappingProxyType({}),
+    level: int = logging.WARNING,
 ) -> StrikeInstruction | None:
     """Return the instruction in a message; None, and logged, if this process cannot read it.
 
@@ -163,6 +169,7 @@ def from_message(
         message: as it is in the stream.
         may_unpickle: whether a pickle is read, which runs whatever its writer put there.
         own_pickles: values by their pickle, which are known without reading it.
+        level: the level at which it is logged.
     """
     try:
         stored = message[b"value"]
@@ -175,13 +182,15 @@ def from_message(
             if stored in own_pickles
             else _decode(stored, may_unpickle=may_unpickle),
         )
-        return instruction if instruction.is_storable() else None
+        hash(instruction.rule)
+        return instruction
     except Exception as error:
-        # The entry may hold anything.
-        logger.warning(
+        # The entry may hold anything, and an error may quote it.
+        logger.log(
+            level,
             "A strike instruction cannot be read (%s: %s): it has no effect in this process",
             type(error).__name__,
-            error,
+            _quoted(error),
         )
         return None
 
@@ -362,4 +371,8 @@ def _log_incompatible(
 ) -> None:
     # reprlib: short, and safe with a broken __repr__.
     shown = " ".join([*map(reprlib.repr, argument), operator.value, reprlib.repr(value)])
-    logger.warning("Incompatible type for strike condition: %s (%s)", shown, error)
+    logger.warning("Incompatible type for strike condition: %s (%s)", shown, _quoted(error))
+
+
+def _quoted(error: Exception) -> str:
+    return on_one_line(head(str(error), CALL))

@@ -44,6 +44,8 @@ logger = logging.getLogger("docket.strikelist")
 
 #: Longest wait of `connect` for the existing strikes, in seconds.
 LOAD_PATIENCE_SECONDS = 1.0
+#: Instructions that cannot be read are told of one by one up to so many at a time, then their sum.
+UNREAD_TOLD = 10
 
 Condition: TypeAlias = "Callable[[Execution], bool]"
 
@@ -243,7 +245,7 @@ class StrikeList:
             RuntimeError: not connected.
             ServerUnavailable: the server is away.
             UnfitValue: only pickle could store the value, and the serializer is msgpack.
-            PayloadTooLarge: the pickle of the value is over the size limit.
+            PayloadTooLarge: the value is over the size limit.
         """
         if self._stream is None:
             raise RuntimeError(
@@ -289,7 +291,23 @@ class StrikeList:
 
     def _take(self, messages: Sequence[Fields], is_anew: bool) -> None:
         """Apply the instructions from the stream."""
-        instructions = [i for message in messages if (i := self._read(message)) is not None]
+        instructions: list[StrikeInstruction] = []
+        unread = 0
+        for message in messages:
+            if self._leaves(message):
+                continue
+            instruction = from_message(
+                message,
+                may_unpickle=self._reads_pickles,
+                own_pickles=self._own_pickles,
+                level=logging.WARNING if unread < UNREAD_TOLD else logging.DEBUG,
+            )
+            if instruction is None:
+                unread += 1
+            else:
+                instructions.append(instruction)
+        if unread > UNREAD_TOLD:
+            logger.warning("%d more strike instructions cannot be read", unread - UNREAD_TOLD)
         if is_anew:
             self._table.reload(instructions)
             self._note_change()
@@ -298,16 +316,15 @@ class StrikeList:
             for instruction in instructions:
                 self._apply(instruction, is_shared=True)
 
-    def _read(self, message: Fields) -> StrikeInstruction | None:
+    def _leaves(self, message: Fields) -> bool:
+        """Return whether the message is left to the workers: its value is a pickle of others."""
         is_left = is_pickled(message) and message[b"value"] not in self._own_pickles
-        if is_left and self._may_pickle and not self._reads_pickles:
-            if not self._has_left_pickles:
-                logger.info("Strikes whose values are pickles are left to the workers")
-            self._has_left_pickles = True
-            return None
-        return from_message(
-            message, may_unpickle=self._reads_pickles, own_pickles=self._own_pickles
-        )
+        if not is_left or not self._may_pickle or self._reads_pickles:
+            return False
+        if not self._has_left_pickles:
+            logger.info("Strikes whose values are pickles are left to the workers")
+        self._has_left_pickles = True
+        return True
 
     def _apply(self, instruction: StrikeInstruction, *, is_shared: bool) -> None:
         if self._table.apply(instruction, is_shared=is_shared):

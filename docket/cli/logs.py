@@ -65,6 +65,13 @@ def configure(level: str, logging_format: str | None) -> None:
     logging.basicConfig(level=level.upper(), handlers=[_handler(chosen)], force=True)
 
 
+def configure_warnings() -> None:
+    """Log warnings to stderr, bounded and printable; for a command that shows something else."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(BoundedFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
 def _handler(logging_format: str) -> logging.Handler:
     if logging_format == "rich":
         rich = RichHandler(console=Console(), show_path=False, log_time_format="[%X]")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from docket.cli import logs
 from docket.cli.loading import load, trust_working_directory
 from docket.docket import Docket
 from docket.errors import DocketError
@@ -38,6 +39,7 @@ def on_docket(
         click.UsageError: the name or the URL is invalid.
         click.ClickException: the server is away, or refuses.
     """
+    logs.configure_warnings()
     if chosen.url.partition(":")[0].lower() == "memory":
         raise click.BadParameter(REFUSED, param_hint="--url")
     if tasks or chosen.factory:

@@ -18,6 +18,7 @@ from docket.docket import Docket
 from docket.errors import DocketError
 from docket.loading import load_function
 from docket.options import DocketOptions
+from docket.printable import on_lines
 from docket.services.standalone import run_program
 from docket.worker import Worker
 
@@ -115,7 +116,7 @@ def worker(
         ):
             runner.run(run_program(docket, (), make, until_finished, *ports))
     except DocketError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(on_lines(str(error))) from error
 
 
 def _maker(
@@ -141,5 +142,5 @@ def _maker(
     try:
         make()
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(on_lines(str(error))) from error
     return make

@@ -130,7 +130,7 @@ def _claims(flat: list[Any], now: int) -> list[Claim]:
                 and 0 <= died < _MOST
                 and isinstance(call, bytes)
             )
-        except (AttributeError, ValueError):
+        except (AttributeError, TypeError, ValueError):  # a field may not be there
             is_sound, due, tried, died = False, 0, 0, 0
         claims.append(
             Claim(key, entry, generation, function, call, due, tried, died, came_from, trace, now)

@@ -14,6 +14,7 @@ from supervisor.ctl.client import Client
 from supervisor.ctl.report import read_report
 from supervisor.ctl.terminal import Terminal
 from supervisor.errors import NoSupervisor, SupervisorGone
+from supervisor.text import printable
 
 #: Between two reports of --watch.
 WATCH_SECONDS = 1.0
@@ -25,7 +26,7 @@ def show(path: Path, *, as_json: bool) -> None:
     with Client(path) as client:
         report = client.status()
     if as_json:
-        terminal.write_line(report)
+        _write_json(terminal, report)
     else:
         terminal.print(status_view.render(read_report(report), terminal.width))
 
@@ -48,6 +49,11 @@ def watch(path: Path, *, as_json: bool) -> None:
     click.echo("the supervisor has ended", err=True)
 
 
+def _write_json(terminal: Terminal, report: str) -> None:
+    # Our own reports are ASCII on one line; but who answers may be a task of the pool.
+    terminal.write_line(printable.in_json(report))
+
+
 def _reconnect(path: Path) -> Client | None:
     try:
         return Client(path)
@@ -60,7 +66,7 @@ def _show_until_over(client: Client, terminal: Terminal, *, as_json: bool) -> No
     while not over:
         report = client.status()
         if as_json:
-            terminal.write_line(report)
+            _write_json(terminal, report)
         else:
             lines = status_view.render(read_report(report), terminal.width, terminal.height)
             terminal.redraw(lines)

@@ -88,3 +88,7 @@ def test_what_a_factory_decides_is_not_given_beside_it(name: str, value: object)
 
 def test_a_factory_is_called_with_names() -> None:
     assert docket_factories.msgpack(name="d", url="redis://h").name == "d"
+
+
+def test_the_password_of_the_url_is_not_in_the_options_as_shown() -> None:
+    assert "secret" not in repr(DocketOptions(name="d", url="redis://:secret@h/0"))

@@ -144,6 +144,7 @@ async def attack(url: str, writes: list[Write]) -> None:
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([("now-1", "attempt", b"x"), ("now-2", "when", b"nan"), ("later-1", "deaths", b"x")])
 @example([("now-1", "function", b"\xff"), ("string", "epochs", b"x")])
+@example([("delete", "attempt", b"")])
 @given(WRITES)
 def test_every_good_task_ends_whatever_else_stands_in_the_docket(
     server: str, writes: list[Write]

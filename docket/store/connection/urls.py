@@ -122,15 +122,17 @@ def parse(url: str) -> ServerUrl:
     read = _READERS.get(scheme.lower())
     if read is None:
         raise ValueError(f"URL with scheme {scheme[:20]!r} is not known. Accepted: {ACCEPTED}")
+    reason = "is malformed"
     try:
         return read(rest)
     except UnknownOption as error:
         # With an @, what looks like an option may be a part of the password.
-        reason = "is malformed" if "@" in rest.partition("?")[2] else f"has {error}"
-        raise ValueError(f"{scheme}:// URL {reason}. Accepted: {ACCEPTED}") from None
+        if "@" not in rest.partition("?")[2]:
+            reason = f"has {error}"
     except (ValueError, TypeError, RedisError):
-        # `from None`: the cause may quote the URL.
-        raise ValueError(f"{scheme}:// URL is malformed. Accepted: {ACCEPTED}") from None
+        pass
+    # Not in the handler: what was raised may quote the URL, and would be the context of this.
+    raise ValueError(f"{scheme}:// URL {reason}. Accepted: {ACCEPTED}")
 
 
 def _read_one(rest: str, *, tls: bool) -> ServerUrl:

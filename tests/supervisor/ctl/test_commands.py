@@ -123,6 +123,18 @@ async def test_the_status_is_a_table_for_people_and_json_for_programs(path: Path
     assert as_json == Ran(0, json.dumps(REPORT) + "\n", "")
 
 
+@pytest.mark.parametrize("report", ['{"a": "%s"}', "%s"])
+def test_json_from_who_only_says_that_he_is_a_supervisor_writes_no_escapes(
+    report: str, path: Path, run: Run
+) -> None:
+    evil = "\x1b]0;owned\x07\x9b2J\u202e\nforged\r"
+    with scripted(path, HELLO + encode(Report(report % evil))):
+        ran = run("--control", str(path), "status", "--json")
+    assert ran.code == 0
+    assert ran.out.removesuffix("\n").isprintable()
+    assert r"\u001b]0;owned\u0007\u009b2J\u202e\nforged\r" in ran.out
+
+
 @pytest.mark.parametrize("given", ["before", "after", "environment", "found"])
 async def test_the_socket_may_be_named_before_or_after_the_command_or_not_at_all(
     given: str, path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
