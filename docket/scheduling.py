@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from docket.calls import TaskCall, new_key
-from docket.clock import aware, microseconds_of, now, stored
+from docket.clock import aware, now, stored
 from docket.errors import ExecutionCancelled
 from docket.execution import Disposition, Execution, TaskFunction
 from docket.execution.disposition import BY_NAME
@@ -130,7 +130,7 @@ class Scheduler:
             )
             raise execution.schedule_exception
         if done.disposition == "scheduled":
-            execution.take_over(done.generation, None, done.state)
+            execution.take_over(done.generation, done.state)
         return execution.disposition
 
     async def seed(self, execution: Execution) -> ScheduleReply:
@@ -276,8 +276,7 @@ class Scheduler:
             return
         if not execution.is_active_run:
             kept = disposition is Disposition.ALREADY_SCHEDULED
-            when = microseconds_of(reply.when) if kept else None
-            execution.take_over(reply.generation, when, reply.state, None if kept else token)
+            execution.take_over(reply.generation, reply.state, None if kept else token)
 
 
 def _span_name(replace: bool) -> str:

@@ -175,6 +175,8 @@ class Caretaker:
         self._opening = request
         try:
             opened = await request.opening()
+        except GeneratorExit:
+            raise  # As in _leave_all.
         except BaseException as error:
             if not request.opened.done():
                 request.opened.set_exception(self._cause(request, error))
@@ -205,6 +207,8 @@ class Caretaker:
             self._leaving = _, opened = self._opened.pop()
             try:
                 await opened.__aexit__(type(end) if end else None, end, end and end.__traceback__)
+            except GeneratorExit:
+                raise  # It was given up, and its loop has ended since.
             except BaseException as error:
                 # User code, after the last task: it may raise anything, and ends nothing else.
                 was_cancelled = self._was_cut_short and _uncancelled()

@@ -19,8 +19,9 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
     """Limit the time that the task's own code may run (its dependencies are not counted).
 
     The task is cancelled at its current await and fails with `TimeoutError`, which its `Retry`
-    handles like any other failure. A cancellation from elsewhere remains a cancellation. A thread
-    cannot be stopped: a task at work in one fails once the thread has ended.
+    handles like any other failure; also if it catches that and returns. What it raises instead
+    stays. A cancellation from elsewhere remains a cancellation. A thread cannot be stopped: a task
+    at work in one fails once the thread has ended.
 
     Args:
         base: the time limit, from the start of the task.
@@ -50,15 +51,19 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
         # asyncio's own: only it can tell its cancellation from another one at the same moment.
         self._loop = asyncio.get_running_loop()
         self._timer = timer = asyncio.timeout(_seconds(self.base))
+        cause: BaseException | None = None
         try:
             async with timer:
-                return await function(*args, **kwargs)
+                result = await function(*args, **kwargs)
+            if not timer.expired():
+                return result
         except TimeoutError as error:
             if not timer.expired():
                 raise
-            raise TimeoutError(
-                f"Docket task {execution.key} exceeded timeout of {self.base.total_seconds()}s"
-            ) from error.__cause__ or error
+            cause = error.__cause__ or error
+        raise TimeoutError(
+            f"Docket task {execution.key} exceeded timeout of {self.base.total_seconds()}s"
+        ) from cause
 
     def start(self) -> None:
         """Restart the time limit from now.

@@ -318,19 +318,14 @@ class Execution:
         if is_naive or to_microseconds(self.when) != microseconds:
             self.when = from_microseconds(microseconds)
 
-    def take_over(
-        self, generation: int, when: int | None, state: str, token: str | None = None
-    ) -> None:
-        """Become the execution that waits under its key now.
+    def take_over(self, generation: int, state: str, token: str | None = None) -> None:
+        """Stand for the execution that its key has now; the call and its time stay as given.
 
         Args:
-            when: its due time in microseconds; None if that is this one's.
             token: that of the request which scheduled it; None if it was another's.
         """
         self._is_run, self.message_id = False, None
         self.generation, self._token = generation, token
-        if when is not None:
-            self.see_when(when)
         self.state = ExecutionState(state)
 
     def is_recorded_in(self, record: Mapping[bytes, bytes]) -> bool:

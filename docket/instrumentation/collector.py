@@ -164,12 +164,12 @@ def _of_scheduling(name: str, text: str, snapshot: Snapshot) -> Metric:
 
 def _stricken(snapshot: Snapshot) -> Metric:
     text = "Tasks dropped because of a strike: by a worker, or when they were to be scheduled."
-    family = CounterMetricFamily("docket_tasks_stricken", text, labels=_LABELS)
+    family = CounterMetricFamily("docket_tasks_stricken", text, labels=(*_LABELS, "docket_where"))
     for labels, counters in snapshot.rows():
-        family.add_metric(labels, counters.stricken)
+        family.add_metric((*labels, "worker"), counters.stricken)
     for docket, producer in snapshot.producers:
         for task, scheduled in producer.by_task():
-            family.add_metric([docket, "", task], scheduled.stricken)
+            family.add_metric([docket, "", task, "docket"], scheduled.stricken)
     return family
 
 

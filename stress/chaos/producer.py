@@ -34,6 +34,7 @@ WEIGHTS: dict[str, int] = {
     "settled": 3,
     "blocker": 2,
     "threaded": 3,
+    "holder": 1,
     "deaf": 1,
     "depending": 6,
     "replaced": 4,
@@ -57,6 +58,8 @@ ARGUMENTS: dict[str, Callable[[random.Random], tuple[Any, ...]]] = {
     "settled": lambda draw: (draw.randrange(TOPICS),),
     "blocker": lambda draw: (draw.uniform(0.1, 1.0),),
     "threaded": lambda draw: (draw.choice((0.01, 0.2, 1.0, 3.0)),),
+    # Now and then for longer than a heartbeat may be missed, within the stall timeout.
+    "holder": lambda draw: (10.5 if draw.randrange(20) == 0 else 0.05,),
     "deaf": lambda draw: (draw.uniform(0.5, 2.0),),
 }
 

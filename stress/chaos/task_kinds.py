@@ -5,8 +5,10 @@ how it has to end.
 """
 
 import asyncio
+import ctypes
 import os
 import signal
+import subprocess
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -138,6 +140,17 @@ async def blocker(seconds: float, key: str = TaskKey()) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - that is the point
 
 
+async def holder(seconds: float, key: str = TaskKey()) -> None:
+    """Hold the GIL in one call of C, which ends with a process at the other end of a pipe."""
+    with noted("holder", key):
+        reader, writer = os.pipe()
+        sleeper = ("sleep", str(seconds))
+        with subprocess.Popen(sleeper, stdout=writer):  # noqa: ASYNC220 - it is to block
+            os.close(writer)
+            ctypes.PyDLL(None).read(reader, ctypes.create_string_buffer(1), 1)
+        os.close(reader)
+
+
 def threaded(seconds: float, key: str = TaskKey()) -> str:
     """Sleep in a thread, which nothing can end."""
     with noted("threaded", key):
@@ -217,6 +230,7 @@ tasks: list[TaskFunction] = [
     settled,
     blocker,
     threaded,
+    holder,
     deaf,
     poison,
     depending,

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -190,4 +191,6 @@ def test_a_whole_program_on_memory_prints_its_result_and_no_warning(
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
 
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "42\n", "")
+    # A busy machine makes any step of a loop slow; asyncio's debug mode says so.
+    told = [line for line in ended.stderr.splitlines() if not re.match(r"Executing <.* took", line)]
+    assert (ended.returncode, ended.stdout, told) == (0, "42\n", [])

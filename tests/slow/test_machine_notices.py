@@ -38,8 +38,8 @@ FAULTS = {
     "an ended record lives for ever": ("exchange", "redis.call('PEXPIRE', rk, ttl)", ""),
     "a successor inherits the deaths": (
         "exchange",
-        "'from', 'deaths', 'limits', unpack(RUN_FIELDS)",
-        "'from', 'limits', unpack(RUN_FIELDS)",
+        "'from', 'deaths', 'limits', 'timed', unpack(RUN_FIELDS)",
+        "'from', 'limits', 'timed', unpack(RUN_FIELDS)",
     ),
     "an adoption forgets a cancellation": ("adopt", "if record.cancel then", "if false then"),
     "an adoption counts no deaths": ("adopt", "deaths = deaths + 1", "deaths = deaths"),

@@ -29,6 +29,32 @@ async def test_a_task_that_runs_too_long_fails_with_a_timeout_error() -> None:
         await call(task)
 
 
+@pytest.mark.statement(41)
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_a_task_that_catches_the_cancellation_and_returns_was_too_long(goes_on: bool) -> None:
+    async def task(timeout: Timeout = Timeout(SHORT)) -> str:
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            if goes_on:
+                await asyncio.sleep(0)
+        return "cleaned up"
+
+    with pytest.raises(TimeoutError, match=r"^Docket task the-key exceeded timeout of 0\.02s$"):
+        await call(task)
+
+
+async def test_what_a_task_raises_when_its_time_is_over_stays_as_it_is() -> None:
+    async def task(timeout: Timeout = Timeout(SHORT)) -> None:
+        try:
+            await forever()
+        finally:
+            raise ValueError("while cleaning up")
+
+    with pytest.raises(ValueError, match="while cleaning up"):
+        await call(task)
+
+
 async def test_a_task_that_is_done_in_time_returns() -> None:
     async def task(timeout: Timeout = Timeout(LONG)) -> tuple[bool, bool]:
         return timeout.expired(), timeout.remaining() > timedelta(seconds=50)

@@ -65,9 +65,7 @@ async def test_runs_are_counted_by_docket_worker_and_task(docket: Docket, port: 
     scraped = await scrape(port)
 
     def value(name: str, task: str) -> float | None:
-        return scraped.value(
-            name, {"docket_name": docket.name, "docket_worker": "w", "docket_task": task}
-        )
+        return scraped.value(name, run_labels(name, docket, task))
 
     assert {name: value(f"docket_tasks_{name}_total", "greet") for name in RUNS} == {
         **dict.fromkeys(RUNS, 0),
@@ -94,6 +92,12 @@ async def test_runs_are_counted_by_docket_worker_and_task(docket: Docket, port: 
         summed = value(f"{histogram}_sum", "greet")
         assert summed is not None
         assert 0 <= summed < 60
+
+
+def run_labels(name: str, docket: Docket, task: str) -> dict[str, str]:
+    """Return the labels of what worker `w` counts."""
+    labels = {"docket_name": docket.name, "docket_worker": "w", "docket_task": task}
+    return labels | ({"docket_where": "worker"} if "stricken" in name else {})
 
 
 RUNS = (
@@ -130,7 +134,8 @@ async def test_what_a_process_asks_of_a_docket_is_counted(docket: Docket, port: 
     assert (of_task("added"), of_task("replaced"), of_task("scheduled")) == (4, 1, 5)
     await docket.strike(greet)
     await docket.add(greet)("Eve")
-    struck = {"docket_name": docket.name, "docket_worker": "", "docket_task": "greet"}
+    struck = {"docket_name": docket.name, "docket_task": "greet"}
+    struck |= {"docket_worker": "", "docket_where": "docket"}
     assert (await scrape(port)).value("docket_tasks_stricken_total", struck) == 1
     cancelled = {"docket_name": docket.name, "docket_worker": "", "docket_task": ""}
     assert scraped.value("docket_tasks_cancelled_total", cancelled) == 1
@@ -160,8 +165,8 @@ async def test_a_cancelled_run_and_a_stricken_one_are_counted_where_they_end(
     scraped = await scrape(port)
 
     def value(name: str, task: str) -> float | None:
-        labels = {"docket_name": docket.name, "docket_worker": "w", "docket_task": task}
-        return scraped.value(f"docket_tasks_{name}_total", labels)
+        total = f"docket_tasks_{name}_total"
+        return scraped.value(total, run_labels(total, docket, task))
 
     assert (value("cancelled", "hold"), value("stricken", "hold")) == (1, 0)
     assert (value("cancelled", "greet"), value("stricken", "greet")) == (1, 1)

@@ -11,6 +11,7 @@ import pytest
 from docket import (
     Agenda,
     CurrentExecution,
+    Disposition,
     Docket,
     Execution,
     ExecutionState,
@@ -112,6 +113,36 @@ async def test_an_instant_is_seen_by_everybody_as_it_was_given(
     shown = [e.when for e in snapshot.future if e.key == "k"]
     # What was claimed by hand is in none of the places that a snapshot looks at.
     assert shown == ([] if way == "claim" else [when])
+
+
+@pytest.mark.parametrize(
+    "way", ["add", "add by name", "schedule", "Execution.schedule", "add_many", "scatter"]
+)
+async def test_what_finds_its_key_taken_keeps_the_instant_that_it_was_given(
+    docket: Docket, way: str
+) -> None:
+    docket.register(task)
+    first = await docket.add(task, datetime.now(UTC) + 2 * LATER, "k")()
+    when = (datetime.now(VIENNA) + LATER).replace(microsecond=123_457)
+
+    execution = await WAYS[way](docket, when)
+
+    assert execution.disposition is Disposition.ALREADY_SCHEDULED
+    assert (execution.when, execution.when.tzinfo) == (when, VIENNA)
+    assert (await found(docket, "k")).when == first.when
+
+
+async def test_what_found_its_key_taken_replaces_it_at_its_own_time(docket: Docket) -> None:
+    docket.register(task)
+    await docket.add(task, key="k")()
+    execution = Execution(docket, task, (), {}, "k", datetime.now(UTC) + LATER, 1)
+    when = execution.when
+
+    await execution.schedule()
+    await execution.schedule(replace=True)
+
+    assert execution.state is ExecutionState.SCHEDULED
+    assert (await found(docket, "k")).when == execution.when == when
 
 
 @pytest.mark.parametrize("zone", [UTC, VIENNA], ids=str)
