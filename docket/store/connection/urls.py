@@ -41,8 +41,9 @@ _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 # redis-py leaves the types of the options open.
 _parse_url = cast("Callable[[str], dict[str, Any]]", _untyped_parse_url)
 
-#: An option that may be named in an error: what else stands there may be part of a password.
-_SHOWN_OPTION = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+#: An option that may be named in an error: what else stands there may be part of a password. No
+#: option of redis-py has a digit.
+_SHOWN_OPTION = re.compile(r"[a-z]+(?:_[a-z]+)*")
 
 Topology = Literal["one", "cluster", "sentinel"]
 

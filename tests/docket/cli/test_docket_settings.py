@@ -177,6 +177,7 @@ async def test_a_url_with_an_unknown_option_or_a_secret_is_told_without_it(docke
     for url, reason in (
         ("redis://:s3cret@h?soket_timeout=5", "unknown option 'soket_timeout'"),
         ("redis://h?no_such=s3cret", "unknown option 'no_such'"),
+        ("redis://h?s3cret=1", "unknown option '***'"),
         ("embedded:///p?password=s3cret", "'embedded:///p'"),
         ("embedded:///p?passw%6Frd=s3cret", "'embedded:///p'"),
     ):
