@@ -33,13 +33,21 @@ class JsonFormatter(BoundedFormatter):
         extra = {k: _bounded(v) for k, v in vars(record).items() if k not in _OF_EVERY_RECORD}
         try:
             return _in_json({**extra, **line})
-        except (TypeError, ValueError, RecursionError):
-            # JSON has no such value: NaN, a key that is a tuple, an object that contains itself.
-            return _in_json({**{k: shown(v) for k, v in extra.items()}, **line})
+        except Exception:
+            # JSON has no such value: NaN, a key that is a tuple, an object that contains itself, an
+            # int of too many digits, one whose own code fails.
+            return _in_json({**{k: _shown(v) for k, v in extra.items()}, **line})
 
 
 def _in_json(line: dict[str, object]) -> str:
     return in_json(json.dumps(line, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _shown(value: object) -> str:
+    try:
+        return shown(value)
+    except Exception as error:
+        return f"<{type(value).__name__} without a repr: {type(error).__name__}>"
 
 
 def _bounded(value: object) -> object:
@@ -49,7 +57,7 @@ def _bounded(value: object) -> object:
         return ends(value, RECORD)
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError, RecursionError):
+    except Exception:
         return value  # JSON has no such value: it is shown as its text.
     return value if len(text) <= RECORD else ends(text, RECORD)
 

@@ -20,6 +20,9 @@ _COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL
 #: Most characters of a key in a plain or rich line; in JSON it has up to `truncation.REASON`.
 KEY_SHOWN = 80
 
+#: Most bits of an int in JSON: of one with many more Python makes no text.
+_INT_BITS = 8192
+
 #: Attributes of every record; any other was given by the caller as `extra`.
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -130,20 +133,28 @@ class JsonFormatter(logging.Formatter):
 
 
 def _as_json(value: object) -> object:
-    """The value, or its text if JSON has no such value: NaN, keys that are not text, a cycle.
+    """The value, or its text if JSON has no such value: NaN, a huge int, keys not of text, a cycle.
 
     Also its text, cut, if it is too long.
     """
-    if isinstance(value, int):
+    if isinstance(value, int) and value.bit_length() <= _INT_BITS:
         return value
     if isinstance(value, str):
         return truncation.ends(value, truncation.TRACEBACK)
     try:
         text = json.dumps(value, default=str, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return truncation.ends(repr(value), truncation.TRACEBACK)
+    except Exception:
+        # As said above, or its own code fails.
+        return truncation.ends(_repr(value), truncation.TRACEBACK)
     is_short = len(text) <= truncation.TRACEBACK
     return value if is_short else truncation.ends(text, truncation.TRACEBACK)
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__} without a repr: {type(error).__name__}>"
 
 
 class RichFormatter(_BoundedFormatter):

@@ -79,6 +79,25 @@ def test_json_lines_of_ordinary_records_hold_nothing_more(
     assert line["exc_info"] is None
 
 
+class Broken:
+    """It cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise LookupError("\x1b]0;owned\x07")
+
+
+@pytest.mark.parametrize("odd", [Broken(), [Broken()], 10**5000], ids=["one", "inside", "int"])
+def test_a_value_that_cannot_be_shown_takes_no_line_with_it(
+    odd: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("INFO", "json")
+    logging.getLogger("docket").info("here", extra={"odd": odd})
+    written = capsys.readouterr()
+    line = json.loads(written.out)
+    assert (line["message"], written.err) == ("here", "")
+    assert "without a repr" in line["odd"]
+
+
 @pytest.mark.parametrize("odd", [float("nan"), {(1, 2): 3}])
 def test_what_json_has_no_form_for_is_shown_as_its_text(
     capsys: pytest.CaptureFixture[str], odd: object

@@ -176,3 +176,17 @@ def test_json_carries_the_attributes_of_a_run_beside_the_fields_of_the_pool() ->
     line = json.loads(JsonFormatter(IN_TASK).format(record(**attributes)))
     assert {name: line[name] for name in attributes} == attributes
     assert (line["worker"], line["task"], line["function"]) == (3, "order-17", "ship")
+
+
+class Broken:
+    """It cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise LookupError("\x1b]0;owned\x07")
+
+
+@pytest.mark.parametrize("odd", [Broken(), [Broken()], 10**5000], ids=["one", "inside", "int"])
+def test_a_value_that_cannot_be_shown_takes_no_line_with_it(odd: object) -> None:
+    fields = json.loads(JsonFormatter(SUPERVISOR).format(record(odd=odd)))
+    assert fields["message"] == "hello you"
+    assert "without a repr" in fields["odd"]
