@@ -94,7 +94,7 @@ def test_every_installed_file_of_ours_is_where_we_put_it(scripts: Path, wheel: P
         "typed = [f for f in files if f.name == 'py.typed']\n"
         "print(lost, bool(lua), len(typed))\n"
     )
-    assert _run(str(scripts / "python"), "-c", program).strip() == "[] True 3"
+    assert _run(str(scripts / "python"), "-c", program).strip() == "[] True 4"
 
 
 def _run(*command: str, folder: Path | None = None) -> str:
