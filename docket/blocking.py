@@ -164,6 +164,8 @@ class SyncDocket:
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
+            # Registered by each opening: the interpreter would keep every docket that was closed.
+            atexit.unregister(self.close)
             thread.stop(self._docket)
 
     def wait_for(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -190,7 +192,7 @@ class SyncDocket:
         with self._lock:
             if self._thread is None and not self._docket.is_open:
                 self._thread = _LoopThread(self._docket)
-                # Before the threads of the interpreter's end, and once: closed by hand it is gone.
+                # Before the threads of the interpreter's end.
                 atexit.register(self.close)
             if self._thread is not None:
                 return self._thread.loop
