@@ -15,7 +15,7 @@ from docket.errors import DeserializationError, NotPermitted, RefusedCall, Serve
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.readiness import Readiness
 from docket.lifecycle import Cancelled, Failed, Outcome, Requeued, Superseded
-from docket.services.outcomes import count, row_of, unstorable, weight
+from docket.services.outcomes import count, failure_text, row_of, unstorable, weight
 from docket.services.payloads import Payloads
 from docket.services.run_log import log_what_follows
 from docket.services.runs import Consumer, Run, Runs, reject_late
@@ -42,8 +42,9 @@ PATIENCE_SECONDS = 1.0
 #: claimed before that would wait for the stall timeout with it.
 PROBATION_SECONDS = 0.25
 
-#: An outcome that is not recorded yet, with its row for the script.
-PendingOutcome = tuple[Run, Outcome, OutcomeRow]
+#: An outcome that is not recorded yet, its row for the script, and what its attempt is said to have
+#: failed with ("" for none).
+PendingOutcome = tuple[Run, Outcome, OutcomeRow, str]
 
 
 class Exchanger:
@@ -180,7 +181,7 @@ class Exchanger:
             outcome = unstorable(outcome, error)
             row = row_of(run.claim, outcome, self._payloads)
         self._runs.report(run)
-        self._outbox.append((run, outcome, row))
+        self._outbox.append((run, outcome, row, failure_text(outcome)))
         self._attention.set()
 
     def withdraw(self, run: Run) -> None:
@@ -278,9 +279,10 @@ class Exchanger:
             self._consumer.name,
             self._consumer.epoch,
             want,
-            [row for _, _, row in outcomes],
+            [row for _, _, row, _ in outcomes],
             may_take_quarantined=not self._runs.has_quarantined,
             census=self._until_finished,
+            failures=[(at, failure) for at, (_, _, _, failure) in enumerate(outcomes) if failure],
         )
         reject_late(reply.claims, asked_at, self._lease_seconds)
         return reply
@@ -331,7 +333,7 @@ class Exchanger:
 
     def _acknowledge(self, outcomes: list[PendingOutcome], superseded: list[int]) -> None:
         lost = frozenset(superseded)
-        for index, (run, outcome, _) in enumerate(outcomes):
+        for index, (run, outcome, _, _) in enumerate(outcomes):
             self._runs.remove(run)
             # One that was sent twice may no longer match because its first sending was applied.
             is_lost = index in lost and not run.sent_again
@@ -340,7 +342,7 @@ class Exchanger:
             count(run.counters, outcome, is_superseded=is_lost)
 
     def _put_back(self, outcomes: list[PendingOutcome], *, may_be_applied: bool) -> None:
-        for run, _, _ in outcomes:
+        for run, _, _, _ in outcomes:
             run.sent_again = run.sent_again or may_be_applied
         self._outbox.extendleft(reversed(outcomes))
 
@@ -446,7 +448,7 @@ class Exchanger:
             run.refused = True
             failed = Failed(error)
             row = row_of(run.claim, failed, self._payloads)
-            self._put_back([(run, failed, row)], may_be_applied=True)
+            self._put_back([(run, failed, row, failure_text(failed))], may_be_applied=True)
             self._batch = 1
         self.exchange_soon()
 

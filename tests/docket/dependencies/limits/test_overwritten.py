@@ -62,8 +62,9 @@ async def test_who_waits_for_a_time_can_be_cancelled_all_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = limited.store
-    admissions = {key: (await limited.started(key, limit_request))[1] for key in ("first", "second")}
-    assert admissions[waits].verdict == "later"
+    _, first = await limited.started("first", limit_request)
+    _, second = await limited.started("second", limit_request)
+    assert {"first": first, "second": second}[waits].verdict == "later"
     whole = await overwrite(store, name)
     assert await store.transitions.cancel(waits) == "removed"
     assert f"{whole} was overwritten" in caplog.text
