@@ -181,9 +181,15 @@ class Keys:
         """HASH: the record of the newest failed execution of a key; expires."""
         return self.key(f"failed-task:{key}")
 
-    def ended(self, state: str) -> str:
-        """LIST: the newest completed or cancelled ones: when (us), generation, key; expires."""
-        return self.key(state)
+    @cached_property
+    def completed(self) -> str:
+        """LIST: the newest that were completed: when (us), generation, key; expires."""
+        return self.key("completed")
+
+    @cached_property
+    def cancelled(self) -> str:
+        """LIST: the newest that were cancelled, in the same form; expires."""
+        return self.key("cancelled")
 
     @cached_property
     def cancel_channel(self) -> str:

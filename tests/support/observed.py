@@ -68,7 +68,7 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
         look.hgetall(keys.failed_record(name))
         look.pttl(keys.failed_record(name))
     for state in ENDED:
-        look.lrange(keys.ended(state), 0, -1)
+        look.lrange(getattr(keys, state), 0, -1)
     seen = iter(look.execute(raise_on_error=False))
     entries, pending = dict[str, Any](), dict[str, Any]()
     for letter in streams:
