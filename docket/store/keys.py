@@ -114,6 +114,11 @@ class Keys:
         return self.key("strikes")
 
     @cached_property
+    def pauses(self) -> str:
+        """HASH: names of paused functions, "" for the whole docket -> pause (see _pauses.lua)."""
+        return self.key("pauses")
+
+    @cached_property
     def watch(self) -> str:
         """STRING: start (server ms) of the sweeps of leases without a gap; expires."""
         return self.key("watch")

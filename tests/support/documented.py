@@ -210,6 +210,12 @@ ADDED: dict[str, dict[str, object]] = {
     "docket.strikelist.StrikeList": {"serializer": "pickle"},
     "docket.docket.Docket": {"serializer": "pickle"},
     "docket.execution.ExecutionProgress": {"run": None},
+    "docket.docket.Docket.strike": {"reason": None, "by": None},
+    "docket.docket.Docket.restore": {"reason": None, "by": None},
+    "docket.strikelist.StrikeList.strike": {"reason": None, "by": None},
+    "docket.strikelist.StrikeList.restore": {"reason": None, "by": None},
+    "docket.strikelist.Strike": {"reason": None, "by": None},
+    "docket.strikelist.Restore": {"reason": None, "by": None},
 }
 
 #: Attributes and properties that users read, by class.

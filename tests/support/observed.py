@@ -8,6 +8,7 @@ import msgspec
 
 from docket.store.keys import Keys
 from tests.support.model.slots import line
+from tests.support.model.values import NEVER as NEVER_TICKS
 from tests.support.model.values import Entry, Progress, Record
 from tests.support.model.world import LETTERS, World
 from tests.support.passing_time import NEVER
@@ -24,7 +25,7 @@ class Observed:
 
     ttls: of the records, milliseconds. streams: letter -> (id, key), oldest first. pending: letter
     -> id -> consumer, and for how many ticks its lease has lasted. queue: key -> score, in order.
-    tokens: in the list of wake-ups.
+    tokens: in the list of wake-ups. pauses: by function -> when they end (us), None for never.
     """
 
     records: dict[str, dict[str, str]]
@@ -38,6 +39,7 @@ class Observed:
     holds: dict[str, list[str]]
     slots: dict[str, dict[str, str]]
     lines: dict[str, list[str]]
+    pauses: dict[str, int | None]
 
 
 def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]) -> Observed:
@@ -58,6 +60,7 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
     look.zrange(keys.workers, 0, -1)
     look.hgetall(keys.epochs)
     look.hgetall(keys.holds)
+    look.hgetall(keys.pauses)
     seen = iter(look.execute(raise_on_error=False))
     entries, pending = dict[str, Any](), dict[str, Any]()
     for letter in streams:
@@ -68,7 +71,7 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
         }
     records = {name: (next(seen), next(seen)) for name in names}
     limits = {scope: (next(seen), next(seen)) for scope in scopes}
-    queue, tokens, workers, epochs, holds = seen
+    queue, tokens, workers, epochs, holds, pauses = seen
     return Observed(
         {name: record for name, (record, _) in records.items() if record},
         {name: ttl for name, (_, ttl) in records.items()},
@@ -81,7 +84,13 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
         {e: msgspec.msgpack.decode(s.encode("latin-1")) for e, s in holds.items()},
         {scope: slots for scope, (slots, _) in limits.items()},
         {scope: waiting for scope, (_, waiting) in limits.items()},
+        {name: _end_of(packed.encode("latin-1")) for name, packed in pauses.items()},
     )
+
+
+def _end_of(pause: bytes) -> int | None:
+    _, until, _, _ = msgspec.msgpack.decode(pause, type=tuple[str, str, str, str])
+    return int(until) if until else None
 
 
 @dataclass(frozen=True)
@@ -145,9 +154,17 @@ def _pairs(world: World, seen: Observed, clock: Clock) -> Iterator[tuple[str, ob
             if e.owner is not None
         }
         yield f"pending of {letter}", owned, seen.pending[letter]
-    ticks = {k: None if s == NEVER else clock.tick_of_score(s) for k, s in seen.queue.items()}
-    never = {k: None if w >= NEVER_TICKS else w for k, w in world.queue.items()}
+    # How much later than never: 0 for a slot, 1 for a pause.
+    ticks = {
+        k: ("never", s - NEVER) if s >= NEVER else clock.tick_of_score(s)
+        for k, s in seen.queue.items()
+    }
+    never = {
+        k: ("never", w - NEVER_TICKS) if w >= NEVER_TICKS else w for k, w in world.queue.items()
+    }
     yield "queue", never, ticks
+    ends = {name: None if w == NEVER_TICKS else w for name, w in world.pauses.items()}
+    yield "pauses", ends, {name: clock.tick(until) for name, until in seen.pauses.items()}
     yield "registered", set(world.epochs), seen.workers
     yield "epochs", world.epochs, seen.epochs
     holds = {entry.name: sorted(scopes) for entry, scopes in world.holds.items()}
@@ -156,10 +173,6 @@ def _pairs(world: World, seen: Observed, clock: Clock) -> Iterator[tuple[str, ob
         holders = {e.name: e.key for e, scopes in world.holds.items() if scope in scopes}
         yield f"slots of {scope}", holders, slots
         yield f"line of {scope}", line(world, scope), seen.lines[scope]
-
-
-#: Later than any tick that is reached.
-NEVER_TICKS = 1 << 39
 
 
 def _of_record(key: str, record: Record, seen: Observed, clock: Clock, now: int) -> Iterator[str]:

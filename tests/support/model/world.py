@@ -27,6 +27,7 @@ class World:
         events: published since somebody took them.
         lines: scope -> who waits for one of its slots, in order.
         holds: entries that hold slots, and the scopes.
+        pauses: functions, and "" for the whole docket -> when the pause ends, or ended (tick).
     """
 
     ttl: int
@@ -44,6 +45,7 @@ class World:
     events: list[Event] = field(default_factory=list[Event])
     lines: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     holds: dict[Entry, list[str]] = field(default_factory=dict[Entry, list[str]])
+    pauses: dict[str, int] = field(default_factory=dict[str, int])
     first_come: int = 0
 
     def pass_time(self, ticks: int) -> None:

@@ -1,0 +1,116 @@
+"""The pauses of a docket: what no worker claims for the time being."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from docket.store import scripts
+from docket.store.coalescing import BATCH_LIMIT
+from docket.store.connection.pipeline import Pipeline
+from docket.store.connection.retrying import PATIENCE_SECONDS, retry
+from docket.store.keys import Keys
+from docket.store.overwritten_keys import MendingPipeline, log_overwritten
+
+#: Most pauses of one docket: they are read as a whole.
+MAX_PAUSES = 1000
+
+
+class PauseRow(NamedTuple):
+    """A pause as it is stored; instants in server microseconds, "" for no reason and nobody."""
+
+    since: int
+    until: int | None
+    reason: str
+    by: str
+
+
+class Paused(NamedTuple):
+    """The answer to a pause: `past` and `full` changed nothing. replaced: the pause before it."""
+
+    verdict: Literal["paused", "past", "full"]
+    replaced: PauseRow | None
+
+
+class Pauses:
+    """Pause and resume the functions of one docket, or all of it.
+
+    Args:
+        pipeline: the connection.
+        keys: of the docket.
+    """
+
+    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
+        self._pipeline = MendingPipeline(pipeline, keys)
+        self._keys = keys
+
+    async def pause(
+        self, name: str, kind: Literal["at", "for"], end: int | None, reason: str, by: str
+    ) -> Paused:
+        """Let nothing of a function be claimed any more.
+
+        Args:
+            name: the name of the function; "" for the whole docket.
+            kind: of `end`: the instant, or the time from now by the server's clock.
+            end: in microseconds; None for no end.
+            reason: "" for none.
+            by: its author; "" for none.
+        """
+        ends = "" if end is None else end
+        verdict, before = await self._call(
+            scripts.PAUSE, [name, ends, kind, reason, by, MAX_PAUSES]
+        )
+        return Paused(verdict.decode(), _row(before) if before else None)
+
+    async def resume(self, name: str) -> bool:
+        """End a pause, and bring back in order what it has parked, a batch a call.
+
+        Returns:
+            True if there was a pause.
+        """
+        was_paused, more, broken = await self._call(scripts.RESUME, [name, BATCH_LIMIT, "first"])
+        log_overwritten(broken)
+        while more:
+            _, more, broken = await self._call(scripts.RESUME, [name, BATCH_LIMIT, "next"])
+            log_overwritten(broken)
+        return bool(was_paused)
+
+    async def in_effect(self) -> dict[str, PauseRow]:
+        """Read the pauses that hold now, by the name of the function; "" is the whole docket."""
+        flat, (seconds, microseconds) = await asyncio.gather(
+            retry(lambda: self._command("HGETALL", self._keys.pauses)),
+            retry(lambda: self._command("TIME")),
+        )
+        now = int(seconds) * 1_000_000 + int(microseconds)
+        rows = {
+            name.decode(errors="backslashreplace"): _row(packed)
+            for name, packed in zip(flat[::2], flat[1::2], strict=True)
+        }
+        return {
+            name: row
+            for name, row in rows.items()
+            if row is not None and (row.until is None or row.until > now)
+        }
+
+    async def _call(self, script: scripts.Script, arguments: Sequence[str | int]) -> Any:
+        return await retry(
+            lambda: self._pipeline.call(
+                script,
+                [*self._keys.places, self._keys.pauses],
+                [self._keys.prefix, *arguments],
+                patience_seconds=PATIENCE_SECONDS,
+            )
+        )
+
+    async def _command(self, *command: str) -> Any:
+        return await self._pipeline.command(*command, patience_seconds=PATIENCE_SECONDS)
+
+
+def _row(packed: bytes) -> PauseRow | None:
+    """Read a stored pause; None for what is none of ours, which does not hold."""
+    try:
+        since, until, reason, by = msgspec.msgpack.decode(packed, type=tuple[str, str, str, str])
+        return PauseRow(int(since), int(until) if until else None, reason, by)
+    except ValueError:  # msgspec's own, too
+        return None
