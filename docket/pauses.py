@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
 
 from docket.clock import aware, delay_microseconds, duration, from_microseconds, to_microseconds
 from docket.errors import DocketError
@@ -49,7 +50,9 @@ async def pause(
     reason, by = remark("reason", reason), remark("by", by)
     kind, end = _end(until)
     is_unknown = await _is_unknown(docket, name)
-    paused = await docket.transitions.pauses.pause(name, kind, end, reason or "", by or "")
+    paused = await docket.transitions.pauses.pause(
+        name, kind, end, reason or "", by or "", token=uuid4().hex
+    )
     if paused.verdict == "past":
         raise ValueError(
             f"until must be in the future, but {until} is past by the server's clock: nothing was "
@@ -71,7 +74,7 @@ async def pause(
 
 async def resume(docket: Docket, function: str | None) -> bool:
     """End a pause; see Docket.resume."""
-    return await docket.transitions.pauses.resume(_stored_name(function))
+    return await docket.transitions.pauses.resume(_stored_name(function), token=uuid4().hex)
 
 
 async def pauses(docket: Docket) -> list[Pause]:

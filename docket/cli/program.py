@@ -3,8 +3,9 @@
 import click
 
 from docket.cli.clear import clear
+from docket.cli.pauses import pause, pauses, resume
 from docket.cli.snapshot import snapshot
-from docket.cli.strikes import restore, strike
+from docket.cli.strikes import restore, strike, strikes
 from docket.cli.tasks import tasks
 from docket.cli.version import version
 from docket.cli.watch import watch
@@ -17,5 +18,19 @@ def main() -> None:
     """Background tasks for asyncio on Redis or Valkey."""
 
 
-for command in (version, worker, strike, restore, clear, snapshot, watch, tasks, workers):
+for command in (
+    version,
+    worker,
+    strike,
+    restore,
+    strikes,
+    pause,
+    resume,
+    pauses,
+    clear,
+    snapshot,
+    watch,
+    tasks,
+    workers,
+):
     main.add_command(command)

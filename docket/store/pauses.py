@@ -15,6 +15,8 @@ from docket.store.overwritten_keys import MendingPipeline, log_overwritten
 
 #: Most pauses of one docket: they are read as a whole.
 MAX_PAUSES = 1000
+#: How long the answer to a request is kept (ms): one that a network has held up comes before.
+_REMEMBERED = 600_000
 
 
 class PauseRow(NamedTuple):
@@ -46,7 +48,14 @@ class Pauses:
         self._keys = keys
 
     async def pause(
-        self, name: str, kind: Literal["at", "for"], end: int | None, reason: str, by: str
+        self,
+        name: str,
+        kind: Literal["at", "for"],
+        end: int | None,
+        reason: str,
+        by: str,
+        *,
+        token: str,
     ) -> Paused:
         """Let nothing of a function be claimed any more.
 
@@ -56,23 +65,30 @@ class Pauses:
             end: in microseconds; None for no end.
             reason: "" for none.
             by: its author; "" for none.
+            token: names the request, which changes nothing when it arrives once more.
         """
         ends = "" if end is None else end
         verdict, before = await self._call(
-            scripts.PAUSE, [name, ends, kind, reason, by, MAX_PAUSES]
+            scripts.PAUSE, token, [name, ends, kind, reason, by, MAX_PAUSES, _REMEMBERED]
         )
         return Paused(verdict.decode(), _row(before) if before else None)
 
-    async def resume(self, name: str) -> bool:
+    async def resume(self, name: str, *, token: str, batch: int = BATCH_LIMIT) -> bool:
         """End a pause, and bring back in order what it has parked, a batch a call.
+
+        Args:
+            name: the name of the function; "" for the whole docket.
+            token: names the request, which ends no other pause when it arrives once more.
+            batch: the number of tasks a call.
 
         Returns:
             True if there was a pause.
         """
-        was_paused, more, broken = await self._call(scripts.RESUME, [name, BATCH_LIMIT, "first"])
-        log_overwritten(broken)
+        was_paused, more = False, True
         while more:
-            _, more, broken = await self._call(scripts.RESUME, [name, BATCH_LIMIT, "next"])
+            was_paused, more, broken = await self._call(
+                scripts.RESUME, token, [name, batch, _REMEMBERED]
+            )
             log_overwritten(broken)
         return bool(was_paused)
 
@@ -93,11 +109,13 @@ class Pauses:
             if row is not None and (row.until is None or row.until > now)
         }
 
-    async def _call(self, script: scripts.Script, arguments: Sequence[str | int]) -> Any:
+    async def _call(
+        self, script: scripts.Script, token: str, arguments: Sequence[str | int]
+    ) -> Any:
         return await retry(
             lambda: self._pipeline.call(
                 script,
-                [*self._keys.places, self._keys.pauses],
+                [*self._keys.places, self._keys.pauses, self._keys.asked(token)],
                 [self._keys.prefix, *arguments],
                 patience_seconds=PATIENCE_SECONDS,
             )

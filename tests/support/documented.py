@@ -269,8 +269,20 @@ COMMANDS = {
         --dependencies[DOCKET_WORKER_DEPENDENCIES] --fallback-task[DOCKET_FALLBACK_TASK]
         --logging-level[DOCKET_LOGGING_LEVEL] --logging-format[DOCKET_LOGGING_FORMAT]
     """,
-    "strike": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
-    "restore": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
+    "strike": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]
+        --reason --by
+    """,
+    "restore": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]
+        --reason --by
+    """,
+    "strikes": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json",
+    "pause": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] --function --until --for --reason --by
+    """,
+    "resume": "--docket[DOCKET_NAME] --url[DOCKET_URL] --function",
+    "pauses": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json",
     "clear": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "snapshot": "--docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --stats",
     "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_REDIS_URL|DOCKET_URL] --exit-code key",

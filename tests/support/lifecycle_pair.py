@@ -12,8 +12,8 @@ from uuid import uuid4
 import redis
 
 from docket.errors import DocketError
-from docket.store.coalescing import ScheduleRequest
 from docket.store import scripts
+from docket.store.coalescing import ScheduleRequest
 from docket.store.connection.lease_connection import LeaseConnection
 from docket.store.limits import LimitKind, LimitRequest
 from docket.store.manual import Content, Mark, RunIdentity
@@ -152,13 +152,15 @@ class Pair:
         """For so many ticks; None for no end."""
         until = None if ticks is None else self.world.now + ticks
         end = None if until is None else self._clock.microseconds(until)
-        reply = self.do(self.store.transitions.pauses.pause(name, "at", end, "reason", "by"))
+        reply = self.do(
+            self.store.transitions.pauses.pause(name, "at", end, "reason", "by", token=self.token())
+        )
         verdict, was_paused = pauses.pause(self.world, name, until)
         assert (reply.verdict, reply.replaced is not None) == (verdict, was_paused)
         self.check()
 
     def resume(self, name: str) -> None:
-        reply = self.do(self.store.transitions.pauses.resume(name))
+        reply = self.do(self.store.transitions.pauses.resume(name, token=self.token()))
         assert reply == pauses.resume(self.world, name, working.PROMOTED)
         self.check()
 
@@ -166,8 +168,8 @@ class Pair:
         """By one who dies after the first task that comes back."""
         call = self.store.connections.pipeline.call(
             scripts.RESUME,
-            [*self.keys.places, self.keys.pauses],
-            [self.keys.prefix, name, 1, "first"],
+            [*self.keys.places, self.keys.pauses, self.keys.asked(self.token())],
+            [self.keys.prefix, name, 1, 60_000],
         )
         assert self.do(call)[0] == pauses.resume(self.world, name, 1)
         self.check()

@@ -4,10 +4,15 @@
 --@include _pauses.lua
 -- pause: let nothing of a function, or of the whole docket, be claimed any more; what runs goes on.
 --
--- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 pauses
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 pauses  7 the answer to this very request
 -- ARGV  1 prefix  2 name of the function | ''  3 until (us) | for (us) | ''  4 `at` | `for`, which of the two that is
---       5 reason  6 by  7 how many pauses there may be
+--       5 reason  6 by  7 how many pauses there may be  8 how long the answer is kept (ms)
 -- Reply {paused | past: `until` is not in the future | full: there are that many, the pause whose place it takes | ''}
+local answered = redis.call('GET', KEYS[7])
+if answered then
+  -- Sent again because its reply was lost, or held up on its way: it must not pause what was resumed meanwhile.
+  return {'paused', answered}
+end
 local _, now = server_now()
 local name, ends = ARGV[2], ARGV[3]
 if ends ~= '' and ARGV[4] == 'for' then
@@ -28,4 +33,5 @@ redis.call('HSET', KEYS[6], name, cmsgpack.pack({since, ends, ARGV[5], ARGV[6]})
 if ends ~= '' then
   redis.call('PUBLISH', PREFIX .. ':wake', math.ceil(tonumber(ends) / 1000))
 end
+redis.call('SET', KEYS[7], holds and before or '', 'PX', ARGV[8])
 return {'paused', holds and before or ''}
