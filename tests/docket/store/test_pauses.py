@@ -10,12 +10,10 @@ from docket.store import scripts
 from docket.store.pauses import MAX_PAUSES, Paused
 from docket.store.scan import clear
 from tests.support.limits import LimitedStore, slots
-from tests.support.store import Store, outcome
+from tests.support.store import PARKED, Store, outcome
 
 pytestmark = pytest.mark.anyio
 
-#: The time in the queue of what is parked.
-PARKED = 253402300800001
 HOUR_US = 3_600_000_000
 
 
