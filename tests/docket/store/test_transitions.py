@@ -61,7 +61,7 @@ async def promote(store: Store) -> None:
 
 
 async def park(store: Store) -> None:
-    await store.transitions.pauses.pause("f", "at", None, "", "", token="t")  # noqa: S106
+    await store.transitions.pauses.pause("f", "at", None, "", "", token="t")
     await store.exchange("b", want=5)
 
 
