@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from docket.store import scripts
-from docket.store.coalescing import BATCH_LIMIT
 from docket.store.connection.pipeline import Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
@@ -15,6 +14,8 @@ from docket.store.overwritten_keys import MendingPipeline, log_overwritten
 
 #: Most pauses of one docket: they are read as a whole.
 MAX_PAUSES = 1000
+#: Tasks brought back in one call: a few milliseconds of the server's.
+BATCH = 64
 #: How long the answer to a request is kept (ms): one that a network has held up comes before.
 _REMEMBERED = 600_000
 
@@ -73,7 +74,7 @@ class Pauses:
         )
         return Paused(verdict.decode(), _row(before) if before else None)
 
-    async def resume(self, name: str, *, token: str, batch: int = BATCH_LIMIT) -> bool:
+    async def resume(self, name: str, *, token: str, batch: int = BATCH) -> bool:
         """End a pause, and bring back in order what it has parked, a batch a call.
 
         Args:

@@ -161,7 +161,7 @@ class Pair:
 
     def resume(self, name: str) -> None:
         reply = self.do(self.store.transitions.pauses.resume(name, token=self.token()))
-        assert reply == pauses.resume(self.world, name, working.PROMOTED)
+        assert reply == pauses.resume(self.world, name, working.LIFTED)
         self.check()
 
     def resume_half(self, name: str) -> None:
@@ -337,7 +337,7 @@ class Pair:
     def promote(self) -> None:
         reply = self.do(self.store.transitions.promote())
         assert reply[1] == self.world.promote(working.PROMOTED)
-        pauses.lift_ended(self.world, working.PROMOTED)
+        pauses.lift_ended(self.world, working.LIFTED)
         self.check()
 
     def sweep(self) -> None:

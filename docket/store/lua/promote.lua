@@ -7,12 +7,11 @@
 -- Steward only; exchanges promote a few on their way.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup
--- ARGV  1 prefix  2 limit, of each
+-- ARGV  1 prefix  2 how many to promote
 -- Reply {now (ms), promoted, when the next task is due, or the next pause ends (ms) | -1, broken: see _records.lua}
 local now, now_text = server_now()
-local limit = tonumber(ARGV[2])
-local promoted = promote(now, limit)
-local ends = math.ceil(pausing(now_text).lift_ended(limit) / 1000)
+local promoted = promote(now, tonumber(ARGV[2]))
+local ends = math.ceil(pausing(now_text).lift_ended() / 1000)
 if promoted > 0 then
   wake_idle()
 end

@@ -265,6 +265,18 @@ async def test_a_name_that_nobody_knows_is_paused_with_a_warning(
     assert not caplog.records
 
 
+async def test_work_goes_on_though_somebody_overwrote_the_pauses(
+    docket: Docket, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with at_work(Worker(docket)):
+        async with docket.redis() as redis:
+            await redis.set(docket.key("pauses"), "foreign")
+
+        assert await result_of(await docket.add(harmless)("still")) == "still"
+
+    assert f"{docket.key('pauses')} was overwritten by somebody with a string" in caplog.text
+
+
 # Bad input --------------------------------------------------------------------------------------
 
 

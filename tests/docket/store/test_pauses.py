@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import ANY
 from uuid import uuid4
 
 import pytest
@@ -59,9 +60,9 @@ async def test_a_paused_task_is_parked_when_it_would_be_claimed(store: Store) ->
     assert await store.client.zrange(line_of(store, "f"), 0, -1) == [b"k"]
 
 
-async def test_the_others_are_claimed_however_many_are_parked_before_them(store: Store) -> None:
+async def test_the_others_are_claimed_though_some_are_parked_before_them(store: Store) -> None:
     await store.register("a")
-    for n in range(200):
+    for n in range(50):
         await store.add(f"paused-{n}")
     await store.add("other", function="g")
     await pause(store)
@@ -76,10 +77,12 @@ async def test_more_than_a_call_parks_is_left_to_the_next_one(store: Store) -> N
     await store.add("other", function="g")
     await pause(store)
 
-    first = await store.exchange(want=1)
+    replies = [await store.exchange(want=10)]
+    while replies[-1].more:
+        replies.append(await store.exchange(want=10))
 
-    assert (first.claims, first.more) == ([], True)
-    assert await claimed(store, want=1) == ["other"]
+    assert [len(reply.claims) for reply in replies] == [*[0] * (len(replies) - 1), 1]
+    assert len(replies) >= 4
 
 
 async def test_they_come_back_in_the_order_in_which_they_came(store: Store) -> None:
@@ -234,10 +237,12 @@ async def test_the_steward_brings_back_so_many_a_call_and_comes_again_at_once(st
     now, _, due = await store.transitions.promote()
     assert due is not None
     assert due <= now + 1
-    assert len((await store.state()).queue) == 300 - 256
-    await store.transitions.promote()
+    assert len((await store.state()).queue) == 300 - 64
+    for _ in range(4):
+        await store.transitions.promote()
 
     assert (await store.state()).queue == {}
+    assert await store.transitions.promote() == (ANY, 0, None)
 
 
 async def test_what_a_dead_caller_had_begun_to_resume_the_steward_resumes(store: Store) -> None:

@@ -10,6 +10,8 @@ from tests.support.model.world import LETTERS, World
 PROMOTED_ON_THE_WAY = 16
 #: How many the steward makes ready in a call.
 PROMOTED = 256
+#: How many are brought back by a call when a pause ends.
+LIFTED = 64
 
 
 def register(world: World, consumer: str) -> None:
@@ -70,7 +72,7 @@ def _take(world: World, letter: str, consumer: str, want: int) -> list[Claimed]:
                 claims.append(_claim(world, consumer, entry))
         if len(entries) < size:
             break
-        step *= 8
+        step = 32 if world.pauses else step * 8
     return claims
 
 
