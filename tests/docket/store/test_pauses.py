@@ -9,6 +9,7 @@ import pytest
 
 from docket.store import scripts
 from docket.store.pauses import MAX_PAUSES, Paused
+from docket.store.retention import Retention
 from docket.store.scan import clear
 from tests.support.limits import LimitedStore, slots
 from tests.support.store import PARKED, Store, outcome
@@ -161,7 +162,7 @@ async def test_a_parked_task_can_be_cancelled_replaced_and_cleared(store: Store,
 
 
 async def _clear(store: Store) -> int:
-    return await clear(store.connections.pipeline, store.keys, timedelta(minutes=1))
+    return await clear(store.connections.pipeline, store.keys, Retention(timedelta(minutes=1)))
 
 
 async def test_a_paused_docket_gives_out_nothing_and_takes_outcomes(store: Store) -> None:
