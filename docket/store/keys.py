@@ -114,6 +114,15 @@ class Keys:
         return self.key("strikes")
 
     @cached_property
+    def pauses(self) -> str:
+        """HASH: names of paused functions, "" for the whole docket -> pause (see _pauses.lua)."""
+        return self.key("pauses")
+
+    def asked(self, token: str) -> str:
+        """STRING: the answer to a pause or a resumption that may arrive once more; expires."""
+        return self.key(f"asked:{token}")
+
+    @cached_property
     def watch(self) -> str:
         """STRING: start (server ms) of the sweeps of leases without a gap; expires."""
         return self.key("watch")

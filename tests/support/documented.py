@@ -210,6 +210,12 @@ ADDED: dict[str, dict[str, object]] = {
     "docket.strikelist.StrikeList": {"serializer": "pickle"},
     "docket.docket.Docket": {"serializer": "pickle"},
     "docket.execution.ExecutionProgress": {"run": None},
+    "docket.docket.Docket.strike": {"reason": None, "by": None},
+    "docket.docket.Docket.restore": {"reason": None, "by": None},
+    "docket.strikelist.StrikeList.strike": {"reason": None, "by": None},
+    "docket.strikelist.StrikeList.restore": {"reason": None, "by": None},
+    "docket.strikelist.Strike": {"reason": None, "by": None},
+    "docket.strikelist.Restore": {"reason": None, "by": None},
 }
 
 #: Attributes and properties that users read, by class.
@@ -263,8 +269,20 @@ COMMANDS = {
         --dependencies[DOCKET_WORKER_DEPENDENCIES] --fallback-task[DOCKET_FALLBACK_TASK]
         --logging-level[DOCKET_LOGGING_LEVEL] --logging-format[DOCKET_LOGGING_FORMAT]
     """,
-    "strike": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
-    "restore": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
+    "strike": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]
+        --reason --by
+    """,
+    "restore": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]
+        --reason --by
+    """,
+    "strikes": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json",
+    "pause": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] --function --until --for --reason --by
+    """,
+    "resume": "--docket[DOCKET_NAME] --url[DOCKET_URL] --function",
+    "pauses": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json",
     "clear": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "snapshot": "--docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --stats",
     "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_REDIS_URL|DOCKET_URL] --exit-code key",
