@@ -11,6 +11,9 @@ from redis.crc import key_slot
 #: The consumer group of every stream of tasks, as in _streams.lua.
 WORKER_GROUP = "workers"
 
+#: The beginning of the scope in which the tasks of a paused function wait, as in _pauses.lua.
+PAUSED_SCOPE = "\x1fpaused:"
+
 #: Most characters of a task's key: it stands in a stream, in the queue, in events and in logs.
 MAX_KEY_LENGTH = 65_536
 

@@ -127,7 +127,7 @@ def _claims(flat: list[Any], now: int) -> list[Claim]:
                 and len(generation) < _DIGITS
                 and key.isascii()
                 and function.isascii()
-                and call is not None
+                and isinstance(call, bytes)
             )
         except AttributeError:  # a field may not be there
             is_usual = False
