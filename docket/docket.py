@@ -46,7 +46,7 @@ from docket.store.transitions import Transitions
 from docket.strike_rules import LiteralOperator, Operator, Restore, Strike, StrikeInstruction
 from docket.strikelist import StrikeList
 from docket.tasks import TaskCollection
-from docket_urls.redaction import without_password
+from docket_display.redaction import without_password
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -20,8 +20,8 @@ from docket.annotations import signature_of
 from docket.errors import DeserializationError, UnfitValue
 from docket.log_text import CALL, head
 from docket.log_text import shown as shown_value
-from docket.printable import on_one_line
 from docket.serialization import pickle_codec, typed_values
+from docket_display.printable import on_one_line
 
 logger = logging.getLogger("docket.strikelist")
 

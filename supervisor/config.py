@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
-from docket_urls.redaction import without_password
+from docket_display.redaction import without_password
 from supervisor.errors import InvalidOption
 from supervisor.text import sizes
 from supervisor.text.utf8 import is_utf8

@@ -18,9 +18,9 @@ from docket.docket import Docket
 from docket.errors import DocketError
 from docket.loading import load_function
 from docket.options import DocketOptions
-from docket.printable import on_lines
 from docket.services.standalone import run_program
 from docket.worker import Worker
+from docket_display.printable import on_lines
 
 try:
     from uvloop import new_event_loop

@@ -8,9 +8,9 @@ import pytest
 from docket import Docket, Worker
 from docket.errors import TaskError
 from docket.execution.progress import MAX_MESSAGE as MAX_PROGRESS
-from docket.printable import MAX_SHOWN, in_view
 from docket.serialization.pickle_codec import MAX_ERROR_BYTES, MAX_MESSAGE, MAX_TRACEBACK
 from docket.store.keys import MAX_KEY_LENGTH
+from docket_display.printable import MAX_SHOWN, in_view
 from tests.support.dockets import finish, knowing
 from tests.support.programs import run_docket
 
