@@ -15,6 +15,22 @@ MAX_SHOWN = 4096
 _CONTINUES = re.compile(r"\s|[^\W\d]")
 
 
+#: Most bytes that are shown of a name that is no UTF-8.
+MAX_UNREADABLE = 1024
+
+
+def decoded(name: bytes) -> str:
+    """Return a name as text; of one that is no UTF-8 the beginning, with escapes.
+
+    Not all of it: to escape it takes a microsecond a byte, and who writes it chooses its length.
+    """
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        mark = "[...]" if len(name) > MAX_UNREADABLE else ""
+        return name[:MAX_UNREADABLE].decode(errors="backslashreplace") + mark
+
+
 def on_one_line(text: str) -> str:
     """Return a text with every character escaped that is not printable, as \\x1b or \\n."""
     if text.isprintable():

@@ -28,6 +28,7 @@ from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import MendingPipeline, log_overwritten
 from docket.supervision import FUNCTIONS, NOBODY
+from docket_display.printable import decoded
 
 logger = logging.getLogger("docket.store")
 
@@ -153,7 +154,7 @@ def _malformed(fields: list[Any], now: int) -> Claim:
     if call is None:
         read["call"] = None
     fault = ", ".join(f"{name} {_shown(value)}" for name, value in read.items())
-    name = (function or b"").decode(errors="backslashreplace").encode()
+    name = decoded(function or b"").encode()
     return Claim(key, entry, generation or b"", name, b"", now, 1, 0, None, None, now, fault)
 
 
@@ -419,7 +420,7 @@ class Transitions:
             )
             moved += reply[0]
             more = reply[1] == 1
-            poisoned.extend(key.decode(errors="backslashreplace") for key in reply[2])
+            poisoned.extend(map(decoded, reply[2]))
             log_overwritten(reply[3])
             if blame.startswith(FUNCTIONS):
                 blame = NOBODY  # decided by the first call, which saw all of the tasks

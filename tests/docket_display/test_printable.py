@@ -1,12 +1,13 @@
 """No text of a task draws on a terminal, or makes a line of a log."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docket_display.printable import in_json, on_lines, on_one_line
+from docket_display.printable import MAX_UNREADABLE, decoded, in_json, on_lines, on_one_line
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,13 @@ def test_nothing_but_line_ends_is_left_whatever_the_text_is(text: str) -> None:
     assert lines.replace("\n", "").isprintable()
     assert document.isprintable()
     assert json.loads(document) == text
+
+
+def test_a_name_that_is_no_utf8_is_escaped_and_cut_and_any_other_is_as_it_is() -> None:
+    assert decoded("größe".encode()) == "größe"
+    assert decoded(b"a\xffb") == "a\\xffb"
+    assert decoded(b"x" * 100_000) == "x" * 100_000
+    began = time.process_time()
+    shown = decoded(b"\xff" * 20_000_000)
+    assert shown == "\\xff" * MAX_UNREADABLE + "[...]"
+    assert time.process_time() - began < 1
