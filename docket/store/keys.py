@@ -77,6 +77,10 @@ class Keys:
         # "suspects" since the first version: a key keeps its name.
         return self.key("suspects")
 
+    def exhausted(self, stream: str) -> str:
+        """STREAM: one of the three whose ids are used up, until its tasks are delivered."""
+        return self.key("exhausted" + stream.removeprefix(self.prefix))
+
     @cached_property
     def queue(self) -> str:
         """ZSET: future tasks, key -> when (milliseconds)."""

@@ -27,6 +27,7 @@ from docket.store.keys import WORKER_GROUP, Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import MendingPipeline, log_overwritten
+from docket.store.recovery import Recovery
 from docket.supervision import FUNCTIONS, NOBODY
 from docket_display.printable import decoded
 
@@ -199,6 +200,8 @@ class Transitions:
         self.manual = ManualTransitions(pipeline, keys, execution_ttl)
         #: Admits the runs of tasks that have limits.
         self.limits = Limits(pipeline, keys, self._ttl)
+        #: Finds the tasks that nobody would be given.
+        self.recovery = Recovery(pipeline, keys, self._ttl)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Read every field of a record; empty if there is none."""
