@@ -129,7 +129,6 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log a connection that failed: by its client, or ended here."""
-        error = sys.exception()
         logger.debug("A connection of %s failed: %r", client_address, sys.exc_info()[1])
 
     def get_request(self) -> tuple[socket.socket, Any]:

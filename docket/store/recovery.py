@@ -6,6 +6,7 @@ from docket.store import scripts
 from docket.store.connection.pipeline import Pipeline
 from docket.store.keys import Keys, Stream
 from docket.store.overwritten_keys import log_overwritten
+from docket.store.retention import Retention
 
 logger = logging.getLogger("docket.store")
 
@@ -16,13 +17,13 @@ class Recovery:
     Args:
         pipeline: the connection.
         keys: those of the docket.
-        ttl: the time to keep the record of an ended execution, in milliseconds.
+        retention: that of the docket's ended executions.
     """
 
-    def __init__(self, pipeline: Pipeline, keys: Keys, ttl: int) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, retention: Retention) -> None:
         self._pipeline = pipeline
         self._keys = keys
-        self._ttl = ttl
+        self._retention = retention.argument
 
     async def recover(self) -> int:
         """Deliver every task that was left behind in a stream, and return their number.
@@ -44,7 +45,7 @@ class Recovery:
             found, start, mended, broken = await self._pipeline.call(
                 scripts.RECOVER,
                 [*self._keys.places, self._keys.epochs],
-                [self._keys.prefix, stream.value, self._ttl, start, int(is_exhausted)],
+                [self._keys.prefix, stream.value, self._retention, start, int(is_exhausted)],
             )
             moved += found
             if mended:

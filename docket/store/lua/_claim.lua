@@ -13,19 +13,20 @@ local function fail_malformed(key, v, now)
   local what = not has_state and 'state' or v[1] == 'queued' and not names_entry and 'entry'
   if what then
     note(RECORDS .. key, 'hash whose field ' .. what .. ' is none of ours')
-    finish(key, 'failed', now, tonumber(ARGV[6]), {when = v[6]}, nil, 'The record is malformed: ' .. what)
+    finish(key, 'failed', now, TTL, {when = v[6]}, nil, 'The record is malformed: ' .. what)
   end
 end
 
 -- An entry that is read although its run is under way: somebody has destroyed the group, and all entries are new to the
 -- next one. It goes to the worker that runs it, or to another if that is gone.
-local function return_to_owner(key, entry, v)
-  local worker = redis.call('HGET', RECORDS .. key, 'worker')
+local function return_to_owner(key, entry, now)
+  local record = read_record(key)
+  local worker = record.worker
   if worker and redis.call('HEXISTS', KEYS[6], worker) == 1 then
     redis.call('XCLAIM', STREAMS[string.sub(entry, 1, 1)], GROUP, worker, 0, string.sub(entry, 2), 'JUSTID')
   else
     end_entry(entry)
-    requeue(key, {when = v[6]}, worker or '', count_of(v[8], 0))
+    requeue(key, record, worker or '', record.deaths, now, 'worker lost')
   end
 end
 
@@ -37,7 +38,7 @@ local function claim(consumer, key, entry, now, accepts)
     v = foreign(RECORDS .. key, v)
   end
   if v[2] == entry and v[1] == 'running' and not accepts(v[1]) then
-    return_to_owner(key, entry, v)
+    return_to_owner(key, entry, now)
     return false
   end
   if v[2] ~= entry or not accepts(v[1]) then

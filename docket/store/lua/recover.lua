@@ -7,11 +7,11 @@
 -- whose ids are used up, are mended first. Looks at 500 entries a call, a page at a time, and moves 100 of them.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 epochs
--- ARGV  1 prefix  2 letter of the stream  3 execution_ttl (ms)  4 id to go on from, '-' to begin
+-- ARGV  1 prefix  2 letter of the stream  3 retention (see _records.lua)  4 id to go on from, '-' to begin
 --       5 1: look at the exhausted one (see _streams.lua) | 0: at the stream itself
 -- Reply {how many were delivered, id to go on from | '', mended: 'group' | 'ids' | '', broken: see _records.lua}
 local PAGE, LOOKS, MOVES = 100, 500, 100
-local letter, ttl, is_exhausted = ARGV[2], tonumber(ARGV[3]), ARGV[5] == '1'
+local letter, ttl, is_exhausted = ARGV[2], retention(ARGV[3]), ARGV[5] == '1'
 local stream = STREAMS[letter]
 local source = is_exhausted and exhausted(letter) or stream
 local _, now = server_now()
@@ -84,7 +84,7 @@ local function deliver(key, entry)
   if record.cancel then
     finish(key, 'cancelled', now, ttl, record)
   elseif record.state == 'running' then
-    requeue(key, record, record.worker, record.deaths)
+    requeue(key, record, record.worker, record.deaths, now, 'worker lost')
   else
     redis.call('HSET', RECORDS .. key, 'entry', append(letter == 's' and 'f' or letter, key))
   end
@@ -132,4 +132,5 @@ end
 if moved > 0 then
   wake_idle()
 end
+list_ended()
 return {moved, cursor, mended, broken}

@@ -7,12 +7,12 @@
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6.. the record of each request, in order
 -- ARGV  1 prefix
 --       2.. eleven values a request: key, function, call, when (us), at once: 1 (due whatever the server's time) | 0,
---           attempt, token, replace: 1 | 0, expected generation | 0, trace ('' for none),
+--           attempt, token, replace: 1 | 0, expected generation | 0, further fields as a map (cmsgpack, '' for none),
 --           perpetual: 1 a task that runs again and again | 2 the same, seeded by a worker: a record of poison is
 --           kept | 0
 -- Reply a flat array, four values a request: disposition, generation, when (us), state
 --       disposition: scheduled | already | superseded (a newer generation exists) | error (state says why)
-local now = server_now()
+local now, now_text = server_now()
 local reply = {}
 -- How much a record remembers of the tokens of requests that were answered under its key before, each between two
 -- spaces, the newest first: the first sending of one of them may have been held up on its way and arrive after all.
@@ -70,7 +70,13 @@ local function write(rk, i, generation, entry, due)
   redis.call('HSET', rk, 'state', state, 'when', when, 'entry', entry, 'generation', generation,
     'function', ARGV[i + 1], 'call', ARGV[i + 2], 'attempt', ARGV[i + 5], 'token', ARGV[i + 6])
   if ARGV[i + 9] ~= '' then
-    redis.call('HSET', rk, 'trace', ARGV[i + 9])
+    for field, value in pairs(cmsgpack.unpack(ARGV[i + 9])) do
+      redis.call('HSET', rk, field, value)
+      if field == 'timed' then
+        -- In this very step: written later, it might meet a run that has chosen its own time.
+        redis.call('HSET', rk, 'schedules', value .. '@' .. now)
+      end
+    end
   end
   if ARGV[i + 10] ~= '0' then
     redis.call('HSET', rk, 'perpetual', 0)
@@ -94,8 +100,7 @@ local function schedule(rk, i)
     return answer('scheduled', generation, when, v[1] or 'scheduled')
   end
   if is_live(v[1]) and ARGV[i + 7] == '0' then
-    local worker = v[1] == 'running' and redis.call('HGET', rk, 'worker')
-    reinstate(ARGV[i], v[1], v[5], when, worker, v[1] ~= 'scheduled' and count_of(redis.call('HGET', rk, 'deaths'), 0))
+    reinstate(ARGV[i], v[1], v[5], when, now_text)
     return answer('already', generation, when, v[1])
   end
   if expected > 0 and generation > expected then

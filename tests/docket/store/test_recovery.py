@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from docket.store.connection.pipeline import Pipeline
 from docket.store.keys import WORKER_GROUP
 from docket.store.recovery import Recovery
+from docket.store.retention import Retention
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio
@@ -87,7 +89,7 @@ async def test_many_are_moved_in_calls_that_are_bounded(store: Store) -> None:
             moved.append(reply[0])
             return reply
 
-    recovery = Recovery(cast("Pipeline", Counting()), store.keys, 1000)
+    recovery = Recovery(cast("Pipeline", Counting()), store.keys, Retention(timedelta(1)))
     assert await recovery.recover() == 1200
     assert max(moved) == 100
 
