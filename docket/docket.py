@@ -56,7 +56,7 @@ from docket.strike_rules import (
 )
 from docket.strikelist import StrikeList
 from docket.tasks import TaskCollection
-from docket_urls.redaction import without_password
+from docket_display.redaction import without_password
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -45,6 +45,7 @@ from docket.services.standalone import STANDARD_TASKS, run_program
 from docket.services.task_threads import watch_default_executor
 from docket.services.unknown_tasks import default_fallback_task
 from docket.services.worker_reports import figures_of, log_tasks
+from docket.store.keys import check_name
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
@@ -105,9 +106,8 @@ class Worker:
         if redelivery_timeout <= timedelta(0):
             raise ValueError(f"redelivery_timeout must be positive, not {redelivery_timeout}")
         self.docket = docket
-        self.name = name or f"{socket.gethostname()}#{os.getpid()}"
-        #: Its name in metrics, which never has a process id in it.
-        self.label = name or socket.gethostname()
+        #: Its name, and that in metrics, which never has a process id in it.
+        self.name, self.label = _names(name)
         self.concurrency = concurrency
         self.redelivery_timeout = redelivery_timeout
         self.reconnection_delay = duration("reconnection_delay", reconnection_delay)
@@ -433,6 +433,7 @@ class Worker:
         fallback_task: str | None = None,
         message_batch: int = 1000,
         dependencies: Mapping[str, Any] | Sequence[Any] | str | None = None,
+        allowed_hosts: Sequence[str] = (),
     ) -> None:
         """Run a worker as the program: it owns the event loop and its signals.
 
@@ -444,6 +445,7 @@ class Worker:
             docket_name, url: the name and URL of the docket.
             until_finished: end when the docket has no task left.
             healthcheck_port, metrics_port: ports of the servers of docket.instrumentation.
+            allowed_hosts: names under which metrics may be asked for; see its metrics_server.
             tasks: collections of tasks, "module:collection" each.
             fallback_task: "module:function". All others are those of Worker.
 
@@ -472,7 +474,8 @@ class Worker:
             dependencies or None,
             message_batch,
         )
-        await run_program(docket, tasks, make, until_finished, healthcheck_port, metrics_port)
+        ports = (healthcheck_port, metrics_port)
+        await run_program(docket, tasks, make, until_finished, *ports, allowed_hosts)
 
     # Under a runtime ----------------------------------------------------------------------
 
@@ -557,3 +560,11 @@ class Worker:
     def running_tasks(self) -> list[RunningTask]:
         """List the tasks that run at this moment, oldest first."""
         return self._runs.running_tasks()
+
+
+def _names(given: str | None) -> tuple[str, str]:
+    if given:
+        check_name(given, "A worker")
+        return given, given
+    host = socket.gethostname()
+    return f"{host}#{os.getpid()}", host

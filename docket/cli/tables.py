@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from docket.printable import in_json, in_view, on_one_line
+from docket_display.printable import in_json, in_view, on_one_line
 
 #: A text, or several.
 Cell: TypeAlias = str | list[str]

@@ -28,6 +28,7 @@ from docket.instrumentation.counters import (
     TaskCounters,
 )
 from docket.instrumentation.process_registry import Depths, ProcessRegistry, RunningWorker
+from docket_display.printable import on_one_line
 
 logger = logging.getLogger("docket.metrics")
 
@@ -128,7 +129,19 @@ class DocketCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Yield every family with its present values."""
         snapshot = Snapshot(self._registry)
-        return (make(snapshot) for make in (*FAMILIES.values(), *HISTOGRAMS.values()))
+        makers = (*FAMILIES.values(), *HISTOGRAMS.values())
+        return (_printable(make(snapshot)) for make in makers)
+
+
+def _printable(family: Metric) -> Metric:
+    """Escape what is not printable in labels: a name of a docket or a task may hold anything."""
+    family.samples = [
+        sample
+        if all(map(str.isprintable, sample.labels.values()))
+        else sample._replace(labels={k: on_one_line(v) for k, v in sample.labels.items()})
+        for sample in family.samples
+    ]
+    return family
 
 
 class MergedCollector(Collector):

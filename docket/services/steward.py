@@ -1,5 +1,5 @@
 """The steward: the duties of one worker in a pool: promote due tasks, adopt those of dead workers,
-sweep lost leases.
+sweep lost leases, recover what nobody would be given.
 
 Two stewards at once do no harm: every step is idempotent. The steward sleeps until the next due
 time, at most 5 s; the wake channel tells it when an earlier task arrives.
@@ -27,6 +27,8 @@ RECHECK_SECONDS = 5.0
 #: Interval of the search for missing automatic tasks, in seconds: they may have been cancelled,
 #: been unreadable, or ended by a worker of a version that does not know the task as automatic.
 RESEED_SECONDS = 60.0
+#: Interval of the search for entries that nobody is given, in seconds: somebody else made them.
+RECOVERY_SECONDS = 10.0
 #: Heartbeats are read once an interval; after a gap of more intervals than this they are new.
 LONGEST_GAP_HEARTBEATS = 3
 #: They are also read when a worker's timeout ends, at most this many times an interval.
@@ -131,6 +133,7 @@ class Steward:
         )
         self._unregistered: set[bytes] = set()
         self._patience_seconds = patience
+        self._may_recover = True
         self._appointed = asyncio.Event()
         self._earlier = asyncio.Event()
 
@@ -149,6 +152,7 @@ class Steward:
             group.create_task(self._repeat(self._adopt_dead))
             group.create_task(self._repeat(self._adopt_unregistered))
             group.create_task(self._repeat(self._sweep))
+            group.create_task(self._repeat(self._recover))
             if self._seed is not None:
                 group.create_task(self._repeat(self._reseed))
 
@@ -250,3 +254,21 @@ class Steward:
         mended = await self._transitions.limits.sweep()
         if mended:
             logger.warning("%d slots or waiters of limits had been left behind", mended)
+
+    async def _recover(self) -> None:
+        await asyncio.sleep(RECOVERY_SECONDS)
+        if not self._may_recover:
+            return
+        try:
+            moved = await self._transitions.recovery.recover()
+        except NotPermitted as error:
+            # A user that was made for an earlier version: nothing else depends on it.
+            self._may_recover = False
+            logger.warning("Tasks that were left behind in a stream are not looked for: %s", error)
+            return
+        if moved:
+            logger.error(
+                "%d tasks are delivered that nobody would have been given: somebody else changed "
+                "the group or the streams of this docket, or restored some of its keys",
+                moved,
+            )

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from docket_display.printable import on_one_line
 from supervisor.ctl.report import PoolReport, ReportedWorker
 from supervisor.ctl.table import Column, cut, table
 from supervisor.text import durations, sizes
 from supervisor.text.plurals import pluralize
-from supervisor.text.printable import on_one_line
 
 #: Tasks listed as the longest running.
 LONGEST = 5

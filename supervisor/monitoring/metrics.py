@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from docket_display.printable import on_one_line
 from supervisor.logs import log_setup
 from supervisor.monitoring.status import worker_states
 from supervisor.pool.state.pool_state import PoolState
@@ -106,7 +107,8 @@ class PoolCollector(Collector):
         yield from self._events()
 
     def _tasks(self) -> Iterator[Metric]:
-        totals, docket = self._pool_state.totals, self._pool_state.config.docket
+        totals = self._pool_state.totals
+        docket = on_one_line(self._pool_state.config.docket)
         self._exported_slots |= {slot.number for slot in self._pool_state.registry.slots()}
         slots = self._exported_slots | totals.by_slot.keys()
         none = Counter[str]()
@@ -128,7 +130,7 @@ class PoolCollector(Collector):
 
     def _pool(self) -> Iterator[Metric]:
         pool_state = self._pool_state
-        info = {"docket": pool_state.config.docket, "version": VERSION}
+        info = {"docket": on_one_line(pool_state.config.docket), "version": VERSION}
         yield _gauge("info", "What runs here; always 1.", labels=info, value=1)
         states = {state: float(state == pool_state.state) for state in STATES}
         yield _by("state", "1 for the state the pool is in.", "state", states)
