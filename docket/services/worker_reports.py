@@ -15,6 +15,8 @@ from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.process_registry import RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.services.runs import Runs
+from docket.services.statistics_reporter import StatisticsReporter
+from docket.store.statistics import StatisticsStore
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -60,3 +62,11 @@ async def report_backlog(docket: Docket, readiness: Readiness) -> None:
         ServerUnavailable: the server does not answer in time.
     """
     readiness.backlog(await backlog_of(docket, BACKLOG_PATIENCE_SECONDS))
+
+
+def statistics_reporter(docket: Docket, counters: TaskCounters) -> StatisticsReporter | None:
+    """Make the reporter of a worker's counters; None if the docket keeps no statistics."""
+    if not docket.keep_statistics:
+        return None
+    store = StatisticsStore(docket.connections.pipeline, docket.keys, docket.keep_statistics)
+    return StatisticsReporter(store, counters)
