@@ -292,7 +292,12 @@ class Worker:
         try:
             with ExitStack() as stack:
                 figures = figures_of(
-                    self.docket, self.label, self._task_counters, self._readiness, self._runs
+                    self.docket,
+                    self.label,
+                    self._task_counters,
+                    self._readiness,
+                    self._runs,
+                    lambda: self.concurrency,
                 )
                 stack.enter_context(PROCESS_REGISTRY.at_work(figures))
                 self._enter_context(stack)

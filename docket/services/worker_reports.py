@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from docket.annotations import evaluated_signature
@@ -33,13 +33,19 @@ def log_tasks(docket: Docket, worker_name: str, attributes: Mapping[str, str]) -
 
 
 def figures_of(
-    docket: Docket, label: str, counters: TaskCounters, readiness: Readiness, runs: Runs
+    docket: Docket,
+    label: str,
+    counters: TaskCounters,
+    readiness: Readiness,
+    runs: Runs,
+    places: Callable[[], int],
 ) -> RunningWorker:
     """Make the figures of a worker that runs on this loop, for the process's registry.
 
     Args:
         label: its name in metrics.
         counters: those of this run.
+        places: returns the number of tasks that it can run at once.
     """
     pipeline, disruptions = docket.connections.pipeline, docket.connections.pipeline.disruptions
     return RunningWorker(
@@ -48,6 +54,7 @@ def figures_of(
         counters,
         readiness,
         running=runs.functions,
+        places=places,
         disruptions=lambda: pipeline.disruptions - disruptions,
         strikes=lambda: docket.strike_list.in_effect,
         backlog=lambda: backlog_of(docket, BACKLOG_PATIENCE_SECONDS),
