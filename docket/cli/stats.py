@@ -1,7 +1,6 @@
 """`docket stats`: what the workers of a docket did with each function."""
 
 import asyncio
-import json
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from docket.cli.durations import DURATION
 from docket.cli.options import docket_options
 from docket.cli.relative_time import absolute
 from docket.cli.session import on_docket
-from docket.cli.tables import Table, drawn, is_terminal, show
+from docket.cli.tables import Table, drawn, is_terminal, json_option, show, show_json
 from docket.docket import Docket
 from docket.options import DocketOptions
 from docket.statistics import FunctionStatistics, Times
@@ -39,7 +38,7 @@ _HEADINGS = (
     help="The time to look back; beyond two hours it begins with a quarter of an hour.",
 )
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with --watch one object a line.")
+@json_option
 def stats(chosen: DocketOptions, over: timedelta, watch: bool, as_json: bool) -> None:
     """Show what waits on the docket, and what its workers did with each function."""
 
@@ -64,7 +63,7 @@ async def _show(docket: Docket, over: timedelta, *, watch: bool, as_json: bool) 
                 await asyncio.sleep(WATCH_SECONDS)
     while True:
         if as_json:
-            click.echo(json.dumps(await _values(docket, over)))
+            show_json(await _values(docket, over))
         else:
             show(await _table(docket, over))
         if not watch:

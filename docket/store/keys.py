@@ -129,11 +129,6 @@ class Keys:
         return self.key("pauses")
 
     @cached_property
-    def failed(self) -> str:
-        """ZSET: failed executions that are kept, key -> when they failed (ms)."""
-        return self.key("failed")
-
-    @cached_property
     def statistics_prefix(self) -> str:
         """The prefix of every hash of statistics, as in add_statistics.lua."""
         return self.key("stats")
@@ -190,6 +185,19 @@ class Keys:
     def progress_channel(self, key: str) -> str:
         """Channel: progress events of a task."""
         return self.key(f"progress:{key}")
+
+    @cached_property
+    def failed(self) -> str:
+        """ZSET: failed executions that are kept, key -> when they failed (ms); expires."""
+        return self.key("failed")
+
+    def failed_record(self, key: str) -> str:
+        """HASH: the record of the newest failed execution of a key; expires."""
+        return self.key(f"failed-task:{key}")
+
+    def ended(self, state: str) -> str:
+        """LIST: the newest completed or cancelled ones: when (us), generation, key; expires."""
+        return self.key(state)
 
     @cached_property
     def cancel_channel(self) -> str:

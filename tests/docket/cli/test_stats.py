@@ -48,7 +48,7 @@ async def test_it_shows_the_backlog_and_a_row_for_each_function(
     assert re.fullmatch(
         r"1 queued, the oldest for \S+; 0 running on 0 workers; 1 scheduled", lines[2]
     )
-    assert lines[3] == "0 waiting for a limit, 0 paused by 0 pauses, 0 failed kept"
+    assert lines[3] == "0 waiting for a limit, 0 paused by 0 pauses, 1 failed kept"
     assert lines[4].split()[:7] == HEADINGS
     assert [line.split()[0] for line in lines[5:]] == ["greet", "break_down", "(all)"]
     assert lines[5].split()[1] == "3"
