@@ -143,6 +143,15 @@ class Keys:
         """Channel: the id of a new instruction in `strikes`."""
         return self.key("struck")
 
+    @cached_property
+    def statistics_prefix(self) -> str:
+        """The prefix of every hash of statistics, as in add_statistics.lua."""
+        return self.key("stats")
+
+    def statistics(self, length: int, start: int) -> str:
+        """HASH: what workers did in `length` seconds from `start` (s), by code and function."""
+        return f"{self.statistics_prefix}:{length}:{start}"
+
     def slots(self, scope: str) -> str:
         """HASH: entries that hold a slot of a concurrency limit -> key."""
         return self.key(f"slots:{scope}")

@@ -214,6 +214,7 @@ ADDED: dict[str, dict[str, object]] = {
         "serializer": "pickle",
         "keep_failed": timedelta(days=7),
         "keep_failed_most": 10_000,
+        "keep_statistics": timedelta(hours=25),
     },
     "docket.execution.ExecutionProgress": {"run": None},
     "docket.docket.Docket.strike": {"reason": None, "by": None},
@@ -312,4 +313,9 @@ COMMANDS = {
     "tasks sleep": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [seconds]",
     "workers ls": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "workers for-task": "--docket[DOCKET_NAME] --url[DOCKET_URL] task",
+}
+
+#: Commands that the documents do not have.
+ADDED_COMMANDS = {
+    "stats": "--docket[DOCKET_NAME] --url[DOCKET_URL] --over --watch --json",
 }
