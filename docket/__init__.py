@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from docket import testing
 from docket.agenda import Agenda
 from docket.annotations import Logged
+from docket.backlog import Backlog
 from docket.calls import TaskCall
 from docket.dependencies import (
     CallArgument,
@@ -48,6 +49,7 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 
 __all__ = [
     "Agenda",
+    "Backlog",
     "CallArgument",
     "ConcurrencyLimit",
     "Cooldown",

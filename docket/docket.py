@@ -17,6 +17,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, overload
 
+from docket.backlog import Backlog
 from docket.blocking import SyncDocket
 from docket.calls import TaskCall, new_key
 from docket.clock import LONGEST, aware, duration, now
@@ -29,6 +30,7 @@ from docket.inspection import (
     RunningExecution,
     WorkerInfo,
     live_workers,
+    read_backlog,
     take_snapshot,
 )
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
 __all__ = [
+    "Backlog",
     "Disposition",
     "Docket",
     "DocketSnapshot",
@@ -480,6 +483,18 @@ class Docket(Registry):
         """Make the execution of a record. Raises DeserializationError."""
         function = self.function_of(record.get(b"function", b"").decode(errors="replace"))
         return execution_from_record(self, function, key, record)
+
+    # Figures ------------------------------------------------------------------------------
+
+    async def backlog(self) -> Backlog:
+        """Count the tasks of the docket by state, and tell for how long the first has waited.
+
+        One call that takes well under a millisecond, however many tasks there are.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        return await read_backlog(self)
 
     # Keys and connections -----------------------------------------------------------------
 

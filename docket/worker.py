@@ -44,7 +44,7 @@ from docket.services.shutdown import Shutdown, hand_back
 from docket.services.standalone import STANDARD_TASKS, run_program
 from docket.services.task_threads import watch_default_executor
 from docket.services.unknown_tasks import default_fallback_task
-from docket.services.worker_reports import figures_of, log_tasks
+from docket.services.worker_reports import figures_of, log_tasks, report_backlog
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
@@ -390,6 +390,7 @@ class Worker:
             lambda consumer: self.adopt(consumer, blame=NOBODY),
             self._seeder.seed if self.schedule_automatic_tasks else None,
             settings,
+            partial(report_backlog, self.docket, self._readiness) if self._is_supervised else None,
         )
 
     def _make_exchanger(self, until_finished: bool) -> Exchanger:

@@ -1,7 +1,7 @@
 """The metrics of a process, made on each scrape from the counters of its workers and dockets.
 
 Nothing is counted twice and nothing is sampled: the numbers are those of the counters, and the
-server is asked for the queue depths on each scrape.
+server is asked for the backlog on each scrape.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from docket.backlog import Backlog
 from docket.errors import DocketError
 from docket.instrumentation.counters import (
     DURATION_BUCKETS,
@@ -27,12 +28,12 @@ from docket.instrumentation.counters import (
     Producer,
     TaskCounters,
 )
-from docket.instrumentation.process_registry import Depths, ProcessRegistry, RunningWorker
+from docket.instrumentation.process_registry import ProcessRegistry, RunningWorker
 
 logger = logging.getLogger("docket.metrics")
 
-#: Longest wait of a scrape for the server, in seconds; without an answer the depths are omitted.
-DEPTHS_PATIENCE_SECONDS = 1.0
+#: Longest wait of a scrape for the server, in seconds; without an answer the backlog is omitted.
+BACKLOG_PATIENCE_SECONDS = 1.0
 
 #: The labels of what is counted for each task.
 _LABELS = ("docket_name", "docket_worker", "docket_task")
@@ -93,11 +94,11 @@ class Snapshot:
         return self._registry.disruptions()
 
     @cached_property
-    def depths(self) -> dict[str, Depths]:
-        """The depths of the dockets whose server answers in time."""
+    def backlogs(self) -> dict[str, Backlog]:
+        """The backlogs of the dockets whose server answers in time."""
         one_each = {worker.docket: worker for worker in self.workers}
         asked = ((docket, _ask(worker)) for docket, worker in sorted(one_each.items()))
-        return {docket: depths for docket, depths in asked if depths is not None}
+        return {docket: backlog for docket, backlog in asked if backlog is not None}
 
     def rows(self) -> Iterator[tuple[list[str], Counters]]:
         """Yield the counters of each task with their labels."""
@@ -111,8 +112,8 @@ class Snapshot:
 class DocketCollector(Collector):
     """A Prometheus collector for the workers and dockets of a process.
 
-    Call it on a thread: on the event loop of a worker it omits the depths, since it cannot wait for
-    them there.
+    Call it on a thread: on the event loop of a worker it omits the backlog, since it cannot wait
+    for it there.
 
     Args:
         registry: the workers and dockets of the process.
@@ -214,15 +215,16 @@ def _running(snapshot: Snapshot) -> Metric:
 def _ready(snapshot: Snapshot) -> Metric:
     text = "Tasks that wait and are due."
     family = GaugeMetricFamily("docket_queue_depth", text, labels=_OF_DOCKET)
-    for docket, depths in snapshot.depths.items():
-        family.add_metric([docket], depths.ready)
+    for docket, backlog in snapshot.backlogs.items():
+        family.add_metric([docket], backlog.queued)
     return family
 
 
 def _later(snapshot: Snapshot) -> Metric:
     family = GaugeMetricFamily("docket_schedule_depth", "Tasks for later.", labels=_OF_DOCKET)
-    for docket, depths in snapshot.depths.items():
-        family.add_metric([docket], depths.later)
+    for docket, backlog in snapshot.backlogs.items():
+        later = backlog.scheduled + backlog.waiting + backlog.paused
+        family.add_metric([docket], later)
     return family
 
 
@@ -249,24 +251,24 @@ def cumulative(counts: list[int]) -> list[tuple[str, float]]:
     return list(zip(names, accumulate(counts), strict=True))
 
 
-def _ask(worker: RunningWorker) -> Depths | None:
-    """Return the depths of a worker's docket; None if the server does not answer in time."""
+def _ask(worker: RunningWorker) -> Backlog | None:
+    """Return the backlog of a worker's docket; None if the server does not answer in time."""
     if _is_running_here(worker.loop):
         return None
     try:
-        asked = asyncio.run_coroutine_threadsafe(_depths_of(worker), worker.loop)
+        asked = asyncio.run_coroutine_threadsafe(_backlog_of(worker), worker.loop)
     except RuntimeError:
         return None  # Its loop was closed meanwhile.
     try:
-        return asked.result(DEPTHS_PATIENCE_SECONDS)
+        return asked.result(BACKLOG_PATIENCE_SECONDS)
     except (DocketError, FutureTimeout, CancelledError) as error:
         asked.cancel()
-        logger.debug("The depths of %s are left out: %r", worker.docket, error)
+        logger.debug("The backlog of %s is left out: %r", worker.docket, error)
         return None
 
 
-async def _depths_of(worker: RunningWorker) -> Depths:
-    return await worker.depths()
+async def _backlog_of(worker: RunningWorker) -> Backlog:
+    return await worker.backlog()
 
 
 def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from docket.backlog import Backlog
 from docket.instrumentation.counters import Producer, TaskCounters
 from docket.instrumentation.readiness import Readiness
 
@@ -19,13 +20,6 @@ MAX_KEPT = 256
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class Depths(NamedTuple):
-    """The numbers of waiting tasks: ready ones, and those for later."""
-
-    ready: int
-    later: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +34,7 @@ class RunningWorker:
         running: returns the task name of each run; callable on any thread.
         disruptions: returns the number of times its connection has broken; callable on any thread.
         strikes: returns the number of strikes in effect; callable on any thread.
-        depths: asks the server for the depths, on `loop`.
+        backlog: asks the server for the backlog of its docket, on `loop`.
         loop: its event loop.
     """
 
@@ -51,7 +45,7 @@ class RunningWorker:
     running: Callable[[], list[bytes]]
     disruptions: Callable[[], int]
     strikes: Callable[[], int]
-    depths: Callable[[], Awaitable[Depths]]
+    backlog: Callable[[], Awaitable[Backlog]]
     loop: asyncio.AbstractEventLoop
 
 

@@ -73,6 +73,7 @@ class ServiceGroup:
         adopt: adopts a dead consumer without blame.
         seed: schedules automatic tasks that are missing; None if this worker does not.
         settings: the settings.
+        report_backlog: reads the backlog and reports it; None if nobody listens.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class ServiceGroup:
         adopt: Callable[[str], Awaitable[object]],
         seed: Callable[[], Awaitable[None]] | None,
         settings: ServiceSettings,
+        report_backlog: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._docket = docket
         self._consumer = consumer
@@ -115,6 +117,7 @@ class ServiceGroup:
             missed_heartbeats=docket.missed_heartbeats,
             redelivery_timeout=settings.redelivery_timeout,
             seed=seed,
+            report_backlog=report_backlog,
         )
 
     def _make_heartbeater(self, settings: ServiceSettings) -> Heartbeater:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from docket.annotations import evaluated_signature
 from docket.execution.signatures import compact_signature
-from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
+from docket.inspection import backlog_of
+from docket.instrumentation.collector import BACKLOG_PATIENCE_SECONDS
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.process_registry import RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.services.runs import Runs
-from docket.store.depths import depths
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -48,6 +48,15 @@ def figures_of(
         running=runs.functions,
         disruptions=lambda: pipeline.disruptions - disruptions,
         strikes=lambda: docket.strike_list.in_effect,
-        depths=lambda: depths(pipeline, docket.keys, DEPTHS_PATIENCE_SECONDS),
+        backlog=lambda: backlog_of(docket, BACKLOG_PATIENCE_SECONDS),
         loop=asyncio.get_running_loop(),
     )
+
+
+async def report_backlog(docket: Docket, readiness: Readiness) -> None:
+    """Read the backlog and report it to the runtime.
+
+    Raises:
+        ServerUnavailable: the server does not answer in time.
+    """
+    readiness.backlog(await backlog_of(docket, BACKLOG_PATIENCE_SECONDS))

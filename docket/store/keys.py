@@ -123,6 +123,16 @@ class Keys:
         """Channel: the id of a new instruction in `strikes`."""
         return self.key("struck")
 
+    @cached_property
+    def pauses(self) -> str:
+        """HASH: paused functions ('' for all) -> end, time, reason and author of the pause."""
+        return self.key("pauses")
+
+    @cached_property
+    def failed(self) -> str:
+        """ZSET: failed executions that are kept, key -> when they failed (ms)."""
+        return self.key("failed")
+
     def slots(self, scope: str) -> str:
         """HASH: entries that hold a slot of a concurrency limit -> key."""
         return self.key(f"slots:{scope}")

@@ -183,7 +183,7 @@ class PoolState:
         return sum(slot <= self.registry.target for slot in slots)
 
     def present_backlog(self, now: float) -> Backlog | None:
-        """The backlog of the docket, with the places of this pool; None if nobody told it lately.
+        """The backlog of the docket, with the places of this pool; None if nobody tells it.
 
         Without a server or a worker nobody does.
         """

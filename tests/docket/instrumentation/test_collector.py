@@ -302,7 +302,7 @@ async def test_every_metric_is_there_by_its_name_beside_those_of_the_process(por
     assert "# TYPE python_info gauge" in text
 
 
-async def test_asked_on_the_workers_own_loop_the_depths_are_left_out(docket: Docket) -> None:
+async def test_asked_on_the_workers_own_loop_the_backlog_is_left_out(docket: Docket) -> None:
     async with at_work(Worker(docket, name="w")):
         scraped = Scrape(metrics_text().decode())
 
