@@ -1,6 +1,7 @@
 """Have the size of the pool follow its work, while it has bounds rather than a fixed size."""
 
 from ipc.messages import Backlog
+from supervisor.pool.busy_meter import BusyMeter
 from supervisor.pool.scale import Scaler
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.scaling import Load
@@ -12,6 +13,7 @@ class Autoscaler:
     def __init__(self, pool_state: PoolState, scaler: Scaler) -> None:
         self._pool_state = pool_state
         self._scaler = scaler
+        self._busy_meter = BusyMeter(pool_state)
 
     def tick(self, now: float) -> None:
         """Look at the load, and change the size if it is time to."""
@@ -29,12 +31,13 @@ class Autoscaler:
         held_because = self._hindrance(now)
         if backlog is None:
             held_because, backlog = held_because or "the backlog is not known", Backlog()
+        serving = [each for each in pool_state.registry.alive() if each.serves(now)]
         # Nothing that waits on a paused docket waits for a place.
         wait = 0.0 if backlog.docket_paused else backlog.oldest_ready_seconds or 0.0
         return Load(
             processes=pool_state.registry.target,
-            places=backlog.places,
-            places_used=backlog.places_used,
+            serving=len(serving),
+            busy=self._busy_meter.measure(serving, now),
             wait_seconds=wait,
             wait_read_at=pool_state.backlog_at,
             held_because=held_because,

@@ -37,14 +37,12 @@ def looks(draw: st.DrawFn) -> list[tuple[float, float, float, bool, bool]]:
 
 @given(
     within=bounds(),
-    concurrency=st.integers(1, 30),
     up_wait=st.floats(0.001, 30.0),
     down_idle=st.floats(0.001, 90.0),
     seen=looks(),
 )
 def test_no_load_breaks_the_bounds_or_the_pace(
     within: ProcessRange,
-    concurrency: int,
     up_wait: float,
     down_idle: float,
     seen: list[tuple[float, float, float, bool, bool]],
@@ -55,9 +53,8 @@ def test_no_load_breaks_the_bounds_or_the_pace(
     for passed, wait, taken, fresh, held in seen:
         now += passed
         read_at = now if fresh else read_at
-        places = processes * concurrency
         because = "held" if held else None
-        look = Load(processes, places, round(taken * places), wait, read_at, because)
+        look = Load(processes, processes, taken * processes, wait, read_at, because)
         change = policy.decide(look, now)
         if change is None:
             continue
@@ -92,6 +89,8 @@ class SimulatedPool:
     queued: float
     processes: int
     now: float = 0.0
+    #: Whether the workers show what they do: blocked loops do not.
+    shows: bool = True
     changes: list[SizeChange] = field(default_factory=list)
     _ready_at: float = 0.0
     _wait: float = 0.0
@@ -112,7 +111,8 @@ class SimulatedPool:
             # What came first waits for all that is before it.
             self._wait, self._read_at = self.queued / per_second, self.now
         held = "workers start" if self.now < self._ready_at else None
-        look = Load(self.processes, places, used, self._wait, self._read_at, held)
+        busy = used / self.concurrency if self.shows else 0.0
+        look = Load(self.processes, self.processes, busy, self._wait, self._read_at, held)
         change = self.policy.decide(look, self.now)
         if change is not None:
             self.changes.append(change)
@@ -155,6 +155,31 @@ def test_a_constant_load_never_moves_the_size_to_and_fro(
     pool.run(400.0)
     directions = [each.direction for each in pool.changes]
     assert directions == sorted(directions, key=list(Direction).index)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    concurrency=st.integers(1, 20),
+    needed=st.floats(1.1, 7.9),
+    seconds=st.floats(0.05, 2.0),
+)
+def test_a_load_that_the_workers_do_not_show_moves_the_size_ever_more_rarely(
+    concurrency: int, needed: float, seconds: float
+) -> None:
+    pool = SimulatedPool(
+        policy=ScalingPolicy(ProcessRange(1, 8), 1.0, 10.0),
+        concurrency=concurrency,
+        rate=needed * concurrency / seconds,
+        seconds=seconds,
+        start_seconds=0.5,
+        queued=0.0,
+        processes=8,
+        shows=False,
+    )
+    pool.run(2000.0)
+    taken_back = [each for each in pool.changes if each.direction is Direction.UP]
+    # Of 10 s each it would be a hundred; doubled each time it is ten at most, of a step or two.
+    assert len(taken_back) <= 20
 
 
 @settings(max_examples=60, deadline=None)

@@ -31,7 +31,7 @@ from tests.support.recording_process_control import Rig
 #: More than the pause between two steps up, and than the age of a backlog when it is told.
 STEP_SECONDS = 4.0
 #: The reason of the first step up.
-WAITED = "the oldest ready task has waited 30.0 s, and 4 of 4 places are taken"
+WAITED = "the oldest ready task has waited 30.0 s, the workers are 100% busy"
 
 
 def scaling_rig(least: int = 2, most: int = 16, **options: Any) -> Rig:
@@ -119,11 +119,11 @@ def test_each_change_is_one_line_of_the_log_and_an_event(
     lines = [each for each in caplog.messages if each.startswith("scaled")]
     assert lines == [
         f"scaled up from 2 to 3 processes: {WAITED}",
-        "scaled down from 3 to 2 processes: at most 0 of 6 places taken for 1m00s",
+        "scaled down from 3 to 2 processes: the workers were at most 0% busy for 1m00s",
     ]
     assert [(each.target, each.reason) for each in rig.saw(Scaled)] == [
         (3, WAITED),
-        (2, "at most 0 of 6 places taken for 1m00s"),
+        (2, "the workers were at most 0% busy for 1m00s"),
     ]
 
 
@@ -166,14 +166,13 @@ def test_a_paused_docket_is_no_reason_to_grow_and_none_against_shrinking() -> No
     assert target(rig) == 3
 
 
-def test_tasks_that_wait_while_places_are_free_are_no_reason_to_grow() -> None:
+def test_a_task_that_waited_at_one_moment_while_places_were_free_is_no_reason_to_grow() -> None:
     rig = scaling_rig()
-
-    def beats() -> None:
+    for second in range(90):
         rig.all_beat()
-        rig.say(rig.first, Backlog(queued=5, oldest_ready_seconds=60.0))
-
-    rig.pass_seconds(90.0, beats)
+        moment = Backlog(queued=5, oldest_ready_seconds=60.0) if second % 2 else Backlog()
+        rig.say(rig.first, moment)
+        rig.pass_seconds(1.0)
     assert target(rig) == 2
 
 
