@@ -153,10 +153,12 @@ class ScalingPolicy:
         if change.direction is Direction.DOWN:
             if change.before <= self._too_small:
                 self._too_small = self._regrets = 0
-        elif last is not None and last.direction is Direction.DOWN:
-            soon = change.at - last.at < REGRET_FACTOR * self._idle_seconds_for(last.processes)
-            self._regrets = min(MOST_DOUBLINGS, self._regrets + 1) if soon else 0
-            self._too_small = change.before if soon else 0
+            return
+        if last is None or last.direction is Direction.UP:
+            return
+        if change.at - last.at < REGRET_FACTOR * self._idle_seconds_for(last.processes):
+            self._regrets = min(MOST_DOUBLINGS, self._regrets + 1)
+            self._too_small = change.before
 
     def _idle_seconds_for(self, processes: int) -> float:
         """The time with workers to spare after which there are only so many."""

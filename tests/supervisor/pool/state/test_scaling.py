@@ -172,7 +172,7 @@ def test_a_size_that_proved_large_enough_is_forgotten() -> None:
     (down,) = idle_until(scaling, 1000.0, 1000.0 + IDLE)
     step_up(scaling, 3, down.at + 1.0)
     changes = idle_until(scaling, 1100.0, 1100.0 + 10 * IDLE)
-    assert [round((b.at - a.at) / IDLE) for a, b in pairwise(changes)] == [1, 1]
+    assert [round((b.at - a.at) / IDLE) for a, b in pairwise(changes)] == [2, 1]
     assert changes[0].at - 1100.0 == 2 * IDLE
 
 
