@@ -37,6 +37,7 @@ from docket.docket import Docket
 from docket.errors import ExecutionCancelled
 from docket.execution import Disposition, Execution, ExecutionState
 from docket.installation import warn_of_the_original
+from docket.statistics import FunctionStatistics, Statistics, Times
 from docket.strikelist import StrikeList
 from docket.worker import Worker
 
@@ -66,18 +67,21 @@ __all__ = [
     "ExecutionCancelled",
     "ExecutionState",
     "ExponentialRetry",
+    "FunctionStatistics",
     "Logged",
     "Perpetual",
     "Progress",
     "RateLimit",
     "Retry",
     "Shared",
+    "Statistics",
     "StrikeList",
     "TaskArgument",
     "TaskCall",
     "TaskKey",
     "TaskLogger",
     "Timeout",
+    "Times",
     "Worker",
     "__version__",
     "testing",

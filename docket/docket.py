@@ -31,6 +31,7 @@ from docket.inspection import (
     WorkerInfo,
     live_workers,
     read_backlog,
+    read_statistics,
     take_snapshot,
 )
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
@@ -38,6 +39,7 @@ from docket.instrumentation.tracing import span_of_call
 from docket.registry import Registry, name_of
 from docket.scheduling import Scheduler
 from docket.serialization.serializers import Serializer, serializer_named
+from docket.statistics import Statistics
 from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url
 from docket.store.keys import WORKER_GROUP, Keys
@@ -66,6 +68,7 @@ __all__ = [
     "Restore",
     "ResultStorage",
     "RunningExecution",
+    "Statistics",
     "Strike",
     "StrikeList",
     "TaskCall",
@@ -107,6 +110,9 @@ class Docket(Registry):
             converts arguments to the annotated types. All processes of a docket use the same
             one.
 
+        keep_statistics: the time to keep the statistics of workers; 0 keeps none. All processes
+            of a docket use the same one.
+
     Raises:
         ValueError: a name, URL or serializer that cannot be used, or a duration that is not
             positive.
@@ -123,6 +129,7 @@ class Docket(Registry):
         enable_internal_instrumentation: bool = False,
         credential_provider: CredentialProvider | None = None,
         serializer: Literal["pickle", "msgpack"] = "pickle",
+        keep_statistics: timedelta = timedelta(hours=25),
     ) -> None:
         #: Encodes and decodes payloads.
         self.serializer: Serializer = serializer_named(serializer)
@@ -140,6 +147,9 @@ class Docket(Registry):
                 f"heartbeat_interval must be at most {_LONGEST_HEARTBEAT_INTERVAL}, but is "
                 f"{heartbeat_interval}"
             )
+        keep_statistics = duration("keep_statistics", keep_statistics)
+        if keep_statistics < timedelta(0):
+            raise ValueError(f"keep_statistics must not be negative, but is {keep_statistics}")
         if execution_ttl < timedelta(0):
             raise ValueError(f"execution_ttl must not be negative, but is {execution_ttl}")
         self.name = name
@@ -147,6 +157,7 @@ class Docket(Registry):
         self.heartbeat_interval = heartbeat_interval
         self.missed_heartbeats = missed_heartbeats
         self.execution_ttl = min(execution_ttl, LONGEST)
+        self.keep_statistics = min(keep_statistics, LONGEST)
         self.result_storage = result_storage
         self.enable_internal_instrumentation = enable_internal_instrumentation
         #: Every key of this docket.
@@ -495,6 +506,23 @@ class Docket(Registry):
             ServerUnavailable: the server is away.
         """
         return await read_backlog(self)
+
+    async def statistics(self, over: timedelta = timedelta(hours=1)) -> Statistics:
+        """Sum up what the workers of the docket did with each function.
+
+        Workers hand in their counters every five seconds, and when they end; what one that died
+        had counted since is missing.
+
+        Args:
+            over: the time to look back, at most `keep_statistics`. The period begins with a full
+                minute; with a quarter of an hour, if it is longer than two hours.
+
+        Raises:
+            TypeError: `over` is no timedelta.
+            ValueError: `over` is not positive, or longer than statistics are kept.
+            ServerUnavailable: the server is away.
+        """
+        return await read_statistics(self, over)
 
     # Keys and connections -----------------------------------------------------------------
 

@@ -44,7 +44,12 @@ from docket.services.shutdown import Shutdown, hand_back
 from docket.services.standalone import STANDARD_TASKS, run_program
 from docket.services.task_threads import watch_default_executor
 from docket.services.unknown_tasks import default_fallback_task
-from docket.services.worker_reports import figures_of, log_tasks, report_backlog
+from docket.services.worker_reports import (
+    figures_of,
+    log_tasks,
+    report_backlog,
+    statistics_reporter,
+)
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
@@ -287,7 +292,12 @@ class Worker:
         try:
             with ExitStack() as stack:
                 figures = figures_of(
-                    self.docket, self.label, self._task_counters, self._readiness, self._runs
+                    self.docket,
+                    self.label,
+                    self._task_counters,
+                    self._readiness,
+                    self._runs,
+                    lambda: self.concurrency,
                 )
                 stack.enter_context(PROCESS_REGISTRY.at_work(figures))
                 self._enter_context(stack)
@@ -390,6 +400,7 @@ class Worker:
             lambda consumer: self.adopt(consumer, blame=NOBODY),
             self._seeder.seed if self.schedule_automatic_tasks else None,
             settings,
+            statistics_reporter(self.docket, self._task_counters),
             partial(report_backlog, self.docket, self._readiness) if self._is_supervised else None,
         )
 

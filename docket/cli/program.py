@@ -4,6 +4,7 @@ import click
 
 from docket.cli.clear import clear
 from docket.cli.snapshot import snapshot
+from docket.cli.stats import stats
 from docket.cli.strikes import restore, strike
 from docket.cli.tasks import tasks
 from docket.cli.version import version
@@ -17,5 +18,5 @@ def main() -> None:
     """Background tasks for asyncio on Redis or Valkey."""
 
 
-for command in (version, worker, strike, restore, clear, snapshot, watch, tasks, workers):
+for command in (version, worker, strike, restore, clear, snapshot, stats, watch, tasks, workers):
     main.add_command(command)

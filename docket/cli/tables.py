@@ -40,12 +40,13 @@ def is_terminal() -> bool:
 def show(table: Table) -> None:
     """Print a table."""
     if is_terminal():
-        Console().print(_rich(table))
+        Console().print(drawn(table))
     else:
         click.echo("\n".join([*map(on_one_line, table.title), *_columns(table)]))
 
 
-def _rich(table: Table) -> RichTable:
+def drawn(table: Table) -> RichTable:
+    """Draw a table for a terminal."""
     shown = RichTable(title=Text("\n".join(map(on_one_line, table.title))))
     for heading in table.headings:
         # A key is only useful as a whole, so it is wrapped and never cut.

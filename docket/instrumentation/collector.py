@@ -55,6 +55,14 @@ _OF_SCHEDULING = {
     "replaced": "Executions put on the docket by replace.",
     "scheduled": "Executions put on the docket.",
 }
+_BACKLOG_STATES = ("scheduled", "queued", "running", "waiting", "paused")
+_OF_BACKLOG = {
+    "oldest_ready_seconds": "Time for which the oldest ready task has waited for a worker.",
+    "lateness_seconds": "Time since the first scheduled task was due.",
+    "pauses": "Pauses in effect.",
+    "failed_kept": "Failed executions that are kept.",
+    "workers": "Workers of the docket, on every host.",
+}
 _HISTOGRAMS = {
     "duration": "Seconds that runs took.",
     "punctuality": "Seconds from the instant a task was due to its start.",
@@ -228,6 +236,45 @@ def _later(snapshot: Snapshot) -> Metric:
     return family
 
 
+def _by_state(snapshot: Snapshot) -> Metric:
+    labels = ["docket_name", "docket_state"]
+    text = "Tasks on the docket, by state."
+    family = GaugeMetricFamily("docket_backlog_tasks", text, labels=labels)
+    for docket, backlog in snapshot.backlogs.items():
+        for state in _BACKLOG_STATES:
+            family.add_metric([docket, state], getattr(backlog, state))
+    return family
+
+
+def _of_backlog(name: str, text: str, snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily(f"docket_backlog_{name}", text, labels=_OF_DOCKET)
+    for docket, backlog in snapshot.backlogs.items():
+        family.add_metric([docket], getattr(backlog, name) or 0)
+    return family
+
+
+def _places(snapshot: Snapshot) -> Metric:
+    text = "Tasks that the workers here can run at once."
+    return _by_docket("docket_places", text, snapshot, lambda worker: worker.places())
+
+
+def _places_used(snapshot: Snapshot) -> Metric:
+    text = "Tasks that the workers here run now."
+    return _by_docket("docket_places_used", text, snapshot, lambda worker: len(worker.running()))
+
+
+def _by_docket(
+    name: str, text: str, snapshot: Snapshot, read: Callable[[RunningWorker], int]
+) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=_OF_DOCKET)
+    sums = Counter[str]()
+    for worker in snapshot.workers:
+        sums[worker.docket] += read(worker)
+    for docket, count in sorted(sums.items()):
+        family.add_metric([docket], count)
+    return family
+
+
 def _strikes(snapshot: Snapshot) -> Metric:
     text = "Strikes that are in effect."
     family = GaugeMetricFamily("docket_strikes_in_effect", text, labels=_OF_DOCKET)
@@ -291,6 +338,13 @@ FAMILIES: dict[str, Callable[[Snapshot], Metric]] = {
     "docket_tasks_running": _running,
     "docket_queue_depth": _ready,
     "docket_schedule_depth": _later,
+    "docket_backlog_tasks": _by_state,
+    **{
+        f"docket_backlog_{name}": partial(_of_backlog, name, text)
+        for name, text in _OF_BACKLOG.items()
+    },
+    "docket_places": _places,
+    "docket_places_used": _places_used,
     "docket_redis_disruptions": _disruptions,
     "docket_strikes_in_effect": _strikes,
 }

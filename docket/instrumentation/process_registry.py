@@ -32,6 +32,7 @@ class RunningWorker:
         task_counters: its counters.
         readiness: its ability to claim tasks.
         running: returns the task name of each run; callable on any thread.
+        places: returns the number of tasks that it can run at once; callable on any thread.
         disruptions: returns the number of times its connection has broken; callable on any thread.
         strikes: returns the number of strikes in effect; callable on any thread.
         backlog: asks the server for the backlog of its docket, on `loop`.
@@ -43,6 +44,7 @@ class RunningWorker:
     task_counters: TaskCounters
     readiness: Readiness
     running: Callable[[], list[bytes]]
+    places: Callable[[], int]
     disruptions: Callable[[], int]
     strikes: Callable[[], int]
     backlog: Callable[[], Awaitable[Backlog]]

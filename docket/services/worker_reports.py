@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from docket.annotations import evaluated_signature
@@ -15,6 +15,8 @@ from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.process_registry import RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.services.runs import Runs
+from docket.services.statistics_reporter import StatisticsReporter
+from docket.store.statistics import StatisticsStore
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -31,13 +33,19 @@ def log_tasks(docket: Docket, worker_name: str, attributes: Mapping[str, str]) -
 
 
 def figures_of(
-    docket: Docket, label: str, counters: TaskCounters, readiness: Readiness, runs: Runs
+    docket: Docket,
+    label: str,
+    counters: TaskCounters,
+    readiness: Readiness,
+    runs: Runs,
+    places: Callable[[], int],
 ) -> RunningWorker:
     """Make the figures of a worker that runs on this loop, for the process's registry.
 
     Args:
         label: its name in metrics.
         counters: those of this run.
+        places: returns the number of tasks that it can run at once.
     """
     pipeline, disruptions = docket.connections.pipeline, docket.connections.pipeline.disruptions
     return RunningWorker(
@@ -46,6 +54,7 @@ def figures_of(
         counters,
         readiness,
         running=runs.functions,
+        places=places,
         disruptions=lambda: pipeline.disruptions - disruptions,
         strikes=lambda: docket.strike_list.in_effect,
         backlog=lambda: backlog_of(docket, BACKLOG_PATIENCE_SECONDS),
@@ -60,3 +69,11 @@ async def report_backlog(docket: Docket, readiness: Readiness) -> None:
         ServerUnavailable: the server does not answer in time.
     """
     readiness.backlog(await backlog_of(docket, BACKLOG_PATIENCE_SECONDS))
+
+
+def statistics_reporter(docket: Docket, counters: TaskCounters) -> StatisticsReporter | None:
+    """Make the reporter of a worker's counters; None if the docket keeps no statistics."""
+    if not docket.keep_statistics:
+        return None
+    store = StatisticsStore(docket.connections.pipeline, docket.keys, docket.keep_statistics)
+    return StatisticsReporter(store, counters)

@@ -133,6 +133,15 @@ class Keys:
         """ZSET: failed executions that are kept, key -> when they failed (ms)."""
         return self.key("failed")
 
+    @cached_property
+    def statistics_prefix(self) -> str:
+        """The prefix of every hash of statistics, as in add_statistics.lua."""
+        return self.key("stats")
+
+    def statistics(self, length: int, start: int) -> str:
+        """HASH: what workers did in `length` seconds from `start` (s), by code and function."""
+        return f"{self.statistics_prefix}:{length}:{start}"
+
     def slots(self, scope: str) -> str:
         """HASH: entries that hold a slot of a concurrency limit -> key."""
         return self.key(f"slots:{scope}")

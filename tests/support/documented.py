@@ -4,6 +4,8 @@ A line is a signature, and goes on in those that are indented; `async` stands be
 awaited. Durations are written as `seconds(2)`; `...` is a default that the documents leave open.
 """
 
+from datetime import timedelta
+
 #: What users import, by the module that they import it from.
 NAMES = {
     "docket": """
@@ -208,7 +210,7 @@ metrics_server(host="0.0.0.0", port=None)
 #: What ours has beyond the documents, by signature: arguments, and their defaults.
 ADDED: dict[str, dict[str, object]] = {
     "docket.strikelist.StrikeList": {"serializer": "pickle"},
-    "docket.docket.Docket": {"serializer": "pickle"},
+    "docket.docket.Docket": {"serializer": "pickle", "keep_statistics": timedelta(hours=25)},
     "docket.execution.ExecutionProgress": {"run": None},
 }
 
@@ -267,6 +269,7 @@ COMMANDS = {
     "restore": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
     "clear": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "snapshot": "--docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --stats",
+    "stats": "--docket[DOCKET_NAME] --url[DOCKET_URL] --over --watch --json",
     "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_REDIS_URL|DOCKET_URL] --exit-code key",
     "tasks trace": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
     "tasks fail": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",

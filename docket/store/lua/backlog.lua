@@ -40,11 +40,14 @@ for _, letter in ipairs(LETTERS) do
   end
 end
 
-local blocked = counted(redis.pcall('ZCOUNT', QUEUE, string.format('%d', NEVER), '+inf'))
-local scheduled = counted(redis.pcall('ZCARD', QUEUE)) - blocked
+-- What a pause has parked stands behind what waits for a slot.
+local never = string.format('%d', NEVER)
+local waiting = counted(redis.pcall('ZCOUNT', QUEUE, never, never))
+local paused = counted(redis.pcall('ZCOUNT', QUEUE, '(' .. never, '+inf'))
+local scheduled = counted(redis.pcall('ZCARD', QUEUE)) - waiting - paused
 local head = check(redis.pcall('ZRANGE', QUEUE, 0, 0, 'WITHSCORES'), 'WRONGTYPE') or {}
 local lateness = scheduled > 0 and math.max(0, now - tonumber(head[2])) or -1
 
 local alive = counted(redis.pcall('ZCOUNT', KEYS[6], string.format('%d', now - ARGV[2]), '+inf'))
-return {queued, running, oldest, scheduled, blocked, 0, lateness, counted(redis.pcall('HLEN', PREFIX .. ':pauses')),
+return {queued, running, oldest, scheduled, waiting, paused, lateness, counted(redis.pcall('HLEN', PREFIX .. ':pauses')),
   counted(redis.pcall('ZCARD', PREFIX .. ':failed')), alive}

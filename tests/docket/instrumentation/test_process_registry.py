@@ -32,6 +32,7 @@ def running_worker(
         TaskCounters(),
         Readiness(Unsupervised(), lambda: True),
         running=list,
+        places=lambda: 10,
         disruptions=lambda: disruptions,
         strikes=lambda: 0,
         backlog=no_backlog,

@@ -96,6 +96,19 @@ async def test_a_task_that_waits_for_a_slot_is_neither_scheduled_nor_late(store:
     assert (found.scheduled, found.waiting, found.lateness_seconds) == (0, 2, None)
 
 
+async def test_what_a_pause_has_parked_is_told_apart_from_what_waits_for_a_slot(
+    store: Store,
+) -> None:
+    never = 253402300800000
+    await store.client.zadd(
+        store.keys.queue, {"blocked": never, "one": never + 1, "two": never + 1}
+    )
+
+    found = await read(store)
+
+    assert (found.scheduled, found.waiting, found.paused) == (0, 1, 2)
+
+
 async def test_a_worker_whose_heartbeat_stopped_is_none(store: Store) -> None:
     await store.register("a", "b")
     await store.client.zadd(store.keys.workers, {"b": await store.now() - 61_000})

@@ -3,7 +3,9 @@
 import json
 from http import HTTPStatus
 
-from ipc.messages import ServerPolicy
+import pytest
+
+from ipc.messages import Backlog, ServerPolicy
 from supervisor.monitoring import metrics
 from supervisor.monitoring.handlers import handlers_of
 from supervisor.monitoring.status import report
@@ -35,6 +37,14 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
     rig.say(rig.first, ServerPolicy("allkeys-lru", appendonly=True))
     server = report(rig.pool_state, rig.now)["server"]
     assert server == {"maxmemory_policy": "allkeys-lru", "appendonly": True}
+    assert status["backlog"] is None
+    rig.say(rig.first, Backlog(queued=7, oldest_ready_seconds=1.5, workers=2))
+    rig.now += 0.1
+    backlog = report(rig.pool_state, rig.now)["backlog"]
+    assert (backlog["queued"], backlog["oldest_ready_seconds"]) == (7, 1.5)
+    assert (backlog["places"], backlog["places_used"]) == (20, 1)
+    assert backlog["age_seconds"] == pytest.approx(0.1)
+    rig.now -= 0.1
     first, second = status["workers"]
     assert first == {
         "slot": 1,
