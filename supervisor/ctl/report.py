@@ -92,6 +92,7 @@ class ReportedBacklog(Struct, frozen=True):
     workers: int = 0
     places: int = 0
     places_used: int = 0
+    docket_paused: bool = False
     age_seconds: float = 0.0
 
 

@@ -189,11 +189,6 @@ class PoolCollector(Collector):
                 "Most slots that the work may ask for; the target, if the size is fixed.",
                 target if scaling is None else scaling.bounds.most,
             ),
-            (
-                "places",
-                "Tasks that the workers that are to be there can run at once.",
-                target * pool_state.config.concurrency,
-            ),
             ("ready", "1 while /readyz is 200.", pool_state.not_ready_because(now) is None),
             ("generation", "Generation of the code.", current.generation if current else 0),
             ("start_time_seconds", "When the pool was started (epoch).", self._started_at),

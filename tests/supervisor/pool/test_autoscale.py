@@ -346,7 +346,7 @@ def metric(rig: Rig, name: str) -> dict[str, float]:
     return {"".join(each.labels.values()): each.value for each in family.samples}
 
 
-def test_the_metrics_tell_the_bounds_the_places_and_count_the_changes() -> None:
+def test_the_metrics_tell_the_bounds_and_count_the_changes() -> None:
     rig = scaling_rig(2, 4)
     assert metric(rig, "docket_supervisor_scalings") == {"up": 0, "down": 0}
     busy(rig)
@@ -354,7 +354,6 @@ def test_the_metrics_tell_the_bounds_the_places_and_count_the_changes() -> None:
     assert metric(rig, "docket_supervisor_scalings") == {"up": 1, "down": 1}
     assert metric(rig, "docket_supervisor_least_workers") == {"": 2}
     assert metric(rig, "docket_supervisor_most_workers") == {"": 4}
-    assert metric(rig, "docket_supervisor_places") == {"": 6}
     ordered(rig, Scale(5))
     assert metric(rig, "docket_supervisor_least_workers") == {"": 5}
     assert metric(rig, "docket_supervisor_most_workers") == {"": 5}
