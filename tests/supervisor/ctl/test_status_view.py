@@ -11,7 +11,9 @@ from rich.text import Text
 from supervisor.ctl.report import (
     PoolReport,
     ReportedBacklog,
+    ReportedChange,
     ReportedPool,
+    ReportedScaling,
     ReportedTask,
     ReportedTotals,
     ReportedWorker,
@@ -109,6 +111,23 @@ def test_a_backlog_tells_what_waits_for_long_and_what_is_held_up() -> None:
     assert coloured[", the oldest for 1m15s"] == "red"
     assert coloured[", the first 12.0 s late"] == "yellow"
     assert coloured["9 failed kept"] == "red"
+
+
+def scaling_line(scaling: ReportedScaling) -> str:
+    pool = structs.replace(POOL, scaling=scaling)
+    return drawn(PoolReport(pool, [CALM])).splitlines()[2]
+
+
+def test_a_size_that_follows_the_work_is_a_line_of_its_own() -> None:
+    assert scaling_line(ReportedScaling(2, 16)) == "2 to 16 workers, as the work needs"
+
+
+def test_the_last_change_of_the_size_and_what_holds_it_are_told() -> None:
+    change = ReportedChange(4, 8, "the oldest ready task has waited 3.2 s", 75.0)
+    assert scaling_line(ReportedScaling(2, 16, "workers start", change)) == (
+        "2 to 16 workers, as the work needs; held: workers start; "
+        "1m15s ago from 4 to 8: the oldest ready task has waited 3.2 s"
+    )
 
 
 def test_a_quiet_pool_at_a_glance() -> None:

@@ -171,9 +171,10 @@ def test_a_size_that_proved_large_enough_is_forgotten() -> None:
     scaling = policy(1, 4)
     (down,) = idle_until(scaling, 1000.0, 1000.0 + IDLE)
     step_up(scaling, 3, down.at + 1.0)
-    changes = idle_until(scaling, 1100.0, 1100.0 + 10 * IDLE)
+    now = down.at + 2.0
+    changes = idle_until(scaling, now, now + 10 * IDLE)
     assert [round((b.at - a.at) / IDLE) for a, b in pairwise(changes)] == [2, 1]
-    assert changes[0].at - 1100.0 == 2 * IDLE
+    assert changes[0].at - now == 2 * IDLE
 
 
 def test_a_step_up_long_after_a_step_down_takes_nothing_back() -> None:
