@@ -29,10 +29,10 @@ from docket.execution import TaskFunction
 from docket.instrumentation import *  # noqa: F403
 from docket.instrumentation.counters import Counters, TaskCounters
 from docket.instrumentation.meters import counters_of
-from docket.instrumentation.process_registry import PROCESS_REGISTRY
+from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
-from docket.services import adoption, service_group
+from docket.services import adoption, service_group, worker_reports
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.payloads import Payloads
@@ -44,12 +44,6 @@ from docket.services.shutdown import Shutdown, hand_back
 from docket.services.standalone import STANDARD_TASKS, run_program
 from docket.services.task_threads import watch_default_executor
 from docket.services.unknown_tasks import default_fallback_task
-from docket.services.worker_reports import (
-    figures_of,
-    log_tasks,
-    report_backlog,
-    statistics_reporter,
-)
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
@@ -291,15 +285,7 @@ class Worker:
         services.steward.appoint(self._is_steward)
         try:
             with ExitStack() as stack:
-                figures = figures_of(
-                    self.docket,
-                    self.label,
-                    self._task_counters,
-                    self._readiness,
-                    self._runs,
-                    lambda: self.concurrency,
-                )
-                stack.enter_context(PROCESS_REGISTRY.at_work(figures))
+                stack.enter_context(PROCESS_REGISTRY.at_work(self._figures()))
                 self._enter_context(stack)
                 context = copy_context()
                 work = self._work(exchanger, services, context)
@@ -330,7 +316,7 @@ class Worker:
         self, exchanger: Exchanger, services: service_group.ServiceGroup, context: Context
     ) -> None:
         if not self._is_supervised:
-            log_tasks(self.docket, self.name, self.log_attributes)
+            worker_reports.log_tasks(self.docket, self.name, self.log_attributes)
         try:
             async with worker_lifecycles(self.docket, self, context, exchanger.fail):
                 await self._exchange(exchanger, services)
@@ -400,8 +386,20 @@ class Worker:
             lambda consumer: self.adopt(consumer, blame=NOBODY),
             self._seeder.seed if self.schedule_automatic_tasks else None,
             settings,
-            statistics_reporter(self.docket, self._task_counters),
-            partial(report_backlog, self.docket, self._readiness) if self._is_supervised else None,
+            worker_reports.statistics_reporter(self.docket, self._task_counters),
+            worker_reports.backlog_reporter(self.docket, self._readiness)
+            if self._is_supervised
+            else None,
+        )
+
+    def _figures(self) -> RunningWorker:
+        return worker_reports.figures_of(
+            self.docket,
+            self.label,
+            self._task_counters,
+            self._readiness,
+            self._runs,
+            lambda: self.concurrency,
         )
 
     def _make_exchanger(self, until_finished: bool) -> Exchanger:

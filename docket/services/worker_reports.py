@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from docket.annotations import evaluated_signature
@@ -62,13 +62,16 @@ def figures_of(
     )
 
 
-async def report_backlog(docket: Docket, readiness: Readiness) -> None:
-    """Read the backlog and report it to the runtime.
+def backlog_reporter(docket: Docket, readiness: Readiness) -> Callable[[], Awaitable[None]]:
+    """Make a function that reads the backlog and reports it to the runtime.
 
-    Raises:
-        ServerUnavailable: the server does not answer in time.
+    It raises ServerUnavailable if the server does not answer in time.
     """
-    readiness.backlog(await backlog_of(docket, BACKLOG_PATIENCE_SECONDS))
+
+    async def report() -> None:
+        readiness.backlog(await backlog_of(docket, BACKLOG_PATIENCE_SECONDS))
+
+    return report
 
 
 def statistics_reporter(docket: Docket, counters: TaskCounters) -> StatisticsReporter | None:

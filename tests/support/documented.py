@@ -269,11 +269,15 @@ COMMANDS = {
     "restore": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
     "clear": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "snapshot": "--docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --stats",
-    "stats": "--docket[DOCKET_NAME] --url[DOCKET_URL] --over --watch --json",
     "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_REDIS_URL|DOCKET_URL] --exit-code key",
     "tasks trace": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
     "tasks fail": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
     "tasks sleep": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [seconds]",
     "workers ls": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "workers for-task": "--docket[DOCKET_NAME] --url[DOCKET_URL] task",
+}
+
+#: Commands that the documents do not have.
+ADDED_COMMANDS = {
+    "stats": "--docket[DOCKET_NAME] --url[DOCKET_URL] --over --watch --json",
 }
