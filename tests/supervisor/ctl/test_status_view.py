@@ -22,6 +22,8 @@ from supervisor.ctl.report import (
 from supervisor.ctl.status_view import render
 from supervisor.errors import OrderFailed
 from supervisor.monitoring.status import report
+from supervisor.pool.state.scaling import SizeChange
+from supervisor.process_range import ProcessRange
 from tests.support.recording_process_control import Rig
 
 POOL = ReportedPool(4711, "running", 11_523.4, 1, 2, "orders", "redis://localhost:6379/0")
@@ -327,6 +329,16 @@ def test_every_field_that_is_shown_is_one_that_a_pool_reports() -> None:
     ]
     for kind, values in fields:
         assert set(kind.__struct_fields__) <= set(values), kind
+
+
+def test_every_field_of_a_size_that_follows_the_work_is_one_that_a_pool_reports() -> None:
+    rig = Rig(ProcessRange(1, 4)).boot()
+    scaling = rig.pool_state.scaling
+    assert scaling is not None
+    scaling.last_change = SizeChange(1, 2, "a task waited", rig.now)
+    told = report(rig.pool_state, rig.now)["supervisor"]["scaling"]
+    assert set(ReportedScaling.__struct_fields__) == set(told)
+    assert set(ReportedChange.__struct_fields__) == set(told["last_change"])
 
 
 def test_an_older_pool_that_reports_less_and_a_newer_one_that_reports_more_are_shown() -> None:
