@@ -20,6 +20,7 @@ class Backlog:
         pauses: pauses in effect.
         failed_kept: failed executions that are kept.
         workers: registered workers with a recent heartbeat.
+        docket_paused: the docket as a whole is paused: what is ready waits for the end of that.
     """
 
     scheduled: int
@@ -32,3 +33,4 @@ class Backlog:
     pauses: int
     failed_kept: int
     workers: int
+    docket_paused: bool = False

@@ -349,6 +349,8 @@ class Backlog(Message, frozen=True):
     #: the supervisor.
     places: int = 0
     places_used: int = 0
+    #: The docket as a whole is paused: what is ready waits for the end of that.
+    docket_paused: bool = False
 
 
 class Fault(Message, frozen=True):

@@ -29,7 +29,7 @@ async def backlog(
         [keys.prefix, delay_milliseconds(worker_patience)],
         patience_seconds=patience_seconds,
     )
-    queued, running, oldest, scheduled, waiting, paused, late, pauses, failed, workers = reply
+    queued, running, oldest, scheduled, waiting, paused, late, pauses, failed, workers, held = reply
     return Backlog(
         scheduled=scheduled,
         queued=queued,
@@ -41,6 +41,7 @@ async def backlog(
         pauses=pauses,
         failed_kept=failed,
         workers=workers,
+        docket_paused=bool(held),
     )
 
 

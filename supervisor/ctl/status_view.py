@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from docket_display.printable import on_one_line
-from supervisor.ctl.report import PoolReport, ReportedBacklog, ReportedWorker
+from supervisor.ctl.report import PoolReport, ReportedBacklog, ReportedScaling, ReportedWorker
 from supervisor.ctl.table import Column, cut, table
 from supervisor.text import durations, sizes
 from supervisor.text.plurals import pluralize
@@ -85,12 +85,26 @@ def _head(report: PoolReport) -> list[Text]:
         troubles.append(f"not ready: {_in_one_line(pool.not_ready_because)}")
     if pool.server_away is not None:
         troubles.append(f"the server is away: {_in_one_line(pool.server_away)}")
+    if pool.scaling is not None:
+        head.append(_scaling(pool.scaling))
     head += [Text(each, "red") for each in troubles]
     if pool.reload_error is not None:
         head.append(Text(f"the last reload failed: {_in_one_line(pool.reload_error)}", "red"))
     if report.backlog is not None:
         head.append(_backlog(report.backlog))
     return head
+
+
+def _scaling(scaling: ReportedScaling) -> Text:
+    line = Text(f"{scaling.least} to {scaling.most} workers, as the work needs")
+    if scaling.held_because is not None:
+        line.append(f"; held: {_in_one_line(scaling.held_because)}", "yellow")
+    change = scaling.last_change
+    if change is not None:
+        reason = _in_one_line(change.reason)
+        ago = durations.age(change.seconds_ago)
+        line.append(f"; {ago} ago from {change.before} to {change.processes}: {reason}")
+    return line
 
 
 def _backlog(backlog: ReportedBacklog) -> Text:

@@ -128,7 +128,7 @@ class Demo:
         async with Docket(DOCKET, url) as docket:
             with self._screen.progress(len(files)) as advanced:
                 # Each task that runs has one waiting behind it.
-                at_once = 2 * self._config.processes * self._config.concurrency
+                at_once = 2 * self._config.bounds.most * self._config.concurrency
                 victims = self._view if self._kill else None
                 producer = Producer(docket, files, at_once, advanced, victims)
                 seconds = await producer.run()

@@ -22,6 +22,7 @@ from supervisor.logs import log_setup
 from supervisor.monitoring.status import worker_states
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.replacement import Reason
+from supervisor.pool.state.scaling import Direction
 from supervisor.pool.state.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, Buckets
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess
 from supervisor.task_counters import ENDS, TASK_COUNTERS
@@ -177,8 +178,19 @@ class PoolCollector(Collector):
         yield _by("state", "1 for the state the pool is in.", "state", states)
         yield _by("workers", "Workers by state.", "state", worker_states(pool_state, self._now()))
         current, now = pool_state.nurseries.current, self._now()
+        target, scaling = pool_state.registry.target, pool_state.scaling
         for name, help_text, value in (
-            ("target_workers", "Worker slots that are to be filled.", pool_state.registry.target),
+            ("target_workers", "Worker slots that are to be filled.", target),
+            (
+                "least_workers",
+                "Fewest slots that the work may leave; the target, if the size is fixed.",
+                target if scaling is None else scaling.bounds.least,
+            ),
+            (
+                "most_workers",
+                "Most slots that the work may ask for; the target, if the size is fixed.",
+                target if scaling is None else scaling.bounds.most,
+            ),
             ("ready", "1 while /readyz is 200.", pool_state.not_ready_because(now) is None),
             ("generation", "Generation of the code.", current.generation if current else 0),
             ("start_time_seconds", "When the pool was started (epoch).", self._started_at),
@@ -239,6 +251,13 @@ class PoolCollector(Collector):
                 totals.replacements,
             ),
             ("reloads", "Reloads that ended.", "outcome", RELOAD_OUTCOMES, totals.reloads),
+            (
+                "scalings",
+                "Changes of the size of the pool that its work asked for.",
+                "direction",
+                Direction,
+                totals.scalings,
+            ),
         ):
             family = CounterMetricFamily(_PREFIX + name, help_text, labels=[label])
             for word in sorted({str(each) for each in words} | counts.keys()):

@@ -9,6 +9,7 @@ from msgspec import structs
 from ipc.messages import WorkerCounters
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.process_control import ProcessUsage
+from supervisor.pool.state.scaling import ScalingPolicy
 from supervisor.pool.state.worker_registry import Slot, WorkerProcess, WorkerState
 from supervisor.task_counters import TASK_COUNTERS
 
@@ -35,6 +36,7 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "ready_workers": pool_state.ready_slots(now),
             "not_ready_because": pool_state.not_ready_because(now),
             "server_away": next(iter(pool_state.waiting_for()), None),
+            "scaling": _scaling(pool_state.scaling, now),
         },
         "server": None
         if pool_state.server_policy is None
@@ -48,6 +50,25 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             for slot, each in _rows(pool_state)
         ],
         "totals": _totals(pool_state),
+    }
+
+
+def _scaling(policy: ScalingPolicy | None, now: float) -> dict[str, Any] | None:
+    if policy is None:
+        return None
+    change = policy.last_change
+    return {
+        "least": policy.bounds.least,
+        "most": policy.bounds.most,
+        "held_because": policy.held_because,
+        "last_change": None
+        if change is None
+        else {
+            "before": change.before,
+            "processes": change.processes,
+            "reason": change.reason,
+            "seconds_ago": now - change.at,
+        },
     }
 
 

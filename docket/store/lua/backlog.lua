@@ -5,9 +5,9 @@
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 workers
 -- ARGV  1 prefix  2 time without a heartbeat after which a worker counts as dead (ms)
 -- Reply {queued, running, age of the oldest ready entry (ms) | -1, scheduled, waiting for a slot, paused,
---        lateness of the first that is scheduled (ms) | -1, pauses, failed kept, workers}
+--        lateness of the first that is scheduled (ms) | -1, pauses, failed kept, workers, docket paused (0 | 1)}
 local PREFIX = ARGV[1]
-local now = server_now()
+local now, now_text = server_now()
 
 local function counted(reply)
   return check(reply, 'WRONGTYPE') or 0
@@ -48,6 +48,17 @@ local scheduled = counted(redis.pcall('ZCARD', QUEUE)) - waiting - paused
 local head = check(redis.pcall('ZRANGE', QUEUE, 0, 0, 'WITHSCORES'), 'WRONGTYPE') or {}
 local lateness = scheduled > 0 and math.max(0, now - tonumber(head[2])) or -1
 
+-- A pause of the whole docket: {since (us), until (us) | '', ...}, of texts. What is none of ours holds nothing.
+local function docket_paused()
+  local packed = check(redis.pcall('HGET', PREFIX .. ':pauses', ''), 'WRONGTYPE')
+  if not packed then
+    return 0
+  end
+  local is_sound, pause = pcall(cmsgpack.unpack, packed)
+  local ends = is_sound and type(pause) == 'table' and pause[2]
+  return (ends == '' or (tonumber(ends) or 0) > tonumber(now_text)) and 1 or 0
+end
+
 local alive = counted(redis.pcall('ZCOUNT', KEYS[6], string.format('%d', now - ARGV[2]), '+inf'))
 return {queued, running, oldest, scheduled, waiting, paused, lateness, counted(redis.pcall('HLEN', PREFIX .. ':pauses')),
-  counted(redis.pcall('ZCARD', PREFIX .. ':failed')), alive}
+  counted(redis.pcall('ZCARD', PREFIX .. ':failed')), alive, docket_paused()}

@@ -16,8 +16,10 @@ from supervisor.pool.state.exits import Error, WorkerExit
 from supervisor.pool.state.nursery_registry import NurseryProcess, NurseryRegistry, Phase
 from supervisor.pool.state.process_control import ProcessControl
 from supervisor.pool.state.restart_window import RestartStreak, RestartWindow
+from supervisor.pool.state.scaling import ScalingPolicy
 from supervisor.pool.state.totals import Totals
 from supervisor.pool.state.worker_registry import Cause, Slot, WorkerProcess, WorkerRegistry
+from supervisor.process_range import ProcessRange
 
 log = logging.getLogger("supervisor")
 
@@ -70,6 +72,8 @@ class PoolState:
     #: What waits on the docket, as a steward told last, and when it did.
     backlog: Backlog | None = None
     backlog_at: float = 0.0
+    #: Decides the size of a pool that has bounds; None: its size is fixed.
+    scaling: ScalingPolicy | None = None
 
     def observe(self, event: PoolEvent) -> None:
         """Call the observer; its errors are its own and stop nothing here."""
@@ -82,6 +86,11 @@ class PoolState:
         """Send a frame to a worker that is alive."""
         if worker.alive:
             self.process_control.send(worker, message)
+
+    def scale_between(self, bounds: ProcessRange) -> None:
+        """Have the size follow the work between these bounds, from the next look on."""
+        up_wait, down_idle = self.config.scale_up_wait, self.config.scale_down_idle
+        self.scaling = ScalingPolicy(bounds, up_wait.total_seconds(), down_idle.total_seconds())
 
     def kill(
         self, worker: WorkerProcess, cause: Cause, reason: str, blame: str = BLAME_NOBODY
@@ -216,8 +225,8 @@ def new_pool_state(
         return Backoff(cap_seconds, window_seconds)
 
     registry = WorkerRegistry(host, new_backoff)
-    registry.set_target(config.processes)
-    return PoolState(
+    registry.set_target(config.bounds.least)
+    pool_state = PoolState(
         config=config,
         process_control=process_control,
         observer=observer,
@@ -229,3 +238,6 @@ def new_pool_state(
         starting_at_once=max(2, usable_cpus()),
         new_backoff=new_backoff,
     )
+    if isinstance(config.processes, ProcessRange):
+        pool_state.scale_between(config.processes)
+    return pool_state

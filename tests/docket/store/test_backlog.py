@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.msgpack import encode as packb
 
 from docket.backlog import Backlog
 from docket.store.backlog import backlog
@@ -171,3 +172,28 @@ async def test_looking_changes_nothing(store: Store) -> None:
     await read(store)
 
     assert await store.state() == before
+
+
+@pytest.mark.parametrize(("until_seconds", "paused"), [(None, True), (60.0, True), (-60.0, False)])
+async def test_a_pause_of_the_whole_docket_is_told_until_it_ends(
+    store: Store, until_seconds: float | None, paused: bool
+) -> None:
+    assert (await read(store)).docket_paused is False
+    now = await store.now() * 1000
+    until = "" if until_seconds is None else str(now + round(until_seconds * 1_000_000))
+    await store.client.hset(store.keys.pauses, "", packb([str(now), until, "", ""]))
+
+    found = await read(store)
+
+    assert (found.docket_paused, found.pauses) == (paused, 1)
+
+
+@pytest.mark.parametrize("written", [b"", b"\xc1", packb(7), packb(["1"]), packb({"until": "9"})])
+async def test_a_pause_that_is_none_of_ours_pauses_nothing(store: Store, written: bytes) -> None:
+    await store.client.hset(store.keys.pauses, "", written)
+    assert (await read(store)).docket_paused is False
+
+
+async def test_a_pause_of_one_function_is_none_of_the_docket(store: Store) -> None:
+    await store.client.hset(store.keys.pauses, "ship", packb(["1", "", "", ""]))
+    assert (await read(store)).docket_paused is False

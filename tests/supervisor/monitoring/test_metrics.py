@@ -109,7 +109,7 @@ def test_labels_are_words_and_slots_that_the_pool_bounds() -> None:
     names = {
         label for labels in labels_by_name(scrape_text(busy_rig())).values() for label in labels
     }
-    bounded = {"docket", "version", "slot", "state", "reason", "outcome", "le"}
+    bounded = {"docket", "version", "slot", "state", "reason", "outcome", "direction", "le"}
     assert names == bounded | {"docket_name", "docket_worker"}
 
 
