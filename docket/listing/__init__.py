@@ -2,7 +2,9 @@
 
 from docket.listing.acting import APPLIES_TO, Act, BulkResult
 from docket.listing.filters import Filter
+from docket.listing.limits import LimitInUse, PlaceInLine
 from docket.listing.pages import Counts, Page
+from docket.listing.recurring import RecurringTask
 from docket.listing.summaries import (
     Attempt,
     ExecutionDetails,
@@ -21,8 +23,11 @@ __all__ = [
     "ExecutionDetails",
     "ExecutionSummary",
     "Filter",
+    "LimitInUse",
     "ListedState",
     "Page",
+    "PlaceInLine",
     "Predecessor",
+    "RecurringTask",
     "ReportedProgress",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -52,6 +52,7 @@ _FIELDS = (
     "progress_total",
     "progress_message",
     "trace",
+    "perpetual",
     "entry",
 )
 
@@ -212,6 +213,24 @@ class Listing:
             last_failure=None if is_same else failure,
         )
 
+    async def newest(self, keys: Sequence[str]) -> list[ExecutionSummary]:
+        """Read the newest execution of each of these keys, without its call, where there is one."""
+        return list((await self._each(keys, self._keys.record)).values())
+
+    async def failures(self, keys: Sequence[str]) -> dict[str, ExecutionSummary]:
+        """Read the newest failures of these keys that are kept, without their calls."""
+        return await self._each(keys, self._keys.failed_record)
+
+    async def _each(
+        self, keys: Sequence[str], name_of: Callable[[str], str]
+    ) -> dict[str, ExecutionSummary]:
+        rows = await self._pages.many([("HMGET", name_of(key), *_FIELDS) for key in keys])
+        read = (
+            (key, summary_of(key.encode(), _record(row), b""))
+            for key, row in zip(keys, rows, strict=True)
+        )
+        return {key: summary for key, summary in read if summary is not None}
+
     async def _all_of(self, names: Sequence[str]) -> list[list[bytes]]:
         lengths = await self._pages.many([("HSTRLEN", name, "call") for name in names])
         fields = (*_FIELDS, "attempts")
@@ -231,7 +250,7 @@ class Listing:
 
     async def counts(self) -> Counts:
         """Count the executions by state and function; see Docket.counts."""
-        by_state = await self._by_state()
+        by_state = await self.counts_by_state()
         by_function: dict[ListedState, dict[str, int]] = {}
         is_estimated = False
         for state, number in by_state.items():
@@ -251,7 +270,8 @@ class Listing:
             row[0].decode(errors="backslashreplace") if row and row[0] else None for row in rows
         ]
 
-    async def _by_state(self) -> dict[ListedState, int]:
+    async def counts_by_state(self) -> dict[ListedState, int]:
+        """Count the executions by state; see Docket.counts_by_state."""
         numbers = await self._pages.numbers()
         return {state: numbers[state.value] for state in ListedState}
 
