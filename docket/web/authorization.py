@@ -1,4 +1,4 @@
-"""Who may do what: loopback only, users with passwords, the header of a trusted proxy.
+"""Authorization: this machine only, users with passwords, or the header of a trusted proxy.
 
 An `authorize(request, action)` returns the name of who asks, True for somebody without one, or
 anything false to refuse; it may be a coroutine function, and raise Starlette's HTTPException.

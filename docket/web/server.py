@@ -28,7 +28,7 @@ _MOST_CONNECTIONS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a dashboard listens, and who may use it.
+    """The address of a dashboard, and those who may use it.
 
     Attributes:
         host, port: its address; port 0 takes a free one.

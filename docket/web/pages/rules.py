@@ -1,4 +1,4 @@
-"""What decides when tasks run: schedules, limits, pauses and strikes; and what was done here."""
+"""The rules by which tasks run (schedules, limits, pauses, strikes), and the audit log."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ async def tasks(view: View) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimelineEntry:
     """A moment in the life of an execution, for its timeline."""
 
     kind: str
@@ -177,15 +177,15 @@ async def task(view: View) -> dict[str, Any]:
     }
 
 
-def timeline(details: ExecutionDetails) -> list[Moment]:
+def timeline(details: ExecutionDetails) -> list[TimelineEntry]:
     """Tell the life of an execution, the oldest moment first."""
     summary = details.summary
-    told: list[Moment] = []
+    told: list[TimelineEntry] = []
     if (before := summary.predecessor) is not None:
         title = f"An earlier execution (generation {before.generation}) {before.state}"
-        told.append(Moment("before", title, before.ended_at))
+        told.append(TimelineEntry("before", title, before.ended_at))
     told += [
-        Moment(
+        TimelineEntry(
             attempt.how.replace(" ", "-"),
             f"Attempt {attempt.number}: {attempt.how}",
             attempt.started_at,
@@ -199,7 +199,7 @@ def timeline(details: ExecutionDetails) -> list[Moment]:
     return [*told, _present(summary)]
 
 
-def _present(summary: ExecutionSummary) -> Moment:
+def _present(summary: ExecutionSummary) -> TimelineEntry:
     number = f"attempt {summary.attempt}"
     match summary.state:
         case ListedState.RUNNING:
@@ -211,7 +211,7 @@ def _present(summary: ExecutionSummary) -> Moment:
         case ListedState.SCHEDULED:
             title, at = f"Scheduled for {number}", summary.when
         case ListedState.FAILED | ListedState.CANCELLED | ListedState.COMPLETED as ended:
-            return Moment(
+            return TimelineEntry(
                 ended.value,
                 ended.value.capitalize(),
                 summary.started_at,
@@ -219,7 +219,9 @@ def _present(summary: ExecutionSummary) -> Moment:
                 summary.worker,
             )
     is_running = summary.state is ListedState.RUNNING
-    return Moment(summary.state.value, title, at, worker=summary.worker if is_running else None)
+    return TimelineEntry(
+        summary.state.value, title, at, worker=summary.worker if is_running else None
+    )
 
 
 def _instant(text: str) -> datetime:

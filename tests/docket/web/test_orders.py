@@ -274,14 +274,16 @@ async def test_what_changed_meanwhile_is_told(docket: Docket, browser: Browser) 
 
 
 async def test_a_running_task_is_cancelled(docket: Docket, browser: Browser) -> None:
+    started = asyncio.Event()
+
     async def wait_long() -> None:
-        await asyncio.sleep(60)
+        started.set()
+        await asyncio.Event().wait()
 
     async with Worker(docket) as worker:
         execution = await docket.add(wait_long, key="long")()
         running = asyncio.create_task(worker.run_until_finished())
-        while (await found(docket, "long")).state is not ExecutionState.RUNNING:
-            await asyncio.sleep(0)
+        await soon(started.wait())
         await browser.confirm(act(docket, "cancel", "key=long"))
         await soon(running)
     await execution.sync()
