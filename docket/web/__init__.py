@@ -5,10 +5,10 @@ from docket.web import app
 service.mount("/docket", app(docket, authorize=is_operator))
 """
 
+from docket.pool_control import PoolControl, PoolFailure
 from docket.web.actions import Action
 from docket.web.application import app
 from docket.web.authorization import Authorize, BasicUsers, TrustedHeader, loopback_only
-from docket.web.pool_control import PoolControl, PoolFailure
 
 __all__ = [
     "Action",

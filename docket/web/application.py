@@ -16,12 +16,12 @@ from starlette.routing import Route
 
 from docket.docket import Docket
 from docket.errors import DocketError
+from docket.pool_control import PoolControl
 from docket.web import confirmation, performance
 from docket.web.authorization import Authorize, loopback_only
 from docket.web.live import EventStream
 from docket.web.order import Order
 from docket.web.pages import fleet, overview, rules, tasks
-from docket.web.pool_control import PoolControl
 from docket.web.protection import Protection
 from docket.web.shelf import Shelf
 from docket.web.site import STATIC, Site

@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from docket.docket import Docket
 from docket.errors import DocketError, NoSuchExecution, WrongState
 from docket.listing import APPLIES_TO, Act, BulkResult, Filter
+from docket.pool_control import PoolControl, PoolFailure
 from docket.web.actions import OF_POOL, OF_TASKS, Action
 from docket.web.notices import Notice
 from docket.web.order import Order, struck
 from docket.web.pages.rules import strike_identity
 from docket.web.phrases import tasks
-from docket.web.pool_control import PoolControl, PoolFailure
 from docket.web.view import View
 from docket_display.printable import in_view, on_one_line
 

@@ -14,9 +14,9 @@ from typing import Any
 import uvicorn
 
 from docket.docket import Docket
+from docket.pool_control import PoolControl
 from docket.web.application import app
 from docket.web.authorization import Authorize, BasicUsers, TrustedHeader, is_loopback
-from docket.web.pool_control import PoolControl
 
 logger = logging.getLogger("docket.web")
 

@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 import jinja2
 
+from docket.pool_control import PoolControl
 from docket.web import phrases
 from docket.web.actions import OF_POOL, Action
 from docket.web.authorization import Authorize
 from docket.web.live import Feeds
 from docket.web.notices import Notices
-from docket.web.pool_control import PoolControl
 from docket.web.shelf import NUMBERS_SECONDS, Shared, Shelf
 from docket_display.printable import in_view, on_lines
 

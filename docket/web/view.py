@@ -15,10 +15,10 @@ from starlette.requests import Request
 
 from docket.clock import now
 from docket.docket import Docket
+from docket.pool_control import PoolFailure
 from docket.web import phrases
 from docket.web.actions import Action
 from docket.web.authorization import authorized
-from docket.web.pool_control import PoolFailure
 from docket.web.shelf import ShownDocket
 from docket.web.site import Site
 
@@ -98,13 +98,13 @@ class View:
     async def pool_report(self) -> Mapping[str, Any] | None:
         """Return the report of the pool beside this dashboard, if it works on this docket.
 
-        One that does not answer reports `trouble`, and nothing else.
+        Its `trouble` is None; one that does not answer has that, and nothing else.
         """
         pool = self.site.pool
         if pool is None or self.shown is None or pool.docket != self.docket.name:
             return None
         try:
-            return await self.site.pool_report.get()
+            return {**await self.site.pool_report.get(), "trouble": None}
         except PoolFailure as error:
             return {"trouble": str(error)}
 
