@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
+import signal
 import socket
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,25 @@ class Access:
     read_only: bool = False
     root_path: str = ""
     origins: tuple[str, ...] = ()
+
+
+class DashboardServer(uvicorn.Server):
+    """A server that ends with SIGINT or SIGTERM, and raises neither of them again after its end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Handle the signals while the block runs, in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
 
 def access_of(
@@ -93,7 +115,7 @@ def serve(
 ) -> None:
     """Serve the dashboard of some dockets until a signal; closes the listener."""
     logger.info("The dashboard is at %s", address_of(listener, access))
-    with contextlib.suppress(KeyboardInterrupt), listener:
+    with listener:
         server_of(dockets, access, pool).run([listener])
 
 
@@ -125,7 +147,7 @@ def address_of(listener: socket.socket, access: Access) -> str:
 
 def server_of(
     dockets: Sequence[Docket], access: Access, pool: PoolControl | None = None
-) -> uvicorn.Server:
+) -> DashboardServer:
     """Make the server of a dashboard."""
     made = app(
         *dockets,
@@ -145,7 +167,7 @@ def server_of(
         "limit_concurrency": _MOST_CONNECTIONS,
         "timeout_graceful_shutdown": _GRACE_SECONDS,
     }
-    return uvicorn.Server(uvicorn.Config(made, **settings))
+    return DashboardServer(uvicorn.Config(made, **settings))
 
 
 def _address(bind: str) -> tuple[str, int]:

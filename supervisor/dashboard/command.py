@@ -45,7 +45,13 @@ def web(
     if context.get_parameter_source("url") is ParameterSource.DEFAULT:
         if _HIDDEN in pool["url"]:
             raise click.UsageError("The pool's server asks for a password: give its --url")
-        chosen = tuple(replace(each, url=pool["url"]) for each in chosen)
+        chosen = tuple(replace(each, url=_reachable(pool["url"])) for each in chosen)
     if context.get_parameter_source("docket_name") is ParameterSource.DEFAULT:
         chosen = (replace(chosen[0], name=pool["docket"]),)
     serve_dashboard(chosen, pool=SocketPool(path, pool["docket"]), **settings)
+
+
+def _reachable(url: str) -> str:
+    """Return the URL under which others reach the server of a pool: one of its own has a socket."""
+    folder = url.removeprefix("embedded://")
+    return url if folder == url else f"unix://{folder}/valkey.sock"
