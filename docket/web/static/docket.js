@@ -82,7 +82,8 @@
   let source = null;
 
   function say(state, text) {
-    if (!status || status.dataset.state === state) return;
+    if (!status || status.textContent === text) return;
+    status.hidden = false;
     status.dataset.state = state;
     status.textContent = text;
   }
@@ -186,6 +187,8 @@
     for (const box of document.querySelectorAll("td.pick input")) box.checked = event.target.checked;
   });
 
+  const tab = document.querySelector("nav.tabs [aria-current]");
+  if (tab) tab.scrollIntoView({ block: "nearest", inline: "center" });
   localise(document);
   follow();
   if (location.hash === "#search") keys["/"]();
