@@ -27,7 +27,7 @@ from stress.bench.peers.comparison import Course
 from stress.bench.peers.contestant import AdapterFailed, Contestant
 from stress.bench.peers.environments import (
     ADAPTERS,
-    Environment,
+    AdapterProgram,
     NotInstalled,
     environment_of,
     find_python,
@@ -45,17 +45,17 @@ BY_NAME = {each.name: each for each in MEASUREMENTS}
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
 
-def _forgetful() -> Environment:
+def _forgetful() -> AdapterProgram:
     path = os.pathsep.join((str(ADAPTERS), str(ROOT)))
     adapter = str(ROOT / "tests/support/forgetful_adapter.py")
-    return Environment((sys.executable, adapter), {"PYTHONPATH": path})
+    return AdapterProgram((sys.executable, adapter), {"PYTHONPATH": path})
 
 
 @pytest.fixture
 def with_forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the forgetful peer installed."""
 
-    def found(peer: Peer, cache: Path, interpreters: Sequence[str]) -> Environment:
+    def found(peer: Peer, cache: Path, interpreters: Sequence[str]) -> AdapterProgram:
         return _forgetful() if peer is FORGETFUL else environment_of(peer, cache, interpreters)
 
     monkeypatch.setattr(comparison, "environment_of", found)
@@ -144,9 +144,17 @@ async def test_a_peer_that_cannot_be_installed_is_said_so_and_the_others_are_mea
 async def test_an_environment_that_does_not_work_is_said_so(tmp_path: Path) -> None:
     adapter = tmp_path / "broken_adapter.py"
     adapter.write_text("import a_module_that_nobody_has\n", "utf-8")
-    broken = Contestant(FORGETFUL, Environment((sys.executable, str(adapter)), {}), "")
+    broken = Contestant(FORGETFUL, AdapterProgram((sys.executable, str(adapter)), {}), "")
     with pytest.raises(AdapterFailed, match=r"(?s)ended with 1: .*a_module_that_nobody_has"):
         await broken.describe()
+
+
+async def test_an_adapter_that_prints_something_else_is_said_so(tmp_path: Path) -> None:
+    adapter = tmp_path / "chatty_adapter.py"
+    adapter.write_text("print('welcome')\n", "utf-8")
+    chatty = Contestant(FORGETFUL, AdapterProgram((sys.executable, str(adapter)), {}), "")
+    with pytest.raises(AdapterFailed, match="describe printed no JSON: welcome"):
+        await chatty.describe()
 
 
 # -- turns
@@ -296,9 +304,11 @@ async def test_ours_and_a_peer_are_measured_in_the_same_way(tmp_path: Path) -> N
 async def test_what_a_forgetful_peer_loses_with_its_worker_is_counted(tmp_path: Path) -> None:
     found = await _compare(tmp_path, (FORGETFUL,), "kill")
     rows = {row.name: row.median("forgetful") for row in found.rows}
+    lost = rows["killed: tasks lost"]
+    assert lost is not None
     assert rows["killed: tasks cut short"] == 1
     # The other worker runs on: the rest of the backlog takes it longer than the patience lasts.
-    assert rows["killed: tasks lost"] >= 1
+    assert lost >= 1
     assert rows["killed: tasks run twice"] == 0
     assert rows["killed: first redelivery"] is None
     (note,) = found.notes

@@ -28,7 +28,7 @@ _WIDE = 260
 
 @dataclass(frozen=True)
 class Plan:
-    """What the command line asks for.
+    """The order of the command line.
 
     Arguments:
         peers: the columns.

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+from redis.exceptions import RedisError
+
 from stress.bench.peers.arena import Arena
 from stress.bench.peers.catalogue import Peer
 from stress.bench.peers.contestant import AdapterFailed, Contestant
@@ -49,8 +52,8 @@ class Course:
         """Install a peer and ask for its settings; note the reason if that fails."""
         self.report(f"installing {peer.name}")
         try:
-            environment = await asyncio.to_thread(environment_of, peer, cache, interpreters)
-            contestant = Contestant(peer, environment, self.arena.url)
+            program = await asyncio.to_thread(environment_of, peer, cache, interpreters)
+            contestant = Contestant(peer, program, self.arena.url)
             self.about[peer.name] = await contestant.describe()
         except (NotInstalled, AdapterFailed) as error:
             self.notes.append(f"{peer.name}: not installed: {_one_line(error)}")
@@ -86,7 +89,7 @@ class Course:
                 figures = await turn.measurement.measure(turn.contestant, self.arena, self.sizes)
         except TimeoutError:
             self._note(name, turn, f"not done within {limit:g} s")
-        except AdapterFailed as error:
+        except (AdapterFailed, psutil.Error, RedisError) as error:
             self._note(name, turn, _one_line(error))
         else:
             for row, value in figures.items():

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from stress.bench.peers.catalogue import Peer
-from stress.bench.peers.environments import Environment
+from stress.bench.peers.environments import AdapterProgram
 from stress.processes import tree
 from stress.program import environment, start
 
@@ -67,12 +67,12 @@ class Contestant:
 
     Arguments:
         peer: its entry in the catalogue.
-        environment: the program that runs its adapter.
+        program: what runs its adapter.
         url: of the server that all share.
     """
 
     peer: Peer
-    environment: Environment
+    program: AdapterProgram
     url: str
 
     async def describe(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Contestant:
             with log.open("ab") as output:
                 for number, role in enumerate(roles):
                     variables = self._variables(folder, {**given, "worker": number})
-                    words = [*self.environment.words, role]
+                    words = [*self.program.words, role]
                     workers.roots.append(start(words, output, folder=folder, variables=variables))
             yield workers
         finally:
@@ -117,11 +117,11 @@ class Contestant:
     def _variables(self, folder: Path, options: dict[str, Any]) -> dict[str, str]:
         given = {"url": self.url, "folder": str(folder), **self.peer.options, **options}
         # PYTHONPATH is replaced, so that a peer never finds our packages.
-        return environment(**{**self.environment.variables, "PEER_OPTIONS": json.dumps(given)})
+        return environment(**{**self.program.variables, "PEER_OPTIONS": json.dumps(given)})
 
     async def _call(self, role: str, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
-            *self.environment.words,
+            *self.program.words,
             role,
             cwd=folder,
             env=self._variables(folder, options),
@@ -140,7 +140,16 @@ class Contestant:
                 await process.wait()
         if process.returncode:
             raise AdapterFailed(f"{role} ended with {process.returncode}: {err.decode()[-_TAIL:]}")
-        return json.loads(out.splitlines()[-1])
+        return _told(role, out.decode())
+
+
+def _told(role: str, printed: str) -> dict[str, Any]:
+    """Read the last line; a peer may have printed others before it."""
+    lines = printed.splitlines() or [""]
+    try:
+        return json.loads(lines[-1])
+    except ValueError:
+        raise AdapterFailed(f"{role} printed no JSON: {printed[-_TAIL:]}") from None
 
 
 def tail(log: Path) -> str:

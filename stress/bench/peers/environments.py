@@ -30,7 +30,7 @@ class NotInstalled(Exception):
 
 
 @dataclass(frozen=True)
-class Environment:
+class AdapterProgram:
     """The program that runs an adapter, and the variables that it needs."""
 
     words: tuple[str, ...]
@@ -43,7 +43,7 @@ def cache_folder() -> Path:
     return Path(base) / "docket-stress-peers"
 
 
-def environment_of(peer: Peer, cache: Path, interpreters: Sequence[str]) -> Environment:
+def environment_of(peer: Peer, cache: Path, interpreters: Sequence[str]) -> AdapterProgram:
     """Provide the environment of a peer, and make it if it is not there.
 
     Arguments:
@@ -56,15 +56,15 @@ def environment_of(peer: Peer, cache: Path, interpreters: Sequence[str]) -> Envi
     adapter = str(ADAPTERS / peer.adapter)
     if peer.is_ours:
         path = os.pathsep.join((str(ROOT), str(ADAPTERS)))
-        return Environment((sys.executable, adapter), {"PYTHONPATH": path})
+        return AdapterProgram((sys.executable, adapter), {"PYTHONPATH": path})
     home = cache / f"{peer.name}-{_digest(peer.requirements)}"
     if peer.npm:
         node = _program("node")
         _once(home, peer, lambda: _install_npm(home, peer))
-        return Environment((node, adapter), {"PEER_HOME": str(home)})
+        return AdapterProgram((node, adapter), {"PEER_HOME": str(home)})
     python = str(home / "bin" / "python")
     _once(home, peer, lambda: _install_python(home, peer, interpreters))
-    return Environment((python, adapter), {"PYTHONPATH": str(ADAPTERS)})
+    return AdapterProgram((python, adapter), {"PYTHONPATH": str(ADAPTERS)})
 
 
 def _digest(requirements: Sequence[str]) -> str:
