@@ -184,21 +184,21 @@ def test_contestants_take_turns_and_another_begins_each_round() -> None:
     ]
 
 
-async def test_a_measurement_that_fails_is_noted_and_one_without_a_figure_too() -> None:
+async def test_a_measurement_that_fails_is_noted_once_and_one_without_a_figure_too() -> None:
     async def fail(_contestant: Contestant, _arena: Arena, _sizes: Sizes) -> dict[str, float]:
-        raise AdapterFailed("it hangs")
+        raise AdapterFailed("it ended with 1: in file a\n ValueError:  it hangs\n in file b\n")
 
     failing = Measurement("failing", {"size": "MiB"}, fail)
     partial = Measurement("partial", {"speed": "/s", "depth": "m"}, _measured)
     course = _course(failing, partial)
     course.contestants.append(Contestant(FORGETFUL, _forgetful(), ""))
-    for turn in course.turns(1):
+    for turn in course.turns(2):
         await course.take(turn)
     assert course.notes == [
-        "forgetful, failing: it hangs",
+        "forgetful, failing: it ended with 1: in file a ValueError: it hangs",
         "forgetful, partial: no depth in the time given",
     ]
-    assert course.rows["speed"].samples == {"forgetful": [1.0]}
+    assert course.rows["speed"].samples == {"forgetful": [1.0, 1.0]}
 
 
 # -- what became of the tasks of a killed worker

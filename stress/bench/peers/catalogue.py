@@ -98,5 +98,7 @@ PEERS = (
         backlog=2_000,
         absent=dict.fromkeys(("drain 1p c100", "drain 2p c100"), _ONE_AT_A_TIME),
     ),
-    Peer("bullmq", "bullmq_adapter.mjs", ("bullmq@6.7.0",), backlog=40_000, npm=True),
+    Peer(
+        "bullmq", "bullmq_adapter.mjs", ("bullmq@6.7.0", "ioredis@5.9.2"), backlog=40_000, npm=True
+    ),
 )

@@ -17,6 +17,7 @@ from stress.bench.peers.table import Comparison, Row
 
 #: For one measurement of one contestant, beyond its patience with lost tasks.
 _MEASURED_SECONDS = 150.0
+_LONGEST_NOTE = 300
 
 Report = Callable[[str], None]
 
@@ -99,7 +100,9 @@ class Course:
                 self._note(name, turn, f"no {', '.join(sorted(absent))} in the time given")
 
     def _note(self, name: str, turn: Turn, reason: str) -> None:
-        self.notes.append(f"{name}, {turn.measurement.name}: {reason}")
+        note = f"{name}, {turn.measurement.name}: {reason}"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def comparison(self, conditions: dict[str, object]) -> Comparison:
         """Sum up."""
@@ -114,4 +117,7 @@ class Course:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[-400:]
+    """Shorten to the beginning, and the last line that names an error, if there is one."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines[1:] if "Error" in line]
+    return " ".join([*lines[:1], *named[-1:]])[:_LONGEST_NOTE]

@@ -22,7 +22,9 @@ from stress.program import environment, start
 ADD_SECONDS = 120.0
 #: From TERM to KILL: what is left is thrown away.
 STOP_SECONDS = 5.0
-_TAIL = 600
+_TAIL = 4000
+#: Of the queue.
+NAME = "peers"
 
 
 class AdapterFailed(RuntimeError):
@@ -115,7 +117,8 @@ class Contestant:
             await _end(workers)
 
     def _variables(self, folder: Path, options: dict[str, Any]) -> dict[str, str]:
-        given = {"url": self.url, "folder": str(folder), **self.peer.options, **options}
+        given = {"url": self.url, "name": NAME, "folder": str(folder)}
+        given |= {**self.peer.options, **options}
         # PYTHONPATH is replaced, so that a peer never finds our packages.
         return environment(**{**self.program.variables, "PEER_OPTIONS": json.dumps(given)})
 
