@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from redis.exceptions import ResponseError
@@ -27,6 +27,7 @@ from docket.store.keys import WORKER_GROUP, Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import MendingPipeline, log_overwritten
+from docket.store.retention import Retention
 from docket.supervision import FUNCTIONS, NOBODY
 
 logger = logging.getLogger("docket.store")
@@ -34,7 +35,7 @@ logger = logging.getLogger("docket.store")
 
 #: Above any attempt or number of deaths.
 _MOST = 2**53
-#: A generation has fewer digits.
+#: A generation has fewer digits, and so have most instants.
 _DIGITS = 17
 #: Bytes of a malformed field that are shown.
 _SHOWN = 80
@@ -113,34 +114,54 @@ class Fenced(DocketError):
 
 def _claims(flat: list[Any], now: int) -> list[Claim]:
     claims: list[Claim] = []
-    for i in range(0, len(flat), 10):
-        fields = flat[i : i + 10]
+    for fields in zip(*[iter(flat)] * 10, strict=True):
         key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
         try:
-            due = int(when) if when.isdigit() else microseconds_of(when)
-            tried = 1 if attempt == b"1" else int(attempt)
-            died = int(deaths) if deaths else 0
-            is_sound = (
-                generation.isdigit()
+            is_usual = (
+                attempt == b"1"
+                and not deaths
+                and when.isdigit()
+                and len(when) < _DIGITS
+                and generation.isdigit()
                 and len(generation) < _DIGITS
-                and (key.isascii() or _is_text(key))
-                and (function.isascii() or _is_text(function))
-                and EARLIEST_MICROSECOND <= due <= LATEST_MICROSECOND
-                and 0 <= tried < _MOST
-                and 0 <= died < _MOST
-                and isinstance(call, bytes)
+                and key.isascii()
+                and function.isascii()
+                and call is not None
             )
-        except (AttributeError, TypeError, ValueError):  # a field may not be there
-            is_sound, due, tried, died = False, 0, 0, 0
-        claims.append(
-            Claim(key, entry, generation, function, call, due, tried, died, came_from, trace, now)
-            if is_sound
-            else _malformed(fields, now)
-        )
+        except AttributeError:  # a field may not be there
+            is_usual = False
+        if is_usual:
+            due = int(when)
+            claim = Claim(key, entry, generation, function, call, due, 1, 0, came_from, trace, now)
+        else:
+            claim = _unusual(fields, now)
+        claims.append(claim)
     return claims
 
 
-def _malformed(fields: list[Any], now: int) -> Claim:
+def _unusual(fields: tuple[Any, ...], now: int) -> Claim:
+    """Read a claim of any shape: to look at each this closely would cost the drain a tenth."""
+    key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
+    try:
+        due, tried, died = microseconds_of(when), int(attempt), int(deaths or 0)
+        is_sound = (
+            generation.isdigit()
+            and len(generation) < _DIGITS
+            and _is_text(key)
+            and _is_text(function)
+            and EARLIEST_MICROSECOND <= due <= LATEST_MICROSECOND
+            and 0 <= tried < _MOST
+            and 0 <= died < _MOST
+            and isinstance(call, bytes)
+        )
+    except (AttributeError, TypeError, ValueError):
+        return _malformed(fields, now)
+    if not is_sound:
+        return _malformed(fields, now)
+    return Claim(key, entry, generation, function, call, due, tried, died, came_from, trace, now)
+
+
+def _malformed(fields: tuple[Any, ...], now: int) -> Claim:
     key, entry, generation, function, call, when, attempt, deaths, _, _ = fields
     read = {
         "key": key,
@@ -182,22 +203,25 @@ class Transitions:
     Args:
         pipeline: the connection.
         keys: those of the docket.
-        execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
+        retention: how long executions that have ended are kept.
     """
 
-    def __init__(self, pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, retention: Retention) -> None:
         self._pipeline = MendingPipeline(pipeline, keys)
         self._bare_pipeline = pipeline
         self._keys = keys
-        self._ttl = delay_milliseconds(execution_ttl)
+        self._retention = retention.argument
+        self._ttl = retention.ttl_milliseconds
         #: Schedules tasks; adds made in one turn of the loop share their calls.
         self.coalescer = ScheduleCoalescer(
-            pipeline, keys, keeps_records=execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS
+            pipeline,
+            keys,
+            keeps_records=retention.execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS,
         )
         #: Claims and ends executions without being a consumer.
-        self.manual = ManualTransitions(pipeline, keys, execution_ttl)
+        self.manual = ManualTransitions(pipeline, keys, retention)
         #: Admits the runs of tasks that have limits.
-        self.limits = Limits(pipeline, keys, self._ttl)
+        self.limits = Limits(pipeline, keys, retention)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Read every field of a record; empty if there is none."""
@@ -208,14 +232,13 @@ class Transitions:
         )
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
-    async def retime(self, key: str, schedule: Schedule, due: int | str, *, seeded: bool) -> bool:
+    async def retime(self, key: str, schedule: Schedule, due: int | str) -> bool:
         """Time a waiting automatic task anew if newer code has changed its schedule.
 
         Args:
             key: its key.
             schedule: that of the code of this worker.
             due: when it is due by that, in the stored form.
-            seeded: whether this worker has just scheduled it, so that its schedule is recorded.
         """
         reply = await self._pipeline.call(
             scripts.RETIME,
@@ -228,23 +251,29 @@ class Transitions:
                 int(schedule.is_latest),
                 delay_milliseconds(schedule.in_use_for),
                 delay_milliseconds(ROLLOUT),
-                int(seeded),
             ],
         )
         return bool(reply)
 
-    async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
-        """Cancel what is scheduled, queued or running under a key."""
+    async def cancel(
+        self, key: str, generation: int = 0
+    ) -> Literal["nothing", "removed", "signalled", "changed"]:
+        """Cancel what is scheduled, queued or running under a key.
+
+        Args:
+            key: the key.
+            generation: that of the execution which is meant; 0 for any.
+        """
         verdict, broken = await retry(
             lambda: self._pipeline.call(
                 scripts.CANCEL,
                 [*self._keys.places, self._keys.record(key)],
-                [self._keys.prefix, key, self._ttl],
+                [self._keys.prefix, key, self._retention, generation],
                 patience_seconds=PATIENCE_SECONDS,
             )
         )
         log_overwritten(broken)
-        return cast("Literal['nothing', 'removed', 'signalled']", verdict.decode())
+        return verdict.decode()
 
     async def report_progress(
         self,
@@ -301,8 +330,12 @@ class Transitions:
         *,
         may_take_quarantined: bool,
         census: bool = False,
+        failures: Sequence[tuple[int, str]] = (),
     ) -> Exchanged:
         """Hand in outcomes and claim up to `want` tasks; see exchange.lua.
+
+        Args:
+            failures: the attempts that failed, each by the index of its outcome and its text.
 
         Raises:
             Fenced, StaleEpoch: nothing was done.
@@ -318,9 +351,11 @@ class Transitions:
                     epoch,
                     want,
                     1 if may_take_quarantined else 0,
-                    self._ttl,
+                    self._retention,
                     1 if census else 0,
+                    len(outcomes),
                     *chain.from_iterable(outcomes),
+                    *chain.from_iterable(failures),
                 ),
             )
         except ResponseError as error:
@@ -382,7 +417,15 @@ class Transitions:
                 reply = await self._pipeline.call(
                     scripts.RECLAIM,
                     [*self._keys.places, self._keys.epochs],
-                    [self._keys.prefix, consumer, epoch, stream.value, start, self._ttl, *running],
+                    [
+                        self._keys.prefix,
+                        consumer,
+                        epoch,
+                        stream.value,
+                        start,
+                        self._retention,
+                        *running,
+                    ],
                 )
                 _raise_refusal(reply[0])
                 _, now, start, taken, broken = reply
@@ -414,7 +457,7 @@ class Transitions:
                     self._keys.epochs,
                     self._keys.worker_tasks(consumer),
                 ],
-                [self._keys.prefix, consumer, blame, max_deliveries, self._ttl, *poison],
+                [self._keys.prefix, consumer, blame, max_deliveries, self._retention, *poison],
                 consumer=consumer,
             )
             moved += reply[0]
@@ -461,7 +504,7 @@ class Transitions:
                 found, start, broken = await self._pipeline.call(
                     scripts.SWEEP,
                     [*self._keys.places, self._keys.watch],
-                    [self._keys.prefix, timeout, self._ttl, stream.value, start],
+                    [self._keys.prefix, timeout, self._retention, stream.value, start],
                 )
                 log_overwritten(broken)
                 moved += found
