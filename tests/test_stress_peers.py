@@ -214,7 +214,7 @@ def test_tasks_of_a_killed_worker_are_lost_or_run_again_or_run_twice() -> None:
     found |= dict.fromkeys(range(5, 38), kept)  # two of the forty were never started
     assert after_kill(found, victim=2, killed_at=10.0) == {
         "killed: tasks cut short": 3,
-        "killed: tasks lost": 3,
+        "killed: tasks lost or waiting": 3,
         "killed: tasks run twice": 1,
         "killed: first redelivery": 2.5,
         "killed: last redelivery": 4.0,
@@ -225,7 +225,7 @@ def test_without_a_redelivery_there_is_no_time_of_one() -> None:
     found = after_kill({0: Fate(starts=[(2, 9.0)])}, victim=2, killed_at=10.0)
     assert found == {
         "killed: tasks cut short": 1,
-        "killed: tasks lost": 40,
+        "killed: tasks lost or waiting": 40,
         "killed: tasks run twice": 0,
     }
 
@@ -290,21 +290,20 @@ def test_a_record_has_the_samples_and_the_ratios() -> None:
 @pytest.mark.usefixtures("with_forgetful")
 async def test_ours_and_a_peer_are_measured_in_the_same_way(tmp_path: Path) -> None:
     found = await _compare(tmp_path, (LIBRARY, FORGETFUL), "drain 1p c10", "latency")
-    assert found.notes == []
+    # So few tasks may have run before anybody looked: then their CPU is not known.
+    assert all("no CPU a task" in note for note in found.notes)
     assert (found.contestants, found.ours) == (["library", "forgetful"], ["library"])
     for row in found.rows:
-        for contestant in found.contestants:
-            value = row.median(contestant)
-            assert value is not None, (row.name, contestant)
-            assert value >= 0
-    assert all(each.best(found.peers) == "forgetful" for each in found.rows)
+        if not row.name.startswith("CPU"):
+            assert all(row.median(each) for each in found.contestants), row.name
+            assert row.best(found.peers) == "forgetful"
 
 
 @pytest.mark.usefixtures("with_forgetful")
 async def test_what_a_forgetful_peer_loses_with_its_worker_is_counted(tmp_path: Path) -> None:
     found = await _compare(tmp_path, (FORGETFUL,), "kill")
     rows = {row.name: row.median("forgetful") for row in found.rows}
-    lost = rows["killed: tasks lost"]
+    lost = rows["killed: tasks lost or waiting"]
     assert lost is not None
     assert rows["killed: tasks cut short"] == 1
     # The other worker runs on: the rest of the backlog takes it longer than the patience lasts.
@@ -321,9 +320,28 @@ async def test_the_processes_of_a_contestant_end_with_the_block(tmp_path: Path) 
         async with contestant.working(tmp_path, 2, 10) as workers:
             assert len(workers.pids()) == 2
             workers.check()
+            orphan = psutil.Process(_orphan(contestant, tmp_path))
         assert all(root.poll() is not None for root in workers.roots)
+        assert not orphan.is_running()
         with pytest.raises(AdapterFailed, match="a worker ended"):
             workers.check()
+
+
+def _orphan(contestant: Contestant, folder: Path) -> int:
+    """Start a process as a pool does that is nobody's descendant any more, and return its pid."""
+    script = (
+        "import subprocess, sys;"
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
+        " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)"
+    )
+    options = json.dumps({"folder": str(folder)})
+    told = subprocess.run(
+        [contestant.program.words[0], "-c", script],
+        env={**os.environ, "PEER_OPTIONS": options},
+        capture_output=True,
+        check=True,
+    )
+    return int(told.stdout)
 
 
 # -- the command

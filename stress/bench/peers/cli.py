@@ -117,7 +117,7 @@ def _is_called(name: str, wanted: str) -> bool:
     type=click.FloatRange(min=1),
     default=90.0,
     show_default=True,
-    help="After a kill, before a task counts as lost.",
+    help="After a kill, before a task counts as lost or waiting.",
 )
 @click.option(
     "--idle-seconds",

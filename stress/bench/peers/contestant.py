@@ -160,6 +160,16 @@ def tail(log: Path) -> str:
     return log.read_text("utf-8", errors="replace")[-_TAIL:].strip()
 
 
+def _started_for(folder: Path) -> list[psutil.Process]:
+    """Find by its options what a pool has started since it was last looked at."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if f'"{folder}"' in process.environ().get("PEER_OPTIONS", ""):
+                found.append(process)
+    return found
+
+
 async def _end(workers: Workers) -> None:
     workers.pids()
     for root in workers.roots:
@@ -169,7 +179,7 @@ async def _end(workers: Workers) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STOP_SECONDS):
             await asyncio.gather(*ended)
-    for process in workers.seen.values():
+    for process in (*workers.seen.values(), *_started_for(workers.log.parent)):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     for root in workers.roots:

@@ -51,7 +51,7 @@ class Sizes:
     Arguments:
         scale: factor of every number of tasks.
         idle_seconds: length of an observation of idle workers.
-        kill_seconds: from a kill to the end of the patience with lost tasks.
+        kill_seconds: from a kill to the end of the patience with tasks that have not ended.
     """
 
     scale: float = 1.0
@@ -297,7 +297,7 @@ async def _settled(folder: Path, end: float) -> None:
 
 
 def after_kill(found: Mapping[int, traces.Fate], victim: int, killed_at: float) -> Figures:
-    """Judge what became of the tasks: lost, run to their end twice, and when run again."""
+    """Judge what became of the tasks: not ended yet, ended twice, and when started again."""
     cut_short = [
         fate
         for fate in found.values()
@@ -311,7 +311,8 @@ def after_kill(found: Mapping[int, traces.Fate], victim: int, killed_at: float) 
     ]
     figures: Figures = {
         "killed: tasks cut short": len(cut_short),
-        "killed: tasks lost": _LINGERING - sum(bool(fate.ends) for fate in found.values()),
+        "killed: tasks lost or waiting": _LINGERING
+        - sum(bool(fate.ends) for fate in found.values()),
         "killed: tasks run twice": sum(len(fate.ends) > 1 for fate in found.values()),
     }
     if again:
@@ -352,8 +353,8 @@ MEASUREMENTS = (
         "kill",
         {
             "killed: tasks cut short": "tasks",
-            "killed: tasks lost": "lost",
-            "killed: tasks run twice": "lost",
+            "killed: tasks lost or waiting": "tasks",
+            "killed: tasks run twice": "tasks",
             "killed: first redelivery": "s",
             "killed: last redelivery": "s",
         },
