@@ -35,7 +35,9 @@ from stress.bench.peers.environments import (
 from stress.bench.peers.measurements import MEASUREMENTS, Measurement, Sizes, after_kill
 from stress.bench.peers.table import Comparison, Row
 from stress.bench.peers.traces import Fate
+from stress.processes import lives
 from stress.program import ROOT
+from stress.waiting import eventually
 
 FORGETFUL = Peer("forgetful", "forgetful_adapter.py", ("forgetful==1.0",), backlog=200)
 SMALL = Sizes(scale=0.01, idle_seconds=1.0, kill_seconds=2.0)
@@ -320,9 +322,14 @@ async def test_the_processes_of_a_contestant_end_with_the_block(tmp_path: Path) 
         async with contestant.working(tmp_path, 2, 10) as workers:
             assert len(workers.pids()) == 2
             workers.check()
-            orphan = psutil.Process(_orphan(contestant, tmp_path))
+            orphan = _orphan(contestant, tmp_path)
+            assert lives(orphan)
         assert all(root.poll() is not None for root in workers.roots)
-        assert not orphan.is_running()
+
+        async def is_gone() -> bool:
+            return not lives(orphan)
+
+        assert await eventually(is_gone, 20, every=0.01)
         with pytest.raises(AdapterFailed, match="a worker ended"):
             workers.check()
 
