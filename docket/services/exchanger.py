@@ -113,6 +113,8 @@ class Exchanger:
         #: Entries that were cancelled while the reply with their claim may have been on its way.
         self._cancelled_early: set[bytes] = set()
         self._probation: asyncio.TimerHandle | None = None
+        #: Timers at whose ends runs have outlived what their processes died of before.
+        self._acquittals: dict[Run, asyncio.TimerHandle] = {}
         self._fault: BaseException | None = None
         self.concurrency = concurrency
         #: Set while slots are free and the streams are empty: then the wake-up listener waits.
@@ -175,7 +177,7 @@ class Exchanger:
     def report(self, run: Run, outcome: Outcome) -> None:
         """Take in the outcome of a run; never fails, whatever the task returned."""
         try:
-            row = row_of(run.claim, outcome, self._payloads)
+            row = row_of(run.claim, outcome, self._payloads, is_suspect=run.is_suspect)
         except BaseException as error:
             # Pickling runs the user's code, which may raise anything, SystemExit too.
             logger.error(
@@ -185,15 +187,20 @@ class Exchanger:
             )
             outcome = unstorable(outcome, error)
             row = row_of(run.claim, outcome, self._payloads)
-        self._runs.report(run)
+        self._free(run)
         self._outbox.append(PendingOutcome(run, outcome, row))
         self._attention.set()
 
     def withdraw(self, run: Run) -> None:
         """Free the slot of a run that the store has ended, and recorded, by itself."""
-        self._runs.report(run)
+        self._free(run)
         self._runs.remove(run)
         self.exchange_soon()
+
+    def _free(self, run: Run) -> None:
+        self._runs.report(run)
+        if (timer := self._acquittals.pop(run, None)) is not None:
+            timer.cancel()
 
     async def run(
         self, start: Callable[[Claim], None], register: Callable[[], Awaitable[None]]
@@ -227,7 +234,7 @@ class Exchanger:
     def _want(self) -> int:
         if self._draining or not self._readiness.may_claim:
             return 0
-        if self._probation is not None and self._runs.has_quarantined:
+        if self._probation is not None and self._runs.has_suspect:
             return 0
         return min(max(0, self.concurrency - self._runs.active), self._message_batch)
 
@@ -285,7 +292,7 @@ class Exchanger:
             self._consumer.epoch,
             want,
             [row for _, _, row in outcomes],
-            may_take_quarantined=not self._runs.has_quarantined,
+            may_take_quarantined=not self._runs.has_suspect,
             census=self._until_finished,
         )
         reject_late(reply.claims, asked_at, self._lease_seconds)
@@ -307,8 +314,9 @@ class Exchanger:
                 self._refuse(claim, claim.fault)
                 continue
             self._start(claim)
-            if claim.deaths:
+            if claim.suspect_seconds:
                 self._begin_probation()
+                self._acquit_later(claim)
             if self._requeuing or claim.entry in self._cancelled_early:
                 run = self._runs.get(claim.entry)
                 if run is not None and self._requeuing:
@@ -333,6 +341,17 @@ class Exchanger:
 
     def _end_probation(self) -> None:
         self._probation = None
+        self.exchange_soon()
+
+    def _acquit_later(self, claim: Claim) -> None:
+        run = self._runs.get(claim.entry)
+        if run is not None and run.is_suspect and math.isfinite(claim.suspect_seconds):
+            loop = asyncio.get_running_loop()
+            self._acquittals[run] = loop.call_later(claim.suspect_seconds, self._acquit, run)
+
+    def _acquit(self, run: Run) -> None:
+        del self._acquittals[run]
+        self._runs.acquit(run)
         self.exchange_soon()
 
     def _acknowledge(self, outcomes: list[PendingOutcome], superseded: list[int]) -> None:

@@ -34,8 +34,13 @@ class OutcomeKind(Enum):
     SUPERSEDED = "S"
 
 
-def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
+def row_of(
+    claim: Claim, outcome: Outcome, payloads: Payloads, *, is_suspect: bool = False
+) -> OutcomeRow:
     """Make the row of an outcome.
+
+    Args:
+        is_suspect: whether the run has not outlived yet what its process died of before.
 
     Raises:
         PayloadTooLarge: the result is over the limit.
@@ -68,7 +73,7 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
         case Cancelled():
             kind = OutcomeKind.CANCELLED
         case Requeued():
-            kind = OutcomeKind.REQUEUED
+            kind, a = OutcomeKind.REQUEUED, "" if is_suspect else "1"
         case Superseded():
             kind = OutcomeKind.SUPERSEDED
     return (kind.value, claim.key, claim.entry, claim.generation, a, b, c)

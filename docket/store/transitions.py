@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -48,6 +49,8 @@ _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 class Claim(msgspec.Struct, frozen=True):
     """A claimed task; `when` and `started_at` in server microseconds.
 
+    suspect_seconds: how long this run is suspected of ending like the one under which a process
+        died; for a task that is not quarantined 0, and infinite if it is not known.
     fault: what is wrong with its record, which somebody else has written; such a task can only be
         failed. None for a sound one.
     """
@@ -63,6 +66,7 @@ class Claim(msgspec.Struct, frozen=True):
     came_from: bytes | None
     trace: bytes | None
     started_at: int
+    suspect_seconds: float = 0.0
     fault: str | None = None
 
 
@@ -119,7 +123,7 @@ def _claims(flat: list[Any], now: int) -> list[Claim]:
         try:
             due = int(when) if when.isdigit() else microseconds_of(when)
             tried = 1 if attempt == b"1" else int(attempt)
-            died = int(deaths) if deaths else 0
+            died, suspect_seconds = _suspicion(deaths) if deaths else (0, 0.0)
             is_sound = (
                 generation.isdigit()
                 and len(generation) < _DIGITS
@@ -131,13 +135,33 @@ def _claims(flat: list[Any], now: int) -> list[Claim]:
                 and isinstance(call, bytes)
             )
         except (AttributeError, TypeError, ValueError):  # a field may not be there
-            is_sound, due, tried, died = False, 0, 0, 0
+            is_sound, due, tried, died, suspect_seconds = False, 0, 0, 0, 0.0
         claims.append(
-            Claim(key, entry, generation, function, call, due, tried, died, came_from, trace, now)
+            Claim(
+                key,
+                entry,
+                generation,
+                function,
+                call,
+                due,
+                tried,
+                died,
+                came_from,
+                trace,
+                now,
+                suspect_seconds,
+            )
             if is_sound
             else _malformed(fields, now)
         )
     return claims
+
+
+def _suspicion(deaths: bytes) -> tuple[int, float]:
+    count, quarantined, milliseconds = deaths.partition(b" ")
+    if not quarantined:
+        return int(count), 0.0
+    return int(count), int(milliseconds) / 1000 if milliseconds else math.inf
 
 
 def _malformed(fields: list[Any], now: int) -> Claim:
@@ -154,7 +178,7 @@ def _malformed(fields: list[Any], now: int) -> Claim:
         read["call"] = None
     fault = ", ".join(f"{name} {_shown(value)}" for name, value in read.items())
     name = (function or b"").decode(errors="backslashreplace").encode()
-    return Claim(key, entry, generation or b"", name, b"", now, 1, 0, None, None, now, fault)
+    return Claim(key, entry, generation or b"", name, b"", now, 1, 0, None, None, now, fault=fault)
 
 
 def _is_text(name: bytes) -> bool:

@@ -40,6 +40,7 @@ class Lifecycle(RuleBasedStateMachine):
         runs: consumer and claim of what was claimed and has no outcome yet, known to its worker.
         sent: the requests so far.
         by_hand: key, generation and entry of what was claimed by hand.
+        outlived: entries of quarantined runs that went on for longer than those that died.
     """
 
     url = ""
@@ -53,6 +54,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.runs: list[tuple[str, Claimed]] = []
         self.sent: list[Request] = []
         self.by_hand: list[tuple[str, int, Entry]] = []
+        self.outlived: set[Entry] = set()
 
     @initialize(
         ttl=st.sampled_from([3, 3, 3, 0]),
@@ -177,9 +179,9 @@ class Lifecycle(RuleBasedStateMachine):
         self._exchange(self._name(worker), 3, admit=True)
 
     def _exchange(self, consumer: str, want: int, *endings: Ending, admit: bool = True) -> None:
-        has_quarantined = any(c == consumer and claim.deaths for c, claim in self.runs)
+        has_suspect = any(c == consumer and self._is_suspect(claim) for c, claim in self.runs)
         reply = self.pair.exchange(
-            consumer, want, *endings, may_take_quarantined=want > 0 and not has_quarantined
+            consumer, want, *endings, may_take_quarantined=want > 0 and not has_suspect
         )
         self._take(consumer, reply.claims, admit=admit)
 
@@ -192,6 +194,16 @@ class Lifecycle(RuleBasedStateMachine):
                 and self.pair.acquire(consumer, claim) != "granted"
             ):
                 self.runs.remove((consumer, claim))
+
+    def _is_suspect(self, claim: Claimed) -> bool:
+        return claim.lasted is not None and claim.entry not in self.outlived
+
+    @precondition(lambda self: any(self._is_suspect(claim) for _, claim in self.runs))
+    @rule(which=WHICH)
+    def outlive_the_run_that_died(self, which: int) -> None:
+        """So that its worker may take another quarantined task."""
+        suspects = [claim for _, claim in self.runs if self._is_suspect(claim)]
+        self.outlived.add(suspects[which % len(suspects)].entry)
 
     @precondition(lambda self: self.runs)
     @rule(which=WHICH)
@@ -246,7 +258,7 @@ class Lifecycle(RuleBasedStateMachine):
                 text = "Error: no" if detail else ""
                 return Ending("P", claim, since + delay, origin, text=text)
             case _:
-                return Ending(kind, claim)
+                return Ending(kind, claim, has_outlived=not self._is_suspect(claim))
 
     @precondition(lambda self: self.runs)
     @rule(which=WHICH, want=st.integers(0, 2))
@@ -343,7 +355,10 @@ class Lifecycle(RuleBasedStateMachine):
         name = self._name(worker)
         mine = [claim for consumer, claim in self.runs if consumer == name]
         self.runs = [run for run in self.runs if run[0] != name]
-        self.pair.exchange(name, 0, *(Ending("H", claim) for claim in mine))
+        handed_back = [
+            Ending("H", claim, has_outlived=not self._is_suspect(claim)) for claim in mine
+        ]
+        self.pair.exchange(name, 0, *handed_back)
         self.pair.adopt(name, "nobody")
         self._join(name[0])
 

@@ -38,10 +38,25 @@ FAULTS = {
     "an ended record lives for ever": ("exchange", "redis.call('PEXPIRE', rk, ttl)", ""),
     "a successor inherits the deaths": (
         "exchange",
-        "'from', 'deaths', 'limits', 'timed', unpack(RUN_FIELDS)",
-        "'from', 'limits', 'timed', unpack(RUN_FIELDS)",
+        "'from', 'deaths', 'suspect_for', 'limits', 'timed', unpack(RUN_FIELDS)",
+        "'from', 'suspect_for', 'limits', 'timed', unpack(RUN_FIELDS)",
     ),
     "an adoption forgets a cancellation": ("adopt", "if record.cancel then", "if false then"),
+    "a quarantined task is blamed that outlived the run that died": (
+        "adopt",
+        "letter == 'x' and i < #pending",
+        "false",
+    ),
+    "what outlived the run that died is quarantined when it is handed back": (
+        "exchange",
+        "record.deaths, a == '1')",
+        "record.deaths)",
+    ),
+    "the time that a run had lasted counts only once": (
+        "adopt",
+        "redis.call('HSET', RECORDS .. key, 'suspect_for'",
+        "redis.call('HSETNX', RECORDS .. key, 'suspect_for'",
+    ),
     "an adoption counts no deaths": ("adopt", "deaths = deaths + 1", "deaths = deaths"),
     "a fenced consumer may exchange": ("adopt", "redis.call('HDEL', KEYS[7], gone)", ""),
     "a renewal renews nothing": ("renew", "redis.pcall('XCLAIM'", "tostring('XCLAIM'"),

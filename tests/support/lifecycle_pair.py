@@ -219,6 +219,7 @@ class Pair:
                 claim.attempt,
                 claim.deaths,
                 claim.came_from.decode() if claim.came_from is not None else None,
+                observed.lasted_of(1000 * claim.suspect_seconds) if claim.suspect_seconds else None,
             )
             assert has == should
 
@@ -232,6 +233,8 @@ class Pair:
                 b = ending.result_key
             case "F":
                 c = ending.result_key
+            case "H":
+                a = "1" if ending.has_outlived else ""
             case "A":
                 a, b = ending.delay * TICK * 1000, ending.attempt
             case "P" if ending.origin == "e":

@@ -55,9 +55,9 @@ local function finish(key, state, now, ttl, record, result, reason, result_key)
 end
 
 -- Puts an execution that ran into the redelivery stream, which a free worker reads first; one under which a process died
--- goes into the quarantine.
-local function requeue(key, record, from, deaths)
-  local letter = deaths > 0 and 'x' or 'f'
+-- goes into the quarantine, unless this run has outlived that.
+local function requeue(key, record, from, deaths, has_outlived)
+  local letter = deaths > 0 and not has_outlived and 'x' or 'f'
   local entry = append(letter, key)
   local rk = RECORDS .. key
   redis.call('HDEL', rk, unpack(RUN_FIELDS))

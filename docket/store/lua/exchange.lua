@@ -14,7 +14,8 @@
 --           C completed: a result, b result key     F failed: a error payload, b error text, c result key
 --           X cancelled                            A again: a delay (us), b attempt, c call payload
 --           P perpetuated: a when the successor is due (see successor_when), b error text if it failed, c call payload
---           H requeued                             S superseded: removes its entry only, if no record needs it
+--           H requeued: a 1 if it is no suspect (any more)
+--           S superseded: removes its entry only, if no record needs it
 -- Reply {'refused'}  the consumer is not registered (it was fenced): take a new name
 --       {'stale'}    an older epoch: this call came late and did nothing
 --       {'ok', now (us), more: 1 if another call may find ready tasks, left: tasks left or -1,
@@ -55,7 +56,7 @@ local function apply(i, record)
   elseif kind == 'P' then
     perpetuate(key, NOW_TEXT, record, a, ARGV[i + 5] ~= '' and ARGV[i + 5] or nil, ARGV[i + 6])
   elseif kind == 'H' then
-    requeue(key, record, consumer, record.deaths)
+    requeue(key, record, consumer, record.deaths, a == '1')
     wake_idle()
   end
 end

@@ -119,11 +119,14 @@ class World:
         record.state, record.completed, record.expires = state, self.now, self.now + self.ttl
         record.result, record.error, record.result_key = result, error, result_key or None
 
-    def requeue(self, key: str, came_from: str, deaths: int) -> None:
-        """Append to the redelivery stream, or to the quarantine if a process died under it."""
+    def requeue(self, key: str, came_from: str, deaths: int, *, has_outlived: bool = False) -> None:
+        """Append to the redelivery stream, or to the quarantine if a process died under it.
+
+        has_outlived: this run went on for longer than the one under which it died.
+        """
         record = self.records[key]
         self.forget_run(record)
-        record.entry = self.append("x" if deaths else "f", key)
+        record.entry = self.append("x" if deaths and not has_outlived else "f", key)
         record.state, record.came_from, record.deaths = "queued", came_from, deaths
         self.publish(key, "queued", record.when)
 
