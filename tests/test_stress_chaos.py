@@ -117,6 +117,8 @@ def test_completed_without_a_run_that_finished_is_broken() -> None:
         ("plain", "lost", False),
         ("failing", "failed", True),
         ("failing", "completed", False),
+        ("hanging", "failed", True),
+        ("hanging", "completed", False),
         ("cool", "cancelled", True),
         ("cancelled", "cancelled", True),
         ("cancelled", "failed", False),

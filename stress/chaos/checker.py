@@ -15,6 +15,7 @@ ENDS: dict[str, frozenset[str]] = {
     "failing": frozenset({"failed"}),
     "late": frozenset({"failed"}),
     "poison": frozenset({"failed"}),
+    "hanging": frozenset({"failed"}),
     "cool": frozenset({"completed", "cancelled"}),
     "settled": frozenset({"completed", "cancelled"}),
     "cancelled": frozenset({"completed", "cancelled"}),
@@ -23,10 +24,10 @@ COMPLETES = frozenset({"completed"})
 #: From the claim of a task to the start of its run, in a process whose loop is blocked.
 CLAIMED_SECONDS = 2.0
 #: An innocent task may fail as poison if so many kills of the plan hit it, at least: beside one
-#: poison task it dies once, and from then on it runs beside no other suspect.
+#: poison task it dies once, and counts none of the further deaths of that.
 EXCUSING_HITS = 1
 #: Kinds that may end without a finished run.
-_NEED_NO_RUN = frozenset({"failing", "late", "poison", "cool", "settled", "cancelled"})
+_NEED_NO_RUN = frozenset({"failing", "late", "poison", "hanging", "cool", "settled", "cancelled"})
 
 
 @dataclass(slots=True)
