@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from stress.chaos.record import End, Rollback
@@ -26,6 +26,8 @@ CLAIMED_SECONDS = 2.0
 #: An innocent task may fail as poison if so many kills of the plan hit it, at least: beside one
 #: poison task it dies once, and counts none of the further deaths of that.
 EXCUSING_HITS = 1
+#: Kinds that hold the GIL in one call of C, which silences the whole process.
+_HOLDS_GIL = frozenset({"holder", "hanging"})
 #: Kinds that may end without a finished run.
 _NEED_NO_RUN = frozenset({"failing", "late", "poison", "hanging", "cool", "settled", "cancelled"})
 
@@ -264,6 +266,20 @@ class Knowledge:
         """The longest time within the span in which a process could not renew a lease."""
         spans = self.frozen.get(pid, [])
         return max((min(end, to) - max(begin, since) for since, to in spans), default=0.0)
+
+
+def silent_orphans(runs: Iterable[Run], knowledge: Knowledge) -> Knowledge:
+    """Add the spans in which processes without a supervisor held the GIL.
+
+    Such a process renews no lease, and nobody is left to vouch for it: it is like a stopped one.
+    """
+    frozen = defaultdict(list, {pid: list(spans) for pid, spans in knowledge.frozen.items()})
+    for run in runs:
+        if run.kind in _HOLDS_GIL and run.pid in knowledge.orphaned:
+            since, to = max(run.started, knowledge.orphaned[run.pid]), knowledge.end_of(run)
+            if since < to:
+                frozen[run.pid].append((since, to))
+    return replace(knowledge, frozen=dict(frozen))
 
 
 #: A run may have been claimed so long before its start, if its process stood still meanwhile.
