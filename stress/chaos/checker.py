@@ -268,17 +268,20 @@ class Knowledge:
         return max((min(end, to) - max(begin, since) for since, to in spans), default=0.0)
 
 
-def silent_orphans(runs: Iterable[Run], knowledge: Knowledge) -> Knowledge:
-    """Add the spans in which processes without a supervisor held the GIL.
+def add_unvouched(runs: Iterable[Run], knowledge: Knowledge) -> Knowledge:
+    """Add the spans in which processes held the GIL and nobody could vouch for them.
 
-    Such a process renews no lease, and nobody is left to vouch for it: it is like a stopped one.
+    Such a process renews no lease itself, so it is like a stopped one once its supervisor is gone,
+    or an outage took the few seconds that the others have to renew for it.
     """
     frozen = defaultdict(list, {pid: list(spans) for pid, spans in knowledge.frozen.items()})
     for run in runs:
-        if run.kind in _HOLDS_GIL and run.pid in knowledge.orphaned:
-            since, to = max(run.started, knowledge.orphaned[run.pid]), knowledge.end_of(run)
-            if since < to:
-                frozen[run.pid].append((since, to))
+        if run.kind in _HOLDS_GIL:
+            to = knowledge.end_of(run)
+            outages = [began for began, ended in knowledge.away if run.started <= ended]
+            alone = min([knowledge.orphaned.get(run.pid, math.inf), *outages])
+            if alone < to:
+                frozen[run.pid].append((max(run.started, alone), to))
     return replace(knowledge, frozen=dict(frozen))
 
 

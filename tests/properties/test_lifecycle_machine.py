@@ -201,9 +201,11 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: any(self._is_suspect(claim) for _, claim in self.runs))
     @rule(which=WHICH)
     def outlive_the_run_that_died(self, which: int) -> None:
-        """So that its worker may take another quarantined task."""
-        suspects = [claim for _, claim in self.runs if self._is_suspect(claim)]
-        self.outlived.add(suspects[which % len(suspects)].entry)
+        """So that its worker may take another quarantined task, and does."""
+        suspects = [(name, claim) for name, claim in self.runs if self._is_suspect(claim)]
+        name, claim = suspects[which % len(suspects)]
+        self.outlived.add(claim.entry)
+        self._exchange(name, 1)
 
     @precondition(lambda self: self.runs)
     @rule(which=WHICH)
@@ -331,11 +333,24 @@ class Lifecycle(RuleBasedStateMachine):
         is_replaced=st.booleans(),
     )
     def die(self, worker: int, blame: str, is_replaced: bool) -> None:
-        name = self._name(worker)
+        self._die(self._name(worker), blame)
+        if is_replaced:
+            self.start_what_is_missing()
+
+    def _die(self, name: str, blame: str) -> None:
         self.pair.adopt(name, blame)
         self.runs = [run for run in self.runs if run[0] != name]
-        if is_replaced:
-            self._join(name[0])
+
+    @rule(
+        keys=st.lists(st.sampled_from(list(LIMIT_REQUESTS)), min_size=2, max_size=3), worker=WORKERS
+    )
+    def die_under_several(self, keys: list[str], worker: int) -> None:
+        """What it takes for the quarantine to hold more than one."""
+        name = self._name(worker)
+        self.pair.schedule(*(self._request(key, "f", 0, None, False, 0) for key in keys))
+        self._exchange(name, 3)
+        self._die(name, "everyone")
+        self.start_what_is_missing()
 
     @rule()
     def start_what_is_missing(self) -> None:

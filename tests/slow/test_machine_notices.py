@@ -52,10 +52,10 @@ FAULTS = {
         "record.deaths, a == '1')",
         "record.deaths)",
     ),
-    "the time that a run had lasted counts only once": (
+    "a run that died is suspect for no time that is noted": (
         "adopt",
-        "redis.call('HSET', RECORDS .. key, 'suspect_for'",
-        "redis.call('HSETNX', RECORDS .. key, 'suspect_for'",
+        "redis.call('HSET', RECORDS .. key, 'suspect_for', suspect_for(record))",
+        "",
     ),
     "an adoption counts no deaths": ("adopt", "deaths = deaths + 1", "deaths = deaths"),
     "a fenced consumer may exchange": ("adopt", "redis.call('HDEL', KEYS[7], gone)", ""),
