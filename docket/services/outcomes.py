@@ -3,6 +3,7 @@
 from enum import Enum
 
 from docket.clock import delay_microseconds
+from docket.dependencies.timeout import is_expiry
 from docket.instrumentation.counters import Counters
 from docket.lifecycle import (
     Cancelled,
@@ -16,10 +17,15 @@ from docket.lifecycle import (
     Successor,
     Superseded,
 )
+from docket.log_text import format_exception
 from docket.serialization.pickle_codec import MAX_MESSAGE, error_message
 from docket.services.payloads import Payloads
+from docket.store.claims import Claim
 from docket.store.connection.pipeline import Argument
-from docket.store.transitions import Claim, OutcomeRow
+from docket.store.transitions import OutcomeRow
+
+#: Most characters of the traceback in the log of attempts: its end says most.
+MAX_ATTEMPT_TRACEBACK = 8192
 
 
 class OutcomeKind(Enum):
@@ -32,6 +38,9 @@ class OutcomeKind(Enum):
     PERPETUATED = "P"
     REQUEUED = "H"
     SUPERSEDED = "S"
+
+
+_COMPLETED = OutcomeKind.COMPLETED.value
 
 
 def row_of(
@@ -47,12 +56,13 @@ def row_of(
         UnfitValue: it does not fit the task's return annotation.
         Exception: raised by pickle for a result (or new arguments) that it cannot encode.
     """
+    if isinstance(outcome, Completed) and outcome.result is None:
+        # Most outcomes: the cases below take as long as the call of a short task.
+        return (_COMPLETED, claim.key, claim.entry, claim.generation, "", "", "")
     a: Argument = ""
     b: Argument = ""
     c: Argument = ""
     match outcome:
-        case Completed(None):
-            kind = OutcomeKind.COMPLETED
         case Completed(result, None):
             kind, a = OutcomeKind.COMPLETED, payloads.result(claim, result)
         case Completed(_, result_key):
@@ -99,9 +109,38 @@ def unstorable(outcome: Outcome, error: BaseException) -> Outcome:
     return Failed(error)
 
 
+def failure_text(outcome: Outcome) -> str:
+    """Return how an attempt failed, for the log of its attempts; "" for one that did not.
+
+    Three fields: how, the error, and the end of its traceback, without the separators of that log.
+    """
+    match outcome:
+        case Completed():
+            return ""
+        case Failed(error):
+            return _failure(error)
+        case Perpetuated(Failed(error)):
+            return _failure(error)
+        case Retried():
+            return "retried\x1f\x1f" if outcome.error is None else _failure(outcome.error)
+        case _:
+            return ""
+
+
+def _failure(error: BaseException) -> str:
+    how = "timed out" if is_expiry(error) else "failed"
+    trace = format_exception(error)[-MAX_ATTEMPT_TRACEBACK:]
+    text, trace = (_without_separators(part) for part in (error_text(error), trace))
+    return f"{how}\x1f{text}\x1f{trace}"
+
+
+def _without_separators(text: str) -> str:
+    return text.replace("\x1e", " ").replace("\x1f", " ").encode(errors="replace").decode()
+
+
 def weight(row: OutcomeRow) -> int:
     """Estimate the bytes of payload in a row, which bound the number of rows in a call."""
-    _, _, _, _, payload, _, call = row
+    payload, call = row[4], row[6]
     size = len(payload) if isinstance(payload, bytes) else 0
     return size + len(call) if isinstance(call, bytes) else size
 

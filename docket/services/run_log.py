@@ -23,7 +23,7 @@ from docket.lifecycle import (
 from docket.log_text import CALL, ends
 from docket.printable import on_one_line
 from docket.services.runs import Run
-from docket.store.transitions import Claim
+from docket.store.claims import Claim
 
 logger = logging.getLogger("docket.worker")
 #: The logger of what follows a run because of its dependencies.

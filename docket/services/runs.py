@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
+from docket.instrumentation.counters import Counters
 from docket.lifecycle import Outcome
+from docket.store.claims import Claim
 from docket.store.connection.lease_connection import Lease
 from docket.store.connection.pipeline import LostReply
-from docket.store.transitions import Claim
 from docket.supervision import RunningTask
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Run:
 
     Attributes:
         claim: the claimed task.
+        counters: those of its task.
         task: the asyncio task that executes it.
         begun: whether that task has had its first step; before that a cancellation ends it without
             a report, so the canceller has to report.
@@ -77,6 +79,7 @@ class Run:
         "begun",
         "being_admitted",
         "claim",
+        "counters",
         "ending",
         "followed",
         "holds_slots",
@@ -90,8 +93,9 @@ class Run:
         "unmade_execution",
     )
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, counters: Counters) -> None:
         self.claim = claim
+        self.counters = counters
         self.task: asyncio.Task[None] | None = None
         self.begun = False
         self.being_admitted = False

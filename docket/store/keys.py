@@ -149,7 +149,7 @@ class Keys:
         return self.key(f"cooldown:{scope}")
 
     def debounce(self, scope: str) -> str:
-        """STRING: the last of the debounced tasks, key and generation; expires."""
+        """STRING: the first of the debounced tasks (key, generation), and its time; expires."""
         return self.key(f"debounce:{scope}")
 
     def worker_tasks(self, consumer: str) -> str:
@@ -171,6 +171,19 @@ class Keys:
     def progress_channel(self, key: str) -> str:
         """Channel: progress events of a task."""
         return self.key(f"progress:{key}")
+
+    @cached_property
+    def failed(self) -> str:
+        """ZSET: failed executions that are kept, key -> when they failed (ms); expires."""
+        return self.key("failed")
+
+    def failed_record(self, key: str) -> str:
+        """HASH: the record of the newest failed execution of a key; expires."""
+        return self.key(f"failed-task:{key}")
+
+    def ended(self, state: str) -> str:
+        """LIST: the newest completed or cancelled ones: when (us), generation, key; expires."""
+        return self.key(state)
 
     @cached_property
     def cancel_channel(self) -> str:

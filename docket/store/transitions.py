@@ -2,25 +2,21 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
-import msgspec
 from redis.exceptions import ResponseError
 
 from docket.clock import (
-    EARLIEST_MICROSECOND,
-    LATEST_MICROSECOND,
     delay_milliseconds,
-    microseconds_of,
     score_milliseconds,
 )
 from docket.errors import DocketError, NotPermitted
 from docket.store import scripts
+from docket.store.claims import Claim, is_text, read_claims
 from docket.store.coalescing import BATCH_LIMIT, ScheduleCoalescer
 from docket.store.connection.pipeline import Argument, LostReply, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
@@ -28,46 +24,17 @@ from docket.store.keys import WORKER_GROUP, Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import MendingPipeline, log_overwritten
+from docket.store.retention import Retention
 from docket.supervision import FUNCTIONS, NOBODY
 
 logger = logging.getLogger("docket.store")
 
 
-#: Above any attempt or number of deaths.
-_MOST = 2**53
-#: A generation has fewer digits.
-_DIGITS = 17
-#: Bytes of a malformed field that are shown.
-_SHOWN = 80
 #: The time in which workers of old code may still start after newer code has changed a schedule.
 ROLLOUT = timedelta(minutes=15)
 
 #: The streams in the order of LETTERS in _streams.lua.
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """A claimed task; `when` and `started_at` in server microseconds.
-
-    suspect_seconds: how long this run is suspected of ending like the one under which a process
-        died; for a task that is not quarantined 0, and infinite if it is not known.
-    fault: what is wrong with its record, which somebody else has written; such a task can only be
-        failed. None for a sound one.
-    """
-
-    key: bytes
-    entry: bytes
-    generation: bytes
-    function: bytes
-    call: bytes
-    when: int
-    attempt: int
-    deaths: int
-    came_from: bytes | None
-    trace: bytes | None
-    started_at: int
-    suspect_seconds: float = 0.0
-    fault: str | None = None
 
 
 #: An outcome for exchange.lua: kind, key, entry, generation, and three values by kind.
@@ -115,84 +82,6 @@ class Fenced(DocketError):
     """The consumer is not registered (any more): others may have adopted its tasks."""
 
 
-def _claims(flat: list[Any], now: int) -> list[Claim]:
-    claims: list[Claim] = []
-    for i in range(0, len(flat), 10):
-        fields = flat[i : i + 10]
-        key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
-        try:
-            due = int(when) if when.isdigit() else microseconds_of(when)
-            tried = 1 if attempt == b"1" else int(attempt)
-            died, suspect_seconds = _suspicion(deaths) if deaths else (0, 0.0)
-            is_sound = (
-                generation.isdigit()
-                and len(generation) < _DIGITS
-                and (key.isascii() or _is_text(key))
-                and (function.isascii() or _is_text(function))
-                and EARLIEST_MICROSECOND <= due <= LATEST_MICROSECOND
-                and 0 <= tried < _MOST
-                and 0 <= died < _MOST
-                and isinstance(call, bytes)
-            )
-        except (AttributeError, TypeError, ValueError):  # a field may not be there
-            is_sound, due, tried, died, suspect_seconds = False, 0, 0, 0, 0.0
-        claims.append(
-            Claim(
-                key,
-                entry,
-                generation,
-                function,
-                call,
-                due,
-                tried,
-                died,
-                came_from,
-                trace,
-                now,
-                suspect_seconds,
-            )
-            if is_sound
-            else _malformed(fields, now)
-        )
-    return claims
-
-
-def _suspicion(deaths: bytes) -> tuple[int, float]:
-    count, quarantined, milliseconds = deaths.partition(b" ")
-    if not quarantined:
-        return int(count), 0.0
-    return int(count), int(milliseconds) / 1000 if milliseconds else math.inf
-
-
-def _malformed(fields: list[Any], now: int) -> Claim:
-    key, entry, generation, function, call, when, attempt, deaths, _, _ = fields
-    read = {
-        "key": key,
-        "generation": generation,
-        "function": function,
-        "when": when,
-        "attempt": attempt,
-        "deaths": deaths,
-    }
-    if call is None:
-        read["call"] = None
-    fault = ", ".join(f"{name} {_shown(value)}" for name, value in read.items())
-    name = (function or b"").decode(errors="backslashreplace").encode()
-    return Claim(key, entry, generation or b"", name, b"", now, 1, 0, None, None, now, fault=fault)
-
-
-def _is_text(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _shown(value: bytes | None) -> str:
-    return "missing" if value is None else repr(value[:_SHOWN])[1:]
-
-
 def _raise_refusal(status: bytes) -> None:
     if status == b"refused":
         raise Fenced("The consumer was fenced; a new name has to be registered")
@@ -206,22 +95,25 @@ class Transitions:
     Args:
         pipeline: the connection.
         keys: those of the docket.
-        execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
+        retention: how long executions that have ended are kept.
     """
 
-    def __init__(self, pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, retention: Retention) -> None:
         self._pipeline = MendingPipeline(pipeline, keys)
         self._bare_pipeline = pipeline
         self._keys = keys
-        self._ttl = delay_milliseconds(execution_ttl)
+        self._retention = retention.argument
+        self._ttl = retention.ttl_milliseconds
         #: Schedules tasks; adds made in one turn of the loop share their calls.
         self.coalescer = ScheduleCoalescer(
-            pipeline, keys, keeps_records=execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS
+            pipeline,
+            keys,
+            keeps_records=retention.execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS,
         )
         #: Claims and ends executions without being a consumer.
-        self.manual = ManualTransitions(pipeline, keys, execution_ttl)
+        self.manual = ManualTransitions(pipeline, keys, retention)
         #: Admits the runs of tasks that have limits.
-        self.limits = Limits(pipeline, keys, self._ttl)
+        self.limits = Limits(pipeline, keys, retention)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Read every field of a record; empty if there is none."""
@@ -232,14 +124,13 @@ class Transitions:
         )
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
-    async def retime(self, key: str, schedule: Schedule, due: int | str, *, seeded: bool) -> bool:
+    async def retime(self, key: str, schedule: Schedule, due: int | str) -> bool:
         """Time a waiting automatic task anew if newer code has changed its schedule.
 
         Args:
             key: its key.
             schedule: that of the code of this worker.
             due: when it is due by that, in the stored form.
-            seeded: whether this worker has just scheduled it, so that its schedule is recorded.
         """
         reply = await self._pipeline.call(
             scripts.RETIME,
@@ -252,23 +143,29 @@ class Transitions:
                 int(schedule.is_latest),
                 delay_milliseconds(schedule.in_use_for),
                 delay_milliseconds(ROLLOUT),
-                int(seeded),
             ],
         )
         return bool(reply)
 
-    async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
-        """Cancel what is scheduled, queued or running under a key."""
+    async def cancel(
+        self, key: str, generation: int = 0
+    ) -> Literal["nothing", "removed", "signalled", "changed"]:
+        """Cancel what is scheduled, queued or running under a key.
+
+        Args:
+            key: the key.
+            generation: that of the execution which is meant; 0 for any.
+        """
         verdict, broken = await retry(
             lambda: self._pipeline.call(
                 scripts.CANCEL,
                 [*self._keys.places, self._keys.record(key)],
-                [self._keys.prefix, key, self._ttl],
+                [self._keys.prefix, key, self._retention, generation],
                 patience_seconds=PATIENCE_SECONDS,
             )
         )
         log_overwritten(broken)
-        return cast("Literal['nothing', 'removed', 'signalled']", verdict.decode())
+        return verdict.decode()
 
     async def report_progress(
         self,
@@ -325,8 +222,12 @@ class Transitions:
         *,
         may_take_quarantined: bool,
         census: bool = False,
+        failures: Sequence[tuple[int, str]] = (),
     ) -> Exchanged:
         """Hand in outcomes and claim up to `want` tasks; see exchange.lua.
+
+        Args:
+            failures: the attempts that failed, each by the index of its outcome and its text.
 
         Raises:
             Fenced, StaleEpoch: nothing was done.
@@ -342,9 +243,11 @@ class Transitions:
                     epoch,
                     want,
                     1 if may_take_quarantined else 0,
-                    self._ttl,
+                    self._retention,
                     1 if census else 0,
+                    len(outcomes),
                     *chain.from_iterable(outcomes),
+                    *chain.from_iterable(failures),
                 ),
             )
         except ResponseError as error:
@@ -356,7 +259,7 @@ class Transitions:
         _, now, more, left, superseded, taken, broken = reply
         if broken:
             log_overwritten(broken)
-        return Exchanged(_claims(taken, now), superseded, more == 1, left)
+        return Exchanged(read_claims(taken, now), superseded, more == 1, left)
 
     async def register(
         self,
@@ -406,12 +309,20 @@ class Transitions:
                 reply = await self._pipeline.call(
                     scripts.RECLAIM,
                     [*self._keys.places, self._keys.epochs],
-                    [self._keys.prefix, consumer, epoch, stream.value, start, self._ttl, *running],
+                    [
+                        self._keys.prefix,
+                        consumer,
+                        epoch,
+                        stream.value,
+                        start,
+                        self._retention,
+                        *running,
+                    ],
                 )
                 _raise_refusal(reply[0])
                 _, now, start, taken, broken = reply
                 log_overwritten(broken)
-                claims.extend(_claims(taken, now))
+                claims.extend(read_claims(taken, now))
         return claims
 
     async def adopt(
@@ -438,7 +349,7 @@ class Transitions:
                     self._keys.epochs,
                     self._keys.worker_tasks(consumer),
                 ],
-                [self._keys.prefix, consumer, blame, max_deliveries, self._ttl, *poison],
+                [self._keys.prefix, consumer, blame, max_deliveries, self._retention, *poison],
                 consumer=consumer,
             )
             moved += reply[0]
@@ -485,7 +396,7 @@ class Transitions:
                 found, start, broken = await self._pipeline.call(
                     scripts.SWEEP,
                     [*self._keys.places, self._keys.watch],
-                    [self._keys.prefix, timeout, self._ttl, stream.value, start],
+                    [self._keys.prefix, timeout, self._retention, stream.value, start],
                 )
                 log_overwritten(broken)
                 moved += found
@@ -513,7 +424,7 @@ class Transitions:
         return {
             name: score_milliseconds(beat)
             for name, beat in zip(flat[::2], flat[1::2], strict=True)
-            if _is_text(name)
+            if is_text(name)
         }
 
     async def beats_at(self) -> tuple[int, dict[bytes, int]]:
@@ -530,7 +441,7 @@ class Transitions:
             for row in await self._consumers_of(stream):
                 fields = dict(zip(row[::2], row[1::2], strict=True))
                 name = fields[b"name"]
-                if not _is_text(name):
+                if not is_text(name):
                     continue  # Its entries are redelivered when their leases lapse.
                 pending[name] = pending.get(name, 0) + int(fields[b"pending"])
         return pending

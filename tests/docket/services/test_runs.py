@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from docket.instrumentation.counters import Counters
 from docket.services.runs import Consumer, Run, Runs
-from docket.store.transitions import Claim
+from docket.store.claims import Claim
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +27,7 @@ def test_a_consumers_name_is_never_used_again() -> None:
 
 
 def test_a_reported_run_frees_its_slot_and_keeps_its_lease_until_it_is_acknowledged() -> None:
-    runs, run = Runs(), Run(claim("k"))
+    runs, run = Runs(), Run(claim("k"), Counters())
     runs.add(run)
     assert (runs.active, len(runs), runs.get(b"sk")) == (1, 1, run)
     assert [task.key for task in runs.running_tasks()] == ["k"]
@@ -47,8 +48,8 @@ def test_a_reported_run_frees_its_slot_and_keeps_its_lease_until_it_is_acknowled
 def test_a_quarantined_task_is_suspect_until_it_has_ended_or_outlived_the_run_that_died(
     clear: Callable[[Runs, Run], None],
 ) -> None:
-    runs, quarantined = Runs(), Run(claim("k", suspect_seconds=1.0))
-    runs.add(Run(claim("other")))
+    runs, quarantined = Runs(), Run(claim("k", suspect_seconds=1.0), Counters())
+    runs.add(Run(claim("other"), Counters()))
     assert not runs.has_suspect
     runs.add(quarantined)
     assert runs.has_suspect
@@ -58,7 +59,7 @@ def test_a_quarantined_task_is_suspect_until_it_has_ended_or_outlived_the_run_th
 
 
 def test_a_run_that_has_outlived_another_is_acquitted_once() -> None:
-    runs, one, two = Runs(), Run(claim("1", 1.0)), Run(claim("2", 1.0))
+    runs, one, two = Runs(), Run(claim("1", 1.0), Counters()), Run(claim("2", 1.0), Counters())
     runs.add(one)
     runs.acquit(one)
     runs.add(two)
@@ -67,7 +68,7 @@ def test_a_run_that_has_outlived_another_is_acquitted_once() -> None:
 
 
 async def test_the_key_of_a_run_is_found_by_the_asyncio_task_that_executes_it() -> None:
-    runs, run = Runs(), Run(claim("k"))
+    runs, run = Runs(), Run(claim("k"), Counters())
     runs.add(run)
     task = asyncio.current_task()
     assert task is not None

@@ -1,0 +1,28 @@
+"""The executions of a docket as a list: pages, counts, and acts on what was found."""
+
+from docket.listing.acting import APPLIES_TO, Act, BulkResult
+from docket.listing.filters import Filter
+from docket.listing.pages import Counts, Page
+from docket.listing.summaries import (
+    Attempt,
+    ExecutionDetails,
+    ExecutionSummary,
+    ListedState,
+    Predecessor,
+    ReportedProgress,
+)
+
+__all__ = [
+    "APPLIES_TO",
+    "Act",
+    "Attempt",
+    "BulkResult",
+    "Counts",
+    "ExecutionDetails",
+    "ExecutionSummary",
+    "Filter",
+    "ListedState",
+    "Page",
+    "Predecessor",
+    "ReportedProgress",
+]
