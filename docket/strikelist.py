@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from docket.errors import ConnectionClosed
+from docket.errors import ConnectionClosed, UnfitValue
 from docket.serialization.serializers import serializer_named
 from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url
@@ -21,10 +21,12 @@ from docket.strike_rules import (
     Restore,
     Strike,
     StrikeInstruction,
-    StrikeTable,
+    StrikeRecord,
     from_message,
     is_pickled,
+    records,
 )
+from docket.strike_table import MAX_COLLIDING, MAX_COMPARED, StrikeTable
 
 if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
@@ -46,6 +48,8 @@ logger = logging.getLogger("docket.strikelist")
 LOAD_PATIENCE_SECONDS = 1.0
 #: Instructions that cannot be read are told of one by one up to so many at a time, then their sum.
 UNREAD_TOLD = 10
+#: Instructions, and bytes of them, that are read before the event loop has its turn.
+PART, PART_BYTES = 200, 65_536
 
 Condition: TypeAlias = "Callable[[Execution], bool]"
 
@@ -212,6 +216,9 @@ class StrikeList:
         parameter: str | None = None,
         operator: Operator | LiteralOperator = "==",
         value: Hashable | None = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Strike tasks: they are neither scheduled nor run until restored.
 
@@ -220,13 +227,17 @@ class StrikeList:
             parameter: the parameter to compare; None for every call.
             operator: the comparison of its argument with `value`.
             value: the value to compare with; for "between" a pair, bounds included.
+            reason: the reason, for `Docket.strikes`; at most 1,000 characters.
+            by: its author, likewise.
 
         Raises:
-            ValueError: there is no such operator.
+            ValueError: there is no such operator, or a remark is too long.
             RuntimeError: not connected.
             ServerUnavailable: the server is away.
         """
-        await self.send_instruction(Strike(function, parameter, Operator(operator), value))
+        await self.send_instruction(
+            Strike(function, parameter, Operator(operator), value, reason=reason, by=by)
+        )
 
     async def restore(
         self,
@@ -234,9 +245,14 @@ class StrikeList:
         parameter: str | None = None,
         operator: Operator | LiteralOperator = "==",
         value: Hashable | None = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Take back the strike that was issued with these arguments; raises as `strike` does."""
-        await self.send_instruction(Restore(function, parameter, Operator(operator), value))
+        await self.send_instruction(
+            Restore(function, parameter, Operator(operator), value, reason=reason, by=by)
+        )
 
     async def send_instruction(self, instruction: StrikeInstruction) -> None:
         """Issue an instruction; it is in effect here on return, and elsewhere within a second.
@@ -244,7 +260,8 @@ class StrikeList:
         Raises:
             RuntimeError: not connected.
             ServerUnavailable: the server is away.
-            UnfitValue: only pickle could store the value, and the serializer is msgpack.
+            UnfitValue: only pickle could store the value, and the serializer is msgpack; or the
+                strike would have no effect, as there are too many like it.
             PayloadTooLarge: the value is over the size limit.
         """
         if self._stream is None:
@@ -254,11 +271,40 @@ class StrikeList:
             )
         if not instruction.is_storable():
             return
+        self._check_effect(instruction)
         message = instruction.as_message(may_pickle=self._may_pickle)
         if is_pickled(message):
             self._own_pickles[message[b"value"]] = instruction.value
         await self._stream.append(message)
         self._apply(instruction, is_shared=True)
+
+    async def records(self) -> list[StrikeRecord]:
+        """List the strikes of the docket, read from the server, the last one issued last.
+
+        Raises:
+            RuntimeError: not connected.
+            ServerUnavailable: the server is away.
+        """
+        if self._stream is None:
+            raise RuntimeError("Cannot list strikes: not connected to Redis. Use connect() first.")
+        return records(await self._stream.entries(), self._read)
+
+    def _read(
+        self, message: Mapping[bytes, bytes], level: int = logging.DEBUG
+    ) -> StrikeInstruction | None:
+        return from_message(
+            message,
+            may_unpickle=self._reads_pickles,
+            own_pickles=self._own_pickles,
+            level=level,
+        )
+
+    def _check_effect(self, instruction: StrikeInstruction) -> None:
+        refusal = self._table.refusal(instruction.rule)
+        if refusal is not None and isinstance(instruction, Strike):
+            raise UnfitValue(
+                f"{instruction} would have no effect, and is not stored: {refusal.value}"
+            )
 
     def update(self, instruction: StrikeInstruction) -> None:
         """Apply an instruction in this process only."""
@@ -289,32 +335,49 @@ class StrikeList:
             target.function_name, target.function, target.args, target.kwargs
         )
 
-    def _take(self, messages: Sequence[Fields], is_anew: bool) -> None:
-        """Apply the instructions from the stream."""
+    async def _take(self, messages: Sequence[Fields], is_anew: bool) -> None:
+        """Apply the instructions from the stream, in parts: there may be very many."""
+        unread, refused = 0, self._table.refused
+        if is_anew:
+            self._table.begin_reload()
+        for part in _parts(messages):
+            instructions, unread = self._read_part(part, unread)
+            if is_anew:
+                self._table.load(instructions)
+            else:
+                for instruction in instructions:
+                    self._apply(instruction, is_shared=True)
+            await asyncio.sleep(0)
+        if is_anew:
+            self._table.end_reload()
+            self._note_change()
+            self._loaded.set()
+        if unread > UNREAD_TOLD:
+            logger.warning("%d more strike instructions cannot be read", unread - UNREAD_TOLD)
+        if self._table.refused > refused:
+            logger.warning(
+                "%d strikes have no effect in this process: the hashes of their values collide "
+                "with those of %d others, or there are more than %d by other operators than ==",
+                self._table.refused - refused,
+                MAX_COLLIDING,
+                MAX_COMPARED,
+            )
+
+    def _read_part(
+        self, messages: Sequence[Fields], unread: int
+    ) -> tuple[list[StrikeInstruction], int]:
+        """Return the instructions, and how many messages could not be read, with those before."""
         instructions: list[StrikeInstruction] = []
-        unread = 0
         for message in messages:
             if self._leaves(message):
                 continue
-            instruction = from_message(
-                message,
-                may_unpickle=self._reads_pickles,
-                own_pickles=self._own_pickles,
-                level=logging.WARNING if unread < UNREAD_TOLD else logging.DEBUG,
-            )
+            level = logging.WARNING if unread < UNREAD_TOLD else logging.DEBUG
+            instruction = self._read(message, level)
             if instruction is None:
                 unread += 1
             else:
                 instructions.append(instruction)
-        if unread > UNREAD_TOLD:
-            logger.warning("%d more strike instructions cannot be read", unread - UNREAD_TOLD)
-        if is_anew:
-            self._table.reload(instructions)
-            self._note_change()
-            self._loaded.set()
-        else:
-            for instruction in instructions:
-                self._apply(instruction, is_shared=True)
+        return instructions, unread
 
     def _leaves(self, message: Fields) -> bool:
         """Return whether the message is left to the workers: its value is a pickle of others."""
@@ -333,6 +396,17 @@ class StrikeList:
 
     def _note_change(self) -> None:
         self.is_empty = not self._conditions and not self._table
+
+
+def _parts(messages: Sequence[Fields]) -> Generator[Sequence[Fields]]:
+    """Cut messages into parts that are read without a pause: by their number and their size."""
+    start = size = 0
+    for i, message in enumerate(messages):
+        size += sum(map(len, message.values()))
+        if i + 1 - start >= PART or size >= PART_BYTES:
+            yield messages[start : i + 1]
+            start, size = i + 1, 0
+    yield messages[start:]
 
 
 def _log_fault(follower: asyncio.Task[None]) -> None:

@@ -11,11 +11,13 @@ from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
-from docket_urls.redaction import without_password
+from docket_display.redaction import without_password
 from supervisor.errors import InvalidOption
 from supervisor.text import sizes
 from supervisor.text.utf8 import is_utf8
 
+#: Most characters of a docket's name, as docket has it.
+MAX_NAME_LENGTH = 1024
 #: The schemes of a docket's URL; the first two start the embedded server.
 EMBEDDED_SCHEMES = ("memory", "embedded")
 SCHEMES = (
@@ -247,6 +249,9 @@ class SupervisorConfig:
     def _check_names(self) -> None:
         if not self.docket or "{" in self.docket or "}" in self.docket:
             raise InvalidOption("--docket", self.docket, "a name that is not empty, without braces")
+        if len(self.docket) > MAX_NAME_LENGTH:
+            accepted = f"a name of at most {MAX_NAME_LENGTH} characters"
+            raise InvalidOption("--docket", f"{self.docket[:40]}...", accepted)
         _check_url(self.url)
         if not self.tasks:
             raise InvalidOption("--tasks", (), "at least one module:collection")

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from docket.clock import EARLIEST_MICROSECOND, LATEST_MICROSECOND, microseconds_of
+from docket_display.printable import decoded
 
 #: Above any attempt or number of deaths.
 _MOST = 2**53
@@ -54,7 +55,7 @@ def read_claims(flat: list[Any], now: int) -> list[Claim]:
                 and len(generation) < _DIGITS
                 and key.isascii()
                 and function.isascii()
-                and call is not None
+                and isinstance(call, bytes)
             )
         except AttributeError:  # a field may not be there
             is_usual = False
@@ -123,7 +124,7 @@ def _malformed(fields: tuple[Any, ...], now: int) -> Claim:
     if call is None:
         read["call"] = None
     fault = ", ".join(f"{name} {_shown(value)}" for name, value in read.items())
-    name = (function or b"").decode(errors="backslashreplace").encode()
+    name = decoded(function or b"").encode()
     return Claim(key, entry, generation or b"", name, b"", now, 1, 0, None, None, now, fault=fault)
 
 

@@ -24,8 +24,11 @@ from docket.store.keys import WORKER_GROUP, Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import MendingPipeline, log_overwritten
+from docket.store.pauses import Pauses
+from docket.store.recovery import Recovery
 from docket.store.retention import Retention
 from docket.supervision import FUNCTIONS, NOBODY
+from docket_display.printable import decoded
 
 logger = logging.getLogger("docket.store")
 
@@ -114,6 +117,10 @@ class Transitions:
         self.manual = ManualTransitions(pipeline, keys, retention)
         #: Admits the runs of tasks that have limits.
         self.limits = Limits(pipeline, keys, retention)
+        #: Keeps tasks from being claimed for the time being.
+        self.pauses = Pauses(pipeline, keys)
+        #: Finds the tasks that nobody would be given.
+        self.recovery = Recovery(pipeline, keys, retention)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Read every field of a record; empty if there is none."""
@@ -354,7 +361,7 @@ class Transitions:
             )
             moved += reply[0]
             more = reply[1] == 1
-            poisoned.extend(key.decode(errors="backslashreplace") for key in reply[2])
+            poisoned.extend(map(decoded, reply[2]))
             log_overwritten(reply[3])
             if blame.startswith(FUNCTIONS):
                 blame = NOBODY  # decided by the first call, which saw all of the tasks
@@ -376,7 +383,12 @@ class Transitions:
         return bool(reply)
 
     async def promote(self) -> tuple[int, int, int | None]:
-        """Move due tasks to the stream: server now (ms), number moved, next due (ms) if any."""
+        """Move due tasks to the stream, and bring back what was parked by pauses that have ended.
+
+        Returns:
+            The server's time (ms), the number moved to the stream, and the time (ms) of the next
+            task or end of a pause, if any.
+        """
         now, promoted, due, broken = await self._pipeline.call(
             scripts.PROMOTE, self._keys.places, [self._keys.prefix, BATCH_LIMIT]
         )

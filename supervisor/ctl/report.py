@@ -59,6 +59,24 @@ class ReportedTotals(ReportedCounts, frozen=True):
     stalls: int = 0
 
 
+class ReportedBacklog(Struct, frozen=True):
+    """The tasks that wait on the docket, and for how long."""
+
+    scheduled: int = 0
+    queued: int = 0
+    running: int = 0
+    waiting: int = 0
+    paused: int = 0
+    oldest_ready_seconds: float | None = None
+    lateness_seconds: float | None = None
+    pauses: int = 0
+    failed_kept: int = 0
+    workers: int = 0
+    places: int = 0
+    places_used: int = 0
+    age_seconds: float = 0.0
+
+
 class ReportedPool(Struct, frozen=True):
     """The supervisor and its pool."""
 
@@ -81,6 +99,8 @@ class PoolReport(Struct, frozen=True):
     supervisor: ReportedPool = field(default_factory=ReportedPool)
     workers: list[ReportedWorker] = []
     totals: ReportedTotals = field(default_factory=ReportedTotals)
+    #: None if nobody has told it lately, or the supervisor is older.
+    backlog: ReportedBacklog | None = None
 
 
 def read_report(text: str) -> PoolReport:

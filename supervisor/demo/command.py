@@ -16,6 +16,7 @@ import anyio
 import click
 
 from docket import Docket
+from docket_display import printable
 from supervisor.config import SupervisorConfig
 from supervisor.demo.audit import AuditTotals, percentile, total
 from supervisor.demo.pool_view import PoolView
@@ -26,7 +27,7 @@ from supervisor.errors import ConfigurationError
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import Debouncer, SignalQueue
 from supervisor.supervisor import Supervisor
-from supervisor.text import printable, truncation
+from supervisor.text import truncation
 from supervisor.text.plurals import pluralize
 
 DOCKET = "demo"

@@ -4,6 +4,8 @@ import os
 from collections import Counter
 from typing import Any
 
+from msgspec import structs
+
 from ipc.messages import WorkerCounters
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.process_control import ProcessUsage
@@ -40,12 +42,20 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "maxmemory_policy": pool_state.server_policy.maxmemory_policy,
             "appendonly": pool_state.server_policy.appendonly,
         },
+        "backlog": _backlog(pool_state, now),
         "workers": [
             _worker(slot, each, pool_state.process_control.usage(each), now)
             for slot, each in _rows(pool_state)
         ],
         "totals": _totals(pool_state),
     }
+
+
+def _backlog(pool_state: PoolState, now: float) -> dict[str, Any] | None:
+    backlog = pool_state.present_backlog(now)
+    if backlog is None:
+        return None
+    return {**structs.asdict(backlog), "age_seconds": now - pool_state.backlog_at}
 
 
 def worker_states(pool_state: PoolState, now: float) -> Counter[str]:

@@ -129,6 +129,8 @@ class Pool:
                 self._adoption_manager.redelivered(consumer, started_at)
             case messages.ServerPolicy():
                 self._server_policy(message)
+            case messages.Backlog():
+                self._pool_state.backlog, self._pool_state.backlog_at = message, now
             case messages.Fault():
                 self._fault(worker, message, now)
 
@@ -299,12 +301,14 @@ def _ignore(message: str, number: int) -> None:
 
 
 def _is_beat(event: events.Event) -> bool:
-    """Return True for a beat: four a second from each worker, with nothing that cannot wait.
+    """Return True for a beat, four a second from each worker, and what else can wait for a tick.
 
     In a large pool the main cost would be to compare everything with what is wanted at each.
     """
     match event:
-        case events.BeatReceived() | events.WorkerMessage(_, messages.Heartbeat()):
+        case events.BeatReceived():
+            return True
+        case events.WorkerMessage(_, messages.Heartbeat() | messages.Backlog()):
             return True
         case _:
             return False

@@ -4,6 +4,8 @@ A line is a signature, and goes on in those that are indented; `async` stands be
 awaited. Durations are written as `seconds(2)`; `...` is a default that the documents leave open.
 """
 
+from datetime import timedelta
+
 #: What users import, by the module that they import it from.
 NAMES = {
     "docket": """
@@ -208,8 +210,22 @@ metrics_server(host="0.0.0.0", port=None)
 #: What ours has beyond the documents, by signature: arguments, and their defaults.
 ADDED: dict[str, dict[str, object]] = {
     "docket.strikelist.StrikeList": {"serializer": "pickle"},
-    "docket.docket.Docket": {"serializer": "pickle"},
+    "docket.docket.Docket": {
+        "serializer": "pickle",
+        "keep_failed": timedelta(days=7),
+        "keep_failed_most": 10_000,
+        "keep_statistics": timedelta(hours=25),
+    },
     "docket.execution.ExecutionProgress": {"run": None},
+    "docket.docket.Docket.strike": {"reason": None, "by": None},
+    "docket.docket.Docket.restore": {"reason": None, "by": None},
+    "docket.strikelist.StrikeList.strike": {"reason": None, "by": None},
+    "docket.strikelist.StrikeList.restore": {"reason": None, "by": None},
+    "docket.strikelist.Strike": {"reason": None, "by": None},
+    "docket.strikelist.Restore": {"reason": None, "by": None},
+    "docket.worker.Worker.run": {"allowed_hosts": ()},
+    "docket.instrumentation.metrics_server": {"allowed_hosts": ()},
+    "docket.instrumentation.healthcheck_server": {"allowed_hosts": ("*",)},
 }
 
 #: Attributes and properties that users read, by class.
@@ -241,9 +257,13 @@ ATTRIBUTES = {
 #: The options that every command about a docket has besides, for settings of the docket.
 ADDED_OPTIONS = """
     --serializer[DOCKET_SERIALIZER] --execution-ttl[DOCKET_EXECUTION_TTL]
+    --keep-failed[DOCKET_KEEP_FAILED] --keep-failed-most[DOCKET_KEEP_FAILED_MOST]
     --heartbeat-interval[DOCKET_HEARTBEAT_INTERVAL] --missed-heartbeats[DOCKET_MISSED_HEARTBEATS]
     --docket-factory[DOCKET_FACTORY]
 """
+
+#: The options of a filter of executions.
+_FILTER = "--state --function --key-prefix --worker --error --since --until"
 
 #: Commands with their options (and the variables that stand for them) and arguments.
 COMMANDS = {
@@ -259,12 +279,32 @@ COMMANDS = {
         --enable-internal-instrumentation[DOCKET_WORKER_ENABLE_INTERNAL_INSTRUMENTATION]
         --until-finished[DOCKET_WORKER_UNTIL_FINISHED]
         --healthcheck-port[DOCKET_WORKER_HEALTHCHECK_PORT]
-        --metrics-port[DOCKET_WORKER_METRICS_PORT] --message-batch[DOCKET_WORKER_MESSAGE_BATCH]
+        --metrics-port[DOCKET_WORKER_METRICS_PORT]
+        --http-allow-host[DOCKET_WORKER_HTTP_ALLOW_HOST]
+        --message-batch[DOCKET_WORKER_MESSAGE_BATCH]
         --dependencies[DOCKET_WORKER_DEPENDENCIES] --fallback-task[DOCKET_FALLBACK_TASK]
         --logging-level[DOCKET_LOGGING_LEVEL] --logging-format[DOCKET_LOGGING_FORMAT]
     """,
-    "strike": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
-    "restore": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
+    "strike": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]
+        --reason --by
+    """,
+    "restore": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]
+        --reason --by
+    """,
+    "strikes": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json",
+    "pause": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] --function --until --for --reason --by
+    """,
+    "resume": "--docket[DOCKET_NAME] --url[DOCKET_URL] --function",
+    "pauses": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json",
+    "ls": f"--docket[DOCKET_NAME] --url[DOCKET_URL] {_FILTER} --limit --cursor --json",
+    "show": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json key",
+    **dict.fromkeys(
+        ("retry", "run", "cancel"),
+        f"--docket[DOCKET_NAME] --url[DOCKET_URL] {_FILTER} --yes --json [keys]",
+    ),
     "clear": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "snapshot": "--docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --stats",
     "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_REDIS_URL|DOCKET_URL] --exit-code key",
@@ -273,4 +313,9 @@ COMMANDS = {
     "tasks sleep": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [seconds]",
     "workers ls": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "workers for-task": "--docket[DOCKET_NAME] --url[DOCKET_URL] task",
+}
+
+#: Commands that the documents do not have.
+ADDED_COMMANDS = {
+    "stats": "--docket[DOCKET_NAME] --url[DOCKET_URL] --over --watch --json",
 }

@@ -1,11 +1,16 @@
--- Takes ready tasks for CONSUMER and returns them flat in `taken`: CLAIM_WIDTH values a task, in this order:
+-- Included by scripts whose KEYS[6] is epochs. Takes ready tasks for CONSUMER and returns them flat in `taken`: CLAIM_WIDTH values a task, in this order:
 -- key, entry, generation, function, call, when, attempt, deaths, from, trace
 -- deaths: of a quarantined task with the time (ms) for which it is suspect behind it, '' if that is not known.
 local CLAIM_WIDTH = 10
 local PAYLOAD_LIMIT = 4194304
 local READ_LIMIT = 256
+-- To park a task takes several times as long as to claim one: it counts for so many reads, and fewer are read at once.
+local PARK_WEIGHT, PARK_STEP = 4, 32
 
 local taken, taken_bytes, reads = {}, 0, 0
+-- Set by exchange.lua while there are pauses: parks a task of a paused function and returns true. A lost claim that is
+-- taken back counts as running, so reclaim.lua does not ask.
+local park_paused
 
 -- Fails a record that leads nowhere, because somebody else wrote it: it would stay for ever, and nobody would know.
 local function fail_malformed(key, v, now)
@@ -18,6 +23,19 @@ local function fail_malformed(key, v, now)
   end
 end
 
+-- An entry that is read although its run is under way: somebody has destroyed the group, and all entries are new to the
+-- next one. It goes to the worker that runs it, or to another if that is gone.
+local function return_to_owner(key, entry, now)
+  local record = read_record(key)
+  local worker = record.worker
+  if worker and redis.call('HEXISTS', KEYS[6], worker) == 1 then
+    redis.call('XCLAIM', STREAMS[string.sub(entry, 1, 1)], GROUP, worker, 0, string.sub(entry, 2), 'JUSTID')
+  else
+    end_entry(entry)
+    requeue(key, record, worker or '', record.deaths, now, 'worker lost')
+  end
+end
+
 -- Marks one entry running if the record still names it; otherwise removes only the entry.
 local function claim(consumer, key, entry, now, accepts)
   local v = redis.pcall('HMGET', RECORDS .. key,
@@ -25,11 +43,19 @@ local function claim(consumer, key, entry, now, accepts)
   if v.err then
     v = foreign(RECORDS .. key, v)
   end
+  if v[2] == entry and v[1] == 'running' and not accepts(v[1]) then
+    return_to_owner(key, entry, now)
+    return false
+  end
   if v[2] ~= entry or not accepts(v[1]) then
     end_entry(entry)
     if v[1] then
       fail_malformed(key, v, now)
     end
+    return false
+  end
+  if park_paused and park_paused(v[4], key, entry, v[3], v[7], v[6]) then
+    reads = reads + PARK_WEIGHT - 1
     return false
   end
   if v[8] and string.sub(entry, 1, 1) == 'x' then
@@ -94,7 +120,7 @@ local function take(letter, consumer, want, now)
     if #entries < size then
       return count
     end
-    step = step * 8
+    step = park_paused and PARK_STEP or step * 8
   end
   return count
 end

@@ -4,7 +4,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ipc.messages import ServerPolicy, ToWorker
+from msgspec import structs
+
+from ipc.messages import Backlog, ServerPolicy, ToWorker
 from supervisor.backoff import Backoff
 from supervisor.config import SupervisorConfig, usable_cpus
 from supervisor.observer import Observer, PoolEvent
@@ -23,6 +25,9 @@ log = logging.getLogger("supervisor")
 PROBATION_SECONDS = 0.25
 #: One that ran, or waited for a CPU, for more than this part of its time would be slowed by others.
 BUSY_PART = 0.3
+
+#: A backlog is told every two seconds; one older than this says nothing about the present.
+BACKLOG_LASTS_SECONDS = 10.0
 
 #: The interval of the heartbeats of a worker's loop, and of the beats of its keeper thread.
 HEARTBEAT_SECONDS = 0.5
@@ -62,6 +67,9 @@ class PoolState:
     reload_error: str | None = None
     #: Of the server, as the last steward was told; None if none was let ask.
     server_policy: ServerPolicy | None = None
+    #: What waits on the docket, as a steward told last, and when it did.
+    backlog: Backlog | None = None
+    backlog_at: float = 0.0
 
     def observe(self, event: PoolEvent) -> None:
         """Call the observer; its errors are its own and stop nothing here."""
@@ -164,6 +172,20 @@ class PoolState:
         """
         slots = {each.slot for each in self.registry.alive() if each.serves(now)}
         return sum(slot <= self.registry.target for slot in slots)
+
+    def present_backlog(self, now: float) -> Backlog | None:
+        """The backlog of the docket, with the places of this pool; None if nobody tells it.
+
+        Without a server or a worker nobody does.
+        """
+        if self.backlog is None or now - self.backlog_at > BACKLOG_LASTS_SECONDS:
+            return None
+        serving = [each for each in self.registry.alive() if each.serves(now)]
+        return structs.replace(
+            self.backlog,
+            places=self.config.concurrency * len(serving),
+            places_used=sum(each.in_flight for each in serving),
+        )
 
     def not_ready_because(self, now: float) -> str | None:
         """The reason for which /readyz is 503, or None while it is 200."""

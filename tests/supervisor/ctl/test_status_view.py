@@ -5,10 +5,12 @@ import re
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.text import Text
 
 from supervisor.ctl.report import (
     PoolReport,
+    ReportedBacklog,
     ReportedPool,
     ReportedTask,
     ReportedTotals,
@@ -73,6 +75,40 @@ def styles(lines: list[Text], text: str) -> set[str]:
             assert all(each[:2] == match.span() for each in spans)
             found |= {str(each.style) for each in spans} or {str(line.style)}
     return found
+
+
+def test_a_backlog_is_a_line_of_its_own() -> None:
+    report = structs.replace(
+        QUIET, backlog=ReportedBacklog(queued=3, scheduled=1_200, places=20, places_used=7)
+    )
+
+    assert drawn(report).splitlines()[2:4] == [
+        "3 queued; 1,200 scheduled; 7 of 20 places used",
+        "",
+    ]
+
+
+def test_a_backlog_tells_what_waits_for_long_and_what_is_held_up() -> None:
+    backlog = ReportedBacklog(
+        scheduled=5,
+        queued=3,
+        waiting=4,
+        paused=2,
+        oldest_ready_seconds=75.0,
+        lateness_seconds=12.0,
+        pauses=1,
+        failed_kept=9,
+    )
+    lines = render(structs.replace(QUIET, backlog=backlog))
+
+    assert lines[2].plain == (
+        "3 queued, the oldest for 1m15s; 5 scheduled, the first 12.0 s late; "
+        "4 waiting for a limit; 2 paused; 1 pause; 9 failed kept; 0 of 0 places used"
+    )
+    coloured = {lines[2].plain[span.start : span.end]: span.style for span in lines[2].spans}
+    assert coloured[", the oldest for 1m15s"] == "red"
+    assert coloured[", the first 12.0 s late"] == "yellow"
+    assert coloured["9 failed kept"] == "red"
 
 
 def test_a_quiet_pool_at_a_glance() -> None:
