@@ -31,7 +31,7 @@ async def run(environment: Environment, scale: Scale) -> Report:
     logging.getLogger("docket.worker").setLevel(logging.CRITICAL)
     async with Docket("soak", environment.url, keep_failed_most=10 * FULL) as docket:
         docket.register(no_op)
-        docket.register(fail)
+        docket.register(fail, ["fail_always"])
         small, found = await at_both_sizes(
             lambda count: _round(environment, docket, count),
             scale.small,
@@ -50,12 +50,12 @@ async def run(environment: Environment, scale: Scale) -> Report:
 async def _round(environment: Environment, docket: Docket, count: int) -> Round:
     costs: dict[str, Cost] = {}
     empty = await environment.memory()
-    await environment.add(docket, count, lambda n: docket.call(fail, key=f"k{n:07}")(n))
+    await environment.add(docket, count, lambda n: docket.call("fail_always", key=f"k{n:07}")(n))
     async with metered(environment.client, count) as costs["fail"]:
         await _fail_all(docket)
     weight = (await environment.memory() - empty) / count
     due = datetime.now(UTC) + timedelta(days=1)
-    await environment.add(docket, count, lambda n: docket.call(fail, due, f"s{n:07}")(n))
+    await environment.add(docket, count, lambda n: docket.call("fail_always", due, f"s{n:07}")(n))
     for number in range(RARE):
         await docket.add(no_op, due + timedelta(hours=number), f"rare-{number}")()
 
@@ -72,7 +72,7 @@ async def _round(environment: Environment, docket: Docket, count: int) -> Round:
     async with metered(environment.client, count) as costs["retry all"]:
         _expect(count, (await docket.retry_matching(Filter.of("failed"))).done)
     async with metered(environment.client, count) as costs["cancel all"]:
-        result = await docket.cancel_matching(Filter.of("scheduled", function="fail"))
+        result = await docket.cancel_matching(Filter.of("scheduled", function="fail_always"))
         _expect(count, result.done)
     await environment.empty()
     return Round(costs, weight)
