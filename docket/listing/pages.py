@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Most executions that one page may have.
 MOST_LISTED = 1_000
 #: Most executions that are looked at for one page: where few match, it has fewer than asked for.
-MOST_LOOKED_AT = 5_000
+MOST_LOOKED_AT = 2_000
 #: Executions of each state that are looked at to estimate the numbers by function.
 SAMPLE = 1_000
 #: The fewest and the most records that are read in one round trip.

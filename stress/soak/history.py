@@ -1,6 +1,7 @@
 """History: a million tasks that have failed, and as many that wait, looked at and acted on."""
 
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 
 from docket import Docket, Worker
@@ -19,7 +20,7 @@ RARE = 10
 PAGES = 20
 
 
-async def fail(number: int) -> None:
+async def refuse(number: int) -> None:
     """Fail, as every task of this scenario does."""
     raise ValueError(f"no {number}")
 
@@ -31,31 +32,36 @@ async def run(environment: Environment, scale: Scale) -> Report:
     logging.getLogger("docket.worker").setLevel(logging.CRITICAL)
     async with Docket("soak", environment.url, keep_failed_most=10 * FULL) as docket:
         docket.register(no_op)
-        docket.register(fail, ["fail_always"])
+        docket.register(refuse)
+        looks: dict[str, float] = {}
         small, found = await at_both_sizes(
-            lambda count: _round(environment, docket, count),
+            lambda count: _round(environment, docket, count, looks),
             scale.small,
             full,
             max(1, scale.rounds // 3),
         )
-        payload = payload_bytes(docket.call(fail, key="k0000000")(1_000_000), docket)
+        payload = payload_bytes(docket.call(refuse, key="k0000000")(1_000_000), docket)
     figures = [
         *compared_all({name: name for name in found.costs}, small, found.costs, scale.ratio_limit),
+        *(Figure(name, [milliseconds], "ms") for name, milliseconds in looks.items()),
         Figure("payload of a failed task, with its key", [payload], "bytes"),
         Figure("memory of the server for it, its attempt and traceback in it", [found.weight], "B"),
     ]
     return Report("history", {"failed": full, "scheduled": full}, figures)
 
 
-async def _round(environment: Environment, docket: Docket, count: int) -> Round:
+async def _round(
+    environment: Environment, docket: Docket, count: int, looks: dict[str, float]
+) -> Round:
+    """Measure one size; `looks` are those whose work is bounded, and not the same at all sizes."""
     costs: dict[str, Cost] = {}
     empty = await environment.memory()
-    await environment.add(docket, count, lambda n: docket.call("fail_always", key=f"k{n:07}")(n))
+    await environment.add(docket, count, lambda n: docket.call(refuse, key=f"k{n:07}")(n))
     async with metered(environment.client, count) as costs["fail"]:
         await _fail_all(docket)
     weight = (await environment.memory() - empty) / count
     due = datetime.now(UTC) + timedelta(days=1)
-    await environment.add(docket, count, lambda n: docket.call("fail_always", due, f"s{n:07}")(n))
+    await environment.add(docket, count, lambda n: docket.call(refuse, due, f"s{n:07}")(n))
     for number in range(RARE):
         await docket.add(no_op, due + timedelta(hours=number), f"rare-{number}")()
 
@@ -63,16 +69,20 @@ async def _round(environment: Environment, docket: Docket, count: int) -> Round:
     for state in (ListedState.FAILED, ListedState.SCHEDULED):
         async with metered(environment.client, PAGES) as costs[f"page of {state.value} ones"]:
             await _pages(docket, state)
-    async with metered(environment.client, 1) as costs["counts"]:
-        counts = await docket.counts()
+    began = time.monotonic()
+    counts = await docket.counts()
+    looks["counts, by the clock"] = (time.monotonic() - began) * 1000
     _expect(count, counts.by_state[ListedState.FAILED])
-    async with metered(environment.client, 1) as costs["page of a rare filter"]:
-        await docket.executions(function="no_op")
+    began = time.monotonic()
+    page = await docket.executions(function="no_op")
+    looks[f"page of a rare filter, {page.looked_at:,} looked at"] = (
+        time.monotonic() - began
+    ) * 1000
 
     async with metered(environment.client, count) as costs["retry all"]:
         _expect(count, (await docket.retry_matching(Filter.of("failed"))).done)
     async with metered(environment.client, count) as costs["cancel all"]:
-        result = await docket.cancel_matching(Filter.of("scheduled", function="fail_always"))
+        result = await docket.cancel_matching(Filter.of("scheduled", function="refuse"))
         _expect(count, result.done)
     await environment.empty()
     return Round(costs, weight)
