@@ -31,7 +31,9 @@ def test_what_a_project_needs_is_installed_for_its_tests(project: Path) -> None:
 
 
 def test_every_project_is_listed_with_a_page_that_shows_its_code() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| \[.+\]\(\.\./(.+)\) \|$", README.read_text("utf-8"), re.M)
+    rows = re.findall(
+        r"^\| `(\w+)` \| \[.+\]\(\.\./(.+)\) \|$", README.read_text("utf-8"), re.MULTILINE
+    )
 
     assert {name for name, _ in rows} == {project.name for project in example_projects()}
     for name, page in rows:
