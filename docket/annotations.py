@@ -335,6 +335,11 @@ class CallFormat:
         ]
         return f"{name}({', '.join(shown)})"
 
+    @property
+    def shows_arguments(self) -> bool:
+        """Return True if any parameter is Logged."""
+        return bool(self._logged)
+
     def _parameter_at(self, position: int) -> str | None:
         return self._positional[position] if position < len(self._positional) else self._rest
 
@@ -345,3 +350,11 @@ class CallFormat:
 
 #: Compiled once for each function. Bounded, since functions may be made at run time.
 call_format_of = lru_cache(maxsize=1024)(CallFormat)
+
+
+def shows_arguments(function: Callable[..., Any]) -> bool:
+    """Return whether the log shows any argument of a function's calls."""
+    try:
+        return call_format_of(function).shows_arguments
+    except (TypeError, ValueError):
+        return False  # Its signature cannot be read.

@@ -8,10 +8,11 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
+from docket.annotations import shows_arguments
 from docket.calls import TaskCall, new_key
 from docket.clock import aware, now, stored
 from docket.errors import ExecutionCancelled
@@ -19,6 +20,7 @@ from docket.execution import Disposition, Execution, TaskFunction
 from docket.execution.disposition import BY_NAME
 from docket.instrumentation.tracing import carried, is_on, span_of_call
 from docket.lifecycle import ExecutionState
+from docket.log_text import head
 from docket.store.coalescing import ScheduleReply, ScheduleRequest
 from docket.store.connection.retrying import PATIENCE_SECONDS
 from docket.store.keys import check_task_key
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from docket.docket import Docket
 
 logger = logging.getLogger("docket.docket")
+
+#: The most characters of a call that are stored to be shown.
+CALL_TEXT = 1_000
 
 
 class Scheduler:
@@ -44,6 +49,8 @@ class Scheduler:
     def __init__(self, docket: Docket) -> None:
         self._docket = docket
         self._strikes = docket.strike_list
+        #: Whether the log shows arguments of a task, by its name.
+        self._shows: dict[str, bool] = {}
 
     async def add(
         self,
@@ -133,13 +140,18 @@ class Scheduler:
             execution.take_over(done.generation, done.state)
         return execution.disposition
 
-    async def seed(self, execution: Execution) -> ScheduleReply:
+    async def seed(self, execution: Execution, schedule_name: str) -> ScheduleReply:
         """Schedule an automatic task, unless its key is taken or its record says it is poison.
 
         No caller asked for it, so it is linked to no span and is not counted as added.
+
+        Args:
+            execution: the automatic task, to run at its first due time.
+            schedule_name: the name of the schedule that this time follows from.
         """
         request = self._request(execution, replace=False)
-        seed = msgspec.structs.replace(request, trace="", perpetual=2)
+        extras = msgspec.msgpack.encode({"timed": schedule_name})
+        seed = msgspec.structs.replace(request, extras=extras, perpetual=2)
         return await self._docket.transitions.coalescer.schedule(seed)
 
     # Many at once -------------------------------------------------------------------------
@@ -250,9 +262,25 @@ class Scheduler:
             token=docket.transitions.coalescer.token(),
             replace=1 if replace else 0,
             expected_generation=expected_generation,
-            trace=carried(execution.trace_context),
+            extras=self._extras(execution),
             perpetual=1 if docket.is_perpetual(name) else 0,
         )
+
+    def _extras(self, execution: Execution) -> bytes | Literal[""]:
+        trace = carried(execution.trace_context)
+        shows = self._shows.get(execution.function_name)
+        if shows is None:
+            shows = shows_arguments(execution.function)
+            self._shows[execution.function_name] = shows
+        if not trace and not shows:
+            return ""
+        # As texts: the unpacker of Lua knows no bytes.
+        extras = {"trace": trace.decode()} if trace else {}
+        if shows:
+            # For whoever lists it later without the code of the task.
+            text = head(execution.call_text(), CALL_TEXT)
+            extras["logged"] = text.encode(errors="backslashreplace").decode()
+        return msgspec.msgpack.encode(extras)
 
     def _encoded_call(self, execution: Execution) -> bytes:
         return self._docket.serializer.encode_call(

@@ -147,13 +147,19 @@ class Execution:
 
     def call_repr(self) -> str:
         """Return the call as shown in the log, on one line: `send(7, to=...){key}`."""
+        return on_one_line(ends(f"{self._call()}{{{self._key}}}", CALL))
+
+    def call_text(self) -> str:
+        """Return the call as shown in the log, without its key."""
+        return on_one_line(ends(self._call(), CALL))
+
+    def _call(self) -> str:
         try:
             call_format = call_format_of(self._function)
-            call = call_format(self._function_name, self._args, self._kwargs)
+            return call_format(self._function_name, self._args, self._kwargs)
         except BaseException as error:
             # The __repr__ of the arguments is called here: a broken one must not fail the task.
-            call = f"{self._function_name}(<cannot be shown: {type(error).__name__}>)"
-        return on_one_line(ends(f"{call}{{{self._key}}}", CALL))
+            return f"{self._function_name}(<cannot be shown: {type(error).__name__}>)"
 
     def general_labels(self) -> dict[str, str]:
         """Return the labels that it shares with all executions of its task."""

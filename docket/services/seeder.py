@@ -75,10 +75,9 @@ class Seeder:
         seed = Execution(self._docket, function, (), {}, name, due or now(), 1, function_name=name)
         if self._docket.strike_list.is_stricken(seed):
             return
-        reply = await self._docket.scheduler.seed(seed)
+        reply = await self._docket.scheduler.seed(seed, perpetual.schedule_name)
         if reply.disposition == "scheduled":
             logger.info("Scheduled automatic task %r", name)
-            await self._retime(name, perpetual, due, seeded=True)
         elif reply.disposition == "error":
             logger.error(
                 "Automatic task %r was not scheduled, its record cannot be read (%s): tried again "
@@ -89,11 +88,9 @@ class Seeder:
         elif reply.state == "scheduled" and await self._retime(name, perpetual, due):
             logger.info("Automatic task %r has another schedule now: timed anew", name)
 
-    async def _retime(
-        self, name: str, perpetual: Perpetual, due: datetime | None, *, seeded: bool = False
-    ) -> bool:
+    async def _retime(self, name: str, perpetual: Perpetual, due: datetime | None) -> bool:
         in_use_for = timedelta(seconds=monotonic() - self._began_at)
         # An interval has no times of its own: the run is to come within one of them.
         schedule = Schedule(perpetual.schedule_name, due is None, in_use_for)
         when = aware("when", due or now() + min(max(perpetual.every, _NOW), _FAR))
-        return await self._docket.transitions.retime(name, schedule, stored(when), seeded=seeded)
+        return await self._docket.transitions.retime(name, schedule, stored(when))

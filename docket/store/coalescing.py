@@ -34,7 +34,8 @@ class ScheduleRequest(msgspec.Struct, frozen=True):
     token: identifies the request, so that sending it again is harmless.
     replace: 1 or 0.
     expected_generation: a newer one in the record makes this request superseded; 0: no check.
-    trace: "" for none.
+    extras: further fields of the record, as a map in msgpack: `trace` of the caller, `logged`, the
+        arguments to show, `timed`, the schedule of an automatic task; "" for none.
     perpetual: 1 for a task that runs again and again; 2 for one that a worker seeds, which does not
         replace the record of a task that is poison.
     """
@@ -48,7 +49,7 @@ class ScheduleRequest(msgspec.Struct, frozen=True):
     token: str
     replace: Literal[0, 1] = 0
     expected_generation: int = 0
-    trace: bytes | Literal[""] = ""
+    extras: bytes | Literal[""] = ""
     perpetual: Literal[0, 1, 2] = 0
 
 

@@ -208,14 +208,13 @@ class Transitions:
         )
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
-    async def retime(self, key: str, schedule: Schedule, due: int | str, *, seeded: bool) -> bool:
+    async def retime(self, key: str, schedule: Schedule, due: int | str) -> bool:
         """Time a waiting automatic task anew if newer code has changed its schedule.
 
         Args:
             key: its key.
             schedule: that of the code of this worker.
             due: when it is due by that, in the stored form.
-            seeded: whether this worker has just scheduled it, so that its schedule is recorded.
         """
         reply = await self._pipeline.call(
             scripts.RETIME,
@@ -228,7 +227,6 @@ class Transitions:
                 int(schedule.is_latest),
                 delay_milliseconds(schedule.in_use_for),
                 delay_milliseconds(ROLLOUT),
-                int(seeded),
             ],
         )
         return bool(reply)

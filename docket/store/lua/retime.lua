@@ -11,7 +11,7 @@
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 the schedule of the worker  4 when it is due by that (us)  5 latest: 1 an earlier time is kept
---       | 0  6 the time since the start of the worker (ms)  7 of a rollout (ms)  8 seeded: 1 by this worker just now | 0
+--       | 0  6 the time since the start of the worker (ms)  7 of a rollout (ms)
 -- Reply 1 if it was timed anew, else 0
 local key, schedule, when, KEPT = ARGV[2], ARGV[3], ARGV[4], 8
 local now, now_text = server_now()
@@ -30,11 +30,6 @@ local function keep(others)
   redis.call('HSET', KEYS[6], 'schedules', table.concat(all, ' '))
 end
 
-if ARGV[8] == '1' and not v[2] then
-  redis.call('HSET', KEYS[6], 'timed', schedule)
-  keep({})
-  return 0
-end
 if not v[2] then
   return 0
 end

@@ -6,7 +6,7 @@
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6.. the record of each request, in order
 -- ARGV  1 prefix
 --       2.. eleven values a request: key, function, call, when (us), at once: 1 (due whatever the server's time) | 0,
---           attempt, token, replace: 1 | 0, expected generation | 0, trace ('' for none),
+--           attempt, token, replace: 1 | 0, expected generation | 0, further fields as a map (cmsgpack, '' for none),
 --           perpetual: 1 a task that runs again and again | 2 the same, seeded by a worker: a record of poison is
 --           kept | 0
 -- Reply a flat array, four values a request: disposition, generation, when (us), state
@@ -62,7 +62,13 @@ local function write(rk, i, generation)
   redis.call('HSET', rk, 'state', state, 'when', when, 'entry', entry, 'generation', generation,
     'function', ARGV[i + 1], 'call', ARGV[i + 2], 'attempt', ARGV[i + 5], 'token', ARGV[i + 6])
   if ARGV[i + 9] ~= '' then
-    redis.call('HSET', rk, 'trace', ARGV[i + 9])
+    for field, value in pairs(cmsgpack.unpack(ARGV[i + 9])) do
+      redis.call('HSET', rk, field, value)
+      if field == 'timed' then
+        -- In this very step: written later, it might meet a run that has chosen its own time.
+        redis.call('HSET', rk, 'schedules', value .. '@' .. now)
+      end
+    end
   end
   if ARGV[i + 10] ~= '0' then
     redis.call('HSET', rk, 'perpetual', 0)
