@@ -33,6 +33,7 @@ from docket.inspection import (
 )
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
 from docket.instrumentation.tracing import span_of_call
+from docket.operations import Operations
 from docket.registry import Registry, name_of
 from docket.scheduling import Scheduler
 from docket.serialization.serializers import Serializer, serializer_named
@@ -40,6 +41,7 @@ from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url
 from docket.store.keys import WORKER_GROUP, Keys
 from docket.store.results import RecordedResults
+from docket.store.retention import KEEP_FAILED, KEEP_FAILED_MOST, Retention
 from docket.store.scan import clear
 from docket.store.traced_transitions import TracedTransitions
 from docket.store.transitions import Transitions
@@ -73,11 +75,13 @@ __all__ = [
 
 #: Beyond it no death would be noticed in any useful time, and timers of threads would overflow.
 _LONGEST_HEARTBEAT_INTERVAL = timedelta(days=1)
+#: The most failed executions that a docket may keep: their records are in the server's memory.
+MOST_KEPT = 100_000_000
 
 P = ParamSpec("P")
 
 
-class Docket(Registry):
+class Docket(Registry, Operations):
     """A collection of tasks to be run now, later, or again and again.
 
     An async context manager: it connects on entry.
@@ -103,6 +107,9 @@ class Docket(Registry):
         serializer: "pickle" stores values of any kind; "msgpack" stores nothing executable, and
             converts arguments to the annotated types. All processes of a docket use the same
             one.
+        keep_failed: the time to keep failed executions for those who look at them and retry them,
+            the newest of each key; 0 keeps none.
+        keep_failed_most: the most of them; the oldest give way.
 
     Raises:
         ValueError: a name, URL or serializer that cannot be used, or a duration that is not
@@ -120,6 +127,9 @@ class Docket(Registry):
         enable_internal_instrumentation: bool = False,
         credential_provider: CredentialProvider | None = None,
         serializer: Literal["pickle", "msgpack"] = "pickle",
+        *,
+        keep_failed: timedelta = KEEP_FAILED,
+        keep_failed_most: int = KEEP_FAILED_MOST,
     ) -> None:
         #: Encodes and decodes payloads.
         self.serializer: Serializer = serializer_named(serializer)
@@ -144,6 +154,10 @@ class Docket(Registry):
         self.heartbeat_interval = heartbeat_interval
         self.missed_heartbeats = missed_heartbeats
         self.execution_ttl = min(execution_ttl, LONGEST)
+        #: How long executions that have ended are kept.
+        self.retention = Retention(
+            self.execution_ttl, _kept_for(keep_failed), _kept_most(keep_failed_most)
+        )
         self.result_storage = result_storage
         self.enable_internal_instrumentation = enable_internal_instrumentation
         #: Every key of this docket.
@@ -173,7 +187,7 @@ class Docket(Registry):
         if self.result_storage is None:
             self.result_storage = RecordedResults(self._connections.pipeline, self.keys)
         transitions = TracedTransitions if self.enable_internal_instrumentation else Transitions
-        self._transitions = transitions(self._connections.pipeline, self.keys, self.execution_ttl)
+        self._transitions = transitions(self._connections.pipeline, self.keys, self.retention)
         await self.strike_list.follow()
         return self
 
@@ -224,7 +238,7 @@ class Docket(Registry):
 
     def traced_transitions(self) -> TracedTransitions:
         """Make transitions with a span around each internal call."""
-        return TracedTransitions(self.connections.pipeline, self.keys, self.execution_ttl)
+        return TracedTransitions(self.connections.pipeline, self.keys, self.retention)
 
     def register(self, function: TaskFunction, names: list[str] | None = None) -> None:
         """Register a task, so that it can be scheduled by name and run by workers.
@@ -411,7 +425,7 @@ class Docket(Registry):
             The number of cancelled tasks.
         """
         with span_of_call("docket.clear", self.labels()):
-            cleared = await clear(self.connections.pipeline, self.keys, self.execution_ttl)
+            cleared = await clear(self.connections.pipeline, self.keys, self.retention)
         self.producer.cleared += cleared
         return cleared
 
@@ -533,3 +547,16 @@ async def _set_up(storage: ResultStorage | None) -> None:
 
 def _name_or_none(function: TaskFunction | str | None) -> str | None:
     return function if function is None or isinstance(function, str) else name_of(function)
+
+
+def _kept_for(keep_failed: timedelta) -> timedelta:
+    keep_failed = duration("keep_failed", keep_failed)
+    if keep_failed < timedelta(0):
+        raise ValueError(f"keep_failed must not be negative, but is {keep_failed}")
+    return min(keep_failed, LONGEST)
+
+
+def _kept_most(number: int) -> int:
+    if not 1 <= number <= MOST_KEPT:
+        raise ValueError(f"keep_failed_most must be between 1 and {MOST_KEPT}, but is {number}")
+    return number

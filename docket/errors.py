@@ -14,6 +14,8 @@
     ├── ExecutionCancelled         there is no result, because the execution was cancelled
     ├── PayloadTooLarge            (also ValueError) arguments or a result over the size limit
     ├── UnfitValue                 (also TypeError) an argument or result that msgpack cannot store
+    ├── NoSuchExecution            (also LookupError) there is nothing under a key to act on
+    ├── WrongState                 an execution cannot be acted on in the state that it is in
     ├── TaskError                  replaces a task's exception that cannot be raised elsewhere
     └── UnknownTask                (also KeyError) a task's name is not registered here
 
@@ -69,6 +71,14 @@ class PoisonTask(DocketError):
 
 class ResultUnavailable(DocketError, TimeoutError):
     """The execution ended without a result, or its record is gone: waiting is in vain."""
+
+
+class NoSuchExecution(DocketError, LookupError):
+    """There is no execution under the key that was to be acted on."""
+
+
+class WrongState(DocketError):
+    """The execution is in a state in which that cannot be done; nothing was changed."""
 
 
 class PayloadTooLarge(DocketError, ValueError):

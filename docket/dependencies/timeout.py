@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from docket.execution import Execution
 
 
+_EXPIRED = "Docket task"
+
+
 class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
     """Limit the time that the task's own code may run (its dependencies are not counted).
 
@@ -62,7 +65,7 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
                 raise
             cause = error.__cause__ or error
         raise TimeoutError(
-            f"Docket task {execution.key} exceeded timeout of {self.base.total_seconds()}s"
+            f"{_EXPIRED} {execution.key} exceeded timeout of {self.base.total_seconds()}s"
         ) from cause
 
     def start(self) -> None:
@@ -117,6 +120,11 @@ class Timeout(Runtime["Timeout"], ProvidedDependency["Timeout"]):
             move()
         else:  # A thread of the task.
             wait_on(self._loop, _called(move))
+
+
+def is_expiry(error: BaseException) -> bool:
+    """Return whether an error is that of a task whose time was over."""
+    return type(error) is TimeoutError and str(error).startswith(_EXPIRED)
 
 
 async def _called(move: Callable[[], None]) -> None:

@@ -30,7 +30,7 @@ from docket.serialization.pickle_codec import (
 from docket.serialization.round_trip import difference
 
 #: The first bytes of our payloads: no msgpack (0xC1 is unused) and no pickle begins with them.
-_HEADER = b"\xc1\x01"
+HEADER = b"\xc1\x01"
 #: The first byte of a pickle since protocol 2.
 _PICKLE_HEADER = b"\x80"
 
@@ -41,7 +41,7 @@ _BINARY = (bytes, bytearray, memoryview)
 #: The types without an annotation of their own.
 _PLAIN = (type(None), bool, int, float, str, bytes, list, dict)
 _call_decoder = msgspec.msgpack.Decoder(_RawCall)
-_EMPTY_CALL = _HEADER + _encoder.encode(((), {}))
+_EMPTY_CALL = HEADER + _encoder.encode(((), {}))
 
 
 class _Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -186,7 +186,7 @@ class MsgpackCodec:
             [msgspec.Raw(shape.at(i).encode(value)) for i, value in enumerate(args)],
             {name: msgspec.Raw(shape.named(name).encode(v)) for name, v in kwargs.items()},
         )
-        return check_size(_HEADER + _encoder.encode(call), "The call's arguments")
+        return check_size(HEADER + _encoder.encode(call), "The call's arguments")
 
     def decode_call(self, function: Callable[..., Any], payload: bytes) -> Call:
         """Decode the arguments of a task by its annotations. Raises DeserializationError."""
@@ -204,7 +204,7 @@ class MsgpackCodec:
         if value is None:
             return None
         encoded = self._shape(function).result.encode(value)
-        return check_size(_HEADER + encoded, "The task's result")
+        return check_size(HEADER + encoded, "The task's result")
 
     def decode_result(self, function: Callable[..., Any], payload: bytes | None) -> object:
         """Decode the result of a task by its annotation. Raises DeserializationError."""
@@ -224,7 +224,7 @@ class MsgpackCodec:
             text = format_exception(error)[-MAX_TRACEBACK:]
             text = text.encode(errors="replace").decode()
             failure = _Failure(type(error).__qualname__, error_message(error), text)
-        return _HEADER + _encoder.encode(failure)
+        return HEADER + _encoder.encode(failure)
 
     def decode_error(self, payload: bytes) -> BaseException:
         """Decode a TaskError that describes the task's exception, or a DeserializationError."""
@@ -245,8 +245,8 @@ class MsgpackCodec:
 
 
 def _body(payload: bytes, what: str) -> memoryview:
-    if payload.startswith(_HEADER):
-        return memoryview(payload)[len(_HEADER) :]
+    if payload.startswith(HEADER):
+        return memoryview(payload)[len(HEADER) :]
     if payload.startswith(_PICKLE_HEADER):
         raise DeserializationError(
             f"What is stored as {what} is a pickle, and this process reads msgpack only: whoever "

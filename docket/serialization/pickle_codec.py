@@ -21,7 +21,7 @@ MAX_TRACEBACK = 65_536
 MAX_MESSAGE = 4096
 
 #: The call without arguments, pickled once because it is so common.
-_EMPTY_CALL = pickle.dumps(((), {}), protocol=5)
+EMPTY_CALL = pickle.dumps(((), {}), protocol=5)
 
 Call = tuple[tuple[object, ...], dict[str, object]]
 
@@ -67,7 +67,7 @@ def encode_call(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
         Exception: any error of pickle for a value that it cannot store.
     """
     if not args and not kwargs:
-        return _EMPTY_CALL
+        return EMPTY_CALL
     return check_size(_dumps((args, kwargs)), "The call's arguments")
 
 
@@ -77,7 +77,7 @@ def decode_call(payload: bytes) -> Call:
     Raises:
         DeserializationError: the payload cannot be decoded here.
     """
-    if payload == _EMPTY_CALL:
+    if payload == EMPTY_CALL:
         return (), {}
     value = _loads(payload, "arguments")
     match value:

@@ -16,7 +16,7 @@ from docket.errors import DeserializationError, NotPermitted, RefusedCall, Serve
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.readiness import Readiness
 from docket.lifecycle import Cancelled, Failed, Outcome, Requeued, Superseded
-from docket.services.outcomes import count, row_of, unstorable, weight
+from docket.services.outcomes import count, failure_text, row_of, unstorable, weight
 from docket.services.payloads import Payloads
 from docket.services.run_log import log_what_follows
 from docket.services.runs import Consumer, Run, Runs, reject_late
@@ -45,11 +45,13 @@ PROBATION_SECONDS = 0.25
 
 
 class PendingOutcome(NamedTuple):
-    """An outcome that is not recorded yet, and its row for the script."""
+    """An outcome that is not recorded yet, its row for the script, and what its attempt is said to
+    have failed with ("" for none)."""
 
     run: Run
     outcome: Outcome
     row: OutcomeRow
+    failure: str
 
 
 class Exchanger:
@@ -186,7 +188,7 @@ class Exchanger:
             outcome = unstorable(outcome, error)
             row = row_of(run.claim, outcome, self._payloads)
         self._runs.report(run)
-        self._outbox.append(PendingOutcome(run, outcome, row))
+        self._outbox.append(PendingOutcome(run, outcome, row, failure_text(outcome)))
         self._attention.set()
 
     def withdraw(self, run: Run) -> None:
@@ -284,9 +286,10 @@ class Exchanger:
             self._consumer.name,
             self._consumer.epoch,
             want,
-            [row for _, _, row in outcomes],
+            [outcome.row for outcome in outcomes],
             may_take_quarantined=not self._runs.has_quarantined,
             census=self._until_finished,
+            failures=[(at, each.failure) for at, each in enumerate(outcomes) if each.failure],
         )
         reject_late(reply.claims, asked_at, self._lease_seconds)
         return reply
@@ -337,7 +340,7 @@ class Exchanger:
 
     def _acknowledge(self, outcomes: list[PendingOutcome], superseded: list[int]) -> None:
         lost = frozenset(superseded)
-        for index, (run, outcome, _) in enumerate(outcomes):
+        for index, (run, outcome, _, _) in enumerate(outcomes):
             self._runs.remove(run)
             # One that was sent twice may no longer match because its first sending was applied.
             is_lost = index in lost and not run.sent_again
@@ -347,7 +350,7 @@ class Exchanger:
             count(counters, outcome, is_superseded=is_lost)
 
     def _put_back(self, outcomes: list[PendingOutcome], *, may_be_applied: bool) -> None:
-        for run, _, _ in outcomes:
+        for run, _, _, _ in outcomes:
             run.sent_again = run.sent_again or may_be_applied
         self._outbox.extendleft(reversed(outcomes))
 
@@ -452,7 +455,9 @@ class Exchanger:
         else:
             run.refused = True
             failed = Failed(error)
-            outcome = PendingOutcome(run, failed, row_of(run.claim, failed, self._payloads))
+            outcome = PendingOutcome(
+                run, failed, row_of(run.claim, failed, self._payloads), failure_text(failed)
+            )
             self._put_back([outcome], may_be_applied=True)
             self._batch = 1
         self.exchange_soon()

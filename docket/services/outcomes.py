@@ -3,6 +3,7 @@
 from enum import Enum
 
 from docket.clock import delay_microseconds
+from docket.dependencies.timeout import is_expiry
 from docket.instrumentation.counters import Counters
 from docket.lifecycle import (
     Cancelled,
@@ -16,10 +17,14 @@ from docket.lifecycle import (
     Successor,
     Superseded,
 )
+from docket.log_text import format_exception
 from docket.serialization.pickle_codec import MAX_MESSAGE, error_message
 from docket.services.payloads import Payloads
 from docket.store.connection.pipeline import Argument
 from docket.store.transitions import Claim, OutcomeRow
+
+#: Most characters of the traceback in the log of attempts: its end says most.
+MAX_ATTEMPT_TRACEBACK = 8192
 
 
 class OutcomeKind(Enum):
@@ -92,6 +97,35 @@ def unstorable(outcome: Outcome, error: BaseException) -> Outcome:
     if isinstance(outcome, Perpetuated):
         return Perpetuated(Failed(error), Successor(outcome.successor.due))
     return Failed(error)
+
+
+def failure_text(outcome: Outcome) -> str:
+    """Return how an attempt failed, for the log of its attempts; "" for one that did not.
+
+    Three fields: how, the error, and the end of its traceback, without the separators of that log.
+    """
+    match outcome:
+        case Completed():
+            return ""
+        case Failed(error):
+            return _failure(error)
+        case Perpetuated(Failed(error)):
+            return _failure(error)
+        case Retried():
+            return "retried\x1f\x1f" if outcome.error is None else _failure(outcome.error)
+        case _:
+            return ""
+
+
+def _failure(error: BaseException) -> str:
+    how = "timed out" if is_expiry(error) else "failed"
+    trace = format_exception(error)[-MAX_ATTEMPT_TRACEBACK:]
+    text, trace = (_without_separators(part) for part in (error_text(error), trace))
+    return f"{how}\x1f{text}\x1f{trace}"
+
+
+def _without_separators(text: str) -> str:
+    return text.replace("\x1e", " ").replace("\x1f", " ").encode(errors="replace").decode()
 
 
 def weight(row: OutcomeRow) -> int:

@@ -173,6 +173,19 @@ class Keys:
         return self.key(f"progress:{key}")
 
     @cached_property
+    def failed(self) -> str:
+        """ZSET: failed executions that are kept, key -> when they failed (ms); expires."""
+        return self.key("failed")
+
+    def failed_record(self, key: str) -> str:
+        """HASH: the record of the newest failed execution of a key; expires."""
+        return self.key(f"failed-task:{key}")
+
+    def ended(self, state: str) -> str:
+        """LIST: the newest completed or cancelled ones: when (us), generation, key; expires."""
+        return self.key(state)
+
+    @cached_property
     def cancel_channel(self) -> str:
         """Channel: entry and key of a running task that was cancelled."""
         return self.key("cancel")

@@ -13,6 +13,7 @@ from docket.store.connection.pipeline import Pipeline
 from docket.store.connection.retrying import retry
 from docket.store.keys import Keys
 from docket.store.overwritten_keys import log_overwritten
+from docket.store.retention import Retention
 
 Verdict = Literal["granted", "waiting", "later", "dropped", "cancelled", "superseded"]
 
@@ -60,13 +61,13 @@ class Limits:
     Args:
         pipeline: the connection.
         keys: of the docket.
-        ttl: how long the record of a dropped execution is kept, in milliseconds.
+        retention: how long executions that have ended are kept.
     """
 
-    def __init__(self, pipeline: Pipeline, keys: Keys, ttl: int) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, retention: Retention) -> None:
         self._pipeline = pipeline
         self._keys = keys
-        self._ttl = ttl
+        self._retention = retention.argument
 
     async def acquire(
         self, consumer: str, run: Lease, requests: Sequence[LimitRequest]
@@ -80,7 +81,7 @@ class Limits:
             self._keys.prefix,
             consumer,
             *run,
-            self._ttl,
+            self._retention,
         ]
         for request in sorted(requests, key=lambda request: _ORDER[request.kind]):
             arguments += [request.kind.value, request.scope, request.a, request.b]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from docket.clock import delay_milliseconds, microseconds_of
+from docket.clock import microseconds_of
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
+from docket.store.retention import Retention
 from docket.store.scripts import Script
 
 #: Suffix of the worker's name in the record of a run that was claimed by hand.
@@ -78,13 +78,13 @@ class ManualTransitions:
     Args:
         pipeline: the connection.
         keys: those of the docket.
-        execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
+        retention: how long executions that have ended are kept.
     """
 
-    def __init__(self, pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, retention: Retention) -> None:
         self._pipeline = pipeline
         self._keys = keys
-        self._ttl = delay_milliseconds(execution_ttl)
+        self._retention = retention.argument
 
     async def claim(
         self, identity: RunIdentity, worker: str, content: Callable[[], Content]
@@ -116,7 +116,7 @@ class ManualTransitions:
             scripts.MARK,
             identity,
             state,
-            self._ttl,
+            self._retention,
             error,
             result_key,
             *_content(identity, content),
@@ -143,7 +143,7 @@ class ManualTransitions:
         """
         token = os.urandom(8).hex()
         reply = await self._call(
-            scripts.RESCHEDULE, identity, when, attempt, call, token, self._ttl, int(at_once)
+            scripts.RESCHEDULE, identity, when, attempt, call, token, self._retention, int(at_once)
         )
         disposition, generation, state = reply
         return Rescheduled(disposition.decode(), generation, state.decode())

@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from docket.clock import delay_milliseconds, score_milliseconds
+from docket.clock import score_milliseconds
 from docket.errors import RefusedCall
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys, Stream
 from docket.store.overwritten_keys import is_of_another_type, log_overwritten
+from docket.store.retention import Retention
 
 #: Stream entries or members of the queue read in one call.
 PAGE = 1000
@@ -137,7 +137,7 @@ def _text(name: bytes) -> str:
     return name.decode(errors="backslashreplace")
 
 
-async def clear(pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> int:
+async def clear(pipeline: Pipeline, keys: Keys, retention: Retention) -> int:
     """Cancel everything that is scheduled or queued when it begins.
 
     Returns:
@@ -150,7 +150,7 @@ async def clear(pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> int
     for place in _PLACES:
         start, stop = b"", b""
         while True:
-            call = partial(_clear_page, pipeline, keys, execution_ttl, place, start, stop)
+            call = partial(_clear_page, pipeline, keys, retention, place, start, stop)
             count, start, stop = await retry(call)
             cleared += count
             if not start:
@@ -161,7 +161,7 @@ async def clear(pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> int
 async def _clear_page(
     pipeline: Pipeline,
     keys: Keys,
-    execution_ttl: timedelta,
+    retention: Retention,
     place: str,
     start: bytes,
     stop: bytes,
@@ -169,6 +169,6 @@ async def _clear_page(
     return await pipeline.call(
         scripts.CLEAR,
         keys.places,
-        (keys.prefix, delay_milliseconds(execution_ttl), place, start, stop),
+        (keys.prefix, retention.argument, place, start, stop),
         patience_seconds=PATIENCE_SECONDS,
     )

@@ -19,6 +19,7 @@ class TracedTransitions(Transitions):
         *,
         may_take_quarantined: bool,
         census: bool = False,
+        failures: Sequence[tuple[int, str]] = (),
     ) -> Exchanged:
         """Exchange in a span `docket.exchange`; raises the same errors."""
         with span_of_call(
@@ -31,6 +32,7 @@ class TracedTransitions(Transitions):
                 outcomes,
                 may_take_quarantined=may_take_quarantined,
                 census=census,
+                failures=failures,
             )
             if span is not None:
                 span.set_attribute("docket.claims", len(exchanged.claims))

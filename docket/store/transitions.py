@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from redis.exceptions import ResponseError
@@ -27,6 +27,7 @@ from docket.store.keys import WORKER_GROUP, Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import MendingPipeline, log_overwritten
+from docket.store.retention import Retention
 from docket.supervision import FUNCTIONS, NOBODY
 
 logger = logging.getLogger("docket.store")
@@ -182,22 +183,25 @@ class Transitions:
     Args:
         pipeline: the connection.
         keys: those of the docket.
-        execution_ttl: the time to keep the record of an ended execution; 0 keeps nothing.
+        retention: how long executions that have ended are kept.
     """
 
-    def __init__(self, pipeline: Pipeline, keys: Keys, execution_ttl: timedelta) -> None:
+    def __init__(self, pipeline: Pipeline, keys: Keys, retention: Retention) -> None:
         self._pipeline = MendingPipeline(pipeline, keys)
         self._bare_pipeline = pipeline
         self._keys = keys
-        self._ttl = delay_milliseconds(execution_ttl)
+        self._retention = retention.argument
+        self._ttl = retention.ttl_milliseconds
         #: Schedules tasks; adds made in one turn of the loop share their calls.
         self.coalescer = ScheduleCoalescer(
-            pipeline, keys, keeps_records=execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS
+            pipeline,
+            keys,
+            keeps_records=retention.execution_ttl.total_seconds() >= 2 * PATIENCE_SECONDS,
         )
         #: Claims and ends executions without being a consumer.
-        self.manual = ManualTransitions(pipeline, keys, execution_ttl)
+        self.manual = ManualTransitions(pipeline, keys, retention)
         #: Admits the runs of tasks that have limits.
-        self.limits = Limits(pipeline, keys, self._ttl)
+        self.limits = Limits(pipeline, keys, retention)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Read every field of a record; empty if there is none."""
@@ -231,18 +235,25 @@ class Transitions:
         )
         return bool(reply)
 
-    async def cancel(self, key: str) -> Literal["nothing", "removed", "signalled"]:
-        """Cancel what is scheduled, queued or running under a key."""
+    async def cancel(
+        self, key: str, generation: int = 0
+    ) -> Literal["nothing", "removed", "signalled", "changed"]:
+        """Cancel what is scheduled, queued or running under a key.
+
+        Args:
+            key: the key.
+            generation: that of the execution which is meant; 0 for any.
+        """
         verdict, broken = await retry(
             lambda: self._pipeline.call(
                 scripts.CANCEL,
                 [*self._keys.places, self._keys.record(key)],
-                [self._keys.prefix, key, self._ttl],
+                [self._keys.prefix, key, self._retention, generation],
                 patience_seconds=PATIENCE_SECONDS,
             )
         )
         log_overwritten(broken)
-        return cast("Literal['nothing', 'removed', 'signalled']", verdict.decode())
+        return verdict.decode()
 
     async def report_progress(
         self,
@@ -299,8 +310,12 @@ class Transitions:
         *,
         may_take_quarantined: bool,
         census: bool = False,
+        failures: Sequence[tuple[int, str]] = (),
     ) -> Exchanged:
         """Hand in outcomes and claim up to `want` tasks; see exchange.lua.
+
+        Args:
+            failures: the attempts that failed, each by the index of its outcome and its text.
 
         Raises:
             Fenced, StaleEpoch: nothing was done.
@@ -316,9 +331,11 @@ class Transitions:
                     epoch,
                     want,
                     1 if may_take_quarantined else 0,
-                    self._ttl,
+                    self._retention,
                     1 if census else 0,
+                    len(outcomes),
                     *chain.from_iterable(outcomes),
+                    *chain.from_iterable(failures),
                 ),
             )
         except ResponseError as error:
@@ -380,7 +397,15 @@ class Transitions:
                 reply = await self._pipeline.call(
                     scripts.RECLAIM,
                     [*self._keys.places, self._keys.epochs],
-                    [self._keys.prefix, consumer, epoch, stream.value, start, self._ttl, *running],
+                    [
+                        self._keys.prefix,
+                        consumer,
+                        epoch,
+                        stream.value,
+                        start,
+                        self._retention,
+                        *running,
+                    ],
                 )
                 _raise_refusal(reply[0])
                 _, now, start, taken, broken = reply
@@ -412,7 +437,7 @@ class Transitions:
                     self._keys.epochs,
                     self._keys.worker_tasks(consumer),
                 ],
-                [self._keys.prefix, consumer, blame, max_deliveries, self._ttl, *poison],
+                [self._keys.prefix, consumer, blame, max_deliveries, self._retention, *poison],
                 consumer=consumer,
             )
             moved += reply[0]
@@ -459,7 +484,7 @@ class Transitions:
                 found, start, broken = await self._pipeline.call(
                     scripts.SWEEP,
                     [*self._keys.places, self._keys.watch],
-                    [self._keys.prefix, timeout, self._ttl, stream.value, start],
+                    [self._keys.prefix, timeout, self._retention, stream.value, start],
                 )
                 log_overwritten(broken)
                 moved += found

@@ -151,6 +151,18 @@ class Lifecycle(RuleBasedStateMachine):
     def cancel(self, key: int) -> None:
         self.pair.cancel(self._key(key))
 
+    @rule(key=KEYS, again=st.booleans())
+    def retry(self, key: int, again: bool) -> None:
+        """Retry what failed or was cancelled; the call may arrive twice."""
+        name, token = self._key(key), self.pair.token()
+        self.pair.retry(name, token)
+        if again:
+            self.pair.retry(name, token)
+
+    @rule(key=KEYS, when=st.none() | TICKS)
+    def run_now_or_reschedule(self, key: int, when: int | None) -> None:
+        self.pair.move(self._key(key), None if when is None else self.pair.world.now + when)
+
     @rule()
     def clear(self) -> None:
         self.pair.clear()
@@ -238,13 +250,17 @@ class Lifecycle(RuleBasedStateMachine):
                 return Ending("C", claim, payload="result" if detail else "")
             case "F":
                 stored = {"payload": "exception"} if detail else {"result_key": "elsewhere"}
-                return Ending("F", claim, text="Error: no", **stored)
+                return Ending("F", claim, text="Error: no", failure="failed", **stored)
             case "A":
-                return Ending("A", claim, delay, attempt=claim.attempt + detail, call="1")
+                how = "failed" if detail else ""
+                again = claim.attempt + detail
+                return Ending("A", claim, delay, attempt=again, call="1", failure=how)
             case "P":
                 since = self.pair.world.now if origin == "e" else 0
                 text = "Error: no" if detail else ""
-                return Ending("P", claim, since + delay, origin, text=text)
+                return Ending(
+                    "P", claim, since + delay, origin, text=text, failure=text and "failed"
+                )
             case _:
                 return Ending(kind, claim)
 

@@ -12,15 +12,18 @@ from uuid import uuid4
 import redis
 
 from docket.errors import DocketError
+from docket.store import scripts
+from docket.store.acts import Acts
 from docket.store.coalescing import ScheduleRequest
 from docket.store.connection.lease_connection import LeaseConnection
 from docket.store.limits import LimitKind, LimitRequest
 from docket.store.manual import Content, Mark, RunIdentity
+from docket.store.retention import Retention
 from docket.store.scan import clear
 from docket.store.transitions import Claim, Fenced, StaleEpoch
 from tests.support import observed
 from tests.support.heard import Heard
-from tests.support.model import manual, producing, slots, working
+from tests.support.model import acting, manual, producing, slots, working
 from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Request, Scheduled
 from tests.support.model.world import World
 from tests.support.observed import TICK, Clock, Observed
@@ -39,6 +42,9 @@ LIMIT_REQUESTS: dict[str, dict[str, int]] = {
 SCOPES = ("one", "two")
 LEASE_TICKS = 4
 MAX_DEATHS = 2
+#: How long failed executions are kept, and how many.
+KEEP_TICKS = 5
+KEPT_MOST = 2
 
 
 class Pair:
@@ -56,14 +62,17 @@ class Pair:
 
     def __init__(self, url: str, ttl: int = 3) -> None:
         self._runner = asyncio.Runner()
-        self._opened = store_at(url, f"machine-{uuid4().hex}", timedelta(hours=ttl))
+        self._retention = Retention(timedelta(hours=ttl), timedelta(hours=KEEP_TICKS), KEPT_MOST)
+        self._opened = store_at(url, f"machine-{uuid4().hex}", self._retention)
         self.store = self.do(self._opened.__aenter__())
         self.keys = self.store.keys
+        self.acts = Acts(self.store.connections.pipeline, self.keys)
         self.client: Any = redis.Redis.from_url(
             url, decode_responses=True, encoding="latin-1", protocol=2
         )
         self._heard = Heard(self.client, self.keys.prefix)
-        self.world = World(ttl, LEASE_TICKS, MAX_DEATHS, (POISON[0].decode(), POISON[1]), 7)
+        poison = (POISON[0].decode(), POISON[1])
+        self.world = World(ttl, KEEP_TICKS, KEPT_MOST, LEASE_TICKS, MAX_DEATHS, poison, 7)
         self._clock = Clock(self._now())
         self.idle = set[str]()
         self.looking = set[str]()
@@ -131,9 +140,24 @@ class Pair:
         assert reply == producing.cancel(self.world, key)
         self.check()
 
+    def retry(self, key: str, token: str) -> None:
+        # The script is asked as Acts asks it, with a token that may come again.
+        flat = self.do(
+            self.store.connections.pipeline.call(
+                scripts.RETRY, self.keys.places, [self.keys.prefix, key, token, ""]
+            )
+        )
+        assert (flat[0].decode(), flat[1]) == acting.retry(self.world, key, token)
+        self.check()
+
+    def move(self, key: str, when: int | None) -> None:
+        at = None if when is None else self._clock.microseconds(when)
+        (verdict,) = self.do(self.acts.move([(key, 0)], at))
+        assert verdict == acting.move(self.world, key, when)
+        self.check()
+
     def clear(self) -> None:
-        ttl = timedelta(hours=self.world.ttl)
-        reply = self.do(clear(self.store.connections.pipeline, self.keys, ttl))
+        reply = self.do(clear(self.store.connections.pipeline, self.keys, self._retention))
         assert reply == producing.clear(self.world)
         self.check()
 
@@ -180,6 +204,11 @@ class Pair:
                     epoch=epoch,
                     may_take_quarantined=may_take_quarantined,
                     census=True,
+                    failures=[
+                        (at, f"{ending.failure}\x1ferror\x1ftraceback")
+                        for at, ending in enumerate(endings)
+                        if ending.failure
+                    ],
                 )
             )
         except DocketError as error:

@@ -15,7 +15,8 @@ from tests.support.passing_time import NEVER
 #: One tick of the model, in milliseconds: far more than any example takes.
 TICK = 3_600_000
 #: What a record may hold besides what is compared.
-_UNCOMPARED = {"token", "tokens", "trace", "limits", "progress_updated_at"}
+ENDED = ("completed", "cancelled")
+_UNCOMPARED = {"token", "tokens", "trace", "limits", "progress_updated_at", "predecessor"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Observed:
 
     ttls: of the records, milliseconds. streams: letter -> (id, key), oldest first. pending: letter
     -> id -> consumer, and for how many ticks its lease has lasted. queue: key -> score, in order.
-    tokens: in the list of wake-ups.
+    tokens: in the list of wake-ups. failed: the keys that are listed, by when they failed. kept:
+    their records, and the milliseconds that each has left. ended: state -> generation and key.
     """
 
     records: dict[str, dict[str, str]]
@@ -38,6 +40,9 @@ class Observed:
     holds: dict[str, list[str]]
     slots: dict[str, dict[str, str]]
     lines: dict[str, list[str]]
+    failed: list[str]
+    kept: dict[str, tuple[dict[str, str], int]]
+    ended: dict[str, list[tuple[int, str]]]
 
 
 def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]) -> Observed:
@@ -58,6 +63,12 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
     look.zrange(keys.workers, 0, -1)
     look.hgetall(keys.epochs)
     look.hgetall(keys.holds)
+    look.zrange(keys.failed, 0, -1)
+    for name in names:
+        look.hgetall(keys.failed_record(name))
+        look.pttl(keys.failed_record(name))
+    for state in ENDED:
+        look.lrange(keys.ended(state), 0, -1)
     seen = iter(look.execute(raise_on_error=False))
     entries, pending = dict[str, Any](), dict[str, Any]()
     for letter in streams:
@@ -68,7 +79,9 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
         }
     records = {name: (next(seen), next(seen)) for name in names}
     limits = {scope: (next(seen), next(seen)) for scope in scopes}
-    queue, tokens, workers, epochs, holds = seen
+    queue, tokens, workers, epochs, holds, failed = (next(seen) for _ in range(6))
+    kept = {name: (next(seen), next(seen)) for name in names}
+    ended = {state: [_generation_and_key(row) for row in next(seen)] for state in ENDED}
     return Observed(
         {name: record for name, (record, _) in records.items() if record},
         {name: ttl for name, (_, ttl) in records.items()},
@@ -81,7 +94,20 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
         {e: msgspec.msgpack.decode(s.encode("latin-1")) for e, s in holds.items()},
         {scope: slots for scope, (slots, _) in limits.items()},
         {scope: waiting for scope, (_, waiting) in limits.items()},
+        failed,
+        {name: found for name, found in kept.items() if found[0]},
+        ended,
     )
+
+
+def _generation_and_key(row: str) -> tuple[int, str]:
+    _, generation, key = row.split(" ", 2)
+    return int(generation), key
+
+
+def _attempts(log: str) -> list[tuple[int, str]]:
+    rows = (row.split("\x1f") for row in log.split("\x1e") if row)
+    return [(int(number), how) for number, how, *_ in rows]
 
 
 @dataclass(frozen=True)
@@ -152,10 +178,27 @@ def _pairs(world: World, seen: Observed, clock: Clock) -> Iterator[tuple[str, ob
     yield "epochs", world.epochs, seen.epochs
     holds = {entry.name: sorted(scopes) for entry, scopes in world.holds.items()}
     yield "holds", holds, {entry: sorted(scopes) for entry, scopes in seen.holds.items()}
+    # One whose record has expired may still be listed: whoever reads the list skips it.
+    yield "failed", sorted(world.kept), sorted(set(seen.failed) & set(seen.kept))
+    yield "kept", _kept_of(world), {k: _kept_fields(f) for k, (f, _) in seen.kept.items()}
+    for state in ENDED:
+        yield f"list of {state}", world.ended[state], seen.ended[state]
     for scope, slots in seen.slots.items():
         holders = {e.name: e.key for e, scopes in world.holds.items() if scope in scopes}
         yield f"slots of {scope}", holders, slots
         yield f"line of {scope}", line(world, scope), seen.lines[scope]
+
+
+def _kept_of(world: World) -> dict[str, tuple[object, ...]]:
+    return {
+        key: ("failed", str(k.generation), k.function, k.call, k.error, list(k.attempts))
+        for key, k in world.kept.items()
+    }
+
+
+def _kept_fields(fields: dict[str, str]) -> tuple[object, ...]:
+    names = ("state", "generation", "function", "call", "error")
+    return (*(fields.get(name, "") for name in names), _attempts(fields.get("attempts", "")))
 
 
 #: Later than any tick that is reached.
@@ -169,6 +212,8 @@ def _of_record(key: str, record: Record, seen: Observed, clock: Clock, now: int)
         if name in fields:
             fields[name] = str(clock.tick(fields[name]))
     fields.setdefault("deaths", "0")
+    if (attempts := _attempts(fields.pop("attempts", ""))) != record.attempts:
+        yield f"{key}.attempts: {attempts} instead of {record.attempts}"
     if not fields.get("entry"):
         fields.pop("entry", None)
     for uncompared in _UNCOMPARED:

@@ -32,7 +32,7 @@ local by_type = {
   end,
   stream = age,
   zset = function(key)
-    if key == ARGV[1] .. ':queue' or key == ARGV[1] .. ':workers' then
+    if string.find(':queue:workers:failed', string.sub(key, #ARGV[1] + 1), 1, true) then
       for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', '(' .. never)) do
         redis.call('ZINCRBY', key, -ms, member)
       end

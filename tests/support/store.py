@@ -15,6 +15,7 @@ from docket.clock import now, to_microseconds
 from docket.store.coalescing import ScheduleReply, ScheduleRequest
 from docket.store.connection.connections import Connections
 from docket.store.keys import Keys
+from docket.store.retention import Retention
 from docket.store.transitions import Claim, Exchanged, OutcomeRow, Transitions
 
 #: Nothing in these tests takes seconds; this is where one that hangs ends.
@@ -81,10 +82,10 @@ class Store:
         client: redis-py's, to look and to break things.
     """
 
-    def __init__(self, connections: Connections, keys: Keys, execution_ttl: timedelta) -> None:
+    def __init__(self, connections: Connections, keys: Keys, retention: Retention) -> None:
         self.connections = connections
         self.keys = keys
-        self.transitions = Transitions(connections.pipeline, keys, execution_ttl)
+        self.transitions = Transitions(connections.pipeline, keys, retention)
         self.client: Redis = connections.client()
 
     async def add(
@@ -135,6 +136,7 @@ class Store:
         epoch: int = 1,
         may_take_quarantined: bool = True,
         census: bool = False,
+        failures: Sequence[tuple[int, str]] = (),
     ) -> Exchanged:
         return await self.transitions.exchange(
             consumer,
@@ -143,6 +145,7 @@ class Store:
             outcomes,
             may_take_quarantined=may_take_quarantined,
             census=census,
+            failures=failures,
         )
 
     async def claim(self, consumer: str = "a", **options: Any) -> Claim:
@@ -229,12 +232,12 @@ def _text(fields: dict[bytes, bytes]) -> dict[str, str]:
 
 @asynccontextmanager
 async def store_at(
-    url: str, docket_name: str, execution_ttl: timedelta = timedelta(minutes=1)
+    url: str, docket_name: str, retention: Retention = Retention(timedelta(minutes=1))
 ) -> AsyncGenerator[Store]:
     """The store of a docket on the server at `url`."""
     connections = await Connections.acquire(url)
     try:
-        yield Store(connections, Keys(docket_name), execution_ttl)
+        yield Store(connections, Keys(docket_name), retention)
     finally:
         await connections.release()
 

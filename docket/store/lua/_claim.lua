@@ -13,7 +13,7 @@ local function fail_malformed(key, v, now)
   local what = not has_state and 'state' or v[1] == 'queued' and not names_entry and 'entry'
   if what then
     note(RECORDS .. key, 'hash whose field ' .. what .. ' is none of ours')
-    finish(key, 'failed', now, tonumber(ARGV[6]), {when = v[6]}, nil, 'The record is malformed: ' .. what)
+    finish(key, 'failed', now, TTL, {when = v[6]}, nil, 'The record is malformed: ' .. what)
   end
 end
 

@@ -37,10 +37,14 @@ end
 local function perpetuate(key, now, record, spec, reason, call)
   publish(key, reason and 'failed' or 'completed', record.when, record.worker, record.started_at, now, reason)
   local rk = RECORDS .. key
-  redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'limits', 'timed', unpack(RUN_FIELDS))
+  if reason then
+    keep_failed(key, now, {'state', 'failed', 'completed_at', now, 'error', reason})
+  end
+  redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'limits', 'timed', 'attempts', 'predecessor', unpack(RUN_FIELDS))
   redis.call('HSET', rk, 'generation', count_of(record.generation, 0) + 1, 'attempt', 1, 'perpetual', record.generation)
   if call ~= '' then
     redis.call('HSET', rk, 'call', call)
+    redis.call('HDEL', rk, 'logged')
   end
   local schedule = string.match(spec, '\31(.+)$')
   if schedule then

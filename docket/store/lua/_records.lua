@@ -30,11 +30,92 @@ local function publish(key, state, when, worker, started_at, completed_at, reaso
       .. (completed_at or '') .. '\31' .. (reason or ''))
 end
 
--- Ends an execution: writes the terminal state, sets its TTL, publishes the event. ttl 0 keeps nothing.
+-- What is kept of executions that have ended, in milliseconds and by number: see retention.
+local TTL, KEEP_FAILED, KEEP_FAILED_MOST = 0, 0, 0
+local FAILED, FAILED_RECORDS = PREFIX .. ':failed', PREFIX .. ':failed-task:'
+local LISTED, TRIMMED = 1000, 64
+
+-- Reads what a call says of it: execution_ttl (ms), keep_failed (ms), keep_failed_most. Returns the first.
+local function retention(text)
+  local ttl, keep, most = string.match(text, '^(%d+) (%d+) (%d+)$')
+  TTL, KEEP_FAILED, KEEP_FAILED_MOST = tonumber(ttl), tonumber(keep), tonumber(most)
+  return TTL
+end
+
+-- Executions that this call completed or cancelled: listed together at its end, by list_ended.
+local ended_here = {completed = {}, cancelled = {}}
+
+-- A call on a key that nothing depends on: one that somebody overwrote is noted, and the rest goes on.
+local function try(command, name, ...)
+  local reply = redis.pcall(command, name, ...)
+  if type(reply) == 'table' and reply.err then
+    foreign(name, reply)
+    return nil
+  end
+  return reply
+end
+
+-- Every script that ends executions calls this last: a thousand of each are listed, the newest first.
+local function list_ended()
+  for _, state in ipairs({'completed', 'cancelled'}) do
+    local rows = ended_here[state]
+    if #rows > 0 and try('LPUSH', PREFIX .. ':' .. state, unpack(rows)) then
+      redis.call('LTRIM', PREFIX .. ':' .. state, 0, LISTED - 1)
+      redis.call('PEXPIRE', PREFIX .. ':' .. state, TTL)
+    end
+    ended_here[state] = {}
+  end
+end
+
+-- Keeps a failed execution under a name of its own, so that neither the end of its TTL nor the next execution of its key
+-- takes it away: the newest of each key. `outcome` is what its record does not say, field by field.
+local function keep_failed(key, now, outcome)
+  if KEEP_FAILED == 0 then
+    return
+  end
+  local kept, ms = FAILED_RECORDS .. key, math.floor(tonumber(now) / 1000)
+  redis.call('COPY', RECORDS .. key, kept, 'REPLACE')
+  redis.call('HDEL', kept, 'entry', 'from', 'limits', 'cancel')
+  if outcome then
+    redis.call('HSET', kept, unpack(outcome))
+  end
+  redis.call('PEXPIRE', kept, KEEP_FAILED)
+  if not try('ZADD', FAILED, ms, key) then
+    return
+  end
+  redis.call('PEXPIRE', FAILED, KEEP_FAILED)
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', FAILED, '-inf', ms - KEEP_FAILED, 'LIMIT', 0, TRIMMED)) do
+    redis.call('ZREM', FAILED, old)
+  end
+  local excess = redis.call('ZCARD', FAILED) - KEEP_FAILED_MOST
+  if excess > 0 then
+    local oldest = redis.call('ZPOPMIN', FAILED, math.min(excess, TRIMMED))
+    for i = 1, #oldest, 2 do
+      redis.call('DEL', FAILED_RECORDS .. oldest[i])
+    end
+  end
+end
+
+-- The attempts that a record remembers: the newest twenty, in so many bytes. Each is a line of attempt, how it ended,
+-- worker, start and end (us), and what the caller says: error \31 traceback.
+local MOST_ATTEMPTS, MOST_ATTEMPT_BYTES = 20, 65536
+local function log_attempt(key, record, now, how, says)
+  local v = redis.call('HMGET', RECORDS .. key, 'attempts', 'attempt')
+  local attempt = table.concat({v[2] or '1', how, record.worker or '', record.started_at or '', now, says or ''}, '\31')
+  local log = v[1] and v[1] ~= '' and v[1] .. '\30' .. attempt or attempt
+  local _, separators = string.gsub(log, '\30', '')
+  while separators > 0 and (separators >= MOST_ATTEMPTS or #log > MOST_ATTEMPT_BYTES) do
+    log, separators = string.sub(log, string.find(log, '\30', 1, true) + 1), separators - 1
+  end
+  redis.call('HSET', RECORDS .. key, 'attempts', log)
+end
+
+-- Ends an execution: writes the terminal state, sets its TTL, publishes the event. ttl 0 keeps nothing but failures.
 -- now: as text. result_key: the key of the result in the user's result storage, if it is not in the record.
 local function finish(key, state, now, ttl, record, result, reason, result_key)
   local rk = RECORDS .. key
-  if ttl == 0 then
+  local keeps = state == 'failed' and KEEP_FAILED > 0
+  if ttl == 0 and not keeps then
     redis.call('DEL', rk)
   else
     if reason and result then
@@ -49,14 +130,28 @@ local function finish(key, state, now, ttl, record, result, reason, result_key)
     if result_key and result_key ~= '' then
       redis.call('HSET', rk, 'result_key', result_key)
     end
-    redis.call('PEXPIRE', rk, ttl)
+    if keeps then
+      keep_failed(key, now)
+    end
+    if ttl == 0 then
+      redis.call('DEL', rk)
+    else
+      redis.call('PEXPIRE', rk, ttl)
+      local listed = ended_here[state]
+      if listed then
+        listed[#listed + 1] = now .. ' ' .. (record.generation or '') .. ' ' .. key
+      end
+    end
   end
   publish(key, state, record.when, record.worker, record.started_at, now, reason)
 end
 
 -- Puts an execution that ran into the redelivery stream, which a free worker reads first; one under which a process died
--- goes into the quarantine.
-local function requeue(key, record, from, deaths)
+-- goes into the quarantine. how: the way in which its run ended, for the log of its attempts.
+local function requeue(key, record, from, deaths, now, how)
+  if record.state == 'running' then
+    log_attempt(key, record, now, how)
+  end
   local letter = deaths > 0 and 'x' or 'f'
   local entry = append(letter, key)
   local rk = RECORDS .. key

@@ -4,7 +4,7 @@
 -- acquire: grant a claimed task all of its limits, or none and say what became of it.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
--- ARGV  1 prefix  2 consumer  3 key  4 entry  5 generation  6 execution_ttl (ms)
+-- ARGV  1 prefix  2 consumer  3 key  4 entry  5 generation  6 retention (see _records.lua)
 --       7.. four values a limit: kind, scope, a, b. In this order of kinds:
 --           C cooldown: a window (ms)          V dropping rate: a limit, b per (ms)
 --           D debounce: a settle (ms)          R rate: a limit, b per (ms)
@@ -13,7 +13,7 @@
 --       record written:
 --       granted | waiting: for a slot | later: scheduled for `when` | dropped: cancelled | cancelled: by a caller
 --       superseded: not ours any more (or an earlier sending of this very call has ended it)
-local consumer, key, entry, generation, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local consumer, key, entry, generation, ttl = ARGV[2], ARGV[3], ARGV[4], ARGV[5], retention(ARGV[6])
 local rk, FIRST, WIDTH = KEYS[6], 7, 4
 local own = limiting()
 local record = read_record(key)
@@ -43,6 +43,7 @@ local function drop(verdict, scope)
   -- The time it had reserved goes to the next task.
   own.leave(key, cmsgpack.pack(limits))
   finish(key, 'cancelled', now_text, ttl, record)
+  list_ended()
   return {verdict, scope, 0, broken}
 end
 
@@ -82,6 +83,7 @@ local function succeed_last(scope, settle)
     redis.call('ZREM', QUEUE, last[1])
     own.leave(last[1], v[3])
     finish(last[1], 'cancelled', now_text, ttl, read_record(last[1]))
+    list_ended()
   end
 end
 

@@ -5,9 +5,9 @@
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 workers  7 epochs  8 worker-tasks
 -- ARGV  1 prefix  2 the consumer that is gone  3 blame, see below  4 max deliveries
---       5 execution_ttl (ms)  6 error payload and  7 error text of a task that is poison
+--       5 retention (see _records.lua)  6 error payload and  7 error text of a task that is poison
 -- Reply {moved, more: 1 if entries are left, keys failed as poison, broken: see _records.lua}
-local gone, blame, ttl = ARGV[2], ARGV[3], tonumber(ARGV[5])
+local gone, blame, ttl = ARGV[2], ARGV[3], retention(ARGV[5])
 local _, now = server_now()
 
 -- Blame: everyone | nobody | key:KEY | functions:NAME NAME..., which is for the only task that ran of these
@@ -69,11 +69,12 @@ local function move(key, entry)
   end
   if deaths >= tonumber(ARGV[4]) then
     redis.call('HSET', RECORDS .. key, 'deaths', deaths, 'poison', 1)
+    log_attempt(key, record, now, 'process died')
     finish(key, 'failed', now, ttl, record, ARGV[6], ARGV[7])
     poisoned[#poisoned + 1] = key
     return
   end
-  requeue(key, record, gone, deaths)
+  requeue(key, record, gone, deaths, now, deaths > record.deaths and 'process died' or 'worker lost')
   moved = moved + 1
 end
 
@@ -91,6 +92,7 @@ for _, letter in ipairs(LETTERS) do
     end
   end
 end
+list_ended()
 -- Deleting a consumer deletes its pending list: only a call that found fewer entries than it could take may do so.
 if room > 0 then
   for _, stream in pairs(STREAMS) do

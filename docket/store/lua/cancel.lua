@@ -4,10 +4,13 @@
 -- cancel: remove a task that waits; signal the worker of one that runs.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
--- ARGV  1 prefix  2 key  3 execution_ttl (ms)
--- Reply {nothing | removed | signalled, broken: see _records.lua}
-local key, ttl = ARGV[2], tonumber(ARGV[3])
+-- ARGV  1 prefix  2 key  3 retention (see _records.lua)  4 generation | 0 for any
+-- Reply {nothing | removed | signalled | changed: it has another generation, broken: see _records.lua}
+local key, ttl = ARGV[2], retention(ARGV[3])
 local record = read_record(key)
+if ARGV[4] ~= '0' and record.generation ~= ARGV[4] then
+  return {'changed', broken}
+end
 if record.state == 'running' then
   -- Kept in the record as well: a worker that misses the message sees it when it renews, an adopter when it adopts.
   redis.call('HSET', KEYS[6], 'cancel', '1')
@@ -31,4 +34,5 @@ else
 end
 local _, now = server_now()
 finish(key, 'cancelled', now, ttl, record)
+list_ended()
 return {'removed', broken}

@@ -4,12 +4,12 @@
 -- clear: cancel up to 64 of the tasks that wait in one place; what runs is left alone.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup
--- ARGV  1 prefix  2 execution_ttl (ms)  3 place: q | s | f | x
+-- ARGV  1 prefix  2 retention (see _records.lua)  3 place: q | s | f | x
 --       4 where to go on and  5 where to end: of the queue, - and how many are left to look at; of a stream, ids.
 --         Both '' in the first call, which finds the end: what is added from then on is not cleared.
 -- Reply {how many were cancelled, where to go on, where to end}; where to go on is '' when that was all
 local LIMIT = 64
-local ttl, place, start, stop = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local ttl, place, start, stop = retention(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local _, now = server_now()
 local cleared = 0
 
@@ -37,6 +37,7 @@ if place == 'q' then
     redis.call('ZREM', QUEUE, key)
     cancel(key, 'scheduled')
   end
+  list_ended()
   left = left - #keys
   return {cleared, #keys > 0 and left > 0 and '-' or '', string.format('%d', left)}
 end
@@ -53,4 +54,5 @@ local entries = redis.call('XRANGE', stream, start, stop, 'COUNT', LIMIT)
 for _, e in ipairs(entries) do
   cancel(e[2][2], 'queued', place .. e[1])
 end
+list_ended()
 return {cleared, #entries == LIMIT and '(' .. entries[LIMIT][1] or '', stop}

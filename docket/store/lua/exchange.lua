@@ -8,19 +8,21 @@
 -- No other script claims new tasks for a worker: reclaim.lua takes back our own, claim.lua takes one by hand.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 epochs
--- ARGV  1 prefix  2 consumer  3 epoch  4 want  5 may take from the quarantine: 1 | 0  6 execution_ttl (ms)
+-- ARGV  1 prefix  2 consumer  3 epoch  4 want  5 may take from the quarantine: 1 | 0  6 retention (see _records.lua)
 --       7 census: 1 counts what is left when fewer than `want` were taken
---       8.. seven values an outcome: kind, key, entry, generation, a, b, c ('' for none)
+--       8 how many outcomes  9.. seven values of each: kind, key, entry, generation, a, b, c ('' for none)
 --           C completed: a result, b result key     F failed: a error payload, b error text, c result key
 --           X cancelled                            A again: a delay (us), b attempt, c call payload
 --           P perpetuated: a when the successor is due (see successor_when), b error text if it failed, c call payload
 --           H requeued                             S superseded: removes its entry only, if no record needs it
+--       then two values for each attempt that failed: the index of its outcome (from 0), and how it ended with what it
+--           says, for the log of its attempts (see log_attempt)
 -- Reply {'refused'}  the consumer is not registered (it was fenced): take a new name
 --       {'stale'}    an older epoch: this call came late and did nothing
 --       {'ok', now (us), more: 1 if another call may find ready tasks, left: tasks left or -1,
 --        superseded: indexes (from 0) of outcomes that were not ours any more, taken: see _claim.lua,
 --        broken: see _records.lua}
-local consumer, want, ttl = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[6])
+local consumer, want, ttl = ARGV[2], tonumber(ARGV[4]), retention(ARGV[6])
 local epoch = redis.call('HGET', KEYS[6], consumer)
 if not epoch then
   return {'refused'}
@@ -37,13 +39,18 @@ local function apply_again(key, record, delay, attempt, call)
   redis.call('HSET', rk, 'attempt', attempt)
   if call ~= '' then
     redis.call('HSET', rk, 'call', call)
+    redis.call('HDEL', rk, 'logged')
   end
   place(key, NOW_TEXT, after(NOW_TEXT, delay), record.deaths)
 end
 
 -- The outcome at ARGV[i].
-local function apply(i, record)
+local function apply(i, record, failure)
   local kind, key, a = ARGV[i], ARGV[i + 1], ARGV[i + 4]
+  if failure and (kind == 'F' or not record.cancel) then
+    local how, says = string.match(failure, '^([^\31]*)\31(.*)$')
+    log_attempt(key, record, NOW_TEXT, how, says)
+  end
   if kind == 'C' then
     finish(key, 'completed', NOW_TEXT, ttl, record, a ~= '' and a, nil, ARGV[i + 5])
   elseif kind == 'F' then
@@ -55,16 +62,20 @@ local function apply(i, record)
   elseif kind == 'P' then
     perpetuate(key, NOW_TEXT, record, a, ARGV[i + 5] ~= '' and ARGV[i + 5] or nil, ARGV[i + 6])
   elseif kind == 'H' then
-    requeue(key, record, consumer, record.deaths)
+    requeue(key, record, consumer, record.deaths, NOW_TEXT, 'handed back')
     wake_idle()
   end
 end
 
 -- All are read and checked before the first write: an error half way leaves nothing half done.
-local FIRST, WIDTH = 8, 7
-local records = {}
-for i = FIRST, #ARGV, WIDTH do
+local FIRST, WIDTH = 9, 7
+local LAST = FIRST + tonumber(ARGV[8]) * WIDTH - 1
+local records, failures = {}, {}
+for i = FIRST, LAST, WIDTH do
   records[i] = read_record(ARGV[i + 1])
+end
+for i = LAST + 1, #ARGV, 2 do
+  failures[FIRST + tonumber(ARGV[i]) * WIDTH] = ARGV[i + 1]
 end
 -- A live execution is found again by the entry that its record names. Of those, only our own are removed: a fenced worker
 -- hands in outcomes under its new name before the adoption of its old one is complete.
@@ -74,7 +85,7 @@ end
 
 -- Entries leave their stream together: two calls a stream instead of two a task.
 local ended, ours = {s = {}, f = {}, x = {}}, {}
-for i = FIRST, #ARGV, WIDTH do
+for i = FIRST, LAST, WIDTH do
   local entry = ARGV[i + 2]
   ours[i] = ARGV[i] ~= 'S' and owned(records[i], entry, ARGV[i + 3], consumer)
   if ours[i] or not is_found_by(records[i], entry) then
@@ -89,16 +100,18 @@ for letter, ids in pairs(ended) do
   end
 end
 local superseded = {}
-for i = FIRST, #ARGV, WIDTH do
+for i = FIRST, LAST, WIDTH do
   if ours[i] then
-    apply(i, records[i])
+    apply(i, records[i], failures[i])
   else
     superseded[#superseded + 1] = (i - FIRST) / WIDTH
   end
 end
 
+list_ended()
+
 -- After the outcomes, so that the tasks admitted here are in the redelivery stream before we take from it.
-if #ARGV >= FIRST and redis.call('EXISTS', HOLDS) == 1 then
+if LAST >= FIRST and redis.call('EXISTS', HOLDS) == 1 then
   for _, letter in ipairs(LETTERS) do
     for _, id in ipairs(ended[letter]) do
       limiting().release(letter .. id)

@@ -6,7 +6,7 @@
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 generation | 0 for whatever is there, or nothing  4 the entry of the run | ''
---       5 completed | failed | cancelled  6 execution_ttl (ms)  7 error text | ''
+--       5 completed | failed | cancelled  6 retention (see _records.lua)  7 error text | ''
 --       8 where the result is stored | ''  9.. function, call, when (us), attempt: for generation 0
 -- Reply {generation, completed at (us)}, or {} if it is not the caller's to end
 local key, state, _, now = ARGV[2], ARGV[5], server_now()
@@ -25,5 +25,6 @@ if is_live(record.state) then
 else
   write_new(key, record, {ARGV[9], ARGV[10], ARGV[11], ARGV[12]})
 end
-finish(key, state, now, tonumber(ARGV[6]), record, nil, ARGV[7] ~= '' and ARGV[7] or nil, ARGV[8])
+finish(key, state, now, retention(ARGV[6]), record, nil, ARGV[7] ~= '' and ARGV[7] or nil, ARGV[8])
+list_ended()
 return {count_of(record.generation, 0), now}

@@ -6,7 +6,7 @@
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 epochs
 -- ARGV  1 prefix  2 consumer  3 epoch  4 letter of the stream  5 id to go on from, '-' to begin
---       6 execution_ttl (ms)  7.. entries we run
+--       6 retention (see _records.lua)  7.. entries we run
 -- Reply {'refused'} | {'stale'} | {'ok', now (us), id to go on from | '', taken: see _claim.lua,
 --        broken: see _records.lua}
 local consumer = ARGV[2]
@@ -17,7 +17,7 @@ end
 if epoch ~= ARGV[3] then
   return {'stale'}
 end
-local letter, _, now = ARGV[4], server_now()
+local letter, ttl, _, now = ARGV[4], retention(ARGV[6]), server_now()
 local running = {}
 for i = 7, #ARGV do
   running[ARGV[i]] = true
@@ -28,7 +28,7 @@ local function take_back(key, entry)
   local record = read_record(key)
   if record.cancel and record.entry == entry then
     end_entry(entry)
-    return finish(key, 'cancelled', now, tonumber(ARGV[6]), record)
+    return finish(key, 'cancelled', now, ttl, record)
   end
   -- queued: a failover rolled our claim back, and the record names this very entry again.
   local is_ours = claim(consumer, key, entry, now, function(state)
@@ -60,4 +60,5 @@ for i, p in ipairs(pending) do
     cursor = '(' .. id
   end
 end
+list_ended()
 return {'ok', tonumber(now), cursor, taken, broken}

@@ -7,7 +7,7 @@
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 record
 -- ARGV  1 prefix  2 key  3 generation | 0  4 the entry of the run, with or without the letter of its stream
---       5 when (us)  6 attempt  7 call  8 token  9 execution_ttl (ms)
+--       5 when (us)  6 attempt  7 call  8 token  9 retention (see _records.lua)
 --       10 at once: 1 | 0
 -- Reply {scheduled | superseded | cancelled, generation, state}
 local key, message, _, now = ARGV[2], ARGV[4], server_now()
@@ -28,7 +28,8 @@ if not is_ours or (record.state ~= 'running' and record.state ~= 'queued') then
 end
 take_away(key, record)
 if record.cancel then
-  finish(key, 'cancelled', now, tonumber(ARGV[9]), record)
+  finish(key, 'cancelled', now, retention(ARGV[9]), record)
+  list_ended()
   return answer('cancelled')
 end
 redis.call('HDEL', KEYS[6], 'entry', 'from', unpack(RUN_FIELDS))

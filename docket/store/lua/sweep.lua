@@ -5,12 +5,12 @@
 -- a time, and moves 100 of them: a server asked for the idle ones goes through the whole list at once if there are none.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 watch
--- ARGV  1 prefix  2 redelivery timeout (ms)  3 execution_ttl (ms)  4 letter of the stream
+-- ARGV  1 prefix  2 redelivery timeout (ms)  3 retention (see _records.lua)  4 letter of the stream
 --       5 id to go on from, '-' to begin
 -- Reply {how many were moved, id to go on from | '', broken: see _records.lua}
 local PAGE, LOOKS, MOVES = 100, 500, 100
 local now, now_text = server_now()
-local timeout, ttl, letter = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local timeout, ttl, letter = tonumber(ARGV[2]), retention(ARGV[3]), ARGV[4]
 local moved = 0
 
 -- The instant since which sweeps have followed each other without a gap. After an outage, or with a server that stood
@@ -46,7 +46,7 @@ local function move(key, entry, consumer)
   if record.cancel then
     return finish(key, 'cancelled', now_text, ttl, record)
   end
-  requeue(key, record, consumer, record.deaths)
+  requeue(key, record, consumer, record.deaths, now_text, 'lease lost')
   moved = moved + 1
 end
 
@@ -76,6 +76,7 @@ end
 repeat
   cursor = page_from(cursor)
 until cursor == '' or ended == MOVES or looked >= LOOKS
+list_ended()
 if moved > 0 then
   wake_idle()
 end

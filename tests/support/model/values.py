@@ -71,6 +71,8 @@ class Record:
     perpetual: int | None = None
     progress: Progress | None = None
     expires: int | None = None
+    #: The attempts that did not end well: number, and how each ended.
+    attempts: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     #: Its place in the lines, and of which attempt; what it waits for: scope -> how many may hold.
     order: int | None = None
     order_attempt: int = 0
@@ -79,6 +81,20 @@ class Record:
     @property
     def is_live(self) -> bool:
         return self.state in LIVE
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A failed execution that is kept; instants in ticks."""
+
+    generation: int
+    function: str
+    call: str
+    error: str
+    failed_at: int
+    expires: int
+    attempts: tuple[tuple[int, str], ...]
+    perpetual: int | None
 
 
 @dataclass(frozen=True)
@@ -127,6 +143,7 @@ class Ending:
     kind: of exchange.lua: C F X A P H S.
     delay: of an A (ticks); of a P, counted from `origin`: now, the start of the run, or everything.
     payload: the result of a C, the exception of an F.
+    failure: how the attempt failed, for the log of its attempts; "" for one that did not.
     text: the error of an F, or of a P that failed.
     call: what the next run is called with; "" keeps what it had.
     """
@@ -138,6 +155,7 @@ class Ending:
     attempt: int = 1
     payload: str = ""
     text: str = ""
+    failure: str = ""
     call: str = ""
     result_key: str = ""
 

@@ -83,6 +83,8 @@ def _hand_in(world: World, consumer: str, endings: Sequence[Ending]) -> list[int
 
 def _end(world: World, consumer: str, ending: Ending) -> None:
     key, record = ending.claim.key, world.records[ending.claim.key]
+    if ending.failure and (ending.kind == "F" or not record.cancelled):
+        world.log_attempt(record, ending.failure)
     match ending.kind:
         case "C":
             world.finish(
@@ -103,7 +105,7 @@ def _end(world: World, consumer: str, ending: Ending) -> None:
         case "P":
             _perpetuate(world, key, ending)
         case _:
-            world.requeue(key, consumer, record.deaths)
+            world.requeue(key, consumer, record.deaths, "handed back")
 
 
 def again(world: World, key: str, attempt: int, call: str, when: int) -> None:
@@ -124,6 +126,9 @@ def _perpetuate(world: World, key: str, ending: Ending) -> None:
     if ending.origin != "e":
         due = max(due, world.now)
     world.publish(key, ended, record.when, record.worker, record.started, world.now, error)
+    if error:
+        world.keep(key, error)
+    record.attempts = []
     record.deaths, record.order, record.limit_requests = 0, None, {}
     record.generation, record.perpetual = record.generation + 1, record.generation
     again(world, key, 1, ending.call, due)
@@ -210,7 +215,8 @@ def adopt(world: World, consumer: str, blame: str) -> tuple[int, list[str]]:
     moved, poisoned = 0, list[str]()
     for entry in [e for letter in LETTERS for e in world.pending(letter, consumer)]:
         is_blamed = blame in {"everyone", f"key:{entry.key}"}
-        match _redeliver(world, entry, consumer, 1 if is_blamed else 0):
+        how = "process died" if is_blamed else "worker lost"
+        match _redeliver(world, entry, consumer, 1 if is_blamed else 0, how):
             case "moved":
                 moved += 1
             case "poison":
@@ -236,10 +242,10 @@ def sweep(world: World) -> int:
         for entry in world.streams[letter]
         if entry.owner is not None and entry.renewed + world.lease <= world.now
     ]
-    return sum(_redeliver(world, e, e.owner or "", 0) == "moved" for e in late)
+    return sum(_redeliver(world, e, e.owner or "", 0, "lease lost") == "moved" for e in late)
 
 
-def _redeliver(world: World, entry: Entry, consumer: str, deaths: int) -> str:
+def _redeliver(world: World, entry: Entry, consumer: str, deaths: int, how: str) -> str:
     record = world.records.get(entry.key)
     is_run = _is_run_of(record, entry, consumer)
     world.drop(entry)
@@ -250,10 +256,11 @@ def _redeliver(world: World, entry: Entry, consumer: str, deaths: int) -> str:
         return "cancelled"
     if record.deaths + deaths >= world.max_deaths:
         record.deaths, record.poison = record.deaths + deaths, True
+        world.log_attempt(record, "process died")
         payload, text = world.poison
         world.finish(entry.key, "failed", result=payload, error=text)
         return "poison"
-    world.requeue(entry.key, consumer, record.deaths + deaths)
+    world.requeue(entry.key, consumer, record.deaths + deaths, how)
     return "moved"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.support.model import slots
-from tests.support.model.values import Entry, Event, Letter, Progress, Record
+from tests.support.model.values import Entry, Event, Kept, Letter, Progress, Record
 
 #: The order in which streams are gone through: who waited longest first.
 LETTERS: tuple[Letter, ...] = ("x", "f", "s")
@@ -16,6 +16,7 @@ class World:
 
     Attributes:
         ttl: how long the record of an ended execution is kept (ticks); 0 keeps none.
+        keep_ticks, kept_most: how long failed ones are kept (ticks), and how many.
         lease: after how many ticks without renewal a run counts as lost.
         max_deaths: with how many deaths a task is poison.
         poison: payload and text of its error.
@@ -27,9 +28,14 @@ class World:
         events: published since somebody took them.
         lines: scope -> who waits for one of its slots, in order.
         holds: entries that hold slots, and the scopes.
+        kept: key -> the newest failed execution, in the order in which they failed.
+        ended: state -> generation and key of those that ended so, the newest first.
+        ended_until: state -> when that list expires.
     """
 
     ttl: int
+    keep_ticks: int
+    kept_most: int
     lease: int
     max_deaths: int
     poison: tuple[str, str]
@@ -45,6 +51,11 @@ class World:
     lines: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     holds: dict[Entry, list[str]] = field(default_factory=dict[Entry, list[str]])
     first_come: int = 0
+    kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    ended: dict[str, list[tuple[int, str]]] = field(
+        default_factory=lambda: {"completed": [], "cancelled": []}
+    )
+    ended_until: dict[str, int] = field(default_factory=dict[str, int])
 
     def pass_time(self, ticks: int) -> None:
         """Move the clock on, and expire the records of ended executions."""
@@ -52,6 +63,12 @@ class World:
         for key, record in list(self.records.items()):
             if record.expires is not None and record.expires <= self.now:
                 del self.records[key]
+        for key, kept in list(self.kept.items()):
+            if kept.expires <= self.now:
+                del self.kept[key]
+        for state, until in self.ended_until.items():
+            if until <= self.now:
+                self.ended[state].clear()
 
     def take_events(self) -> list[Event]:
         """Take the events published since the last call."""
@@ -113,15 +130,44 @@ class World:
         self.publish(
             key, state, record.when, record.worker, record.started, self.now, error or None
         )
+        if state == "failed":
+            self.keep(key, error or "")
         if self.ttl == 0:
             del self.records[key]
             return
+        if state != "failed":
+            self.ended[state].insert(0, (record.generation, key))
+            self.ended_until[state] = self.now + self.ttl
         record.state, record.completed, record.expires = state, self.now, self.now + self.ttl
         record.result, record.error, record.result_key = result, error, result_key or None
 
-    def requeue(self, key: str, came_from: str, deaths: int) -> None:
+    def keep(self, key: str, error: str) -> None:
+        """Keep a failed execution, the newest of its key; the oldest of all give way."""
+        record = self.records[key]
+        self.kept.pop(key, None)
+        self.kept[key] = Kept(
+            record.generation,
+            record.function,
+            record.call,
+            error,
+            self.now,
+            self.now + self.keep_ticks,
+            tuple(record.attempts),
+            record.perpetual,
+        )
+        while len(self.kept) > self.kept_most:
+            # Of those of one instant, the first by name: as in a sorted set.
+            oldest = min(self.kept, key=lambda each: (self.kept[each].failed_at, each))
+            del self.kept[oldest]
+
+    def log_attempt(self, record: Record, how: str) -> None:
+        record.attempts.append((record.attempt, how))
+
+    def requeue(self, key: str, came_from: str, deaths: int, how: str) -> None:
         """Append to the redelivery stream, or to the quarantine if a process died under it."""
         record = self.records[key]
+        if record.state == "running":
+            self.log_attempt(record, how)
         self.forget_run(record)
         record.entry = self.append("x" if deaths else "f", key)
         record.state, record.came_from, record.deaths = "queued", came_from, deaths

@@ -1,0 +1,26 @@
+"""The executions of a docket as a list: pages, counts, and acts on what was found."""
+
+from docket.listing.acting import BulkResult
+from docket.listing.filters import Filter
+from docket.listing.pages import Counts, Page
+from docket.listing.summaries import (
+    Attempt,
+    ExecutionDetails,
+    ExecutionSummary,
+    ListedState,
+    Predecessor,
+    ReportedProgress,
+)
+
+__all__ = [
+    "Attempt",
+    "BulkResult",
+    "Counts",
+    "ExecutionDetails",
+    "ExecutionSummary",
+    "Filter",
+    "ListedState",
+    "Page",
+    "Predecessor",
+    "ReportedProgress",
+]

@@ -1,0 +1,136 @@
+"""Filters of listings (pure)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Self
+
+import msgspec
+
+from docket.clock import aware, to_microseconds
+from docket.execution import ExecutionState
+from docket.listing.summaries import ExecutionSummary, ListedState
+
+#: All states, in the order in which they are listed.
+_ORDER = tuple(ListedState)
+
+#: A state, or its name.
+AnyState = ListedState | ExecutionState | str
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """The executions that are meant.
+
+    Attributes:
+        states: their states, in the order of ListedState.
+        function: the name of their task.
+        key_prefix: the beginning of their keys.
+        worker: the name of the worker that runs them, or ran them.
+        error: the type of their error, or a part of its text.
+        since, until: a span of time, without its end: of those scheduled their due time, of those
+            that have ended their end, of those that run their start.
+    """
+
+    states: tuple[ListedState, ...] = _ORDER
+    function: str | None = None
+    key_prefix: str | None = None
+    worker: str | None = None
+    error: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def of(
+        cls,
+        state: AnyState | Iterable[AnyState] | None = None,
+        *,
+        function: str | None = None,
+        key_prefix: str | None = None,
+        worker: str | None = None,
+        error: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Self:
+        """Make a filter; None leaves a condition out.
+
+        Raises:
+            ValueError: a state has an unknown name, or `until` is not after `since`.
+            TypeError: `since` or `until` is no timezone-aware datetime.
+        """
+        since = None if since is None else aware("since", since)
+        until = None if until is None else aware("until", until)
+        if since is not None and until is not None and until <= since:
+            raise ValueError(f"until ({until}) is not after since ({since}): nothing can match")
+        return cls(
+            states=_states(state),
+            function=function,
+            key_prefix=key_prefix,
+            worker=worker,
+            error=error,
+            since=since,
+            until=until,
+        )
+
+    def matches(self, summary: ExecutionSummary) -> bool:
+        """Return whether an execution is meant."""
+        return (
+            summary.state in self.states
+            and self.function in (None, summary.function)
+            and summary.key.startswith(self.key_prefix or "")
+            and self.worker in (None, summary.worker)
+            and (self.error is None or _has_error(summary, self.error))
+            and self._spans(_instant_of(summary))
+        )
+
+    def _spans(self, at: datetime | None) -> bool:
+        if self.since is None and self.until is None:
+            return True
+        if at is None:
+            return False
+        return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
+    def milliseconds(self) -> tuple[int | None, int | None]:
+        """Return `since` and `until` in milliseconds from the epoch, rounded to cover the span."""
+        since = None if self.since is None else to_microseconds(self.since) // 1000
+        # Due times are stored rounded up.
+        until = None if self.until is None else -(-to_microseconds(self.until) // 1000) + 1
+        return since, until
+
+    def digest(self, docket_name: str) -> bytes:
+        """Return a mark of this filter on a docket, by which its cursors are known."""
+        what = msgspec.json.encode([docket_name, self])
+        return hashlib.sha256(what, usedforsecurity=False).digest()[:8]
+
+
+def _states(state: AnyState | Iterable[AnyState] | None) -> tuple[ListedState, ...]:
+    if state is None:
+        return _ORDER
+    if isinstance(state, (ListedState, ExecutionState, str)):
+        state = (state,)
+    wanted = {_state(each) for each in state}
+    return tuple(each for each in _ORDER if each in wanted)
+
+
+def _state(state: AnyState) -> ListedState:
+    value = state if isinstance(state, str) else state.value
+    try:
+        return ListedState(value)
+    except ValueError:
+        known = ", ".join(each.value for each in ListedState)
+        raise ValueError(f"There is no state {value!r}; the states are {known}") from None
+
+
+def _has_error(summary: ExecutionSummary, error: str) -> bool:
+    return summary.error is not None and error in summary.error
+
+
+def _instant_of(summary: ExecutionSummary) -> datetime | None:
+    match summary.state:
+        case ListedState.RUNNING:
+            return summary.started_at
+        case ListedState.FAILED | ListedState.CANCELLED | ListedState.COMPLETED:
+            return summary.ended_at
+        case _:
+            return summary.when

@@ -1,0 +1,46 @@
+--@include _streams.lua
+--@include _records.lua
+--@include _limits.lua
+--@include _placing.lua
+-- move: give tasks that wait another time, or let them run now; up to 64 a call.
+--
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup
+-- ARGV  1 prefix  2 when (us) | '' for now  3.. two values each: key, generation | 0 for any
+-- Reply for each: moved | ready: it was to run now, and no worker has come to it yet
+--       waiting: for a slot of a limit | running | ended | changed: it is not there (any more)
+local _, now = server_now()
+
+local function move(key, generation)
+  local record = read_record(key)
+  if not record.state or (generation ~= '0' and record.generation ~= generation) then
+    return 'changed'
+  end
+  if record.state == 'running' then
+    return 'running'
+  end
+  if record.state == 'queued' then
+    if ARGV[2] == '' then
+      return 'ready'
+    end
+    end_entry(record.entry)
+    redis.call('HDEL', RECORDS .. key, 'entry', 'from')
+  elseif record.state == 'scheduled' then
+    local limits = redis.call('HGET', RECORDS .. key, 'limits')
+    if limits and limiting().limits_of(limits).w and limiting().waiter_of(key) then
+      return 'waiting'
+    end
+    redis.call('ZREM', QUEUE, key)
+  else
+    return 'ended'
+  end
+  -- From now on it has the time that somebody chose: see retime.lua.
+  redis.call('HDEL', RECORDS .. key, 'timed')
+  place(key, now, ARGV[2] == '' and now or ARGV[2], record.deaths, ARGV[2] == '')
+  return 'moved'
+end
+
+local reply = {}
+for i = 3, #ARGV, 2 do
+  reply[#reply + 1] = move(ARGV[i], ARGV[i + 1])
+end
+return reply
