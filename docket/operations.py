@@ -66,6 +66,12 @@ class Operations:
             since=since,
             until=until,
         )
+        return await self.executions_matching(wanted, limit, cursor)
+
+    async def executions_matching(
+        self, wanted: Filter, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        """List the executions that a filter means; otherwise as `executions`."""
         return await Listing(self._docket).page(wanted, limit, cursor)
 
     async def describe(self, key: str) -> ExecutionDetails | None:

@@ -10,7 +10,14 @@ from typing import Any, Literal, cast
 from docket.docket import Docket
 
 #: Options that a factory decides, and that are therefore not given beside it.
-DECIDED_BY_FACTORY = ("serializer", "execution_ttl", "heartbeat_interval", "missed_heartbeats")
+DECIDED_BY_FACTORY = (
+    "serializer",
+    "execution_ttl",
+    "keep_failed",
+    "keep_failed_most",
+    "heartbeat_interval",
+    "missed_heartbeats",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +27,8 @@ class DocketOptions:
     Attributes:
         name: the name of the docket.
         url: the URL of its server.
-        serializer, execution_ttl, heartbeat_interval, missed_heartbeats: those of Docket.
+        serializer, execution_ttl, keep_failed, keep_failed_most, heartbeat_interval,
+            missed_heartbeats: those of Docket.
         factory: "module:callable", for whatever else a docket may have (a result storage, a
             credential provider): called with `name=` and `url=`, it returns the Docket of that name
             on that server, not opened.
@@ -31,6 +39,8 @@ class DocketOptions:
     url: str = field(repr=False)
     serializer: Literal["pickle", "msgpack"] | None = None
     execution_ttl: timedelta | None = None
+    keep_failed: timedelta | None = None
+    keep_failed_most: int | None = None
     heartbeat_interval: timedelta | None = None
     missed_heartbeats: int | None = None
     factory: str | None = None

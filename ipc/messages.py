@@ -92,6 +92,8 @@ class WorkerSettings(Struct, frozen=True):
     #: Those of the Docket; None: its default, or what the factory decides.
     serializer: str | None = None
     execution_ttl_seconds: float | None = None
+    keep_failed_seconds: float | None = None
+    keep_failed_most: int | None = None
     #: On the server; `heartbeat_seconds` are those to the supervisor.
     heartbeat_interval_seconds: float | None = None
     missed_heartbeats: int | None = None

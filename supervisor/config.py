@@ -115,6 +115,11 @@ class SupervisorConfig:
     serializer: str | None = None
     #: How long the record of an ended task is kept; None: 15 minutes, or as the factory decides.
     execution_ttl: timedelta | None = None
+    #: How long failed tasks are kept, to be looked at and retried; None: 7 days, or as the factory
+    #: decides.
+    keep_failed: timedelta | None = None
+    #: The most of them; None: 10,000, or as the factory decides.
+    keep_failed_most: int | None = None
     #: Of the workers' heartbeats on the server; None: 2 seconds, or as the factory decides.
     heartbeat_interval: timedelta | None = None
     #: After so many missed ones a worker counts as dead; None: 5, or as the factory decides.
@@ -262,13 +267,15 @@ class SupervisorConfig:
         """Check what the Docket is made with, and that nothing is said twice of it."""
         if self.serializer is not None and self.serializer not in SERIALIZERS:
             raise InvalidOption("--serializer", self.serializer, _one_of(SERIALIZERS))
-        for name in ("serializer", "execution_ttl", "heartbeat_interval", "missed_heartbeats"):
+        for name in _DECIDED_BY_FACTORY:
             given = getattr(self, name)
             if self.docket_factory is not None and given is not None:
                 option = "--" + name.replace("_", "-")
                 shown = f"{given.total_seconds():g}s" if isinstance(given, timedelta) else given
                 accepted = "nothing beside --docket-factory, which decides it"
                 raise InvalidOption(option, shown, accepted)
+        if self.keep_failed_most is not None:
+            _require_between("--keep-failed-most", self.keep_failed_most, 1, MOST_OF_ANYTHING)
         if self.missed_heartbeats is not None:
             _require_between("--missed-heartbeats", self.missed_heartbeats, 1, MOST_OF_ANYTHING)
         interval = self.heartbeat_interval or timedelta(seconds=2)
@@ -282,6 +289,10 @@ class SupervisorConfig:
             raise InvalidOption(option, f"{lifetime.total_seconds():g}s", accepted)
 
 
+_DECIDED_BY_FACTORY = (
+    *("serializer", "execution_ttl", "keep_failed", "keep_failed_most"),
+    *("heartbeat_interval", "missed_heartbeats"),
+)
 _ATOM = timedelta(milliseconds=1)
 #: A drain or a backoff of nothing makes sense; a stall shorter than two heartbeats does not.
 _LEAST_DURATION = {
@@ -289,6 +300,7 @@ _LEAST_DURATION = {
     "retire_timeout": timedelta(0),
     "backoff_max": timedelta(0),
     "execution_ttl": timedelta(0),
+    "keep_failed": timedelta(0),
     "stall_warning": timedelta(seconds=1),
     "stall_timeout": timedelta(seconds=1),
 }

@@ -354,6 +354,8 @@ def worker_settings(config: SupervisorConfig, url: str) -> WorkerSettings:
         drain_timeout_seconds=config.drain_timeout.total_seconds(),
         serializer=config.serializer,
         execution_ttl_seconds=_seconds(config.execution_ttl),
+        keep_failed_seconds=_seconds(config.keep_failed),
+        keep_failed_most=config.keep_failed_most,
         heartbeat_interval_seconds=_seconds(config.heartbeat_interval),
         missed_heartbeats=config.missed_heartbeats,
         docket_factory=config.docket_factory,

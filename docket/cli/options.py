@@ -78,7 +78,7 @@ def _docket_options(
         settings = {each: values.pop(each) for each in (*DECIDED_BY_FACTORY, "factory")}
         return command(chosen=DocketOptions(name=docket_name, url=url, **settings), **values)
 
-    for add in (_factory, _missed_heartbeats, _heartbeat_interval, _execution_ttl, _serializer):
+    for add in _SETTINGS:
         with_options = add(with_options)
     return name(url(cast("Command", with_options)))
 
@@ -98,6 +98,22 @@ _execution_ttl = option(
     default=None,
     show_default="15m",
     help="How long the record of an ended task is kept.",
+)
+_keep_failed = option(
+    "--keep-failed",
+    variable="DOCKET_KEEP_FAILED",
+    type=DURATION,
+    default=None,
+    show_default="7d",
+    help="How long failed tasks are kept, to be looked at and retried.",
+)
+_keep_failed_most = option(
+    "--keep-failed-most",
+    variable="DOCKET_KEEP_FAILED_MOST",
+    type=click.IntRange(min=1),
+    default=None,
+    show_default="10000",
+    help="The most failed tasks that are kept; the oldest give way.",
 )
 _heartbeat_interval = option(
     "--heartbeat-interval",
@@ -122,6 +138,12 @@ _factory = option(
     default=None,
     metavar="MODULE:CALLABLE",
     help="Makes the docket of whatever settings: called with name= and url=, it returns a Docket.",
+)
+
+#: The options of a docket beside its name and URL, from the last in the help to the first.
+_SETTINGS = (
+    *(_factory, _missed_heartbeats, _heartbeat_interval),
+    *(_keep_failed_most, _keep_failed, _execution_ttl, _serializer),
 )
 
 

@@ -2,7 +2,9 @@
 
 import click
 
+from docket.cli.acts import cancel, retry, run
 from docket.cli.clear import clear
+from docket.cli.executions import list_executions, show_execution
 from docket.cli.snapshot import snapshot
 from docket.cli.strikes import restore, strike
 from docket.cli.tasks import tasks
@@ -17,5 +19,8 @@ def main() -> None:
     """Background tasks for asyncio on Redis or Valkey."""
 
 
-for command in (version, worker, strike, restore, clear, snapshot, watch, tasks, workers):
+for command in (
+    *(version, worker, strike, restore, clear, snapshot, watch, tasks, workers),
+    *(list_executions, show_execution, retry, run, cancel),
+):
     main.add_command(command)

@@ -1,5 +1,6 @@
 """Tables on stdout: with rich on a terminal, plain columns for a pipe or a file."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from docket.printable import in_view, on_one_line
+from docket.printable import in_json, in_view, on_one_line
 
 #: A text, or several.
 Cell: TypeAlias = str | list[str]
@@ -43,6 +44,15 @@ def show(table: Table) -> None:
         Console().print(_rich(table))
     else:
         click.echo("\n".join([*map(on_one_line, table.title), *_columns(table)]))
+
+
+#: Adds `--json`; the command gets it as `as_json`.
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def show_json(document: object) -> None:
+    """Print a document as one line of JSON."""
+    click.echo(in_json(json.dumps(document, ensure_ascii=False)))
 
 
 def _rich(table: Table) -> RichTable:

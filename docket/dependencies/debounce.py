@@ -1,4 +1,4 @@
-"""`Debounce`: run the last of several calls, once no more have come for a while."""
+"""`Debounce`: run the first of several calls, once no more have come for a while."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from docket.store.limits import LimitKind, LimitRequest
 
 
 class Debounce(Limit[Any]):
-    """Run only the last of several calls, once no further call has come for the settle time.
+    """Run only the first of several calls, once no further call has come for the settle time.
 
-    Each new call replaces the one before, which ends as cancelled, and the settle time starts
-    again. A retry or redelivery of the run does not wait again.
+    Each further call ends as cancelled, and the settle time of the first starts again. A retry or
+    redelivery of the run does not wait again.
 
     Args:
         settle: the time without a further call; 0 runs every call.

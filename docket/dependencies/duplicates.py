@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NoReturn, cast
 
 import uncalled_for
 
@@ -25,6 +25,8 @@ class Place:
     dependency: AnyDependency
     #: Whether it is one of the worker's, which surround the task.
     is_around: bool
+    #: Whether a dependency asks for it, and not the task or the worker itself.
+    is_nested: bool = False
 
     def __str__(self) -> str:
         return f"{self.name!r} of the {'worker' if self.is_around else 'task'}"
@@ -32,6 +34,9 @@ class Place:
 
 def refuse_duplicates(places: Sequence[Place]) -> None:
     """Refuse a second dependency of a class that allows one.
+
+    Those that other dependencies ask for may stand beside one of the task: the first of them acts.
+    Of a worker's and a task's only one is allowed, wherever it stands.
 
     Args:
         places: the dependencies of a task, in order, and those around it.
@@ -41,12 +46,18 @@ def refuse_duplicates(places: Sequence[Place]) -> None:
     """
     for kind, number in Counter(type(place.dependency) for place in places).items():
         if kind.single and number > 1:
-            _refuse(kind, [place for place in places if type(place.dependency) is kind])
+            _allow_one(kind, [place for place in places if type(place.dependency) is kind])
     for place in places:
         for kind in _single_classes(type(place.dependency)):
-            same = [other for other in places if isinstance(other.dependency, kind)]
-            if len(same) > 1:
-                _refuse(kind, same)
+            _allow_one(kind, [other for other in places if isinstance(other.dependency, kind)])
+
+
+def _allow_one(kind: type[AnyDependency], places: Sequence[Place]) -> None:
+    own = [place for place in places if not place.is_nested]
+    if len({place.is_around for place in places}) > 1:
+        _refuse(kind, places)
+    if len(own) > 1:
+        _refuse(kind, own)
 
 
 def _single_classes(kind: type[AnyDependency]) -> Iterator[type[AnyDependency]]:
@@ -58,7 +69,7 @@ def _single_classes(kind: type[AnyDependency]) -> Iterator[type[AnyDependency]]:
                 yield dependency
 
 
-def _refuse(kind: type[AnyDependency], places: Sequence[Place]) -> None:
+def _refuse(kind: type[AnyDependency], places: Sequence[Place]) -> NoReturn:
     rule = f"Only one {kind.__name__} dependency is allowed"
     names = [type(place.dependency).__name__ for place in places]
     is_mixed = len({type(place.dependency) for place in places}) > 1

@@ -3,7 +3,7 @@
 Limit                    permission of a claimed task to run now
 ├── ConcurrencyLimit     so many at once; the others wait for a slot
 ├── Cooldown             the first runs, the rest of its window is dropped
-├── Debounce             the last one runs, once it has been quiet
+├── Debounce             the first one runs, once it has been quiet
 └── RateLimit            so many in a sliding window; the others come later, or are dropped
 
 Nothing is decided here. The limits of a run become requests; one script grants all or none of them

@@ -286,7 +286,8 @@ class _Compiler:
 
     def _append(self, step: Step) -> int:
         self._steps.append(step)
-        self._places.append(Place(self._at[0], step.dependency, self._at[1]))
+        is_nested = len(self._path) > 1
+        self._places.append(Place(self._at[0], step.dependency, self._at[1], is_nested))
         return len(self._steps) - 1
 
     def _new_step(self, parameter: str, dependency: AnyDependency) -> Step:

@@ -48,9 +48,11 @@ async def wait_for_result(
     """Wait for the end and return the result; see Execution.get_result."""
     allowed = _seconds_allowed(timeout, deadline)
     too_late = f"Timeout waiting for execution {execution.key} to complete"
+    if allowed <= 0:
+        raise TimeoutError(too_late)
     ends_at = asyncio.get_running_loop().time() + allowed
     try:
-        # Read before waiting: a result that is there is returned even if no time is left.
+        # Read before waiting: a result that is there is returned even if little time is left.
         async with asyncio.timeout(_unless_endless(max(allowed, FIRST_LOOK_SECONDS))):
             record = await execution.docket.transitions.fetch(execution.key)
         waited_for = number("generation", record.get(b"generation"), 0)

@@ -1,6 +1,6 @@
 """The executions of a docket as a list: pages, counts, and acts on what was found."""
 
-from docket.listing.acting import BulkResult
+from docket.listing.acting import APPLIES_TO, Act, BulkResult
 from docket.listing.filters import Filter
 from docket.listing.pages import Counts, Page
 from docket.listing.summaries import (
@@ -13,6 +13,8 @@ from docket.listing.summaries import (
 )
 
 __all__ = [
+    "APPLIES_TO",
+    "Act",
     "Attempt",
     "BulkResult",
     "Counts",

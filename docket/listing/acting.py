@@ -32,6 +32,24 @@ class Act(Enum):
     RETRY = "retry"
     RUN_NOW = "run now"
 
+    def applied_to(self, wanted: Filter) -> Filter:
+        """Return the filter with the states that this applies to, if it names none.
+
+        Raises:
+            ValueError: it names others.
+        """
+        states = APPLIES_TO[self]
+        if wanted.states == tuple(ListedState):
+            return msgspec.structs.replace(wanted, states=states)
+        wrong = [state.value for state in wanted.states if state not in states]
+        if wrong:
+            applies = ", ".join(state.value for state in states)
+            raise ValueError(
+                f"{self.value!r} applies to executions that are {applies}, not to those that are "
+                f"{', '.join(wrong)}"
+            )
+        return wanted
+
 
 #: The states in which an execution may be acted on.
 APPLIES_TO: dict[Act, tuple[ListedState, ...]] = {
@@ -117,7 +135,7 @@ class Actor:
         Raises:
             ValueError: the filter names a state that the act does not apply to.
         """
-        wanted = _applicable(act, wanted)
+        wanted = act.applied_to(wanted)
         matched = done = 0
         skipped: Counter[str] = Counter()
         cursor: str | None = None
@@ -151,20 +169,6 @@ class Actor:
                 return list(
                     await asyncio.gather(*(cancel(one.key, one.generation) for one in found))
                 )
-
-
-def _applicable(act: Act, wanted: Filter) -> Filter:
-    states = APPLIES_TO[act]
-    if wanted.states == tuple(ListedState):
-        return msgspec.structs.replace(wanted, states=states)
-    wrong = [state.value for state in wanted.states if state not in states]
-    if wrong:
-        applies = ", ".join(state.value for state in states)
-        raise ValueError(
-            f"{act.value!r} applies to executions that are {applies}, not to those that are "
-            f"{', '.join(wrong)}"
-        )
-    return wanted
 
 
 def _missing(act: str, key: str) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from docket.clock import from_microseconds
 from docket.dependencies.errors import blocked_by
 from docket.dependencies.resolution import Resolution
-from docket.instrumentation.counters import TaskCounters
 from docket.lifecycle import Cancelled, Deferred, Outcome
 from docket.services.run_log import RunLog
 from docket.services.runs import Run
@@ -31,13 +30,11 @@ class AdmissionController:
     Args:
         limits: the docket's limits in the store.
         worker: the worker that claimed the runs.
-        task_counters: count the dropped tasks.
     """
 
-    def __init__(self, limits: Limits, worker: Worker, task_counters: TaskCounters) -> None:
+    def __init__(self, limits: Limits, worker: Worker) -> None:
         self._limits = limits
         self._worker = worker
-        self._task_counters = task_counters
 
     async def admit(self, run: Run, resolution: Resolution, log: RunLog) -> NotAdmitted | None:
         """Admit a run: None if it may go on. Raises any error of an argument's own `__str__`."""
@@ -67,10 +64,10 @@ class AdmissionController:
                 when = from_microseconds(admission.when * 1000).isoformat()
                 log.turn_away("comes later, at %s: %s", when, admission.scope)
             case "dropped" | "cancelled":
-                self._task_counters.of(run.claim.function).cancelled += 1
+                run.counters.cancelled += 1
                 log.turn_away("was %s: %s", admission.verdict, admission.scope)
             case _:
-                self._task_counters.of(run.claim.function).superseded += 1
+                run.counters.superseded += 1
                 log.turn_away("was superseded")
 
 

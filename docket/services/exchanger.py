@@ -10,7 +10,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
 
 from docket.errors import DeserializationError, NotPermitted, RefusedCall, ServerUnavailable
 from docket.instrumentation.counters import TaskCounters
@@ -43,15 +42,9 @@ PATIENCE_SECONDS = 1.0
 #: claimed before that would wait for the stall timeout with it.
 PROBATION_SECONDS = 0.25
 
-
-class PendingOutcome(NamedTuple):
-    """An outcome that is not recorded yet, its row for the script, and what its attempt is said to
-    have failed with ("" for none)."""
-
-    run: Run
-    outcome: Outcome
-    row: OutcomeRow
-    failure: str
+#: An outcome that is not recorded yet, its row for the script, and what its attempt is said to have
+#: failed with ("" for none).
+PendingOutcome = tuple[Run, Outcome, OutcomeRow, str]
 
 
 class Exchanger:
@@ -63,7 +56,7 @@ class Exchanger:
         consumer: the identity of the worker; renewed here when it was fenced.
         runs: the claimed tasks.
         payloads: encodes the values of outcomes.
-        task_counters: count outcomes once they are recorded.
+        task_counters: the counters of each task.
         readiness: told of the loss and return of the server; forbids claims that nobody renews.
         concurrency: the number of slots.
         until_finished: end when the docket has nothing left.
@@ -188,7 +181,7 @@ class Exchanger:
             outcome = unstorable(outcome, error)
             row = row_of(run.claim, outcome, self._payloads)
         self._runs.report(run)
-        self._outbox.append(PendingOutcome(run, outcome, row, failure_text(outcome)))
+        self._outbox.append((run, outcome, row, failure_text(outcome)))
         self._attention.set()
 
     def withdraw(self, run: Run) -> None:
@@ -272,7 +265,7 @@ class Exchanger:
         # The server would cut the connection each time at a call over its limit (1 GB).
         while self._outbox and len(outcomes) < self._batch and size < BATCH_BYTES:
             outcome = self._outbox.popleft()
-            size += weight(outcome.row)
+            size += weight(outcome[2])
             outcomes.append(outcome)
         if self._outbox:
             self.exchange_soon()
@@ -286,10 +279,10 @@ class Exchanger:
             self._consumer.name,
             self._consumer.epoch,
             want,
-            [outcome.row for outcome in outcomes],
+            [row for _, _, row, _ in outcomes],
             may_take_quarantined=not self._runs.has_quarantined,
             census=self._until_finished,
-            failures=[(at, each.failure) for at, each in enumerate(outcomes) if each.failure],
+            failures=[(at, failure) for at, (_, _, _, failure) in enumerate(outcomes) if failure],
         )
         reject_late(reply.claims, asked_at, self._lease_seconds)
         return reply
@@ -323,9 +316,9 @@ class Exchanger:
         """Fail a task whose record cannot be read; those beside it run."""
         error = DeserializationError(f"The record of the task is malformed: {fault}")
         logger.error("Task %r has failed: %s", claim.key, error, extra=self._log_attributes)
-        run = Run(claim)
+        run = Run(claim, self._task_counters.of(claim.function))
         self._runs.add(run)
-        self._task_counters.of(claim.function).started += 1
+        run.counters.started += 1
         self.report(run, Failed(error))
 
     def _begin_probation(self) -> None:
@@ -346,8 +339,7 @@ class Exchanger:
             is_lost = index in lost and not run.sent_again
             if run.followed is not None:
                 log_what_follows(run.followed, is_superseded=is_lost)
-            counters = self._task_counters.of(run.claim.function)
-            count(counters, outcome, is_superseded=is_lost)
+            count(run.counters, outcome, is_superseded=is_lost)
 
     def _put_back(self, outcomes: list[PendingOutcome], *, may_be_applied: bool) -> None:
         for run, _, _, _ in outcomes:
@@ -444,7 +436,7 @@ class Exchanger:
         if len(outcomes) > 1:
             self._put_back(outcomes, may_be_applied=True)
             self._batch = 1
-        elif (run := outcomes[0].run).refused:
+        elif (run := outcomes[0][0]).refused:
             logger.error(
                 "The outcome of task %r cannot be recorded: %s. Its lease is given up, so that it "
                 "is redelivered",
@@ -455,10 +447,8 @@ class Exchanger:
         else:
             run.refused = True
             failed = Failed(error)
-            outcome = PendingOutcome(
-                run, failed, row_of(run.claim, failed, self._payloads), failure_text(failed)
-            )
-            self._put_back([outcome], may_be_applied=True)
+            row = row_of(run.claim, failed, self._payloads)
+            self._put_back([(run, failed, row, failure_text(failed))], may_be_applied=True)
             self._batch = 1
         self.exchange_soon()
 

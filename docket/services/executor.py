@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from types import CoroutineType
 from typing import TYPE_CHECKING
 
 from docket.clock import from_microseconds
@@ -84,9 +85,7 @@ class Executor:
         self._task_counters = task_counters
         self._supervision = supervision
         self._is_shutting_down = is_shutting_down
-        self._admission_controller = AdmissionController(
-            docket.transitions.limits, worker, task_counters
-        )
+        self._admission_controller = AdmissionController(docket.transitions.limits, worker)
         #: The runs left to certain keys; None for no limit.
         self.run_quota: RunQuota | None = None
         self._plans = TaskPlans(docket.plans, worker.dependencies)
@@ -107,12 +106,12 @@ class Executor:
 
     def start(self, claim: Claim) -> None:
         """Start a claimed task."""
-        run = Run(claim)
+        run = Run(claim, self._task_counters.of(claim.function))
         self._runs.add(run)
         if not self._is_gated(claim.function):
-            self._count_start(claim)
+            _count_start(run)
         if claim.came_from is not None:
-            self._task_counters.of(claim.function).redelivered += 1
+            run.counters.redelivered += 1
             if claim.came_from not in self._seen_dead:
                 self._seen_dead.add(claim.came_from)
                 self._supervision.redelivered(
@@ -128,11 +127,6 @@ class Executor:
             gated = self._gated[function] = plan is not None and bool(plan.gates)
         return gated
 
-    def _count_start(self, claim: Claim) -> None:
-        counters = self._task_counters.of(claim.function)
-        counters.started += 1
-        counters.punctuality.observe(max(0, claim.started_at - claim.when) / 1_000_000)
-
     async def _run(self, run: Run) -> None:
         run.begun = True
         run_here.set(run)  # in a context of its own: every asyncio task has one
@@ -147,8 +141,7 @@ class Executor:
             await outlast(run, self._worker.log_attributes)
         if self._result_writer is not None:
             outcome = await self._result_writer.keep(run, outcome)
-        duration = self._task_counters.of(run.claim.function).duration
-        duration.observe(time.monotonic() - run.started_at)
+        run.counters.duration.observe(time.monotonic() - run.started_at)
         self._exchanger.report(run, outcome)
         # Its context knows the run: without this, each run would wait for the garbage collector.
         run.task = None
@@ -240,7 +233,7 @@ class Executor:
         return True
 
     def _strike(self, run: Run, execution: Execution) -> None:
-        self._task_counters.of(run.claim.function).stricken += 1
+        run.counters.stricken += 1
         self._log_of(run, execution).strike()
 
     async def _execute_call(
@@ -257,7 +250,7 @@ class Executor:
                 if not_admitted is not None:
                     return not_admitted
                 if self._is_gated(run.claim.function):
-                    self._count_start(run.claim)
+                    _count_start(run)
             log.start()
             result = await _call(execution, self._on_loop(run, function, plan), resolution)
         except BaseException as error:
@@ -363,6 +356,12 @@ class Executor:
         return RunLog(run, self._worker.log_attributes, execution)
 
 
+def _count_start(run: Run) -> None:
+    late = run.claim.started_at - run.claim.when
+    run.counters.started += 1
+    run.counters.punctuality.observe(late / 1_000_000 if late > 0 else 0.0)
+
+
 def _result_writer(docket: Docket) -> ResultWriter | None:
     storage = docket.result_storage
     # Without a record of the ended execution its result could not be found.
@@ -393,7 +392,7 @@ def _has_returned(outcome: Outcome) -> bool:
 
 def _awaitable(name: str, returned: object) -> Awaitable[object]:
     """Return the awaitable of a task; a plain function that returns a coroutine is a task too."""
-    if inspect.isawaitable(returned):
+    if type(returned) is CoroutineType or inspect.isawaitable(returned):
         return returned
     raise TypeError(
         f"Task {name!r} returned a {type(returned).__name__} that cannot be awaited, although it "

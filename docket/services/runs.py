@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
+from docket.instrumentation.counters import Counters
 from docket.lifecycle import Outcome
 from docket.store.connection.lease_connection import Lease
 from docket.store.connection.pipeline import LostReply
@@ -54,6 +55,7 @@ class Run:
 
     Attributes:
         claim: the claimed task.
+        counters: those of its task.
         task: the asyncio task that executes it.
         begun: whether that task has had its first step; before that a cancellation ends it without
             a report, so the canceller has to report.
@@ -76,6 +78,7 @@ class Run:
         "begun",
         "being_admitted",
         "claim",
+        "counters",
         "ending",
         "followed",
         "holds_slots",
@@ -88,8 +91,9 @@ class Run:
         "unmade_execution",
     )
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, counters: Counters) -> None:
         self.claim = claim
+        self.counters = counters
         self.task: asyncio.Task[None] | None = None
         self.begun = False
         self.being_admitted = False

@@ -9,6 +9,7 @@ from typing import cast
 from docket.dependencies.base import AnyDependency
 from docket.dependencies.plan import Plan, runnable_plan
 from docket.execution import TaskFunction
+from docket.tasks import standard_tasks
 
 logger = logging.getLogger("docket.worker")
 
@@ -29,6 +30,8 @@ class TaskPlans:
         self._around = around
         self._compiled: dict[TaskFunction, Plan] = {}
         for name, plan in plans.items():
+            if plan.function in standard_tasks:
+                continue  # Every docket has them, and nobody chose their Retry.
             fault = self.of_task(name, plan.function).fault
             if fault is not None:
                 logger.error("Every run of task %r will fail: %s", name, _described(fault()))

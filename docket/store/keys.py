@@ -149,7 +149,7 @@ class Keys:
         return self.key(f"cooldown:{scope}")
 
     def debounce(self, scope: str) -> str:
-        """STRING: the last of the debounced tasks, key and generation; expires."""
+        """STRING: the first of the debounced tasks (key, generation), and its time; expires."""
         return self.key(f"debounce:{scope}")
 
     def worker_tasks(self, consumer: str) -> str:

@@ -35,7 +35,7 @@ logger = logging.getLogger("docket.store")
 
 #: Above any attempt or number of deaths.
 _MOST = 2**53
-#: A generation has fewer digits.
+#: A generation has fewer digits, and so have most instants.
 _DIGITS = 17
 #: Bytes of a malformed field that are shown.
 _SHOWN = 80
@@ -114,34 +114,54 @@ class Fenced(DocketError):
 
 def _claims(flat: list[Any], now: int) -> list[Claim]:
     claims: list[Claim] = []
-    for i in range(0, len(flat), 10):
-        fields = flat[i : i + 10]
+    for fields in zip(*[iter(flat)] * 10, strict=True):
         key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
         try:
-            due = int(when) if when.isdigit() else microseconds_of(when)
-            tried = 1 if attempt == b"1" else int(attempt)
-            died = int(deaths) if deaths else 0
-            is_sound = (
-                generation.isdigit()
+            is_usual = (
+                attempt == b"1"
+                and not deaths
+                and when.isdigit()
+                and len(when) < _DIGITS
+                and generation.isdigit()
                 and len(generation) < _DIGITS
-                and (key.isascii() or _is_text(key))
-                and (function.isascii() or _is_text(function))
-                and EARLIEST_MICROSECOND <= due <= LATEST_MICROSECOND
-                and 0 <= tried < _MOST
-                and 0 <= died < _MOST
-                and isinstance(call, bytes)
+                and key.isascii()
+                and function.isascii()
+                and call is not None
             )
-        except (AttributeError, TypeError, ValueError):  # a field may not be there
-            is_sound, due, tried, died = False, 0, 0, 0
-        claims.append(
-            Claim(key, entry, generation, function, call, due, tried, died, came_from, trace, now)
-            if is_sound
-            else _malformed(fields, now)
-        )
+        except AttributeError:  # a field may not be there
+            is_usual = False
+        if is_usual:
+            due = int(when)
+            claim = Claim(key, entry, generation, function, call, due, 1, 0, came_from, trace, now)
+        else:
+            claim = _unusual(fields, now)
+        claims.append(claim)
     return claims
 
 
-def _malformed(fields: list[Any], now: int) -> Claim:
+def _unusual(fields: tuple[Any, ...], now: int) -> Claim:
+    """Read a claim of any shape: to look at each this closely would cost the drain a tenth."""
+    key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
+    try:
+        due, tried, died = microseconds_of(when), int(attempt), int(deaths or 0)
+        is_sound = (
+            generation.isdigit()
+            and len(generation) < _DIGITS
+            and _is_text(key)
+            and _is_text(function)
+            and EARLIEST_MICROSECOND <= due <= LATEST_MICROSECOND
+            and 0 <= tried < _MOST
+            and 0 <= died < _MOST
+            and isinstance(call, bytes)
+        )
+    except (AttributeError, TypeError, ValueError):
+        return _malformed(fields, now)
+    if not is_sound:
+        return _malformed(fields, now)
+    return Claim(key, entry, generation, function, call, due, tried, died, came_from, trace, now)
+
+
+def _malformed(fields: tuple[Any, ...], now: int) -> Claim:
     key, entry, generation, function, call, when, attempt, deaths, _, _ = fields
     read = {
         "key": key,

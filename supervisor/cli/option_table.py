@@ -176,6 +176,20 @@ OPTIONS = (
         environment=("DOCKET_EXECUTION_TTL",),
     ),
     Option(
+        "keep-failed",
+        _duration,
+        "How long failed tasks are kept, to be looked at and retried; by default 7d.",
+        "DURATION",
+        environment=("DOCKET_KEEP_FAILED",),
+    ),
+    Option(
+        "keep-failed-most",
+        _count,
+        "The most failed tasks that are kept; by default 10000.",
+        "N",
+        environment=("DOCKET_KEEP_FAILED_MOST",),
+    ),
+    Option(
         "heartbeat-interval",
         _duration,
         "Interval of the workers' heartbeats on the server; by default 2s.",

@@ -22,6 +22,8 @@ def docket_of(settings: WorkerSettings) -> Docket:
         url=settings.url,
         serializer=cast("Literal['pickle', 'msgpack'] | None", settings.serializer),
         execution_ttl=_duration(settings.execution_ttl_seconds),
+        keep_failed=_duration(settings.keep_failed_seconds),
+        keep_failed_most=settings.keep_failed_most,
         heartbeat_interval=_duration(settings.heartbeat_interval_seconds),
         missed_heartbeats=settings.missed_heartbeats,
         factory=settings.docket_factory,

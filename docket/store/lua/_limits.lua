@@ -6,7 +6,8 @@
 --   {d}:holds        HASH  entry -> the scopes it holds (cmsgpack)
 --   {d}:waiting:S    ZSET  key -> its place in the order of the tasks that wait for S
 --   {d}:rate:S       ZSET  key/generation -> when it began;  {d}:rate-ahead:S  -> when it is to begin
---   {d}:cooldown:S   STRING  until the window is over;       {d}:debounce:S  STRING  the last one (cmsgpack)
+--   {d}:cooldown:S   STRING  until the window is over;       {d}:debounce:S  STRING  the first one, and when it is over
+--                          (cmsgpack)
 --
 -- The field `limits` of a record (cmsgpack) holds what its execution was granted and what it waits for:
 --   g generation, a attempt: of another execution it says nothing, of another attempt all but the order
@@ -193,7 +194,8 @@ local function limiting()
       ask('ZREM', PREFIX .. ':rate-ahead:' .. scope, key .. '/' .. limits.g)
     end
     for scope, _ in pairs(limits.d) do
-      if ask('GET', PREFIX .. ':debounce:' .. scope) == cmsgpack.pack({key, limits.g}) then
+      local first = scopes_of(ask('GET', PREFIX .. ':debounce:' .. scope) or '')
+      if first[1] == key and first[2] == limits.g then
         redis.call('DEL', PREFIX .. ':debounce:' .. scope)
       end
     end

@@ -67,24 +67,24 @@ local function expire_after(name, milliseconds)
   end
 end
 
--- Debounce: makes this task the last one, and drops the one that was the last before.
-local function succeed_last(scope, settle)
-  local name = PREFIX .. ':debounce:' .. scope
-  local before = own.ask('GET', name)
-  -- The margin is for workers that come late; without a marker, any task that comes back counts as the last.
-  redis.call('SET', name, cmsgpack.pack({key, generation}), 'PX', settle + 86400000)
-  if not before then
-    return
+-- Debounce: when this task may run, or nil if another one came first: that one then waits for longer, and runs alone.
+local function settled_at(scope, settle)
+  local name, due = PREFIX .. ':debounce:' .. scope, now + settle
+  local first = own.scopes_of(own.ask('GET', name) or '')
+  if first[1] == key and first[2] == generation then
+    return count_of(first[3], limits.d[scope] or due)
   end
-  local last = own.scopes_of(before)
-  local v = last[1] and own.ask('HMGET', RECORDS .. last[1], 'state', 'generation', 'limits') or {}
-  -- A task that is claimed or in a stream already finds out by itself.
-  if v[1] == 'scheduled' and v[2] == last[2] and v[3] and last[1] ~= key then
-    redis.call('ZREM', QUEUE, last[1])
-    own.leave(last[1], v[3])
-    finish(last[1], 'cancelled', now_text, ttl, read_record(last[1]))
-    list_ended()
+  local v = first[1] and own.ask('HMGET', RECORDS .. first[1], 'state', 'generation') or {}
+  local waits = v[2] == first[2] and (v[1] == 'scheduled' or v[1] == 'queued' or v[1] == 'running')
+  if not waits then
+    if limits.d[scope] then
+      return limits.d[scope]  -- It was the first, and somebody has removed the marker.
+    end
+    first = {key, generation}
   end
+  -- The margin is for workers that come late.
+  redis.call('SET', name, cmsgpack.pack({first[1], first[2], string.format('%d', due)}), 'PX', settle + 86400000)
+  return not waits and due or nil
 end
 
 -- True if the window has room. A task that has a reservation goes before those that come for the first time.
@@ -130,17 +130,11 @@ local function judge(kind, scope, a, b)
   elseif kind == 'V' then
     return not rate_has_room(scope, a, b) and 'dropped' or nil
   elseif kind == 'D' then
-    local due = limits.d[scope]
+    local due = settled_at(scope, a)
     if not due then
-      limits.d[scope] = now + a
-      succeed_last(scope, a)
-      due = now + a
-    else
-      local last = own.ask('GET', PREFIX .. ':debounce:' .. scope)
-      if last and last ~= cmsgpack.pack({key, generation}) then
-        return 'dropped'
-      end
+      return 'dropped'
     end
+    limits.d[scope] = due
     if due > now then
       settling = true
       not_before(due, scope)

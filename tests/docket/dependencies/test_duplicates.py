@@ -92,12 +92,46 @@ def test_two_under_one_class_are_named_after_it(
 
     async def annotated(a: Any = first, b: Annotated[Any, second] = None) -> None: ...
 
-    async def inside(a: Any = first, b: Any = Depends(lambda inner=second: None)) -> None: ...
-
     message = f"^Only one {base} dependency is allowed, but found: {names}$"
-    for each in (task, annotated, inside):
+    for each in (task, annotated):
         with pytest.raises(ValueError, match=message):
             Docket().register(each)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "runs"),
+    [
+        (Retry(attempts=3), Retry(attempts=2), 2),
+        (ExponentialRetry(attempts=3), Retry(attempts=2), 2),
+        (Retry(attempts=3), MyHandler(), 1),
+    ],
+)
+async def test_one_that_a_dependency_asks_for_may_stand_beside_one_of_the_task(
+    docket: Docket, outer: Any, inner: Any, runs: int
+) -> None:
+    begun: list[int] = []
+
+    async def task(a: Any = Depends(lambda b=inner: None), again: Any = outer) -> None:
+        begun.append(1)
+        raise ValueError("no")
+
+    execution = await docket.add(task)()
+    await finish(docket)
+
+    await execution.sync()
+    assert len(begun) == runs, "the first of them acts"
+
+
+async def test_one_of_the_worker_excludes_one_that_a_dependency_of_the_task_asks_for(
+    docket: Docket,
+) -> None:
+    async def task(a: Any = Depends(lambda b=Retry(attempts=2): None)) -> None:
+        raise AssertionError
+
+    execution = await docket.add(task)()
+    await finish(docket, dependencies=[Retry(attempts=3)])
+
+    assert "__conflict_Retry__" in str(await failure_of(execution))
 
 
 async def test_one_of_the_worker_and_one_of_the_task_are_named_with_their_places(

@@ -47,7 +47,7 @@ def task_with(dependency: Any, *, fails: bool) -> Any:
             ["completed", "cancelled", "cancelled"],
         ),
         (Cooldown, False, ["completed", "cancelled", "cancelled"]),
-        (Debounce, False, ["cancelled", "cancelled", "scheduled"]),
+        (Debounce, False, ["scheduled", "cancelled", "cancelled"]),
         (lambda ever: Retry(3, delay=ever), True, ["scheduled"] * 3),
         (lambda ever: ExponentialRetry(3, ever, ever), True, ["scheduled"] * 3),
         (lambda ever: Perpetual(every=ever), False, ["scheduled"] * 3),

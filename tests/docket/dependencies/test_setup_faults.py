@@ -128,13 +128,10 @@ async def test_a_retry_of_the_worker_beside_that_of_the_task_fails_it_once(
 
     assert isinstance(await failure_of(execution), ExceptionGroup)
     assert (worker.counters.failed, worker.counters.retried) == (1, 0)
-    # The built-in task `fail` has a Retry as well.
+    # The built-in task `fail` has a Retry as well, which nobody here has chosen.
     told = [message for message in caplog.messages if message.startswith("Every run of task")]
-    assert [message.partition(":")[0] for message in told] == [
-        "Every run of task 'fail' will fail",
-        "Every run of task 'task' will fail",
-    ]
-    assert all(": Only one " in message for message in told)
+    assert len(told) == 1
+    assert told[0].startswith("Every run of task 'task' will fail: Only one ")
 
 
 @pytest.mark.parametrize("cannot_work", [TaskArgument(), TaskArgument("no"), CallArgument("no")])

@@ -140,12 +140,29 @@ async def test_a_deadline_that_passes_is_told(docket: Docket) -> None:
         await execution.get_result(deadline=datetime(2000, 1, 1, tzinfo=UTC))
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"timeout": timedelta(0)},
+        {"timeout": timedelta(seconds=-1)},
+        {"deadline": datetime(2000, 1, 1, tzinfo=UTC)},
+    ],
+)
+async def test_a_limit_that_had_passed_before_the_call_is_kept_whatever_is_there(
+    docket: Docket, limit: dict[str, Any]
+) -> None:
+    execution = await docket.add(double)(1)
+    await finish(docket)
+
+    with pytest.raises(TimeoutError, match=f"^Timeout waiting for execution {execution.key} to"):
+        await execution.get_result(**limit)
+
+
 async def test_what_has_ended_is_returned_however_short_the_time(docket: Docket) -> None:
     execution = await docket.add(double)(1)
     await finish(docket)
 
-    assert await execution.get_result(timeout=timedelta(0)) == 2
-    assert await execution.get_result(deadline=datetime(2000, 1, 1, tzinfo=UTC)) == 2
+    assert await execution.get_result(timeout=timedelta(microseconds=1)) == 2
 
 
 async def test_a_naive_deadline_is_refused(docket: Docket) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from docket.instrumentation.counters import Counters
 from docket.services.runs import Consumer, Run, Runs
 from docket.store.transitions import Claim
 
@@ -25,7 +26,7 @@ def test_a_consumers_name_is_never_used_again() -> None:
 
 
 def test_a_reported_run_frees_its_slot_and_keeps_its_lease_until_it_is_acknowledged() -> None:
-    runs, run = Runs(), Run(claim("k"))
+    runs, run = Runs(), Run(claim("k"), Counters())
     runs.add(run)
     assert (runs.active, len(runs), runs.get(b"sk")) == (1, 1, run)
     assert [task.key for task in runs.running_tasks()] == ["k"]
@@ -43,8 +44,8 @@ def test_a_reported_run_frees_its_slot_and_keeps_its_lease_until_it_is_acknowled
 
 
 def test_a_quarantined_task_counts_until_its_outcome_is_known() -> None:
-    runs, quarantined = Runs(), Run(claim("k", deaths=1))
-    runs.add(Run(claim("other")))
+    runs, quarantined = Runs(), Run(claim("k", deaths=1), Counters())
+    runs.add(Run(claim("other"), Counters()))
     assert not runs.has_quarantined
     runs.add(quarantined)
     assert runs.has_quarantined
@@ -53,7 +54,7 @@ def test_a_quarantined_task_counts_until_its_outcome_is_known() -> None:
 
 
 async def test_the_key_of_a_run_is_found_by_the_asyncio_task_that_executes_it() -> None:
-    runs, run = Runs(), Run(claim("k"))
+    runs, run = Runs(), Run(claim("k"), Counters())
     runs.add(run)
     task = asyncio.current_task()
     assert task is not None

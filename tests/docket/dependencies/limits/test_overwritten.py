@@ -48,20 +48,25 @@ async def test_the_end_of_its_holder_is_recorded_and_who_waits_goes_on_once_it_i
 
 
 @pytest.mark.parametrize(
-    ("name", "limit_request"),
+    ("name", "limit_request", "waits"),
     [
-        ("debounce:one", LimitRequest(LimitKind.DEBOUNCE, "one", 60_000)),
-        ("rate-ahead:one", LimitRequest(LimitKind.RATE, "one", 1, 60_000)),
+        ("debounce:one", LimitRequest(LimitKind.DEBOUNCE, "one", 60_000), "first"),
+        ("rate-ahead:one", LimitRequest(LimitKind.RATE, "one", 1, 60_000), "second"),
     ],
 )
 async def test_who_waits_for_a_time_can_be_cancelled_all_the_same(
-    limited: LimitedStore, name: str, limit_request: LimitRequest, caplog: pytest.LogCaptureFixture
+    limited: LimitedStore,
+    name: str,
+    limit_request: LimitRequest,
+    waits: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = limited.store
-    await limited.started("first", limit_request)
-    assert (await limited.started("second", limit_request))[1].verdict == "later"
+    _, first = await limited.started("first", limit_request)
+    _, second = await limited.started("second", limit_request)
+    assert {"first": first, "second": second}[waits].verdict == "later"
     whole = await overwrite(store, name)
-    assert await store.transitions.cancel("second") == "removed"
+    assert await store.transitions.cancel(waits) == "removed"
     assert f"{whole} was overwritten" in caplog.text
 
 

@@ -1,6 +1,7 @@
 """Cooldown, Debounce and RateLimit by the script: who runs, who comes later, who is dropped."""
 
 import pytest
+from msgspec import msgpack
 
 from docket.store.limits import LimitKind, LimitRequest
 from docket.store.transitions import Claim
@@ -138,17 +139,29 @@ async def test_a_debounce_waits_until_it_is_quiet(limited: LimitedStore) -> None
     assert (await store.state()).faults() == []
 
 
-async def test_the_last_one_takes_the_place_of_the_one_before(limited: LimitedStore) -> None:
+async def test_the_first_one_stays_and_those_that_follow_are_dropped(limited: LimitedStore) -> None:
     store = limited.store
-    await limited.started("k1", SETTLE)
-    await limited.started("k2", SETTLE)
+    _, first = await limited.started("k1", SETTLE)
+    _, second = await limited.started("k2", SETTLE)
 
-    assert (await store.record("k1"))["state"] == "cancelled"
-    assert list((await store.state()).queue) == ["k2"]
+    assert (second.verdict, (await store.record("k2"))["state"]) == ("dropped", "cancelled")
+    assert (await store.state()).queue == {"k1": first.when}
     assert (await store.state()).faults() == []
 
 
-async def test_the_last_one_runs_when_its_quiet_time_is_over(limited: LimitedStore) -> None:
+async def test_the_first_one_waits_until_nobody_follows(limited: LimitedStore) -> None:
+    store = limited.store
+    claim = await settled(limited, "k1")
+    before = await store.now()
+    await limited.started("k2", SETTLE)
+    followed = await limited.acquire(claim, SETTLE)
+
+    assert followed.verdict == "later"
+    assert before + MINUTE <= followed.when <= await store.now() + MINUTE
+    assert (await store.state()).queue == {"k1": followed.when}
+
+
+async def test_the_first_one_runs_when_its_quiet_time_is_over(limited: LimitedStore) -> None:
     claim = await settled(limited, "k1")
 
     assert (await limited.acquire(claim, SETTLE)).verdict == "granted"
@@ -158,14 +171,33 @@ async def test_the_last_one_runs_when_its_quiet_time_is_over(limited: LimitedSto
     assert (await limited.store.record("k1"))["state"] == "running"
 
 
-async def test_one_that_was_in_a_stream_already_finds_out_that_it_is_not_the_last(
+@pytest.mark.parametrize("left", [[], ["k1"], ["k1", "1"], ["k1", "1", "never"], ["k2", "7", "1"]])
+async def test_a_marker_of_somebody_else_keeps_nobody_from_running(
+    limited: LimitedStore, left: list[str]
+) -> None:
+    store = limited.store
+    await store.client.set(store.keys.debounce("t"), msgpack.encode(left))
+
+    claim = await settled(limited, "k1")
+
+    assert (await limited.acquire(claim, SETTLE)).verdict == "granted"
+
+
+async def test_a_first_one_whose_marker_is_gone_runs_at_its_time(limited: LimitedStore) -> None:
+    store = limited.store
+    _, admission = await limited.started("k1", SETTLE)
+    await store.client.delete(store.keys.debounce("t"))
+
+    assert await limited.acquire(await come_due(limited, "k1"), SETTLE) == admission
+
+
+async def test_one_that_follows_a_first_one_that_has_failed_is_the_first(
     limited: LimitedStore,
 ) -> None:
     claim = await settled(limited, "k1")
-    await limited.started("k2", SETTLE)
+    await limited.store.exchange(outcomes=[outcome("F", claim, b"", "ValueError: no")])
 
-    assert (await limited.acquire(claim, SETTLE)).verdict == "dropped"
-    assert (await limited.store.record("k1"))["state"] == "cancelled"
+    assert (await limited.started("k2", SETTLE))[1].verdict == "later"
 
 
 async def test_a_run_whose_quiet_time_was_served_needs_no_other_after_a_retry(
@@ -188,7 +220,7 @@ async def test_one_that_comes_back_too_early_is_sent_away_again(limited: Limited
     assert await limited.acquire(early, SETTLE) == admission
 
 
-async def test_cancelling_the_last_one_leaves_nobody_behind(limited: LimitedStore) -> None:
+async def test_cancelling_the_first_one_leaves_nobody_behind(limited: LimitedStore) -> None:
     store = limited.store
     await limited.started("k1", SETTLE)
 
@@ -198,17 +230,15 @@ async def test_cancelling_the_last_one_leaves_nobody_behind(limited: LimitedStor
     assert (await store.state()).queue == {}
 
 
-async def test_a_new_one_takes_the_place_of_one_that_waits_for_a_slot(
+async def test_one_that_waits_for_a_slot_is_still_the_first(
     limited: LimitedStore,
 ) -> None:
     await limited.started("holder", slots("s"))
     claim = await settled(limited, "k1")
     assert (await limited.acquire(claim, SETTLE, slots("s"))).verdict == "waiting"
 
-    await limited.started("k2", SETTLE, slots("s"))
-
-    assert (await limited.store.record("k1"))["state"] == "cancelled"
-    assert (await limited.held()).lines == {}
+    assert (await limited.started("k2", SETTLE, slots("s")))[1].verdict == "dropped"
+    assert (await limited.held()).lines == {"s": ["k1"]}
 
 
 # RateLimit ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Cooldown, Debounce and RateLimit on real workers."""
 
+import time
 from datetime import timedelta
 from typing import Annotated
 
@@ -78,19 +79,39 @@ async def test_a_task_is_not_dropped_by_the_marker_it_set_itself(docket: Docket)
     assert attempts == [1, 2, 3]
 
 
-async def test_a_debounce_runs_the_last_one_once_it_is_quiet(docket: Docket) -> None:
-    runs: list[int] = []
+async def test_a_debounce_runs_the_first_one_once_it_is_quiet(docket: Docket) -> None:
+    runs: list[tuple[int, float]] = []
+    settle = timedelta(milliseconds=300)
 
-    async def task(i: int, debounce: Debounce = Debounce(timedelta(milliseconds=300))) -> None:
-        runs.append(i)
+    async def task(i: int, debounce: Debounce = Debounce(settle)) -> None:
+        runs.append((i, time.time()))
 
     async with Worker(docket, concurrency=1) as worker, at_work(worker):
-        executions = [await docket.add(task)(i) for i in range(4)]
-        await result_of(executions[-1])
+        first, *others = [await docket.add(task)(i) for i in range(3)]
+        await until(lambda: worker.counters.cancelled == 2, "both that follow")
+        last_came, last = time.time(), await docket.add(task)(3)
+        await result_of(first)
 
-    assert runs == [3]
-    assert await states(docket, *(e.key for e in executions[:3])) == ["cancelled"] * 3
+    assert [i for i, _ in runs] == [0]
+    assert runs[0][1] >= last_came + settle.total_seconds()
+    assert await states(docket, *(e.key for e in [*others, last])) == ["cancelled"] * 3
     assert await leftovers(docket) == set()
+
+
+async def test_a_debounce_runs_the_first_one_of_each_value(docket: Docket) -> None:
+    runs: list[tuple[str, int]] = []
+
+    async def task(
+        name: Annotated[str, Debounce(timedelta(milliseconds=100))], revision: int
+    ) -> None:
+        runs.append((name, revision))
+
+    for revision in range(2):
+        for name in ("a", "b"):
+            await docket.add(task)(name, revision)
+    await finish(docket, concurrency=1)
+
+    assert sorted(runs) == [("a", 0), ("b", 0)]
 
 
 async def test_a_rate_is_kept_in_every_window_and_loses_nothing(docket: Docket) -> None:
