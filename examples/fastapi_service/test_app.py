@@ -7,17 +7,6 @@ from jobs import build_report
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_request_adds_one_task_however_often_it_is_sent(
-    client: httpx.AsyncClient, docket: Docket
-) -> None:
-    for _ in range(2):
-        response = await client.post("/reports/2026-05")
-        assert (response.status_code, response.json()) == (202, {"key": "report-2026-05"})
-
-    await testing.assert_task_scheduled(docket, build_report, args=("2026-05", 3))
-    await testing.assert_task_count(docket, count=1)
-
-
 async def test_a_report_can_be_fetched_when_a_worker_has_built_it(
     client: httpx.AsyncClient, worker: Worker
 ) -> None:
@@ -29,6 +18,17 @@ async def test_a_report_can_be_fetched_when_a_worker_has_built_it(
     assert (await client.get("/reports/report-2026-05")).json()["state"] == "completed"
     result = await client.get("/reports/report-2026-05/result")
     assert result.json() == {"report": "report of 2026-05: 2 pages"}
+
+
+async def test_a_request_adds_one_task_however_often_it_is_sent(
+    client: httpx.AsyncClient, docket: Docket
+) -> None:
+    for _ in range(2):
+        response = await client.post("/reports/2026-05")
+        assert (response.status_code, response.json()) == (202, {"key": "report-2026-05"})
+
+    await testing.assert_task_scheduled(docket, build_report, args=("2026-05", 3))
+    await testing.assert_task_count(docket, count=1)
 
 
 async def test_a_report_that_nobody_asked_for_is_not_found(client: httpx.AsyncClient) -> None:
