@@ -34,6 +34,7 @@ from docket.inspection import (
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
 from docket.instrumentation.tracing import span_of_call
 from docket.operations import Operations
+from docket.pauses import Pause, pause, pauses, resume
 from docket.registry import Registry, name_of
 from docket.scheduling import Scheduler
 from docket.serialization.serializers import Serializer, serializer_named
@@ -45,7 +46,14 @@ from docket.store.retention import KEEP_FAILED, KEEP_FAILED_MOST, Retention
 from docket.store.scan import clear
 from docket.store.traced_transitions import TracedTransitions
 from docket.store.transitions import Transitions
-from docket.strike_rules import LiteralOperator, Operator, Restore, Strike, StrikeInstruction
+from docket.strike_rules import (
+    LiteralOperator,
+    Operator,
+    Restore,
+    Strike,
+    StrikeInstruction,
+    StrikeRecord,
+)
 from docket.strikelist import StrikeList
 from docket.tasks import TaskCollection
 from docket_urls.redaction import without_password
@@ -62,11 +70,13 @@ __all__ = [
     "ExecutionState",
     "LiteralOperator",
     "Operator",
+    "Pause",
     "Restore",
     "ResultStorage",
     "RunningExecution",
     "Strike",
     "StrikeList",
+    "StrikeRecord",
     "TaskCall",
     "TaskCollection",
     "TaskFunction",
@@ -437,6 +447,9 @@ class Docket(Registry, Operations):
         parameter: str | None = None,
         operator: Operator | LiteralOperator = "==",
         value: Hashable | None = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Strike tasks: until `restore`, they are neither scheduled nor run, by any process.
 
@@ -446,13 +459,17 @@ class Docket(Registry, Operations):
             operator: the comparison of the argument (or its default) with `value`. A comparison
                 that is not possible is no match, and is logged.
             value: the value to compare with; for "between" a pair, bounds included.
+            reason: the reason, which `strikes` lists; at most 1,000 characters.
+            by: its author, likewise.
 
         Raises:
-            ValueError: there is no such operator.
+            ValueError: there is no such operator, or a remark is too long.
             ServerUnavailable: the server is away.
         """
-        name = _name_or_none(function)
-        await self._instruct("docket.strike", Strike(name, parameter, Operator(operator), value))
+        strike = Strike(
+            _name_or_none(function), parameter, Operator(operator), value, reason=reason, by=by
+        )
+        await self._instruct("docket.strike", strike)
 
     async def restore(
         self,
@@ -460,10 +477,15 @@ class Docket(Registry, Operations):
         parameter: str | None = None,
         operator: Operator | LiteralOperator = "==",
         value: Hashable | None = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Withdraw the strike that was issued with these arguments; raises as `strike` does."""
-        name = _name_or_none(function)
-        await self._instruct("docket.restore", Restore(name, parameter, Operator(operator), value))
+        restore = Restore(
+            _name_or_none(function), parameter, Operator(operator), value, reason=reason, by=by
+        )
+        await self._instruct("docket.restore", restore)
 
     async def _instruct(self, span_name: str, instruction: StrikeInstruction) -> None:
         with span_of_call(span_name, {**self.labels(), **instruction.labels()}):
@@ -537,6 +559,67 @@ class Docket(Registry, Operations):
         It belongs to the docket: do not close it.
         """
         yield self.connections.client()
+
+    # Pauses and strikes -------------------------------------------------------------------
+
+    async def pause(
+        self,
+        function: TaskFunction | str | None = None,
+        *,
+        until: datetime | timedelta | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+    ) -> Pause | None:
+        """Pause tasks: until `resume`, no worker claims them. They wait, and none is lost.
+
+        It holds from now on in every process, and survives restarts. What runs goes on, and tasks
+        are scheduled as before. A pause of the same tasks that is in effect gets this end, reason
+        and author.
+
+        Args:
+            function: the task, or its name, which need not be registered here; None for the whole
+                docket.
+            until: its end: an aware datetime, or a time from now; None for no end.
+            reason: the reason, which `pauses` lists; at most 1,000 characters.
+            by: its author, likewise.
+
+        Returns:
+            The pause that was in effect before, or None.
+
+        Raises:
+            TypeError: `until` is none of these, or a naive datetime.
+            ValueError: `until` is past, the name is empty, or a remark is too long.
+            DocketError: there are a thousand pauses.
+            ServerUnavailable: the server is away.
+        """
+        with span_of_call("docket.pause", self.labels()):
+            return await pause(self, _name_or_none(function), until, reason, by)
+
+    async def resume(self, function: TaskFunction | str | None = None) -> bool:
+        """End the pause of a task, or that of the whole docket, which are two different ones.
+
+        The tasks that were held up run in the order in which they came, before new ones.
+
+        Args:
+            function: the task, or its name; None for the pause of the whole docket.
+
+        Returns:
+            True; False if it was not paused.
+
+        Raises:
+            ServerUnavailable: the server was away; if it was for the last part only, a worker does
+                the rest.
+        """
+        with span_of_call("docket.resume", self.labels()):
+            return await resume(self, _name_or_none(function))
+
+    async def pauses(self) -> list[Pause]:
+        """List the pauses in effect: that of the whole docket first, then by the task's name."""
+        return await pauses(self)
+
+    async def strikes(self) -> list[StrikeRecord]:
+        """List the strikes in effect, the last one issued last."""
+        return await self.strike_list.records()
 
 
 async def _set_up(storage: ResultStorage | None) -> None:

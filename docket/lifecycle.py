@@ -8,7 +8,8 @@ shows them, and tests compare both with this table.
         |            |          |   retry with a delay
         +------------|----------+   retry at once, requeue, redelivery
                      +----------+
-    scheduled and queued may also be cancelled. A key is free again once its execution has ended,
+    scheduled and queued may also be cancelled; a queued one whose function is paused is scheduled
+    again, until the pause ends. A key is free again once its execution has ended,
     except that of a perpetual task: its end and the scheduling of its successor are one step.
 """
 
@@ -25,7 +26,7 @@ class ExecutionState(Enum):
     """Lifecycle states of an execution, as stored and as published."""
 
     SCHEDULED = "scheduled"
-    """Waiting in the queue for its time."""
+    """Waiting in the queue: for its time, a slot of a limit, or the end of a pause."""
 
     QUEUED = "queued"
     """In a stream, ready to be claimed by a worker."""
@@ -52,7 +53,9 @@ TERMINAL = frozenset({ExecutionState.COMPLETED, ExecutionState.FAILED, Execution
 #: The states that may follow a state within one execution.
 TRANSITIONS: dict[ExecutionState, frozenset[ExecutionState]] = {
     ExecutionState.SCHEDULED: frozenset({ExecutionState.QUEUED, ExecutionState.CANCELLED}),
-    ExecutionState.QUEUED: frozenset({ExecutionState.RUNNING, ExecutionState.CANCELLED}),
+    ExecutionState.QUEUED: frozenset(
+        {ExecutionState.RUNNING, ExecutionState.SCHEDULED, ExecutionState.CANCELLED}
+    ),
     ExecutionState.RUNNING: frozenset(TERMINAL | {ExecutionState.SCHEDULED, ExecutionState.QUEUED}),
     ExecutionState.COMPLETED: frozenset(),
     ExecutionState.FAILED: frozenset(),

@@ -11,16 +11,19 @@ import operator as compare
 import reprlib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from docket.annotations import signature_of
+from docket.clock import from_microseconds
 from docket.errors import DeserializationError, UnfitValue
 from docket.log_text import CALL, head
 from docket.log_text import shown as shown_value
 from docket.printable import on_one_line
+from docket.remarks import remark
 from docket.serialization import pickle_codec, typed_values
 
 logger = logging.getLogger("docket.strikelist")
@@ -75,6 +78,8 @@ class StrikeInstruction:
         parameter: the parameter to compare; None for every call.
         operator: the comparison of its argument with `value`.
         value: the value to compare with.
+        reason: the reason, for people; None for none.
+        by: its author, for people; None for nobody.
     """
 
     direction: ClassVar[str]
@@ -84,6 +89,9 @@ class StrikeInstruction:
     parameter: str | None
     operator: Operator
     value: Hashable
+    # Remarks make no difference to what is struck.
+    reason: str | None = field(default=None, kw_only=True, compare=False)
+    by: str | None = field(default=None, kw_only=True, compare=False)
 
     def __str__(self) -> str:
         return f"{self.verb} {head(self.call_repr(), CALL)!r}"
@@ -126,6 +134,7 @@ class StrikeInstruction:
         Raises:
             UnfitValue: only pickle could store the value, and it must not be used.
             PayloadTooLarge: the value is over the size limit.
+            TypeError, ValueError: a reason or an author that is no text, or too long.
             Exception: any error of pickle for a value that it cannot store.
         """
         rule = self.rule
@@ -136,7 +145,36 @@ class StrikeInstruction:
             message[b"parameter"] = rule.parameter.encode()
         value = _encode(rule.value, may_pickle=may_pickle)
         message[b"value"] = pickle_codec.check_size(value, "The strike's value")
+        # Readers of earlier versions read the other fields only.
+        for name in ("reason", "by"):
+            if (text := remark(name, getattr(self, name))) is not None:
+                message[name.encode()] = text.encode()
         return message
+
+
+@dataclass(frozen=True, slots=True)
+class StrikeRecord:
+    """A strike in effect, as it was issued.
+
+    Attributes:
+        function: the name of the task; None for all tasks.
+        parameter: the parameter that decides; None for every call.
+        operator: the comparison of its argument with `value`.
+        value: the value to compare with; None if it is not readable.
+        is_readable: False if the value is a pickle, which only workers read.
+        since: the time at which it was issued, by the server's clock.
+        reason: the reason that was given, if any.
+        by: the name that was given of who issued it, if any.
+    """
+
+    function: str | None
+    parameter: str | None
+    operator: Operator
+    value: Hashable
+    is_readable: bool
+    since: datetime
+    reason: str | None
+    by: str | None
 
 
 class Strike(StrikeInstruction):
@@ -152,6 +190,11 @@ class Restore(StrikeInstruction):
     direction = "restore"
     verb = "Restoring"
 
+
+#: Makes the instruction of a message, or returns None if it cannot be read.
+Reader: TypeAlias = "Callable[[Mapping[bytes, bytes]], StrikeInstruction | None]"
+#: The fields that tell one strike from another.
+_SUBJECT = (b"function", b"parameter", b"operator", b"value")
 
 _DIRECTIONS: dict[bytes, type[StrikeInstruction]] = {b"strike": Strike, b"restore": Restore}
 
@@ -193,6 +236,46 @@ def from_message(
             _quoted(error),
         )
         return None
+
+
+def records(
+    entries: Iterable[tuple[bytes, Mapping[bytes, bytes]]], read: Reader
+) -> list[StrikeRecord]:
+    """Return the strikes in effect after these instructions, the last one issued last.
+
+    Args:
+        entries: id and message of each, in the order of the stream.
+        read: makes the instruction of a message; None if this process cannot read it.
+    """
+    found: dict[Hashable, StrikeRecord] = {}
+    for identity, message in entries:
+        instruction = read(message)
+        # What cannot be read is the same strike if its bytes are the same.
+        rule = tuple(map(message.get, _SUBJECT)) if instruction is None else instruction.rule
+        found.pop(rule, None)
+        if message.get(b"direction") == Strike.direction.encode():
+            record = _record(identity, message, instruction)
+            found |= {} if record is None else {rule: record}
+    return list(found.values())
+
+
+def _record(
+    identity: bytes, message: Mapping[bytes, bytes], instruction: StrikeInstruction | None
+) -> StrikeRecord | None:
+    """Make the record of a strike; None if not even its condition is one of ours."""
+    try:
+        operator = Operator(message.get(b"operator", b"").decode(errors="replace"))
+    except ValueError:
+        return None
+    function, parameter, reason, by = (
+        None if name not in message else message[name].decode(errors="backslashreplace")
+        for name in (b"function", b"parameter", b"reason", b"by")
+    )
+    since = from_microseconds(1000 * int(identity.partition(b"-")[0]))
+    value = None if instruction is None else instruction.rule.value
+    return StrikeRecord(
+        function, parameter, operator, value, instruction is not None, since, reason, by
+    )
 
 
 # The first byte of a stored value says its form: plain msgpack and tuples, as it always was; with

@@ -21,9 +21,11 @@ from docket.strike_rules import (
     Restore,
     Strike,
     StrikeInstruction,
+    StrikeRecord,
     StrikeTable,
     from_message,
     is_pickled,
+    records,
 )
 
 if TYPE_CHECKING:
@@ -212,6 +214,9 @@ class StrikeList:
         parameter: str | None = None,
         operator: Operator | LiteralOperator = "==",
         value: Hashable | None = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Strike tasks: they are neither scheduled nor run until restored.
 
@@ -220,13 +225,17 @@ class StrikeList:
             parameter: the parameter to compare; None for every call.
             operator: the comparison of its argument with `value`.
             value: the value to compare with; for "between" a pair, bounds included.
+            reason: the reason, for `Docket.strikes`; at most 1,000 characters.
+            by: its author, likewise.
 
         Raises:
-            ValueError: there is no such operator.
+            ValueError: there is no such operator, or a remark is too long.
             RuntimeError: not connected.
             ServerUnavailable: the server is away.
         """
-        await self.send_instruction(Strike(function, parameter, Operator(operator), value))
+        await self.send_instruction(
+            Strike(function, parameter, Operator(operator), value, reason=reason, by=by)
+        )
 
     async def restore(
         self,
@@ -234,9 +243,14 @@ class StrikeList:
         parameter: str | None = None,
         operator: Operator | LiteralOperator = "==",
         value: Hashable | None = None,
+        *,
+        reason: str | None = None,
+        by: str | None = None,
     ) -> None:
         """Take back the strike that was issued with these arguments; raises as `strike` does."""
-        await self.send_instruction(Restore(function, parameter, Operator(operator), value))
+        await self.send_instruction(
+            Restore(function, parameter, Operator(operator), value, reason=reason, by=by)
+        )
 
     async def send_instruction(self, instruction: StrikeInstruction) -> None:
         """Issue an instruction; it is in effect here on return, and elsewhere within a second.
@@ -259,6 +273,27 @@ class StrikeList:
             self._own_pickles[message[b"value"]] = instruction.value
         await self._stream.append(message)
         self._apply(instruction, is_shared=True)
+
+    async def records(self) -> list[StrikeRecord]:
+        """List the strikes of the docket, read from the server, the last one issued last.
+
+        Raises:
+            RuntimeError: not connected.
+            ServerUnavailable: the server is away.
+        """
+        if self._stream is None:
+            raise RuntimeError("Cannot list strikes: not connected to Redis. Use connect() first.")
+        return records(await self._stream.entries(), self._read)
+
+    def _read(
+        self, message: Mapping[bytes, bytes], level: int = logging.DEBUG
+    ) -> StrikeInstruction | None:
+        return from_message(
+            message,
+            may_unpickle=self._reads_pickles,
+            own_pickles=self._own_pickles,
+            level=level,
+        )
 
     def update(self, instruction: StrikeInstruction) -> None:
         """Apply an instruction in this process only."""
@@ -296,12 +331,8 @@ class StrikeList:
         for message in messages:
             if self._leaves(message):
                 continue
-            instruction = from_message(
-                message,
-                may_unpickle=self._reads_pickles,
-                own_pickles=self._own_pickles,
-                level=logging.WARNING if unread < UNREAD_TOLD else logging.DEBUG,
-            )
+            level = logging.WARNING if unread < UNREAD_TOLD else logging.DEBUG
+            instruction = self._read(message, level)
             if instruction is None:
                 unread += 1
             else:

@@ -115,21 +115,22 @@ def _act(
     if bool(keys) == (wanted is not None):
         raise click.UsageError("Name tasks by their keys, or by options such as --state: not both")
     failures: list[str] = []
+    results: list[BulkResult] = []
 
     async def act(docket: Docket) -> None:
-        try:
-            if wanted is not None:
-                result = await _act_on_all(verb, docket, wanted, yes)
-            else:
-                result = await _act_on_keys(verb, docket, keys, yes, failures)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-        if as_json:
-            show_json(msgspec.to_builtins(result))
+        if wanted is None:
+            results.append(await _act_on_keys(verb, docket, keys, yes, failures))
         else:
-            _say(verb, result)
+            results.append(await _act_on_all(verb, docket, wanted, yes))
 
-    on_docket(chosen, act)
+    try:
+        on_docket(chosen, act)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if as_json:
+        show_json(msgspec.to_builtins(results[0]))
+    else:
+        _say(verb, results[0])
     if failures:
         raise click.ClickException("\n".join(failures))
 

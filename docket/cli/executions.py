@@ -17,6 +17,7 @@ from docket.listing import Attempt, ExecutionDetails, ExecutionSummary, Filter, 
 from docket.options import DocketOptions
 from docket.printable import in_view, on_lines
 
+_MISSING = "There is no record of task {}: it never was, or has ended and is not kept any more"
 _ENDED = {ListedState.FAILED, ListedState.CANCELLED, ListedState.COMPLETED}
 
 
@@ -58,10 +59,7 @@ def show_execution(chosen: DocketOptions, as_json: bool, key: str) -> None:
     async def act(docket: Docket) -> None:
         details = await docket.describe(key)
         if details is None:
-            raise click.ClickException(
-                f"There is no record of task {in_view(key)}: it never was, or has ended and is not "
-                "kept any more"
-            )
+            raise click.ClickException(_MISSING.format(in_view(key)))
         if as_json:
             show_json(msgspec.to_builtins(details))
         else:

@@ -5,8 +5,9 @@ import click
 from docket.cli.acts import cancel, retry, run
 from docket.cli.clear import clear
 from docket.cli.executions import list_executions, show_execution
+from docket.cli.pauses import pause, pauses, resume
 from docket.cli.snapshot import snapshot
-from docket.cli.strikes import restore, strike
+from docket.cli.strikes import restore, strike, strikes
 from docket.cli.tasks import tasks
 from docket.cli.version import version
 from docket.cli.watch import watch
@@ -20,7 +21,8 @@ def main() -> None:
 
 
 for command in (
-    *(version, worker, strike, restore, clear, snapshot, watch, tasks, workers),
+    *(version, worker, strike, restore, strikes, pause, resume, pauses),
+    *(clear, snapshot, watch, tasks, workers),
     *(list_executions, show_execution, retry, run, cancel),
 ):
     main.add_command(command)

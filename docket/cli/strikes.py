@@ -1,18 +1,24 @@
-"""`docket strike` and `docket restore`."""
+"""`docket strike`, `docket restore` and `docket strikes`."""
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 
 import click
 
 from docket.cli import strike_values
 from docket.cli.options import Command, docket_options
+from docket.cli.relative_time import absolute
+from docket.cli.remarks import remark_options
 from docket.cli.session import on_docket
-from docket.docket import Docket
+from docket.cli.tables import Table, json_option, show, show_json
+from docket.docket import Docket, StrikeRecord
 from docket.options import DocketOptions
 from docket.strike_rules import Operator
 
 _ANY = "*"
+_EVERYTHING = "(all tasks)"
+_UNREADABLE = "(a pickle, which only workers read)"
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Condition:
     value: Hashable
 
     def __str__(self) -> str:
-        shown = self.function or "(all tasks)"
+        shown = self.function or _EVERYTHING
         if self.parameter is None:
             return shown
         return f"{shown} {self.parameter} {self.operator.value} {self.value!r}"
@@ -40,12 +46,14 @@ def _arguments(command: Command) -> Command:
         click.argument("function", default=_ANY),
     ):
         command = argument(command)
-    return docket_options(command)
+    return docket_options(remark_options(command))
 
 
 @click.command()
 @_arguments
-def strike(chosen: DocketOptions, **arguments: str | None) -> None:
+def strike(
+    chosen: DocketOptions, reason: str | None, by: str | None, **arguments: str | None
+) -> None:
     """Strike tasks: they are neither scheduled nor run until they are restored.
 
     FUNCTION is the name of a task and PARAMETER one of its parameters, * for all; VALUE is what its
@@ -53,14 +61,66 @@ def strike(chosen: DocketOptions, **arguments: str | None) -> None:
     uuid.UUID:TEXT, datetime.timedelta:SECONDS. Text that has a colon is written with another before
     it. For `between` it is a pair: int:1,int:5.
     """
-    _issue("Striking", Docket.strike, chosen, arguments)
+    _issue("Striking", partial(Docket.strike, reason=reason, by=by), chosen, arguments)
 
 
 @click.command()
 @_arguments
-def restore(chosen: DocketOptions, **arguments: str | None) -> None:
+def restore(
+    chosen: DocketOptions, reason: str | None, by: str | None, **arguments: str | None
+) -> None:
     """Take back a strike that was issued with the same arguments."""
-    _issue("Restoring", Docket.restore, chosen, arguments)
+    _issue("Restoring", partial(Docket.restore, reason=reason, by=by), chosen, arguments)
+
+
+@click.command()
+@docket_options
+@json_option
+def strikes(chosen: DocketOptions, as_json: bool) -> None:
+    """List the strikes in effect, the last one issued last."""
+
+    async def act(docket: Docket) -> None:
+        found = await docket.strikes()
+        if as_json:
+            show_json([_as_json(each) for each in found])
+        else:
+            show(_table(docket.name, found))
+
+    on_docket(chosen, act)
+
+
+def _table(name: str, found: list[StrikeRecord]) -> Table:
+    headings = ["Function", "Condition", "Since", "Reason", "By"]
+    table = Table([f"Strikes in Docket: {name}"], headings)
+    for each in found:
+        condition = "(every call)"
+        if each.parameter is not None:
+            value = repr(each.value) if each.is_readable else _UNREADABLE
+            condition = f"{each.parameter} {each.operator.value} {value}"
+        table.rows.append(
+            [
+                each.function or _EVERYTHING,
+                condition,
+                absolute(each.since),
+                each.reason or "",
+                each.by or "",
+            ]
+        )
+    return table
+
+
+def _as_json(each: StrikeRecord) -> dict[str, object]:
+    has_value = each.parameter is not None and each.is_readable
+    return {
+        "function": each.function,
+        "parameter": each.parameter,
+        "operator": each.operator.value,
+        "value": repr(each.value) if has_value else None,
+        "is_readable": each.is_readable,
+        "since": each.since.isoformat(),
+        "reason": each.reason,
+        "by": each.by,
+    }
 
 
 def _issue(
@@ -73,9 +133,12 @@ def _issue(
 
     async def act(docket: Docket) -> None:
         click.echo(f"{verb} {condition}")
-        await issue(
-            docket, condition.function, condition.parameter, condition.operator, condition.value
-        )
+        try:
+            await issue(
+                docket, condition.function, condition.parameter, condition.operator, condition.value
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
 
     on_docket(chosen, act)
 

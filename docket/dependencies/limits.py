@@ -32,6 +32,8 @@ _WINDOWS = (LimitKind.COOLDOWN, LimitKind.DEBOUNCE)
 
 #: Longest text of an argument's value in a key, in characters; longer ones are digested.
 VALUE_LIMIT = 128
+#: The scopes of pauses begin with it (_pauses.lua).
+RESERVED = "\x1f"
 
 
 class Limit(ProvidedDependency[T_co]):
@@ -48,6 +50,8 @@ class Limit(ProvidedDependency[T_co]):
     def __init__(self, scope: str | None) -> None:
         if scope is not None and not isinstance(cast("object", scope), str):
             raise TypeError(f"The scope of a limit must be a str, not {scope!r}")
+        if scope is not None and scope.startswith(RESERVED):
+            raise ValueError(f"The scope of a limit may not begin with {RESERVED!r}, as {scope!r}")
         self.scope = scope
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -155,8 +154,10 @@ class Listing:
                 read = pages.scheduled
             case ListedState.FAILED:
                 read = pages.failed
-            case ListedState.CANCELLED | ListedState.COMPLETED:
-                read = partial(pages.ended, state.value)
+            case ListedState.CANCELLED:
+                read = pages.cancelled
+            case ListedState.COMPLETED:
+                read = pages.completed
         return await read(position, count, span)
 
     def _name(self, state: ListedState, key: bytes) -> bytes:

@@ -13,7 +13,7 @@ from docket.execution.record_fields import text
 from docket.log_text import head
 from docket.printable import on_one_line
 from docket.serialization.display import HIDDEN, arguments_text
-from docket.store.keys import worker_of
+from docket.store.keys import PAUSED_SCOPE, worker_of
 
 #: Most characters of a call that is shown.
 _CALL = 1_000
@@ -89,7 +89,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         started_at, ended_at: of its last run, by the server's clock.
         error: type and message, if it failed.
         deaths: the number of processes that died while they ran it.
-        waits_for: the scopes of the limits that it waits for.
+        waits_for: the scopes of the limits that it waits for, or the end of a pause.
         progress: what it reported.
         predecessor: the execution that this one is the retry of.
         trace: the trace context of the caller, as it was stored.
@@ -191,9 +191,14 @@ def waits_for(record: Record) -> tuple[str, ...]:
         limits = msgspec.msgpack.decode(packed)
         if limits["g"].encode() != record.get(b"generation"):
             return ()
-        return tuple(str(scope) for scope, _ in limits.get("w") or ())
+        return tuple(_scope(str(scope)) for scope, _ in limits.get("w") or ())
     except (msgspec.MsgspecError, AttributeError, LookupError, TypeError, ValueError):
         return ()  # Somebody else has written it.
+
+
+def _scope(scope: str) -> str:
+    paused = scope.removeprefix(PAUSED_SCOPE)
+    return scope if paused == scope else f"the end of the pause of {paused}"
 
 
 def _state(record: Record) -> ListedState | None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from docket.clock import from_microseconds
 from docket.dependencies.handlers import TaskOutcome, end_of
@@ -392,7 +392,9 @@ def _has_returned(outcome: Outcome) -> bool:
 
 def _awaitable(name: str, returned: object) -> Awaitable[object]:
     """Return the awaitable of a task; a plain function that returns a coroutine is a task too."""
-    if type(returned) is CoroutineType or inspect.isawaitable(returned):
+    if type(returned) is CoroutineType:
+        return cast("Awaitable[object]", returned)
+    if inspect.isawaitable(returned):
         return returned
     raise TypeError(
         f"Task {name!r} returned a {type(returned).__name__} that cannot be awaited, although it "

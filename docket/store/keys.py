@@ -11,6 +11,9 @@ from redis.crc import key_slot
 #: The consumer group of every stream of tasks, as in _streams.lua.
 WORKER_GROUP = "workers"
 
+#: The beginning of the scope in which the tasks of a paused function wait, as in _pauses.lua.
+PAUSED_SCOPE = "\x1fpaused:"
+
 #: Most characters of a task's key: it stands in a stream, in the queue, in events and in logs.
 MAX_KEY_LENGTH = 65_536
 
@@ -114,6 +117,15 @@ class Keys:
         return self.key("strikes")
 
     @cached_property
+    def pauses(self) -> str:
+        """HASH: names of paused functions, "" for the whole docket -> pause (see _pauses.lua)."""
+        return self.key("pauses")
+
+    def asked(self, token: str) -> str:
+        """STRING: the answer to a pause or a resumption that may arrive once more; expires."""
+        return self.key(f"asked:{token}")
+
+    @cached_property
     def watch(self) -> str:
         """STRING: start (server ms) of the sweeps of leases without a gap; expires."""
         return self.key("watch")
@@ -181,9 +193,15 @@ class Keys:
         """HASH: the record of the newest failed execution of a key; expires."""
         return self.key(f"failed-task:{key}")
 
-    def ended(self, state: str) -> str:
-        """LIST: the newest completed or cancelled ones: when (us), generation, key; expires."""
-        return self.key(state)
+    @cached_property
+    def completed(self) -> str:
+        """LIST: the newest that were completed: when (us), generation, key; expires."""
+        return self.key("completed")
+
+    @cached_property
+    def cancelled(self) -> str:
+        """LIST: the newest that were cancelled, in the same form; expires."""
+        return self.key("cancelled")
 
     @cached_property
     def cancel_channel(self) -> str:

@@ -52,6 +52,7 @@ def setting_aside(
         keys.epochs: "hash",
         keys.leases: "hash",
         keys.watch: "string",
+        keys.pauses: "hash",
     }
     if consumer is not None:
         types[keys.worker_tasks(consumer)] = "set"

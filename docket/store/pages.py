@@ -77,11 +77,18 @@ class Pages:
             last = min(last, await self._rank(name, after))
         return (await self._ranked(name, max(first, last - count), last))[::-1]
 
-    async def ended(
-        self, state: str, after: Position | None, count: int, span: Span
+    async def completed(self, after: Position | None, count: int, span: Span) -> list[Found]:
+        """List the newest that were completed. A position is the time (us) and the row."""
+        return await self._listed(self._keys.completed, after, count, span)
+
+    async def cancelled(self, after: Position | None, count: int, span: Span) -> list[Found]:
+        """List the newest that were cancelled; as `completed`."""
+        return await self._listed(self._keys.cancelled, after, count, span)
+
+    async def _listed(
+        self, name: str, after: Position | None, count: int, span: Span
     ) -> list[Found]:
-        """List the newest that were completed, or cancelled. A position is time (us) and row."""
-        rows = await self._read("LRANGE", self._keys.ended(state), 0, -1)
+        rows = await self._read("LRANGE", name, 0, -1)
         found: list[Found] = []
         is_after = after is None
         for row in rows:
@@ -117,8 +124,8 @@ class Pages:
             ("ZCOUNT", keys.queue, "-inf", f"({NEVER}"),
             ("ZCOUNT", keys.queue, NEVER, "+inf"),
             ("ZCARD", keys.failed),
-            ("LLEN", keys.ended("cancelled")),
-            ("LLEN", keys.ended("completed")),
+            ("LLEN", keys.cancelled),
+            ("LLEN", keys.completed),
             *(("XLEN", stream) for stream in streams),
             *(("XPENDING", stream, WORKER_GROUP) for stream in streams),
         ]

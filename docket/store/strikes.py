@@ -81,6 +81,14 @@ class StrikeStream:
             )
         )
 
+    async def entries(self) -> list[tuple[bytes, Fields]]:
+        """Read id and fields of every instruction that is kept, in order, page by page.
+
+        Raises:
+            ServerUnavailable: the server was away for PATIENCE_SECONDS.
+        """
+        return (await retry(lambda: self._entries_after(None)))[0]
+
     async def follow(self, take: Take) -> None:
         """Pass on the existing instructions, and from then on new ones, until cancelled.
 
@@ -130,6 +138,17 @@ class StrikeStream:
         wanted = self._wanted
         is_anew = wanted != self._done or disruptions != self._disruptions
         position: bytes | None = None if is_anew else self._position
+        entries, position = await self._entries_after(position)
+        self._position, self._disruptions = position or b"0-0", disruptions
+        self._done = wanted
+        self._note(entries, is_anew)
+        if entries or is_anew:
+            take([fields for _, fields in entries], is_anew)
+
+    async def _entries_after(
+        self, position: bytes | None
+    ) -> tuple[list[tuple[bytes, Fields]], bytes | None]:
+        """Read what follows a position; None is the beginning. Returns the new position too."""
         entries: list[tuple[bytes, Fields]] = []
         while True:
             start = b"-" if position is None else b"(" + position
@@ -139,12 +158,7 @@ class StrikeStream:
             entries.extend((e, dict(zip(flat[::2], flat[1::2], strict=True))) for e, flat in page)
             position = page[-1][0] if page else position
             if len(page) < PAGE:
-                break
-        self._position, self._disruptions = position or b"0-0", disruptions
-        self._done = wanted
-        self._note(entries, is_anew)
-        if entries or is_anew:
-            take([fields for _, fields in entries], is_anew)
+                return entries, position
 
     def _note(self, entries: Sequence[tuple[bytes, Fields]], is_anew: bool) -> None:
         # Only after a complete read: if a page is read twice, the newest entries of the first time

@@ -27,6 +27,7 @@ from docket.store.keys import WORKER_GROUP, Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import MendingPipeline, log_overwritten
+from docket.store.pauses import Pauses
 from docket.store.retention import Retention
 from docket.supervision import FUNCTIONS, NOBODY
 
@@ -126,7 +127,7 @@ def _claims(flat: list[Any], now: int) -> list[Claim]:
                 and len(generation) < _DIGITS
                 and key.isascii()
                 and function.isascii()
-                and call is not None
+                and isinstance(call, bytes)
             )
         except AttributeError:  # a field may not be there
             is_usual = False
@@ -222,6 +223,8 @@ class Transitions:
         self.manual = ManualTransitions(pipeline, keys, retention)
         #: Admits the runs of tasks that have limits.
         self.limits = Limits(pipeline, keys, retention)
+        #: Keeps tasks from being claimed for the time being.
+        self.pauses = Pauses(pipeline, keys)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Read every field of a record; empty if there is none."""
@@ -484,7 +487,12 @@ class Transitions:
         return bool(reply)
 
     async def promote(self) -> tuple[int, int, int | None]:
-        """Move due tasks to the stream: server now (ms), number moved, next due (ms) if any."""
+        """Move due tasks to the stream, and bring back what was parked by pauses that have ended.
+
+        Returns:
+            The server's time (ms), the number moved to the stream, and the time (ms) of the next
+            task or end of a pause, if any.
+        """
         now, promoted, due, broken = await self._pipeline.call(
             scripts.PROMOTE, self._keys.places, [self._keys.prefix, BATCH_LIMIT]
         )

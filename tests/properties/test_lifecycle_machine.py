@@ -172,6 +172,18 @@ class Lifecycle(RuleBasedStateMachine):
         self.stricken.issue(function, value, on)
         self.pair.check()
 
+    @rule(name=st.sampled_from(["f", "f", "g", ""]), ticks=st.none() | st.integers(0, 3))
+    def pause(self, name: str, ticks: int | None) -> None:
+        self.pair.pause(name, ticks)
+
+    @rule(name=st.sampled_from(["f", "f", "g", ""]))
+    def resume(self, name: str) -> None:
+        self.pair.resume(name)
+
+    @rule(name=st.sampled_from(["f", "g", ""]))
+    def resume_and_die_half_way(self, name: str) -> None:
+        self.pair.resume_half(name)
+
     @rule(ticks=st.integers(1, 3))
     def time_passes(self, ticks: int) -> None:
         self.pair.pass_time(ticks)

@@ -136,6 +136,9 @@ async def test_the_worker_can_do_all_there_is_to_do(restricted: Restricted) -> N
 
 
 async def test_the_producer_can_produce_and_the_observer_can_look(restricted: Restricted) -> None:
+    async with acl_stories.docket_at(restricted.url("worker"), DOCKET) as docket:
+        await docket.pause("double", reason="told")
+        await docket.strike("nothing", reason="told")
     async with acl_stories.docket_at(restricted.url("producer"), DOCKET) as docket:
         await acl_stories.produce(docket)
     async with acl_stories.docket_at(restricted.url("observer"), DOCKET) as docket:
@@ -165,6 +168,19 @@ async def test_an_observer_that_adds_is_refused_with_operation_command_and_remed
     assert "docs/operations/security.md" in said
     assert "p@ss" not in said
     assert "p%40ss" not in said
+
+
+async def test_an_observer_that_pauses_resumes_or_strikes_is_refused(newest: Restricted) -> None:
+    async with acl_stories.docket_at(newest.url("observer"), DOCKET) as docket:
+        before = await docket.pauses(), await docket.strikes()
+        for forbidden, name in (
+            (docket.pause("double"), "pause"),
+            (docket.resume("double"), "resume"),
+            (docket.strike("double"), "strike"),
+        ):
+            with pytest.raises(NotPermitted, match=f"{name} on .* is forbidden"):
+                await forbidden
+        assert (await docket.pauses(), await docket.strikes()) == before
 
 
 async def test_a_producer_that_works_is_refused(newest: Restricted) -> None:

@@ -108,6 +108,8 @@ async def observe(docket: Docket) -> None:
     assert snapshot.total_tasks > 0
     await docket.workers()
     await docket.task_workers("double")
+    assert all(pause.reason == "told" for pause in await docket.pauses())
+    assert all(strike.reason == "told" for strike in await docket.strikes())
     execution = await docket.get_execution("doubled")
     assert execution is not None
     async with asyncio.timeout(20):
@@ -124,6 +126,9 @@ async def work(docket: Docket) -> None:
     await _adopt(docket)
     await docket.strike("double", "number", "==", 9)
     await docket.restore("double", "number", "==", 9)
+    await docket.strike("double", "number", "==", 8, reason="told", by="a test")
+    await _pause_and_resume(docket)
+    await docket.pause("double", until=HOUR, reason="told", by="a test")
     await produce(docket)
     await observe(docket)
     await docket.clear()
@@ -155,6 +160,23 @@ async def _cancel_what_runs(docket: Docket) -> None:
         assert await result_of(keeps) == "still mine"
     await execution.sync()
     assert execution.state is ExecutionState.CANCELLED
+
+
+async def _pause_and_resume(docket: Docket) -> None:
+    await docket.pause("nowhere", until=HOUR)
+    await docket.pause("double")
+    await docket.add(double, key="paused")(5)
+    async with at_work(Worker(docket)):
+        other = await docket.add(try_twice)()
+        assert await result_of(other) == "at last"
+        paused = await docket.get_execution("paused")
+        assert paused is not None
+        assert paused.state is ExecutionState.SCHEDULED
+        await docket.pause("double", until=SOON)
+        assert await result_of(paused) == 10
+    await docket.pause()
+    assert await docket.resume()
+    assert await docket.resume("nowhere")
 
 
 async def _adopt(docket: Docket) -> None:

@@ -168,6 +168,16 @@ async def _cancel_what_runs(docket: Docket, ledger: Ledger) -> None:
     await docket.cancel("endless")
 
 
+async def _pause_and_resume(docket: Docket, ledger: Ledger) -> None:
+    await docket.pause("plain", reason="a story")
+    await docket.add("plain", key="paused")("paused")
+    # Claimed after it: so that one was parked.
+    await docket.add("nothing", key="after")("after")
+    await until(lambda: "after 1" in ledger.begun(), "the run of the one that is not paused")
+    assert "paused 1" not in ledger.begun()
+    assert await docket.resume("plain")
+
+
 SCENARIOS = (
     Scenario(
         "plain",
@@ -237,6 +247,15 @@ SCENARIOS = (
         {"endless": "cancelled"},
         {"endless": 1},
         tell=_cancel_what_runs,
+    ),
+    Scenario(
+        "paused and resumed",
+        ("plain", "nothing"),
+        {},
+        {"paused": "completed", "after": "completed"},
+        {"paused": 1, "after": 1},
+        results={"paused": "the result of paused"},
+        tell=_pause_and_resume,
     ),
 )
 

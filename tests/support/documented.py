@@ -4,6 +4,8 @@ A line is a signature, and goes on in those that are indented; `async` stands be
 awaited. Durations are written as `seconds(2)`; `...` is a default that the documents leave open.
 """
 
+from datetime import timedelta
+
 #: What users import, by the module that they import it from.
 NAMES = {
     "docket": """
@@ -214,8 +216,18 @@ ADDED: dict[str, dict[str, object]] = {
     "docket.dependencies.ExponentialRetry": _RETRIED,
     "docket.dependencies.ExponentialRetry.forever": _RETRIED,
     "docket.strikelist.StrikeList": {"serializer": "pickle"},
-    "docket.docket.Docket": {"serializer": "pickle"},
+    "docket.docket.Docket": {
+        "serializer": "pickle",
+        "keep_failed": timedelta(days=7),
+        "keep_failed_most": 10_000,
+    },
     "docket.execution.ExecutionProgress": {"run": None},
+    "docket.docket.Docket.strike": {"reason": None, "by": None},
+    "docket.docket.Docket.restore": {"reason": None, "by": None},
+    "docket.strikelist.StrikeList.strike": {"reason": None, "by": None},
+    "docket.strikelist.StrikeList.restore": {"reason": None, "by": None},
+    "docket.strikelist.Strike": {"reason": None, "by": None},
+    "docket.strikelist.Restore": {"reason": None, "by": None},
 }
 
 #: Attributes and properties that users read, by class.
@@ -247,9 +259,13 @@ ATTRIBUTES = {
 #: The options that every command about a docket has besides, for settings of the docket.
 ADDED_OPTIONS = """
     --serializer[DOCKET_SERIALIZER] --execution-ttl[DOCKET_EXECUTION_TTL]
+    --keep-failed[DOCKET_KEEP_FAILED] --keep-failed-most[DOCKET_KEEP_FAILED_MOST]
     --heartbeat-interval[DOCKET_HEARTBEAT_INTERVAL] --missed-heartbeats[DOCKET_MISSED_HEARTBEATS]
     --docket-factory[DOCKET_FACTORY]
 """
+
+#: The options of a filter of executions.
+_FILTER = "--state --function --key-prefix --worker --error --since --until"
 
 #: Commands with their options (and the variables that stand for them) and arguments.
 COMMANDS = {
@@ -269,8 +285,26 @@ COMMANDS = {
         --dependencies[DOCKET_WORKER_DEPENDENCIES] --fallback-task[DOCKET_FALLBACK_TASK]
         --logging-level[DOCKET_LOGGING_LEVEL] --logging-format[DOCKET_LOGGING_FORMAT]
     """,
-    "strike": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
-    "restore": "--docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]",
+    "strike": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]
+        --reason --by
+    """,
+    "restore": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] [function] [parameter] [operator] [value]
+        --reason --by
+    """,
+    "strikes": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json",
+    "pause": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] --function --until --for --reason --by
+    """,
+    "resume": "--docket[DOCKET_NAME] --url[DOCKET_URL] --function",
+    "pauses": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json",
+    "ls": f"--docket[DOCKET_NAME] --url[DOCKET_URL] {_FILTER} --limit --cursor --json",
+    "show": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json key",
+    **dict.fromkeys(
+        ("retry", "run", "cancel"),
+        f"--docket[DOCKET_NAME] --url[DOCKET_URL] {_FILTER} --yes --json [keys]",
+    ),
     "clear": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "snapshot": "--docket[DOCKET_NAME] --url[DOCKET_URL] --tasks[DOCKET_TASKS] --stats",
     "watch": "--docket/-d[DOCKET_NAME] --url/-u[DOCKET_REDIS_URL|DOCKET_URL] --exit-code key",

@@ -23,7 +23,7 @@ from docket.store.scan import clear
 from docket.store.transitions import Claim, Fenced, StaleEpoch
 from tests.support import observed
 from tests.support.heard import Heard
-from tests.support.model import acting, manual, producing, slots, working
+from tests.support.model import acting, manual, pauses, producing, slots, working
 from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Request, Scheduled
 from tests.support.model.world import World
 from tests.support.observed import TICK, Clock, Observed
@@ -39,7 +39,8 @@ LIMIT_REQUESTS: dict[str, dict[str, int]] = {
     "k3": {"one": 1, "two": 2},
     "k4": {"two": 2},
 }
-SCOPES = ("one", "two")
+#: Those of the limits, and of the functions that may be paused.
+SCOPES = ("one", "two", pauses.scope_of("f"), pauses.scope_of("g"))
 LEASE_TICKS = 4
 MAX_DEATHS = 2
 #: How long failed executions are kept, and how many.
@@ -166,6 +167,34 @@ class Pair:
         self._clock = Clock(self._clock.started - ticks * TICK)
         self.world.pass_time(ticks)
         self._due = None if self._due is None else self._due - ticks * TICK
+        self.check()
+
+    # Operators ----------------------------------------------------------------------------------
+
+    def pause(self, name: str, ticks: int | None) -> None:
+        """For so many ticks; None for no end."""
+        until = None if ticks is None else self.world.now + ticks
+        end = None if until is None else self._clock.microseconds(until)
+        reply = self.do(
+            self.store.transitions.pauses.pause(name, "at", end, "reason", "by", token=self.token())
+        )
+        verdict, was_paused = pauses.pause(self.world, name, until)
+        assert (reply.verdict, reply.replaced is not None) == (verdict, was_paused)
+        self.check()
+
+    def resume(self, name: str) -> None:
+        reply = self.do(self.store.transitions.pauses.resume(name, token=self.token()))
+        assert reply == pauses.resume(self.world, name, working.LIFTED)
+        self.check()
+
+    def resume_half(self, name: str) -> None:
+        """By one who dies after the first task that comes back."""
+        call = self.store.connections.pipeline.call(
+            scripts.RESUME,
+            [*self.keys.places, self.keys.pauses, self.keys.asked(self.token())],
+            [self.keys.prefix, name, 1, 60_000],
+        )
+        assert self.do(call)[0] == pauses.resume(self.world, name, 1)
         self.check()
 
     # Workers ------------------------------------------------------------------------------------
@@ -336,6 +365,7 @@ class Pair:
     def promote(self) -> None:
         reply = self.do(self.store.transitions.promote())
         assert reply[1] == self.world.promote(working.PROMOTED)
+        pauses.lift_ended(self.world, working.LIFTED)
         self.check()
 
     def sweep(self) -> None:
@@ -419,7 +449,12 @@ class Pair:
     def _check_somebody_looks(self, seen: Observed) -> None:
         """Nobody waits for a wake-up while there is work and nobody else who will come for it."""
         ready = [*self.world.waiting("f"), *self.world.waiting("s")]
-        assert not (self.idle and ready) or seen.tokens or self.looking, (self.idle, ready)
+        # A paused docket keeps what is ready; whoever lifts the pause wakes somebody.
+        is_kept = "" in self.world.pauses
+        assert not (self.idle and ready) or seen.tokens or self.looking or is_kept, (
+            self.idle,
+            ready,
+        )
 
     def _check_events(self, seen: Observed) -> None:
         events, wakes = self._heard.take(self._clock.tick)
@@ -428,8 +463,12 @@ class Pair:
             for kind, first, *others in self.world.take_events()
         ]
         assert events == expected, (events, expected)
-        due = min((at for at in seen.queue.values() if at < NEVER), default=None)
+        ends = [end // 1000 for end in seen.pauses.values() if end and self._is_ahead(end)]
+        due = min((at for at in [*seen.queue.values(), *ends] if at < NEVER), default=None)
         # Who waits until it is due has to hear of what is due earlier.
         is_earlier = due is not None and (self._due is None or due < self._due)
         assert not is_earlier or due in wakes, (due, self._due, wakes)
         self._due = due
+
+    def _is_ahead(self, instant: int) -> bool:
+        return (self._clock.tick(instant) or 0) > self.world.now

@@ -8,6 +8,7 @@ import msgspec
 
 from docket.store.keys import Keys
 from tests.support.model.slots import line
+from tests.support.model.values import NEVER as NEVER_TICKS
 from tests.support.model.values import Entry, Progress, Record
 from tests.support.model.world import LETTERS, World
 from tests.support.passing_time import NEVER
@@ -27,6 +28,7 @@ class Observed:
     -> id -> consumer, and for how many ticks its lease has lasted. queue: key -> score, in order.
     tokens: in the list of wake-ups. failed: the keys that are listed, by when they failed. kept:
     their records, and the milliseconds that each has left. ended: state -> generation and key.
+    pauses: by function -> when they end (us), None for never.
     """
 
     records: dict[str, dict[str, str]]
@@ -40,6 +42,7 @@ class Observed:
     holds: dict[str, list[str]]
     slots: dict[str, dict[str, str]]
     lines: dict[str, list[str]]
+    pauses: dict[str, int | None]
     failed: list[str]
     kept: dict[str, tuple[dict[str, str], int]]
     ended: dict[str, list[tuple[int, str]]]
@@ -63,12 +66,13 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
     look.zrange(keys.workers, 0, -1)
     look.hgetall(keys.epochs)
     look.hgetall(keys.holds)
+    look.hgetall(keys.pauses)
     look.zrange(keys.failed, 0, -1)
     for name in names:
         look.hgetall(keys.failed_record(name))
         look.pttl(keys.failed_record(name))
     for state in ENDED:
-        look.lrange(keys.ended(state), 0, -1)
+        look.lrange(getattr(keys, state), 0, -1)
     seen = iter(look.execute(raise_on_error=False))
     entries, pending = dict[str, Any](), dict[str, Any]()
     for letter in streams:
@@ -79,7 +83,7 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
         }
     records = {name: (next(seen), next(seen)) for name in names}
     limits = {scope: (next(seen), next(seen)) for scope in scopes}
-    queue, tokens, workers, epochs, holds, failed = (next(seen) for _ in range(6))
+    queue, tokens, workers, epochs, holds, pauses, failed = (next(seen) for _ in range(7))
     kept = {name: (next(seen), next(seen)) for name in names}
     ended = {state: [_generation_and_key(row) for row in next(seen)] for state in ENDED}
     return Observed(
@@ -94,10 +98,16 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
         {e: msgspec.msgpack.decode(s.encode("latin-1")) for e, s in holds.items()},
         {scope: slots for scope, (slots, _) in limits.items()},
         {scope: waiting for scope, (_, waiting) in limits.items()},
+        {name: _end_of(packed.encode("latin-1")) for name, packed in pauses.items()},
         failed,
         {name: found for name, found in kept.items() if found[0]},
         ended,
     )
+
+
+def _end_of(pause: bytes) -> int | None:
+    _, until, _, _ = msgspec.msgpack.decode(pause, type=tuple[str, str, str, str])
+    return int(until) if until else None
 
 
 def _generation_and_key(row: str) -> tuple[int, str]:
@@ -171,9 +181,17 @@ def _pairs(world: World, seen: Observed, clock: Clock) -> Iterator[tuple[str, ob
             if e.owner is not None
         }
         yield f"pending of {letter}", owned, seen.pending[letter]
-    ticks = {k: None if s == NEVER else clock.tick_of_score(s) for k, s in seen.queue.items()}
-    never = {k: None if w >= NEVER_TICKS else w for k, w in world.queue.items()}
+    # How much later than never: 0 for a slot, 1 for a pause.
+    ticks = {
+        k: ("never", s - NEVER) if s >= NEVER else clock.tick_of_score(s)
+        for k, s in seen.queue.items()
+    }
+    never = {
+        k: ("never", w - NEVER_TICKS) if w >= NEVER_TICKS else w for k, w in world.queue.items()
+    }
     yield "queue", never, ticks
+    ends = {name: None if w == NEVER_TICKS else w for name, w in world.pauses.items()}
+    yield "pauses", ends, {name: clock.tick(until) for name, until in seen.pauses.items()}
     yield "registered", set(world.epochs), seen.workers
     yield "epochs", world.epochs, seen.epochs
     holds = {entry.name: sorted(scopes) for entry, scopes in world.holds.items()}
@@ -199,10 +217,6 @@ def _kept_of(world: World) -> dict[str, tuple[object, ...]]:
 def _kept_fields(fields: dict[str, str]) -> tuple[object, ...]:
     names = ("state", "generation", "function", "call", "error")
     return (*(fields.get(name, "") for name in names), _attempts(fields.get("attempts", "")))
-
-
-#: Later than any tick that is reached.
-NEVER_TICKS = 1 << 39
 
 
 def _of_record(key: str, record: Record, seen: Observed, clock: Clock, now: int) -> Iterator[str]:

@@ -18,6 +18,17 @@ local function go_back(key, field)
     redis.call('HSET', key, field, string.format('%d', at - 1000 * ms))
   end
 end
+local function earlier(at)
+  return at == '' and at or string.format('%d', at - 1000 * ms)
+end
+local function pauses_go_back(key)
+  local found = redis.call('HGETALL', key)
+  for i = 1, #found, 2 do
+    local pause = cmsgpack.unpack(found[i + 1])
+    pause[1], pause[2] = earlier(pause[1]), earlier(pause[2])
+    redis.call('HSET', key, found[i], cmsgpack.pack(pause))
+  end
+end
 local function age(stream)
   local pending = redis.pcall('XPENDING', stream, 'workers', '-', '+', 10000)
   for _, p in ipairs(pending.err and {} or pending) do
@@ -26,6 +37,9 @@ local function age(stream)
 end
 local by_type = {
   hash = function(key)
+    if key == ARGV[1] .. ':pauses' then
+      return pauses_go_back(key)
+    end
     for _, field in ipairs({'when', 'started_at', 'completed_at', 'progress_updated_at'}) do
       go_back(key, field)
     end

@@ -20,6 +20,8 @@ from docket.store.transitions import Claim, Exchanged, OutcomeRow, Transitions
 
 #: Nothing in these tests takes seconds; this is where one that hangs ends.
 PATIENCE_SECONDS = 15.0
+#: The time in the queue of what a pause has parked.
+PARKED = 253402300800001
 POISON = (b"poison", "PoisonTask: too many")
 
 
@@ -63,7 +65,8 @@ class State:
         entry, state = record.get("entry", ""), record.get("state")
         match state:
             case "scheduled":
-                sound = self.queue.get(key) == -(-int(record["when"]) // 1000) and not entry
+                due = -(-int(record["when"]) // 1000)
+                sound = self.queue.get(key) in {due, PARKED} and not entry
             case "queued":
                 sound = self.places.get(entry) == key and entry not in self.pending
             case "running":

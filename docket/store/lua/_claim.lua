@@ -3,8 +3,13 @@
 local CLAIM_WIDTH = 10
 local PAYLOAD_LIMIT = 4194304
 local READ_LIMIT = 256
+-- To park a task takes several times as long as to claim one: it counts for so many reads, and fewer are read at once.
+local PARK_WEIGHT, PARK_STEP = 4, 32
 
 local taken, taken_bytes, reads = {}, 0, 0
+-- Set by exchange.lua while there are pauses: parks a task of a paused function and returns true. A lost claim that is
+-- taken back counts as running, so reclaim.lua does not ask.
+local park_paused
 
 -- Fails a record that leads nowhere, because somebody else wrote it: it would stay for ever, and nobody would know.
 local function fail_malformed(key, v, now)
@@ -29,6 +34,10 @@ local function claim(consumer, key, entry, now, accepts)
     if v[1] then
       fail_malformed(key, v, now)
     end
+    return false
+  end
+  if park_paused and park_paused(v[4], key, entry, v[3], v[7], v[6]) then
+    reads = reads + PARK_WEIGHT - 1
     return false
   end
   redis.call('HSET', RECORDS .. key, 'state', 'running', 'worker', consumer, 'started_at', now)
@@ -90,7 +99,7 @@ local function take(letter, consumer, want, now)
     if #entries < size then
       return count
     end
-    step = step * 8
+    step = park_paused and PARK_STEP or step * 8
   end
   return count
 end

@@ -107,8 +107,21 @@ local function limiting()
     if limits.g ~= v[2] or not limits.w then
       return nil
     end
-    return {key = key, requests = limits.w, order = string.format('%d', limits.o), when = v[4],
+    return {key = key, limits = limits, requests = limits.w, order = string.format('%d', limits.o), when = v[4],
       deaths = count_of(v[5], 0)}
+  end
+
+  -- The field `limits` of an execution, begun anew if it says nothing of it.
+  local function limits_for(packed, generation, attempt, now)
+    local limits = packed and limits_of(packed) or {}
+    if limits.g ~= generation then
+      limits = {g = generation, t = {}, d = {}, r = {}}
+    end
+    -- A retry is a new try: with its old place it would be served before the tasks that wait, again and again.
+    if limits.a ~= attempt then
+      limits.a, limits.o = attempt, tonumber(now)
+    end
+    return limits
   end
 
   -- Takes all slots or none. A task that is blocked in another scope joins that line too, at its old place: the slots
@@ -210,7 +223,7 @@ local function limiting()
 
   made = {ask = ask, has_room = has_room, take_slots = take_slots, waiter_of = waiter_of, admit = admit, serve = serve,
     release = release, wake_for_admitted = wake_for_admitted, leave = leave, line = LINE,
-    slots = SLOTS, limits_of = limits_of, scopes_of = scopes_of}
+    slots = SLOTS, limits_of = limits_of, limits_for = limits_for, scopes_of = scopes_of}
   return made
 end
 

@@ -8,6 +8,8 @@ local LETTERS = {'x', 'f', 's'}
 local QUEUE, WAKEUP = KEYS[4], KEYS[5]
 -- The time of what waits in the queue for something else (a slot of a limit): no datetime is that late.
 local NEVER = 253402300800000
+-- That of what was parked by a pause: told from the others by itself, and passed over by the sweep of the limits.
+local PARKED = NEVER + 1
 
 -- A count out of a key or a record, which somebody else may have written: the default for what is none.
 local function count_of(text, default)

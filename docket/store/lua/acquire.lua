@@ -24,14 +24,7 @@ local now, now_text = server_now()
 local member = key .. '/' .. generation
 
 local stored = redis.call('HMGET', rk, 'attempt', 'limits')
-local limits = stored[2] and own.limits_of(stored[2]) or {}
-if limits.g ~= generation then
-  limits = {g = generation, t = {}, d = {}, r = {}}
-end
--- A retry is a new try: with its old place it would be served before the tasks that wait, again and again.
-if limits.a ~= stored[1] then
-  limits.a, limits.o = stored[1], tonumber(now_text)
-end
+local limits = own.limits_for(stored[2], generation, stored[1], now_text)
 limits.w = nil
 
 local function store_limits()

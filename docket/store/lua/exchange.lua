@@ -1,6 +1,7 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
+--@include _pauses.lua
 --@include _placing.lua
 --@include _promote.lua
 --@include _claim.lua
@@ -120,8 +121,13 @@ if LAST >= FIRST and redis.call('EXISTS', HOLDS) == 1 then
 end
 
 local promoted = promote(now, 16)
-local took, is_quarantined = 0, false
-if want > 0 then
+local took, is_quarantined, is_paused = 0, false, false
+if want > 0 and redis.call('EXISTS', PAUSES) == 1 then
+  local pauses = pausing(NOW_TEXT)
+  is_paused, park_paused = pauses.holds(''), pauses.park
+end
+-- While the whole docket is paused, all stays in its streams: nothing has to be parked, or brought back.
+if want > 0 and not is_paused then
   if ARGV[5] == '1' and redis.call('XLEN', KEYS[3]) > 0 then
     took = take('x', consumer, 1, NOW_TEXT)
     is_quarantined = took == 1

@@ -1,5 +1,8 @@
-"""`docket strike` and `docket restore`."""
+"""`docket strike`, `docket restore` and `docket strikes`."""
 
+import getpass
+import json
+import socket
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -11,6 +14,7 @@ from docket.cli import strike_values
 from tests.support import cli_tasks
 from tests.support.dockets import soon
 from tests.support.programs import run_docket
+from tests.support.terminals import run_docket_on_terminal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.statement(14)]
 
@@ -154,3 +158,78 @@ async def test_a_condition_that_makes_no_sense_is_wrong_usage(
 def test_nothing_of_a_value_is_evaluated_and_nothing_but_a_class_is_called(value: str) -> None:
     with pytest.raises(ValueError, match="is no "):
         strike_values.parse(value)
+
+
+async def test_strikes_are_listed_with_reason_and_author(docket: Docket, on: Options) -> None:
+    remarks = ("--reason", "their data", "--by", "ann")
+    assert (await run_docket("strike", *on, *remarks, "greet", "name", "==", "Ann"))[0] == 0
+    assert (await run_docket("strike", *on, "greet"))[0] == 0
+    await docket.strike(None, "thing", "==", cli_tasks.anything)
+
+    code, output, errors = await run_docket("strikes", *on)
+
+    assert (code, errors) == (0, "")
+    title, headings, first, second, third = output.splitlines()
+    assert title == f"Strikes in Docket: {docket.name}"
+    assert headings.split() == ["Function", "Condition", "Since", "Reason", "By"]
+    assert first.startswith("greet        name == 'Ann'")
+    assert first.endswith("their data  ann")
+    assert second.startswith("greet        (every call)")
+    assert second.endswith(f"{getpass.getuser()}@{socket.gethostname()}")
+    assert third.startswith("(all tasks)  thing == (a pickle, which only workers read)")
+
+    restored_too = ("--reason", "mended", "greet", "name", "==", "Ann")
+    assert (await run_docket("restore", *on, *restored_too))[0] == 0
+    assert len(await docket.strikes()) == 2
+
+
+async def test_strikes_are_printed_as_json_for_programs(docket: Docket, on: Options) -> None:
+    assert await run_docket("strikes", *on, "--json") == (0, "[]\n", "")
+    await docket.strike("greet", "name", ">", Decimal("1.5"), reason="why\x1b[31m")
+    await docket.strike("greet", by="ann")
+    first, second = await docket.strikes()
+
+    code, output, errors = await run_docket("strikes", *on, "--json")
+
+    assert (code, errors) == (0, "")
+    assert "\x1b" not in output
+    assert json.loads(output) == [
+        {
+            "function": "greet",
+            "parameter": "name",
+            "operator": ">",
+            "value": "Decimal('1.5')",
+            "is_readable": True,
+            "since": first.since.isoformat(),
+            "reason": "why\x1b[31m",
+            "by": None,
+        },
+        {
+            "function": "greet",
+            "parameter": None,
+            "operator": "==",
+            "value": None,
+            "is_readable": True,
+            "since": second.since.isoformat(),
+            "reason": None,
+            "by": "ann",
+        },
+    ]
+
+
+async def test_on_a_terminal_strikes_are_a_table(docket: Docket, on: Options) -> None:
+    await docket.strike("greet", "name", "==", "[bold]\x1b", reason="why")
+
+    code, output = await run_docket_on_terminal("strikes", *on)
+
+    assert code == 0
+    assert f"Strikes in Docket: {docket.name}" in output
+    assert "name == '[bold]\\x1b'" in output
+
+
+async def test_a_remark_that_is_too_long_is_wrong_usage(docket: Docket, on: Options) -> None:
+    code, _, errors = await run_docket("strike", *on, "greet", "--reason", "x" * 1001)
+
+    assert code == 2
+    assert "reason has 1001 characters" in errors
+    assert await docket.strikes() == []

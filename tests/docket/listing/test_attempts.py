@@ -168,7 +168,7 @@ async def test_everything_that_is_kept_expires(docket: Docket) -> None:
     async with docket.redis() as redis:
         for name in (docket.keys.failed, docket.keys.failed_record("k")):
             assert timedelta(days=6) < timedelta(seconds=await redis.ttl(name))
-        assert 0 < await redis.ttl(docket.keys.ended("cancelled")) <= 900
+        assert 0 < await redis.ttl(docket.keys.cancelled) <= 900
 
 
 @pytest.mark.parametrize("settings", [{"keep_failed": timedelta(-1)}, {"keep_failed_most": 0}])

@@ -266,7 +266,7 @@ async def test_records_of_somebody_else_are_left_out_and_cost_nobody_the_page(
         await redis.hset(docket.keys.record("bad"), "when", "x")
         await redis.delete(docket.keys.record("worse"))
         await redis.set(docket.keys.record("worse"), "no hash")
-        await redis.lpush(docket.keys.ended("completed"), "nonsense", "1 2", "")
+        await redis.lpush(docket.keys.completed, "nonsense", "1 2", "")
 
     assert keys(await docket.executions()) == ["good"]
     assert await docket.describe("nothing") is None

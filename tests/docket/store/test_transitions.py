@@ -60,6 +60,11 @@ async def promote(store: Store) -> None:
     await store.transitions.promote()
 
 
+async def park(store: Store) -> None:
+    await store.transitions.pauses.pause("f", "at", None, "", "", token="t")
+    await store.exchange("b", want=5)
+
+
 async def claim(store: Store) -> None:
     await store.exchange("b", want=5)
 
@@ -67,6 +72,7 @@ async def claim(store: Store) -> None:
 ACTS: dict[str, Act] = {
     "promotion": promote,
     "claim": claim,
+    "parking": park,
     "completion": lambda s: hand_in(s, "C"),
     "failure": lambda s: hand_in(s, "F", "error", "text"),
     "stop": lambda s: hand_in(s, "X"),
@@ -83,6 +89,7 @@ ACTS: dict[str, Act] = {
 MAKES: dict[str, dict[ExecutionState, ExecutionState]] = {
     "promotion": {S.SCHEDULED: S.QUEUED},
     "claim": {S.QUEUED: S.RUNNING},
+    "parking": {S.QUEUED: S.SCHEDULED},
     "completion": {S.RUNNING: S.COMPLETED},
     "failure": {S.RUNNING: S.FAILED},
     "stop": {S.RUNNING: S.CANCELLED},

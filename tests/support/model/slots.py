@@ -58,9 +58,7 @@ def acquire(world: World, consumer: str, claim: Claimed, limit_requests: dict[st
         world.drop(claim.entry)
         world.finish(claim.key, "cancelled")
         return "cancelled"
-    if record.order is None or record.order_attempt != record.attempt:
-        world.first_come += 1
-        record.order, record.order_attempt = world.first_come, record.attempt
+    come(world, record)
     record.limit_requests = {}
     if limit_requests and sorted(world.holds.get(claim.entry, [])) != sorted(limit_requests):
         release(world, claim.entry)
@@ -68,6 +66,13 @@ def acquire(world: World, consumer: str, claim: Claimed, limit_requests: dict[st
             _wait(world, claim, record, limit_requests)
             return "waiting"
     return "granted"
+
+
+def come(world: World, record: Record) -> None:
+    """Give an execution its place in the lines, which it has from its first try on."""
+    if record.order is None or record.order_attempt != record.attempt:
+        world.first_come += 1
+        record.order, record.order_attempt = world.first_come, record.attempt
 
 
 def is_owned(record: Record, claim: Claimed, consumer: str) -> bool:

@@ -7,6 +7,8 @@ LIVE = frozenset({"scheduled", "queued", "running"})
 
 #: Ticks after the start of everything: the time of a task that waits for a slot.
 NEVER = 1 << 40
+#: That of a task that a pause has parked.
+PARKED = NEVER + 1
 
 Letter = Literal["s", "f", "x", "h"]
 #: Channel, and what the message says.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from tests.support.model import slots
+from tests.support.model import pauses, slots
 from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Progress, Record
 from tests.support.model.world import LETTERS, World
 
@@ -10,6 +10,8 @@ from tests.support.model.world import LETTERS, World
 PROMOTED_ON_THE_WAY = 16
 #: How many the steward makes ready in a call.
 PROMOTED = 256
+#: How many are brought back by a call when a pause ends.
+LIFTED = 64
 
 
 def register(world: World, consumer: str) -> None:
@@ -40,16 +42,38 @@ def exchange(
         return Exchanged(status)
     superseded = _hand_in(world, consumer, endings)
     world.promote(PROMOTED_ON_THE_WAY)
-    ready = world.waiting("x")[:1] if may_take_quarantined else []
+    is_open = want > 0 and not pauses.holds(world, "")
+    claims = _take(world, "x", consumer, 1) if is_open and may_take_quarantined else []
     # A quarantined task comes alone: what blocked its last process would hold up the others.
-    is_quarantined = bool(ready and want)
-    if not is_quarantined:
-        ready = [*world.waiting("f"), *world.waiting("s")]
-    claims = [_claim(world, consumer, entry) for entry in ready[:want]]
+    is_quarantined = bool(claims)
+    if is_open and not is_quarantined:
+        claims = _take(world, "f", consumer, want)
+        claims += _take(world, "s", consumer, want - len(claims))
     left = -1
     if census and len(claims) < want:
         left = sum(map(len, world.streams.values())) + len(world.queue)
     return Exchanged("ok", claims, superseded, left, is_quarantined and want > 1)
+
+
+def _take(world: World, letter: str, consumer: str, want: int) -> list[Claimed]:
+    """Claim from a stream, some at a time, and park what is paused.
+
+    The slots of what is parked go to others, which are then in the redelivery stream.
+    """
+    claims: list[Claimed] = []
+    step = 4
+    while len(claims) < want:
+        size = min(want - len(claims), step)
+        entries = world.waiting(letter)[:size]
+        for entry in entries:
+            if pauses.holds(world, world.records[entry.key].function):
+                pauses.park(world, entry)
+            else:
+                claims.append(_claim(world, consumer, entry))
+        if len(entries) < size:
+            break
+        step = 32 if world.pauses else step * 8
+    return claims
 
 
 def _refusal(world: World, consumer: str, epoch: int) -> str | None:

@@ -28,6 +28,7 @@ class World:
         events: published since somebody took them.
         lines: scope -> who waits for one of its slots, in order.
         holds: entries that hold slots, and the scopes.
+        pauses: functions, and "" for the whole docket -> when the pause ends, or ended (tick).
         kept: key -> the newest failed execution, in the order in which they failed.
         ended: state -> generation and key of those that ended so, the newest first.
         ended_until: state -> when that list expires.
@@ -50,6 +51,7 @@ class World:
     events: list[Event] = field(default_factory=list[Event])
     lines: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     holds: dict[Entry, list[str]] = field(default_factory=dict[Entry, list[str]])
+    pauses: dict[str, int] = field(default_factory=dict[str, int])
     first_come: int = 0
     kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
     ended: dict[str, list[tuple[int, str]]] = field(

@@ -134,6 +134,11 @@ def test_a_limit_that_makes_no_sense_is_refused(make: Callable[[], object], mess
         make()
 
 
+def test_a_scope_that_is_kept_for_pauses_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"may not begin with '\\x1f', as '\\x1fpaused:f'"):
+        ConcurrencyLimit(scope="\x1fpaused:f")
+
+
 def test_the_smallest_window_is_a_millisecond() -> None:
     async def task(cooldown: Cooldown = Cooldown(timedelta(microseconds=1))) -> None: ...
 
