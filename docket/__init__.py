@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from docket import testing
 from docket.agenda import Agenda
 from docket.annotations import Logged
+from docket.backlog import Backlog
 from docket.calls import TaskCall
 from docket.dependencies import (
     CallArgument,
@@ -36,6 +37,7 @@ from docket.docket import Docket
 from docket.errors import ExecutionCancelled
 from docket.execution import Disposition, Execution, ExecutionState
 from docket.installation import warn_of_the_original
+from docket.statistics import FunctionStatistics, Statistics, Times
 from docket.strikelist import StrikeList
 from docket.worker import Worker
 
@@ -48,6 +50,7 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 
 __all__ = [
     "Agenda",
+    "Backlog",
     "CallArgument",
     "ConcurrencyLimit",
     "Cooldown",
@@ -64,18 +67,21 @@ __all__ = [
     "ExecutionCancelled",
     "ExecutionState",
     "ExponentialRetry",
+    "FunctionStatistics",
     "Logged",
     "Perpetual",
     "Progress",
     "RateLimit",
     "Retry",
     "Shared",
+    "Statistics",
     "StrikeList",
     "TaskArgument",
     "TaskCall",
     "TaskKey",
     "TaskLogger",
     "Timeout",
+    "Times",
     "Worker",
     "__version__",
     "testing",

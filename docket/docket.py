@@ -17,6 +17,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, overload
 
+from docket.backlog import Backlog
 from docket.blocking import SyncDocket
 from docket.calls import TaskCall, new_key
 from docket.clock import LONGEST, aware, duration, now
@@ -29,6 +30,8 @@ from docket.inspection import (
     RunningExecution,
     WorkerInfo,
     live_workers,
+    read_backlog,
+    read_statistics,
     take_snapshot,
 )
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
@@ -38,6 +41,7 @@ from docket.pauses import Pause, pause, pauses, resume
 from docket.registry import Registry, name_of
 from docket.scheduling import Scheduler
 from docket.serialization.serializers import Serializer, serializer_named
+from docket.statistics import Statistics
 from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url
 from docket.store.keys import WORKER_GROUP, Keys
@@ -56,13 +60,14 @@ from docket.strike_rules import (
 )
 from docket.strikelist import StrikeList
 from docket.tasks import TaskCollection
-from docket_urls.redaction import without_password
+from docket_display.redaction import without_password
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.credentials import CredentialProvider
 
 __all__ = [
+    "Backlog",
     "Disposition",
     "Docket",
     "DocketSnapshot",
@@ -74,6 +79,7 @@ __all__ = [
     "Restore",
     "ResultStorage",
     "RunningExecution",
+    "Statistics",
     "Strike",
     "StrikeList",
     "StrikeRecord",
@@ -120,6 +126,8 @@ class Docket(Registry, Operations):
         keep_failed: the time to keep failed executions for those who look at them and retry them,
             the newest of each key; 0 keeps none.
         keep_failed_most: the most of them; the oldest give way.
+        keep_statistics: the time to keep the statistics of workers; 0 keeps none. All processes
+            of a docket use the same one.
 
     Raises:
         ValueError: a name, URL or serializer that cannot be used, or a duration that is not
@@ -140,6 +148,7 @@ class Docket(Registry, Operations):
         *,
         keep_failed: timedelta = KEEP_FAILED,
         keep_failed_most: int = KEEP_FAILED_MOST,
+        keep_statistics: timedelta = timedelta(hours=25),
     ) -> None:
         #: Encodes and decodes payloads.
         self.serializer: Serializer = serializer_named(serializer)
@@ -164,9 +173,10 @@ class Docket(Registry, Operations):
         self.heartbeat_interval = heartbeat_interval
         self.missed_heartbeats = missed_heartbeats
         self.execution_ttl = min(execution_ttl, LONGEST)
+        self.keep_statistics = _kept_for("keep_statistics", keep_statistics)
         #: How long executions that have ended are kept.
         self.retention = Retention(
-            self.execution_ttl, _kept_for(keep_failed), _kept_most(keep_failed_most)
+            self.execution_ttl, _kept_for("keep_failed", keep_failed), _kept_most(keep_failed_most)
         )
         self.result_storage = result_storage
         self.enable_internal_instrumentation = enable_internal_instrumentation
@@ -517,6 +527,35 @@ class Docket(Registry, Operations):
         function = self.function_of(record.get(b"function", b"").decode(errors="replace"))
         return execution_from_record(self, function, key, record)
 
+    # Figures ------------------------------------------------------------------------------
+
+    async def backlog(self) -> Backlog:
+        """Count the tasks of the docket by state, and tell for how long the first has waited.
+
+        One call that takes well under a millisecond, however many tasks there are.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        return await read_backlog(self)
+
+    async def statistics(self, over: timedelta = timedelta(hours=1)) -> Statistics:
+        """Sum up what the workers of the docket did with each function.
+
+        Workers hand in their counters every five seconds, and when they end; what one that died
+        had counted since is missing.
+
+        Args:
+            over: the time to look back, at most `keep_statistics`. The period begins with a full
+                minute; with a quarter of an hour, if it is longer than two hours.
+
+        Raises:
+            TypeError: `over` is no timedelta.
+            ValueError: `over` is not positive, or longer than statistics are kept.
+            ServerUnavailable: the server is away.
+        """
+        return await read_statistics(self, over)
+
     # Keys and connections -----------------------------------------------------------------
 
     @property
@@ -632,11 +671,11 @@ def _name_or_none(function: TaskFunction | str | None) -> str | None:
     return function if function is None or isinstance(function, str) else name_of(function)
 
 
-def _kept_for(keep_failed: timedelta) -> timedelta:
-    keep_failed = duration("keep_failed", keep_failed)
-    if keep_failed < timedelta(0):
-        raise ValueError(f"keep_failed must not be negative, but is {keep_failed}")
-    return min(keep_failed, LONGEST)
+def _kept_for(name: str, length: timedelta) -> timedelta:
+    length = duration(name, length)
+    if length < timedelta(0):
+        raise ValueError(f"{name} must not be negative, but is {length}")
+    return min(length, LONGEST)
 
 
 def _kept_most(number: int) -> int:

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from docket.clock import from_microseconds
+from docket.backlog import Backlog
+from docket.clock import duration, from_microseconds
 from docket.errors import DeserializationError
 from docket.execution import Execution, ExecutionState
+from docket.statistics import Statistics, statistics_of
+from docket.store.backlog import backlog
+from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import worker_of
 from docket.store.scan import Record, Scan, WorkerRow
+from docket.store.statistics import StatisticsStore
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -123,6 +128,37 @@ async def live_workers(docket: Docket) -> list[WorkerInfo]:
     return _alive(docket, now, rows)
 
 
+async def backlog_of(docket: Docket, patience_seconds: float) -> Backlog:
+    """Read the backlog of a docket once.
+
+    Raises:
+        ServerUnavailable: the server does not answer within `patience_seconds`.
+    """
+    worker_patience = docket.heartbeat_interval * docket.missed_heartbeats
+    pipeline = docket.connections.pipeline
+    return await backlog(pipeline, docket.keys, worker_patience, patience_seconds)
+
+
+async def read_backlog(docket: Docket) -> Backlog:
+    """Read the backlog of a docket; see Docket.backlog."""
+    return await retry(lambda: backlog_of(docket, PATIENCE_SECONDS))
+
+
+async def read_statistics(docket: Docket, over: timedelta) -> Statistics:
+    """Read the statistics of a docket; see Docket.statistics."""
+    over = duration("over", over)
+    if not timedelta(0) < over <= docket.keep_statistics:
+        raise ValueError(
+            f"over must be positive and at most {docket.keep_statistics}, for which statistics "
+            f"are kept (keep_statistics), but is {over}"
+        )
+    store = StatisticsStore(docket.connections.pipeline, docket.keys, docket.keep_statistics)
+    since, until, counters = await store.read(over)
+    return statistics_of(
+        from_microseconds(since * 1_000_000), from_microseconds(until * 1_000_000), counters
+    )
+
+
 def _execution(docket: Docket, key: str, record: Record) -> Execution | None:
     try:
         return docket.execution_of(key, record)
@@ -152,4 +188,13 @@ def _alive(docket: Docket, now: int, rows: Sequence[WorkerRow]) -> list[WorkerIn
     return list(workers.values())
 
 
-__all__ = ["DocketSnapshot", "RunningExecution", "WorkerInfo", "live_workers", "take_snapshot"]
+__all__ = [
+    "DocketSnapshot",
+    "RunningExecution",
+    "WorkerInfo",
+    "backlog_of",
+    "live_workers",
+    "read_backlog",
+    "read_statistics",
+    "take_snapshot",
+]

@@ -6,7 +6,7 @@ import logging
 import traceback
 from typing import Any, Final
 
-from docket.printable import on_lines
+from docket_display.printable import on_lines
 
 #: The most characters of a record: a longer one loses its middle.
 RECORD: Final = 200_000

@@ -1,11 +1,10 @@
-"""Strikes and their matching against calls: pure, without a connection.
+"""Strikes as values, and as they are stored: pure, without a connection.
 
 The public names are exported by docket.strikelist.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
 import operator as compare
 import reprlib
@@ -13,20 +12,21 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
-from docket.annotations import signature_of
 from docket.clock import from_microseconds
-from docket.errors import DeserializationError, UnfitValue
+from docket.errors import DeserializationError, PayloadTooLarge, UnfitValue
 from docket.log_text import CALL, head
 from docket.log_text import shown as shown_value
-from docket.printable import on_one_line
 from docket.remarks import remark
 from docket.serialization import pickle_codec, typed_values
+from docket_display.printable import on_one_line
 
 logger = logging.getLogger("docket.strikelist")
+
+#: Most bytes of the value of a strike: every process of the docket reads and keeps it.
+MAX_VALUE_BYTES = 1024 * 1024
 
 
 class Operator(StrEnum):
@@ -124,7 +124,7 @@ class StrikeInstruction:
         try:
             hash(self.rule)
         except TypeError as error:
-            _log_incompatible(self.operator, self.value, error)
+            log_incompatible(self.operator, self.value, error)
             return False
         return True
 
@@ -144,7 +144,7 @@ class StrikeInstruction:
         if rule.parameter is not None:
             message[b"parameter"] = rule.parameter.encode()
         value = _encode(rule.value, may_pickle=may_pickle)
-        message[b"value"] = pickle_codec.check_size(value, "The strike's value")
+        message[b"value"] = _check_size(value)
         # Readers of earlier versions read the other fields only.
         for name in ("reason", "by"):
             if (text := remark(name, getattr(self, name))) is not None:
@@ -215,7 +215,7 @@ def from_message(
         level: the level at which it is logged.
     """
     try:
-        stored = message[b"value"]
+        stored = _check_size(message[b"value"])
         function, parameter = message.get(b"function"), message.get(b"parameter")
         instruction = _DIRECTIONS[message[b"direction"]](
             None if function is None else function.decode(),
@@ -288,6 +288,15 @@ def is_pickled(message: Mapping[bytes, bytes]) -> bool:
     return message.get(b"value", b"")[:1] == _PICKLED
 
 
+def _check_size(value: bytes) -> bytes:
+    if len(value) > MAX_VALUE_BYTES:
+        raise PayloadTooLarge(
+            f"The strike's value has {len(value)} bytes, over the limit of {MAX_VALUE_BYTES}: "
+            "strike by an argument that is shorter"
+        )
+    return value
+
+
 def _encode(value: Hashable, *, may_pickle: bool) -> bytes:
     try:
         # The oldest form where it is enough: processes of earlier versions read it too.
@@ -319,139 +328,15 @@ def _decode(payload: bytes, *, may_unpickle: bool) -> Hashable:
             raise DeserializationError("its value is of no form that is known here")
 
 
-#: A parameter, the comparison of its argument, and the value to compare with.
-_Comparison = tuple[str, Operator, Hashable]
+def compares(argument: Any, operator: Operator, value: Hashable) -> bool:
+    """Return whether an argument compares so with a value; raises whatever the comparison does."""
+    return bool(_COMPARISONS[operator](argument, value))
 
 
-@dataclass
-class _Conditions:
-    """The strikes of one task, or of all, indexed for matching."""
-
-    entirely: bool = False
-    equal: dict[str, set[Hashable]] = field(default_factory=dict[str, set[Hashable]])
-    others: list[_Comparison] = field(default_factory=list[_Comparison])
-
-    def add(self, rule: Rule) -> None:
-        if rule.parameter is None:
-            self.entirely = True
-        elif rule.operator is Operator.EQUAL:
-            self.equal.setdefault(rule.parameter, set()).add(rule.value)
-        else:
-            self.others.append((rule.parameter, rule.operator, rule.value))
-
-    def match(self, arguments: Mapping[str, Any]) -> bool:
-        for parameter, values in self.equal.items():
-            if parameter in arguments and _is_one_of(arguments[parameter], values):
-                return True
-        return any(
-            parameter in arguments and _matches(arguments[parameter], operator, value)
-            for parameter, operator, value in self.others
-        )
-
-
-class StrikeTable:
-    """The strikes in effect, and their matching against calls."""
-
-    def __init__(self) -> None:
-        #: True for a rule from the stream, False for one of this process alone.
-        self._rules: dict[Rule, bool] = {}
-        self._index: dict[str | None, _Conditions] | None = None
-
-    def __len__(self) -> int:
-        return len(self._rules)
-
-    def apply(self, instruction: StrikeInstruction, *, is_shared: bool) -> bool:
-        """Apply an instruction and return whether that changed the strikes in effect."""
-        before = len(self._rules)
-        _apply(self._rules, instruction, is_shared)
-        self._index = None
-        return len(self._rules) != before
-
-    def reload(self, instructions: Iterable[StrikeInstruction]) -> None:
-        """Replace all shared strikes by these; those of this process alone stay."""
-        shared: dict[Rule, bool] = {}
-        for instruction in instructions:
-            _apply(shared, instruction, True)
-        own = {rule: False for rule, is_shared in self._rules.items() if not is_shared}
-        self._rules = {**own, **shared}
-        self._index = None
-
-    def strikes_values(self, arguments: Mapping[str, Any]) -> bool:
-        """Return whether a strike on a parameter of all tasks applies to these values."""
-        conditions = self._indexed().get(None)
-        return conditions is not None and conditions.match(arguments)
-
-    def strikes_call(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> bool:
-        """Return whether a strike applies to a call of a task; defaults count as arguments."""
-        index = self._indexed()
-        found = [conditions for key in (None, name) if (conditions := index.get(key)) is not None]
-        if any(conditions.entirely for conditions in found):
-            return True
-        if not found:
-            return False
-        arguments = _arguments(function, args, kwargs)
-        return any(conditions.match(arguments) for conditions in found)
-
-    def _indexed(self) -> dict[str | None, _Conditions]:
-        if self._index is None:
-            self._index = {}
-            for rule in self._rules:
-                self._index.setdefault(rule.function, _Conditions()).add(rule)
-        return self._index
-
-
-def _apply(rules: dict[Rule, bool], instruction: StrikeInstruction, is_shared: bool) -> None:
-    if isinstance(instruction, Strike):
-        rules[instruction.rule] = is_shared or rules.get(instruction.rule, False)
-    else:
-        rules.pop(instruction.rule, None)
-
-
-_signature = lru_cache(maxsize=1024)(signature_of)
-
-
-def _arguments(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    try:
-        # Partially: the parameters of dependencies have no argument yet.
-        bound = _signature(function).bind_partial(*args, **kwargs)
-    except TypeError:
-        return kwargs  # The function does not accept this call, which fails later, more clearly.
-    bound.apply_defaults()
-    arguments = dict(bound.arguments)
-    for parameter in bound.signature.parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            arguments.update(arguments.pop(parameter.name))
-    return arguments
-
-
-def _is_one_of(argument: Any, values: set[Hashable]) -> bool:
-    try:
-        return argument in values
-    except Exception:
-        # Not hashable: compared with each.
-        return any(_matches(argument, Operator.EQUAL, value) for value in values)
-
-
-def _matches(argument: Any, operator: Operator, value: Hashable) -> bool:
-    try:
-        return bool(_COMPARISONS[operator](argument, value))
-    except Exception as error:
-        # The argument's own comparison may raise anything.
-        _log_incompatible(operator, value, error, argument)
-        return False
-
-
-def _log_incompatible(
+def log_incompatible(
     operator: Operator, value: object, error: Exception, *argument: object
 ) -> None:
+    """Log a comparison of a strike that is not possible."""
     # reprlib: short, and safe with a broken __repr__.
     shown = " ".join([*map(reprlib.repr, argument), operator.value, reprlib.repr(value)])
     logger.warning("Incompatible type for strike condition: %s (%s)", shown, _quoted(error))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from docket.errors import ConnectionClosed
+from docket.errors import ConnectionClosed, UnfitValue
 from docket.serialization.serializers import serializer_named
 from docket.store.connection.connections import Connections
 from docket.store.connection.urls import validate_url
@@ -22,11 +22,11 @@ from docket.strike_rules import (
     Strike,
     StrikeInstruction,
     StrikeRecord,
-    StrikeTable,
     from_message,
     is_pickled,
     records,
 )
+from docket.strike_table import MAX_COLLIDING, MAX_COMPARED, StrikeTable
 
 if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
@@ -48,6 +48,8 @@ logger = logging.getLogger("docket.strikelist")
 LOAD_PATIENCE_SECONDS = 1.0
 #: Instructions that cannot be read are told of one by one up to so many at a time, then their sum.
 UNREAD_TOLD = 10
+#: Instructions, and bytes of them, that are read before the event loop has its turn.
+PART, PART_BYTES = 200, 65_536
 
 Condition: TypeAlias = "Callable[[Execution], bool]"
 
@@ -258,7 +260,8 @@ class StrikeList:
         Raises:
             RuntimeError: not connected.
             ServerUnavailable: the server is away.
-            UnfitValue: only pickle could store the value, and the serializer is msgpack.
+            UnfitValue: only pickle could store the value, and the serializer is msgpack; or the
+                strike would have no effect, as there are too many like it.
             PayloadTooLarge: the value is over the size limit.
         """
         if self._stream is None:
@@ -268,6 +271,7 @@ class StrikeList:
             )
         if not instruction.is_storable():
             return
+        self._check_effect(instruction)
         message = instruction.as_message(may_pickle=self._may_pickle)
         if is_pickled(message):
             self._own_pickles[message[b"value"]] = instruction.value
@@ -294,6 +298,13 @@ class StrikeList:
             own_pickles=self._own_pickles,
             level=level,
         )
+
+    def _check_effect(self, instruction: StrikeInstruction) -> None:
+        refusal = self._table.refusal(instruction.rule)
+        if refusal is not None and isinstance(instruction, Strike):
+            raise UnfitValue(
+                f"{instruction} would have no effect, and is not stored: {refusal.value}"
+            )
 
     def update(self, instruction: StrikeInstruction) -> None:
         """Apply an instruction in this process only."""
@@ -324,10 +335,39 @@ class StrikeList:
             target.function_name, target.function, target.args, target.kwargs
         )
 
-    def _take(self, messages: Sequence[Fields], is_anew: bool) -> None:
-        """Apply the instructions from the stream."""
+    async def _take(self, messages: Sequence[Fields], is_anew: bool) -> None:
+        """Apply the instructions from the stream, in parts: there may be very many."""
+        unread, refused = 0, self._table.refused
+        if is_anew:
+            self._table.begin_reload()
+        for part in _parts(messages):
+            instructions, unread = self._read_part(part, unread)
+            if is_anew:
+                self._table.load(instructions)
+            else:
+                for instruction in instructions:
+                    self._apply(instruction, is_shared=True)
+            await asyncio.sleep(0)
+        if is_anew:
+            self._table.end_reload()
+            self._note_change()
+            self._loaded.set()
+        if unread > UNREAD_TOLD:
+            logger.warning("%d more strike instructions cannot be read", unread - UNREAD_TOLD)
+        if self._table.refused > refused:
+            logger.warning(
+                "%d strikes have no effect in this process: the hashes of their values collide "
+                "with those of %d others, or there are more than %d by other operators than ==",
+                self._table.refused - refused,
+                MAX_COLLIDING,
+                MAX_COMPARED,
+            )
+
+    def _read_part(
+        self, messages: Sequence[Fields], unread: int
+    ) -> tuple[list[StrikeInstruction], int]:
+        """Return the instructions, and how many messages could not be read, with those before."""
         instructions: list[StrikeInstruction] = []
-        unread = 0
         for message in messages:
             if self._leaves(message):
                 continue
@@ -337,15 +377,7 @@ class StrikeList:
                 unread += 1
             else:
                 instructions.append(instruction)
-        if unread > UNREAD_TOLD:
-            logger.warning("%d more strike instructions cannot be read", unread - UNREAD_TOLD)
-        if is_anew:
-            self._table.reload(instructions)
-            self._note_change()
-            self._loaded.set()
-        else:
-            for instruction in instructions:
-                self._apply(instruction, is_shared=True)
+        return instructions, unread
 
     def _leaves(self, message: Fields) -> bool:
         """Return whether the message is left to the workers: its value is a pickle of others."""
@@ -364,6 +396,17 @@ class StrikeList:
 
     def _note_change(self) -> None:
         self.is_empty = not self._conditions and not self._table
+
+
+def _parts(messages: Sequence[Fields]) -> Generator[Sequence[Fields]]:
+    """Cut messages into parts that are read without a pause: by their number and their size."""
+    start = size = 0
+    for i, message in enumerate(messages):
+        size += sum(map(len, message.values()))
+        if i + 1 - start >= PART or size >= PART_BYTES:
+            yield messages[start : i + 1]
+            start, size = i + 1, 0
+    yield messages[start:]
 
 
 def _log_fault(follower: asyncio.Task[None]) -> None:

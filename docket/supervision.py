@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from docket.backlog import Backlog
+
 #: Blame of an adoption: each task that was running in the dead process counts a death.
 EVERYONE = "everyone"
 #: Blame of an adoption: the death was no task's fault (a host was lost, the supervisor killed it).
@@ -75,6 +77,10 @@ class Supervision(Protocol):
         """Report that the worker claims no more."""
         ...
 
+    def backlog(self, backlog: Backlog) -> None:
+        """Report what waits on the docket; every two seconds, by the steward."""
+        ...
+
     def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
         """Report that the process lives; called on the heartbeater's THREAD at an interval.
 
@@ -99,6 +105,9 @@ class Unsupervised:
 
     def draining(self) -> None:
         """Ignore it: nothing waits for it."""
+
+    def backlog(self, backlog: Backlog) -> None:
+        """Ignore it: a scrape asks for itself."""
 
     def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
         """Ignore it: nothing watches."""

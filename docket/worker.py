@@ -29,10 +29,10 @@ from docket.execution import TaskFunction
 from docket.instrumentation import *  # noqa: F403
 from docket.instrumentation.counters import Counters, TaskCounters
 from docket.instrumentation.meters import counters_of
-from docket.instrumentation.process_registry import PROCESS_REGISTRY
+from docket.instrumentation.process_registry import PROCESS_REGISTRY, RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.loading import load_function
-from docket.services import adoption, service_group
+from docket.services import adoption, service_group, worker_reports
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.payloads import Payloads
@@ -44,7 +44,7 @@ from docket.services.shutdown import Shutdown, hand_back
 from docket.services.standalone import STANDARD_TASKS, run_program
 from docket.services.task_threads import watch_default_executor
 from docket.services.unknown_tasks import default_fallback_task
-from docket.services.worker_reports import figures_of, log_tasks
+from docket.store.keys import check_name
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
@@ -105,9 +105,8 @@ class Worker:
         if redelivery_timeout <= timedelta(0):
             raise ValueError(f"redelivery_timeout must be positive, not {redelivery_timeout}")
         self.docket = docket
-        self.name = name or f"{socket.gethostname()}#{os.getpid()}"
-        #: Its name in metrics, which never has a process id in it.
-        self.label = name or socket.gethostname()
+        #: Its name, and that in metrics, which never has a process id in it.
+        self.name, self.label = _names(name)
         self.concurrency = concurrency
         self.redelivery_timeout = redelivery_timeout
         self.reconnection_delay = duration("reconnection_delay", reconnection_delay)
@@ -286,10 +285,7 @@ class Worker:
         services.steward.appoint(self._is_steward)
         try:
             with ExitStack() as stack:
-                figures = figures_of(
-                    self.docket, self.label, self._task_counters, self._readiness, self._runs
-                )
-                stack.enter_context(PROCESS_REGISTRY.at_work(figures))
+                stack.enter_context(PROCESS_REGISTRY.at_work(self._figures()))
                 self._enter_context(stack)
                 context = copy_context()
                 work = self._work(exchanger, services, context)
@@ -320,7 +316,7 @@ class Worker:
         self, exchanger: Exchanger, services: service_group.ServiceGroup, context: Context
     ) -> None:
         if not self._is_supervised:
-            log_tasks(self.docket, self.name, self.log_attributes)
+            worker_reports.log_tasks(self.docket, self.name, self.log_attributes)
         try:
             async with worker_lifecycles(self.docket, self, context, exchanger.fail):
                 await self._exchange(exchanger, services)
@@ -390,6 +386,20 @@ class Worker:
             lambda consumer: self.adopt(consumer, blame=NOBODY),
             self._seeder.seed if self.schedule_automatic_tasks else None,
             settings,
+            worker_reports.statistics_reporter(self.docket, self._task_counters),
+            worker_reports.backlog_reporter(self.docket, self._readiness)
+            if self._is_supervised
+            else None,
+        )
+
+    def _figures(self) -> RunningWorker:
+        return worker_reports.figures_of(
+            self.docket,
+            self.label,
+            self._task_counters,
+            self._readiness,
+            self._runs,
+            lambda: self.concurrency,
         )
 
     def _make_exchanger(self, until_finished: bool) -> Exchanger:
@@ -433,6 +443,7 @@ class Worker:
         fallback_task: str | None = None,
         message_batch: int = 1000,
         dependencies: Mapping[str, Any] | Sequence[Any] | str | None = None,
+        allowed_hosts: Sequence[str] = (),
     ) -> None:
         """Run a worker as the program: it owns the event loop and its signals.
 
@@ -444,6 +455,7 @@ class Worker:
             docket_name, url: the name and URL of the docket.
             until_finished: end when the docket has no task left.
             healthcheck_port, metrics_port: ports of the servers of docket.instrumentation.
+            allowed_hosts: names under which metrics may be asked for; see its metrics_server.
             tasks: collections of tasks, "module:collection" each.
             fallback_task: "module:function". All others are those of Worker.
 
@@ -472,7 +484,8 @@ class Worker:
             dependencies or None,
             message_batch,
         )
-        await run_program(docket, tasks, make, until_finished, healthcheck_port, metrics_port)
+        ports = (healthcheck_port, metrics_port)
+        await run_program(docket, tasks, make, until_finished, *ports, allowed_hosts)
 
     # Under a runtime ----------------------------------------------------------------------
 
@@ -557,3 +570,11 @@ class Worker:
     def running_tasks(self) -> list[RunningTask]:
         """List the tasks that run at this moment, oldest first."""
         return self._runs.running_tasks()
+
+
+def _names(given: str | None) -> tuple[str, str]:
+    if given:
+        check_name(given, "A worker")
+        return given, given
+    host = socket.gethostname()
+    return f"{host}#{os.getpid()}", host

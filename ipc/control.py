@@ -43,9 +43,16 @@ class StatusRequest(Message, frozen=True, tag="Status"):
 
 
 class ScaleRequest(Message, frozen=True, tag="Scale"):
-    """Scale the pool to this number of processes."""
+    """Scale the pool to this number of processes, and leave it there."""
 
     processes: int
+
+
+class ScaleBetweenRequest(Message, frozen=True, tag="ScaleBetween"):
+    """Have the size of the pool follow its work, between so many processes and so many."""
+
+    least: int
+    most: int
 
 
 class ReloadRequest(Message, frozen=True, tag="Reload"):
@@ -91,7 +98,15 @@ class Refused(Message, frozen=True):
     text: str
 
 
-Request = StatusRequest | ScaleRequest | ReloadRequest | DrainRequest | RestartRequest | DumpRequest
+Request = (
+    StatusRequest
+    | ScaleRequest
+    | ScaleBetweenRequest
+    | ReloadRequest
+    | DrainRequest
+    | RestartRequest
+    | DumpRequest
+)
 Answer = Report | Done | Refused
 FromClient = ControlHello | Request
 ToClient = ControlHello | Answer

@@ -326,6 +326,33 @@ class ServerPolicy(Message, frozen=True):
     appendonly: bool
 
 
+class Backlog(Message, frozen=True):
+    """The tasks that wait on the docket, and for how long; sent every two seconds by the steward.
+
+    See docket.backlog.Backlog; what is None there is not the case.
+    """
+
+    scheduled: int = 0
+    queued: int = 0
+    running: int = 0
+    #: Tasks that wait for a slot of a limit.
+    waiting: int = 0
+    #: Tasks whose function is paused.
+    paused: int = 0
+    oldest_ready_seconds: float | None = None
+    lateness_seconds: float | None = None
+    pauses: int = 0
+    failed_kept: int = 0
+    #: Of every pool of the docket.
+    workers: int = 0
+    #: Tasks that the workers of the pool can run at once, and those that they run; filled in by
+    #: the supervisor.
+    places: int = 0
+    places_used: int = 0
+    #: The docket as a whole is paused: what is ready waits for the end of that.
+    docket_paused: bool = False
+
+
 class Fault(Message, frozen=True):
     """The worker cannot go on and exits by itself."""
 
@@ -361,6 +388,7 @@ FromWorker = (
     | Adopted
     | Redelivered
     | ServerPolicy
+    | Backlog
     | Fault
 )
 FromKeeper = KeeperBeat

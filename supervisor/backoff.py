@@ -31,6 +31,16 @@ class Backoff:
         self._jitter = jitter
         self._failures = 0
 
+    @property
+    def has_repeated(self) -> bool:
+        """Return True if the last failure came after less health than makes up for another."""
+        return self._failures > 1
+
+    @property
+    def healthy_seconds(self) -> float:
+        """The time alive after which the count starts anew."""
+        return self._healthy_seconds
+
     def pause_after(self, healthy_for_seconds: float) -> float:
         """Note a failure after `healthy_for_seconds` of health; the pause before the next try."""
         if healthy_for_seconds >= self._healthy_seconds:

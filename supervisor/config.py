@@ -11,11 +11,14 @@ from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
-from docket_urls.redaction import without_password
+from docket_display.redaction import without_password
 from supervisor.errors import InvalidOption
+from supervisor.process_range import ProcessRange
 from supervisor.text import sizes
 from supervisor.text.utf8 import is_utf8
 
+#: Most characters of a docket's name, as docket has it.
+MAX_NAME_LENGTH = 1024
 #: The schemes of a docket's URL; the first two start the embedded server.
 EMBEDDED_SCHEMES = ("memory", "embedded")
 SCHEMES = (
@@ -45,6 +48,8 @@ SERIALIZERS = ("pickle", "msgpack")
 LOGGING_FORMATS = ("rich", "plain", "json")
 #: More processes than this are a typing error, not a pool.
 MOST_PROCESSES = 1024
+#: For messages about a size that is not accepted.
+PROCESSES_ACCEPTED = f"a whole number from 1 to {MOST_PROCESSES}, or a range of them such as 2:16"
 #: The same for any other count; far below what a frame or a Redis integer can carry.
 MOST_OF_ANYTHING = 1_000_000
 #: A --max-tasks above this is none.
@@ -84,8 +89,12 @@ class SupervisorConfig:
         InvalidOption: a value that is not accepted; the message names its option.
     """
 
-    #: Size of the pool.
-    processes: int = field(default_factory=usable_cpus)
+    #: Size of the pool; a range: it follows the work between the two.
+    processes: int | ProcessRange = field(default_factory=usable_cpus)
+    #: Of a pool with a range: it grows while a ready task waits longer and every place is taken.
+    scale_up_wait: timedelta = timedelta(seconds=1)
+    #: Of a pool with a range: it shrinks by one process after this long with places to spare.
+    scale_down_idle: timedelta = timedelta(minutes=1)
     #: Collections of task functions, `module:attribute`.
     tasks: tuple[str, ...] = ("docket.tasks:standard_tasks",)
     #: Name of the docket; not empty, without braces (they mark the cluster slot of its keys).
@@ -178,7 +187,14 @@ class SupervisorConfig:
         """Restarts in one window before the supervisor gives up."""
         if self.max_restarts is not None:
             return self.max_restarts
-        return self.restarts_for(self.processes)
+        return self.restarts_for(self.bounds.least)
+
+    @property
+    def bounds(self) -> ProcessRange:
+        """The fewest processes, with which the pool starts, and the most; equal: a fixed size."""
+        if isinstance(self.processes, ProcessRange):
+            return self.processes
+        return ProcessRange(self.processes, self.processes)
 
     def restarts_for(self, processes: int) -> int:
         """The restarts allowed without --max-restarts, for a pool that was scaled."""
@@ -210,7 +226,7 @@ class SupervisorConfig:
                     raise InvalidOption("--" + each.name.replace("_", "-"), shown, "text in UTF-8")
 
     def _check_numbers(self) -> None:
-        _require_between("--processes", self.processes, 1, MOST_PROCESSES)
+        self._check_processes()
         for option, given, least in (
             ("--concurrency", self.concurrency, 1),
             ("--message-batch", self.message_batch, 1),
@@ -226,6 +242,12 @@ class SupervisorConfig:
         if not 0.0 <= self.recycle_jitter < 1.0:
             accepted = "a share from 0% to 99%"
             raise InvalidOption("--recycle-jitter", f"{self.recycle_jitter:.0%}", accepted)
+
+    def _check_processes(self) -> None:
+        if not isinstance(self.processes, ProcessRange):
+            _require_between("--processes", self.processes, 1, MOST_PROCESSES)
+        elif not 1 <= self.processes.least <= self.processes.most <= MOST_PROCESSES:
+            raise InvalidOption("--processes", str(self.processes), PROCESSES_ACCEPTED)
 
     def _check_durations(self) -> None:
         for each in fields(self):
@@ -247,6 +269,9 @@ class SupervisorConfig:
     def _check_names(self) -> None:
         if not self.docket or "{" in self.docket or "}" in self.docket:
             raise InvalidOption("--docket", self.docket, "a name that is not empty, without braces")
+        if len(self.docket) > MAX_NAME_LENGTH:
+            accepted = f"a name of at most {MAX_NAME_LENGTH} characters"
+            raise InvalidOption("--docket", f"{self.docket[:40]}...", accepted)
         _check_url(self.url)
         if not self.tasks:
             raise InvalidOption("--tasks", (), "at least one module:collection")

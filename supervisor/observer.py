@@ -127,10 +127,14 @@ class ReloadFinished:
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """A new size of the pool: it is to have `target` workers."""
+    """A new size of the pool: it is to have `target` workers.
+
+    `reason` is None if somebody asked for it, else it tells of the work that the size follows.
+    """
 
     target: int
     at: float
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,7 +283,7 @@ class Supervisor:
             pool_state.observe(EndpointsListening(address.host, address.port, time.monotonic()))
         log.info(
             "starting %s on docket %r at %s, pid %d, http %s",
-            pluralize(config.processes, "worker"),
+            _pool_size(config),
             config.docket,
             config.display_url,
             os.getpid(),
@@ -329,6 +329,12 @@ class _Ticker:
         self._driver.catch_up()
         self._inbox.put(Tick(regular=True))
         self._regular = self._loop.call_later(TICK_SECONDS, self._tick)
+
+
+def _pool_size(config: SupervisorConfig) -> str:
+    bounds = config.bounds
+    workers = pluralize(bounds.least, "worker")
+    return workers if bounds.least == bounds.most else f"{workers}, at most {bounds.most},"
 
 
 def worker_settings(config: SupervisorConfig, url: str) -> WorkerSettings:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ipc.messages import Backlog
 from supervisor.monitoring.metrics import registry_of, render
 from tests.support.exposition import labels_by_name
 from tests.support.promql import OF_TARGETS, faults, parse, placeholders
@@ -37,7 +38,8 @@ def scraped() -> dict[str, frozenset[str]]:
     """Labels by name of a scrape (a slow test compares it with that of a real pool)."""
     rig = Rig(1).boot()
     rig.beat(rig.first)
-    return labels_by_name(render(registry_of(rig.pool_state)).decode())
+    rig.say(rig.first, Backlog())
+    return labels_by_name(render(registry_of(rig.pool_state, lambda: rig.now)).decode())
 
 
 @pytest.mark.parametrize(("panel", "target"), TARGETS, ids=named)
@@ -59,7 +61,8 @@ def test_a_panel_is_of_the_pools_and_the_data_source_that_are_chosen(
 ) -> None:
     for name, labels in parse(target["expr"]).selectors:
         assert "instance" in labels
-        assert ("docket_name" in labels) == name.startswith("docket_task")
+        of_a_docket = ("docket_task", "docket_backlog", "docket_places")
+        assert ("docket_name" in labels) == name.startswith(of_a_docket)
     assert target["datasource"]["uid"] == panel["datasource"]["uid"] == "${datasource}"
 
 
@@ -97,6 +100,7 @@ def test_each_panel_says_what_it_shows_and_each_of_its_queries_has_a_letter() ->
 def test_the_rows_are_those_that_operators_look_for() -> None:
     rows = {panel["title"] for panel in PANELS if panel["type"] == "row"}
     assert rows >= {
+        "Backlog",
         "Throughput",
         "Failures",
         "Latency",
@@ -150,6 +154,12 @@ def test_alerts_have_names_of_their_own_and_cover_what_is_worst() -> None:
         *names
     }
     assert "DocketWorkerMemory" in names
+    assert {
+        "DocketNobodyConsumes",
+        "DocketOldestWaits",
+        "DocketScheduleLate",
+        "DocketFailedKeptGrows",
+    } <= {*names}
 
 
 def test_an_alert_compares_with_something() -> None:

@@ -8,11 +8,13 @@ import click
 import kubernetes_validate
 import pytest
 
+from ipc.messages import Backlog
 from supervisor.cli.commands import configure, docket_supervisor
 from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import InvalidOption
 from supervisor.exit_codes import ExitCode
 from supervisor.monitoring.handlers import handlers_of
+from supervisor.monitoring.metrics import registry_of, render
 from supervisor.systemd.messages import OVERTIME_SECONDS
 from supervisor.text import sizes
 from tests.support import systemd
@@ -25,6 +27,8 @@ from tests.support.deploy import (
     seconds,
     unit,
 )
+from tests.support.exposition import labels_by_name
+from tests.support.promql import faults
 from tests.support.recording_process_control import Rig
 
 RELOADING = FOLDER / "docket-supervisor.service"
@@ -181,7 +185,13 @@ def test_a_reload_finds_the_directory_by_the_name_that_a_deploy_moves(path: Path
 
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize(
-    "name", ["deployment.yaml", "poddisruptionbudget.yaml", "networkpolicy.yaml"]
+    "name",
+    [
+        "deployment.yaml",
+        "poddisruptionbudget.yaml",
+        "networkpolicy.yaml",
+        "horizontalpodautoscaler.yaml",
+    ],
 )
 def test_a_manifest_is_of_the_schema(name: str, release: str) -> None:
     for manifest in manifests(name):
@@ -268,7 +278,7 @@ def test_the_memory_is_enough_for_every_worker_at_its_most_and_a_successor(
     container: dict[str, Any], config: SupervisorConfig
 ) -> None:
     assert config.max_rss is not None
-    most = config.max_rss * (config.processes + 1)
+    most = config.max_rss * (config.bounds.most + 1)
     assert sizes.parse(container["resources"]["limits"]["memory"]) > most
     assert sizes.parse(container["resources"]["requests"]["memory"]) >= most
     assert "cpu" not in container["resources"]["limits"]
@@ -322,6 +332,121 @@ def test_the_network_lets_only_the_monitoring_ask_and_the_pods_reach_the_server(
     called = {each["port"] for rule in spec["egress"] for each in rule["ports"]}
     assert called == {53, 6379}
     assert all(rule["to"] for rule in spec["egress"])
+
+
+# Scaling. The schemas of KEDA and of the adapter are not part of Kubernetes.
+
+
+@pytest.fixture
+def scaled_object() -> dict[str, Any]:
+    (only,) = manifests("scaledobject.yaml")
+    return only
+
+
+@pytest.fixture
+def autoscaler() -> dict[str, Any]:
+    (only,) = manifests("horizontalpodautoscaler.yaml")
+    return only
+
+
+@pytest.fixture
+def rules() -> dict[str, str]:
+    """Name -> query of the metrics that the adapter serves."""
+    (values,) = manifests("prometheus-adapter-values.yaml")
+    external = values["rules"]["external"]
+    for rule in external:
+        assert rule["seriesQuery"] in rule["metricsQuery"]
+    return {rule["name"]["as"]: rule["metricsQuery"] for rule in external}
+
+
+@pytest.fixture
+def scraped() -> dict[str, frozenset[str]]:
+    rig = Rig(1).boot()
+    rig.beat(rig.first)
+    rig.say(rig.first, Backlog(queued=1, oldest_ready_seconds=1.0, lateness_seconds=1.0))
+    return labels_by_name(render(registry_of(rig.pool_state, lambda: rig.now)).decode())
+
+
+def queries(scaled_object: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["metadata"]["query"] for each in scaled_object["spec"]["triggers"]}
+
+
+def test_a_scaled_object_has_the_fields_of_its_kind(scaled_object: dict[str, Any]) -> None:
+    assert (scaled_object["apiVersion"], scaled_object["kind"]) == (
+        "keda.sh/v1alpha1",
+        "ScaledObject",
+    )
+    spec = scaled_object["spec"]
+    assert spec.keys() == {
+        "scaleTargetRef",
+        "pollingInterval",
+        "minReplicaCount",
+        "maxReplicaCount",
+        "advanced",
+        "triggers",
+    }
+    assert spec["advanced"].keys() == {"horizontalPodAutoscalerConfig"}
+    for trigger in spec["triggers"]:
+        assert trigger.keys() == {"type", "name", "metricType", "metadata"}
+        assert trigger["metadata"].keys() == {"serverAddress", "query", "threshold"}
+        # KEDA takes text only.
+        assert all(isinstance(each, str) for each in trigger["metadata"].values())
+        assert float(trigger["metadata"]["threshold"]) > 0
+
+
+def test_what_scales_the_pods_names_their_deployment_and_leaves_some(
+    scaled_object: dict[str, Any], autoscaler: dict[str, Any], deployment: dict[str, Any]
+) -> None:
+    keda, hpa = scaled_object["spec"], autoscaler["spec"]
+    named = {
+        "apiVersion": deployment["apiVersion"],
+        "kind": deployment["kind"],
+        "name": deployment["metadata"]["name"],
+    }
+    assert keda["scaleTargetRef"] == hpa["scaleTargetRef"] == named
+    # None would tell nobody that a task waits.
+    assert keda["minReplicaCount"] == hpa["minReplicas"] == deployment["spec"]["replicas"] >= 1
+    assert keda["maxReplicaCount"] == hpa["maxReplicas"]
+    assert keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == hpa["behavior"]
+
+
+def test_a_scaled_object_without_its_query_around_it_would_be_an_autoscaler_of_the_schema(
+    scaled_object: dict[str, Any], autoscaler: dict[str, Any]
+) -> None:
+    autoscaler["spec"]["behavior"] = scaled_object["spec"]["advanced"][
+        "horizontalPodAutoscalerConfig"
+    ]["behavior"]
+    for release in RELEASES:
+        kubernetes_validate.validate(autoscaler, release, strict=True)
+    autoscaler["spec"]["behavior"]["scaleDown"]["stabilisationWindowSeconds"] = 300
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(autoscaler, RELEASES[0], strict=True)
+
+
+def test_what_scales_the_pods_asks_for_what_a_scrape_has(
+    scaled_object: dict[str, Any], rules: dict[str, str], scraped: dict[str, frozenset[str]]
+) -> None:
+    asked = [*queries(scaled_object).values(), *rules.values()]
+    assert len(asked) == 4
+    for query in asked:
+        assert faults(query, scraped) == []
+    assert set(queries(scaled_object).values()) == set(rules.values())
+
+
+def test_the_autoscaler_scales_by_the_metrics_of_the_adapter_as_keda_does(
+    scaled_object: dict[str, Any], autoscaler: dict[str, Any], rules: dict[str, str]
+) -> None:
+    metrics = {
+        rules[each["external"]["metric"]["name"]]: each["external"]["target"]
+        for each in autoscaler["spec"]["metrics"]
+    }
+    for trigger in scaled_object["spec"]["triggers"]:
+        target = metrics.pop(trigger["metadata"]["query"])
+        assert target.pop("type") == trigger["metricType"]
+        (value,) = target.values()
+        threshold = float(trigger["metadata"]["threshold"])
+        assert float(value.removesuffix("m")) == threshold * (1000 if "m" in value else 1)
+    assert metrics == {}
 
 
 # The Dockerfile. There is nothing here that builds it: this reads it.

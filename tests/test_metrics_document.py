@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from ipc.messages import Backlog
 from supervisor.logs.formats import JsonFormatter, LogContext, PlainFormatter, line_of
 from supervisor.logs.writer import QUEUE_BYTES, QUEUE_LINES
 from supervisor.monitoring.metrics import registry_of, render
@@ -33,8 +34,11 @@ def scraped() -> dict[str, frozenset[str]]:
     """The same of a pool (a slow test compares it with a real one), each under its whole name."""
     rig = Rig(1).boot()
     rig.beat(rig.first)
+    rig.say(rig.first, Backlog())
     found: dict[str, frozenset[str]] = {}
-    for name, family in families(render(registry_of(rig.pool_state)).decode()).items():
+    for name, family in families(
+        render(registry_of(rig.pool_state, lambda: rig.now)).decode()
+    ).items():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         found[name + "_total" * (family.type == "counter")] = frozenset(labels)
     return found

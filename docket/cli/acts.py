@@ -19,7 +19,7 @@ from docket.errors import NoSuchExecution, WrongState
 from docket.listing import APPLIES_TO, Act, BulkResult, Filter
 from docket.listing.pages import MOST_LISTED
 from docket.options import DocketOptions
-from docket.printable import in_view, on_lines
+from docket_display.printable import in_view, on_lines
 
 #: The verdicts of the store, for people.
 _REASONS = {

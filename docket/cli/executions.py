@@ -15,7 +15,7 @@ from docket.clock import now
 from docket.docket import Docket
 from docket.listing import Attempt, ExecutionDetails, ExecutionSummary, Filter, ListedState, Page
 from docket.options import DocketOptions
-from docket.printable import in_view, on_lines
+from docket_display.printable import in_view, on_lines
 
 _MISSING = "There is no record of task {}: it never was, or has ended and is not kept any more"
 _ENDED = {ListedState.FAILED, ListedState.CANCELLED, ListedState.COMPLETED}

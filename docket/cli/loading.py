@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from docket.printable import on_one_line
+from docket_display.printable import on_one_line
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from docket.log_text import EXCEPTION, RECORD, BoundedFormatter, ends, shown
-from docket.printable import in_json
+from docket_display.printable import in_json
 
 #: The attributes of every record; any other one comes from the caller (`extra`).
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

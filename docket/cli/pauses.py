@@ -13,7 +13,7 @@ from docket.cli.session import on_docket
 from docket.cli.tables import Table, json_option, show, show_json
 from docket.docket import Docket, Pause
 from docket.options import DocketOptions
-from docket.printable import on_one_line
+from docket_display.printable import on_one_line
 
 _EVERYTHING = "(all tasks)"
 

@@ -7,6 +7,7 @@ from docket.cli.clear import clear
 from docket.cli.executions import list_executions, show_execution
 from docket.cli.pauses import pause, pauses, resume
 from docket.cli.snapshot import snapshot
+from docket.cli.stats import stats
 from docket.cli.strikes import restore, strike, strikes
 from docket.cli.tasks import tasks
 from docket.cli.version import version
@@ -22,7 +23,7 @@ def main() -> None:
 
 for command in (
     *(version, worker, strike, restore, strikes, pause, resume, pauses),
-    *(clear, snapshot, watch, tasks, workers),
+    *(clear, snapshot, stats, watch, tasks, workers),
     *(list_executions, show_execution, retry, run, cancel),
 ):
     main.add_command(command)

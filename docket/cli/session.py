@@ -12,8 +12,8 @@ from docket.docket import Docket
 from docket.errors import DocketError
 from docket.loading import load_function
 from docket.options import DocketOptions
-from docket.printable import on_lines
 from docket.serialization.serializers import WriteOnly
+from docket_display.printable import on_lines
 
 REFUSED = (
     "The memory:// URL scheme is not supported by the CLI. The memory backend does not persist "

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from docket.printable import in_json, in_view, on_one_line
+from docket_display.printable import in_json, in_view, on_one_line
 
 #: A text, or several.
 Cell: TypeAlias = str | list[str]
@@ -41,7 +41,7 @@ def is_terminal() -> bool:
 def show(table: Table) -> None:
     """Print a table."""
     if is_terminal():
-        Console().print(_rich(table))
+        Console().print(drawn(table))
     else:
         click.echo("\n".join([*map(on_one_line, table.title), *_columns(table)]))
 
@@ -55,7 +55,8 @@ def show_json(document: object) -> None:
     click.echo(in_json(json.dumps(document, ensure_ascii=False)))
 
 
-def _rich(table: Table) -> RichTable:
+def drawn(table: Table) -> RichTable:
+    """Draw a table for a terminal."""
     shown = RichTable(title=Text("\n".join(map(on_one_line, table.title))))
     for heading in table.headings:
         # A key is only useful as a whole, so it is wrapped and never cut.

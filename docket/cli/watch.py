@@ -19,7 +19,7 @@ from docket.docket import Docket
 from docket.execution import Execution, ProgressEvent, StateEvent
 from docket.lifecycle import TERMINAL, ExecutionState
 from docket.options import DocketOptions
-from docket.printable import in_view
+from docket_display.printable import in_view
 
 _STYLES = {
     ExecutionState.SCHEDULED: "yellow",

@@ -18,9 +18,9 @@ from docket.docket import Docket
 from docket.errors import DocketError
 from docket.loading import load_function
 from docket.options import DocketOptions
-from docket.printable import on_lines
 from docket.services.standalone import run_program
 from docket.worker import Worker
+from docket_display.printable import on_lines
 
 try:
     from uvloop import new_event_loop
@@ -71,6 +71,12 @@ def _option(name: str, **settings: Any) -> Callable[[Command], Command]:
 @_option("--healthcheck-port", type=PORT, default=None, help="Serve health checks here.")
 @_option("--metrics-port", type=PORT, default=None, help="Serve metrics for Prometheus here.")
 @_option(
+    "--http-allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Serve metrics under this name in the Host header too; may be given more than once.",
+)
+@_option(
     "--message-batch", type=click.IntRange(min=1), default=1000, help="Most tasks claimed at once."
 )
 @_option(
@@ -95,6 +101,7 @@ def worker(
     until_finished: bool,
     healthcheck_port: int | None,
     metrics_port: int | None,
+    http_allow_host: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Run tasks in this process until told to stop (TERM or INT).
@@ -114,7 +121,7 @@ def worker(
             contextlib.suppress(asyncio.CancelledError),
             asyncio.Runner(loop_factory=new_event_loop) as runner,
         ):
-            runner.run(run_program(docket, (), make, until_finished, *ports))
+            runner.run(run_program(docket, (), make, until_finished, *ports, http_allow_host))
     except DocketError as error:
         raise click.ClickException(on_lines(str(error))) from error
 

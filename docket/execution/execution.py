@@ -19,8 +19,8 @@ from docket.execution.results import wait_for_result
 from docket.instrumentation.tracing import context_of
 from docket.lifecycle import ExecutionState
 from docket.log_text import CALL, ends
-from docket.printable import on_one_line
 from docket.store.keys import worker_of
+from docket_display.printable import on_one_line
 
 if TYPE_CHECKING:
     from docket.docket import Docket

@@ -1,7 +1,7 @@
 """The metrics of a process, made on each scrape from the counters of its workers and dockets.
 
 Nothing is counted twice and nothing is sampled: the numbers are those of the counters, and the
-server is asked for the queue depths on each scrape.
+server is asked for the backlog on each scrape.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from docket.backlog import Backlog
 from docket.errors import DocketError
 from docket.instrumentation.counters import (
     DURATION_BUCKETS,
@@ -27,12 +28,13 @@ from docket.instrumentation.counters import (
     Producer,
     TaskCounters,
 )
-from docket.instrumentation.process_registry import Depths, ProcessRegistry, RunningWorker
+from docket.instrumentation.process_registry import ProcessRegistry, RunningWorker
+from docket_display.printable import on_one_line
 
 logger = logging.getLogger("docket.metrics")
 
-#: Longest wait of a scrape for the server, in seconds; without an answer the depths are omitted.
-DEPTHS_PATIENCE_SECONDS = 1.0
+#: Longest wait of a scrape for the server, in seconds; without an answer the backlog is omitted.
+BACKLOG_PATIENCE_SECONDS = 1.0
 
 #: The labels of what is counted for each task.
 _LABELS = ("docket_name", "docket_worker", "docket_task")
@@ -53,6 +55,14 @@ _OF_SCHEDULING = {
     "added": "Executions put on the docket by add.",
     "replaced": "Executions put on the docket by replace.",
     "scheduled": "Executions put on the docket.",
+}
+_BACKLOG_STATES = ("scheduled", "queued", "running", "waiting", "paused")
+_OF_BACKLOG = {
+    "oldest_ready_seconds": "Time for which the oldest ready task has waited for a worker.",
+    "lateness_seconds": "Time since the first scheduled task was due.",
+    "pauses": "Pauses in effect.",
+    "failed_kept": "Failed executions that are kept.",
+    "workers": "Workers of the docket, on every host.",
 }
 _HISTOGRAMS = {
     "duration": "Seconds that runs took.",
@@ -93,11 +103,11 @@ class Snapshot:
         return self._registry.disruptions()
 
     @cached_property
-    def depths(self) -> dict[str, Depths]:
-        """The depths of the dockets whose server answers in time."""
+    def backlogs(self) -> dict[str, Backlog]:
+        """The backlogs of the dockets whose server answers in time."""
         one_each = {worker.docket: worker for worker in self.workers}
         asked = ((docket, _ask(worker)) for docket, worker in sorted(one_each.items()))
-        return {docket: depths for docket, depths in asked if depths is not None}
+        return {docket: backlog for docket, backlog in asked if backlog is not None}
 
     def rows(self) -> Iterator[tuple[list[str], Counters]]:
         """Yield the counters of each task with their labels."""
@@ -111,8 +121,8 @@ class Snapshot:
 class DocketCollector(Collector):
     """A Prometheus collector for the workers and dockets of a process.
 
-    Call it on a thread: on the event loop of a worker it omits the depths, since it cannot wait for
-    them there.
+    Call it on a thread: on the event loop of a worker it omits the backlog, since it cannot wait
+    for it there.
 
     Args:
         registry: the workers and dockets of the process.
@@ -128,7 +138,19 @@ class DocketCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Yield every family with its present values."""
         snapshot = Snapshot(self._registry)
-        return (make(snapshot) for make in (*FAMILIES.values(), *HISTOGRAMS.values()))
+        makers = (*FAMILIES.values(), *HISTOGRAMS.values())
+        return (_printable(make(snapshot)) for make in makers)
+
+
+def _printable(family: Metric) -> Metric:
+    """Escape what is not printable in labels: a name of a docket or a task may hold anything."""
+    family.samples = [
+        sample
+        if all(map(str.isprintable, sample.labels.values()))
+        else sample._replace(labels={k: on_one_line(v) for k, v in sample.labels.items()})
+        for sample in family.samples
+    ]
+    return family
 
 
 class MergedCollector(Collector):
@@ -214,15 +236,55 @@ def _running(snapshot: Snapshot) -> Metric:
 def _ready(snapshot: Snapshot) -> Metric:
     text = "Tasks that wait and are due."
     family = GaugeMetricFamily("docket_queue_depth", text, labels=_OF_DOCKET)
-    for docket, depths in snapshot.depths.items():
-        family.add_metric([docket], depths.ready)
+    for docket, backlog in snapshot.backlogs.items():
+        family.add_metric([docket], backlog.queued)
     return family
 
 
 def _later(snapshot: Snapshot) -> Metric:
     family = GaugeMetricFamily("docket_schedule_depth", "Tasks for later.", labels=_OF_DOCKET)
-    for docket, depths in snapshot.depths.items():
-        family.add_metric([docket], depths.later)
+    for docket, backlog in snapshot.backlogs.items():
+        later = backlog.scheduled + backlog.waiting + backlog.paused
+        family.add_metric([docket], later)
+    return family
+
+
+def _by_state(snapshot: Snapshot) -> Metric:
+    labels = ["docket_name", "docket_state"]
+    text = "Tasks on the docket, by state."
+    family = GaugeMetricFamily("docket_backlog_tasks", text, labels=labels)
+    for docket, backlog in snapshot.backlogs.items():
+        for state in _BACKLOG_STATES:
+            family.add_metric([docket, state], getattr(backlog, state))
+    return family
+
+
+def _of_backlog(name: str, text: str, snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily(f"docket_backlog_{name}", text, labels=_OF_DOCKET)
+    for docket, backlog in snapshot.backlogs.items():
+        family.add_metric([docket], getattr(backlog, name) or 0)
+    return family
+
+
+def _places(snapshot: Snapshot) -> Metric:
+    text = "Tasks that the workers here can run at once."
+    return _by_docket("docket_places", text, snapshot, lambda worker: worker.places())
+
+
+def _places_used(snapshot: Snapshot) -> Metric:
+    text = "Tasks that the workers here run now."
+    return _by_docket("docket_places_used", text, snapshot, lambda worker: len(worker.running()))
+
+
+def _by_docket(
+    name: str, text: str, snapshot: Snapshot, read: Callable[[RunningWorker], int]
+) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=_OF_DOCKET)
+    sums = Counter[str]()
+    for worker in snapshot.workers:
+        sums[worker.docket] += read(worker)
+    for docket, count in sorted(sums.items()):
+        family.add_metric([docket], count)
     return family
 
 
@@ -249,24 +311,24 @@ def cumulative(counts: list[int]) -> list[tuple[str, float]]:
     return list(zip(names, accumulate(counts), strict=True))
 
 
-def _ask(worker: RunningWorker) -> Depths | None:
-    """Return the depths of a worker's docket; None if the server does not answer in time."""
+def _ask(worker: RunningWorker) -> Backlog | None:
+    """Return the backlog of a worker's docket; None if the server does not answer in time."""
     if _is_running_here(worker.loop):
         return None
     try:
-        asked = asyncio.run_coroutine_threadsafe(_depths_of(worker), worker.loop)
+        asked = asyncio.run_coroutine_threadsafe(_backlog_of(worker), worker.loop)
     except RuntimeError:
         return None  # Its loop was closed meanwhile.
     try:
-        return asked.result(DEPTHS_PATIENCE_SECONDS)
+        return asked.result(BACKLOG_PATIENCE_SECONDS)
     except (DocketError, FutureTimeout, CancelledError) as error:
         asked.cancel()
-        logger.debug("The depths of %s are left out: %r", worker.docket, error)
+        logger.debug("The backlog of %s is left out: %r", worker.docket, error)
         return None
 
 
-async def _depths_of(worker: RunningWorker) -> Depths:
-    return await worker.depths()
+async def _backlog_of(worker: RunningWorker) -> Backlog:
+    return await worker.backlog()
 
 
 def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
@@ -289,6 +351,13 @@ FAMILIES: dict[str, Callable[[Snapshot], Metric]] = {
     "docket_tasks_running": _running,
     "docket_queue_depth": _ready,
     "docket_schedule_depth": _later,
+    "docket_backlog_tasks": _by_state,
+    **{
+        f"docket_backlog_{name}": partial(_of_backlog, name, text)
+        for name, text in _OF_BACKLOG.items()
+    },
+    "docket_places": _places,
+    "docket_places_used": _places_used,
     "docket_redis_disruptions": _disruptions,
     "docket_strikes_in_effect": _strikes,
 }

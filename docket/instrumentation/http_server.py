@@ -1,28 +1,36 @@
 """A small HTTP server on a thread, for probes and scrapers: one answer for every path.
 
-It runs on a thread so that it can answer, and report it, while the event loop is blocked.
+It runs on a thread so that it can answer, and report it, while the event loop is blocked. It has to
+withstand faulty clients, not the internet: requests that never end, many connections; and pages in
+somebody's browser (see docket_display.hosts).
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, cast
 
 from docket.errors import DocketError
+from docket_display.hosts import AllowedHosts
 
 logger = logging.getLogger("docket.metrics")
 
-#: Time limit for a client to send its request, in seconds.
+#: Time limit for a client to send its request and to read the answer, in seconds.
 REQUEST_SECONDS = 5.0
+#: Connections at a time, each with a thread; one more ends the oldest.
+MAX_CONNECTIONS = 64
 #: Pause after a connection that could not be accepted, in seconds: its thread would spin.
 ACCEPT_PAUSE_SECONDS = 0.1
+#: Characters of a path in the log.
+_SHOWN_PATH = 200
 
 
 class CannotListen(DocketError, OSError):
@@ -37,8 +45,21 @@ class Answer(NamedTuple):
     content_type: str = "text/plain; charset=utf-8"
 
 
+_MISDIRECTED = Answer(
+    HTTPStatus.MISDIRECTED_REQUEST,
+    b"this name in the Host header is not ours; --http-allow-host NAME, or allowed_hosts= of a "
+    b"server in Python, allows it\n",
+)
+
+
 @contextmanager
-def serving(purpose: str, host: str, port: int, answer: Callable[[], Answer]) -> Generator[int]:
+def serving(
+    purpose: str,
+    host: str,
+    port: int,
+    answer: Callable[[], Answer],
+    allowed_hosts: Collection[str] = ("*",),
+) -> Generator[int]:
     """Answer every GET and HEAD until the context exits; yields the port.
 
     Args:
@@ -46,12 +67,14 @@ def serving(purpose: str, host: str, port: int, answer: Callable[[], Answer]) ->
         host: name or address of the interface to listen on.
         port: the port; 0 chooses a free one.
         answer: called for each request, on a thread.
+        allowed_hosts: names for the Host header, besides addresses, localhost and `host`; "*"
+            allows every name.
 
     Raises:
         CannotListen: the port is taken, or the process lacks the permission.
     """
     try:
-        server = _Server((host, port), answer)
+        server = _Server((host, port), answer, AllowedHosts((*allowed_hosts, host)))
     except (OSError, OverflowError) as error:
         raise CannotListen(f"cannot serve {purpose} on {host}:{port}: {error}") from error
     thread = threading.Thread(target=server.serve_forever, name=f"docket {purpose}", daemon=True)
@@ -69,9 +92,44 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int], answer: Callable[[], Answer]) -> None:
+    def __init__(
+        self, address: tuple[str, int], answer: Callable[[], Answer], allowed_hosts: AllowedHosts
+    ) -> None:
         self.answer = answer
+        self.allowed_hosts = allowed_hosts
+        #: The time at which each connection was accepted, oldest first; changed on all threads.
+        self._connections: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection on a thread; if there are too many, end the oldest.
+
+        Not the new one: a probe sends its request at once, and must be answered however many
+        connections without a request were opened before it.
+        """
+        with self._lock:
+            if len(self._connections) >= MAX_CONNECTIONS:
+                _end(next(iter(self._connections)))
+            self._connections[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End the connections that last too long, a few times a second: each byte takes time."""
+        with self._lock:
+            latest = time.monotonic() - REQUEST_SECONDS
+            for connection in [c for c, since in self._connections.items() if since < latest]:
+                _end(connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log a connection that failed: by its client, or ended here."""
+        logger.debug("A connection of %s failed: %r", client_address, sys.exc_info()[1])
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection; after a failure (no descriptor is free) not again at once."""
@@ -80,6 +138,12 @@ class _Server(ThreadingHTTPServer):
         except OSError:
             time.sleep(ACCEPT_PAUSE_SECONDS)
             raise
+
+
+def _end(connection: socket.socket) -> None:
+    # Its thread, which reads or writes, closes it: nobody else may, its number could be another's.
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -98,10 +162,15 @@ class _Handler(BaseHTTPRequestHandler):
         logger.debug(format, *args)
 
     def _reply(self, *, with_body: bool) -> None:
+        server = cast("_Server", self.server)
         try:
-            status, body, content_type = cast("_Server", self.server).answer()
+            status, body, content_type = (
+                server.answer()
+                if server.allowed_hosts.allow(self.headers.get_all("Host", []))
+                else _MISDIRECTED
+            )
         except Exception:
-            logger.exception("%s could not be answered", self.path)
+            logger.exception("%s could not be answered", self.path[:_SHOWN_PATH])
             status, body, content_type = (
                 HTTPStatus.INTERNAL_SERVER_ERROR,
                 b"see the log\n",

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from docket.backlog import Backlog
 from docket.instrumentation.counters import Producer, TaskCounters
 from docket.instrumentation.readiness import Readiness
 
@@ -21,13 +22,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Depths(NamedTuple):
-    """The numbers of waiting tasks: ready ones, and those for later."""
-
-    ready: int
-    later: int
-
-
 @dataclass(frozen=True, eq=False)
 class RunningWorker:
     """A running worker.
@@ -38,9 +32,10 @@ class RunningWorker:
         task_counters: its counters.
         readiness: its ability to claim tasks.
         running: returns the task name of each run; callable on any thread.
+        places: returns the number of tasks that it can run at once; callable on any thread.
         disruptions: returns the number of times its connection has broken; callable on any thread.
         strikes: returns the number of strikes in effect; callable on any thread.
-        depths: asks the server for the depths, on `loop`.
+        backlog: asks the server for the backlog of its docket, on `loop`.
         loop: its event loop.
     """
 
@@ -49,9 +44,10 @@ class RunningWorker:
     task_counters: TaskCounters
     readiness: Readiness
     running: Callable[[], list[bytes]]
+    places: Callable[[], int]
     disruptions: Callable[[], int]
     strikes: Callable[[], int]
-    depths: Callable[[], Awaitable[Depths]]
+    backlog: Callable[[], Awaitable[Backlog]]
     loop: asyncio.AbstractEventLoop
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from docket.backlog import Backlog
 from docket.supervision import Supervision
 
 logger = logging.getLogger("docket.worker")
@@ -84,6 +85,10 @@ class Readiness:
         """Report that the worker claims no more."""
         self._is_draining = True
         self._supervision.draining()
+
+    def backlog(self, backlog: Backlog) -> None:
+        """Forward the report."""
+        self._supervision.backlog(backlog)
 
     def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
         """Report a beat; called on the heartbeater's thread."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from http import HTTPStatus
@@ -44,12 +44,20 @@ class _Server(Protocol):
 
     @overload
     def __call__(
-        self, host: str = EVERYWHERE, port: int | None = None
+        self,
+        host: str = EVERYWHERE,
+        port: int | None = None,
+        *,
+        allowed_hosts: Collection[str] = ...,
     ) -> AbstractContextManager[int | None]: ...
 
     @overload
     def __call__(
-        self, port: int | None, host: str = EVERYWHERE
+        self,
+        port: int | None,
+        host: str = EVERYWHERE,
+        *,
+        allowed_hosts: Collection[str] = ...,
     ) -> AbstractContextManager[int | None]: ...
 
 
@@ -72,13 +80,17 @@ def _in_either_order(server: Callable[..., AbstractContextManager[int | None]]) 
 
 @_in_either_order
 @contextmanager
-def healthcheck_server(host: str = EVERYWHERE, port: int | None = None) -> Generator[int | None]:
+def healthcheck_server(
+    host: str = EVERYWHERE, port: int | None = None, *, allowed_hosts: Collection[str] = ("*",)
+) -> Generator[int | None]:
     """Serve `health` over HTTP while the context lasts: 200 and `OK`, or 503 and the reason.
 
     Args:
         host: name or address of the interface.
         port: the port to listen on, for every path; 0 chooses a free one; None serves nothing.
             Passed by position, host and port may come in either order.
+        allowed_hosts: names for the Host header, besides addresses, localhost and `host`: who asks
+            under another one is refused with 421. "*" allows every name.
 
     Returns:
         A context manager that gives the port.
@@ -89,22 +101,25 @@ def healthcheck_server(host: str = EVERYWHERE, port: int | None = None) -> Gener
     if port is None:
         yield None
         return
-    with serving("health checks", host, port, _health_answer) as taken:
+    with serving("health checks", host, port, _health_answer, allowed_hosts) as taken:
         yield taken
 
 
 @_in_either_order
 @contextmanager
-def metrics_server(host: str = EVERYWHERE, port: int | None = None) -> Generator[int | None]:
+def metrics_server(
+    host: str = EVERYWHERE, port: int | None = None, *, allowed_hosts: Collection[str] = ()
+) -> Generator[int | None]:
     """Serve the metrics of this process over HTTP while the context lasts.
 
     They are docket's and those of prometheus_client's own registry, in the format of Prometheus.
-    Arguments and errors are those of `healthcheck_server`.
+    Arguments and errors are those of `healthcheck_server`; only addresses, localhost and `host` are
+    allowed by default.
     """
     if port is None:
         yield None
         return
-    with serving("metrics", host, port, _metrics_answer) as taken:
+    with serving("metrics", host, port, _metrics_answer, allowed_hosts) as taken:
         yield taken
 
 

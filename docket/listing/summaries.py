@@ -11,9 +11,9 @@ import msgspec
 from docket.clock import from_microseconds, microseconds_of
 from docket.execution.record_fields import text
 from docket.log_text import head
-from docket.printable import on_one_line
 from docket.serialization.display import HIDDEN, arguments_text
 from docket.store.keys import PAUSED_SCOPE, worker_of
+from docket_display.printable import on_one_line
 
 #: Most characters of a call that is shown.
 _CALL = 1_000

@@ -19,6 +19,12 @@ import msgspec
 _PLAIN: Final = frozenset({type(None), bool, float, str, bytes})
 #: The range of msgpack's integers.
 _LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
+#: Most members of a frozenset: hashes of numbers can be foreseen, and members whose hashes collide
+#: take the square of their number to put together.
+_MOST_MEMBERS: Final = 1000
+#: The first bytes of an array and of a map in msgpack.
+_ARRAYS: Final = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
+_MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
 #: Most bits of an int: of more than a few thousand digits Python makes no text.
 _MOST_BITS: Final = 8192
 
@@ -45,7 +51,7 @@ def decode(payload: bytes) -> Any:
     Raises:
         Exception: the payload is none; of msgspec, or of the type that does not accept its text.
     """
-    return _value(msgspec.msgpack.decode(payload))
+    return _value(_parsed(payload))
 
 
 def encode_plain(value: object) -> bytes:
@@ -63,7 +69,25 @@ def encode_plain(value: object) -> bytes:
 
 def decode_plain(payload: bytes) -> Any:
     """Decode what `encode_plain` made; raises as `decode` does."""
-    return _as_tuple(msgspec.msgpack.decode(payload))
+    return _as_tuple(_parsed(payload))
+
+
+def is_known(value: object) -> bool:
+    """Return whether a value is of a type that can be encoded, whatever is in it."""
+    return type(value) in _PLAIN or type(value) in _WRITERS
+
+
+_parts_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+def _parsed(payload: bytes | msgspec.Raw) -> Any:
+    """Parse msgpack without maps: to build the dict of one whose keys collide takes for ever."""
+    first = memoryview(payload)[:1].tobytes()
+    if first and first[0] in _MAPS:
+        raise ValueError("a map is no value of a strike")
+    if first and first[0] in _ARRAYS:
+        return [_parsed(part) for part in _parts_decoder.decode(payload)]
+    return msgspec.msgpack.decode(payload)
 
 
 def _check_plain(value: object) -> None:
@@ -145,11 +169,23 @@ def _write_time(value: time) -> Iterable[object]:
     return (value.isoformat(),)
 
 
+def _write_frozenset(members: frozenset[object]) -> Iterable[object]:
+    if len(members) > _MOST_MEMBERS:
+        raise Untyped(f"a frozenset of {len(members)} members")
+    # In an order of its own: that of a set is another one in each process.
+    return sorted(map(_node, members), key=msgspec.msgpack.encode)
+
+
+def _read_frozenset(*nodes: object) -> frozenset[object]:
+    if len(nodes) > _MOST_MEMBERS:
+        raise ValueError(f"a frozenset of {len(nodes)} members, over the limit of {_MOST_MEMBERS}")
+    return frozenset(map(_value, nodes))
+
+
 _WRITERS: dict[type, tuple[str, Callable[[Any], Iterable[object]]]] = {
     int: ("int", _write_int),
     tuple: ("tuple", lambda items: map(_node, items)),
-    # In an order of its own: that of a set is another one in each process.
-    frozenset: ("frozenset", lambda items: sorted(map(_node, items), key=msgspec.msgpack.encode)),
+    frozenset: ("frozenset", _write_frozenset),
     Decimal: ("decimal", lambda number: (str(number),)),
     UUID: ("uuid", lambda uuid: (uuid.hex,)),
     datetime: ("datetime", _write_datetime),
@@ -160,7 +196,7 @@ _WRITERS: dict[type, tuple[str, Callable[[Any], Iterable[object]]]] = {
 _READERS: dict[str, Callable[..., Any]] = {
     "int": _read_int,
     "tuple": lambda *nodes: tuple(map(_value, nodes)),
-    "frozenset": lambda *nodes: frozenset(map(_value, nodes)),
+    "frozenset": _read_frozenset,
     "decimal": Decimal,
     "uuid": UUID,
     "datetime": _read_datetime,

@@ -21,9 +21,9 @@ from docket.lifecycle import (
     Superseded,
 )
 from docket.log_text import CALL, ends
-from docket.printable import on_one_line
 from docket.services.runs import Run
 from docket.store.transitions import Claim
+from docket_display.printable import on_one_line
 
 logger = logging.getLogger("docket.worker")
 #: The logger of what follows a run because of its dependencies.

@@ -17,6 +17,7 @@ from docket.services.canceller import Canceller
 from docket.services.exchanger import Exchanger, stop
 from docket.services.heartbeater import Heartbeater, HeartbeatSettings
 from docket.services.runs import Consumer, Runs
+from docket.services.statistics_reporter import StatisticsReporter
 from docket.services.steward import Steward
 from docket.services.wakeup_listener import WakeupListener
 
@@ -73,6 +74,8 @@ class ServiceGroup:
         adopt: adopts a dead consumer without blame.
         seed: schedules automatic tasks that are missing; None if this worker does not.
         settings: the settings.
+        statistics_reporter: hands in what the worker counts; None if no statistics are kept.
+        report_backlog: reads the backlog and reports it; None if nobody listens.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class ServiceGroup:
         adopt: Callable[[str], Awaitable[object]],
         seed: Callable[[], Awaitable[None]] | None,
         settings: ServiceSettings,
+        statistics_reporter: StatisticsReporter | None = None,
+        report_backlog: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._docket = docket
         self._consumer = consumer
@@ -93,6 +98,7 @@ class ServiceGroup:
         connections = docket.connections
         self._readiness = readiness
         self._pipeline = connections.pipeline
+        self._statistics_reporter = statistics_reporter
         #: The time since which only the heartbeater is out of touch, by `time.monotonic()`.
         self._out_of_touch_since = math.inf
         self._seen_call: object | None = None
@@ -115,6 +121,7 @@ class ServiceGroup:
             missed_heartbeats=docket.missed_heartbeats,
             redelivery_timeout=settings.redelivery_timeout,
             seed=seed,
+            report_backlog=report_backlog,
         )
 
     def _make_heartbeater(self, settings: ServiceSettings) -> Heartbeater:
@@ -159,7 +166,10 @@ class ServiceGroup:
             stack.callback(self._pipeline.on_disruption.discard, self._exchanger.check_registration)
             self.heartbeater.start()
             stack.push_async_callback(self.heartbeater.stop)
-            services = (self._canceller.run(), self.steward.run(), self._listener.run())
+            services = [self._canceller.run(), self.steward.run(), self._listener.run()]
+            if self._statistics_reporter is not None:
+                stack.push_async_callback(self._statistics_reporter.report_last)
+                services.append(self._statistics_reporter.run())
             tasks = [asyncio.create_task(service) for service in services]
             stack.push_async_callback(_end, tasks)
             for task in tasks:

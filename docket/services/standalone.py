@@ -31,6 +31,7 @@ async def run_program(
     until_finished: bool,
     healthcheck_port: int | None,
     metrics_port: int | None,
+    allowed_hosts: Sequence[str] = (),
 ) -> None:
     """Run a worker of a docket until a signal stops it, or it has finished.
 
@@ -40,6 +41,7 @@ async def run_program(
         make: makes the worker.
         until_finished: end when the docket has no task left.
         healthcheck_port, metrics_port: ports to serve; None: none.
+        allowed_hosts: names under which the metrics may be asked for; see metrics_server.
 
     Raises:
         CannotListen: a port is taken; the worker has not begun.
@@ -50,7 +52,7 @@ async def run_program(
         for path in STANDARD_TASKS if tasks and not named else named:
             docket.register_collection(path)
         async with make() as worker:
-            await _run(worker, until_finished, healthcheck_port, metrics_port)
+            await _run(worker, until_finished, healthcheck_port, metrics_port, allowed_hosts)
 
 
 async def _run(
@@ -58,11 +60,12 @@ async def _run(
     until_finished: bool,
     healthcheck_port: int | None,
     metrics_port: int | None,
+    allowed_hosts: Sequence[str],
 ) -> None:
     watch_default_executor(asyncio.get_running_loop(), is_ours=True)
     with (
         healthcheck_server(healthcheck_port),
-        metrics_server(metrics_port),
+        metrics_server(metrics_port, allowed_hosts=allowed_hosts),
         _stopped_by_signals(),
     ):
         if until_finished:

@@ -1,5 +1,5 @@
 """The steward: the duties of one worker in a pool: promote due tasks, adopt those of dead workers,
-sweep lost leases.
+sweep lost leases, recover what nobody would be given, report the backlog.
 
 Two stewards at once do no harm: every step is idempotent. The steward sleeps until the next due
 time, at most 5 s; the wake channel tells it when an earlier task arrives.
@@ -27,6 +27,11 @@ RECHECK_SECONDS = 5.0
 #: Interval of the search for missing automatic tasks, in seconds: they may have been cancelled,
 #: been unreadable, or ended by a worker of a version that does not know the task as automatic.
 RESEED_SECONDS = 60.0
+#: Interval of the search for entries that nobody is given, in seconds: somebody else made them.
+RECOVERY_SECONDS = 10.0
+#: Interval of the reports of the backlog, in seconds; and after one that the server refused.
+BACKLOG_SECONDS = 2.0
+REFUSED_BACKLOG_SECONDS = 60.0
 #: Heartbeats are read once an interval; after a gap of more intervals than this they are new.
 LONGEST_GAP_HEARTBEATS = 3
 #: They are also read when a worker's timeout ends, at most this many times an interval.
@@ -100,6 +105,7 @@ class Steward:
         missed_heartbeats: of the docket.
         redelivery_timeout: time after which a lease that was not renewed is lost.
         seed: schedules automatic tasks that are missing; None if this worker does not.
+        report_backlog: reads the backlog and reports it; None if nobody listens.
     """
 
     def __init__(
@@ -115,6 +121,7 @@ class Steward:
         missed_heartbeats: int,
         redelivery_timeout: timedelta,
         seed: Callable[[], Awaitable[None]] | None = None,
+        report_backlog: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._transitions = transitions
         self._pipeline = pipeline
@@ -123,6 +130,7 @@ class Steward:
         self._own_name = own_name
         self._adopt = adopt
         self._seed = seed
+        self._report_backlog = report_backlog
         self._heartbeat_seconds = heartbeat_interval.total_seconds()
         self._redelivery_timeout = redelivery_timeout
         patience = self._heartbeat_seconds * missed_heartbeats
@@ -131,6 +139,7 @@ class Steward:
         )
         self._unregistered: set[bytes] = set()
         self._patience_seconds = patience
+        self._may_recover = True
         self._appointed = asyncio.Event()
         self._earlier = asyncio.Event()
 
@@ -149,8 +158,11 @@ class Steward:
             group.create_task(self._repeat(self._adopt_dead))
             group.create_task(self._repeat(self._adopt_unregistered))
             group.create_task(self._repeat(self._sweep))
+            group.create_task(self._repeat(self._recover))
             if self._seed is not None:
                 group.create_task(self._repeat(self._reseed))
+            if self._report_backlog is not None:
+                group.create_task(self._repeat(self._report))
 
     async def _repeat(self, duty: Callable[[], Awaitable[None]]) -> None:
         failures = 0
@@ -242,6 +254,16 @@ class Steward:
         if self._seed is not None and self._appointed.is_set():
             await self._seed()
 
+    async def _report(self) -> None:
+        """Report the backlog, then pause; a user that may not read it does everything else."""
+        try:
+            if self._report_backlog is not None:
+                await self._report_backlog()
+        except NotPermitted as error:
+            logger.warning("Steward: the backlog is not reported for a minute: %s", error)
+            await asyncio.sleep(REFUSED_BACKLOG_SECONDS)
+        await asyncio.sleep(BACKLOG_SECONDS)
+
     async def _sweep(self) -> None:
         await asyncio.sleep(self._redelivery_timeout.total_seconds() / 4)
         moved = await self._transitions.sweep(self._redelivery_timeout)
@@ -250,3 +272,21 @@ class Steward:
         mended = await self._transitions.limits.sweep()
         if mended:
             logger.warning("%d slots or waiters of limits had been left behind", mended)
+
+    async def _recover(self) -> None:
+        await asyncio.sleep(RECOVERY_SECONDS)
+        if not self._may_recover:
+            return
+        try:
+            moved = await self._transitions.recovery.recover()
+        except NotPermitted as error:
+            # A user that was made for an earlier version: nothing else depends on it.
+            self._may_recover = False
+            logger.warning("Tasks that were left behind in a stream are not looked for: %s", error)
+            return
+        if moved:
+            logger.error(
+                "%d tasks are delivered that nobody would have been given: somebody else changed "
+                "the group or the streams of this docket, or restored some of its keys",
+                moved,
+            )

@@ -12,9 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from docket.printable import on_one_line
 from docket.services.runs import Run, ThreadWork
 from docket.supervision import run_here
+from docket_display.printable import on_one_line
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from docket.annotations import evaluated_signature
 from docket.execution.signatures import compact_signature
-from docket.instrumentation.collector import DEPTHS_PATIENCE_SECONDS
+from docket.inspection import backlog_of
+from docket.instrumentation.collector import BACKLOG_PATIENCE_SECONDS
 from docket.instrumentation.counters import TaskCounters
 from docket.instrumentation.process_registry import RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.services.runs import Runs
-from docket.store.depths import depths
+from docket.services.statistics_reporter import StatisticsReporter
+from docket.store.statistics import StatisticsStore
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -31,13 +33,19 @@ def log_tasks(docket: Docket, worker_name: str, attributes: Mapping[str, str]) -
 
 
 def figures_of(
-    docket: Docket, label: str, counters: TaskCounters, readiness: Readiness, runs: Runs
+    docket: Docket,
+    label: str,
+    counters: TaskCounters,
+    readiness: Readiness,
+    runs: Runs,
+    places: Callable[[], int],
 ) -> RunningWorker:
     """Make the figures of a worker that runs on this loop, for the process's registry.
 
     Args:
         label: its name in metrics.
         counters: those of this run.
+        places: returns the number of tasks that it can run at once.
     """
     pipeline, disruptions = docket.connections.pipeline, docket.connections.pipeline.disruptions
     return RunningWorker(
@@ -46,8 +54,29 @@ def figures_of(
         counters,
         readiness,
         running=runs.functions,
+        places=places,
         disruptions=lambda: pipeline.disruptions - disruptions,
         strikes=lambda: docket.strike_list.in_effect,
-        depths=lambda: depths(pipeline, docket.keys, DEPTHS_PATIENCE_SECONDS),
+        backlog=lambda: backlog_of(docket, BACKLOG_PATIENCE_SECONDS),
         loop=asyncio.get_running_loop(),
     )
+
+
+def backlog_reporter(docket: Docket, readiness: Readiness) -> Callable[[], Awaitable[None]]:
+    """Make a function that reads the backlog and reports it to the runtime.
+
+    It raises ServerUnavailable if the server does not answer in time.
+    """
+
+    async def report() -> None:
+        readiness.backlog(await backlog_of(docket, BACKLOG_PATIENCE_SECONDS))
+
+    return report
+
+
+def statistics_reporter(docket: Docket, counters: TaskCounters) -> StatisticsReporter | None:
+    """Make the reporter of a worker's counters; None if the docket keeps no statistics."""
+    if not docket.keep_statistics:
+        return None
+    store = StatisticsStore(docket.connections.pipeline, docket.keys, docket.keep_statistics)
+    return StatisticsReporter(store, counters)

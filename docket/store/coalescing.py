@@ -16,6 +16,7 @@ from docket.store.connection.pipeline import Argument, LostReply, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
 from docket.store.overwritten_keys import MendingPipeline, is_of_another_type
+from docket_display.printable import decoded
 
 #: Maximum number of tasks in one script call, and of payload bytes, so that no call blocks the
 #: server for long.
@@ -214,7 +215,7 @@ def _scheduled(flat: list[Any]) -> list[ScheduleReply]:
             flat[i].decode(),
             flat[i + 1],
             flat[i + 2],
-            flat[i + 3].decode(errors="backslashreplace"),
+            decoded(flat[i + 3]),
         )
         for i in range(0, len(flat), 4)
     ]

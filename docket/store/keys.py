@@ -16,6 +16,8 @@ PAUSED_SCOPE = "\x1fpaused:"
 
 #: Most characters of a task's key: it stands in a stream, in the queue, in events and in logs.
 MAX_KEY_LENGTH = 65_536
+#: Most characters of the name of a docket or a worker: it stands in every key, line and metric.
+MAX_NAME_LENGTH = 1024
 
 
 class Stream(Enum):
@@ -33,10 +35,12 @@ class Keys:
         name: the docket's name: not empty, without braces, since it is the hash tag of every key.
 
     Raises:
-        ValueError: the name breaks that rule.
+        ValueError: the name breaks that rule, or is over MAX_NAME_LENGTH or no text for a server.
+        TypeError: it is no str.
     """
 
     def __init__(self, name: str) -> None:
+        check_name(name, "A docket")
         if not name or "{" in name or "}" in name:
             raise ValueError(
                 f"Docket name {name!r} is not usable: it may be neither empty nor hold braces, "
@@ -79,6 +83,10 @@ class Keys:
         """STREAM, same group: tasks under which a process died; a worker runs one at a time."""
         # "suspects" since the first version: a key keeps its name.
         return self.key("suspects")
+
+    def exhausted(self, stream: str) -> str:
+        """STREAM: one of the three whose ids are used up, until its tasks are delivered."""
+        return self.key("exhausted" + stream.removeprefix(self.prefix))
 
     @cached_property
     def queue(self) -> str:
@@ -134,6 +142,15 @@ class Keys:
     def strikes_channel(self) -> str:
         """Channel: the id of a new instruction in `strikes`."""
         return self.key("struck")
+
+    @cached_property
+    def statistics_prefix(self) -> str:
+        """The prefix of every hash of statistics, as in add_statistics.lua."""
+        return self.key("stats")
+
+    def statistics(self, length: int, start: int) -> str:
+        """HASH: what workers did in `length` seconds from `start` (s), by code and function."""
+        return f"{self.statistics_prefix}:{length}:{start}"
 
     def slots(self, scope: str) -> str:
         """HASH: entries that hold a slot of a concurrency limit -> key."""
@@ -220,6 +237,30 @@ def worker_of(consumer: str) -> str:
     The name of a consumer is that of its worker, a dot, and a part of its own.
     """
     return consumer.rpartition(".")[0] or consumer
+
+
+def check_name(name: object, what: str) -> None:
+    """Refuse a value that cannot be the name of a docket or a worker, when that is made.
+
+    Args:
+        name: the name.
+        what: its owner, at the beginning of a message.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it is over MAX_NAME_LENGTH, or holds lone surrogates, which nothing can store.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"{what}'s name must be a str, not {type(name).__name__}: {name!r:.100}")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"{what}'s name has {len(name)} characters, over the limit of {MAX_NAME_LENGTH}: "
+            f"{name[:40]!r}..."
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what}'s name {name!r} is no valid text: {error.reason}") from None
 
 
 def check_task_key(key: object) -> None:

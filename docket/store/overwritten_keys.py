@@ -10,6 +10,7 @@ from docket.errors import NotPermitted
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.keys import Keys
+from docket_display.printable import decoded
 
 logger = logging.getLogger("docket.store")
 
@@ -24,7 +25,7 @@ def log_overwritten(found: Sequence[bytes]) -> None:
         logger.error(
             "%s was overwritten by somebody with a %s: what the docket had there is lost and left "
             "out, all else goes on. Remove that key to use its name again",
-            name.decode(errors="backslashreplace"),
+            decoded(name),
             kind.decode(),
         )
 
@@ -63,7 +64,7 @@ def setting_aside(
 def log_set_aside(found: Sequence[bytes], keys: Keys) -> None:
     """Log the keys that set_aside.lua has given another name; `found` as it returns them."""
     for name, kind in zip(found[::2], found[1::2], strict=True):
-        shown = name.decode(errors="backslashreplace")
+        shown = decoded(name)
         logger.error(
             "%s was overwritten by somebody with a %s: what the docket had there is lost. The %s "
             "is called %s:set-aside%s now, and the docket goes on without it",

@@ -14,6 +14,7 @@ from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys, Stream
 from docket.store.overwritten_keys import is_of_another_type, log_overwritten
 from docket.store.retention import Retention
+from docket_display.printable import decoded
 
 #: Stream entries or members of the queue read in one call.
 PAGE = 1000
@@ -62,14 +63,14 @@ class Scan:
         rows: list[WorkerRow] = []
         for start in range(0, len(flat), 2 * RECORDS_PAGE):
             page = flat[start : start + 2 * RECORDS_PAGE]
-            names = [_text(name) for name in page[::2]]
+            names = [decoded(name) for name in page[::2]]
             known = await asyncio.gather(*map(self._functions_of, names))
             rows += map(WorkerRow, names, map(score_milliseconds, page[1::2]), known)
         return int(seconds) * 1_000_000 + int(microseconds), rows
 
     async def _functions_of(self, consumer: str) -> frozenset[str]:
         names: list[bytes] = await self._found([], "SMEMBERS", self._keys.worker_tasks(consumer))
-        return frozenset(map(_text, names))
+        return frozenset(map(decoded, names))
 
     async def tasks(self) -> AsyncGenerator[tuple[str, Record]]:
         """Yield the key and record of each task that is scheduled, queued or running, once each.
@@ -82,7 +83,7 @@ class Scan:
             page = keys[start : start + RECORDS_PAGE]
             records = await asyncio.gather(*(self._record(key) for key in page))
             for key, record in zip(page, records, strict=True):
-                yield _text(key), record
+                yield decoded(key), record
 
     async def _task_keys(self) -> list[bytes]:
         # The queue before the streams: a task that becomes due meanwhile is seen twice, not missed.
@@ -131,10 +132,6 @@ class Scan:
         return await retry(
             lambda: self._pipeline.command(*command, patience_seconds=PATIENCE_SECONDS)
         )
-
-
-def _text(name: bytes) -> str:
-    return name.decode(errors="backslashreplace")
 
 
 async def clear(pipeline: Pipeline, keys: Keys, retention: Retention) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -30,7 +30,7 @@ Fields = dict[bytes, bytes]
 #: The subject of an instruction, as stored: function, parameter, operator, value.
 _Subject = tuple[bytes | None, ...]
 #: Takes instructions in order; with True they replace all those taken before.
-Take = Callable[[Sequence[Fields], bool], None]
+Take = Callable[[Sequence[Fields], bool], Awaitable[None]]
 
 
 class StrikeStream:
@@ -143,7 +143,7 @@ class StrikeStream:
         self._done = wanted
         self._note(entries, is_anew)
         if entries or is_anew:
-            take([fields for _, fields in entries], is_anew)
+            await take([fields for _, fields in entries], is_anew)
 
     async def _entries_after(
         self, position: bytes | None

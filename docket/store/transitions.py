@@ -28,8 +28,10 @@ from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import MendingPipeline, log_overwritten
 from docket.store.pauses import Pauses
+from docket.store.recovery import Recovery
 from docket.store.retention import Retention
 from docket.supervision import FUNCTIONS, NOBODY
+from docket_display.printable import decoded
 
 logger = logging.getLogger("docket.store")
 
@@ -175,7 +177,7 @@ def _malformed(fields: tuple[Any, ...], now: int) -> Claim:
     if call is None:
         read["call"] = None
     fault = ", ".join(f"{name} {_shown(value)}" for name, value in read.items())
-    name = (function or b"").decode(errors="backslashreplace").encode()
+    name = decoded(function or b"").encode()
     return Claim(key, entry, generation or b"", name, b"", now, 1, 0, None, None, now, fault)
 
 
@@ -225,6 +227,8 @@ class Transitions:
         self.limits = Limits(pipeline, keys, retention)
         #: Keeps tasks from being claimed for the time being.
         self.pauses = Pauses(pipeline, keys)
+        #: Finds the tasks that nobody would be given.
+        self.recovery = Recovery(pipeline, keys, retention)
 
     async def fetch(self, key: str) -> dict[bytes, bytes]:
         """Read every field of a record; empty if there is none."""
@@ -465,7 +469,7 @@ class Transitions:
             )
             moved += reply[0]
             more = reply[1] == 1
-            poisoned.extend(key.decode(errors="backslashreplace") for key in reply[2])
+            poisoned.extend(map(decoded, reply[2]))
             log_overwritten(reply[3])
             if blame.startswith(FUNCTIONS):
                 blame = NOBODY  # decided by the first call, which saw all of the tasks

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Final
 
 import docket
-import docket_urls
+import docket_display
 import ipc
 import supervisor
 from ipc.messages import Settings
@@ -30,7 +30,7 @@ log = logging.getLogger("supervisor.tasks")
 #: Our top-level packages with names that a user's directory may well have too.
 OURS: Final = {
     "docket": docket,
-    "docket_urls": docket_urls,
+    "docket_display": docket_display,
     "ipc": ipc,
     "supervisor": supervisor,
 }

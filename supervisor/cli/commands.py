@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 
 import click
 
+from docket_display import printable
 from supervisor.cli import option_table
 from supervisor.config import SupervisorConfig
 from supervisor.errors import SupervisorError
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import SignalQueue
-from supervisor.text import printable
 
 PROGRAM = "docket-supervisor"
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+from supervisor import process_range
 from supervisor.config import (
     LOGGING_FORMATS,
     MOST_OF_ANYTHING,
-    MOST_PROCESSES,
     MOST_TASKS,
+    PROCESSES_ACCEPTED,
     SERIALIZERS,
     Address,
     SupervisorConfig,
@@ -84,6 +85,7 @@ def _whole_number(least: int, most: int) -> Callable[[str], int]:
 
 
 _count = _whole_number(1, MOST_OF_ANYTHING)
+_processes = _reader(process_range.parse, PROCESSES_ACCEPTED)
 _duration = _reader(durations.parse, durations.ACCEPTED)
 _size = _reader(sizes.parse, sizes.ACCEPTED)
 _share = _reader(sizes.parse_share, "a share such as 10% or 0.1")
@@ -127,9 +129,21 @@ def _address(text: str) -> Address | None:
 OPTIONS = (
     Option(
         "processes",
-        _whole_number(1, MOST_PROCESSES),
-        "Size of the pool; by default one for each CPU.",
-        "N",
+        _processes,
+        "Size of the pool, by default one for each CPU; 2:16 lets it follow the work.",
+        "N|LEAST:MOST",
+    ),
+    Option(
+        "scale-up-wait",
+        _duration,
+        "Add workers when a ready task waits longer; with --processes LEAST:MOST.",
+        "DURATION",
+    ),
+    Option(
+        "scale-down-idle",
+        _duration,
+        "Retire one after this long with places to spare; with --processes LEAST:MOST.",
+        "DURATION",
     ),
     Option(
         "tasks",

@@ -25,6 +25,7 @@ from supervisor.inbox import Inbox
 from supervisor.pool.state import pool_commands
 from supervisor.pool.state.inbox_events import CommandReceived
 from supervisor.pool.state.pool_commands import Command, Outcome, discard
+from supervisor.process_range import ProcessRange
 
 log = logging.getLogger("supervisor.control")
 
@@ -159,6 +160,9 @@ class ControlServer:
                 session.answer(self._make_report())
             case control.ScaleRequest(processes):
                 self._command(session, pool_commands.Scale(processes))
+            case control.ScaleBetweenRequest(least, most):
+                command = pool_commands.ScaleBetween(ProcessRange(least, most))
+                self._command(session, command)
             case control.RestartRequest(slot):
                 self._command(session, pool_commands.Restart(slot))
             case control.DumpRequest():

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from docket_display import printable
 from ipc.control import (
     MAX_ANSWER,
     PROTOCOL,
@@ -32,7 +33,6 @@ from ipc.framing import Decoder, encode
 from supervisor.control import lock_file, paths
 from supervisor.control.peer_credentials import credentials_of
 from supervisor.errors import NoSupervisor, OrderFailed, SupervisorGone
-from supervisor.text import printable
 
 #: The time for an answer that a supervisor gives at once; it takes longer only if stopped or hung.
 ANSWER_SECONDS = 10.0

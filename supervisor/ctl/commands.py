@@ -19,9 +19,11 @@ from ipc.control import (
     ReloadRequest,
     Request,
     RestartRequest,
+    ScaleBetweenRequest,
     ScaleRequest,
 )
-from supervisor.config import MOST_PROCESSES
+from supervisor import process_range
+from supervisor.config import MOST_PROCESSES, PROCESSES_ACCEPTED
 from supervisor.control import paths
 from supervisor.ctl import client
 from supervisor.ctl.client import Client, SeveralSupervisors
@@ -93,11 +95,16 @@ def status(context: click.Context, control: str | None, *, as_json: bool, watch:
 
 @ctl.command("scale", context_settings=_NUMBERS)
 @_CONTROL
-@click.argument("processes", metavar="N", type=WholeNumber(1, MOST_PROCESSES))
+@click.argument("size", metavar="N|LEAST:MOST")
 @click.pass_context
-def scale(context: click.Context, control: str | None, processes: int) -> None:
-    """Make it a pool of N processes, from now on."""
-    _send(_path(context, control), ScaleRequest(processes))
+def scale(context: click.Context, control: str | None, size: str) -> None:
+    """Make it a pool of N processes, from now on.
+
+    The size of a pool that followed its work stays at N. LEAST:MOST has it follow the work between
+    these two.
+    """
+    request = _scale_request(size)
+    _send(_path(context, control), request)
 
 
 @ctl.command("reload")
@@ -148,6 +155,18 @@ def restart(context: click.Context, control: str | None, slot: int) -> None:
 def dump(context: click.Context, control: str | None) -> None:
     """Write the stacks and tasks of every worker to the log."""
     _send(_path(context, control), DumpRequest())
+
+
+def _scale_request(size: str) -> ScaleRequest | ScaleBetweenRequest:
+    """Read the number, or the two, as `run` does."""
+    try:
+        read = process_range.parse(size)
+    except ValueError:
+        raise InvalidOption("N", size, PROCESSES_ACCEPTED) from None
+    least, most = (read, read) if isinstance(read, int) else (read.least, read.most)
+    if not 1 <= least <= most <= MOST_PROCESSES:
+        raise InvalidOption("N", size, PROCESSES_ACCEPTED)
+    return ScaleRequest(read) if isinstance(read, int) else ScaleBetweenRequest(least, most)
 
 
 def _give_back_signals(signal_queue: SignalQueue) -> None:

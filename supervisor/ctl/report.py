@@ -59,6 +59,43 @@ class ReportedTotals(ReportedCounts, frozen=True):
     stalls: int = 0
 
 
+class ReportedChange(Struct, frozen=True):
+    """The last change of a size that follows the work."""
+
+    before: int = 0
+    processes: int = 0
+    reason: str = ""
+    seconds_ago: float = 0.0
+
+
+class ReportedScaling(Struct, frozen=True):
+    """The bounds of a size that follows the work."""
+
+    least: int = 0
+    most: int = 0
+    held_because: str | None = None
+    last_change: ReportedChange | None = None
+
+
+class ReportedBacklog(Struct, frozen=True):
+    """The tasks that wait on the docket, and for how long."""
+
+    scheduled: int = 0
+    queued: int = 0
+    running: int = 0
+    waiting: int = 0
+    paused: int = 0
+    oldest_ready_seconds: float | None = None
+    lateness_seconds: float | None = None
+    pauses: int = 0
+    failed_kept: int = 0
+    workers: int = 0
+    places: int = 0
+    places_used: int = 0
+    docket_paused: bool = False
+    age_seconds: float = 0.0
+
+
 class ReportedPool(Struct, frozen=True):
     """The supervisor and its pool."""
 
@@ -73,6 +110,7 @@ class ReportedPool(Struct, frozen=True):
     ready_workers: int | None = None
     not_ready_because: str | None = None
     server_away: str | None = None
+    scaling: ReportedScaling | None = None
 
 
 class PoolReport(Struct, frozen=True):
@@ -81,6 +119,8 @@ class PoolReport(Struct, frozen=True):
     supervisor: ReportedPool = field(default_factory=ReportedPool)
     workers: list[ReportedWorker] = []
     totals: ReportedTotals = field(default_factory=ReportedTotals)
+    #: None if nobody has told it lately, or the supervisor is older.
+    backlog: ReportedBacklog | None = None
 
 
 def read_report(text: str) -> PoolReport:

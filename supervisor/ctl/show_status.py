@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
+from docket_display import printable
 from supervisor.ctl import status_view
 from supervisor.ctl.client import Client
 from supervisor.ctl.report import read_report
 from supervisor.ctl.terminal import Terminal
 from supervisor.errors import NoSupervisor, SupervisorGone
-from supervisor.text import printable
 
 #: Between two reports of --watch.
 WATCH_SECONDS = 1.0

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from supervisor.ctl.report import PoolReport, ReportedWorker
+from docket_display.printable import on_one_line
+from supervisor.ctl.report import PoolReport, ReportedBacklog, ReportedScaling, ReportedWorker
 from supervisor.ctl.table import Column, cut, table
 from supervisor.text import durations, sizes
 from supervisor.text.plurals import pluralize
-from supervisor.text.printable import on_one_line
 
 #: Tasks listed as the longest running.
 LONGEST = 5
@@ -23,6 +23,9 @@ NAME_WIDTH = 40
 #: Lag of an event loop from which it is shown in yellow, and in red.
 LATE_SECONDS = 0.1
 VERY_LATE_SECONDS = 1.0
+#: Wait of the oldest ready task from which it is shown in yellow, and in red.
+LONG_SECONDS = 10.0
+VERY_LONG_SECONDS = 60.0
 #: A loop is shown as silent once its last heartbeat (two come a second) is older than this.
 SILENT_SECONDS = 2.0
 
@@ -82,10 +85,51 @@ def _head(report: PoolReport) -> list[Text]:
         troubles.append(f"not ready: {_in_one_line(pool.not_ready_because)}")
     if pool.server_away is not None:
         troubles.append(f"the server is away: {_in_one_line(pool.server_away)}")
+    if pool.scaling is not None:
+        head.append(_scaling(pool.scaling))
     head += [Text(each, "red") for each in troubles]
     if pool.reload_error is not None:
         head.append(Text(f"the last reload failed: {_in_one_line(pool.reload_error)}", "red"))
+    if report.backlog is not None:
+        head.append(_backlog(report.backlog))
     return head
+
+
+def _scaling(scaling: ReportedScaling) -> Text:
+    line = Text(f"{scaling.least} to {scaling.most} workers, as the work needs")
+    if scaling.held_because is not None:
+        line.append(f"; held: {_in_one_line(scaling.held_because)}", "yellow")
+    change = scaling.last_change
+    if change is not None:
+        reason = _in_one_line(change.reason)
+        ago = durations.age(change.seconds_ago)
+        line.append(f"; {ago} ago from {change.before} to {change.processes}: {reason}")
+    return line
+
+
+def _backlog(backlog: ReportedBacklog) -> Text:
+    """The backlog of the docket on one line; rarer states only if there are some."""
+    oldest, late = backlog.oldest_ready_seconds, backlog.lateness_seconds
+    ready = Text(f"{backlog.queued:,} queued")
+    if oldest is not None:
+        ready.append(f", the oldest for {durations.brief(oldest)}", _lateness_style(oldest))
+    scheduled = Text(f"{backlog.scheduled:,} scheduled")
+    if late:
+        scheduled.append(f", the first {durations.brief(late)} late", _lateness_style(late))
+    counts = (
+        (backlog.waiting, "waiting for a limit", ""),
+        (backlog.paused, "paused", "yellow"),
+        (backlog.pauses, "pause" if backlog.pauses == 1 else "pauses", "yellow"),
+        (backlog.failed_kept, "failed kept", "red"),
+    )
+    facts = [ready, scheduled]
+    facts += [Text(f"{number:,} {text}", style) for number, text, style in counts if number]
+    facts.append(Text(f"{backlog.places_used:,} of {pluralize(backlog.places, 'place')} used"))
+    return Text("; ").join(facts)
+
+
+def _lateness_style(seconds: float) -> str:
+    return "red" if seconds >= VERY_LONG_SECONDS else "yellow" if seconds >= LONG_SECONDS else ""
 
 
 def _in_one_line(error: str) -> str:

@@ -16,6 +16,7 @@ import anyio
 import click
 
 from docket import Docket
+from docket_display import printable
 from supervisor.config import SupervisorConfig
 from supervisor.demo.audit import AuditTotals, percentile, total
 from supervisor.demo.pool_view import PoolView
@@ -26,7 +27,7 @@ from supervisor.errors import ConfigurationError
 from supervisor.exit_codes import ExitCode
 from supervisor.signals import Debouncer, SignalQueue
 from supervisor.supervisor import Supervisor
-from supervisor.text import printable, truncation
+from supervisor.text import truncation
 from supervisor.text.plurals import pluralize
 
 DOCKET = "demo"
@@ -127,7 +128,7 @@ class Demo:
         async with Docket(DOCKET, url) as docket:
             with self._screen.progress(len(files)) as advanced:
                 # Each task that runs has one waiting behind it.
-                at_once = 2 * self._config.processes * self._config.concurrency
+                at_once = 2 * self._config.bounds.most * self._config.concurrency
                 victims = self._view if self._kill else None
                 producer = Producer(docket, files, at_once, advanced, victims)
                 seconds = await producer.run()

@@ -14,10 +14,10 @@ import sys
 import threading
 from collections.abc import Callable
 
+from docket_display import printable
 from supervisor.logs.formats import LogContext, formatter, is_json_object, line_of
 from supervisor.logs.stdio_capture import Change, LineStream, StdioCapture
 from supervisor.logs.writer import FLUSH_SECONDS, LogWriter, LogWriterHandler, encoded, write
-from supervisor.text import printable
 from supervisor.text.plurals import pluralize
 
 STDOUT = 1

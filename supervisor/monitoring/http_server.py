@@ -8,12 +8,12 @@ so what tells about the pool is told only under a name or an address that is our
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from docket_display.hosts import AllowedHosts
 from supervisor.config import Address
 from supervisor.errors import AddressInUse
 
@@ -72,7 +72,7 @@ class HttpServer:
         allowed_hosts: Collection[str] = (),
     ) -> None:
         self._address = address
-        self._allowed_hosts = {_plain(each) for each in (*allowed_hosts, address.host)}
+        self._allowed_hosts = AllowedHosts((*allowed_hosts, address.host))
         self._handlers = handlers
         self._server: asyncio.Server | None = None
         #: Oldest first.
@@ -147,23 +147,12 @@ class HttpServer:
         method, target, _ = words
         path = target.partition("?")[0]
         hosts = [value for name, _, value in (h.partition(":") for h in headers) if _is_host(name)]
-        if path not in PROBES and not all(map(self._allows, hosts)):
+        if path not in PROBES and not self._allowed_hosts.allow(hosts):
             return text(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "this name in the Host header is not ours; --http-allow-host NAME allows it",
             ).encode(with_body=method != "HEAD")
         return self._route(method, path).encode(with_body=method != "HEAD")
-
-    def _allows(self, host: str) -> bool:
-        name = _plain(host)
-        if "*" in self._allowed_hosts or name in self._allowed_hosts or name == "localhost":
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        # A browser sends the name that it was given: an address is no foreign name.
-        return True
 
     def _route(self, method: str, path: str) -> Response:
         handler = self._handlers.get(path)
@@ -181,17 +170,6 @@ class HttpServer:
 
 def _is_host(header: str) -> bool:
     return header.strip().lower() == "host"
-
-
-def _plain(host: str) -> str:
-    """The name or address in a Host header: without port, brackets and the dot of the root."""
-    name = host.strip().lower()
-    if name.startswith("["):
-        address, _, rest = name[1:].partition("]")
-        return address if not rest or rest.startswith(":") else name
-    if name.count(":") == 1:
-        name = name.partition(":")[0]
-    return name.removesuffix(".")
 
 
 def _bad(message: str) -> bytes:

@@ -17,10 +17,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from docket_display.printable import on_one_line
 from supervisor.logs import log_setup
 from supervisor.monitoring.status import worker_states
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.replacement import Reason
+from supervisor.pool.state.scaling import Direction
 from supervisor.pool.state.totals import REDELIVERY_BUCKETS, RELOAD_OUTCOMES, Buckets
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess
 from supervisor.task_counters import ENDS, TASK_COUNTERS
@@ -45,6 +47,28 @@ _TASK_FAMILIES = (
 STATES = ("starting", "running", "reloading", "draining")
 
 _PREFIX = "docket_supervisor_"
+
+#: Gauges of the docket, by the steward's report: name, the field of the message, help. The same as
+#: those of `docket worker` (a test compares them).
+BACKLOG_GAUGES = (
+    (
+        "docket_backlog_oldest_ready_seconds",
+        "oldest_ready_seconds",
+        "Time for which the oldest ready task has waited for a worker.",
+    ),
+    (
+        "docket_backlog_lateness_seconds",
+        "lateness_seconds",
+        "Time since the first scheduled task was due.",
+    ),
+    ("docket_backlog_pauses", "pauses", "Pauses in effect."),
+    ("docket_backlog_failed_kept", "failed_kept", "Failed executions that are kept."),
+    ("docket_backlog_workers", "workers", "Workers of the docket, on every host."),
+    ("docket_places", "places", "Tasks that the workers here can run at once."),
+    ("docket_places_used", "places_used", "Tasks that the workers here run now."),
+)
+#: The values of the label of docket_backlog_tasks, which are fields of the message.
+BACKLOG_STATES = ("scheduled", "queued", "running", "waiting", "paused")
 
 #: Gauges by slot: name, help, and the value for the live workers of one slot. During a replacement
 #: there are two: their usage is added, and of their delays the longer one counts.
@@ -101,12 +125,14 @@ class PoolCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read every family now."""
         yield from self._tasks()
+        yield from self._backlog()
         yield from self._pool()
         yield from self._slot_gauges()
         yield from self._events()
 
     def _tasks(self) -> Iterator[Metric]:
-        totals, docket = self._pool_state.totals, self._pool_state.config.docket
+        totals = self._pool_state.totals
+        docket = on_one_line(self._pool_state.config.docket)
         self._exported_slots |= {slot.number for slot in self._pool_state.registry.slots()}
         slots = self._exported_slots | totals.by_slot.keys()
         none = Counter[str]()
@@ -126,16 +152,45 @@ class PoolCollector(Collector):
             family.add_metric([docket], _cumulative(TASK_BUCKETS, buckets), buckets.sum)
             yield family
 
+    def _backlog(self) -> Iterator[Metric]:
+        """Read the docket's own gauges; without a value while nobody tells of it."""
+        backlog = self._pool_state.present_backlog(self._now())
+        docket = self._pool_state.config.docket
+        tasks = GaugeMetricFamily(
+            "docket_backlog_tasks",
+            "Tasks on the docket, by state.",
+            labels=["docket_name", "docket_state"],
+        )
+        for state in BACKLOG_STATES if backlog is not None else ():
+            tasks.add_metric([docket, state], getattr(backlog, state))
+        yield tasks
+        for name, field, help_text in BACKLOG_GAUGES:
+            family = GaugeMetricFamily(name, help_text, labels=["docket_name"])
+            if backlog is not None:
+                family.add_metric([docket], getattr(backlog, field) or 0)
+            yield family
+
     def _pool(self) -> Iterator[Metric]:
         pool_state = self._pool_state
-        info = {"docket": pool_state.config.docket, "version": VERSION}
+        info = {"docket": on_one_line(pool_state.config.docket), "version": VERSION}
         yield _gauge("info", "What runs here; always 1.", labels=info, value=1)
         states = {state: float(state == pool_state.state) for state in STATES}
         yield _by("state", "1 for the state the pool is in.", "state", states)
         yield _by("workers", "Workers by state.", "state", worker_states(pool_state, self._now()))
         current, now = pool_state.nurseries.current, self._now()
+        target, scaling = pool_state.registry.target, pool_state.scaling
         for name, help_text, value in (
-            ("target_workers", "Worker slots that are to be filled.", pool_state.registry.target),
+            ("target_workers", "Worker slots that are to be filled.", target),
+            (
+                "least_workers",
+                "Fewest slots that the work may leave; the target, if the size is fixed.",
+                target if scaling is None else scaling.bounds.least,
+            ),
+            (
+                "most_workers",
+                "Most slots that the work may ask for; the target, if the size is fixed.",
+                target if scaling is None else scaling.bounds.most,
+            ),
             ("ready", "1 while /readyz is 200.", pool_state.not_ready_because(now) is None),
             ("generation", "Generation of the code.", current.generation if current else 0),
             ("start_time_seconds", "When the pool was started (epoch).", self._started_at),
@@ -196,6 +251,13 @@ class PoolCollector(Collector):
                 totals.replacements,
             ),
             ("reloads", "Reloads that ended.", "outcome", RELOAD_OUTCOMES, totals.reloads),
+            (
+                "scalings",
+                "Changes of the size of the pool that its work asked for.",
+                "direction",
+                Direction,
+                totals.scalings,
+            ),
         ):
             family = CounterMetricFamily(_PREFIX + name, help_text, labels=[label])
             for word in sorted({str(each) for each in words} | counts.keys()):

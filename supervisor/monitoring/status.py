@@ -4,9 +4,12 @@ import os
 from collections import Counter
 from typing import Any
 
+from msgspec import structs
+
 from ipc.messages import WorkerCounters
 from supervisor.pool.state.pool_state import PoolState
 from supervisor.pool.state.process_control import ProcessUsage
+from supervisor.pool.state.scaling import ScalingPolicy
 from supervisor.pool.state.worker_registry import Slot, WorkerProcess, WorkerState
 from supervisor.task_counters import TASK_COUNTERS
 
@@ -33,6 +36,7 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "ready_workers": pool_state.ready_slots(now),
             "not_ready_because": pool_state.not_ready_because(now),
             "server_away": next(iter(pool_state.waiting_for()), None),
+            "scaling": _scaling(pool_state.scaling, now),
         },
         "server": None
         if pool_state.server_policy is None
@@ -40,12 +44,39 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "maxmemory_policy": pool_state.server_policy.maxmemory_policy,
             "appendonly": pool_state.server_policy.appendonly,
         },
+        "backlog": _backlog(pool_state, now),
         "workers": [
             _worker(slot, each, pool_state.process_control.usage(each), now)
             for slot, each in _rows(pool_state)
         ],
         "totals": _totals(pool_state),
     }
+
+
+def _scaling(policy: ScalingPolicy | None, now: float) -> dict[str, Any] | None:
+    if policy is None:
+        return None
+    change = policy.last_change
+    return {
+        "least": policy.bounds.least,
+        "most": policy.bounds.most,
+        "held_because": policy.held_because,
+        "last_change": None
+        if change is None
+        else {
+            "before": change.before,
+            "processes": change.processes,
+            "reason": change.reason,
+            "seconds_ago": now - change.at,
+        },
+    }
+
+
+def _backlog(pool_state: PoolState, now: float) -> dict[str, Any] | None:
+    backlog = pool_state.present_backlog(now)
+    if backlog is None:
+        return None
+    return {**structs.asdict(backlog), "age_seconds": now - pool_state.backlog_at}
 
 
 def worker_states(pool_state: PoolState, now: float) -> Counter[str]:

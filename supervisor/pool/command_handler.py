@@ -13,6 +13,8 @@ from supervisor.pool.state.pool_state import PoolState, log
 from supervisor.pool.watchdog import Watchdog
 from supervisor.signals import Debouncer, ReceivedSignal
 
+_NOT_IN_A_DRAIN = (commands.Scale, commands.ScaleBetween, commands.Restart, commands.Reload)
+
 
 class CommandHandler:
     """The service of the control socket, of signals and of an embedding program's commands."""
@@ -24,23 +26,21 @@ class CommandHandler:
         replacer: Replacer,
         reloader: Reloader,
         watchdog: Watchdog,
+        scaler: Scaler,
     ) -> None:
         self._pool_state = pool_state
         self._shutdown = shutdown
         self._replacer = replacer
         self._reloader = reloader
         self._watchdog = watchdog
-        self._scaler = Scaler(pool_state, replacer)
+        self._scaler = scaler
         self._debouncer = Debouncer()
 
     def handle_command(
         self, command: commands.Command, answer: Callable[[commands.Outcome], None], now: float
     ) -> None:
         """Carry out a command and answer it: at once, or when a restart or a reload is over."""
-        if (
-            isinstance(command, commands.Scale | commands.Restart | commands.Reload)
-            and self._pool_state.drain is not None
-        ):
+        if isinstance(command, _NOT_IN_A_DRAIN) and self._pool_state.drain is not None:
             answer(commands.Refused("the pool drains"))
             return
         match command:
@@ -55,6 +55,8 @@ class CommandHandler:
                 answer(commands.Done("the stacks and tasks of every worker go to the log"))
             case commands.Scale(processes):
                 answer(self._scaler.scale(processes, now))
+            case commands.ScaleBetween(bounds):
+                answer(self._scaler.scale_between(bounds, now))
             case commands.Restart(slot):
                 self._replacer.replace_on_request(slot, answer)
             case commands.Reload():

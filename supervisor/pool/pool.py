@@ -11,6 +11,7 @@ from supervisor.grace_periods import EXIT_SECONDS
 from supervisor.observer import WorkerDied, WorkerReady
 from supervisor.pool import steward
 from supervisor.pool.adoptions import AdoptionManager
+from supervisor.pool.autoscale import Autoscaler
 from supervisor.pool.boot import BootMonitor
 from supervisor.pool.command_handler import CommandHandler
 from supervisor.pool.exit_log import ExitLog
@@ -19,6 +20,7 @@ from supervisor.pool.recycle import Recycler
 from supervisor.pool.reload import Reloader
 from supervisor.pool.replacements import Replacer
 from supervisor.pool.restarts import Restarter
+from supervisor.pool.scale import Scaler
 from supervisor.pool.shutdown import Shutdown
 from supervisor.pool.stalls import StallMonitor
 from supervisor.pool.state import inbox_events as events
@@ -56,8 +58,10 @@ class Pool:
         self._stall_monitor = StallMonitor(pool_state)
         self._watchdog = Watchdog(pool_state, self._shutdown, self._stall_monitor)
         self._boot_monitor = BootMonitor(pool_state, self._shutdown)
+        scaler = Scaler(pool_state, self._replacer)
+        self._autoscaler = Autoscaler(pool_state, scaler)
         self._command_handler = CommandHandler(
-            pool_state, self._shutdown, self._replacer, self._reloader, self._watchdog
+            pool_state, self._shutdown, self._replacer, self._reloader, self._watchdog, scaler
         )
 
     @property
@@ -98,6 +102,7 @@ class Pool:
                 self._shutdown.server_ended(written_to, now)
             case events.Tick(regular):
                 self._watchdog.tick(now, regular=regular)
+                self._autoscaler.tick(now)
                 self._exit_log.tick(now)
         if not _is_beat(event):
             self._settle(now)
@@ -129,6 +134,8 @@ class Pool:
                 self._adoption_manager.redelivered(consumer, started_at)
             case messages.ServerPolicy():
                 self._server_policy(message)
+            case messages.Backlog():
+                self._pool_state.backlog, self._pool_state.backlog_at = message, now
             case messages.Fault():
                 self._fault(worker, message, now)
 
@@ -299,12 +306,14 @@ def _ignore(message: str, number: int) -> None:
 
 
 def _is_beat(event: events.Event) -> bool:
-    """Return True for a beat: four a second from each worker, with nothing that cannot wait.
+    """Return True for a beat, four a second from each worker, and what else can wait for a tick.
 
     In a large pool the main cost would be to compare everything with what is wanted at each.
     """
     match event:
-        case events.BeatReceived() | events.WorkerMessage(_, messages.Heartbeat()):
+        case events.BeatReceived():
+            return True
+        case events.WorkerMessage(_, messages.Heartbeat() | messages.Backlog()):
             return True
         case _:
             return False

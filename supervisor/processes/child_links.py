@@ -28,7 +28,7 @@ NOT_INHERITED = (
 #: Bytes read from a pipe at once.
 CHUNK = 1 << 16
 
-#: Calls of `catch_up` in which a worker was sent nothing and sent nothing but heartbeats, after
+#: Calls of `catch_up` in which a worker was sent nothing and sent nothing but what can wait, after
 #: which its channel is throttled. As a rule, longer than it takes to answer a message.
 THROTTLED_AFTER = 8
 
@@ -199,7 +199,7 @@ class WorkerLink:
 
     Beats do not wake this process: with 64 workers that alone would cost 5% of a CPU. The keeper's
     pipe is read by `catch_up` only, and so is the channel of a throttled worker: ready, sent
-    nothing for a while, and sending nothing but heartbeats.
+    nothing for a while, and sending nothing but heartbeats and backlogs.
 
     Arguments:
         on_message: each frame from the worker's loop.
@@ -274,7 +274,7 @@ class WorkerLink:
         self._dumps.flush()
 
     def _received(self, message: messages.FromWorker, _fds: list[int]) -> None:
-        if not isinstance(message, messages.Heartbeat):
+        if not isinstance(message, messages.Heartbeat | messages.Backlog):
             self._was_ready = self._was_ready or isinstance(message, messages.Ready)
             self.listen()
         self._on_message(message)

@@ -16,7 +16,7 @@ from typing import Final
 
 from docket.stacks import frames
 from docket.supervision import RunningTask
-from supervisor.text import printable
+from docket_display import printable
 from supervisor.text.plurals import pluralize
 
 #: Frames shown of one coroutine, the innermost.

@@ -11,8 +11,10 @@ import os
 import socket
 import time
 from asyncio import TimerHandle
+from dataclasses import asdict
 from typing import Final
 
+from docket import Backlog
 from docket.errors import DocketError
 from docket.worker import Worker
 from ipc import messages
@@ -99,6 +101,10 @@ class SupervisorLink:
     def beat(self, lag_seconds: float, blocking_key: str | None) -> None:
         """Write a beat, on the keeper's thread; the channel belongs to the loop."""
         self._keeper.beat(lag_seconds, blocking_key)
+
+    def backlog(self, backlog: Backlog) -> None:
+        # The next one replaces it.
+        self._channel.send_droppable(messages.Backlog(**asdict(backlog)))
 
     async def _report_policy(self) -> None:
         try:

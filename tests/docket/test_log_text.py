@@ -12,8 +12,8 @@ from docket import Docket, Logged, log_text
 from docket.annotations import CallFormat
 from docket.cli.logs import JsonFormatter
 from docket.log_text import BoundedFormatter, format_exception
-from docket.printable import on_one_line
 from docket.services.outcomes import error_text
+from docket_display.printable import on_one_line
 from supervisor.text import truncation
 from tests.support.dockets import failure_of, finish
 

@@ -11,6 +11,7 @@ from ipc.framing import PREFIX, Decoder, encode
 from ipc.messages import (
     MAX_FRAME,
     Adopted,
+    Backlog,
     Drained,
     Draining,
     Fault,
@@ -56,6 +57,13 @@ from_worker: st.SearchStrategy[Message] = st.one_of(
     st.builds(Adopted, consumer=text, moved=count, poisoned=st.lists(text, max_size=3)),
     st.builds(Redelivered, consumer=text, started_at=real),
     st.builds(ServerPolicy, maxmemory_policy=text, appendonly=st.booleans()),
+    st.builds(
+        Backlog,
+        queued=count,
+        oldest_ready_seconds=st.none() | real,
+        lateness_seconds=st.none() | real,
+        places=count,
+    ),
     st.builds(Fault, reason=text, traceback=text),
 )
 streams = st.lists(from_worker, max_size=8)

@@ -410,6 +410,10 @@ class Lifecycle(RuleBasedStateMachine):
     def promote(self) -> None:
         self.pair.promote()
 
+    @rule(letter=st.sampled_from("sfx"))
+    def entries_are_left_behind(self, letter: Any) -> None:
+        self.pair.leave_behind_and_recover(letter)
+
     @rule(looks=st.integers(1, 6), worker=WORKERS, renews=st.booleans())
     def look_after_leases(self, looks: int, worker: int, renews: bool) -> None:
         """As often as it takes for leases to be lost; perhaps one worker keeps its own."""

@@ -1,6 +1,7 @@
 """What a task or a writer controls has a bound where it is stored and where it is shown."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -8,9 +9,10 @@ import pytest
 from docket import Docket, Worker
 from docket.errors import TaskError
 from docket.execution.progress import MAX_MESSAGE as MAX_PROGRESS
-from docket.printable import MAX_SHOWN, in_view
+from docket.instrumentation.servers import metrics_text
 from docket.serialization.pickle_codec import MAX_ERROR_BYTES, MAX_MESSAGE, MAX_TRACEBACK
-from docket.store.keys import MAX_KEY_LENGTH
+from docket.store.keys import MAX_KEY_LENGTH, MAX_NAME_LENGTH
+from docket_display.printable import MAX_SHOWN, in_view
 from tests.support.dockets import finish, knowing
 from tests.support.programs import run_docket
 
@@ -96,3 +98,28 @@ async def test_a_worker_says_little_of_a_malformed_record_however_large_it_is(
         await worker.run_until_finished()
     assert b"malformed" in (await docket.transitions.fetch("k"))[b"error"]
     assert sum(len(record.getMessage()) for record in caplog.records) < 10_000
+
+
+@pytest.mark.parametrize("make", [Docket, lambda name: Worker(Docket(), name)])
+def test_a_name_has_a_bound_and_is_text(make: Callable[[str], object]) -> None:
+    make("n" * MAX_NAME_LENGTH)
+    make("größe \x1b[2J \n")  # As it always could be; it is shown escaped.
+    for name, error in (
+        ("n" * (MAX_NAME_LENGTH + 1), "1025 characters, over the limit of 1024"),
+        ("\ud800", "no valid text"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            make(name)
+    with pytest.raises(TypeError, match="must be a str, not int"):
+        make(cast("Any", 17))
+
+
+async def test_the_labels_of_metrics_are_printable(server: str, docket_name: str) -> None:
+    name = f"{docket_name}\x1b]0;owned\x07\u202e\nforged"
+    async with Docket(name, server) as docket:
+        await docket.add(quick, key="k")()
+        async with Worker(docket, "w\x1b[2J") as worker:
+            await worker.run_until_finished()
+            text = metrics_text().decode()
+    assert all(line.isprintable() for line in text.splitlines())
+    assert f'docket_name="{docket_name}\\\\x1b]0;owned' in text

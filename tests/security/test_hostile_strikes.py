@@ -8,9 +8,8 @@ import pytest
 from docket import Docket, StrikeList
 from docket.errors import PayloadTooLarge
 from docket.log_text import CALL
-from docket.serialization.pickle_codec import MAX_PAYLOAD_BYTES
 from docket.store.strikes import Fields
-from docket.strike_rules import Operator, Strike
+from docket.strike_rules import MAX_VALUE_BYTES, Operator, Strike
 from docket.strikelist import UNREAD_TOLD
 from tests.support.programs import run_docket_process
 
@@ -81,7 +80,7 @@ async def test_the_terminal_of_a_command_gets_no_escape_and_few_lines(struck: Do
 
 
 def test_a_value_over_the_limit_is_refused_whatever_its_form() -> None:
-    for value in ("x" * MAX_PAYLOAD_BYTES, frozenset({b"x" * MAX_PAYLOAD_BYTES})):
+    for value in ("x" * MAX_VALUE_BYTES, frozenset({b"x" * MAX_VALUE_BYTES})):
         with pytest.raises(PayloadTooLarge, match="The strike's value has"):
             Strike("f", "x", Operator.EQUAL, value).as_message()
 

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from ipc.messages import Backlog
 from supervisor.monitoring.metrics import registry_of, render
 from tests.support.exposition import Series, faults, labels_by_name, series
 from tests.support.pool_tasks import add, nap, tasks
@@ -38,11 +39,14 @@ def sum_of(name: str, samples: Series) -> float:
 async def test_what_a_real_scrape_has_is_what_the_tests_of_the_dashboard_take_for_it() -> None:
     pretended = Rig(1).boot()
     pretended.beat(pretended.first)
+    pretended.say(pretended.first, Backlog())
+    of_pretended = render(registry_of(pretended.pool_state, lambda: pretended.now)).decode()
     with ready_pool(processes=1) as program:
         program.until(lambda: "_rss_bytes{" in program.get("/metrics")[1], "no heartbeat")
+        program.until(lambda: "_backlog_tasks{" in program.get("/metrics")[1], "no backlog")
         real = labels_by_name(scraped(program))
         assert program.end() == 0
-    assert real == labels_by_name(render(registry_of(pretended.pool_state)).decode())
+    assert real == labels_by_name(of_pretended)
 
 
 async def test_no_counter_falls_while_workers_are_killed_replaced_and_given_up() -> None:

@@ -34,7 +34,7 @@ def last_line(program: Program) -> str:
         (("--speed", "9"), "No such option"),
         (
             ("--processes", "many"),
-            "--processes: got 'many', expected a whole number from 1 to 1024",
+            "--processes: got 'many', expected a whole number from 1 to 1024, or a range",
         ),
         (("--processes", "0"), "--processes: got 0, expected a whole number from 1 to 1024"),
         (("--url", "http://:secret@host"), "--url: got 'http://:***@host', expected a URL of"),

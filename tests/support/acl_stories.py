@@ -110,6 +110,9 @@ async def observe(docket: Docket) -> None:
     await docket.task_workers("double")
     assert all(pause.reason == "told" for pause in await docket.pauses())
     assert all(strike.reason == "told" for strike in await docket.strikes())
+    assert (await docket.backlog()).queued > 0
+    await docket.statistics(HOUR)
+    await docket.statistics(timedelta(hours=24))
     execution = await docket.get_execution("doubled")
     assert execution is not None
     async with asyncio.timeout(20):
@@ -144,6 +147,7 @@ async def _run_every_kind(docket: Docket) -> None:
             await docket.add(task, key=f"{task.__name__}-{number}")()
     async with Worker(docket, redelivery_timeout=LEASE) as worker:
         await soon(worker.run_at_most({"go_on": 2}))
+    assert (await docket.statistics()).functions["try_twice"].runs == 2
     done = await docket.get_execution("try_twice")
     assert done is not None
     assert await result_of(done) == "at last"

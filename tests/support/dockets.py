@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from docket import Docket, Execution, Worker
+from docket.backlog import Backlog
 from docket.supervision import Unsupervised
 
 #: Nothing here takes a second; this is where a test that hangs ends.
@@ -30,6 +31,7 @@ class Told(Unsupervised):
         self.is_draining = asyncio.Event()
         self.reasons: list[str] = []
         self.redeliveries: list[str] = []
+        self.backlogs: asyncio.Queue[Backlog] = asyncio.Queue()
 
     def ready(self) -> None:
         self.is_ready.set()
@@ -43,6 +45,9 @@ class Told(Unsupervised):
 
     def draining(self) -> None:
         self.is_draining.set()
+
+    def backlog(self, backlog: Backlog) -> None:
+        self.backlogs.put_nowait(backlog)
 
 
 @asynccontextmanager

@@ -220,6 +220,7 @@ ADDED: dict[str, dict[str, object]] = {
         "serializer": "pickle",
         "keep_failed": timedelta(days=7),
         "keep_failed_most": 10_000,
+        "keep_statistics": timedelta(hours=25),
     },
     "docket.execution.ExecutionProgress": {"run": None},
     "docket.docket.Docket.strike": {"reason": None, "by": None},
@@ -228,6 +229,9 @@ ADDED: dict[str, dict[str, object]] = {
     "docket.strikelist.StrikeList.restore": {"reason": None, "by": None},
     "docket.strikelist.Strike": {"reason": None, "by": None},
     "docket.strikelist.Restore": {"reason": None, "by": None},
+    "docket.worker.Worker.run": {"allowed_hosts": ()},
+    "docket.instrumentation.metrics_server": {"allowed_hosts": ()},
+    "docket.instrumentation.healthcheck_server": {"allowed_hosts": ("*",)},
 }
 
 #: Attributes and properties that users read, by class.
@@ -281,7 +285,9 @@ COMMANDS = {
         --enable-internal-instrumentation[DOCKET_WORKER_ENABLE_INTERNAL_INSTRUMENTATION]
         --until-finished[DOCKET_WORKER_UNTIL_FINISHED]
         --healthcheck-port[DOCKET_WORKER_HEALTHCHECK_PORT]
-        --metrics-port[DOCKET_WORKER_METRICS_PORT] --message-batch[DOCKET_WORKER_MESSAGE_BATCH]
+        --metrics-port[DOCKET_WORKER_METRICS_PORT]
+        --http-allow-host[DOCKET_WORKER_HTTP_ALLOW_HOST]
+        --message-batch[DOCKET_WORKER_MESSAGE_BATCH]
         --dependencies[DOCKET_WORKER_DEPENDENCIES] --fallback-task[DOCKET_FALLBACK_TASK]
         --logging-level[DOCKET_LOGGING_LEVEL] --logging-format[DOCKET_LOGGING_FORMAT]
     """,
@@ -313,4 +319,9 @@ COMMANDS = {
     "tasks sleep": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [seconds]",
     "workers ls": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
     "workers for-task": "--docket[DOCKET_NAME] --url[DOCKET_URL] task",
+}
+
+#: Commands that the documents do not have.
+ADDED_COMMANDS = {
+    "stats": "--docket[DOCKET_NAME] --url[DOCKET_URL] --over --watch --json",
 }

@@ -141,8 +141,8 @@ def decisions_touch_nothing_outside(modules: Sequence[Module]) -> list[str]:
 def packages_keep_their_directions(modules: Sequence[Module]) -> list[str]:
     forbidden = {
         "docket": ("ipc", "supervisor"),
-        "docket_urls": ("docket", "ipc", "supervisor"),
-        "ipc": ("docket", "docket_urls", "supervisor"),
+        "docket_display": ("docket", "ipc", "supervisor"),
+        "ipc": ("docket", "docket_display", "supervisor"),
     }
     return [
         module.at(imported.node, f"{package} imports {imported.target}")

@@ -16,6 +16,7 @@ from docket.store import scripts
 from docket.store.acts import Acts
 from docket.store.coalescing import ScheduleRequest
 from docket.store.connection.lease_connection import LeaseConnection
+from docket.store.keys import WORKER_GROUP
 from docket.store.limits import LimitKind, LimitRequest
 from docket.store.manual import Content, Mark, RunIdentity
 from docket.store.retention import Retention
@@ -24,7 +25,7 @@ from docket.store.transitions import Claim, Fenced, StaleEpoch
 from tests.support import observed
 from tests.support.heard import Heard
 from tests.support.model import acting, manual, pauses, producing, slots, working
-from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Request, Scheduled
+from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Letter, Request, Scheduled
 from tests.support.model.world import World
 from tests.support.observed import TICK, Clock, Observed
 from tests.support.passing_time import NEVER, pass_time
@@ -373,7 +374,18 @@ class Pair:
         assert reply == working.sweep(self.world)
         assert self.do(self.store.transitions.limits.sweep()) == 0
         slots.look_after(self.world)
+        assert self.do(self.store.transitions.recovery.recover()) == 0, "nobody has interfered"
         self.check()
+
+    def leave_behind_and_recover(self, letter: Letter) -> None:
+        """Somebody says that all of a stream was delivered, and will ever be."""
+        name = {"s": self.keys.stream, "f": self.keys.redelivery, "x": self.keys.quarantine}[letter]
+        if self.client.exists(name):
+            last = 2**64 - 1
+            self.client.xgroup_setid(name, WORKER_GROUP, f"{last}-{last}")
+            reply = self.do(self.store.transitions.recovery.recover())
+            assert reply == working.recover(self.world, letter)
+            self.check()
 
     def report(self, key: str, claim: Claimed | None, operation: str, value: int) -> None:
         run = ("", 0) if claim is None else (claim.entry.name, claim.generation)

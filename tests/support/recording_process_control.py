@@ -35,6 +35,7 @@ from supervisor.pool.state.pool_state import PoolState, new_pool_state
 from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.pool.watchdog import TICK_SECONDS
+from supervisor.process_range import ProcessRange
 
 KILLED = 9  # the wait status of a process that SIGKILL ended
 
@@ -121,7 +122,7 @@ class RecordingProcessControl:
 class Rig:
     """A pool, its process control, its events, and a clock that only moves when a test moves it."""
 
-    def __init__(self, processes: int = 2, **options: Any) -> None:
+    def __init__(self, processes: int | ProcessRange = 2, **options: Any) -> None:
         config = SupervisorConfig(processes=processes, **options)
         self.process_control = RecordingProcessControl()
         self.seen: list[PoolEvent] = []
@@ -130,7 +131,7 @@ class Rig:
             config, self.process_control, self.seen.append, "host", self.now
         )
         # The machine that runs the tests may have any number of CPUs.
-        self.pool_state.starting_at_once = max(2, processes)
+        self.pool_state.starting_at_once = max(2, config.bounds.most)
         self.pool = Pool(self.pool_state)
 
     def feed(self, event: Event) -> None:

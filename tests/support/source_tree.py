@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-PACKAGES = ("docket", "docket_urls", "ipc", "supervisor")
+PACKAGES = ("docket", "docket_display", "ipc", "supervisor")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

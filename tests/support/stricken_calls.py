@@ -3,7 +3,8 @@
 from typing import Any
 
 from docket.store.strikes import StrikeStream
-from docket.strike_rules import Operator, Restore, Strike, StrikeTable, from_message
+from docket.strike_rules import Operator, Restore, Strike, from_message
+from docket.strike_table import StrikeTable
 from tests.support.model.strikes import Strikes
 from tests.support.store import Store
 

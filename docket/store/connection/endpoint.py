@@ -46,7 +46,7 @@ from docket.store.connection.discovery import (
     SentinelLocator,
 )
 from docket.store.connection.urls import ServerUrl, parse
-from docket_urls.redaction import without_password
+from docket_display.redaction import without_password
 
 #: Time limit for connecting, handshake included, in seconds.
 CONNECT_SECONDS = 5.0

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from docket.errors import EmbeddedServerError, ServerProgramMissing
 from docket.store.embedded.schemes import ACCEPTED, is_embedded
-from docket_urls.redaction import without_password
+from docket_display.redaction import without_password
 
 #: Names a program to use instead of the installed one: for another platform, or another allocator.
 SERVER_VARIABLE: Final = "DOCKET_EMBEDDED_SERVER"

@@ -1,4 +1,4 @@
--- Takes ready tasks for CONSUMER and returns them flat in `taken`: CLAIM_WIDTH values a task, in this order:
+-- Included by scripts whose KEYS[6] is epochs. Takes ready tasks for CONSUMER and returns them flat in `taken`: CLAIM_WIDTH values a task, in this order:
 -- key, entry, generation, function, call, when, attempt, deaths, from, trace
 local CLAIM_WIDTH = 10
 local PAYLOAD_LIMIT = 4194304
@@ -22,12 +22,29 @@ local function fail_malformed(key, v, now)
   end
 end
 
+-- An entry that is read although its run is under way: somebody has destroyed the group, and all entries are new to the
+-- next one. It goes to the worker that runs it, or to another if that is gone.
+local function return_to_owner(key, entry, now)
+  local record = read_record(key)
+  local worker = record.worker
+  if worker and redis.call('HEXISTS', KEYS[6], worker) == 1 then
+    redis.call('XCLAIM', STREAMS[string.sub(entry, 1, 1)], GROUP, worker, 0, string.sub(entry, 2), 'JUSTID')
+  else
+    end_entry(entry)
+    requeue(key, record, worker or '', record.deaths, now, 'worker lost')
+  end
+end
+
 -- Marks one entry running if the record still names it; otherwise removes only the entry.
 local function claim(consumer, key, entry, now, accepts)
   local v = redis.pcall('HMGET', RECORDS .. key,
     'state', 'entry', 'generation', 'function', 'call', 'when', 'attempt', 'deaths', 'from', 'trace')
   if v.err then
     v = foreign(RECORDS .. key, v)
+  end
+  if v[2] == entry and v[1] == 'running' and not accepts(v[1]) then
+    return_to_owner(key, entry, now)
+    return false
   end
   if v[2] ~= entry or not accepts(v[1]) then
     end_entry(entry)

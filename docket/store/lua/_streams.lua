@@ -35,8 +35,24 @@ local function due_of(when)
   return math.min(string.sub(microseconds, -3) == '000' and due or due + 1, NEVER - 1)
 end
 
+-- The name of a stream once its ids are used up; recover.lua delivers what it holds.
+local function exhausted(letter)
+  local docket = string.sub(KEYS[1], 1, -#':stream' - 1)
+  return docket .. ':exhausted' .. string.sub(STREAMS[letter], #docket + 1)
+end
+
+-- A stream whose ids somebody has used up takes nothing more, ever: the docket goes on with an empty one at once, since
+-- the caller may have taken the task from where it was.
 local function append(letter, key)
-  return letter .. redis.call('XADD', STREAMS[letter], '*', 'k', key)
+  local id = redis.pcall('XADD', STREAMS[letter], '*', 'k', key)
+  if type(id) == 'table' and id.err then
+    if not string.find(id.err, 'exhausted', 1, true) then
+      return error(id.err, 0)
+    end
+    redis.call('RENAME', STREAMS[letter], exhausted(letter))
+    id = redis.call('XADD', STREAMS[letter], '*', 'k', key)
+  end
+  return letter .. id
 end
 
 -- Wakes one idle worker. One token at most: it says that there is something to look for, not how much.

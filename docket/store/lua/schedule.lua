@@ -1,6 +1,7 @@
 --@include _streams.lua
 --@include _records.lua
 --@include _limits.lua
+--@include _reinstate.lua
 -- schedule: add or replace many tasks in one call.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6.. the record of each request, in order
@@ -11,7 +12,7 @@
 --           kept | 0
 -- Reply a flat array, four values a request: disposition, generation, when (us), state
 --       disposition: scheduled | already | superseded (a newer generation exists) | error (state says why)
-local now = server_now()
+local now, now_text = server_now()
 local reply = {}
 -- How much a record remembers of the tokens of requests that were answered under its key before, each between two
 -- spaces, the newest first: the first sending of one of them may have been held up on its way and arrive after all.
@@ -45,19 +46,26 @@ local function forget(key, record_state, entry, limits)
   end
 end
 
--- The request at ARGV[i].
-local function write(rk, i, generation)
-  local key, when = ARGV[i], ARGV[i + 3]
-  local state, entry, due = 'queued', '', ARGV[i + 4] == '1' and 0 or due_of(when)
+-- The place of the request at ARGV[i]: an entry, or '' and when it is due. Taken before what was there is forgotten: a
+-- stream may refuse the entry, and then nothing is lost.
+local function place_of(i)
+  local due = ARGV[i + 4] == '1' and 0 or due_of(ARGV[i + 3])
   if due > now then
+    return '', due
+  end
+  is_ready = true
+  return append('s', ARGV[i])
+end
+
+-- The request at ARGV[i].
+local function write(rk, i, generation, entry, due)
+  local key, when, state = ARGV[i], ARGV[i + 3], 'queued'
+  if due then
     state = 'scheduled'
     redis.call('ZADD', QUEUE, due, key)
     if not earliest or due < earliest then
       earliest = due
     end
-  else
-    entry = append('s', key)
-    is_ready = true
   end
   redis.call('HSET', rk, 'state', state, 'when', when, 'entry', entry, 'generation', generation,
     'function', ARGV[i + 1], 'call', ARGV[i + 2], 'attempt', ARGV[i + 5], 'token', ARGV[i + 6])
@@ -92,6 +100,7 @@ local function schedule(rk, i)
     return answer('scheduled', generation, when, v[1] or 'scheduled')
   end
   if is_live(v[1]) and ARGV[i + 7] == '0' then
+    reinstate(ARGV[i], v[1], v[5], when, now_text)
     return answer('already', generation, when, v[1])
   end
   if expected > 0 and generation > expected then
@@ -100,12 +109,13 @@ local function schedule(rk, i)
   if ARGV[i + 10] == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
     return answer('already', generation, when, v[1])
   end
+  local entry, due = place_of(i)
   if v[1] or v[2] then
     forget(ARGV[i], v[1], v[5], v[6])
     -- A TTL of the previous execution, and its fields, would survive the HSET.
     redis.call('DEL', rk)
   end
-  local state = write(rk, i, generation + 1)
+  local state = write(rk, i, generation + 1, entry, due)
   if v[4] then
     redis.call('HSET', rk, 'tokens', string.sub(' ' .. v[4] .. (v[7] or ' '), 1, REMEMBERED))
   end

@@ -1,11 +1,13 @@
 """The commands to a running pool, and their outcomes (pure).
 
 A command comes from the control socket, from a signal that means the same, or from the program that
-runs the Supervisor. Each is answered exactly once: Drain, Requeue, Scale and DumpAll at once,
-Reload and Restart when they have ended, well or badly.
+runs the Supervisor. Each is answered exactly once: Reload and Restart when they have ended, well or
+badly, every other one at once.
 """
 
 from dataclasses import dataclass
+
+from supervisor.process_range import ProcessRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,16 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Change the number of worker processes."""
+    """Fix the number of worker processes."""
 
     processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleBetween:
+    """Have the number of worker processes follow the work between these bounds."""
+
+    bounds: ProcessRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class DumpAll:
     """Write the stacks and tasks of every worker to the log."""
 
 
-Command = Drain | Requeue | Reload | Scale | Restart | DumpAll
+Command = Drain | Requeue | Reload | Scale | ScaleBetween | Restart | DumpAll
 
 
 @dataclass(frozen=True, slots=True)

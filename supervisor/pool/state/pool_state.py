@@ -4,7 +4,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ipc.messages import ServerPolicy, ToWorker
+from msgspec import structs
+
+from ipc.messages import Backlog, ServerPolicy, ToWorker
 from supervisor.backoff import Backoff
 from supervisor.config import SupervisorConfig, usable_cpus
 from supervisor.observer import Observer, PoolEvent
@@ -14,8 +16,10 @@ from supervisor.pool.state.exits import Error, WorkerExit
 from supervisor.pool.state.nursery_registry import NurseryProcess, NurseryRegistry, Phase
 from supervisor.pool.state.process_control import ProcessControl
 from supervisor.pool.state.restart_window import RestartStreak, RestartWindow
+from supervisor.pool.state.scaling import ScalingPolicy
 from supervisor.pool.state.totals import Totals
 from supervisor.pool.state.worker_registry import Cause, Slot, WorkerProcess, WorkerRegistry
+from supervisor.process_range import ProcessRange
 
 log = logging.getLogger("supervisor")
 
@@ -23,6 +27,9 @@ log = logging.getLogger("supervisor")
 PROBATION_SECONDS = 0.25
 #: One that ran, or waited for a CPU, for more than this part of its time would be slowed by others.
 BUSY_PART = 0.3
+
+#: A backlog is told every two seconds; one older than this says nothing about the present.
+BACKLOG_LASTS_SECONDS = 10.0
 
 #: The interval of the heartbeats of a worker's loop, and of the beats of its keeper thread.
 HEARTBEAT_SECONDS = 0.5
@@ -62,6 +69,11 @@ class PoolState:
     reload_error: str | None = None
     #: Of the server, as the last steward was told; None if none was let ask.
     server_policy: ServerPolicy | None = None
+    #: What waits on the docket, as a steward told last, and when it did.
+    backlog: Backlog | None = None
+    backlog_at: float = 0.0
+    #: Decides the size of a pool that has bounds; None: its size is fixed.
+    scaling: ScalingPolicy | None = None
 
     def observe(self, event: PoolEvent) -> None:
         """Call the observer; its errors are its own and stop nothing here."""
@@ -74,6 +86,11 @@ class PoolState:
         """Send a frame to a worker that is alive."""
         if worker.alive:
             self.process_control.send(worker, message)
+
+    def scale_between(self, bounds: ProcessRange) -> None:
+        """Have the size follow the work between these bounds, from the next look on."""
+        up_wait, down_idle = self.config.scale_up_wait, self.config.scale_down_idle
+        self.scaling = ScalingPolicy(bounds, up_wait.total_seconds(), down_idle.total_seconds())
 
     def kill(
         self, worker: WorkerProcess, cause: Cause, reason: str, blame: str = BLAME_NOBODY
@@ -165,6 +182,20 @@ class PoolState:
         slots = {each.slot for each in self.registry.alive() if each.serves(now)}
         return sum(slot <= self.registry.target for slot in slots)
 
+    def present_backlog(self, now: float) -> Backlog | None:
+        """The backlog of the docket, with the places of this pool; None if nobody tells it.
+
+        Without a server or a worker nobody does.
+        """
+        if self.backlog is None or now - self.backlog_at > BACKLOG_LASTS_SECONDS:
+            return None
+        serving = [each for each in self.registry.alive() if each.serves(now)]
+        return structs.replace(
+            self.backlog,
+            places=self.config.concurrency * len(serving),
+            places_used=sum(each.in_flight for each in serving),
+        )
+
     def not_ready_because(self, now: float) -> str | None:
         """The reason for which /readyz is 503, or None while it is 200."""
         if self.drain is not None:
@@ -194,8 +225,8 @@ def new_pool_state(
         return Backoff(cap_seconds, window_seconds)
 
     registry = WorkerRegistry(host, new_backoff)
-    registry.set_target(config.processes)
-    return PoolState(
+    registry.set_target(config.bounds.least)
+    pool_state = PoolState(
         config=config,
         process_control=process_control,
         observer=observer,
@@ -207,3 +238,6 @@ def new_pool_state(
         starting_at_once=max(2, usable_cpus()),
         new_backoff=new_backoff,
     )
+    if isinstance(config.processes, ProcessRange):
+        pool_state.scale_between(config.processes)
+    return pool_state

@@ -48,6 +48,8 @@ class Totals:
         self.replacements: Counter[str] = Counter()
         #: Reloads that ended, by outcome: succeeded or failed.
         self.reloads: Counter[str] = Counter()
+        #: Changes of a size that follows the work: up, down.
+        self.scalings: Counter[str] = Counter()
         self.redelivery_seconds: list[int] = [0] * (len(REDELIVERY_BUCKETS) + 1)
         self.redelivery_sum = 0.0
         self.poisoned = self.crashes = self.stalls = 0

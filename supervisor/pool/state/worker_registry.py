@@ -188,6 +188,19 @@ class Slot:
         """Return True if nothing alive is in it, and nothing on its way."""
         return self.successor is None and (self.current is None or not self.current.alive)
 
+    @property
+    def lacks_worker(self) -> bool:
+        """Return True if its worker is dead or not ready yet."""
+        current = self.current
+        return current is None or not current.alive or current.is_starting
+
+    def crash_loops(self, now: float) -> bool:
+        """Return True after two deaths or more in a row, until a worker has proved healthy."""
+        if not self.backoff.has_repeated:
+            return False
+        healthy = 0.0 if self.current is None else self.current.healthy_seconds(now)
+        return healthy < self.backoff.healthy_seconds
+
 
 class WorkerRegistry:
     """All slots and every worker process that is not forgotten.

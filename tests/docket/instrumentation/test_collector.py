@@ -254,6 +254,36 @@ async def test_gauges_are_what_is_there_at_that_moment(docket: Docket, port: int
         assert scraped.value("docket_queue_depth", own) == 0
 
 
+async def test_the_backlog_is_what_is_there_at_that_moment(docket: Docket, port: int) -> None:
+    gate = Gate()
+
+    async def hold() -> None:
+        await gate.pass_through()
+
+    await docket.add(hold)()
+    async with at_work(Worker(docket, name="w", concurrency=1)):
+        await soon(gate.reached.wait())
+        await docket.add(hold)()
+        await docket.add(hold)()
+        await docket.add(greet, now() + timedelta(hours=1))("Ann")
+
+        scraped = await scrape(port)
+
+        gate.opened.set()
+    own = {"docket_name": docket.name}
+    states = {"scheduled": 1, "queued": 2, "running": 1, "waiting": 0, "paused": 0}
+    for state, expected in states.items():
+        labels = {**own, "docket_state": state}
+        assert scraped.value("docket_backlog_tasks", labels) == expected
+    assert (scraped.value("docket_backlog_oldest_ready_seconds", own) or 0) >= 0
+    assert scraped.value("docket_backlog_lateness_seconds", own) == 0
+    assert scraped.value("docket_backlog_workers", own) == 1
+    assert scraped.value("docket_backlog_pauses", own) == 0
+    assert scraped.value("docket_backlog_failed_kept", own) == 0
+    assert scraped.value("docket_places", own) == 1
+    assert scraped.value("docket_places_used", own) == 1
+
+
 async def test_a_docket_that_nobody_has_claimed_from_has_a_depth(docket: Docket, port: int) -> None:
     async with at_work(Worker(docket, name="w")):
         scraped = await scrape(port)
@@ -302,7 +332,7 @@ async def test_every_metric_is_there_by_its_name_beside_those_of_the_process(por
     assert "# TYPE python_info gauge" in text
 
 
-async def test_asked_on_the_workers_own_loop_the_depths_are_left_out(docket: Docket) -> None:
+async def test_asked_on_the_workers_own_loop_the_backlog_is_left_out(docket: Docket) -> None:
     async with at_work(Worker(docket, name="w")):
         scraped = Scrape(metrics_text().decode())
 

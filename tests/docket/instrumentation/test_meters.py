@@ -134,6 +134,9 @@ async def test_levels_are_what_is_there_when_they_are_read(
     assert points["docket_queue_depth"][()].value == 1
     assert points["docket_schedule_depth"][()].value == 1
     assert points["docket_strikes_in_effect"][()].value == 1
+    assert points["docket_backlog_tasks"][(("docket.state", "queued"),)].value == 1
+    assert points["docket_backlog_workers"][()].value == 1
+    assert points["docket_places"][()].value == 1
 
 
 @pytest.mark.statement(52)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from docket.backlog import Backlog
 from docket.instrumentation.counters import TaskCounters
-from docket.instrumentation.process_registry import MAX_KEPT, Depths, ProcessRegistry, RunningWorker
+from docket.instrumentation.process_registry import MAX_KEPT, ProcessRegistry, RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.supervision import Unsupervised
 
@@ -18,8 +19,8 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-async def no_depths() -> Depths:
-    return Depths(0, 0)
+async def no_backlog() -> Backlog:
+    return Backlog(0, 0, 0, 0, 0, None, None, 0, 0, 0)
 
 
 def running_worker(
@@ -31,9 +32,10 @@ def running_worker(
         TaskCounters(),
         Readiness(Unsupervised(), lambda: True),
         running=list,
+        places=lambda: 10,
         disruptions=lambda: disruptions,
         strikes=lambda: 0,
-        depths=no_depths,
+        backlog=no_backlog,
         loop=loop,
     )
 

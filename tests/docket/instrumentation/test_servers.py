@@ -1,14 +1,17 @@
 """The ports for probes and scrapers."""
 
+import contextlib
 import socket
+import threading
 from http import HTTPStatus
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
 
 from docket.errors import DocketError
-from docket.instrumentation import healthcheck_server, metrics_server
-from docket.instrumentation.http_server import Answer, CannotListen, serving
+from docket.instrumentation import healthcheck_server, http_server, metrics_server
+from docket.instrumentation.http_server import MAX_CONNECTIONS, Answer, CannotListen, serving
 from tests.support.scrapes import fetch
 
 
@@ -111,3 +114,56 @@ def test_a_port_that_is_taken_is_told(server: Any) -> None:
 def test_a_port_that_cannot_be_is_told() -> None:
     with pytest.raises(CannotListen, match="70000"), metrics_server(70000):
         pass
+
+
+def asked(port: int, host: str, path: str = "/metrics") -> tuple[int, bytes]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Host": host})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def test_metrics_are_told_under_a_name_or_an_address_that_is_ours() -> None:
+    with metrics_server("127.0.0.1", 0, allowed_hosts=["pool.example"]) as port:
+        assert port is not None
+        for host in ("127.0.0.1", f"localhost:{port}", "[::1]:80", "10.1.2.3", "POOL.example."):
+            assert asked(port, host)[0] == 200
+        status, body = asked(port, "evil.example")
+        assert (status, b"--http-allow-host" in body, b"docket_" in body) == (421, True, False)
+    with metrics_server("127.0.0.1", 0, allowed_hosts=["*"]) as port:
+        assert port is not None
+        assert asked(port, "evil.example")[0] == 200
+
+
+def test_a_probe_is_answered_under_any_name() -> None:
+    with healthcheck_server("127.0.0.1", 0) as port:
+        assert port is not None
+        assert asked(port, "evil.example")[0] == 503
+
+
+def test_connections_that_ask_nothing_keep_nobody_waiting() -> None:
+    with serving("tests", "127.0.0.1", 0, answer) as port, contextlib.ExitStack() as held:
+        before = threading.active_count()
+        for _ in range(3 * MAX_CONNECTIONS):
+            held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+        assert asked(port, "127.0.0.1")[0] == 200
+        assert threading.active_count() - before <= MAX_CONNECTIONS + 1
+
+
+def test_a_request_that_comes_byte_by_byte_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.2)
+    with (
+        serving("tests", "127.0.0.1", 0, answer) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=20) as slow,
+    ):
+        slow.settimeout(0.01)
+        ended = False
+        while not ended:
+            try:
+                slow.send(b"G")
+                ended = slow.recv(1) == b""
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                ended = True

@@ -7,7 +7,7 @@ import pytest
 
 from docket import Docket, Worker
 from docket.store import scripts
-from tests.support.dockets import Gate, at_work, result_of, soon
+from tests.support.dockets import Gate, Told, at_work, result_of, soon
 from tests.support.proxy import Do, Proxy, calls, proxy_to
 from tests.support.store import Store, store_at, until
 
@@ -215,3 +215,31 @@ async def test_lost_leases_are_swept_and_run_again(server: str, docket_name: str
         timeout = timedelta(milliseconds=400)
         async with at_work(Worker(docket, redelivery_timeout=timeout)) as worker:
             await until(lambda: worker.counters.redelivered == 1)
+
+
+async def test_the_steward_reports_the_backlog_again_and_again(
+    docket: Docket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("docket.services.steward.BACKLOG_SECONDS", 0.01)
+    docket.register(nothing)
+    await docket.add(nothing, when=datetime.now(UTC) + timedelta(hours=1))()
+    told = Told()
+    async with at_work(Worker(docket), told):
+        for _ in range(2):
+            backlog = await soon(told.backlogs.get())
+            assert (backlog.scheduled, backlog.queued, backlog.workers) == (1, 0, 1)
+
+
+async def test_a_worker_that_is_not_the_steward_reports_no_backlog(
+    docket: Docket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("docket.services.steward.BACKLOG_SECONDS", 0.01)
+    told, other = Told(), Told()
+    async with at_work(Worker(docket), told), at_work(worker := Worker(docket), other):
+        worker.appoint_steward(False)
+        await soon(told.backlogs.get())
+        while not other.backlogs.empty():
+            other.backlogs.get_nowait()
+        for _ in range(3):
+            await soon(told.backlogs.get())
+        assert other.backlogs.qsize() <= 1  # the one that was under way

@@ -11,6 +11,7 @@ import pytest
 from supervisor.cli.option_table import OPTIONS, Option, build
 from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import ConfigurationError
+from supervisor.process_range import ProcessRange
 
 Write = Callable[[str], Path]
 
@@ -50,6 +51,9 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(write
         ("DOCKET_SUPERVISOR_TASKS", "a:b,c:d", "tasks", ("a:b", "c:d")),
         ("DOCKET_SUPERVISOR_PRELOAD", "off", "preload", False),
         ("DOCKET_SUPERVISOR_DRAIN_TIMEOUT", "1m", "drain_timeout", timedelta(minutes=1)),
+        ("DOCKET_SUPERVISOR_PROCESSES", "8", "processes", 8),
+        ("DOCKET_SUPERVISOR_PROCESSES", "2:16", "processes", ProcessRange(2, 16)),
+        ("DOCKET_SUPERVISOR_SCALE_UP_WAIT", "5s", "scale_up_wait", timedelta(seconds=5)),
         ("DOCKET_SUPERVISOR_HTTP", "[::1]:80", "http", Address("::1", 80)),
         ("DOCKET_SUPERVISOR_HTTP", "off", "http", None),
         ("DOCKET_SUPERVISOR_LOGGING_LEVEL", "debug", "logging_level", "DEBUG"),
@@ -88,7 +92,10 @@ def test_one_collection_in_a_file_needs_no_list(write: Write) -> None:
         ("processes = [1, 2]", "processes in .*: got .* expected one value, not a list"),
         ("processes = {a = 1}", "expected text, a number or true/false"),
         ("tasks = [[1]]", "expected text, a number or true/false"),
-        ("processes = 1.5", "processes in .*: got 1.5, expected a whole number from 1 to 1024$"),
+        (
+            "processes = 1.5",
+            "processes in .*: got 1.5, expected a whole number from 1 to 1024, or a range of",
+        ),
         ("preload = 'perhaps'", "expected true or false"),
     ],
 )

@@ -22,6 +22,7 @@ from ipc.control import (
     Report,
     Request,
     RestartRequest,
+    ScaleBetweenRequest,
     ScaleRequest,
     StatusRequest,
 )
@@ -33,6 +34,7 @@ from supervisor.errors import ControlInUse, NoPlace
 from supervisor.inbox import Inbox
 from supervisor.pool.state import pool_commands
 from supervisor.pool.state.inbox_events import CommandReceived
+from supervisor.process_range import ProcessRange
 from tests.support.control import GREETING, REPORT, Caller, names_in, served
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +67,7 @@ async def test_the_status_is_the_json_of_the_report(path: Path) -> None:
     ("request_", "order"),
     [
         (ScaleRequest(3), pool_commands.Scale(3)),
+        (ScaleBetweenRequest(2, 16), pool_commands.ScaleBetween(ProcessRange(2, 16))),
         (ReloadRequest(), pool_commands.Reload()),
         (RestartRequest(2), pool_commands.Restart(2)),
         (DumpRequest(), pool_commands.DumpAll()),

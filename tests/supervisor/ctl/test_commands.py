@@ -183,9 +183,11 @@ def test_without_a_supervisor_it_ends_with_2_and_one_line(path: Path, run: Run) 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["scale", "0"], "N: got '0', expected a whole number from 1 to 1024"),
-        (["scale", "-1"], "N: got '-1', expected a whole number from 1 to 1024"),
-        (["scale", "many"], "N: got 'many', expected a whole number from 1 to 1024"),
+        (["scale", "0"], "N: got '0', expected a whole number from 1 to 1024, or a range"),
+        (["scale", "-1"], "N: got '-1', expected a whole number from 1 to 1024, or a range"),
+        (["scale", "many"], "N: got 'many', expected a whole number from 1 to 1024, or a range"),
+        (["scale", "2:"], "N: got '2:', expected a whole number from 1 to 1024, or a range"),
+        (["scale", "4:2"], "N: got '4:2', expected a whole number from 1 to 1024, or a range"),
         (["restart", "0"], "SLOT: got '0', expected a whole number from 1 to 1024"),
         (["restart", "-2"], "SLOT: got '-2', expected a whole number from 1 to 1024"),
         (["restart"], "Missing argument 'SLOT'"),

@@ -5,11 +5,15 @@ import re
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.text import Text
 
 from supervisor.ctl.report import (
     PoolReport,
+    ReportedBacklog,
+    ReportedChange,
     ReportedPool,
+    ReportedScaling,
     ReportedTask,
     ReportedTotals,
     ReportedWorker,
@@ -18,6 +22,8 @@ from supervisor.ctl.report import (
 from supervisor.ctl.status_view import render
 from supervisor.errors import OrderFailed
 from supervisor.monitoring.status import report
+from supervisor.pool.state.scaling import SizeChange
+from supervisor.process_range import ProcessRange
 from tests.support.recording_process_control import Rig
 
 POOL = ReportedPool(4711, "running", 11_523.4, 1, 2, "orders", "redis://localhost:6379/0")
@@ -73,6 +79,57 @@ def styles(lines: list[Text], text: str) -> set[str]:
             assert all(each[:2] == match.span() for each in spans)
             found |= {str(each.style) for each in spans} or {str(line.style)}
     return found
+
+
+def test_a_backlog_is_a_line_of_its_own() -> None:
+    report = structs.replace(
+        QUIET, backlog=ReportedBacklog(queued=3, scheduled=1_200, places=20, places_used=7)
+    )
+
+    assert drawn(report).splitlines()[2:4] == [
+        "3 queued; 1,200 scheduled; 7 of 20 places used",
+        "",
+    ]
+
+
+def test_a_backlog_tells_what_waits_for_long_and_what_is_held_up() -> None:
+    backlog = ReportedBacklog(
+        scheduled=5,
+        queued=3,
+        waiting=4,
+        paused=2,
+        oldest_ready_seconds=75.0,
+        lateness_seconds=12.0,
+        pauses=1,
+        failed_kept=9,
+    )
+    lines = render(structs.replace(QUIET, backlog=backlog))
+
+    assert lines[2].plain == (
+        "3 queued, the oldest for 1m15s; 5 scheduled, the first 12.0 s late; "
+        "4 waiting for a limit; 2 paused; 1 pause; 9 failed kept; 0 of 0 places used"
+    )
+    coloured = {lines[2].plain[span.start : span.end]: span.style for span in lines[2].spans}
+    assert coloured[", the oldest for 1m15s"] == "red"
+    assert coloured[", the first 12.0 s late"] == "yellow"
+    assert coloured["9 failed kept"] == "red"
+
+
+def scaling_line(scaling: ReportedScaling) -> str:
+    pool = structs.replace(POOL, scaling=scaling)
+    return drawn(PoolReport(pool, [CALM])).splitlines()[2]
+
+
+def test_a_size_that_follows_the_work_is_a_line_of_its_own() -> None:
+    assert scaling_line(ReportedScaling(2, 16)) == "2 to 16 workers, as the work needs"
+
+
+def test_the_last_change_of_the_size_and_what_holds_it_are_told() -> None:
+    change = ReportedChange(4, 8, "the oldest ready task has waited 3.2 s", 75.0)
+    assert scaling_line(ReportedScaling(2, 16, "workers start", change)) == (
+        "2 to 16 workers, as the work needs; held: workers start; "
+        "1m15s ago from 4 to 8: the oldest ready task has waited 3.2 s"
+    )
 
 
 def test_a_quiet_pool_at_a_glance() -> None:
@@ -272,6 +329,16 @@ def test_every_field_that_is_shown_is_one_that_a_pool_reports() -> None:
     ]
     for kind, values in fields:
         assert set(kind.__struct_fields__) <= set(values), kind
+
+
+def test_every_field_of_a_size_that_follows_the_work_is_one_that_a_pool_reports() -> None:
+    rig = Rig(ProcessRange(1, 4)).boot()
+    scaling = rig.pool_state.scaling
+    assert scaling is not None
+    scaling.last_change = SizeChange(1, 2, "a task waited", rig.now)
+    told = report(rig.pool_state, rig.now)["supervisor"]["scaling"]
+    assert set(ReportedScaling.__struct_fields__) == set(told)
+    assert set(ReportedChange.__struct_fields__) == set(told["last_change"])
 
 
 def test_an_older_pool_that_reports_less_and_a_newer_one_that_reports_more_are_shown() -> None:

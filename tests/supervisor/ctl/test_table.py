@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
+from docket_display.printable import on_one_line
 from supervisor.ctl.table import Column, cut, table
-from supervisor.text.printable import on_one_line
 
 COLUMNS = (
     Column("slot", [Text("1"), Text("10")]),

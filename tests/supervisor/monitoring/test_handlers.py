@@ -3,7 +3,9 @@
 import json
 from http import HTTPStatus
 
-from ipc.messages import ServerPolicy
+import pytest
+
+from ipc.messages import Backlog, ServerPolicy
 from supervisor.monitoring import metrics
 from supervisor.monitoring.handlers import handlers_of
 from supervisor.monitoring.status import report
@@ -75,6 +77,20 @@ def test_the_status_has_the_shape_that_operators_read() -> None:
     }
     answer = handlers_of(rig.pool_state, lambda: rig.now)["/status"]()
     assert json.loads(answer.body)["totals"] == status["totals"]
+
+
+def test_the_status_has_the_backlog_once_a_steward_has_told_it() -> None:
+    rig = Rig(2).boot()
+    rig.beat(rig.first, "order-1")
+    assert report(rig.pool_state, rig.now)["backlog"] is None
+
+    rig.say(rig.first, Backlog(queued=7, oldest_ready_seconds=1.5, workers=2))
+    rig.now += 0.1
+
+    backlog = report(rig.pool_state, rig.now)["backlog"]
+    assert (backlog["queued"], backlog["oldest_ready_seconds"]) == (7, 1.5)
+    assert (backlog["places"], backlog["places_used"]) == (20, 1)
+    assert backlog["age_seconds"] == pytest.approx(0.1)
 
 
 def test_a_slot_that_waits_for_its_backoff_is_shown_as_dead() -> None:

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from docket.instrumentation import DURATION_BUCKETS
-from ipc.messages import Heartbeat, Histogram, Waiting, WorkerCounters
+from docket.instrumentation import COLLECTOR, DURATION_BUCKETS
+from ipc.messages import Backlog, Heartbeat, Histogram, Waiting, WorkerCounters
 from supervisor.logs import log_setup
 from supervisor.monitoring import metrics
 from supervisor.monitoring.metrics import PoolCollector, registry_of, render
 from supervisor.pool.state.inbox_events import CommandReceived
 from supervisor.pool.state.pool_commands import Drain, Reload, Scale
+from supervisor.pool.state.pool_state import BACKLOG_LASTS_SECONDS
 from supervisor.pool.state.process_control import ProcessUsage
 from supervisor.pool.state.replacement import Reason
 from supervisor.pool.state.worker_registry import LATE_SECONDS, Cause
@@ -107,12 +109,60 @@ def test_labels_are_words_and_slots_that_the_pool_bounds() -> None:
     names = {
         label for labels in labels_by_name(scrape_text(busy_rig())).values() for label in labels
     }
-    bounded = {"docket", "version", "slot", "state", "reason", "outcome", "le"}
+    bounded = {"docket", "version", "slot", "state", "reason", "outcome", "direction", "le"}
     assert names == bounded | {"docket_name", "docket_worker"}
 
 
 def test_the_bounds_of_the_buckets_are_those_that_workers_count_by() -> None:
     assert metrics.TASK_BUCKETS == DURATION_BUCKETS
+
+
+def test_the_backlog_is_what_the_steward_told_last() -> None:
+    rig = Rig(2, concurrency=4).boot()
+    rig.beat(rig.first, "a", "b")
+    rig.beat(rig.second)
+    told = Backlog(scheduled=1, queued=2, running=3, waiting=4, paused=5)
+    rig.say(rig.first, structs.replace(told, oldest_ready_seconds=6.5, failed_kept=7, workers=8))
+
+    scrape = Scrape(rig)
+
+    assert scrape.by_labels("docket_backlog_tasks") == {
+        ("docket", state): number
+        for number, state in enumerate(
+            ("scheduled", "queued", "running", "waiting", "paused"), start=1
+        )
+    }
+    assert scrape["docket_backlog_oldest_ready_seconds"] == 6.5
+    assert scrape["docket_backlog_lateness_seconds"] == 0
+    assert (scrape["docket_backlog_failed_kept"], scrape["docket_backlog_workers"]) == (7, 8)
+    assert (scrape["docket_places"], scrape["docket_places_used"]) == (8, 2)
+
+
+def test_a_backlog_that_nobody_tells_any_more_has_no_value() -> None:
+    rig = Rig(1).boot()
+    assert Scrape(rig).by_labels("docket_backlog_tasks") == {}
+    rig.say(rig.first, Backlog(queued=1))
+    rig.now += BACKLOG_LASTS_SECONDS + 1
+
+    scrape = Scrape(rig)
+
+    assert scrape.by_labels("docket_backlog_tasks") == {}
+    assert scrape.by_labels("docket_backlog_workers") == {}
+
+
+def test_the_gauges_of_the_backlog_are_those_of_a_worker_by_itself() -> None:
+    """As `docket worker --metrics-port` has them: dashboards show both."""
+    rig = Rig(1).boot()
+    rig.say(rig.first, Backlog())
+    of_a_pool = {
+        name: family.documentation
+        for name, family in families(scrape_text(rig)).items()
+        if name.startswith(("docket_backlog", "docket_places"))
+    }
+    own = {family.name: family.documentation for family in COLLECTOR.collect()}
+
+    assert len(of_a_pool) == 8
+    assert of_a_pool.items() <= own.items()
 
 
 def test_every_counter_is_there_from_the_start_so_that_rates_see_the_first_event() -> None:

@@ -12,6 +12,7 @@ import pytest
 from ipc.framing import encode
 from ipc.messages import (
     PROTOCOL,
+    Backlog,
     Drain,
     Drained,
     FromWorker,
@@ -123,6 +124,15 @@ async def test_a_throttled_worker_is_read_when_there_is_time_for_it() -> None:
         assert not await is_read_at_once(made, HEARTBEAT)
         made.link.catch_up()
         assert await made.next() == HEARTBEAT
+        assert not await is_read_at_once(made, HEARTBEAT)
+
+
+async def test_a_steward_that_tells_the_backlog_stays_throttled() -> None:
+    async with both() as made:
+        await throttled_after(made, READY, HEARTBEAT)
+        assert not await is_read_at_once(made, Backlog(queued=1))
+        made.link.catch_up()
+        assert await made.next() == Backlog(queued=1)
         assert not await is_read_at_once(made, HEARTBEAT)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from docket.backlog import Backlog
 from docket.errors import DocketError
 from docket.instrumentation import Counters
 from docket.store.server_policy import ServerPolicy
@@ -276,6 +277,23 @@ async def test_the_steward_reports_the_policy_of_the_server_once(running: Pair) 
 
     assert await running.next(messages.ServerPolicy) == messages.ServerPolicy("allkeys-lru", False)
     assert await running.next(Redelivered) == Redelivered("dead.1", 12.5)
+
+
+async def test_the_backlog_of_the_docket_is_passed_on(running: Pair) -> None:
+    running.link.backlog(Backlog(1, 2, 3, 4, 5, 6.5, None, 7, 8, 9))
+
+    assert await running.next(messages.Backlog) == messages.Backlog(
+        scheduled=1,
+        queued=2,
+        running=3,
+        waiting=4,
+        paused=5,
+        oldest_ready_seconds=6.5,
+        lateness_seconds=None,
+        pauses=7,
+        failed_kept=8,
+        workers=9,
+    )
 
 
 @pytest.mark.parametrize("policy", [None, DocketError("not open")])

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from tests.support.model import pauses, slots
-from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Progress, Record
+from tests.support.model.values import Claimed, Ending, Entry, Exchanged, Letter, Progress, Record
 from tests.support.model.world import LETTERS, World
 
 #: How many due tasks an exchange makes ready on its way.
@@ -267,6 +267,19 @@ def sweep(world: World) -> int:
         if entry.owner is not None and entry.renewed + world.lease <= world.now
     ]
     return sum(_redeliver(world, e, e.owner or "", 0, "lease lost") == "moved" for e in late)
+
+
+def recover(world: World, letter: Letter) -> int:
+    """Deliver all that waits in a stream of which somebody has said that it was delivered."""
+    moved = 0
+    for entry in world.waiting(letter):
+        record = world.records.get(entry.key)
+        is_waiting = record is not None and record.entry is entry and record.state == "queued"
+        world.drop(entry)
+        if record is not None and is_waiting:
+            record.entry = world.append("f" if letter == "s" else letter, entry.key)
+            moved += 1
+    return moved
 
 
 def _redeliver(world: World, entry: Entry, consumer: str, deaths: int, how: str) -> str:

@@ -7,9 +7,28 @@ an escape sequence or a change of the writing direction could deceive the reader
 import json
 import re
 
+#: Most characters that a table or a view shows of one text.
+MAX_SHOWN = 4096
+
 #: What no record of a log begins with, and every line of a traceback or a stack does: a blank, or
 #: a letter. A record begins with its time, a bracket or a brace.
 _CONTINUES = re.compile(r"\s|[^\W\d]")
+
+
+#: Most bytes that are shown of a name that is no UTF-8.
+MAX_UNREADABLE = 1024
+
+
+def decoded(name: bytes) -> str:
+    """Return a name as text; of one that is no UTF-8 the beginning, with escapes.
+
+    Not all of it: to escape it takes a microsecond a byte, and who writes it chooses its length.
+    """
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        mark = "[...]" if len(name) > MAX_UNREADABLE else ""
+        return name[:MAX_UNREADABLE].decode(errors="backslashreplace") + mark
 
 
 def on_one_line(text: str) -> str:
@@ -17,6 +36,12 @@ def on_one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def in_view(text: str) -> str:
+    """Return the beginning of a text on one line, for a table or a view of a task."""
+    text = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}[...]"
+    return on_one_line(text)
 
 
 def on_lines(text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docket_urls.redaction import without_password
+from docket_display.redaction import without_password
 
 SENTINELS = (
     "redis+sentinel://ann:pw@one:1,[::1]:2,three/main/4?sentinel_username=s&sentinel_password=t"
@@ -67,7 +67,7 @@ def test_nothing_of_a_query_is_shown_whatever_its_names(name: str, start: str, b
 
 def test_it_brings_nothing_along() -> None:
     program = (
-        "import sys; import docket_urls.redaction; "
+        "import sys; import docket_display.redaction; "
         "print(sorted({'docket', 'redis', 'supervisor', 'msgspec'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"

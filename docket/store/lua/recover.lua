@@ -1,0 +1,136 @@
+--@include _streams.lua
+--@include _records.lua
+--@include _limits.lua
+-- recover: find the entries of one stream that nobody is ever given, and deliver them: those behind the last one that
+-- the group has delivered which no consumer holds. Only somebody else makes such: by XGROUP SETID or CREATE, by XACK, or
+-- by restoring one key without the others. A group that claims to have delivered what is not there yet, and a stream
+-- whose ids are used up, are mended first. Looks at 500 entries a call, a page at a time, and moves 100 of them.
+--
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 epochs
+-- ARGV  1 prefix  2 letter of the stream  3 retention (see _records.lua)  4 id to go on from, '-' to begin
+--       5 1: look at the exhausted one (see _streams.lua) | 0: at the stream itself
+-- Reply {how many were delivered, id to go on from | '', mended: 'group' | 'ids' | '', broken: see _records.lua}
+local PAGE, LOOKS, MOVES = 100, 500, 100
+local letter, ttl, is_exhausted = ARGV[2], retention(ARGV[3]), ARGV[5] == '1'
+local stream = STREAMS[letter]
+local source = is_exhausted and exhausted(letter) or stream
+local _, now = server_now()
+local moved, mended = 0, ''
+
+local function fields_of(reply)
+  local fields = {}
+  for i = 1, #reply, 2 do
+    fields[reply[i]] = reply[i + 1]
+  end
+  return fields
+end
+
+-- Numbers of 64 bits: more than a number of Lua holds.
+local function is_less(a, b)
+  return #a < #b or (#a == #b and a < b)
+end
+
+local function is_before(a, b)
+  local a_time, a_sequence = string.match(a, '^(%d+)-(%d+)$')
+  local b_time, b_sequence = string.match(b, '^(%d+)-(%d+)$')
+  return is_less(a_time, b_time) or (a_time == b_time and is_less(a_sequence, b_sequence))
+end
+
+-- The id up to which the entries count as delivered, or nil if there is nothing to look at.
+local function delivered_up_to()
+  local found = check(redis.pcall('XINFO', 'STREAM', source), 'no such key', 'WRONGTYPE')
+  if not found or is_exhausted then
+    return found and '+'
+  end
+  local last = fields_of(found)['last-generated-id']
+  -- Of 20 digits are those of the last times that there are: nothing could be added behind them soon.
+  if #string.match(last, '^%d+') >= 20 then
+    redis.call('RENAME', stream, exhausted(letter))
+    mended = 'ids'
+    return nil
+  end
+  for _, reply in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local group = fields_of(reply)
+    if group.name == GROUP then
+      if is_before(last, group['last-delivered-id']) then
+        redis.call('XGROUP', 'SETID', stream, GROUP, last)
+        mended = 'group'
+        return last
+      end
+      return group['last-delivered-id']
+    end
+  end
+  return nil
+end
+
+local function deliver(key, entry)
+  local record = read_record(key)
+  local is_known = record.entry == entry
+  if is_known and record.state == 'running' then
+    -- Its worker still owes the outcome, unless it is gone; and if so, nobody would look for this run.
+    if not record.worker or redis.call('HEXISTS', KEYS[6], record.worker) == 1 then
+      return
+    end
+  end
+  if is_exhausted then
+    redis.call('XDEL', source, string.sub(entry, 2))
+  else
+    end_entry(entry)
+  end
+  if not is_known or (record.state ~= 'queued' and record.state ~= 'running') then
+    return
+  end
+  moved = moved + 1
+  if record.cancel then
+    finish(key, 'cancelled', now, ttl, record)
+  elseif record.state == 'running' then
+    requeue(key, record, record.worker, record.deaths, now, 'worker lost')
+  else
+    redis.call('HSET', RECORDS .. key, 'entry', append(letter == 's' and 'f' or letter, key))
+  end
+end
+
+local function held(first, last)
+  local holders = {}
+  for _, p in ipairs(is_exhausted and {} or pending_of(letter, first, last, PAGE)) do
+    holders[p[1]] = true
+  end
+  return holders
+end
+
+local looked, cursor, up_to = 0, ARGV[4], delivered_up_to()
+
+-- Returns where to go on; '' after the last page.
+local function page_from(start)
+  local page = redis.call('XRANGE', source, start, up_to, 'COUNT', PAGE)
+  if #page == 0 then
+    return ''
+  end
+  local holders = held(page[1][1], page[#page][1])
+  for _, e in ipairs(page) do
+    if moved == MOVES then
+      return e[1]
+    end
+    if not holders[e[1]] then
+      deliver(e[2][2], letter .. e[1])
+    end
+  end
+  looked = looked + #page
+  return #page == PAGE and '(' .. page[PAGE][1] or ''
+end
+
+if up_to then
+  repeat
+    cursor = page_from(cursor)
+  until cursor == '' or moved == MOVES or looked >= LOOKS
+else
+  cursor = ''
+end
+if is_exhausted and up_to and cursor == '' and redis.call('XLEN', source) == 0 then
+  redis.call('DEL', source)
+end
+if moved > 0 then
+  wake_idle()
+end
+list_ended()
+return {moved, cursor, mended, broken}

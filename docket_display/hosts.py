@@ -1,0 +1,45 @@
+"""The names under which an HTTP endpoint may be asked for what it tells about a pool (pure).
+
+A page in somebody's browser reaches an endpoint that listens on a loopback or a private address, by
+a name of its own that leads there (DNS rebinding), and the browser says that name.
+"""
+
+import ipaddress
+from collections.abc import Collection, Iterable
+
+
+class AllowedHosts:
+    """The names for the Host header, besides addresses and localhost.
+
+    Args:
+        names: in any case, with or without a port; "*" allows every name.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = {_plain(each) for each in names}
+
+    def allow(self, headers: Iterable[str]) -> bool:
+        """Return whether all values of a request's Host headers are allowed; none is fine."""
+        return "*" in self._names or all(map(self._allows, headers))
+
+    def _allows(self, host: str) -> bool:
+        name = _plain(host)
+        if name in self._names or name == "localhost":
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        # A browser sends the name that it was given: an address is no foreign name.
+        return True
+
+
+def _plain(host: str) -> str:
+    """Return the name or address: without port, brackets and the dot of the root."""
+    name = host.strip().lower()
+    if name.startswith("["):
+        address, _, rest = name[1:].partition("]")
+        return address if not rest or rest.startswith(":") else name
+    if name.count(":") == 1:
+        name = name.partition(":")[0]
+    return name.removesuffix(".")

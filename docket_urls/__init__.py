@@ -1,4 +1,0 @@
-"""URLs of servers as they may be shown; a package of its own, for docket and supervisor alike.
-
-It imports nothing: the supervisor has no use for the client of Redis that docket brings along.
-"""
