@@ -16,6 +16,7 @@ WRITTEN = (
     "3 Python files under /app\r\n"
     "\x1b[?25l\r\x1b[2Kparsing 0/3\r\x1b[2Khalfway: kill -9 7\r\n"
     "parsing 1/3\r\x1b[2Kthe first of its files started again, 9 ms after the kill\r\n"
+    "parsing 2/3\r\x1b[2Kworker 1 is back\r\n"
     "parsing 2/3\r\x1b[2Kparsing 2/3 again\r\x1b[2Kparsing 3/3\r\n\x1b[?25hdone\r\n"
 )
 

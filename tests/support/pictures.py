@@ -65,7 +65,9 @@ def screen_at_the_kill(written: str) -> list[str]:
     lines = [_REDRAWN.split(line.rstrip("\r"))[-1] for line in written.split("\n")]
     last = next(number for number, line in enumerate(lines) if MOMENT in line)
     frames = _REDRAWN.split(written.partition(MOMENT)[2])
-    return [_CURSOR.sub("", line) for line in (*lines[: last + 1], frames[1])]
+    # The first that is a bar alone: others have a line above it, which came meanwhile.
+    bar = next(frame for frame in frames[1:] if frame.strip() and "\n" not in frame)
+    return [_CURSOR.sub("", line) for line in (*lines[: last + 1], bar) if line.strip()]
 
 
 def draw(lines: list[str], *arguments: str) -> str:
