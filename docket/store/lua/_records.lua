@@ -147,12 +147,12 @@ local function finish(key, state, now, ttl, record, result, reason, result_key)
 end
 
 -- Puts an execution that ran into the redelivery stream, which a free worker reads first; one under which a process died
--- goes into the quarantine. how: the way in which its run ended, for the log of its attempts.
-local function requeue(key, record, from, deaths, now, how)
+-- goes into the quarantine, unless this run has outlived that. how: the way in which its run ended, for the log of its attempts.
+local function requeue(key, record, from, deaths, now, how, has_outlived)
   if record.state == 'running' then
     log_attempt(key, record, now, how)
   end
-  local letter = deaths > 0 and 'x' or 'f'
+  local letter = deaths > 0 and not has_outlived and 'x' or 'f'
   local entry = append(letter, key)
   local rk = RECORDS .. key
   redis.call('HDEL', rk, unpack(RUN_FIELDS))
