@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from docket.clock import aware
 from docket.listing.acting import Act, Actor, BulkResult
+from docket.listing.counts import Census, Counts
 from docket.listing.filters import AnyState, Filter
-from docket.listing.pages import Counts, Listing, Page
+from docket.listing.pages import Listing, Page
 from docket.listing.summaries import ExecutionDetails, ExecutionSummary
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Operations:
 
         The numbers by function are estimated from a sample where there are many.
         """
-        return await Listing(self._docket).counts()
+        return await Census(self._docket).counts()
 
     async def retry(self, key: str) -> ExecutionSummary | None:
         """Run an execution again that failed or was cancelled, with its stored arguments.
