@@ -130,7 +130,7 @@ class Keys:
         return self.key("pauses")
 
     def asked(self, token: str) -> str:
-        """STRING: the answer to a pause or a resumption that may arrive once more; expires."""
+        """STRING: the answer to a pause, resumption or move that may arrive once more; expires."""
         return self.key(f"asked:{token}")
 
     @cached_property
