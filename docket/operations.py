@@ -100,7 +100,7 @@ class Operations:
 
         Raises:
             NoSuchExecution: there is nothing under that key.
-            WrongState: it waits or runs, or was completed.
+            WrongState: it waits or runs, or was completed and no earlier failure is kept.
             ServerUnavailable: the server is away.
         """
         return await Actor(self._docket).retry(key)

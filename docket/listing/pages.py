@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from docket.listing import cursors
-from docket.listing.filters import Filter
+from docket.listing.filters import Filter, check_filter
 from docket.listing.summaries import (
     ExecutionDetails,
     ExecutionSummary,
@@ -17,7 +17,7 @@ from docket.listing.summaries import (
     attempts_of,
     summary_of,
 )
-from docket.store.keys import Keys
+from docket.store.keys import Keys, check_task_key
 from docket.store.pages import Found, Pages, Position, Span
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class Listing:
 
     async def page(self, wanted: Filter, limit: int, cursor: str | None) -> Page:
         """List executions; see Docket.executions."""
-        if not 1 <= limit <= MOST_LISTED:
-            raise ValueError(f"limit must be between 1 and {MOST_LISTED}, but is {limit}")
+        check_filter(wanted)
+        _check_limit(limit)
         digest = wanted.digest(self._docket_name)
         place = None if cursor is None else cursors.read(cursor, digest)
         states = wanted.states
@@ -174,6 +174,7 @@ class Listing:
 
     async def details(self, key: str) -> ExecutionDetails | None:
         """Read everything about the newest execution of a key; see Docket.describe."""
+        check_task_key(key)
         names = (self._keys.record(key).encode(), self._keys.failed_record(key).encode())
         record, kept = await self._all_of(names)
         newest = summary_of(key.encode(), record)
@@ -196,6 +197,13 @@ class Listing:
             {**record, b"call": calls[name]} if name in calls else record
             for name, record in zip(names, records, strict=True)
         ]
+
+
+def _check_limit(limit: object) -> None:
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"limit must be an int, not {type(limit).__name__}: {limit!r:.80}")
+    if not 1 <= limit <= MOST_LISTED:
+        raise ValueError(f"limit must be between 1 and {MOST_LISTED}, but is {limit}")
 
 
 def record_name(keys: Keys, state: ListedState, key: bytes) -> bytes:

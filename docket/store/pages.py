@@ -8,7 +8,7 @@ from redis.exceptions import ResponseError
 
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
-from docket.store.keys import WORKER_GROUP, Keys, Stream
+from docket.store.keys import LAST_ID, WORKER_GROUP, Keys, Stream
 
 #: What waits for a slot of a limit stands in the queue with this time (ms), as in _streams.lua.
 NEVER = 253402300800000
@@ -69,7 +69,7 @@ class Pages:
         self._keys = keys
 
     async def scheduled(self, after: Position | None, count: int, span: Span) -> list[Found]:
-        """List what is due later, the next first. A position is the due time and the key."""
+        """List what is due later, the next first. A position is the score and the key."""
         first = await self._count_below(self._keys.queue, span.since)
         last = await self._count_below(self._keys.queue, min(span.until or NEVER, NEVER))
         if after is not None:
@@ -84,7 +84,7 @@ class Pages:
         return await self._ranked(self._keys.queue, first, first + count)
 
     async def failed(self, after: Position | None, count: int, span: Span) -> list[Found]:
-        """List the failures that are kept, the newest first. A position is the time and the key."""
+        """List the failures that are kept, the newest first. A position is as of `scheduled`."""
         name = self._keys.failed
         first = await self._count_below(name, span.since)
         last = await self._count_below(name, span.until) if span.until else await self._size(name)
@@ -223,10 +223,7 @@ class Pages:
             [("ZRANGE", each.name, each.first, each.last - 1, "WITHSCORES") for each in ranks]
         )
         return [
-            [
-                Found(key, (int(float(score)), key))
-                for key, score in zip(flat[::2], flat[1::2], strict=True)
-            ]
+            [Found(key, (score, key)) for key, score in zip(flat[::2], flat[1::2], strict=True)]
             for flat in rows
         ]
 
@@ -236,7 +233,7 @@ class Pages:
     async def _size(self, name: str) -> int:
         return await self._read("ZCARD", name)
 
-    async def _count_below(self, name: str, score: int | None) -> int:
+    async def _count_below(self, name: str, score: int | str | None) -> int:
         return 0 if score is None else await self._read("ZCOUNT", name, "-inf", f"({score}")
 
     async def _rank_after(self, name: str, position: Position) -> int:
@@ -249,7 +246,8 @@ class Pages:
 
         Of the members of one score, in their order, the place is found by halving.
         """
-        score, member = int(position[0]), _bytes(position[1])
+        # The score as the server writes it: somebody else's may be a fraction, or infinite.
+        score, member = _bytes(position[0]).decode(), _bytes(position[1])
         low = await self._count_below(name, score)
         high = await self._read("ZCOUNT", name, "-inf", score)
         while low < high:
@@ -281,13 +279,17 @@ class Pages:
         """Read entries of a stream that nobody has claimed, after an id, or from the first on."""
         name = self._name_of(stream)
         delivered = await self._last_delivered(name)
-        start = max(_id(beyond), _id(delivered)) if beyond else _id(delivered)
-        rows = await self._read("XRANGE", name, f"({start[0]}-{start[1]}", "+", "COUNT", count)
+        start = max(beyond or delivered, delivered, key=_id)
+        if start == LAST_ID:
+            return []
+        rows = await self._read("XRANGE", name, b"(" + start, "+", "COUNT", count)
         return [_found(stream, identity, fields) for identity, fields in rows]
 
     async def pending(self, stream: Stream, beyond: bytes, count: int) -> list[Found]:
         """Read claimed entries of a stream, after an id, or from the first on."""
         name = self._name_of(stream)
+        if beyond == LAST_ID:
+            return []
         start = b"(" + beyond if beyond else b"-"
         rows = await self._read("XPENDING", name, WORKER_GROUP, start, "+", count)
         entries = await self._many([("XRANGE", name, row[0], row[0]) for row in rows])
