@@ -85,7 +85,7 @@ class Operations:
     async def counts(self) -> Counts:
         """Count the executions by state, and by function.
 
-        The numbers by function are estimated from a sample where there are many.
+        The numbers by function are estimated from a random sample where there are many.
         """
         return await Census(self._docket).counts()
 

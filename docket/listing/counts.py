@@ -27,7 +27,7 @@ class Counts(msgspec.Struct, frozen=True):
         by_state: exact; of those completed and cancelled, those that are listed (the newest
             thousand at most).
         by_function: for each state.
-        is_estimated: whether `by_function` is an estimate from a sample of each state.
+        is_estimated: whether `by_function` is an estimate, from a random sample of each state.
     """
 
     by_state: dict[ListedState, int]

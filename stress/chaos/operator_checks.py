@@ -10,6 +10,8 @@ from stress.history import Event, Line
 
 #: From the answer to a pause until no task of the function begins any more: claimed before it.
 HELD_SECONDS = 1.0
+#: For so long after an outage what was claimed may wait for its slots or its connection.
+AFTERMATH_SECONDS = 3.0
 #: Kinds that block the loop of their process, which begins late what it has claimed.
 _BLOCKING = frozenset({"blocker", "holder", "hanging"})
 
@@ -17,7 +19,8 @@ _BLOCKING = frozenset({"blocker", "holder", "hanging"})
 def check_pauses(runs: Iterable[Run], pauses: Iterable[Pause], knowledge: Knowledge) -> list[str]:
     """Check that nothing that was paused began to run meanwhile.
 
-    Excused is what was claimed before: in a process that was stopped, cut off or blocked since.
+    Excused is what was claimed before: in a process that was stopped, cut off or blocked since, or
+    after an outage, when all calls come at once.
     """
     runs = list(runs)
     blocked: dict[int, list[Run]] = defaultdict(list)
@@ -36,10 +39,10 @@ def check_pauses(runs: Iterable[Run], pauses: Iterable[Pause], knowledge: Knowle
 
 
 def _was_late(run: Run, pause: Pause, blocked: Iterable[Run], knowledge: Knowledge) -> bool:
-    frozen = knowledge.longest_freeze(run.pid, pause.since - HELD_SECONDS, run.started)
+    claimed = pause.since - AFTERMATH_SECONDS
     return (
-        frozen > 0
-        or knowledge.was_away(pause.since - HELD_SECONDS, run.started)
+        knowledge.longest_freeze(run.pid, claimed, run.started) > 0
+        or knowledge.was_away(claimed, run.started)
         or any(
             each.started <= run.started and knowledge.end_of(each) >= pause.since
             for each in blocked
