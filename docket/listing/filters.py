@@ -122,13 +122,18 @@ def check_filter(wanted: object) -> None:
 
 
 def check_text(name: str, text: object) -> None:
-    """Refuse the value of an argument that is no str.
+    """Refuse the value of an argument that is no text.
 
     Raises:
-        TypeError: it is none.
+        TypeError: it is no str.
+        ValueError: it holds lone surrogates, which nothing can store.
     """
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a str, not {type(text).__name__}: {text!r:.100}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} {text!r:.100} is no valid text: {error.reason}") from None
 
 
 def _states(state: AnyState | Iterable[AnyState] | None) -> tuple[ListedState, ...]:

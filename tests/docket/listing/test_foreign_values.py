@@ -171,3 +171,11 @@ async def test_an_argument_of_another_type_is_refused_by_its_name(
 ) -> None:
     with pytest.raises(TypeError, match=said):
         await REFUSED[said](docket)
+
+
+@pytest.mark.parametrize("name", ["function", "key_prefix", "worker", "error", "cursor"])
+async def test_a_text_that_nothing_can_store_is_refused_by_its_name(
+    docket: Docket, name: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{name} .* is no valid text"):
+        await docket.executions(**{name: "\ud800"})  # pyright: ignore[reportArgumentType]
