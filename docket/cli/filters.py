@@ -30,8 +30,21 @@ class Moment(click.ParamType[datetime]):
         try:
             ago = durations.parse(value)
         except ValueError:
-            return INSTANT.convert(value, param, ctx)
+            return self._instant(value, param, ctx)
         return now() - min(ago, timedelta(days=36_500))
+
+    def _instant(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            return INSTANT.convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(
+                f"{value!r} is neither a duration such as 1h, nor an instant with its time zone, "
+                "such as 2026-12-24T18:00Z",
+                param,
+                ctx,
+            )
 
 
 _MOMENT = Moment()

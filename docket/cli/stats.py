@@ -108,7 +108,7 @@ def _sentences(backlog: Backlog) -> list[str]:
     )
     held_up = (
         f"{backlog.waiting} waiting for a limit, {backlog.paused} paused by {backlog.pauses} "
-        f"pauses, {backlog.failed_kept} failed kept"
+        f"pause{'' if backlog.pauses == 1 else 's'}, {backlog.failed_kept} failed kept"
     )
     return [present, held_up]
 
