@@ -180,6 +180,19 @@ def test_a_reload_finds_the_directory_by_the_name_that_a_deploy_moves(path: Path
     assert f"PWD={value(given, 'WorkingDirectory')}" in given["Service", "Environment"]
 
 
+@UNITS
+def test_a_unit_does_without_no_file_that_it_names(path: Path) -> None:
+    file = value(unit(path), "EnvironmentFile")
+    assert file.startswith("/"), "with a dash a missing file would be no error"
+    assert file in (FOLDER.parent / "deploy.md").read_text("utf-8")
+    assert file in comments_of(RELOADING)
+
+
+def comments_of(path: Path) -> str:
+    lines = path.read_text("utf-8").splitlines()
+    return "\n".join(line for line in lines if line.startswith("#"))
+
+
 # Kubernetes.
 
 
@@ -449,7 +462,7 @@ def test_the_autoscaler_scales_by_the_metrics_of_the_adapter_as_keda_does(
     assert metrics == {}
 
 
-# The Dockerfile. There is nothing here that builds it: this reads it.
+# The Dockerfile. tests/slow/test_image.py builds it.
 
 
 @pytest.fixture
@@ -495,6 +508,32 @@ def test_the_image_has_what_a_stage_that_exists_built_and_nothing_of_the_build(
 def test_the_port_of_the_image_is_that_of_its_command(stages: list[list[Instruction]]) -> None:
     http = config_of(the("CMD", stages[-1]).words).http
     assert http == Address("0.0.0.0", int(the("EXPOSE", stages[-1]).given))
+
+
+def test_units_image_and_pods_run_the_same_tasks_of_the_same_docket(
+    stages: list[list[Instruction]], container: dict[str, Any]
+) -> None:
+    commands = [value(unit(path), "ExecStart").split()[1:] for path in (RELOADING, PLAIN)]
+    commands += [the("CMD", stages[-1]).words, container["args"]]
+    assert {(config_of(each).docket, config_of(each).tasks) for each in commands} == {
+        ("app", ("app.jobs:tasks",))
+    }
+    document = (FOLDER.parent / "deploy.md").read_text("utf-8")
+    assert "tasks `app.jobs:tasks` on the docket `app`" in document
+    assert f"-t {container['image']} ." in comments_of(FOLDER / "Dockerfile")
+
+
+def test_each_file_says_what_it_needs(
+    stages: list[list[Instruction]], container: dict[str, Any]
+) -> None:
+    copied = [each.given.split()[0] for each in stages[1] if each.name == "COPY"]
+    assert copied == ["requirements.txt", "."]
+    said = comments_of(FOLDER / "Dockerfile")
+    assert all(f"#   {name} " in said for name in ("requirements.txt", "pyproject.toml"))
+    assert "#   app/jobs.py " in said
+    secret = container["env"][0]["valueFrom"]["secretKeyRef"]
+    said = comments_of(FOLDER / "kubernetes" / "deployment.yaml")
+    assert f"create secret generic {secret['name']} --from-literal={secret['key']}=" in said
 
 
 def test_a_shell_form_and_a_misspelt_instruction_would_be_found() -> None:
