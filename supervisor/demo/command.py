@@ -151,6 +151,8 @@ class Demo:
             screen.write_line(
                 "no worker was killed: none was in the middle of a file when it was time to"
             )
+        if self._view.kill is not None and not self._view.redelivered:
+            screen.write_line("the killed worker had just ended its files: none was redelivered")
         if totals.adds_up:
             screen.write_line("every file is accounted for exactly once")
             return ExitCode.STOPPED
