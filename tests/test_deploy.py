@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from ipc.messages import Backlog
-from supervisor.cli.commands import configure, docket_supervisor
+from supervisor.cli.commands import docket_supervisor
 from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import InvalidOption
 from supervisor.exit_codes import ExitCode
@@ -20,12 +20,15 @@ from supervisor.text import sizes
 from tests.support import systemd
 from tests.support.deploy import (
     FOLDER,
-    Directives,
     Instruction,
+    comments_of,
+    config_of,
     dockerfile,
     manifests,
     seconds,
+    the,
     unit,
+    value,
 )
 from tests.support.exposition import labels_by_name
 from tests.support.promql import faults
@@ -41,13 +44,6 @@ OFFLINE = 250
 #: The Kubernetes that is supported and oldest here, and the latest whose schemas are known.
 RELEASES = ("1.29", kubernetes_validate.latest_version())
 DEFAULTS = SupervisorConfig()
-
-
-def config_of(words: list[str]) -> SupervisorConfig:
-    """What the program would run with; it objects to a word or a value that it does not know."""
-    run = docket_supervisor.get_command(click.Context(docket_supervisor), "run")
-    assert run is not None
-    return configure(run.make_context("run", list(words)).params, {})
 
 
 # systemd.
@@ -132,11 +128,6 @@ def test_the_units_differ_in_how_they_reload_and_in_nothing_else() -> None:
     assert with_signal == with_command
 
 
-def value(directives: Directives, name: str) -> str:
-    (only,) = directives["Service", name]
-    return only
-
-
 @UNITS
 def test_a_unit_keeps_what_operators_were_promised(path: Path) -> None:
     given = unit(path)
@@ -186,11 +177,6 @@ def test_a_unit_does_without_no_file_that_it_names(path: Path) -> None:
     assert file.startswith("/"), "with a dash a missing file would be no error"
     assert file in (FOLDER.parent / "deploy.md").read_text("utf-8")
     assert file in comments_of(RELOADING)
-
-
-def comments_of(path: Path) -> str:
-    lines = path.read_text("utf-8").splitlines()
-    return "\n".join(line for line in lines if line.startswith("#"))
 
 
 # Kubernetes.
@@ -470,11 +456,6 @@ def stages() -> list[list[Instruction]]:
     return dockerfile((FOLDER / "Dockerfile").read_text("utf-8"))
 
 
-def the(name: str, stage: list[Instruction]) -> Instruction:
-    (only,) = [each for each in stage if each.name == name]
-    return only
-
-
 def test_the_image_starts_the_program_itself(stages: list[list[Instruction]]) -> None:
     final = stages[-1]
     assert the("ENTRYPOINT", final).words == ["docket-supervisor"]
@@ -508,32 +489,6 @@ def test_the_image_has_what_a_stage_that_exists_built_and_nothing_of_the_build(
 def test_the_port_of_the_image_is_that_of_its_command(stages: list[list[Instruction]]) -> None:
     http = config_of(the("CMD", stages[-1]).words).http
     assert http == Address("0.0.0.0", int(the("EXPOSE", stages[-1]).given))
-
-
-def test_units_image_and_pods_run_the_same_tasks_of_the_same_docket(
-    stages: list[list[Instruction]], container: dict[str, Any]
-) -> None:
-    commands = [value(unit(path), "ExecStart").split()[1:] for path in (RELOADING, PLAIN)]
-    commands += [the("CMD", stages[-1]).words, container["args"]]
-    assert {(config_of(each).docket, config_of(each).tasks) for each in commands} == {
-        ("app", ("app.jobs:tasks",))
-    }
-    document = (FOLDER.parent / "deploy.md").read_text("utf-8")
-    assert "tasks `app.jobs:tasks` on the docket `app`" in document
-    assert f"-t {container['image']} ." in comments_of(FOLDER / "Dockerfile")
-
-
-def test_each_file_says_what_it_needs(
-    stages: list[list[Instruction]], container: dict[str, Any]
-) -> None:
-    copied = [each.given.split()[0] for each in stages[1] if each.name == "COPY"]
-    assert copied == ["requirements.txt", "."]
-    said = comments_of(FOLDER / "Dockerfile")
-    assert all(f"#   {name} " in said for name in ("requirements.txt", "pyproject.toml"))
-    assert "#   app/jobs.py " in said
-    secret = container["env"][0]["valueFrom"]["secretKeyRef"]
-    said = comments_of(FOLDER / "kubernetes" / "deployment.yaml")
-    assert f"create secret generic {secret['name']} --from-literal={secret['key']}=" in said
 
 
 def test_a_shell_form_and_a_misspelt_instruction_would_be_found() -> None:

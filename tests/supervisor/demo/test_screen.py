@@ -86,7 +86,7 @@ def test_a_narrow_terminal_gets_its_lines_wrapped_between_words(
     monkeypatch.setenv("COLUMNS", "50")
     out = Terminal()
     Screen(fail, out).write_line("worker 1 (pid 4711) died: killed by SIGKILL; replaced at once")
-    assert out.getvalue().splitlines() == [
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
         "worker 1 (pid 4711) died: killed by SIGKILL;",
         "replaced at once",
     ]
