@@ -96,9 +96,13 @@ def test_an_engine_builds_it_and_it_runs_as_pid_1_without_rights_and_drains(app:
                 [command, "logs", "--follow", container], stderr=subprocess.PIPE, text=True
             ) as log:
                 assert log.stderr is not None
-                said = next((line for line in log.stderr if "pool ready" in line), None)
+                said: list[str] = []
+                for line in log.stderr:
+                    said.append(line)
+                    if "pool ready" in line:
+                        break
                 log.kill()
-            assert said is not None, "it ended before its pool was ready"
+            assert "pool ready" in said[-1], "".join(said)
             status = run(command, "exec", container, "docket-supervisor", "ctl", "status")
             assert "pid 1" in status
             assert run(command, "exec", container, "id", "-u") == "10001\n"
