@@ -21,7 +21,7 @@ from docket.execution.disposition import BY_NAME
 from docket.instrumentation.tracing import carried, is_on, span_of_call
 from docket.lifecycle import ExecutionState
 from docket.log_text import head
-from docket.store.coalescing import ScheduleReply, ScheduleRequest
+from docket.store.coalescing import ScheduleReply, ScheduleRequest, Terms
 from docket.store.connection.retrying import PATIENCE_SECONDS
 from docket.store.keys import check_task_key
 from docket.store.manual import RunIdentity
@@ -51,6 +51,9 @@ class Scheduler:
         self._strikes = docket.strike_list
         #: Whether the log shows arguments of a task, by its name.
         self._shows: dict[str, bool] = {}
+        #: The terms of the last request: mostly those of the next one, which may then share them.
+        self._terms = Terms("", 1)
+        self._last_terms: tuple[object, ...] = ()
 
     async def add(
         self,
@@ -151,7 +154,8 @@ class Scheduler:
         """
         request = self._request(execution, replace=False)
         extras = msgspec.msgpack.encode({"timed": schedule_name})
-        seed = msgspec.structs.replace(request, extras=extras, perpetual=2)
+        terms = msgspec.structs.replace(request.terms, extras=extras, perpetual=2)
+        seed = msgspec.structs.replace(request, terms=terms)
         return await self._docket.transitions.coalescer.schedule(seed)
 
     # Many at once -------------------------------------------------------------------------
@@ -251,19 +255,24 @@ class Scheduler:
         docket, key, name = self._docket, execution.key, execution.function_name
         when = execution.when if at_once else aware("when", execution.when)
         check_task_key(key)
-        return ScheduleRequest(
-            key=key,
-            function=name,
-            call=self._encoded_call(execution),
-            when=stored(when),
+        terms = (
+            name,
             # What is past by our clock is due, even if the server's is behind.
-            at_once=1 if at_once or when <= now() else 0,
-            attempt=execution.attempt,
-            token=docket.transitions.coalescer.token(),
-            replace=1 if replace else 0,
-            expected_generation=expected_generation,
-            extras=self._extras(execution),
-            perpetual=1 if docket.is_perpetual(name) else 0,
+            1 if at_once or when <= now() else 0,
+            execution.attempt,
+            1 if replace else 0,
+            expected_generation,
+            self._extras(execution),
+            1 if docket.is_perpetual(name) else 0,
+        )
+        if terms != self._last_terms:
+            self._last_terms, self._terms = terms, Terms(*terms)
+        return ScheduleRequest(
+            key,
+            self._encoded_call(execution),
+            stored(when),
+            docket.transitions.coalescer.token(),
+            self._terms,
         )
 
     def _extras(self, execution: Execution) -> bytes | Literal[""]:

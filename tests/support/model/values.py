@@ -119,7 +119,6 @@ class Scheduled:
 
     disposition: str
     generation: int
-    when: int
     state: str
 
 
