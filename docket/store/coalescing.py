@@ -110,9 +110,9 @@ class ScheduleCoalescer:
     def token(self) -> str:
         """Make a token that no other request has."""
         self._tokens += 1
-        return f"{self._token_prefix}{self._tokens:x}"
+        return f"{self._token_prefix}{self._tokens}"
 
-    async def schedule(self, request: ScheduleRequest) -> ScheduleReply:
+    def schedule(self, request: ScheduleRequest) -> "asyncio.Future[ScheduleReply]":
         """Schedule one task; requests made in the same turn of the loop share their calls.
 
         Raises:
@@ -136,7 +136,7 @@ class ScheduleCoalescer:
             # The server begins with these while the loop still makes the rest.
             self._flush()
             self._pipeline.flush()
-        return await future
+        return future
 
     def _flush(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
