@@ -276,6 +276,8 @@ def check_task_key(key: object) -> None:
         ValueError: it is over MAX_KEY_LENGTH.
         UnicodeEncodeError: it holds lone surrogates, which no encoding can store.
     """
+    if type(key) is str and key.isascii() and len(key) <= MAX_KEY_LENGTH:
+        return
     if not isinstance(key, str):
         raise TypeError(f"The key of a task must be a str, not {type(key).__name__}: {key!r}")
     if len(key) > MAX_KEY_LENGTH:
