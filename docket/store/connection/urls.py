@@ -1,6 +1,6 @@
 """The URLs of a server, a cluster, or sentinels: parsing, validation and display."""
 
-import difflib
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -256,6 +256,7 @@ def _try(connection: type[AbstractConnection], options: Mapping[str, Any]) -> No
     unknown = [name for name in own if name not in known]
     if unknown:
         shown = [name if _SHOWN_OPTION.fullmatch(name) else "***" for name in unknown]
+        difflib = importlib.import_module("difflib")  # large, and seldom of use
         close = difflib.get_close_matches(shown[0], sorted(known), 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UnknownOption(f"an unknown option {', '.join(map(repr, shown))}{hint}")
