@@ -1,6 +1,16 @@
 """`python -m stress.bench`, and `python -m stress bench`."""
 
-from stress.bench import baseline, drain, enqueue, idle, kill, latency, memory, schedule
+from stress.bench import (
+    baseline,
+    drain,
+    enqueue,
+    idle,
+    imports,
+    kill,
+    latency,
+    memory,
+    schedule,
+)
 from stress.command import Scenario, Settings, scenario_command
 
 CONCURRENCIES = (10, 100)
@@ -13,6 +23,7 @@ SCENARIOS = {
     "schedule": Scenario(schedule.run, Settings(rounds=5, count=1_000, seconds=5.0)),
     "kill": Scenario(kill.run, Settings(rounds=10, count=400)),
     "idle": Scenario(idle.run, Settings(rounds=5, processes=2, seconds=10.0)),
+    "import": Scenario(imports.run, Settings(rounds=15)),
     "memory": Scenario(memory.run, Settings(rounds=5, processes=8)),
 }
 

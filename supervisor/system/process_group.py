@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 if sys.platform != "linux":
@@ -18,6 +19,7 @@ if sys.platform != "linux":
 
 #: Whether the end of a process that is not our child can be waited for.
 HAS_PIDFDS: Final = hasattr(os, "pidfd_open")
+
 
 def signal_group(group: int, number: signal.Signals) -> None:
     """Signal all processes of a group; nothing happens if the group is gone already."""
@@ -63,14 +65,14 @@ if sys.platform == "linux":
     # By hand: the nursery asks too, and psutil would add a megabyte to it.
 
     def _pids() -> list[int]:
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+        return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
 
     def _is_dead(pid: int) -> bool:
         """Return True for a zombie; raises OSError if it has ended."""
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                # The name stands in brackets, and may hold more of them.
-                return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+            # The name stands in brackets, and may hold more of them.
+            return stat.rpartition(b")")[2].split()[0] in (b"Z", b"X")
         except PermissionError:
             return False  # it changed its user (sudo): alive, but not ours to look at
 

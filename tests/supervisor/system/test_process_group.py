@@ -50,7 +50,7 @@ def test_a_member_that_may_not_be_looked_into_lives(
     def denied(*_: object) -> NoReturn:
         raise PermissionError
 
-    monkeypatch.setattr(process_group, "open", denied, raising=False)
+    monkeypatch.setattr(Path, "read_bytes", denied)
     assert process_group.members(leader.pid) == [leader.pid]
 
 
