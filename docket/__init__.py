@@ -92,8 +92,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the worker, and look up the version, when they are asked for.
 
-    A process that only adds tasks needs neither: the one is a fifth of the code, the other reads the
-    metadata of what is installed.
+    A process that only adds tasks needs neither: the one is a fifth of the code, the other reads
+    the metadata of what is installed.
     """
     if name == "Worker":
         value: Any = importlib.import_module("docket.worker").Worker

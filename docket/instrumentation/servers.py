@@ -10,7 +10,6 @@ import importlib
 from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
-from http import HTTPStatus
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
@@ -170,12 +169,14 @@ def metrics_text() -> bytes:
 
 def _health_answer() -> Answer:
     is_healthy, message = health()
-    status = HTTPStatus.OK if is_healthy else HTTPStatus.SERVICE_UNAVAILABLE
-    answer: Answer = _http_server().Answer(status, message.encode(errors="replace"))
+    http_server = _http_server()
+    statuses = http_server.HTTPStatus
+    status = statuses.OK if is_healthy else statuses.SERVICE_UNAVAILABLE
+    answer: Answer = http_server.Answer(status, message.encode(errors="replace"))
     return answer
 
 
 def _metrics_answer() -> Answer:
-    content_type = _collector().CONTENT_TYPE
-    answer: Answer = _http_server().Answer(HTTPStatus.OK, metrics_text(), content_type)
+    http_server, content_type = _http_server(), _collector().CONTENT_TYPE
+    answer: Answer = http_server.Answer(http_server.HTTPStatus.OK, metrics_text(), content_type)
     return answer

@@ -1,4 +1,4 @@
-"""Import: the cost of `import docket` in a process that adds tasks, beside that of what it needs."""
+"""Import: the cost of `import docket` in a process that adds tasks, and of what it needs."""
 
 import asyncio
 import os

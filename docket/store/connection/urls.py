@@ -19,7 +19,6 @@ from redis.asyncio.connection import parse_url as _untyped_parse_url
 from redis.exceptions import RedisError
 
 from docket.store.connection.introduction import introduced
-from docket.store.embedded.home import ServerIdentity
 from docket.store.embedded.schemes import is_embedded
 
 ACCEPTED = (
@@ -100,7 +99,7 @@ def validate_url(url: str, *, has_provider: bool = False) -> None:
             forms, and never the password. Or there are credentials in the URL beside a provider.
     """
     if is_embedded(url):
-        ServerIdentity.of(url)
+        importlib.import_module("docket.store.embedded.home").ServerIdentity.of(url)
         return
     options = parse(url).options
     if has_provider and (options.get("username") or options.get("password")):
