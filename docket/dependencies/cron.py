@@ -39,7 +39,7 @@ class Cron(Perpetual):
 
     A run is followed by one at the next time of the expression after it began: at once, if that
     has passed when it ends. Further times that pass while it runs, or while no worker runs, are
-    not made up for.
+    skipped.
 
     Times that daylight saving skips or repeats are handled as in Debian's cron: a job at a skipped
     time runs right after the change, a job at a repeated time runs once, and hourly or minutely

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 #: Most executions that one page may have.
 MOST_LISTED = 1_000
 #: Most executions that are looked at for one page: where few match, it has fewer than asked for.
-MOST_LOOKED_AT = 5_000
+MOST_LOOKED_AT = 2_000
 #: Executions of each state that are looked at to estimate the numbers by function.
 SAMPLE = 1_000
-#: Records that are read in one round trip.
-_READ = 250
+#: The fewest and the most records that are read in one round trip.
+_READ = (50, 250)
 #: The longest call that is read to be shown, in bytes.
 _LONGEST_CALL = 16_384
 
@@ -109,10 +109,10 @@ class Listing:
             states = states[states.index(place.state) :]
         position: Position | None = None if place is None else place.position
         listed: list[ExecutionSummary] = []
-        looked_at = 0
+        looked_at, count = 0, min(max(limit, _READ[0]), _READ[1])
         for state in states:
             while len(listed) < limit and looked_at < MOST_LOOKED_AT:
-                found, summaries = await self._look(state, wanted, position)
+                found, summaries = await self._look(state, wanted, position, count)
                 for one, summary in zip(found, summaries, strict=True):
                     position, looked_at = one.position, looked_at + 1
                     if summary is not None:
@@ -120,18 +120,19 @@ class Listing:
                     if len(listed) == limit:
                         break
                 else:
-                    if len(found) < _READ:
+                    if len(found) < count:
                         break
+                    count = _READ[1]
             else:
                 return Page(tuple(listed), cursors.written(digest, state, position), looked_at)
             position = None
         return Page(tuple(listed), None, looked_at)
 
     async def _look(
-        self, state: ListedState, wanted: Filter, position: Position | None
+        self, state: ListedState, wanted: Filter, position: Position | None, count: int
     ) -> tuple[list[Found], list[ExecutionSummary | None]]:
         """Look at the next executions of a state: those that match, None for the others."""
-        found = await self._found(state, position, _READ, Span(*wanted.milliseconds()))
+        found = await self._found(state, position, count, Span(*wanted.milliseconds()))
         records = await self._records(state, found)
         summaries = [
             _listed(state, one, record) for one, record in zip(found, records, strict=True)

@@ -80,7 +80,7 @@ class Keys:
 
     @cached_property
     def quarantine(self) -> str:
-        """STREAM, same group: tasks under which a process died; a worker runs one at a time."""
+        """STREAM, same group: tasks under which a process died; one suspect at a time a worker."""
         # "suspects" since the first version: a key keeps its name.
         return self.key("suspects")
 

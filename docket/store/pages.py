@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from docket.errors import NotPermitted
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import WORKER_GROUP, Keys, Stream
@@ -230,21 +229,29 @@ class Pages:
             ServerUnavailable: the server was away for PATIENCE_SECONDS.
             NotPermitted: the user may not read one of them.
         """
-        return await asyncio.gather(*(self._one(*words) for words in commands))
+        return await retry(lambda: self._together(commands))
 
-    async def _one(self, *words: Argument) -> Any:
-        try:
-            return await retry(
-                lambda: self._pipeline.command(*words, patience_seconds=PATIENCE_SECONDS)
-            )
-        except NotPermitted:
-            raise
-        except ResponseError as error:
-            if any(text in str(error) for text in ("WRONGTYPE", "NOGROUP", "no such key")):
-                return 0 if words[0] in {"ZCARD", "ZCOUNT", "HSTRLEN", "LLEN", "XLEN"} else []
-            raise
+    async def _together(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        await self._pipeline.connected(PATIENCE_SECONDS)
+        # Sent by hand: a task for each of hundreds of reads would cost ten times what they do.
+        sent = [self._pipeline.send(*words) for words in commands]
+        replies = await asyncio.gather(*sent, return_exceptions=True)
+        return [
+            self._empty(words, reply) if isinstance(reply, BaseException) else reply
+            for words, reply in zip(commands, replies, strict=True)
+        ]
+
+    def _empty(self, words: Sequence[Argument], error: BaseException) -> Any:
+        """Return what stands for a key that is not there, or raise the error."""
+        if isinstance(error, ResponseError) and any(text in str(error) for text in _ABSENT):
+            return 0 if words[0] in _NUMBERS else []
+        raise self._pipeline.denied(str(words[0]), error) or error
 
 
+#: Errors about keys that are not there, or of another type.
+_ABSENT = ("WRONGTYPE", "NOGROUP", "no such key")
+#: Commands that return a number.
+_NUMBERS = {"ZCARD", "ZCOUNT", "HSTRLEN", "LLEN", "XLEN"}
 #: The order of Keys.places.
 _PLACES = (Stream.READY, Stream.REDELIVERY, Stream.QUARANTINE)
 

@@ -168,6 +168,7 @@ async def _check(
         promised,
     )
     runs = checker.runs_of(read(folder, "runs"))
+    known = checker.add_unvouched(runs, known)
     verdict = checker.Verdict(runs=len(runs))
     killed = {pid for each in injected if each.kind in KILLS for pid in each.pids}
     hits = Counter(each.key for each in runs if each.pid in killed)

@@ -151,6 +151,13 @@ async def holder(seconds: float, key: str = TaskKey()) -> None:
         os.close(reader)
 
 
+async def hanging(key: str = TaskKey()) -> None:
+    """Hold the GIL for ever, in a read from a pipe that nobody writes to, each time."""
+    with noted("hanging", key):
+        reader, _writer = os.pipe()
+        ctypes.PyDLL(None).read(reader, ctypes.create_string_buffer(1), 1)
+
+
 def threaded(seconds: float, key: str = TaskKey()) -> str:
     """Sleep in a thread, which nothing can end."""
     with noted("threaded", key):
@@ -231,6 +238,7 @@ tasks: list[TaskFunction] = [
     blocker,
     threaded,
     holder,
+    hanging,
     deaf,
     poison,
     depending,

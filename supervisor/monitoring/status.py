@@ -21,7 +21,7 @@ _SHOWN = tuple(TASK_COUNTERS)[:5]
 
 
 def report(pool_state: PoolState, now: float) -> dict[str, Any]:
-    """Make the report at `now`, in the format of docs/operations.md."""
+    """Make the report at `now`, in the format of docs/operations/monitoring.md."""
     current = pool_state.nurseries.current
     return {
         "supervisor": {

@@ -165,7 +165,7 @@ async def test_an_observer_that_adds_is_refused_with_operation_command_and_remed
     said = str(refused.value)
     assert said.startswith("schedule on redis://orders-observer:***@127.0.0.1:")
     assert "'hmget'" in said
-    assert "docs/operations.md" in said
+    assert "docs/operations/security.md" in said
     assert "p@ss" not in said
     assert "p%40ss" not in said
 

@@ -277,8 +277,8 @@ class Endpoint:
             return None
         return NotPermitted(
             f"{operation} on {self.display_url} is forbidden: {error}. Give the user of the URL "
-            "the permissions that docs/operations.md lists (Least privilege); ACL LOG on the "
-            "server tells what was missing"
+            "the permissions that docs/operations/security.md lists (Least privilege); ACL LOG on "
+            "the server tells what was missing"
         )
 
 
