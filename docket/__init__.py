@@ -106,6 +106,10 @@ def __getattr__(name: str) -> Any:
     return globals().setdefault(name, value)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def _version() -> str:
     try:
         return version("docket-supervisor")
