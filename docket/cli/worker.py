@@ -113,11 +113,11 @@ def worker(
     third: do not wait for a server that is away.
     """
     logs.configure(logging_level, logging_format)
-    trust_working_directory()
+    ports = (healthcheck_port, metrics_port)
+    trust_working_directory(chosen.url, has_ports=ports != (None, None))
     is_seen: bool = options["enable_internal_instrumentation"]
     docket = made(chosen, enable_internal_instrumentation=is_seen)
     make = _maker(docket, tasks=tasks, **options)
-    ports = (healthcheck_port, metrics_port)
     try:
         # Cancelled by the third signal. The running tasks were requeued: this is a clean stop.
         with (

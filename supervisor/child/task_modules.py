@@ -41,6 +41,10 @@ OURS: Final = {
 }
 
 
+#: What docket imports when a worker first needs it, and a file of the user's could shadow.
+IMPORTED_LATER: Final = ("cloudpickle", "zoneinfo")
+
+
 class CannotLoad(SupervisorError):
     """User code that cannot be loaded; `details` is the traceback through it, or empty."""
 
@@ -55,6 +59,8 @@ def enter(directory: str, paths: Iterable[str]) -> None:
     `paths` ("module:attr") are those to be loaded from it.
     Raises CannotLoad when it cannot be entered or hides our own packages.
     """
+    for later in IMPORTED_LATER:
+        importlib.import_module(later)
     try:
         os.chdir(directory)
     except OSError as error:
