@@ -224,6 +224,11 @@ class Keys:
         return self.key("cancelled")
 
     @cached_property
+    def audit(self) -> str:
+        """LIST: the newest acts of operators, in JSON (see audit.py)."""
+        return self.key("audit")
+
+    @cached_property
     def cancel_channel(self) -> str:
         """Channel: entry and key of a running task that was cancelled."""
         return self.key("cancel")

@@ -19,6 +19,7 @@ from docket import Docket
 from docket_display import printable
 from supervisor.config import SupervisorConfig
 from supervisor.demo.audit import AuditTotals, FileResult, percentile, total
+from supervisor.demo.dashboard import DemoDashboard
 from supervisor.demo.pool_view import PoolView
 from supervisor.demo.producer import Producer
 from supervisor.demo.screen import Screen, logging_to
@@ -52,6 +53,7 @@ class Demo:
         source_tree: the files to parse.
         config: of the pool.
         kill: kill a worker halfway.
+        dashboard: shows the docket in the browser while the demo runs, and after it until Ctrl-C.
         signal_queue: of the program, with its handlers in place.
     """
 
@@ -62,10 +64,13 @@ class Demo:
         signal_queue: SignalQueue,
         *,
         kill: bool,
+        dashboard: DemoDashboard | None = None,
     ) -> None:
         self._source_tree = source_tree
         self._config = config
         self._kill = kill
+        self._dashboard = dashboard
+        self._looked_enough: asyncio.Event | None = None
         self._signal_queue = signal_queue
         self._screen = Screen(lambda: self._interrupt(signal.SIGPIPE))
         self._view = PoolView(self._screen.write_line)
@@ -125,6 +130,8 @@ class Demo:
             f"{pluralize(len(pids), 'worker')} on an embedded Valkey, "
             f"pid{'s' * (len(pids) > 1)} {', '.join(map(str, pids))}"
         )
+        if self._dashboard is not None:
+            write_line(f"the dashboard is at {self._dashboard.start(DOCKET, url)}")
         async with Docket(DOCKET, url) as docket:
             with self._screen.progress(len(files)) as advanced:
                 # Each task that runs has one waiting behind it.
@@ -136,7 +143,16 @@ class Demo:
             with anyio.move_on_after(SETTLE_SECONDS):  # the table has a dash for what is unknown
                 await self._view.settled()
             results = await producer.results()
+        if self._dashboard is not None:
+            await self._linger(self._dashboard)
         return total([each.key for each in files], results), seconds
+
+    async def _linger(self, dashboard: DemoDashboard) -> None:
+        """Leave the pool and the dashboard running until somebody has looked enough."""
+        self._looked_enough = asyncio.Event()
+        self._screen.write_line("every file has ended: look around; Ctrl-C ends the demo")
+        await self._looked_enough.wait()
+        dashboard.stop()
 
     def _conclude(self, totals: AuditTotals, seconds: float) -> int:
         screen = self._screen
@@ -172,7 +188,10 @@ class Demo:
                 self._supervisor.stop(hand_back=True)
 
     def _interrupt(self, number: int) -> None:
-        """End the producer, and the pool after it."""
+        """End the producer, and the pool after it; or only the looking, if all is done."""
+        if self._looked_enough is not None and not self._looked_enough.is_set():
+            self._looked_enough.set()
+            return
         self._interrupted_by = number
         if self._producing is not None:
             self._producing.cancel()
@@ -239,16 +258,28 @@ def milliseconds(seconds: float | None) -> str:
     show_default=True,
     help="Whether a worker is killed with SIGKILL halfway.",
 )
+@click.option(
+    "--web",
+    is_flag=True,
+    help="Show it in the browser, and go on when all is done until Ctrl-C. Needs the extra web.",
+)
 @click.pass_context
 def demo(
-    context: click.Context, path: Path | None, processes: int, concurrency: int, kill: bool
+    context: click.Context,
+    path: Path | None,
+    processes: int,
+    concurrency: int,
+    kill: bool,
+    web: bool,
 ) -> int:
     """Parse every Python file under PATH on a pool of workers, one of which is killed.
 
     PATH is the standard library of the running Python unless given. Ends with 0 only if every
     file is accounted for exactly once.
     """
+    dashboard = DemoDashboard() if web else None
     config = SupervisorConfig(
+        control=None if dashboard is None else dashboard.control,
         processes=processes,
         concurrency=concurrency,
         tasks=(TASKS,),
@@ -262,9 +293,13 @@ def demo(
     # A pool looks for modules in its working directory first. The demo brings its own, and a
     # file that happens to be named like one that they import must not get into their way.
     os.chdir(Path(__file__).parents[2])
-    run = Demo(source_tree, config, context.ensure_object(SignalQueue), kill=kill)
+    queue = context.ensure_object(SignalQueue)
+    run = Demo(source_tree, config, queue, kill=kill, dashboard=dashboard)
     try:
         return int(asyncio.run(run.run()))
     except ConfigurationError as error:
         # Without the option that the pool names: the demo has no --url.
         raise ConfigurationError(f"demo: {error.__cause__ or error}") from error
+    finally:
+        if dashboard is not None:
+            dashboard.close()
