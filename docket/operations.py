@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, cast
 from docket.audit import OperatorAct, record_act, recorded_acts
 from docket.clock import aware
 from docket.listing.acting import Act, Actor, BulkResult
+from docket.listing.counts import Census, Counts
 from docket.listing.filters import AnyState, Filter
 from docket.listing.limits import LimitInUse, PlaceInLine, limits_in_use, places_in_line
-from docket.listing.pages import Counts, Listing, Page
+from docket.listing.pages import Listing, Page
 from docket.listing.recurring import RecurringTask, recurring_tasks
 from docket.listing.summaries import ExecutionDetails, ExecutionSummary, ListedState
 from docket.store.server_policy import server_policy
@@ -88,13 +89,13 @@ class Operations:
     async def counts(self) -> Counts:
         """Count the executions by state, and by function.
 
-        The numbers by function are estimated from a sample where there are many.
+        The numbers by function are estimated from a random sample where there are many.
         """
-        return await Listing(self._docket).counts()
+        return await Census(self._docket).counts()
 
     async def counts_by_state(self) -> dict[ListedState, int]:
         """Count the executions by state only, in one round trip, however many there are."""
-        return await Listing(self._docket).counts_by_state()
+        return await Census(self._docket).by_state()
 
     async def retry(self, key: str) -> ExecutionSummary | None:
         """Run an execution again that failed or was cancelled, with its stored arguments.
@@ -107,7 +108,7 @@ class Operations:
 
         Raises:
             NoSuchExecution: there is nothing under that key.
-            WrongState: it waits or runs, or was completed.
+            WrongState: it waits or runs, or was completed and no earlier failure is kept.
             ServerUnavailable: the server is away.
         """
         return await Actor(self._docket).retry(key)

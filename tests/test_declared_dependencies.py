@@ -20,7 +20,9 @@ from tests.support.source_tree import Module, parse_tree, read_tree
 
 ROOT = Path(__file__).parent.parent
 DECLARED = declared_in(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8")))
-TREE = read_tree(ROOT)
+#: Imported by a program that is there, since it is what loads them.
+LOADED_BY = {"docket.pytest_plugin": "pytest"}
+TREE = [module for module in read_tree(ROOT) if module.name not in LOADED_BY]
 
 Rule = Callable[[Declared, Sequence[Module]], list[str]]
 RULES = (undeclared, unguarded, unused)
@@ -76,6 +78,14 @@ BAD: list[tuple[Rule, Mapping[str, str], str]] = [
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_declared_dependencies_are_those_that_are_imported(rule: Rule) -> None:
     assert rule(DECLARED, TREE) == []
+
+
+def test_a_module_that_a_program_loads_imports_no_other_that_is_not_declared() -> None:
+    loaded = [module for module in read_tree(ROOT) if module.name in LOADED_BY]
+
+    assert {module.name: use.distribution for module in loaded for use in uses([module])} == (
+        LOADED_BY
+    )
 
 
 def test_what_is_imported_undeclared_is_brought_by_an_extra_of_a_declared_one() -> None:

@@ -41,7 +41,7 @@ def on_docket(
     """
     logs.configure_warnings()
     if tasks or chosen.factory:
-        trust_working_directory()
+        trust_working_directory(chosen.url)
     docket = made_to_look(chosen)
     for path in tasks:
         load("--tasks", path, docket.register_collection)

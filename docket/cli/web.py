@@ -52,7 +52,8 @@ def serve_dashboard(
     server = dashboard()
     logs.configure(logging_level, logging_format)
     if settings["authorize"] or any(each.factory for each in chosen):
-        trust_working_directory()
+        for each in chosen:
+            trust_working_directory(each.url, has_ports=True)
     names = [each.name for each in chosen]
     if len(set(names)) < len(names):
         raise click.UsageError("A docket is named twice by --docket")

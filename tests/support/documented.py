@@ -207,8 +207,14 @@ metrics_server(host="0.0.0.0", port=None)
 """,
 }
 
+_RETRIED: dict[str, object] = {"on": None, "never_on": (), "jitter": 0.0}
+
 #: What ours has beyond the documents, by signature: arguments, and their defaults.
 ADDED: dict[str, dict[str, object]] = {
+    "docket.dependencies.Retry": _RETRIED,
+    "docket.dependencies.Retry.forever": _RETRIED,
+    "docket.dependencies.ExponentialRetry": _RETRIED,
+    "docket.dependencies.ExponentialRetry.forever": _RETRIED,
     "docket.strikelist.StrikeList": {"serializer": "pickle"},
     "docket.docket.Docket": {
         "serializer": "pickle",

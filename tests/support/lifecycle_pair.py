@@ -14,14 +14,15 @@ import redis
 from docket.errors import DocketError
 from docket.store import scripts
 from docket.store.acts import Acts
-from docket.store.coalescing import ScheduleRequest
+from docket.store.claims import Claim
+from docket.store.coalescing import ScheduleRequest, Terms
 from docket.store.connection.lease_connection import LeaseConnection
 from docket.store.keys import WORKER_GROUP
 from docket.store.limits import LimitKind, LimitRequest
 from docket.store.manual import Content, Mark, RunIdentity
 from docket.store.retention import Retention
 from docket.store.scan import clear
-from docket.store.transitions import Claim, Fenced, StaleEpoch
+from docket.store.transitions import Fenced, StaleEpoch
 from tests.support import observed
 from tests.support.heard import Heard
 from tests.support.model import acting, manual, pauses, producing, slots, working
@@ -113,12 +114,7 @@ class Pair:
         )
         expected = producing.schedule(self.world, requests)
         for reply, should in zip(replies, expected, strict=True):
-            has = Scheduled(
-                reply.disposition,
-                reply.generation,
-                self._clock.tick(reply.when) or 0,
-                reply.state,
-            )
+            has = Scheduled(reply.disposition, reply.generation, reply.state)
             assert has == should, (requests, reply)
         self.check()
         return expected
@@ -126,15 +122,16 @@ class Pair:
     def _asked(self, request: Request) -> ScheduleRequest:
         return ScheduleRequest(
             key=request.key,
-            function=request.function,
             call=request.call.encode(),
             when=self._clock.microseconds(self.world.now if request.when is None else request.when),
-            at_once=1 if request.when is None else 0,
-            attempt=1,
             token=request.token,
-            replace=1 if request.replace else 0,
-            expected_generation=request.expected_generation,
-            perpetual=request.perpetual,
+            terms=Terms(
+                request.function,
+                at_once=1 if request.when is None else 0,
+                replace=1 if request.replace else 0,
+                expected_generation=request.expected_generation,
+                perpetual=request.perpetual,
+            ),
         )
 
     def cancel(self, key: str) -> None:
@@ -278,6 +275,7 @@ class Pair:
                 claim.attempt,
                 claim.deaths,
                 claim.came_from.decode() if claim.came_from is not None else None,
+                observed.lasted_of(1000 * claim.suspect_seconds) if claim.suspect_seconds else None,
             )
             assert has == should
 
@@ -291,6 +289,8 @@ class Pair:
                 b = ending.result_key
             case "F":
                 c = ending.result_key
+            case "H":
+                a = "1" if ending.has_outlived else ""
             case "A":
                 a, b = ending.delay * TICK * 1000, ending.attempt
             case "P" if ending.origin == "e":
