@@ -1,6 +1,6 @@
 """Pictures of the dashboard for docs/images: `python -m tests.support.dashboard_picture`.
 
-They are of the real thing: an embedded server, a worker, and a day of its statistics, in a Chromium.
+They are of the real thing: a server, a worker, an hour of its statistics, in a Chromium.
 """
 
 from __future__ import annotations
