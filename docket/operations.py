@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from docket.clock import aware
 from docket.listing.acting import Act, Actor, BulkResult
+from docket.listing.counts import Census, Counts
 from docket.listing.filters import AnyState, Filter
-from docket.listing.pages import Counts, Listing, Page
+from docket.listing.pages import Listing, Page
 from docket.listing.summaries import ExecutionDetails, ExecutionSummary
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ class Operations:
     async def counts(self) -> Counts:
         """Count the executions by state, and by function.
 
-        The numbers by function are estimated from a sample where there are many.
+        The numbers by function are estimated from a random sample where there are many.
         """
-        return await Listing(self._docket).counts()
+        return await Census(self._docket).counts()
 
     async def retry(self, key: str) -> ExecutionSummary | None:
         """Run an execution again that failed or was cancelled, with its stored arguments.
@@ -99,7 +100,7 @@ class Operations:
 
         Raises:
             NoSuchExecution: there is nothing under that key.
-            WrongState: it waits or runs, or was completed.
+            WrongState: it waits or runs, or was completed and no earlier failure is kept.
             ServerUnavailable: the server is away.
         """
         return await Actor(self._docket).retry(key)

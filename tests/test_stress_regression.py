@@ -134,6 +134,7 @@ def test_what_is_written_down_is_read_again(tmp_path: Path) -> None:
     assert json.loads(path.read_text("utf-8"))["machine"]["cpus"] >= 1
 
 
+@pytest.mark.timeout(180)
 def test_the_command_measures_the_real_library_and_has_a_recorded_ratio_for_each(
     tmp_path: Path,
 ) -> None:
@@ -145,6 +146,7 @@ def test_the_command_measures_the_real_library_and_has_a_recorded_ratio_for_each
     assert all(ratio > 0 for ratio in read(path).values())
 
 
+@pytest.mark.timeout(180)
 def test_the_exit_code_is_1_when_a_ratio_has_fallen(tmp_path: Path) -> None:
     path = tmp_path / "recorded.json"
     write_down(dict.fromkeys(read(RECORDED), 1_000.0), path)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stress.bench.cli import bench
 from stress.scale.arithmetic import Load, most_of_a_docket, size_of
 from stress.scale.cli import scale
 from stress.scale.costs import MEASURED, Costs, NoCosts, read_costs
@@ -61,17 +60,6 @@ def test_a_file_without_costs_says_how_to_make_one(tmp_path: Path, content: str)
     assert "stress.bench cost --json" in result.output
 
 
-def test_what_the_bench_measures_is_what_the_costs_are_read_from(tmp_path: Path) -> None:
-    words = ["cost", "--json", "--rounds", "1", "--count", "100"]
-    result = CliRunner().invoke(bench, words, catch_exceptions=False)
-    path = tmp_path / "costs.json"
-    path.write_text(result.output, "utf-8")
-    costs = read_costs(path)
-    assert all(value >= 0 for value in asdict(costs).values())
-    assert costs.failed_bytes > costs.ended_bytes > 0
-    assert (costs.producer_connections, costs.worker_connections) == (2, 4)
-
-
 # -- arithmetic
 
 
@@ -84,11 +72,11 @@ def test_a_rate_needs_places_for_its_tasks_and_a_core_for_each_worker() -> None:
 
 
 def test_cpu_asks_for_more_dockets() -> None:
-    # Added by ones, run by ones: 40 + 109 us a task; 17 workers.
+    # Added by ones, 40 us; two calls of 100 us and 9 us for a run; 17 workers.
     size = size_of(COSTS, replace(LOAD, rate=10_000, kept_seconds=0))
-    assert (size.dockets, size.needed_by) == (3, "CPU")
-    assert size.busy == pytest.approx((10_000 * 149 + 17 * 500) / 3e6)
-    assert size_of(COSTS, replace(LOAD, rate=10_000, adds=1_000)).busy < size.busy
+    assert (size.dockets, size.needed_by) == (5, "CPU")
+    assert size.busy == pytest.approx((10_000 * 249 + 17 * 500) / 5e6)
+    assert size_of(COSTS, replace(LOAD, rate=10_000, kept_seconds=0, adds=1_000)).dockets == 4
 
 
 def test_memory_asks_for_more_dockets_where_records_are_kept_for_long() -> None:
@@ -100,8 +88,8 @@ def test_memory_asks_for_more_dockets_where_records_are_kept_for_long() -> None:
 
 def test_connections_are_those_of_the_workers_of_one_server_and_of_all_producers() -> None:
     size = size_of(COSTS, replace(LOAD, rate=10_000, kept_seconds=0))
-    assert (size.processes, size.dockets) == (17, 3)
-    assert size.connections == 6 * 4 + 10 * 2
+    assert (size.processes, size.dockets) == (17, 5)
+    assert size.connections == 4 * 4 + 10 * 2
     assert size.messages == 30_000
 
 
@@ -136,7 +124,7 @@ def test_waits_grow_with_the_load_of_the_server() -> None:
     most = most_of_a_docket(COSTS, LOAD)
     waits = [
         simulate(COSTS, replace(LOAD, rate=most * share), 20, 1.0, 1).wait(99)
-        for share in (0.3, 0.9, 2.5)
+        for share in (0.3, 2.5, 6.0)
     ]
     assert waits[0] < waits[1] < waits[2]
 

@@ -43,7 +43,7 @@ def on_docket(
     if chosen.url.partition(":")[0].lower() == "memory":
         raise click.BadParameter(REFUSED, param_hint="--url")
     if tasks or chosen.factory:
-        trust_working_directory()
+        trust_working_directory(chosen.url)
     docket = made(chosen)
     docket.serializer = WriteOnly(docket.serializer)
     for path in tasks:

@@ -1,8 +1,9 @@
 """The executions of a docket as a list: pages, counts, and acts on what was found."""
 
 from docket.listing.acting import APPLIES_TO, Act, BulkResult
+from docket.listing.counts import Counts
 from docket.listing.filters import Filter
-from docket.listing.pages import Counts, Page
+from docket.listing.pages import Page
 from docket.listing.summaries import (
     Attempt,
     ExecutionDetails,

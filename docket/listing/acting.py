@@ -13,10 +13,11 @@ import msgspec
 
 from docket.clock import stored, to_microseconds
 from docket.errors import NoSuchExecution, WrongState
-from docket.listing.filters import Filter
+from docket.listing.filters import Filter, check_filter
 from docket.listing.pages import Listing
 from docket.listing.summaries import ExecutionSummary, ListedState
 from docket.store.acts import ACTS, Acts
+from docket.store.keys import check_task_key
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -37,7 +38,9 @@ class Act(Enum):
 
         Raises:
             ValueError: it names others.
+            TypeError: it is no filter.
         """
+        check_filter(wanted)
         states = APPLIES_TO[self]
         if wanted.states == tuple(ListedState):
             return msgspec.structs.replace(wanted, states=states)
@@ -100,6 +103,7 @@ class Actor:
 
     async def retry(self, key: str) -> ExecutionSummary | None:
         """Run an execution again that failed or was cancelled; see Docket.retry."""
+        check_task_key(key)
         ((verdict, _),) = await self._acts.retry([(key, None)])
         details = await self._listing.details(key)
         if verdict == "retried":
@@ -113,6 +117,7 @@ class Actor:
 
     async def move(self, key: str, when: datetime | None) -> None:
         """Give a task that waits another time; see Docket.reschedule and Docket.run_now."""
+        check_task_key(key)
         at = None if when is None else stored(when)
         (verdict,) = await self._acts.move([(key, 0)], at)
         if verdict == "changed":

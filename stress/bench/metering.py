@@ -1,7 +1,7 @@
 """The cost of a task on both sides, of the library beside that of the floor.
 
 CPU is counted by the kernel, that of the server by its INFO: a crowded machine changes it less than
-it changes a rate. One process adds and then runs the tasks of a round; library and floor take turns.
+it changes a rate. One process adds and then runs the tasks of a round.
 """
 
 from typing import Any

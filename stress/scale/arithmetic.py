@@ -99,8 +99,9 @@ def _processes(costs: Costs, load: Load) -> int:
 def _server_us(costs: Costs, load: Load, processes: int, rate: float | None = None) -> float:
     """CPU of the server for a task: added, handed out, ended."""
     each = (load.rate if rate is None else rate) / processes
-    # What ends in a worker during one round trip goes with the next call.
-    batch = min(max(each * ROUND_TRIP_SECONDS, 1.0), load.concurrency)
+    # What happens in a worker during one round trip goes with the next call; in one that is not
+    # busy, the claim and the outcome of a task are two calls.
+    batch = min(max(each * ROUND_TRIP_SECONDS, 0.5), load.concurrency)
     return costs.add_cost_us(load.adds) + costs.run_us(batch)
 
 

@@ -18,7 +18,7 @@ from stress.scale.simulation import busiest_share, drained, simulate
 
 RATES = (10, 100, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
 PROCESSES = (1, 2, 4, 8, 16)
-SHARES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5)
+SHARES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5)
 DOCKETS = (1, 2, 4, 8, 16)
 #: The owners by whom tasks are spread over dockets, and how unequal they are.
 OWNERS = ((100_000, 0.0), (1_000, 0.0), (1_000, 1.0))

@@ -1,7 +1,7 @@
 """A simulation of one docket: producers, one server that does one thing at a time, workers.
 
 It has what the arithmetic leaves out: waiting for the server, calls that carry more tasks the
-longer they wait, workers that find nothing. Time is simulated, and everything random comes from a seed.
+longer they wait, workers that find nothing. Time is simulated; what is random comes from a seed.
 """
 
 import heapq

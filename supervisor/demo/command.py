@@ -8,7 +8,7 @@ record, or the demo fails.
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import click
 from docket import Docket
 from docket_display import printable
 from supervisor.config import SupervisorConfig
-from supervisor.demo.audit import AuditTotals, percentile, total
+from supervisor.demo.audit import AuditTotals, FileResult, percentile, total
 from supervisor.demo.pool_view import PoolView
 from supervisor.demo.producer import Producer
 from supervisor.demo.screen import Screen, logging_to
@@ -132,6 +132,7 @@ class Demo:
                 victims = self._view if self._kill else None
                 producer = Producer(docket, files, at_once, advanced, victims)
                 seconds = await producer.run()
+            self._view.interrupted_tasks = await producer.interrupted()
             with anyio.move_on_after(SETTLE_SECONDS):  # the table has a dash for what is unknown
                 await self._view.settled()
             results = await producer.results()
@@ -140,13 +141,18 @@ class Demo:
     def _conclude(self, totals: AuditTotals, seconds: float) -> int:
         screen = self._screen
         for line in failure_lines(totals):
-            screen.write_line(truncation.head(line, screen.line_width, mark="..."))
+            # A file has one line; the sentence above them may wrap.
+            is_file = line.startswith(" ")
+            room = screen.line_width if is_file else len(line)
+            screen.write_line(truncation.head(line, room, mark="..."))
         screen.write_line()
         screen.table(rows(totals, seconds, self._view))
         if self._kill and self._view.kill is None:
             screen.write_line(
                 "no worker was killed: none was in the middle of a file when it was time to"
             )
+        if self._view.kill is not None and not self._view.redelivered:
+            screen.write_line("the killed worker had just ended its files: none was redelivered")
         if totals.adds_up:
             screen.write_line("every file is accounted for exactly once")
             return ExitCode.STOPPED
@@ -178,10 +184,18 @@ def _complain(reason: str) -> None:
 
 def failure_lines(totals: AuditTotals) -> Iterator[str]:
     """The files that failed, each with its error in one line; of many, the first."""
-    failures = totals.failures
-    if not failures:
-        return
-    yield f"{pluralize(len(failures), 'file', form=',')} failed, each after a second attempt:"
+    if totals.not_python:
+        are = "is" if len(totals.not_python) == 1 else "are"
+        files = pluralize(len(totals.not_python), "file", form=",")
+        yield f"{files} {are} not valid Python: failed as expected, after a second attempt:"
+        yield from _listed(totals.not_python)
+    if totals.other_failures:
+        files = pluralize(len(totals.other_failures), "file", form=",")
+        yield f"{files} failed, each after a second attempt:"
+        yield from _listed(totals.other_failures)
+
+
+def _listed(failures: Sequence[FileResult]) -> Iterator[str]:
     for each in failures[:LISTED]:
         yield f"  {each.key}: {' '.join((each.error or 'without an error').split())}"
     if len(failures) > LISTED:
@@ -192,7 +206,8 @@ def rows(totals: AuditTotals, seconds: float, view: PoolView) -> Iterator[tuple[
     """The table: files and their contents, the speed, and the cost of the kill."""
     yield "files", f"{totals.files:,}"
     yield "parsed", f"{totals.parsed:,}"
-    yield "failed", f"{len(totals.failures):,}"
+    yield "not valid Python, as expected", f"{len(totals.not_python):,}"
+    yield "failed", f"{len(totals.other_failures):,}"
     for name, number in totals.counts._asdict().items():
         yield name, f"{number:,}"
     yield "seconds", f"{seconds:.1f}"
@@ -202,7 +217,7 @@ def rows(totals: AuditTotals, seconds: float, view: PoolView) -> Iterator[tuple[
     yield "workers killed", str(int(view.kill is not None))
     if view.other_deaths:
         yield "workers that died by themselves", str(view.other_deaths)
-    yield "tasks redelivered", f"{view.moved:,}"
+    yield "tasks redelivered", f"{view.redelivered:,}"
     yield "from the kill to the first redelivered start", milliseconds(view.redelivered_seconds)
 
 
