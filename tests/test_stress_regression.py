@@ -12,8 +12,8 @@ from stress.bench.cli import bench
 from stress.bench.metering import Spent
 from stress.bench.regression import (
     RECORDED,
-    Command,
     NothingRecorded,
+    RegressionOrder,
     Rounds,
     execute,
     judged,
@@ -47,7 +47,7 @@ class Measured:
 
 
 def _executed(measured: Measured, recorded: Path, *, record: bool = False) -> bool:
-    order = Command("redis://nowhere", SETTINGS, record, recorded, as_json=True)
+    order = RegressionOrder("redis://nowhere", SETTINGS, record, recorded, as_json=True)
     return execute(order, measured)
 
 

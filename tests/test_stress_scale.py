@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stress.scale.arithmetic import Load, most_of_a_docket, size_of
+from stress.scale.arithmetic import Workload, most_of_a_docket, size_of
 from stress.scale.cli import scale
 from stress.scale.costs import MEASURED, Costs, NoCosts, read_costs
 from stress.scale.simulation import busiest_share, drained, simulate
@@ -27,7 +27,7 @@ COSTS = Costs(
     producer_connections=2,
     worker_connections=4,
 )
-LOAD = Load(rate=1_000)
+LOAD = Workload(rate=1_000)
 
 
 # -- costs

@@ -39,7 +39,7 @@ class NothingRecorded(click.ClickException):
 
 
 @dataclass(frozen=True)
-class Command:
+class RegressionOrder:
     """The order of the command line.
 
     Arguments:
@@ -113,7 +113,7 @@ def _joined(some: Rounds, more: Rounds) -> Rounds:
     return {each: [*some[each], *more[each]] for each in some}
 
 
-async def report_of(measure: Measure, order: Command, url: str) -> Report:
+async def report_of(measure: Measure, order: RegressionOrder, url: str) -> Report:
     """Measure, and once more if a ratio has fallen; or write the ratios down."""
     conditions = {"tasks": order.settings.count, "rounds": order.settings.rounds}
     found = await measure(url, order.settings)
@@ -159,7 +159,7 @@ def write_down(ratios: Mapping[str, float], path: Path) -> None:
     path.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
-def execute(order: Command, measure: Measure = rounds_of) -> bool:
+def execute(order: RegressionOrder, measure: Measure = rounds_of) -> bool:
     """Carry out the order; return True unless a ratio has fallen."""
     with server(order.url) as url:
         reports = (asyncio.run(report_of(measure, order, url)) for _ in range(1))
@@ -187,5 +187,5 @@ def regression(
     rounds and in as many again.
     """
     settings = Settings(rounds=rounds, count=count, concurrencies=_SIZE.concurrencies)
-    if not execute(Command(url, settings, record, recorded, as_json)):
+    if not execute(RegressionOrder(url, settings, record, recorded, as_json)):
         sys.exit(1)

@@ -16,7 +16,7 @@ FAILURES_KEPT = 10_000
 
 
 @dataclass(frozen=True)
-class Load:
+class Workload:
     """The work, and the settings that decide what it costs.
 
     Arguments:
@@ -42,7 +42,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Size:
-    """What a load needs.
+    """The needs of a load.
 
     Arguments:
         processes: workers, of all dockets.
@@ -63,7 +63,7 @@ class Size:
     messages: float
 
 
-def size_of(costs: Costs, load: Load) -> Size:
+def size_of(costs: Costs, load: Workload) -> Size:
     """Compute what a load needs, in CPU, memory, connections."""
     processes = _processes(costs, load)
     cpu = load.rate * _server_us(costs, load, processes) * 1e-6 + processes * costs.idle_us * 1e-6
@@ -83,20 +83,20 @@ def size_of(costs: Costs, load: Load) -> Size:
     )
 
 
-def most_of_a_docket(costs: Costs, load: Load) -> float:
+def most_of_a_docket(costs: Costs, load: Workload) -> float:
     """Compute the rate at which the server of one docket has no CPU left."""
     full = 1e6 / (costs.add_cost_us(load.adds) + costs.run_us(load.concurrency))
     processes = _processes(costs, replace(load, rate=full))
     return 1e6 / _server_us(costs, load, processes, full)
 
 
-def _processes(costs: Costs, load: Load) -> int:
+def _processes(costs: Costs, load: Workload) -> int:
     places = load.rate * load.seconds / load.concurrency
     cpu = load.rate * (costs.worker_us + load.cpu_us) * 1e-6
     return max(math.ceil(places / PLANNED), math.ceil(cpu / PLANNED), 1)
 
 
-def _server_us(costs: Costs, load: Load, processes: int, rate: float | None = None) -> float:
+def _server_us(costs: Costs, load: Workload, processes: int, rate: float | None = None) -> float:
     """CPU of the server for a task: added, handed out, ended."""
     each = (load.rate if rate is None else rate) / processes
     # What happens in a worker during one round trip goes with the next call; in one that is not
@@ -105,7 +105,7 @@ def _server_us(costs: Costs, load: Load, processes: int, rate: float | None = No
     return costs.add_cost_us(load.adds) + costs.run_us(batch)
 
 
-def _memory(costs: Costs, load: Load) -> float:
+def _memory(costs: Costs, load: Workload) -> float:
     records = load.rate * (
         load.kept_seconds * costs.ended_bytes + load.seconds * costs.waiting_bytes
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stress.report import PLAIN_WIDTH, short
-from stress.scale.arithmetic import Load, most_of_a_docket, size_of
+from stress.scale.arithmetic import Workload, most_of_a_docket, size_of
 from stress.scale.costs import MEASURED, Costs, NoCosts, read_costs
 from stress.scale.simulation import busiest_share, drained, simulate
 
@@ -44,7 +44,7 @@ class Curve:
         console.print(table)
 
 
-def sizes(costs: Costs, load: Load) -> Curve:
+def sizes(costs: Costs, load: Workload) -> Curve:
     """Compute what each rate needs."""
     rows: list[list[float | str]] = []
     for rate in RATES:
@@ -74,7 +74,7 @@ def sizes(costs: Costs, load: Load) -> Curve:
     return Curve("sizes: what a rate needs (% and connections of each server)", columns, rows)
 
 
-def throughput(costs: Costs, load: Load, seed: int) -> Curve:
+def throughput(costs: Costs, load: Workload, seed: int) -> Curve:
     """Simulate workers that have enough to do."""
     short_tasks = replace(load, seconds=0.0)
     rows: list[list[float | str]] = []
@@ -85,7 +85,7 @@ def throughput(costs: Costs, load: Load, seed: int) -> Curve:
     return Curve("drain: a backlog of short tasks, one docket", columns, rows)
 
 
-def waits(costs: Costs, load: Load, seed: int) -> Curve:
+def waits(costs: Costs, load: Workload, seed: int) -> Curve:
     """Simulate a docket below and above the rate that it carries by the arithmetic."""
     most = most_of_a_docket(costs, load)
     processes = size_of(costs, replace(load, rate=most * SHARES[-1])).processes
@@ -119,38 +119,38 @@ def shares(seed: int) -> Curve:
 @click.option(
     "--task-seconds",
     type=click.FloatRange(min=0),
-    default=Load.seconds,
+    default=Workload.seconds,
     show_default=True,
     help="Duration of a task.",
 )
 @click.option(
     "--task-cpu-us",
     type=click.FloatRange(min=0),
-    default=Load.cpu_us,
+    default=Workload.cpu_us,
     show_default=True,
     help="CPU that a task takes of its worker, in microseconds.",
 )
 @click.option(
-    "--concurrency", type=click.IntRange(min=1), default=Load.concurrency, show_default=True
+    "--concurrency", type=click.IntRange(min=1), default=Workload.concurrency, show_default=True
 )
 @click.option(
     "--adds",
     type=click.IntRange(min=1),
-    default=Load.adds,
+    default=Workload.adds,
     show_default=True,
     help="Tasks that one call adds.",
 )
 @click.option(
     "--kept-seconds",
     type=click.FloatRange(min=0),
-    default=Load.kept_seconds,
+    default=Workload.kept_seconds,
     show_default=True,
     help="`execution_ttl`: how long the record of a task is kept after its end.",
 )
 @click.option(
     "--server-gb",
     type=click.FloatRange(min=0, min_open=True),
-    default=Load.server_bytes / 1e9,
+    default=Workload.server_bytes / 1e9,
     show_default=True,
     help="Memory of one server.",
 )
@@ -161,7 +161,7 @@ def scale(path: Path, server_gb: float, seed: int, as_json: bool, **given: Any) 
 
     Nothing is measured: the costs come from `python -m stress.bench cost --json`.
     """
-    load = Load(
+    load = Workload(
         rate=0.0,
         seconds=given["task_seconds"],
         cpu_us=given["task_cpu_us"],

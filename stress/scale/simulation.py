@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from stress.report import percentile
-from stress.scale.arithmetic import ROUND_TRIP_SECONDS, Load
+from stress.scale.arithmetic import ROUND_TRIP_SECONDS, Workload
 from stress.scale.costs import Costs
 
 
 @dataclass
 class Simulated:
-    """What a simulation found.
+    """The findings of a simulation.
 
     Arguments:
         rate: tasks a second that were started.
@@ -51,7 +51,7 @@ class _Docket:
     """The simulated docket, and its clock."""
 
     costs: Costs
-    load: Load
+    load: Workload
     chance: random.Random
     end: float
     workers: list[_Worker]
@@ -143,7 +143,7 @@ class _Docket:
 
 
 def simulate(
-    costs: Costs, load: Load, processes: int, seconds: float, seed: int, backlog: int = 0
+    costs: Costs, load: Workload, processes: int, seconds: float, seed: int, backlog: int = 0
 ) -> Simulated:
     """Simulate one docket for some seconds.
 
@@ -171,7 +171,7 @@ def simulate(
     )
 
 
-def drained(costs: Costs, load: Load, processes: int, seconds: float, seed: int) -> Simulated:
+def drained(costs: Costs, load: Workload, processes: int, seconds: float, seed: int) -> Simulated:
     """Simulate workers that never run out of tasks, while nobody adds any."""
     backlog = round(seconds * 1e6 / costs.task_us) + processes * load.concurrency
     return simulate(costs, replace(load, rate=0.0), processes, seconds, seed, backlog)
