@@ -14,6 +14,9 @@ WORKER_GROUP = "workers"
 #: The beginning of the scope in which the tasks of a paused function wait, as in _pauses.lua.
 PAUSED_SCOPE = "\x1fpaused:"
 
+#: The greatest id of a stream: nothing comes after it, and no server takes a range from there.
+LAST_ID = b"18446744073709551615-18446744073709551615"
+
 #: Most characters of a task's key: it stands in a stream, in the queue, in events and in logs.
 MAX_KEY_LENGTH = 65_536
 #: Most characters of the name of a docket or a worker: it stands in every key, line and metric.
@@ -130,7 +133,7 @@ class Keys:
         return self.key("pauses")
 
     def asked(self, token: str) -> str:
-        """STRING: the answer to a pause or a resumption that may arrive once more; expires."""
+        """STRING: the answer to a pause, resumption or move that may arrive once more; expires."""
         return self.key(f"asked:{token}")
 
     @cached_property
@@ -221,6 +224,11 @@ class Keys:
         return self.key("cancelled")
 
     @cached_property
+    def audit(self) -> str:
+        """LIST: the newest acts of operators, in JSON (see audit.py)."""
+        return self.key("audit")
+
+    @cached_property
     def cancel_channel(self) -> str:
         """Channel: entry and key of a running task that was cancelled."""
         return self.key("cancel")
@@ -273,6 +281,8 @@ def check_task_key(key: object) -> None:
         ValueError: it is over MAX_KEY_LENGTH.
         UnicodeEncodeError: it holds lone surrogates, which no encoding can store.
     """
+    if type(key) is str and key.isascii() and len(key) <= MAX_KEY_LENGTH:
+        return
     if not isinstance(key, str):
         raise TypeError(f"The key of a task must be a str, not {type(key).__name__}: {key!r}")
     if len(key) > MAX_KEY_LENGTH:

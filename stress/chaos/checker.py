@@ -74,6 +74,9 @@ class Verdict:
     violations: list[str] = field(default_factory=list[str])
     duplicates: list[Duplicate] = field(default_factory=list[Duplicate])
     runs: int = 0
+    #: Pauses that held, and retries of failures.
+    pauses: int = 0
+    retries: int = 0
     #: Accepted tasks that were lost with a primary, as asynchronous replication may.
     lost: list[str] = field(default_factory=list[str])
     redeliveries: list[Redelivery] = field(default_factory=list[Redelivery])
