@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from docket.cli.filters import filter_options
-from docket.cli.options import docket_options
+from docket.cli.options import docket_options, option
 from docket.cli.relative_time import absolute, relative
 from docket.cli.session import on_docket
 from docket.cli.tables import Table, json_option, show, show_json
@@ -24,8 +24,8 @@ _ENDED = {ListedState.FAILED, ListedState.CANCELLED, ListedState.COMPLETED}
 @click.command("ls")
 @docket_options
 @filter_options
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@click.option("--cursor", metavar="TEXT", help="Go on after the page that gave this cursor.")
+@option("--limit", type=click.IntRange(1, 1000), default=50)
+@option("--cursor", metavar="TEXT", help="Go on after the page that gave this cursor.")
 @json_option
 def list_executions(
     chosen: DocketOptions, wanted: Filter | None, limit: int, cursor: str | None, as_json: bool

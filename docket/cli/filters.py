@@ -9,7 +9,7 @@ import click
 
 from docket.cli import durations
 from docket.cli.instants import INSTANT
-from docket.cli.options import Command
+from docket.cli.options import Command, option
 from docket.clock import now
 from docket.listing import Filter, ListedState
 
@@ -65,7 +65,7 @@ def filter_options(command: Command) -> Command:
 
     wrapped: Callable[..., Any] = with_filter
     for name, (flag, settings) in reversed(_OPTIONS.items()):
-        wrapped = click.option(flag, name, **settings)(wrapped)
+        wrapped = option(flag, name, **settings)(wrapped)
     return cast("Command", wrapped)
 
 

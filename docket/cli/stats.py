@@ -11,7 +11,7 @@ from rich.live import Live
 
 from docket.backlog import Backlog
 from docket.cli.durations import DURATION
-from docket.cli.options import docket_options
+from docket.cli.options import docket_options, option
 from docket.cli.relative_time import absolute
 from docket.cli.session import on_docket
 from docket.cli.tables import Table, drawn, is_terminal, json_option, show, show_json
@@ -30,11 +30,10 @@ _HEADINGS = (
 
 @click.command()
 @docket_options
-@click.option(
+@option(
     "--over",
     type=DURATION,
     default="1h",
-    show_default=True,
     help="The time to look back; beyond two hours it begins with a quarter of an hour.",
 )
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
