@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, make_dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
+import msgspec
 import uuid_utils
 
 
-@dataclass(frozen=True)
-class TaskCall:
+class TaskCall(msgspec.Struct, weakref=True):
     """One call of a task, to be scheduled together with others.
 
     Attributes:
@@ -31,6 +31,19 @@ class TaskCall:
     key: str
     when: datetime
     function_name: str | None = None
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+# To `dataclasses` it is a frozen dataclass; a real one takes six times as long to make.
+_FIELDS = make_dataclass(
+    "TaskCall", [(field.name, field.type) for field in msgspec.structs.fields(TaskCall)]
+)
+TaskCall.__dataclass_fields__ = _FIELDS.__dataclass_fields__  # type: ignore[attr-defined]
 
 
 def new_key() -> str:

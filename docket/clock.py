@@ -33,6 +33,8 @@ def aware(name: str, instant: object) -> datetime:
     Raises:
         TypeError: it is no datetime, or a naive one, which names no instant.
     """
+    if type(instant) is datetime and instant.tzinfo is UTC:
+        return instant  # Most of them; the rest takes four times as long.
     if not isinstance(instant, datetime):
         raise TypeError(f"{name} must be a datetime, not {_described(instant)}")
     if instant.utcoffset() is None:
@@ -85,8 +87,10 @@ def stored(instant: datetime) -> int | str:
     That is its microseconds since the epoch. One that was given in another time zone than UTC has
     its ISO text behind them, which events show.
     """
+    if instant.tzinfo is UTC:
+        return _subtract(instant, EPOCH) // _MICROSECOND
     microseconds = to_microseconds(instant)
-    if instant.tzinfo is UTC or not instant.utcoffset():
+    if not instant.utcoffset():
         return microseconds
     return f"{microseconds} {instant.isoformat()}"
 

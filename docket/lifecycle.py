@@ -44,6 +44,9 @@ class ExecutionState(Enum):
     """Cancelled before it completed, or dropped (stricken)."""
 
 
+#: States by their values: to call the class for one takes ten times as long.
+BY_VALUE: dict[str, ExecutionState] = {state.value: state for state in ExecutionState}
+
 #: States in which a key is taken: `add` of the same key keeps what is there.
 LIVE = frozenset({ExecutionState.SCHEDULED, ExecutionState.QUEUED, ExecutionState.RUNNING})
 

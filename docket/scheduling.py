@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -21,7 +21,7 @@ from docket.execution.disposition import BY_NAME
 from docket.instrumentation.tracing import carried, is_on, span_of_call
 from docket.lifecycle import ExecutionState
 from docket.log_text import head
-from docket.store.coalescing import ScheduleReply, ScheduleRequest
+from docket.store.coalescing import ScheduleReply, ScheduleRequest, Terms
 from docket.store.connection.retrying import PATIENCE_SECONDS
 from docket.store.keys import check_task_key
 from docket.store.manual import RunIdentity
@@ -51,6 +51,9 @@ class Scheduler:
         self._strikes = docket.strike_list
         #: Whether the log shows arguments of a task, by its name.
         self._shows: dict[str, bool] = {}
+        #: The terms of the last request: mostly those of the next one, which may then share them.
+        self._terms = Terms("", 1)
+        self._last_terms: tuple[object, ...] = ()
 
     async def add(
         self,
@@ -74,7 +77,16 @@ class Scheduler:
             1,
             function_name=function_name,
         )
-        await self.schedule(execution, replace, at_once=when is None)
+        if is_on() or not self._strikes.is_loaded:
+            await self.schedule(execution, replace, at_once=when is None)
+        elif not self._refuse_stricken(execution):
+            # Not by way of `schedule` and `submit`: each await counts in a burst of adds.
+            present = None if when is None else now()
+            request = self._request(execution, replace, present, carried())
+            reply = await self._docket.transitions.coalescer.schedule(request)
+            self._settle(execution, reply, replace, request.token)
+            if execution.schedule_exception is not None:
+                raise execution.schedule_exception
         return execution
 
     async def schedule(
@@ -99,7 +111,6 @@ class Scheduler:
             return
         if not self._strikes.is_loaded:
             await self._wait_for_strikes()
-        # Not shared with the branch above: each await counts in a burst of adds.
         if not self._refuse_stricken(execution):
             await self.submit(execution, replace, at_once=at_once)
 
@@ -112,7 +123,13 @@ class Scheduler:
         at_once: bool = False,
     ) -> Disposition:
         """Schedule an execution, stricken or not; see Execution.schedule."""
-        request = self._request(execution, replace, expected_generation, at_once=at_once)
+        request = self._request(
+            execution,
+            replace,
+            None if at_once else now(),
+            carried(execution.trace_context),
+            expected_generation,
+        )
         reply = await self._docket.transitions.coalescer.schedule(request)
         self._settle(execution, reply, replace, request.token)
         if execution.schedule_exception is not None:
@@ -149,9 +166,10 @@ class Scheduler:
             execution: the automatic task, to run at its first due time.
             schedule_name: the name of the schedule that this time follows from.
         """
-        request = self._request(execution, replace=False)
+        request = self._request(execution, False, now(), carried(execution.trace_context))
         extras = msgspec.msgpack.encode({"timed": schedule_name})
-        seed = msgspec.structs.replace(request, extras=extras, perpetual=2)
+        terms = msgspec.structs.replace(request.terms, extras=extras, perpetual=2)
+        seed = msgspec.structs.replace(request, terms=terms)
         return await self._docket.transitions.coalescer.schedule(seed)
 
     # Many at once -------------------------------------------------------------------------
@@ -174,13 +192,15 @@ class Scheduler:
         return executions
 
     async def _add_chunk(self, calls: list[TaskCall], replace: bool) -> list[Execution]:
-        await self._wait_for_strikes()
-        executions = [self._execution_of(call) for call in calls]
+        if not self._strikes.is_loaded:
+            await self._wait_for_strikes()
+        executions = self._executions_of(calls)
+        present, trace = now(), carried()
         # All are encoded before the first is sent: if one cannot be, none of the chunk is sent.
         batch = [
-            (execution, self._request(execution, replace))
+            (execution, self._request(execution, replace, present, trace))
             for execution in executions
-            if not self._refuse_stricken(execution)
+            if self._strikes.is_empty or not self._refuse_stricken(execution)
         ]
         coalescer = self._docket.transitions.coalescer
         replies = await coalescer.schedule_many([request for _, request in batch])
@@ -193,25 +213,37 @@ class Scheduler:
         await self._wait_for_strikes()
         if self._strikes.is_empty:
             return []
-        executions = [self._execution_of(call) for call in calls]
+        executions = self._executions_of(calls)
         return [e.function_name for e in executions if self._strikes.is_stricken(e)]
 
-    def _execution_of(self, call: TaskCall) -> Execution:
-        if not isinstance(cast("object", call), TaskCall):
-            raise TypeError(
-                f"add_many and replace_many take TaskCalls, not {call!r}: "
-                "write docket.call(function)(...), with the arguments"
+    def _executions_of(self, calls: Sequence[object]) -> list[Execution]:
+        executions: list[Execution] = []
+        docket, function, own_name = self._docket, None, ""
+        for call in calls:
+            if not isinstance(call, TaskCall):
+                raise TypeError(
+                    f"add_many and replace_many take TaskCalls, not {call!r}: "
+                    "write docket.call(function)(...), with the arguments"
+                )
+            name = call.function_name
+            if not name:
+                if call.function is not function:
+                    function = call.function
+                    own_name, _ = docket.resolve(function)
+                name = own_name
+            executions.append(
+                Execution(
+                    docket,
+                    call.function,
+                    call.args,
+                    call.kwargs,
+                    call.key,
+                    call.when,
+                    1,
+                    function_name=name,
+                )
             )
-        return Execution(
-            self._docket,
-            call.function,
-            call.args,
-            call.kwargs,
-            call.key,
-            call.when,
-            1,
-            function_name=call.function_name or self._docket.resolve(call.function)[0],
-        )
+        return executions
 
     # Strikes ------------------------------------------------------------------------------
 
@@ -244,30 +276,40 @@ class Scheduler:
         self,
         execution: Execution,
         replace: bool,
+        present: datetime | None,
+        trace: bytes,
         expected_generation: int = 0,
-        *,
-        at_once: bool = False,
     ) -> ScheduleRequest:
+        """Make the request for an execution.
+
+        Args:
+            present: the time by our clock; None if the execution is known to be due.
+            trace: the trace context of the caller; empty for none.
+        """
         docket, key, name = self._docket, execution.key, execution.function_name
-        when = execution.when if at_once else aware("when", execution.when)
+        when = execution.when if present is None else aware("when", execution.when)
         check_task_key(key)
-        return ScheduleRequest(
-            key=key,
-            function=name,
-            call=self._encoded_call(execution),
-            when=stored(when),
+        terms = (
+            name,
             # What is past by our clock is due, even if the server's is behind.
-            at_once=1 if at_once or when <= now() else 0,
-            attempt=execution.attempt,
-            token=docket.transitions.coalescer.token(),
-            replace=1 if replace else 0,
-            expected_generation=expected_generation,
-            extras=self._extras(execution),
-            perpetual=1 if docket.is_perpetual(name) else 0,
+            1 if present is None or when <= present else 0,
+            execution.attempt,
+            1 if replace else 0,
+            expected_generation,
+            self._extras(execution, trace),
+            1 if docket.is_perpetual(name) else 0,
+        )
+        if terms != self._last_terms:
+            self._last_terms, self._terms = terms, Terms(*terms)
+        return ScheduleRequest(
+            key,
+            self._encoded_call(execution),
+            stored(when),
+            docket.transitions.coalescer.token(),
+            self._terms,
         )
 
-    def _extras(self, execution: Execution) -> bytes | Literal[""]:
-        trace = carried(execution.trace_context)
+    def _extras(self, execution: Execution, trace: bytes) -> bytes | Literal[""]:
         shows = self._shows.get(execution.function_name)
         if shows is None:
             shows = shows_arguments(execution.function)

@@ -9,6 +9,7 @@ import pytest
 from tests.support.dependencies import (
     Declared,
     declared_in,
+    needing_an_extra,
     provider,
     undeclared,
     unguarded,
@@ -109,3 +110,14 @@ def test_a_tree_that_does_not_is_objected_to(
 def test_a_module_of_a_shared_namespace_belongs_to_who_has_its_file() -> None:
     assert provider("opentelemetry.trace.Span") == "opentelemetry-api"
     assert provider("opentelemetry.sdk.trace") == "opentelemetry-sdk"
+
+
+def test_a_package_that_needs_an_extra_is_imported_by_itself_only_or_by_name() -> None:
+    inside = {"docket/web/x.py": "import redis\nfrom docket.web import y\n", "docket/web/y.py": ""}
+    by_name = {"docket/cli.py": 'import_module("docket.web")\n'}
+    outside = {"docket/cli.py": "from docket.web import app\n"}
+
+    assert needing_an_extra(TREE) == []
+    assert needing_an_extra(parse_tree({**inside, **by_name})) == []
+    (objection,) = needing_an_extra(parse_tree({**inside, **outside}))
+    assert objection.endswith("docket.web.app: not everybody has the extra web")

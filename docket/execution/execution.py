@@ -17,7 +17,7 @@ from docket.execution.record_fields import instant, microseconds, number, text
 from docket.execution.record_fields import state as read_state
 from docket.execution.results import wait_for_result
 from docket.instrumentation.tracing import context_of
-from docket.lifecycle import ExecutionState
+from docket.lifecycle import BY_VALUE, ExecutionState
 from docket.log_text import CALL, ends
 from docket.store.keys import worker_of
 from docket_display.printable import on_one_line
@@ -48,6 +48,26 @@ class Execution:
         message_id: the stream entry of a worker's claim.
     """
 
+    # On the class, since to set all of them would be half of what it takes to make an execution,
+    # of which a burst of adds makes thousands.
+    state: ExecutionState = ExecutionState.SCHEDULED
+    worker: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    error: str | None = None
+    result_key: str | None = None
+    disposition: Disposition = Disposition.LOADED
+    schedule_exception: Exception | None = None
+    generation: int = 0
+    message_id: str | None = None
+    _trace_context: object = None
+    _redelivered: bool = False
+    _progress: ExecutionProgress | None = None
+    #: True if it stands for one claimed run, even when its key is scheduled anew.
+    _is_run: bool = False
+    #: That of the request which scheduled it, as in its record; None if that is not known.
+    _token: str | None = None
+
     def __init__(
         self,
         docket: Docket,
@@ -69,25 +89,17 @@ class Execution:
         self._args = args
         self._kwargs = kwargs
         self._key = key
-        self._trace_context = trace_context
-        self._redelivered = redelivered
-        self._progress: ExecutionProgress | None = None
-        #: True if it stands for one claimed run, even when its key is scheduled anew.
-        self._is_run = False
         self.when = when
         self.attempt = attempt
-        self.generation = generation
-        self.message_id = message_id
-        self.state = ExecutionState.SCHEDULED
-        self.worker: str | None = None
-        self.started_at: datetime | None = None
-        self.completed_at: datetime | None = None
-        self.error: str | None = None
-        self.result_key: str | None = None
-        #: That of the request which scheduled it, as in its record; None if that is not known.
-        self._token: str | None = None
-        self.disposition = Disposition.LOADED
-        self.schedule_exception: Exception | None = None
+        # As a rule these are as on the class.
+        if trace_context is not None:
+            self._trace_context = trace_context
+        if redelivered:
+            self._redelivered = True
+        if generation:
+            self.generation = generation
+        if message_id is not None:
+            self.message_id = message_id
 
     def __repr__(self) -> str:
         return f"<Execution {self._function_name} key={self._key!r} {self.state.value}>"
@@ -332,7 +344,7 @@ class Execution:
         """
         self._is_run, self.message_id = False, None
         self.generation, self._token = generation, token
-        self.state = ExecutionState(state)
+        self.state = BY_VALUE[state]
 
     def is_recorded_in(self, record: Mapping[bytes, bytes]) -> bool:
         """Return whether a record is its own, or that of what follows it as a perpetual task.

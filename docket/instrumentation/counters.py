@@ -181,7 +181,7 @@ class Producer:
 
     def count(self, function_name: str, *, replace: bool) -> None:
         """Count one execution put on the docket."""
-        counters = self.of(function_name)
+        counters = self._by_task.get(function_name) or self.of(function_name)
         if replace:
             counters.replaced += 1
         else:

@@ -3,7 +3,9 @@
 from docket.listing.acting import APPLIES_TO, Act, BulkResult
 from docket.listing.counts import Counts
 from docket.listing.filters import Filter
+from docket.listing.limits import LimitInUse, PlaceInLine
 from docket.listing.pages import Page
+from docket.listing.recurring import RecurringTask
 from docket.listing.summaries import (
     Attempt,
     ExecutionDetails,
@@ -22,8 +24,11 @@ __all__ = [
     "ExecutionDetails",
     "ExecutionSummary",
     "Filter",
+    "LimitInUse",
     "ListedState",
     "Page",
+    "PlaceInLine",
     "Predecessor",
+    "RecurringTask",
     "ReportedProgress",
 ]

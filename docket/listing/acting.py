@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -135,7 +136,8 @@ class Actor:
         Args:
             act: the act.
             wanted: the filter; states that the act does not apply to are an error.
-            progress: called after each batch.
+            progress: called after each batch, and awaited if it returns something to await; an
+                error of it ends the act.
 
         Raises:
             ValueError: the filter names a state that the act does not apply to.
@@ -151,8 +153,9 @@ class Actor:
             done += sum(number for verdict, number in verdicts.items() if verdict in _DONE)
             skipped.update({v: number for v, number in verdicts.items() if v not in _DONE})
             result = BulkResult(matched, done, dict(skipped))
-            if progress is not None:
-                progress(result)
+            told = None if progress is None else progress(result)
+            if inspect.isawaitable(told):
+                await told
             cursor = page.cursor
             if cursor is None:
                 return result

@@ -50,8 +50,7 @@ class Census:
 
     async def counts(self) -> Counts:
         """Count the executions by state and function; see Docket.counts."""
-        numbers = await self._pages.numbers()
-        by_state = {state: numbers[state.value] for state in ListedState}
+        by_state = await self.by_state()
         by_function: dict[ListedState, dict[str, int]] = {}
         is_estimated = False
         for state, number in by_state.items():
@@ -59,6 +58,11 @@ class Census:
             by_function[state] = await self._by_function(state, number, sample)
             is_estimated = is_estimated or number > len(sample.found) > 0
         return Counts(by_state, by_function, is_estimated)
+
+    async def by_state(self) -> dict[ListedState, int]:
+        """Count the executions by state; see Docket.counts_by_state."""
+        numbers = await self._pages.numbers()
+        return {state: numbers[state.value] for state in ListedState}
 
     async def _by_function(self, state: ListedState, number: int, sample: Sample) -> dict[str, int]:
         names = [record_name(self._keys, state, one.key) for one in sample.found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -50,6 +50,7 @@ _FIELDS = (
     "progress_total",
     "progress_message",
     "trace",
+    "perpetual",
     "entry",
 )
 
@@ -187,6 +188,25 @@ class Listing:
             attempts=attempts_of(record),
             last_failure=None if is_same else failure,
         )
+
+    async def newest(self, keys: Sequence[str]) -> list[ExecutionSummary]:
+        """Read the newest execution of each of these keys, without its call, where there is one."""
+        return list((await self._each(keys, self._keys.record)).values())
+
+    async def failures(self, keys: Sequence[str]) -> dict[str, ExecutionSummary]:
+        """Read the newest failures of these keys that are kept, without their calls."""
+        return await self._each(keys, self._keys.failed_record)
+
+    async def _each(
+        self, keys: Sequence[str], name_of: Callable[[str], str]
+    ) -> dict[str, ExecutionSummary]:
+        names = [name_of(key).encode() for key in keys]
+        rows = await self._pages.records(names, _FIELDS)
+        read = (
+            (key, summary_of(key.encode(), _record(row, _FIELDS), b""))
+            for key, row in zip(keys, rows, strict=True)
+        )
+        return {key: summary for key, summary in read if summary is not None}
 
     async def _all_of(self, names: Sequence[bytes]) -> list[Record]:
         fields = (*_FIELDS, "attempts")

@@ -3,7 +3,8 @@
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -27,41 +28,55 @@ BATCH_BYTES = 4 * 1024 * 1024
 CHUNK = 128
 
 
-class ScheduleRequest(msgspec.Struct, frozen=True):
-    """One task to schedule, as the values of schedule.lua in their order.
+class Terms(msgspec.Struct, frozen=True, gc=False):
+    """The values of a request that are mostly those of its neighbours too: they are sent once.
 
-    when: the stored form of the instant; see docket.clock.
     at_once: 1 for a task that is due whatever the server's time is.
-    token: identifies the request, so that sending it again is harmless.
     replace: 1 or 0.
-    expected_generation: a newer one in the record makes this request superseded; 0: no check.
+    expected_generation: a newer one in the record makes the request superseded; 0: no check.
     extras: further fields of the record, as a map in msgpack: `trace` of the caller, `logged`, the
         arguments to show, `timed`, the schedule of an automatic task; "" for none.
     perpetual: 1 for a task that runs again and again; 2 for one that a worker seeds, which does not
         replace the record of a task that is poison.
     """
 
-    key: str
     function: str
-    call: bytes
-    when: int | str
     at_once: Literal[0, 1]
-    attempt: int
-    token: str
+    attempt: int = 1
     replace: Literal[0, 1] = 0
     expected_generation: int = 0
     extras: bytes | Literal[""] = ""
     perpetual: Literal[0, 1, 2] = 0
 
 
-class ScheduleReply(msgspec.Struct, frozen=True):
-    """The reply to a request; `when` in its stored form."""
+class ScheduleRequest(msgspec.Struct, frozen=True, gc=False):
+    """One task to schedule.
+
+    when: the stored form of the instant; see docket.clock.
+    token: identifies the request, so that sending it again is harmless.
+    """
+
+    key: str
+    call: bytes
+    when: int | str
+    token: str
+    terms: Terms
+
+
+class ScheduleReply(msgspec.Struct, frozen=True, gc=False):
+    """The reply to a request."""
 
     disposition: Literal["scheduled", "already", "superseded", "error"]
     generation: int
-    when: bytes
     state: str
 
+
+_terms = attrgetter("terms")
+_values = attrgetter("call", "when", "token")
+#: The replies that the script leaves out, by `at_once`: nearly all.
+_USUAL = (ScheduleReply("scheduled", 1, "scheduled"), ScheduleReply("scheduled", 1, "queued"))
+#: Values of an answer that it does not leave out.
+_ANSWER_WIDTH = 4
 
 #: A request and the future of its reply.
 Pending = tuple[ScheduleRequest, "asyncio.Future[ScheduleReply]"]
@@ -95,9 +110,9 @@ class ScheduleCoalescer:
     def token(self) -> str:
         """Make a token that no other request has."""
         self._tokens += 1
-        return f"{self._token_prefix}{self._tokens:x}"
+        return f"{self._token_prefix}{self._tokens}"
 
-    async def schedule(self, request: ScheduleRequest) -> ScheduleReply:
+    def schedule(self, request: ScheduleRequest) -> "asyncio.Future[ScheduleReply]":
         """Schedule one task; requests made in the same turn of the loop share their calls.
 
         Raises:
@@ -121,7 +136,7 @@ class ScheduleCoalescer:
             # The server begins with these while the loop still makes the rest.
             self._flush()
             self._pipeline.flush()
-        return await future
+        return future
 
     def _flush(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
@@ -142,7 +157,7 @@ class ScheduleCoalescer:
         error = None if reply.cancelled() else reply.exception()
         match error:
             case None:
-                _resolve(batch, _scheduled(reply.result()))
+                _resolve(batch, _replies([request for request, _ in batch], reply.result()))
             case LostReply() if not self._keeps_records:
                 # Without a record a second call cannot tell that the task of the first has run.
                 _reject(batch, error)
@@ -186,7 +201,8 @@ class ScheduleCoalescer:
                 scripts.SCHEDULE, keys, arguments, patience_seconds=PATIENCE_SECONDS
             )
 
-        return _scheduled(await retry(call, after_lost_reply=self._keeps_records))
+        unusual = await retry(call, after_lost_reply=self._keeps_records)
+        return _replies(requests, unusual)
 
     def _command(self, requests: Sequence[ScheduleRequest]) -> list[Argument]:
         keys = self._keys_of(requests)
@@ -204,21 +220,17 @@ class ScheduleCoalescer:
 
     def _arguments_of(self, requests: Sequence[ScheduleRequest]) -> list[Argument]:
         arguments: list[Argument] = [self._keys.prefix]
-        for request in requests:
-            arguments.extend(astuple(request))
+        for terms, group in groupby(requests, _terms):
+            values = [value for request in group for value in _values(request)]
+            arguments += (len(values) // 3, *astuple(terms), *values)
         return arguments
 
 
-def _scheduled(flat: list[Any]) -> list[ScheduleReply]:
-    return [
-        ScheduleReply(
-            flat[i].decode(),
-            flat[i + 1],
-            flat[i + 2],
-            decoded(flat[i + 3]),
-        )
-        for i in range(0, len(flat), 4)
-    ]
+def _replies(requests: Sequence[ScheduleRequest], unusual: list[Any]) -> list[ScheduleReply]:
+    replies = [_USUAL[request.terms.at_once] for request in requests]
+    for index, disposition, generation, state in zip(*[iter(unusual)] * _ANSWER_WIDTH, strict=True):
+        replies[index] = ScheduleReply(disposition.decode(), generation, decoded(state))
+    return replies
 
 
 def _resolve(batch: list[Pending], replies: list[ScheduleReply]) -> None:

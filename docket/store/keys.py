@@ -224,6 +224,11 @@ class Keys:
         return self.key("cancelled")
 
     @cached_property
+    def audit(self) -> str:
+        """LIST: the newest acts of operators, in JSON (see audit.py)."""
+        return self.key("audit")
+
+    @cached_property
     def cancel_channel(self) -> str:
         """Channel: entry and key of a running task that was cancelled."""
         return self.key("cancel")
@@ -276,6 +281,8 @@ def check_task_key(key: object) -> None:
         ValueError: it is over MAX_KEY_LENGTH.
         UnicodeEncodeError: it holds lone surrogates, which no encoding can store.
     """
+    if type(key) is str and key.isascii() and len(key) <= MAX_KEY_LENGTH:
+        return
     if not isinstance(key, str):
         raise TypeError(f"The key of a task must be a str, not {type(key).__name__}: {key!r}")
     if len(key) > MAX_KEY_LENGTH:

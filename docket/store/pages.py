@@ -144,7 +144,7 @@ class Pages:
             *(("XLEN", stream) for stream in streams),
             *(("XPENDING", stream, WORKER_GROUP) for stream in streams),
         ]
-        scheduled, waiting, failed, cancelled, completed, *rest = await self._many(commands)
+        scheduled, waiting, failed, cancelled, completed, *rest = await self.many(commands)
         running = sum(summary[0] for summary in rest[3:] if summary)
         return {
             "scheduled": scheduled,
@@ -162,13 +162,13 @@ class Pages:
         self, names: Sequence[bytes], fields: Sequence[str]
     ) -> list[list[bytes | None]]:
         """Read some fields of many records; a record that is none of ours is an empty list."""
-        return await self._many([("HMGET", name, *fields) for name in names])
+        return await self.many([("HMGET", name, *fields) for name in names])
 
     async def calls(self, names: Sequence[bytes], longest: int) -> dict[bytes, bytes]:
         """Read the stored calls of many records, those of at most so many bytes."""
-        lengths = await self._many([("HSTRLEN", name, "call") for name in names])
+        lengths = await self.many([("HSTRLEN", name, "call") for name in names])
         short = [name for name, length in zip(names, lengths, strict=True) if 0 < length <= longest]
-        calls = await self._many([("HGET", name, "call") for name in short])
+        calls = await self.many([("HGET", name, "call") for name in short])
         return {name: call for name, call in zip(short, calls, strict=True) if call}
 
     # Extents, for samples -----------------------------------------------------------------
@@ -192,7 +192,7 @@ class Pages:
         for stream in _STREAMS:
             name = self._name_of(stream)
             first = await self.unread(stream, b"", 1)
-            last, length, pending = await self._many(
+            last, length, pending = await self.many(
                 [
                     ("XREVRANGE", name, "+", "-", "COUNT", 1),
                     ("XLEN", name),
@@ -206,7 +206,7 @@ class Pages:
 
     async def running_bounds(self) -> list[tuple[Stream, Bounds]]:
         """Tell the extent of what runs in each stream that has some."""
-        summaries = await self._many(
+        summaries = await self.many(
             [("XPENDING", self._name_of(stream), WORKER_GROUP) for stream in _STREAMS]
         )
         return [
@@ -219,7 +219,7 @@ class Pages:
 
     async def ranked(self, ranks: Sequence[Ranks]) -> list[list[Found]]:
         """Read the members of some ranks of sorted sets, in one round trip."""
-        rows = await self._many(
+        rows = await self.many(
             [("ZRANGE", each.name, each.first, each.last - 1, "WITHSCORES") for each in ranks]
         )
         return [
@@ -292,7 +292,7 @@ class Pages:
             return []
         start = b"(" + beyond if beyond else b"-"
         rows = await self._read("XPENDING", name, WORKER_GROUP, start, "+", count)
-        entries = await self._many([("XRANGE", name, row[0], row[0]) for row in rows])
+        entries = await self.many([("XRANGE", name, row[0], row[0]) for row in rows])
         return [_found(stream, entry[0][0], entry[0][1]) for entry in entries if entry]
 
     def _name_of(self, stream: Stream) -> str:
@@ -308,10 +308,10 @@ class Pages:
     # Reads --------------------------------------------------------------------------------
 
     async def _read(self, *words: Argument) -> Any:
-        (reply,) = await self._many([words])
+        (reply,) = await self.many([words])
         return reply
 
-    async def _many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+    async def many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Read many things in one round trip; what is not there, or of another type, is empty.
 
         Raises:
@@ -340,7 +340,7 @@ class Pages:
 #: Errors about keys that are not there, or of another type.
 _ABSENT = ("WRONGTYPE", "NOGROUP", "no such key")
 #: Commands that return a number.
-_NUMBERS = {"ZCARD", "ZCOUNT", "HSTRLEN", "LLEN", "XLEN"}
+_NUMBERS = {"ZCARD", "ZCOUNT", "HLEN", "HSTRLEN", "LLEN", "XLEN"}
 #: The order of Keys.places.
 _PLACES = (Stream.READY, Stream.REDELIVERY, Stream.QUARANTINE)
 

@@ -4,7 +4,17 @@ from typing import Any
 
 import click
 
-from stress.bench import baseline, drain, enqueue, idle, kill, latency, memory, schedule
+from stress.bench import (
+    baseline,
+    drain,
+    enqueue,
+    idle,
+    imports,
+    kill,
+    latency,
+    memory,
+    schedule,
+)
 from stress.bench.peers.cli import peers
 from stress.command import Scenario, Settings, scenario_command
 
@@ -18,6 +28,7 @@ SCENARIOS = {
     "schedule": Scenario(schedule.run, Settings(rounds=5, count=1_000, seconds=5.0)),
     "kill": Scenario(kill.run, Settings(rounds=10, count=400)),
     "idle": Scenario(idle.run, Settings(rounds=5, processes=2, seconds=10.0)),
+    "import": Scenario(imports.run, Settings(rounds=15)),
     "memory": Scenario(memory.run, Settings(rounds=5, processes=8)),
 }
 

@@ -102,7 +102,7 @@ def test_the_machine_notices_that(server: str, monkeypatch: pytest.MonkeyPatch, 
     assert sound in script.source, "the script was changed: change the fault with it"
     source = script.source.replace(sound, broken, 1)
     digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(scripts, name.upper(), Script(name, source, digest))
+    monkeypatch.setattr(scripts, name.upper(), Script(name, (source,), digest))
     assert any(is_noticed(server, seed) for seed in (FIRST.get(fault, 19), *range(SEEDS)))
 
 

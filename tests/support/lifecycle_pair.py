@@ -15,7 +15,7 @@ from docket.errors import DocketError
 from docket.store import scripts
 from docket.store.acts import Acts
 from docket.store.claims import Claim
-from docket.store.coalescing import ScheduleRequest
+from docket.store.coalescing import ScheduleRequest, Terms
 from docket.store.connection.lease_connection import LeaseConnection
 from docket.store.keys import WORKER_GROUP
 from docket.store.limits import LimitKind, LimitRequest
@@ -114,12 +114,7 @@ class Pair:
         )
         expected = producing.schedule(self.world, requests)
         for reply, should in zip(replies, expected, strict=True):
-            has = Scheduled(
-                reply.disposition,
-                reply.generation,
-                self._clock.tick(reply.when) or 0,
-                reply.state,
-            )
+            has = Scheduled(reply.disposition, reply.generation, reply.state)
             assert has == should, (requests, reply)
         self.check()
         return expected
@@ -127,15 +122,16 @@ class Pair:
     def _asked(self, request: Request) -> ScheduleRequest:
         return ScheduleRequest(
             key=request.key,
-            function=request.function,
             call=request.call.encode(),
             when=self._clock.microseconds(self.world.now if request.when is None else request.when),
-            at_once=1 if request.when is None else 0,
-            attempt=1,
             token=request.token,
-            replace=1 if request.replace else 0,
-            expected_generation=request.expected_generation,
-            perpetual=request.perpetual,
+            terms=Terms(
+                request.function,
+                at_once=1 if request.when is None else 0,
+                replace=1 if request.replace else 0,
+                expected_generation=request.expected_generation,
+                perpetual=request.perpetual,
+            ),
         )
 
     def cancel(self, key: str) -> None:

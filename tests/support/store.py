@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from docket.clock import now, to_microseconds
 from docket.store.claims import Claim
-from docket.store.coalescing import ScheduleReply, ScheduleRequest
+from docket.store.coalescing import ScheduleReply, ScheduleRequest, Terms
 from docket.store.connection.connections import Connections
 from docket.store.keys import Keys
 from docket.store.retention import Retention
@@ -112,14 +112,15 @@ class Store:
             when = 1000 * (await self.now() + round((delay_seconds or 0) * 1000))
         request = ScheduleRequest(
             key=key,
-            function=function,
             call=call,
             when=when or 0,
-            at_once=1 if at_once else 0,
-            attempt=1,
             token=token or self.transitions.coalescer.token(),
-            replace=replace,
-            expected_generation=expected,
+            terms=Terms(
+                function,
+                at_once=1 if at_once else 0,
+                replace=replace,
+                expected_generation=expected,
+            ),
         )
         return await self.transitions.coalescer.schedule(request)
 

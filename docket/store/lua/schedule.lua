@@ -6,12 +6,14 @@
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6.. the record of each request, in order
 -- ARGV  1 prefix
---       2.. eleven values a request: key, function, call, when (us), at once: 1 (due whatever the server's time) | 0,
---           attempt, token, replace: 1 | 0, expected generation | 0, further fields as a map (cmsgpack, '' for none),
---           perpetual: 1 a task that runs again and again | 2 the same, seeded by a worker: a record of poison is
---           kept | 0
--- Reply a flat array, four values a request: disposition, generation, when (us), state
+--       2.. groups of requests that follow one another and have the same terms. Eight values a group: how many requests,
+--           function, at once: 1 (due whatever the server's time) | 0, attempt, replace: 1 | 0, expected generation | 0,
+--           further fields as a map (cmsgpack, '' for none), perpetual: 1 a task that runs again and again | 2 the same,
+--           seeded by a worker: a record of poison is kept | 0; then three values a request: call, when (us), token
+-- Reply a flat array, four values for each request whose answer is not the usual one: its index (from 0), disposition,
+--       generation, state
 --       disposition: scheduled | already | superseded (a newer generation exists) | error (state says why)
+--       usual: scheduled, as the first generation of its key; queued if it is at once, else scheduled
 local now, now_text = server_now()
 local reply = {}
 -- How much a record remembers of the tokens of requests that were answered under its key before, each between two
@@ -20,9 +22,10 @@ local REMEMBERED = 200
 local is_ready, earliest = false, nil
 local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
 
-local function answer(disposition, generation, when, state)
-  local n = #reply
-  reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = disposition, generation, when, state
+-- The answer to request n, which is not the usual one.
+local function answer(n, disposition, generation, state)
+  local at = #reply
+  reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = n, disposition, generation, state
 end
 
 -- The microseconds in what a record says; somebody else may have written it.
@@ -46,20 +49,33 @@ local function forget(key, record_state, entry, limits)
   end
 end
 
--- The place of the request at ARGV[i]: an entry, or '' and when it is due. Taken before what was there is forgotten: a
--- stream may refuse the entry, and then nothing is lost.
-local function place_of(i)
-  local due = ARGV[i + 4] == '1' and 0 or due_of(ARGV[i + 3])
-  if due > now then
-    return '', due
+-- The place of a request: an entry, or '' and when it is due. Taken before what was there is forgotten: a stream may
+-- refuse the entry, and then nothing is lost.
+local function place_of(key, when, at_once)
+  if not at_once then
+    local due = due_of(when)
+    if due > now then
+      return '', due
+    end
   end
   is_ready = true
-  return append('s', ARGV[i])
+  return append('s', key)
 end
 
--- The request at ARGV[i].
-local function write(rk, i, generation, entry, due)
-  local key, when, state = ARGV[i], ARGV[i + 3], 'queued'
+-- The further fields of a request, by their names.
+local function extend(rk, extras)
+  for field, value in pairs(cmsgpack.unpack(extras)) do
+    redis.call('HSET', rk, field, value)
+    if field == 'timed' then
+      -- In this very step: written later, it might meet a run that has chosen its own time.
+      redis.call('HSET', rk, 'schedules', value .. '@' .. now)
+    end
+  end
+end
+
+-- The record of the request whose values are at ARGV[i].
+local function write(rk, key, terms, i, generation, entry, due)
+  local when, state = ARGV[i + 1], 'queued'
   if due then
     state = 'scheduled'
     redis.call('ZADD', QUEUE, due, key)
@@ -68,62 +84,89 @@ local function write(rk, i, generation, entry, due)
     end
   end
   redis.call('HSET', rk, 'state', state, 'when', when, 'entry', entry, 'generation', generation,
-    'function', ARGV[i + 1], 'call', ARGV[i + 2], 'attempt', ARGV[i + 5], 'token', ARGV[i + 6])
-  if ARGV[i + 9] ~= '' then
-    for field, value in pairs(cmsgpack.unpack(ARGV[i + 9])) do
-      redis.call('HSET', rk, field, value)
-      if field == 'timed' then
-        -- In this very step: written later, it might meet a run that has chosen its own time.
-        redis.call('HSET', rk, 'schedules', value .. '@' .. now)
-      end
-    end
+    'function', terms.name, 'call', ARGV[i], 'attempt', terms.attempt, 'token', ARGV[i + 2])
+  if terms.extras ~= '' then
+    extend(rk, terms.extras)
   end
-  if ARGV[i + 10] ~= '0' then
+  if terms.perpetual ~= '0' then
     redis.call('HSET', rk, 'perpetual', 0)
   end
   publish(key, state, when)
   return state
 end
 
-local function schedule(rk, i)
+-- A request whose key has no record: nothing is compared, taken out or remembered.
+local function schedule_first(n, rk, key, terms, i)
+  local entry, due = place_of(key, ARGV[i + 1], terms.at_once)
+  local state = write(rk, key, terms, i, 1, entry, due)
+  if (state == 'queued') ~= terms.at_once then
+    answer(n, 'scheduled', 1, state)
+  end
+end
+
+local function schedule_again(n, rk, key, terms, i)
   local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry', 'limits', 'tokens')
   if v.err then
     if not string.find(v.err, 'WRONGTYPE', 1, true) then
       return error(v.err, 0)
     end
-    return answer('error', 0, '0', v.err)
+    return answer(n, 'error', 0, v.err)
   end
-  local generation, when = count_of(v[2], 0), v[3] and instant_in(v[3]) or '0'
-  local expected = tonumber(ARGV[i + 8])
-  if v[4] == ARGV[i + 6] or (v[7] and string.find(v[7], ' ' .. ARGV[i + 6] .. ' ', 1, true)) then
+  local generation, token = count_of(v[2], 0), ARGV[i + 2]
+  if v[4] == token or (v[7] and string.find(v[7], ' ' .. token .. ' ', 1, true)) then
     -- Sent again because its reply was lost: it gets the same answer as the first time.
-    return answer('scheduled', generation, when, v[1] or 'scheduled')
+    return answer(n, 'scheduled', generation, v[1] or 'scheduled')
   end
-  if is_live(v[1]) and ARGV[i + 7] == '0' then
-    reinstate(ARGV[i], v[1], v[5], when, now_text)
-    return answer('already', generation, when, v[1])
+  if is_live(v[1]) and not terms.replaces then
+    reinstate(key, v[1], v[5], v[3] and instant_in(v[3]) or '0', now_text)
+    return answer(n, 'already', generation, v[1])
   end
-  if expected > 0 and generation > expected then
-    return answer('superseded', generation, when, v[1] or '')
+  if terms.expected > 0 and generation > terms.expected then
+    return answer(n, 'superseded', generation, v[1] or '')
   end
-  if ARGV[i + 10] == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
-    return answer('already', generation, when, v[1])
+  if terms.perpetual == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
+    return answer(n, 'already', generation, v[1])
   end
-  local entry, due = place_of(i)
+  local entry, due = place_of(key, ARGV[i + 1], terms.at_once)
   if v[1] or v[2] then
-    forget(ARGV[i], v[1], v[5], v[6])
+    forget(key, v[1], v[5], v[6])
     -- A TTL of the previous execution, and its fields, would survive the HSET.
     redis.call('DEL', rk)
   end
-  local state = write(rk, i, generation + 1, entry, due)
+  local state = write(rk, key, terms, i, generation + 1, entry, due)
   if v[4] then
     redis.call('HSET', rk, 'tokens', string.sub(' ' .. v[4] .. (v[7] or ' '), 1, REMEMBERED))
   end
-  answer('scheduled', generation + 1, ARGV[i + 3], state)
+  answer(n, 'scheduled', generation + 1, state)
 end
 
-for n = 1, #KEYS - 5 do
-  schedule(KEYS[5 + n], 2 + (n - 1) * 11)
+-- Mostly none of the records is there, and one look tells: a look at each costs an eighth of all. But a key may come
+-- twice in one call.
+local are_new, written = redis.call('EXISTS', unpack(KEYS, 6)) == 0, {}
+local n, i = 0, 2
+while i <= #ARGV do
+  local terms = {
+    name = ARGV[i + 1],
+    at_once = ARGV[i + 2] == '1',
+    attempt = ARGV[i + 3],
+    replaces = ARGV[i + 4] == '1',
+    expected = tonumber(ARGV[i + 5]),
+    extras = ARGV[i + 6],
+    perpetual = ARGV[i + 7],
+  }
+  local last = n + tonumber(ARGV[i])
+  i = i + 8
+  while n < last do
+    local rk = KEYS[6 + n]
+    local key = string.sub(rk, #RECORDS + 1)
+    if are_new and not written[rk] then
+      schedule_first(n, rk, key, terms, i)
+      written[rk] = true
+    else
+      schedule_again(n, rk, key, terms, i)
+    end
+    n, i = n + 1, i + 3
+  end
 end
 if is_ready then
   wake_idle()

@@ -233,3 +233,20 @@ async def test_what_is_no_call_is_refused_before_anything_is_scheduled(docket: D
         await docket.add_many(calls)  # type: ignore[list-item]
 
     assert await docket.get_execution("k") is None
+
+
+def test_a_call_is_a_frozen_dataclass_to_the_functions_for_dataclasses() -> None:
+    when = datetime.now(UTC)
+    call = TaskCall(echo, (1,), {"a": 2}, "key", when)
+
+    assert dataclasses.is_dataclass(call)
+    assert dataclasses.replace(call, key="other") == TaskCall(echo, (1,), {"a": 2}, "other", when)
+    assert dataclasses.astuple(call) == (echo, (1,), {"a": 2}, "key", when, None)
+    assert [field.name for field in dataclasses.fields(call)] == [
+        "function",
+        "args",
+        "kwargs",
+        "key",
+        "when",
+        "function_name",
+    ]

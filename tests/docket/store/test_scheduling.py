@@ -10,6 +10,7 @@ from docket.errors import ServerUnavailable
 from docket.store import scripts
 from docket.store.connection import retrying
 from docket.store.connection.pipeline import LostReply
+from docket.store.retention import Retention
 from tests.support.proxy import Do, calls, proxy_to
 from tests.support.store import Store, outcome, store_at
 
@@ -80,7 +81,7 @@ async def test_a_request_sent_again_gets_its_first_disposition_even_after_its_ta
 
     late = await store.add(token="t", replace=replace)
 
-    assert (late.disposition, late.generation, late.when) == ("scheduled", 1, first.when)
+    assert (late.disposition, late.generation, late.state) == ("scheduled", 1, "completed")
     assert await store.state() == before
 
 
@@ -164,7 +165,7 @@ async def test_an_add_whose_reply_was_lost_raises_if_no_record_will_tell_of_it(
     server: str, docket_name: str, ttl: timedelta
 ) -> None:
     # Sent again after the task has run and left nothing, it would run a second time.
-    async with proxy_to(server) as proxy, store_at(proxy.url, docket_name, ttl) as store:
+    async with proxy_to(server) as proxy, store_at(proxy.url, docket_name, Retention(ttl)) as store:
         await store.add("warm")
         proxy.intercept(calls(scripts.SCHEDULE), Do.LOSE_REPLY)
         with pytest.raises(LostReply):
@@ -198,7 +199,7 @@ async def test_an_add_survives_the_loss_of_the_servers_scripts(store: Store) -> 
 
 
 async def test_an_execution_ttl_of_zero_leaves_no_key(server: str, docket_name: str) -> None:
-    async with store_at(server, docket_name, timedelta(0)) as store:
+    async with store_at(server, docket_name, Retention(timedelta(0))) as store:
         await store.register("a")
         for kind in "CFX":
             await store.add(kind)
@@ -227,13 +228,14 @@ async def test_the_queue_holds_the_first_millisecond_that_is_not_too_early(
 async def test_an_earlier_task_wakes_the_steward_and_a_later_one_does_not(store: Store) -> None:
     woken: list[bytes | None] = []
     async with store.connections.subscriber.listening(store.keys.wake_channel, woken.append):
-        early = await store.add("early", delay_seconds=50)
+        await store.add("early", delay_seconds=50)
         await store.add("late", delay_seconds=100)
-        earliest = await store.add("earliest", delay_seconds=10)
+        await store.add("earliest", delay_seconds=10)
         async with store.connections.subscriber.listening("fence", woken.append):
             pass
         # What is due is due in milliseconds.
-        assert woken == [early.when[:-3], earliest.when[:-3]]
+        dues = [(await store.record(key))["when"][:-3].encode() for key in ("early", "earliest")]
+        assert woken == dues
 
 
 async def test_a_value_that_cannot_be_sent_is_told_to_who_waits(store: Store) -> None:
@@ -260,3 +262,48 @@ async def test_a_server_that_stays_away_ends_the_patience_of_an_add(
         proxy.intercept(calls(scripts.SCHEDULE), Do.ANSWER, times=1000, error="LOADING loading")
         with pytest.raises(ServerUnavailable, match="loading"):
             await store.add("k")
+
+
+async def test_requests_of_different_terms_keep_their_own_in_one_call(store: Store) -> None:
+    await store.add("taken", delay_seconds=60)
+
+    replies = await asyncio.gather(
+        store.add("plain"),
+        store.add("other", function="g"),
+        store.add("taken", replace=1),
+        store.add("plain again", call=b"else"),
+        store.add("later", when=4_000_000_000_000_000),
+        store.add("past", when=1),
+        store.add("taken"),
+    )
+
+    assert [(reply.disposition, reply.generation, reply.state) for reply in replies] == [
+        ("scheduled", 1, "queued"),
+        ("scheduled", 1, "queued"),
+        ("scheduled", 2, "queued"),
+        ("scheduled", 1, "queued"),
+        ("scheduled", 1, "scheduled"),
+        ("scheduled", 1, "queued"),
+        ("already", 2, "queued"),
+    ]
+    records = {key: await store.record(key) for key in ("plain", "other", "plain again", "past")}
+    assert [record["function"] for record in records.values()] == ["f", "g", "f", "f"]
+    assert [record["call"] for record in records.values()] == ["call", "call", "else", "call"]
+    assert records["past"]["when"] == "1"
+    assert (await store.state()).faults() == []
+
+
+async def test_a_new_key_that_comes_twice_in_one_call_is_taken_the_second_time(
+    store: Store,
+) -> None:
+    first, other, second, third = await asyncio.gather(
+        store.add("k", call=b"first"),
+        store.add("other"),
+        store.add("k", call=b"second"),
+        store.add("k", call=b"third", replace=1),
+    )
+
+    assert (first.disposition, second.disposition) == ("scheduled", "already")
+    assert (other.generation, third.disposition, third.generation) == (1, "scheduled", 2)
+    assert (await store.record("k"))["call"] == "third"
+    assert (await store.state()).faults() == []

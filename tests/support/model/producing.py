@@ -14,7 +14,7 @@ def schedule(world: World, requests: Sequence[Request]) -> list[Scheduled]:
 def _schedule(world: World, request: Request) -> Scheduled:
     found = world.records.get(request.key)
     if found is not None and (kept := _kept(found, request)):
-        return Scheduled(kept, found.generation, found.when, found.state)
+        return Scheduled(kept, found.generation, found.state)
     if found is not None:
         _make_way(world, request.key, found)
     is_future = request.when is not None and request.when > world.now
@@ -33,7 +33,7 @@ def _schedule(world: World, request: Request) -> Scheduled:
     else:
         record.entry = world.append("s", request.key)
     world.publish(request.key, record.state, record.when)
-    return Scheduled("scheduled", record.generation, record.when, record.state)
+    return Scheduled("scheduled", record.generation, record.state)
 
 
 def _kept(found: Record, request: Request) -> str | None:

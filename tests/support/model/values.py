@@ -121,7 +121,6 @@ class Scheduled:
 
     disposition: str
     generation: int
-    when: int
     state: str
 
 

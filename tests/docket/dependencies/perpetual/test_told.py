@@ -9,7 +9,7 @@ import pytest
 from docket import Cron, Docket, Perpetual, Worker
 from docket.dependencies import DuplicateDependency
 from docket.dependencies import perpetual as perpetual_module
-from docket.store.coalescing import ScheduleRequest
+from docket.store.coalescing import Terms
 from tests.support.dockets import at_work, finish, soon
 from tests.support.store import until
 
@@ -154,6 +154,6 @@ async def test_a_request_says_whether_its_task_is_perpetual(docket: Docket) -> N
 
     assert b"perpetual" not in await docket.transitions.fetch("plain")
     assert b"perpetual" in await docket.transitions.fetch("perpetual")
-    assert ScheduleRequest("k", "f", b"", 0, 1, 1, "t").perpetual == 0
+    assert Terms("f", 1).perpetual == 0
     assert not docket.is_perpetual("never registered")
     assert perpetual_module.perpetual_of(docket.plans["plain"]) is None
