@@ -49,7 +49,7 @@ ROLLOUT = timedelta(minutes=15)
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A claimed task; `when` and `started_at` in server microseconds.
 
     fault: what is wrong with its record, which somebody else has written; such a task can only be
@@ -374,7 +374,8 @@ class Transitions:
         _, now, more, left, superseded, taken, broken = reply
         if broken:
             log_overwritten(broken)
-        return Exchanged(_claims(taken, now), superseded, more == 1, left)
+        claims = _claims(taken, int(now)) if taken else []
+        return Exchanged(claims, superseded or [], more == 1, left)
 
     async def register(
         self,
