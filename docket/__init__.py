@@ -4,7 +4,9 @@ Schedule coroutines now, later or forever; run them with a `Worker`, or with a p
 under `docket-supervisor`.
 """
 
+import importlib
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from docket import testing
 from docket.agenda import Agenda
@@ -39,14 +41,13 @@ from docket.execution import Disposition, Execution, ExecutionState
 from docket.installation import warn_of_the_original
 from docket.statistics import FunctionStatistics, Statistics, Times
 from docket.strikelist import StrikeList
-from docket.worker import Worker
+
+if TYPE_CHECKING:
+    from docket.worker import Worker
+
+    __version__: str
 
 warn_of_the_original(__path__)
-
-try:
-    __version__ = version("docket-supervisor")
-except PackageNotFoundError:  # run from a source tree that is not installed
-    __version__ = "0.0.0"
 
 __all__ = [
     "Agenda",
@@ -86,3 +87,31 @@ __all__ = [
     "__version__",
     "testing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the worker, and look up the version, when they are asked for.
+
+    A process that only adds tasks needs neither: the one is a fifth of the code, the other reads
+    the metadata of what is installed.
+    """
+    if name == "Worker":
+        value: Any = importlib.import_module("docket.worker").Worker
+    elif name == "worker":
+        return importlib.import_module("docket.worker")
+    elif name == "__version__":
+        value = _version()
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, value)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    try:
+        return version("docket-supervisor")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "0.0.0"

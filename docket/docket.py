@@ -263,7 +263,7 @@ class Docket(Registry, Operations):
     def register(self, function: TaskFunction, names: list[str] | None = None) -> None:
         """Register a task, so that it can be scheduled by name and run by workers.
 
-        A function whose name another one has takes its place, and a warning names both, once.
+        It replaces another function of the same name, with a warning that names both, once.
 
         Args:
             function: an async function.

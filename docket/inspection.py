@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,17 +12,21 @@ from docket.backlog import Backlog
 from docket.clock import duration, from_microseconds
 from docket.errors import DeserializationError
 from docket.execution import Execution, ExecutionState
-from docket.statistics import Statistics, statistics_of
+from docket.instrumentation.counters import Counters
+from docket.statistics import PeriodTotal, Statistics, statistics_of, total_of
 from docket.store.backlog import backlog
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import worker_of
 from docket.store.scan import Record, Scan, WorkerRow
-from docket.store.statistics import StatisticsStore
+from docket.store.statistics import StatisticsStore, period_seconds
 
 if TYPE_CHECKING:
     from docket.docket import Docket
 
 logger = logging.getLogger("docket.docket")
+
+#: Workers have handed in the counters of a period so many seconds after its end.
+_REPORTED_WITHIN = 60
 
 
 @dataclass
@@ -159,6 +163,50 @@ async def read_statistics(docket: Docket, over: timedelta) -> Statistics:
     )
 
 
+class StatisticsHistory:
+    """The statistics of a docket, for a program that looks again and again.
+
+    Periods that are over are read once: workers hand in their counters within seconds.
+
+    Args:
+        docket: the docket, open.
+    """
+
+    def __init__(self, docket: Docket) -> None:
+        self._store = StatisticsStore(
+            docket.connections.pipeline, docket.keys, docket.keep_statistics
+        )
+        self._known: dict[int, dict[int, Mapping[str, Counters]]] = {}
+
+    async def read(self, over: timedelta) -> tuple[Statistics, list[PeriodTotal]]:
+        """Read the statistics of a time and its periods, the oldest first.
+
+        They are minutes, for more than two hours quarters of an hour; the last one lasts still.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        length = period_seconds(over)
+        known = self._known.get(length, {})
+        now, periods = await self._store.periods(over, known)
+        closed = now - length - _REPORTED_WITHIN
+        self._known[length] = {start: each for start, each in periods.items() if start <= closed}
+        sums: dict[str, Counters] = {}
+        for counters in periods.values():
+            for name, each in counters.items():
+                sums.setdefault(name, Counters()).add(each)
+        first = from_microseconds(min(periods) * 1_000_000)
+        totals = [
+            total_of(
+                from_microseconds(start * 1_000_000),
+                max(1, min(length, now - start)),
+                counters.values(),
+            )
+            for start, counters in periods.items()
+        ]
+        return statistics_of(first, from_microseconds(now * 1_000_000), sums), totals
+
+
 def _execution(docket: Docket, key: str, record: Record) -> Execution | None:
     try:
         return docket.execution_of(key, record)
@@ -191,6 +239,7 @@ def _alive(docket: Docket, now: int, rows: Sequence[WorkerRow]) -> list[WorkerIn
 __all__ = [
     "DocketSnapshot",
     "RunningExecution",
+    "StatisticsHistory",
     "WorkerInfo",
     "backlog_of",
     "live_workers",

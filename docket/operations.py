@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
+from docket.audit import OperatorAct, record_act, recorded_acts
 from docket.clock import aware
 from docket.listing.acting import Act, Actor, BulkResult
+from docket.listing.counts import Census, Counts
 from docket.listing.filters import AnyState, Filter
-from docket.listing.pages import Counts, Listing, Page
-from docket.listing.summaries import ExecutionDetails, ExecutionSummary
+from docket.listing.limits import LimitInUse, PlaceInLine, limits_in_use, places_in_line
+from docket.listing.pages import Listing, Page
+from docket.listing.recurring import RecurringTask, recurring_tasks
+from docket.listing.summaries import ExecutionDetails, ExecutionSummary, ListedState
+from docket.store.server_policy import server_policy
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -84,9 +89,13 @@ class Operations:
     async def counts(self) -> Counts:
         """Count the executions by state, and by function.
 
-        The numbers by function are estimated from a sample where there are many.
+        The numbers by function are estimated from a random sample where there are many.
         """
-        return await Listing(self._docket).counts()
+        return await Census(self._docket).counts()
+
+    async def counts_by_state(self) -> dict[ListedState, int]:
+        """Count the executions by state only, in one round trip, however many there are."""
+        return await Census(self._docket).by_state()
 
     async def retry(self, key: str) -> ExecutionSummary | None:
         """Run an execution again that failed or was cancelled, with its stored arguments.
@@ -99,7 +108,7 @@ class Operations:
 
         Raises:
             NoSuchExecution: there is nothing under that key.
-            WrongState: it waits or runs, or was completed.
+            WrongState: it waits or runs, or was completed and no earlier failure is kept.
             ServerUnavailable: the server is away.
         """
         return await Actor(self._docket).retry(key)
@@ -136,7 +145,8 @@ class Operations:
 
         Args:
             wanted: the filter: `Filter.of("scheduled", function="send")`.
-            progress: called with the result so far after each batch.
+            progress: called with the result so far after each batch; if it is a coroutine function,
+                the next batch waits for it. An error that it raises ends the act.
 
         Raises:
             ValueError: the filter names states that have ended.
@@ -155,6 +165,79 @@ class Operations:
     ) -> BulkResult:
         """Let all scheduled executions that a filter means run now; as `cancel_matching`."""
         return await Actor(self._docket).act(Act.RUN_NOW, wanted, progress)
+
+    async def recurring(self) -> list[RecurringTask]:
+        """List the tasks that run again and again (Perpetual, Cron), by their next run.
+
+        Automatic tasks that a live worker knows are always found; of the others those among the
+        first thousand executions of each state.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        return await recurring_tasks(self._docket)
+
+    async def limits(self) -> list[LimitInUse]:
+        """List the concurrency limits in use: who holds their slots, and who waits for one.
+
+        They are found among a thousand executions that run and a thousand that wait.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
+        return await limits_in_use(self._docket)
+
+    async def places_in_line(self, summary: ExecutionSummary) -> list[PlaceInLine]:
+        """Return the place of an execution in each line of a limit that it waits in."""
+        return await places_in_line(self._docket, summary.key, summary.waits_for)
+
+    async def eviction_policy(self) -> str | None:
+        """Return the policy by which the server evicts keys, and with them tasks that wait.
+
+        None if it evicts none (`noeviction`), or does not let this user ask.
+        """
+        policy = await server_policy(self._docket.connections.pipeline)
+        if policy is None or policy.maxmemory_policy == "noeviction":
+            return None
+        return policy.maxmemory_policy
+
+    async def record_act(
+        self,
+        act: str,
+        target: str,
+        outcome: str,
+        *,
+        by: str,
+        origin: str,
+        reason: str | None = None,
+    ) -> None:
+        """Append an act of an operator to the audit log, which keeps the newest ten thousand.
+
+        Args:
+            act: the act, such as "retry".
+            target: the key, function or filter that it was done to.
+            outcome: what became of it.
+            by: who did it.
+            origin: the address that it came from.
+            reason: the reason that was given.
+
+        Raises:
+            ServerUnavailable: the server is away; the act may have been recorded.
+        """
+        await record_act(self._docket, act, target, outcome, by=by, origin=origin, reason=reason)
+
+    async def recorded_acts(self, first: int = 0, count: int = 50) -> list[OperatorAct]:
+        """List acts of operators from the audit log, the newest first.
+
+        Args:
+            first: the number of newer ones to pass over.
+            count: the number to read, at most 1,000.
+
+        Raises:
+            ValueError: a number is out of bounds.
+            ServerUnavailable: the server is away.
+        """
+        return await recorded_acts(self._docket, first, count)
 
     @property
     def _docket(self) -> Docket:

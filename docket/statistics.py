@@ -97,6 +97,24 @@ def statistics_of(since: datetime, until: datetime, counters: Mapping[str, Count
     return Statistics(since, until, functions, _of_function(_sum(counters.values()), seconds))
 
 
+@dataclass(frozen=True, slots=True)
+class PeriodTotal:
+    """The work of a docket in one minute, or one quarter of an hour, all functions together.
+
+    Attributes:
+        since: its beginning, by the server's clock.
+        total: of all functions.
+    """
+
+    since: datetime
+    total: FunctionStatistics
+
+
+def total_of(since: datetime, seconds: float, counters: Iterable[Counters]) -> PeriodTotal:
+    """Make the total of one period of so many seconds."""
+    return PeriodTotal(since, _of_function(_sum(counters), seconds))
+
+
 def percentile_seconds(histogram: Histogram, part: float) -> float:
     """Return the time that a part of the observations are not above, read from the buckets.
 

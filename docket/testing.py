@@ -1,10 +1,13 @@
-"""Assertions about the tasks on a docket, for users' tests.
+"""A clean docket for each of users' tests, and assertions about the tasks on it.
 
-They consider waiting tasks, scheduled or queued, and not those that are running or have ended.
+The assertions consider waiting tasks, scheduled or queued, and not those that are running or have
+ended.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+from uuid import uuid4
 
 from docket.docket import Docket
 from docket.execution import Execution
@@ -14,7 +17,30 @@ __all__ = [
     "assert_task_count",
     "assert_task_not_scheduled",
     "assert_task_scheduled",
+    "clean_docket",
 ]
+
+
+@asynccontextmanager
+async def clean_docket(
+    *, serializer: Literal["pickle", "msgpack"] = "pickle"
+) -> AsyncGenerator[Docket]:
+    """Open a docket that nothing else has used, on the server of `memory://`.
+
+    All dockets of a process share that server; this one has a name of its own. With pytest, the
+    fixtures of `docket.pytest_plugin` make one for each test.
+
+    Example:
+        async with clean_docket() as docket, Worker(docket) as worker:
+            await docket.add(send_invoice)("order-17")
+            await worker.run_until_finished()
+
+    Args:
+        serializer: that of the docket, as for `Docket`.
+    """
+    name = f"test-{uuid4()}"
+    async with Docket(name, url="memory://", serializer=serializer) as docket:
+        yield docket
 
 
 async def assert_task_scheduled(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from contextvars import Context, copy_context
@@ -36,7 +34,7 @@ from docket.services import adoption, service_group, worker_reports
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.payloads import Payloads
-from docket.services.registration import GOODBYE_SECONDS, Registration
+from docket.services.registration import GOODBYE_SECONDS, Registration, worker_names
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
@@ -44,7 +42,6 @@ from docket.services.shutdown import Shutdown, hand_back
 from docket.services.standalone import STANDARD_TASKS, run_program
 from docket.services.task_threads import watch_default_executor
 from docket.services.unknown_tasks import default_fallback_task
-from docket.store.keys import check_name
 from docket.supervision import EVERYONE, NOBODY, Adoption, RunningTask, Supervision, Unsupervised
 
 logger = logging.getLogger("docket.worker")
@@ -106,7 +103,7 @@ class Worker:
             raise ValueError(f"redelivery_timeout must be positive, not {redelivery_timeout}")
         self.docket = docket
         #: Its name, and that in metrics, which never has a process id in it.
-        self.name, self.label = _names(name)
+        self.name, self.label = worker_names(name)
         self.concurrency = concurrency
         self.redelivery_timeout = redelivery_timeout
         self.reconnection_delay = duration("reconnection_delay", reconnection_delay)
@@ -570,11 +567,3 @@ class Worker:
     def running_tasks(self) -> list[RunningTask]:
         """List the tasks that run at this moment, oldest first."""
         return self._runs.running_tasks()
-
-
-def _names(given: str | None) -> tuple[str, str]:
-    if given:
-        check_name(given, "A worker")
-        return given, given
-    host = socket.gethostname()
-    return f"{host}#{os.getpid()}", host

@@ -3,8 +3,10 @@
 SupervisorError
 ├── ConfigurationError      an option, a key or an address that cannot be used; exit 2
 │   ├── InvalidOption       an option has a value that is not accepted
-│   ├── AddressInUse        another process listens there
-│   ├── ControlInUse        a live supervisor has that control socket
+│   ├── InUse               another process has what an option names; exit 3
+│   │   ├── AddressInUse    it listens there
+│   │   ├── ControlInUse    a live supervisor has that control socket
+│   │   └── FolderInUse     its embedded server has that folder
 │   ├── NoPlace             there is no folder in which the control socket may be made
 │   └── NoSupervisor        `ctl` finds no supervisor, or more than one
 ├── OrderFailed             a command of `ctl` was refused, or not answered; exit 1
@@ -48,11 +50,25 @@ class InvalidOption(ConfigurationError):
         return InvalidOption(option, self.given, self.accepted)
 
 
-class AddressInUse(ConfigurationError):
-    """An address of --http that cannot be bound."""
+class InUse(ConfigurationError):
+    """A thing named by an option that another process has at the moment. One line, exit 3.
+
+    A later start finds it free, so a service manager is to try again: the predecessor may still
+    be draining. Not after wrong usage, which stays wrong.
+    """
+
+    exit_code = ExitCode.BOOT_FAILED
 
 
-class ControlInUse(ConfigurationError):
+class AddressInUse(InUse):
+    """An address of --http at which another process listens."""
+
+
+class FolderInUse(InUse):
+    """A folder of --url that the embedded server of another program has."""
+
+
+class ControlInUse(InUse):
     """A path of --control that is the control socket of a live supervisor."""
 
 

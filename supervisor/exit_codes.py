@@ -17,7 +17,8 @@ class ExitCode(IntEnum):
     REFUSED = 1
     #: Wrong usage or configuration: another start with the same options fails the same way.
     USAGE = 2
-    #: The pool never became ready: no import, no server, or no worker within the boot timeout.
+    #: The pool never became ready: no import, no server, no worker within the boot timeout, or a
+    #: port, a control socket or an embedded folder in use. Another start may succeed.
     BOOT_FAILED = 3
     #: Too many restarts, or no worker ready for a whole window: both after a drain. Or the embedded
     #: server ended, at any time: no drain.

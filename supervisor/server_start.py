@@ -5,7 +5,7 @@ Imported only then: docket brings the Redis client along, and a supervisor has n
 
 from docket.errors import DocketError, EmbeddedFolderInUse, ServerProgramMissing
 from docket.store.embedded.embedded_server import EmbeddedServer, start
-from supervisor.errors import BootFailure, ConfigurationError
+from supervisor.errors import BootFailure, ConfigurationError, FolderInUse
 from supervisor.text.utf8 import is_utf8
 
 
@@ -13,12 +13,15 @@ def start_for(url: str) -> EmbeddedServer:
     """Start the server of `url`; the caller stops it.
 
     Raises:
-        ConfigurationError: the URL, no program on this machine, or a folder of another owner.
+        ConfigurationError: the URL, or no program on this machine.
+        FolderInUse: another owner has the folder.
         BootFailure: the server does not start.
     """
     try:
         server = start(url)
-    except (ValueError, ServerProgramMissing, EmbeddedFolderInUse) as error:
+    except EmbeddedFolderInUse as error:
+        raise FolderInUse(f"--url: {error}") from error
+    except (ValueError, ServerProgramMissing) as error:
         raise ConfigurationError(f"--url: {error}") from error
     except DocketError as error:
         raise BootFailure(str(error)) from error

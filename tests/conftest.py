@@ -44,7 +44,7 @@ def server() -> Iterator[str]:
     """The URL of a real Valkey of this test process, started on first use and ended with it.
 
     DOCKET_TEST_SERVER in the environment names another: `redis-6.2`, or `least-privilege` and
-    `least-privilege-6.2`, where the user of the URL is that of docs/operations.md.
+    `least-privilege-6.2`, where the user of the URL is that of docs/operations/security.md.
     """
     match os.environ.get("DOCKET_TEST_SERVER"):
         case "redis-6.2":

@@ -9,6 +9,7 @@ import pytest
 from tests.support.dependencies import (
     Declared,
     declared_in,
+    needing_an_extra,
     provider,
     undeclared,
     unguarded,
@@ -19,7 +20,9 @@ from tests.support.source_tree import Module, parse_tree, read_tree
 
 ROOT = Path(__file__).parent.parent
 DECLARED = declared_in(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8")))
-TREE = read_tree(ROOT)
+#: Imported by a program that is there, since it is what loads them.
+LOADED_BY = {"docket.pytest_plugin": "pytest"}
+TREE = [module for module in read_tree(ROOT) if module.name not in LOADED_BY]
 
 Rule = Callable[[Declared, Sequence[Module]], list[str]]
 RULES = (undeclared, unguarded, unused)
@@ -77,6 +80,14 @@ def test_declared_dependencies_are_those_that_are_imported(rule: Rule) -> None:
     assert rule(DECLARED, TREE) == []
 
 
+def test_a_module_that_a_program_loads_imports_no_other_that_is_not_declared() -> None:
+    loaded = [module for module in read_tree(ROOT) if module.name in LOADED_BY]
+
+    assert {module.name: use.distribution for module in loaded for use in uses([module])} == (
+        LOADED_BY
+    )
+
+
 def test_what_is_imported_undeclared_is_brought_by_an_extra_of_a_declared_one() -> None:
     imported = {use.distribution for use in uses(TREE)}
     assert DECLARED.brought == BROUGHT
@@ -99,3 +110,14 @@ def test_a_tree_that_does_not_is_objected_to(
 def test_a_module_of_a_shared_namespace_belongs_to_who_has_its_file() -> None:
     assert provider("opentelemetry.trace.Span") == "opentelemetry-api"
     assert provider("opentelemetry.sdk.trace") == "opentelemetry-sdk"
+
+
+def test_a_package_that_needs_an_extra_is_imported_by_itself_only_or_by_name() -> None:
+    inside = {"docket/web/x.py": "import redis\nfrom docket.web import y\n", "docket/web/y.py": ""}
+    by_name = {"docket/cli.py": 'import_module("docket.web")\n'}
+    outside = {"docket/cli.py": "from docket.web import app\n"}
+
+    assert needing_an_extra(TREE) == []
+    assert needing_an_extra(parse_tree({**inside, **by_name})) == []
+    (objection,) = needing_an_extra(parse_tree({**inside, **outside}))
+    assert objection.endswith("docket.web.app: not everybody has the extra web")

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from ipc.messages import Backlog
-from supervisor.cli.commands import configure, docket_supervisor
+from supervisor.cli.commands import docket_supervisor
 from supervisor.config import Address, SupervisorConfig
 from supervisor.errors import InvalidOption
 from supervisor.exit_codes import ExitCode
@@ -20,12 +20,15 @@ from supervisor.text import sizes
 from tests.support import systemd
 from tests.support.deploy import (
     FOLDER,
-    Directives,
     Instruction,
+    comments_of,
+    config_of,
     dockerfile,
     manifests,
     seconds,
+    the,
     unit,
+    value,
 )
 from tests.support.exposition import labels_by_name
 from tests.support.promql import faults
@@ -41,13 +44,6 @@ OFFLINE = 250
 #: The Kubernetes that is supported and oldest here, and the latest whose schemas are known.
 RELEASES = ("1.29", kubernetes_validate.latest_version())
 DEFAULTS = SupervisorConfig()
-
-
-def config_of(words: list[str]) -> SupervisorConfig:
-    """What the program would run with; it objects to a word or a value that it does not know."""
-    run = docket_supervisor.get_command(click.Context(docket_supervisor), "run")
-    assert run is not None
-    return configure(run.make_context("run", list(words)).params, {})
 
 
 # systemd.
@@ -132,11 +128,6 @@ def test_the_units_differ_in_how_they_reload_and_in_nothing_else() -> None:
     assert with_signal == with_command
 
 
-def value(directives: Directives, name: str) -> str:
-    (only,) = directives["Service", name]
-    return only
-
-
 @UNITS
 def test_a_unit_keeps_what_operators_were_promised(path: Path) -> None:
     given = unit(path)
@@ -178,6 +169,14 @@ def test_the_commands_of_a_unit_exist_and_agree_on_the_control_socket(path: Path
 def test_a_reload_finds_the_directory_by_the_name_that_a_deploy_moves(path: Path) -> None:
     given = unit(path)
     assert f"PWD={value(given, 'WorkingDirectory')}" in given["Service", "Environment"]
+
+
+@UNITS
+def test_a_unit_does_without_no_file_that_it_names(path: Path) -> None:
+    file = value(unit(path), "EnvironmentFile")
+    assert file.startswith("/"), "with a dash a missing file would be no error"
+    assert file in (FOLDER.parent / "deploy.md").read_text("utf-8")
+    assert file in comments_of(RELOADING)
 
 
 # Kubernetes.
@@ -449,17 +448,12 @@ def test_the_autoscaler_scales_by_the_metrics_of_the_adapter_as_keda_does(
     assert metrics == {}
 
 
-# The Dockerfile. There is nothing here that builds it: this reads it.
+# The Dockerfile. tests/slow/test_image.py builds it.
 
 
 @pytest.fixture
 def stages() -> list[list[Instruction]]:
     return dockerfile((FOLDER / "Dockerfile").read_text("utf-8"))
-
-
-def the(name: str, stage: list[Instruction]) -> Instruction:
-    (only,) = [each for each in stage if each.name == name]
-    return only
 
 
 def test_the_image_starts_the_program_itself(stages: list[list[Instruction]]) -> None:

@@ -17,7 +17,11 @@ from tests.support import pool
 from tests.support.documents import ROOT, Block, blocks, commands, pages
 from tests.support.warm_python import WarmPython, warm_python
 
-PYTHON = [block for page in pages() for block in blocks(page, "python")]
+ALL_PYTHON = [block for page in pages() for block in blocks(page, "python")]
+PYTHON = [block for block in ALL_PYTHON if not block.source]
+EXCERPTS = [block for block in ALL_PYTHON if block.source]
+#: Pages whose programs with names are steps that need those before them: each has its own test.
+STEPPED = {"README.md", "getting-started.md"}
 SHELL = [
     (block, command)
     for page in pages()
@@ -28,10 +32,15 @@ SHELL = [
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 #: Blocks of these languages are shown, not run.
-SHOWN = {"text", "toml"}
+#: Code of other libraries is `py`.
+SHOWN = {"text", "toml", "py"}
 
 #: Where the README's example keeps its data.
 README_FOLDER = "/tmp/greetings"
+
+
+def _is_a_step(block: Block) -> bool:
+    return block.page.name in STEPPED and block.text.startswith(f"# {block.filename}\n")
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +58,18 @@ def _run_block(python: WarmPython, block: Block, folder: Path, text: str) -> str
     return output
 
 
-@pytest.mark.parametrize(
-    "block", [block for block in PYTHON if block.page.name != "README.md"], ids=str
-)
+@pytest.mark.parametrize("block", [block for block in PYTHON if not _is_a_step(block)], ids=str)
 def test_a_python_block_of_a_document_runs(
     python: WarmPython, block: Block, tmp_path: Path
 ) -> None:
     _run_block(python, block, tmp_path, block.padded)
+
+
+@pytest.mark.parametrize("block", EXCERPTS, ids=str)
+def test_an_excerpt_of_an_example_stands_in_its_file(block: Block) -> None:
+    excerpt = block.text.partition("\n")[2].strip("\n")
+    assert excerpt
+    assert f"\n{excerpt}\n" in f"\n{_text(block.source)}"
 
 
 def test_the_service_of_the_readme_runs_on_the_pool_of_the_readme(
@@ -128,7 +142,7 @@ def test_the_readme_starts_with_the_demo_and_then_the_tests_each_in_one_line() -
 
 
 def test_the_options_of_the_runtime_are_those_of_its_document() -> None:
-    rows = re.findall(r"^\| `--([a-z-]+)` \|", _text("docs/operations.md"), re.MULTILINE)
+    rows = re.findall(r"^\| `--([a-z-]+)` \|", _text("docs/operations/running.md"), re.MULTILINE)
     command = _command("supervisor.cli.commands", "docket_supervisor", "run")
     real = [
         parameter.opts[0].removeprefix("--")
@@ -139,7 +153,7 @@ def test_the_options_of_the_runtime_are_those_of_its_document() -> None:
 
 
 def test_the_exit_codes_are_those_of_the_document() -> None:
-    rows = re.findall(r"^\| (\d) \| ", _text("docs/operations.md"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d) \| ", _text("docs/operations/signals.md"), re.MULTILINE)
     codes = importlib.import_module("supervisor.exit_codes").ExitCode
     assert [int(row) for row in rows] == sorted(codes)
 

@@ -1,4 +1,4 @@
-"""The table of metrics in docs/operations.md, compared with a scrape both ways."""
+"""The table of metrics in docs/operations/monitoring.md, compared with a scrape both ways."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from supervisor.monitoring.metrics import registry_of, render
 from tests.support.exposition import families
 from tests.support.recording_process_control import Rig
 
-PAGE = (Path(__file__).parent.parent / "docs/operations.md").read_text("utf-8")
+PAGE = (Path(__file__).parent.parent / "docs/operations/monitoring.md").read_text("utf-8")
 
 
 def section(title: str) -> str:

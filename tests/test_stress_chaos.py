@@ -117,6 +117,8 @@ def test_completed_without_a_run_that_finished_is_broken() -> None:
         ("plain", "lost", False),
         ("failing", "failed", True),
         ("failing", "completed", False),
+        ("hanging", "failed", True),
+        ("hanging", "completed", False),
         ("cool", "cancelled", True),
         ("cancelled", "cancelled", True),
         ("cancelled", "failed", False),
@@ -214,6 +216,21 @@ def test_an_orphan_that_ended_without_its_server_explains_what_it_could_not_hand
     assert cause_of(first, second, cut_off) == cause
     assert cause_of(first, run("k", 4, 5, pid=2), away) is None
     assert cause_of(first, second, Knowledge({}, {1: 6.0}, {}, away=((3.0, 5.0),))) is None
+
+
+def test_c_code_that_holds_the_gil_is_a_freeze_once_nobody_can_vouch_for_its_process() -> None:
+    hanging, beside = run("h", 1.0, kind="hanging"), run("k", 0.5)
+    second = run("k", 8.0, pid=2)
+    orphan = Knowledge({}, {1: 12.0}, {}, orphaned={1: 3.0})
+    known = checker.add_unvouched([hanging, beside], orphan)
+    assert known.frozen == {1: [(3.0, 12.0)]}
+    assert cause_of(beside, second, known) == "its lease was lost"
+    ended_before = run("h", 1.0, 2.0, kind="holder")
+    elsewhere = run("h", 1.0, kind="hanging", pid=3)
+    assert checker.add_unvouched([ended_before, elsewhere, beside], orphan).frozen == {}
+    outages = Knowledge({}, {1: 12.0}, {}, away=((0.2, 0.9), (2.0, 2.5), (13.0, 14.0)))
+    assert checker.add_unvouched([hanging, beside], outages).frozen == {1: [(2.0, 12.0)]}
+    assert checker.add_unvouched([hanging], Knowledge({}, {1: 12.0}, {})).frozen == {}
 
 
 def test_a_task_that_its_producer_added_again_explains_a_second_run() -> None:

@@ -44,6 +44,8 @@ def test_the_report_is_read_without_knowing_the_program() -> None:
     delays = [Redelivery(1.0, False), Redelivery(1.2, False), Redelivery(45.0, True)]
     verdict = Verdict(
         runs=3,
+        pauses=2,
+        retries=4,
         duplicates=[Duplicate(FIRST, AGAIN, "handed back")],
         redeliveries=delays,
     )
@@ -53,9 +55,9 @@ def test_the_report_is_read_without_knowing_the_program() -> None:
         "hosts: 2, of 3 workers each",
         "clocks of the hosts: 0, +7 s",
         describe_ends(1, 0, 15.0),
-        "3 runs",
+        "3 runs, 2 pauses, 4 retries of failures",
         "",
-        "faults:",
+        "faults and acts of operators:",
         "     1  kill -9 of a worker",
         "skipped, because the host had another one:",
         "     1  reload",

@@ -149,4 +149,6 @@ def test_a_script_with_a_clock_is_another_script_of_the_same_name() -> None:
 def test_a_scale_that_makes_no_size_is_refused() -> None:
     assert CliRunner().invoke(soak, ["queue", "--scale", "0"]).exit_code == 2
     assert CliRunner().invoke(soak, ["queue", "--scale", "1.5"]).exit_code == 2
-    assert list(SCENARIOS) == ["queue", "scheduled", "waiting", "pending", "payloads", "strikes"]
+    assert list(SCENARIOS) == [
+        *("queue", "scheduled", "waiting", "pending", "payloads", "strikes", "history"),
+    ]

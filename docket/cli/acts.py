@@ -112,7 +112,9 @@ def _act(
     yes: bool,
     as_json: bool,
 ) -> None:
-    if bool(keys) == (wanted is not None):
+    if not keys and wanted is None:
+        raise click.UsageError("Name tasks: by their keys, or by options such as --state")
+    if keys and wanted is not None:
         raise click.UsageError("Name tasks by their keys, or by options such as --state: not both")
     failures: list[str] = []
     results: list[BulkResult] = []

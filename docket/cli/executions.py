@@ -7,10 +7,10 @@ import click
 import msgspec
 
 from docket.cli.filters import filter_options
-from docket.cli.options import docket_options
+from docket.cli.options import docket_options, option
 from docket.cli.relative_time import absolute, relative
 from docket.cli.session import on_docket
-from docket.cli.tables import Table, json_option, show, show_json
+from docket.cli.tables import Table, json_option, show, show_json, show_lines
 from docket.clock import now
 from docket.docket import Docket
 from docket.listing import Attempt, ExecutionDetails, ExecutionSummary, Filter, ListedState, Page
@@ -24,8 +24,8 @@ _ENDED = {ListedState.FAILED, ListedState.CANCELLED, ListedState.COMPLETED}
 @click.command("ls")
 @docket_options
 @filter_options
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@click.option("--cursor", metavar="TEXT", help="Go on after the page that gave this cursor.")
+@option("--limit", type=click.IntRange(1, 1000), default=50, help="Most of a page.")
+@option("--cursor", metavar="TEXT", help="Go on after the page that gave this cursor.")
 @json_option
 def list_executions(
     chosen: DocketOptions, wanted: Filter | None, limit: int, cursor: str | None, as_json: bool
@@ -63,7 +63,7 @@ def show_execution(chosen: DocketOptions, as_json: bool, key: str) -> None:
         if as_json:
             show_json(msgspec.to_builtins(details))
         else:
-            click.echo("\n".join(_lines(details)))
+            show_lines(_lines(details))
 
     on_docket(chosen, act)
 
@@ -71,7 +71,13 @@ def show_execution(chosen: DocketOptions, as_json: bool, key: str) -> None:
 def _show_page(name: str, page: Page) -> None:
     moment = now()
     headings = ["State", "Key", "Call", "When", "Attempt", "Worker", "Error"]
-    table = Table([f"Executions on Docket: {name}"], headings, frozenset({"Attempt"}))
+    table = Table(
+        [f"Executions on Docket: {name}"],
+        headings,
+        frozenset({"Attempt"}),
+        names=frozenset({"Key", "Call", "Worker"}),
+        expendable=("Attempt", "Worker", "Call", "When", "Error"),
+    )
     for one in page.executions:
         error = one.error or ", ".join(f"waits for {scope}" for scope in one.waits_for)
         at = _when(one)

@@ -9,7 +9,7 @@ import click
 
 from docket.cli import durations
 from docket.cli.instants import INSTANT
-from docket.cli.options import Command
+from docket.cli.options import Command, option
 from docket.clock import now
 from docket.listing import Filter, ListedState
 
@@ -30,8 +30,21 @@ class Moment(click.ParamType[datetime]):
         try:
             ago = durations.parse(value)
         except ValueError:
-            return INSTANT.convert(value, param, ctx)
+            return self._instant(value, param, ctx)
         return now() - min(ago, timedelta(days=36_500))
+
+    def _instant(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            return INSTANT.convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(
+                f"{value!r} is neither a duration such as 1h, nor an instant with its time zone, "
+                "such as 2026-12-24T18:00Z",
+                param,
+                ctx,
+            )
 
 
 _MOMENT = Moment()
@@ -52,7 +65,7 @@ def filter_options(command: Command) -> Command:
 
     wrapped: Callable[..., Any] = with_filter
     for name, (flag, settings) in reversed(_OPTIONS.items()):
-        wrapped = click.option(flag, name, **settings)(wrapped)
+        wrapped = option(flag, name, **settings)(wrapped)
     return cast("Command", wrapped)
 
 

@@ -4,25 +4,43 @@ import importlib
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
+from docket.store.embedded.schemes import is_embedded
 from docket_display.printable import on_one_line
 
 T = TypeVar("T")
 
 
-def trust_working_directory() -> None:
+#: The modules that docket imports when it first needs them.
+_LATER = ("cloudpickle", "zoneinfo")
+#: The same, with an embedded server, and where ports are served.
+_FOR_EMBEDDED = ("docket.store.embedded.embedded_server",)
+_FOR_PORTS = ("docket.instrumentation.collector", "docket.instrumentation.http_server")
+
+
+def trust_working_directory(url: str, *, has_ports: bool = False) -> None:
     """Look for modules in the working directory first, as users expect of `module:attribute`.
 
-    Called after all our own imports, so that no file there can shadow one of our modules or of the
-    standard library.
+    Called after all our own imports, and does those that would follow later, so that no file there
+    can shadow one of our modules or of the standard library.
+
+    Args:
+        url: that of the docket.
+        has_ports: this process serves metrics or health checks.
 
     Raises:
         click.UsageError: it is gone.
     """
+    embedded = _FOR_EMBEDDED if is_embedded(url) else ()
+    for name in (*_LATER, *embedded, *(_FOR_PORTS if has_ports else ())):
+        # What a system does not have is missed, and told of, when it is asked for.
+        with suppress(ImportError):
+            importlib.import_module(name)
     try:
         directory = Path.cwd()
     except OSError as error:

@@ -2,13 +2,12 @@
 
 import json
 import logging
+import os
 import sys
 
-from rich.console import Console
-from rich.logging import RichHandler
-
 from docket.log_text import EXCEPTION, RECORD, BoundedFormatter, ends, shown
-from docket_display.printable import in_json
+from docket_display import terminal_log
+from docket_display.printable import in_json, on_lines, on_one_line
 
 #: The attributes of every record; any other one comes from the caller (`extra`).
 _OF_EVERY_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -37,6 +36,33 @@ class JsonFormatter(BoundedFormatter):
             # JSON has no such value: NaN, a key that is a tuple, an object that contains itself, an
             # int of too many digits, one whose own code fails.
             return _in_json({**{k: _shown(v) for k, v in extra.items()}, **line})
+
+
+class RichFormatter(BoundedFormatter):
+    """Colours for a terminal, and lines that it need not break (`docket_display.terminal_log`)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record, without their end."""
+        text = self.formatException(record.exc_info) if record.exc_info else record.exc_text
+        below = "\n".join(each for each in (text, record.stack_info) if each)
+        shown = terminal_log.Record(
+            record.created,
+            record.levelname,
+            "",
+            on_one_line(record.name),
+            on_lines(ends(record.getMessage(), EXCEPTION)),
+            on_lines(f"\n{below}").split("\n")[1:] if below else (),
+        )
+        colors = terminal_log.allows_colors(os.environ)
+        return ends(terminal_log.render(shown, _width(), colors=colors), RECORD)
+
+
+def _width() -> int | None:
+    """Return the columns of the terminal that stdout is, at this moment; None if it is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
 
 
 def _in_json(line: dict[str, object]) -> str:
@@ -81,16 +107,16 @@ def configure_warnings() -> None:
 
 
 def _handler(logging_format: str) -> logging.Handler:
-    if logging_format == "rich":
-        rich = RichHandler(console=Console(), show_path=False, log_time_format="[%X]")
-        rich.setFormatter(BoundedFormatter("%(message)s"))
-        return rich
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        JsonFormatter()
-        if logging_format == "json"
-        else BoundedFormatter(
-            "[%(asctime)s] %(levelname)s - %(name)s - %(message)s", "%Y-%m-%d %H:%M:%S"
-        )
-    )
+    handler.setFormatter(_formatter(logging_format))
     return handler
+
+
+def _formatter(logging_format: str) -> logging.Formatter:
+    if logging_format == "rich":
+        return RichFormatter()
+    if logging_format == "json":
+        return JsonFormatter()
+    return BoundedFormatter(
+        "[%(asctime)s] %(levelname)s - %(name)s - %(message)s", "%Y-%m-%d %H:%M:%S"
+    )

@@ -47,22 +47,31 @@ def docket_options(command: Command) -> Command:
     return _docket_options(command)
 
 
+def dockets_options(command: Command) -> Command:
+    """Add the same, where `--docket` may be repeated; `chosen` is a tuple of DocketOptions."""
+    return _docket_options(command, is_repeatable=True)
+
+
 def docket_options_of_watch(command: Command) -> Command:
     """Add the same, some with short forms, and with pydocket's variable for the URL."""
     return _docket_options(command, "-d", "-u", variable=["DOCKET_REDIS_URL", "DOCKET_URL"])
 
 
 def _docket_options(
-    command: Command, *letters: str, variable: str | Sequence[str] = "DOCKET_URL"
+    command: Command,
+    *letters: str,
+    variable: str | Sequence[str] = "DOCKET_URL",
+    is_repeatable: bool = False,
 ) -> Command:
     name = option(
         "--docket",
         *letters[:1],
         "docket_name",
         variable="DOCKET_NAME",
-        default="docket",
+        default=["docket"] if is_repeatable else "docket",
+        multiple=is_repeatable,
         metavar="NAME",
-        help="Name of the docket.",
+        help="Name of the docket" + ("; may be given more than once." if is_repeatable else "."),
     )
     url = option(
         "--url",
@@ -74,9 +83,13 @@ def _docket_options(
     )
 
     @wraps(command)
-    def with_options(docket_name: str, url: str, **values: Any) -> Any:
+    def with_options(docket_name: str | tuple[str, ...], url: str, **values: Any) -> Any:
         settings = {each: values.pop(each) for each in (*DECIDED_BY_FACTORY, "factory")}
-        return command(chosen=DocketOptions(name=docket_name, url=url, **settings), **values)
+        if isinstance(docket_name, str):
+            chosen = DocketOptions(name=docket_name, url=url, **settings)
+        else:
+            chosen = tuple(DocketOptions(name=n, url=url, **settings) for n in docket_name)
+        return command(chosen=chosen, **values)
 
     for add in _SETTINGS:
         with_options = add(with_options)

@@ -90,7 +90,12 @@ def pauses(chosen: DocketOptions, as_json: bool) -> None:
 
 
 def _table(name: str, found: list[Pause]) -> Table:
-    table = Table([f"Pauses in Docket: {name}"], ["Function", "Since", "Until", "Reason", "By"])
+    table = Table(
+        [f"Pauses in Docket: {name}"],
+        ["Function", "Since", "Until", "Reason", "By"],
+        names=frozenset({"Function", "By"}),
+        expendable=("Since", "By", "Reason"),
+    )
     for each in found:
         until = "(it is resumed)" if each.until is None else absolute(each.until)
         table.rows.append(

@@ -12,6 +12,7 @@ from docket.cli.strikes import restore, strike, strikes
 from docket.cli.tasks import tasks
 from docket.cli.version import version
 from docket.cli.watch import watch
+from docket.cli.web import web, web_user
 from docket.cli.worker import worker
 from docket.cli.workers import workers
 
@@ -25,5 +26,6 @@ for command in (
     *(version, worker, strike, restore, strikes, pause, resume, pauses),
     *(clear, snapshot, stats, watch, tasks, workers),
     *(list_executions, show_execution, retry, run, cancel),
+    *(web, web_user),
 ):
     main.add_command(command)

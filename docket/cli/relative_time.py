@@ -7,11 +7,15 @@ _NEAR = timedelta(minutes=30)
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """Return `0:00:05 ago`, `in 0:00:05`, or, if far away, `at 2026-01-31 12:00:00 +0000`."""
+    """Return `0:00:05 ago`, `in 0:00:05`, or, if far away, `at 2026-01-31 12:00:00 +0000`.
+
+    A distance is in whole seconds: those that have begun do not count.
+    """
     distance = moment - now
     if abs(distance) > _NEAR:
         return f"at {absolute(moment)}"
-    return f"{-distance} ago" if distance < timedelta(0) else f"in {distance}"
+    whole = timedelta(seconds=int(abs(distance).total_seconds()))
+    return f"{whole} ago" if distance < timedelta(0) else f"in {whole}"
 
 
 def absolute(moment: datetime) -> str:

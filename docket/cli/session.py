@@ -40,18 +40,29 @@ def on_docket(
         click.ClickException: the server is away, or refuses.
     """
     logs.configure_warnings()
-    if chosen.url.partition(":")[0].lower() == "memory":
-        raise click.BadParameter(REFUSED, param_hint="--url")
     if tasks or chosen.factory:
-        trust_working_directory()
-    docket = made(chosen)
-    docket.serializer = WriteOnly(docket.serializer)
+        trust_working_directory(chosen.url)
+    docket = made_to_look(chosen)
     for path in tasks:
         load("--tasks", path, docket.register_collection)
     try:
         asyncio.run(_act(docket, act))
     except DocketError as error:
         raise click.ClickException(on_lines(str(error))) from error
+
+
+def made_to_look(chosen: DocketOptions) -> Docket:
+    """Make the docket of a command that looks and acts, and decodes nothing.
+
+    Raises:
+        click.BadParameter: the server is private to another program.
+        click.UsageError: as of `made`.
+    """
+    if chosen.url.partition(":")[0].lower() == "memory":
+        raise click.BadParameter(REFUSED, param_hint="--url")
+    docket = made(chosen)
+    docket.serializer = WriteOnly(docket.serializer)
+    return docket
 
 
 def made(chosen: DocketOptions, **settings: Any) -> Docket:

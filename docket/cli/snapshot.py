@@ -9,7 +9,7 @@ import click
 from docket.cli.options import docket_options, tasks_option
 from docket.cli.relative_time import absolute, relative
 from docket.cli.session import on_docket
-from docket.cli.tables import Table, show
+from docket.cli.tables import Table, is_terminal, show
 from docket.docket import Docket, DocketSnapshot
 from docket.options import DocketOptions
 
@@ -35,9 +35,14 @@ def _overview(name: str, taken: DocketSnapshot) -> Table:
     title = [
         f"Docket: {name!r}",
         f"as of {absolute(taken.taken)}",
-        f"{len(taken.workers)} workers, {len(taken.running)}/{taken.total_tasks} running",
+        f"{_workers(len(taken.workers))}, {len(taken.running)}/{taken.total_tasks} running",
     ]
-    table = Table(title, ["When", "Function", "Key", "Worker", "Started"])
+    table = Table(
+        title,
+        ["When", "Function", "Key", "Worker", "Started"],
+        names=frozenset({"Function", "Key", "Worker"}),
+        expendable=("Started", "Worker", "Function"),
+    )
     for running in sorted(taken.running, key=lambda running: running.started):
         when = relative(running.when, taken.taken)
         started = relative(running.started, taken.taken)
@@ -46,6 +51,11 @@ def _overview(name: str, taken: DocketSnapshot) -> Table:
         when = relative(waiting.when, taken.taken)
         table.rows.append([when, waiting.function_name, waiting.key, "", ""])
     return table
+
+
+def _workers(number: int) -> str:
+    # Programs that read a pipe have always found `1 workers` there.
+    return "1 worker" if number == 1 and is_terminal() else f"{number} workers"
 
 
 @dataclass
@@ -62,7 +72,13 @@ class _Count:
 
 def _statistics(taken: DocketSnapshot) -> Table:
     headings = ["Function", "Total", "Running", "Queued", "Oldest Queued", "Latest Queued"]
-    table = Table(["Task Count Statistics by Function"], headings, frozenset(headings[1:]))
+    table = Table(
+        ["Task Count Statistics by Function"],
+        headings,
+        frozenset(headings[1:]),
+        names=frozenset({"Function"}),
+        expendable=("Latest Queued", "Oldest Queued"),
+    )
     for name, count in _counts(taken):
         oldest = latest = ""
         if count.waiting:

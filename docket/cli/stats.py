@@ -6,15 +6,22 @@ from datetime import timedelta
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 
 from docket.backlog import Backlog
 from docket.cli.durations import DURATION
-from docket.cli.options import docket_options
+from docket.cli.options import docket_options, option
 from docket.cli.relative_time import absolute
 from docket.cli.session import on_docket
-from docket.cli.tables import Table, drawn, is_terminal, json_option, show, show_json
+from docket.cli.tables import (
+    Table,
+    drawn,
+    is_terminal,
+    json_option,
+    show,
+    show_json,
+    terminal,
+)
 from docket.docket import Docket
 from docket.options import DocketOptions
 from docket.statistics import FunctionStatistics, Times
@@ -26,15 +33,19 @@ _HEADINGS = (
     *("Function", "Runs", "Per Minute", "Failed", "Retried", "Redelivered"),
     *("Wait p50", "Wait p95", "Wait p99", "Run p50", "Run p95", "Run p99"),
 )
+#: A narrow terminal keeps, beside the runs and the failures, the times of the slower ones longest.
+_EXPENDABLE = (
+    *("Wait p50", "Run p50", "Wait p99", "Run p99", "Per Minute"),
+    *("Retried", "Redelivered", "Wait p95", "Run p95"),
+)
 
 
 @click.command()
 @docket_options
-@click.option(
+@option(
     "--over",
     type=DURATION,
     default="1h",
-    show_default=True,
     help="The time to look back; beyond two hours it begins with a quarter of an hour.",
 )
 @click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
@@ -57,9 +68,10 @@ def stats(chosen: DocketOptions, over: timedelta, watch: bool, as_json: bool) ->
 
 async def _show(docket: Docket, over: timedelta, *, watch: bool, as_json: bool) -> None:
     if watch and is_terminal() and not as_json:
-        with Live(console=Console(), auto_refresh=False) as live:
+        with Live(console=terminal(), auto_refresh=False) as live:
             while True:
-                live.update(drawn(await _table(docket, over)), refresh=True)
+                seen = drawn(await _table(docket, over), live.console.width)
+                live.update(seen, refresh=True)
                 await asyncio.sleep(WATCH_SECONDS)
     while True:
         if as_json:
@@ -90,7 +102,13 @@ async def _table(docket: Docket, over: timedelta) -> Table:
         f"from {absolute(statistics.since)} to {absolute(statistics.until)}",
         *_sentences(backlog),
     ]
-    table = Table(title, _HEADINGS, frozenset(_HEADINGS[1:]))
+    table = Table(
+        title,
+        _HEADINGS,
+        frozenset(_HEADINGS[1:]),
+        names=frozenset({"Function"}),
+        expendable=_EXPENDABLE,
+    )
     busiest = sorted(statistics.functions.items(), key=lambda item: (-item[1].runs, item[0]))
     for name, each in busiest:
         table.rows.append([name, *_cells(each)])
@@ -103,15 +121,20 @@ def _sentences(backlog: Backlog) -> list[str]:
     ready, late = backlog.oldest_ready_seconds, backlog.lateness_seconds
     waits = "" if ready is None else f", the oldest for {_brief(ready)}"
     overdue = f", the first is {_brief(late)} late" if late else ""
+    workers = _counted(backlog.workers, "worker")
     present = (
-        f"{backlog.queued} queued{waits}; {backlog.running} running on {backlog.workers} workers; "
+        f"{backlog.queued} queued{waits}; {backlog.running} running on {workers}; "
         f"{backlog.scheduled} scheduled{overdue}"
     )
     held_up = (
-        f"{backlog.waiting} waiting for a limit, {backlog.paused} paused by {backlog.pauses} "
-        f"pauses, {backlog.failed_kept} failed kept"
+        f"{backlog.waiting} waiting for a limit, {backlog.paused} paused by "
+        f"{_counted(backlog.pauses, 'pause')}, {backlog.failed_kept} failed kept"
     )
     return [present, held_up]
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing if number == 1 else f'{thing}s'}"
 
 
 def _cells(each: FunctionStatistics) -> list[str]:

@@ -91,7 +91,12 @@ def strikes(chosen: DocketOptions, as_json: bool) -> None:
 
 def _table(name: str, found: list[StrikeRecord]) -> Table:
     headings = ["Function", "Condition", "Since", "Reason", "By"]
-    table = Table([f"Strikes in Docket: {name}"], headings)
+    table = Table(
+        [f"Strikes in Docket: {name}"],
+        headings,
+        names=frozenset({"Function", "By"}),
+        expendable=("Since", "By", "Reason"),
+    )
     for each in found:
         condition = "(every call)"
         if each.parameter is not None:

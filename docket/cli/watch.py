@@ -7,14 +7,14 @@ from contextlib import aclosing
 from datetime import datetime
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from docket.cli.options import docket_options_of_watch
 from docket.cli.session import on_docket
-from docket.cli.tables import is_terminal
+from docket.cli.tables import is_terminal, terminal
 from docket.docket import Docket
 from docket.execution import Execution, ProgressEvent, StateEvent
 from docket.lifecycle import TERMINAL, ExecutionState
@@ -63,7 +63,7 @@ async def _watch(docket: Docket, key: str) -> ExecutionState | None:
         click.echo(f"Error: Task with key '{in_view(key)}' not found or function not registered")
         return None
     if is_terminal():
-        with Live(console=Console(), auto_refresh=False) as live:
+        with Live(console=terminal(), auto_refresh=False) as live:
             await _follow(execution, lambda: live.update(_picture(execution), refresh=True))
     else:
         await _follow(execution, Lines(execution).say)

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sized
 from functools import partial
 from typing import Any
 
@@ -16,16 +17,18 @@ from docket.cli.session import made
 from docket.dependencies import named_dependencies
 from docket.docket import Docket
 from docket.errors import DocketError
-from docket.loading import load_function
+from docket.loading import load_attribute, load_function
 from docket.options import DocketOptions
 from docket.services.standalone import run_program
 from docket.worker import Worker
-from docket_display.printable import on_lines
+from docket_display.printable import on_lines, on_one_line
 
 try:
     from uvloop import new_event_loop
 except ImportError:  # not for Windows
     from asyncio import new_event_loop
+
+logger = logging.getLogger("docket.worker")
 
 PORT = click.IntRange(0, 65535)
 
@@ -110,11 +113,11 @@ def worker(
     third: do not wait for a server that is away.
     """
     logs.configure(logging_level, logging_format)
-    trust_working_directory()
+    ports = (healthcheck_port, metrics_port)
+    trust_working_directory(chosen.url, has_ports=ports != (None, None))
     is_seen: bool = options["enable_internal_instrumentation"]
     docket = made(chosen, enable_internal_instrumentation=is_seen)
     make = _maker(docket, tasks=tasks, **options)
-    ports = (healthcheck_port, metrics_port)
     try:
         # Cancelled by the third signal. The running tasks were requeued: this is a clean stop.
         with (
@@ -145,9 +148,19 @@ def _maker(
         around = load("--dependencies", dependencies, named_dependencies)
     for path in tasks:
         load("--tasks", path, docket.register_collection)
+    if fallback is None and tasks and all(map(_is_empty, tasks)):
+        logger.warning(
+            "There is no task in %s: whatever is added is unknown to this worker",
+            on_one_line(" and ".join(tasks)),
+        )
     make = partial(Worker, docket, **settings, fallback_task=fallback, dependencies=around)
     try:
         make()
     except ValueError as error:
         raise click.UsageError(on_lines(str(error))) from error
     return make
+
+
+def _is_empty(path: str) -> bool:
+    found: object = load_attribute(path)
+    return isinstance(found, Sized) and len(found) == 0

@@ -11,6 +11,9 @@ from docket.cli.tables import Table, show
 from docket.clock import now
 from docket.docket import Docket, WorkerInfo
 from docket.options import DocketOptions
+from docket.tasks import standard_tasks
+
+_BUILT_IN = frozenset(task.__name__ for task in standard_tasks)
 
 
 @click.group()
@@ -21,7 +24,7 @@ def workers() -> None:
 @workers.command()
 @docket_options
 def ls(chosen: DocketOptions) -> None:
-    """List all workers."""
+    """List all workers, each with its tasks but for the built-in ones."""
 
     async def act(docket: Docket) -> None:
         _show(docket.name, None, await docket.workers())
@@ -42,10 +45,21 @@ def for_task(chosen: DocketOptions, task: str) -> None:
 
 
 def _show(docket_name: str, highlighted: str | None, found: Collection[WorkerInfo]) -> None:
-    table = Table([f"Workers in Docket: {docket_name}"], ["Name", "Last Seen", "Tasks"])
+    table = Table(
+        [f"Workers in Docket: {docket_name}"],
+        ["Name", "Last Seen", "Tasks"],
+        names=frozenset({"Name", "Tasks"}),
+    )
     seen_from = now()
     for worker in sorted(found, key=lambda worker: worker.last_seen, reverse=True):
-        tasks = sorted(worker.tasks, key=lambda name: (name != highlighted, name))
         last_seen = relative(worker.last_seen, seen_from)
-        table.rows.append([worker.name, last_seen, tasks or "(none)"])
+        table.rows.append([worker.name, last_seen, _tasks(worker, highlighted)])
     show(table)
+
+
+def _tasks(worker: WorkerInfo, highlighted: str | None) -> list[str]:
+    """Return the names of a worker's tasks; those that every docket has, only if asked for."""
+    names = worker.tasks - (_BUILT_IN - {highlighted})
+    if not names:
+        return ["(built-in ones only)" if worker.tasks else "(none)"]
+    return sorted(names, key=lambda name: (name != highlighted, name))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Self
-from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
@@ -39,7 +39,7 @@ class Cron(Perpetual):
 
     A run is followed by one at the next time of the expression after it began: at once, if that
     has passed when it ends. Further times that pass while it runs, or while no worker runs, are
-    not made up for.
+    skipped.
 
     Times that daylight saving skips or repeats are handled as in Debian's cron: a job at a skipped
     time runs right after the change, a job at a repeated time runs once, and hourly or minutely
@@ -121,8 +121,11 @@ def _zone_of(tz: object) -> tzinfo:
         return tz
     if not isinstance(tz, str):
         raise TypeError(f"tz of a Cron must be a tzinfo or the name of a time zone, not {tz!r}")
+    # Imported for a name only: with what it needs it takes as long as ten of our modules.
+    zoneinfo = importlib.import_module("zoneinfo")
     try:
-        return ZoneInfo(tz)
+        zone: tzinfo = zoneinfo.ZoneInfo(tz)
+        return zone
     except (ValueError, LookupError, OSError) as error:
         raise ValueError(
             f"tz of a Cron names no time zone that is known here: {tz!r} ({error}); where a system "

@@ -2,6 +2,9 @@
 
 Nothing is counted twice and nothing is sampled: the numbers are those of the counters, and the
 server is asked for the backlog on each scrape.
+
+Imported by the first scrape, since prometheus_client takes as much memory as half of docket: most
+processes are never scraped.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from functools import cached_property, partial
 from itertools import accumulate
 
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -28,13 +32,17 @@ from docket.instrumentation.counters import (
     Producer,
     TaskCounters,
 )
-from docket.instrumentation.process_registry import ProcessRegistry, RunningWorker
+from docket.instrumentation.process_registry import (
+    BACKLOG_PATIENCE_SECONDS,
+    ProcessRegistry,
+    RunningWorker,
+)
 from docket_display.printable import on_one_line
 
 logger = logging.getLogger("docket.metrics")
 
-#: Longest wait of a scrape for the server, in seconds; without an answer the backlog is omitted.
-BACKLOG_PATIENCE_SECONDS = 1.0
+#: The type of `metrics_text`, for the header of a response.
+CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 #: The labels of what is counted for each task.
 _LABELS = ("docket_name", "docket_worker", "docket_task")
@@ -118,28 +126,17 @@ class Snapshot:
                 yield [docket, worker, task], counters
 
 
-class DocketCollector(Collector):
-    """A Prometheus collector for the workers and dockets of a process.
+def families(registry: ProcessRegistry) -> Iterator[Metric]:
+    """Yield every family with its present values; see `DocketCollector`."""
+    snapshot = Snapshot(registry)
+    return (_printable(make(snapshot)) for make in (*FAMILIES.values(), *HISTOGRAMS.values()))
 
-    Call it on a thread: on the event loop of a worker it omits the backlog, since it cannot wait
-    for it there.
 
-    Args:
-        registry: the workers and dockets of the process.
-    """
-
-    def __init__(self, registry: ProcessRegistry) -> None:
-        self._registry = registry
-
-    def describe(self) -> list[Metric]:
-        """Return nothing, so that registering the collector does not collect."""
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield every family with its present values."""
-        snapshot = Snapshot(self._registry)
-        makers = (*FAMILIES.values(), *HISTOGRAMS.values())
-        return (_printable(make(snapshot)) for make in makers)
+def metrics_text(registry: ProcessRegistry) -> bytes:
+    """Return the families of docket, and those of prometheus_client's own registry, as text."""
+    merged = CollectorRegistry(auto_describe=False)
+    merged.register(_MergedCollector(registry, REGISTRY))
+    return generate_latest(merged)
 
 
 def _printable(family: Metric) -> Metric:
@@ -153,16 +150,16 @@ def _printable(family: Metric) -> Metric:
     return family
 
 
-class MergedCollector(Collector):
-    """A collector, and those families of a registry that the collector does not have."""
+class _MergedCollector(Collector):
+    """The families of docket, and those of a registry that docket does not have."""
 
-    def __init__(self, collector: Collector, registry: CollectorRegistry) -> None:
-        self._collector = collector
+    def __init__(self, processes: ProcessRegistry, registry: CollectorRegistry) -> None:
+        self._processes = processes
         self._registry = registry
 
     def collect(self) -> Iterable[Metric]:
-        """Yield the families, the collector's first."""
-        ours = list(self._collector.collect())
+        """Yield the families, docket's first."""
+        ours = list(families(self._processes))
         names = {family.name for family in ours}
         yield from ours
         yield from (family for family in self._registry.collect() if family.name not in names)

@@ -11,10 +11,10 @@ when a worker meets a task for the first time.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from docket.instrumentation.collector import FAMILIES, Snapshot
 from docket.instrumentation.counters import Counters, Histogram
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
 
@@ -73,7 +73,9 @@ def _is_provided() -> bool:
 
 def _observing(name: str) -> Callable[[Any], Iterable[Observation]]:
     def observe(_: object) -> Iterable[Observation]:
-        for sample in FAMILIES[name](Snapshot(PROCESS_REGISTRY)).samples:
+        # Not before a provider collects: few processes have one.
+        collector = importlib.import_module("docket.instrumentation.collector")
+        for sample in collector.FAMILIES[name](collector.Snapshot(PROCESS_REGISTRY)).samples:
             labels = sample.labels.items()
             yield Observation(
                 sample.value,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Maximum number of dockets, and of ended workers, to keep counters for; the oldest are dropped.
 MAX_KEPT = 256
 
+#: Longest wait of a scrape for the server, in seconds; without an answer the backlog is omitted.
+BACKLOG_PATIENCE_SECONDS = 1.0
+
 K = TypeVar("K")
 V = TypeVar("V")
 

@@ -1,26 +1,61 @@
-"""The HTTP endpoints of a process: metrics, and the health of its workers."""
+"""The HTTP endpoints of a process: metrics, and the health of its workers.
+
+The server and the metrics are imported when they are asked for: they, and what they need of others,
+take as much memory as half of docket, and under the supervisor no worker serves anything.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator
+import importlib
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
-from http import HTTPStatus
-from typing import Any, Protocol, overload
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
-from prometheus_client.registry import CollectorRegistry
-
-from docket.instrumentation.collector import DocketCollector, MergedCollector
-from docket.instrumentation.http_server import Answer, serving
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+
+    from docket.instrumentation.http_server import Answer
+else:
+    # Prometheus' registries take any object with these methods.
+    Collector = object
 
 #: The address of all interfaces, needed by a probe from outside the container.
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 
+
+def _http_server() -> ModuleType:
+    return importlib.import_module("docket.instrumentation.http_server")
+
+
+def _collector() -> ModuleType:
+    return importlib.import_module("docket.instrumentation.collector")
+
+
+class DocketCollector(Collector):
+    """A Prometheus collector for the workers and dockets of this process.
+
+    Call it on a thread: on the event loop of a worker it omits the backlog, since it cannot wait
+    for it there.
+    """
+
+    def describe(self) -> list[Metric]:
+        """Return nothing, so that registering the collector does not collect."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield every family with its present values."""
+        families: Iterable[Metric] = _collector().families(PROCESS_REGISTRY)
+        return families
+
+
 #: The metrics of this process, for programs with an endpoint of their own:
 #: `prometheus_client.REGISTRY.register(COLLECTOR)`.
-COLLECTOR = DocketCollector(PROCESS_REGISTRY)
+COLLECTOR = DocketCollector()
 
 
 def health() -> tuple[bool, str]:
@@ -101,6 +136,7 @@ def healthcheck_server(
     if port is None:
         yield None
         return
+    serving = _http_server().serving
     with serving("health checks", host, port, _health_answer, allowed_hosts) as taken:
         yield taken
 
@@ -119,22 +155,28 @@ def metrics_server(
     if port is None:
         yield None
         return
+    _collector()  # not by the first scrape: that would take the interpreter from running tasks
+    serving = _http_server().serving
     with serving("metrics", host, port, _metrics_answer, allowed_hosts) as taken:
         yield taken
 
 
 def metrics_text() -> bytes:
     """Return the text that `metrics_server` serves."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(MergedCollector(COLLECTOR, REGISTRY))
-    return generate_latest(registry)
+    text: bytes = _collector().metrics_text(PROCESS_REGISTRY)
+    return text
 
 
 def _health_answer() -> Answer:
     is_healthy, message = health()
-    status = HTTPStatus.OK if is_healthy else HTTPStatus.SERVICE_UNAVAILABLE
-    return Answer(status, message.encode(errors="replace"))
+    http_server = _http_server()
+    statuses = http_server.HTTPStatus
+    status = statuses.OK if is_healthy else statuses.SERVICE_UNAVAILABLE
+    answer: Answer = http_server.Answer(status, message.encode(errors="replace"))
+    return answer
 
 
 def _metrics_answer() -> Answer:
-    return Answer(HTTPStatus.OK, metrics_text(), CONTENT_TYPE_LATEST)
+    http_server, content_type = _http_server(), _collector().CONTENT_TYPE
+    answer: Answer = http_server.Answer(http_server.HTTPStatus.OK, metrics_text(), content_type)
+    return answer

@@ -1,8 +1,11 @@
 """The executions of a docket as a list: pages, counts, and acts on what was found."""
 
 from docket.listing.acting import APPLIES_TO, Act, BulkResult
+from docket.listing.counts import Counts
 from docket.listing.filters import Filter
-from docket.listing.pages import Counts, Page
+from docket.listing.limits import LimitInUse, PlaceInLine
+from docket.listing.pages import Page
+from docket.listing.recurring import RecurringTask
 from docket.listing.summaries import (
     Attempt,
     ExecutionDetails,
@@ -21,8 +24,11 @@ __all__ = [
     "ExecutionDetails",
     "ExecutionSummary",
     "Filter",
+    "LimitInUse",
     "ListedState",
     "Page",
+    "PlaceInLine",
     "Predecessor",
+    "RecurringTask",
     "ReportedProgress",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,10 +14,11 @@ import msgspec
 
 from docket.clock import stored, to_microseconds
 from docket.errors import NoSuchExecution, WrongState
-from docket.listing.filters import Filter
+from docket.listing.filters import Filter, check_filter
 from docket.listing.pages import Listing
 from docket.listing.summaries import ExecutionSummary, ListedState
 from docket.store.acts import ACTS, Acts
+from docket.store.keys import check_task_key
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -37,7 +39,9 @@ class Act(Enum):
 
         Raises:
             ValueError: it names others.
+            TypeError: it is no filter.
         """
+        check_filter(wanted)
         states = APPLIES_TO[self]
         if wanted.states == tuple(ListedState):
             return msgspec.structs.replace(wanted, states=states)
@@ -100,6 +104,7 @@ class Actor:
 
     async def retry(self, key: str) -> ExecutionSummary | None:
         """Run an execution again that failed or was cancelled; see Docket.retry."""
+        check_task_key(key)
         ((verdict, _),) = await self._acts.retry([(key, None)])
         details = await self._listing.details(key)
         if verdict == "retried":
@@ -113,6 +118,7 @@ class Actor:
 
     async def move(self, key: str, when: datetime | None) -> None:
         """Give a task that waits another time; see Docket.reschedule and Docket.run_now."""
+        check_task_key(key)
         at = None if when is None else stored(when)
         (verdict,) = await self._acts.move([(key, 0)], at)
         if verdict == "changed":
@@ -130,7 +136,8 @@ class Actor:
         Args:
             act: the act.
             wanted: the filter; states that the act does not apply to are an error.
-            progress: called after each batch.
+            progress: called after each batch, and awaited if it returns something to await; an
+                error of it ends the act.
 
         Raises:
             ValueError: the filter names a state that the act does not apply to.
@@ -146,8 +153,9 @@ class Actor:
             done += sum(number for verdict, number in verdicts.items() if verdict in _DONE)
             skipped.update({v: number for v, number in verdicts.items() if v not in _DONE})
             result = BulkResult(matched, done, dict(skipped))
-            if progress is not None:
-                progress(result)
+            told = None if progress is None else progress(result)
+            if inspect.isawaitable(told):
+                await told
             cursor = page.cursor
             if cursor is None:
                 return result

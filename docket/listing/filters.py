@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Self
+from typing import Self, cast
 
 import msgspec
 
@@ -57,8 +57,13 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises:
             ValueError: a state has an unknown name, or `until` is not after `since`.
-            TypeError: `since` or `until` is no timezone-aware datetime.
+            TypeError: `since` or `until` is no timezone-aware datetime, a text is no str, or
+                `state` is neither a state nor several.
         """
+        texts = {"function": function, "key_prefix": key_prefix, "worker": worker, "error": error}
+        for name, text in texts.items():
+            if text is not None:
+                check_text(name, text)
         since = None if since is None else aware("since", since)
         until = None if until is None else aware("until", until)
         if since is not None and until is not None and until <= since:
@@ -104,16 +109,51 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(what, usedforsecurity=False).digest()[:8]
 
 
+def check_filter(wanted: object) -> None:
+    """Refuse a value that is no filter.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(wanted, Filter):
+        raise TypeError(
+            f"The filter must be a Filter, such as Filter.of('failed'), not {wanted!r:.100}"
+        )
+
+
+def check_text(name: str, text: object) -> None:
+    """Refuse the value of an argument that is no text.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it holds lone surrogates, which nothing can store.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str, not {type(text).__name__}: {text!r:.100}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} {text!r:.100} is no valid text: {error.reason}") from None
+
+
 def _states(state: AnyState | Iterable[AnyState] | None) -> tuple[ListedState, ...]:
     if state is None:
         return _ORDER
-    if isinstance(state, (ListedState, ExecutionState, str)):
-        state = (state,)
-    wanted = {_state(each) for each in state}
+    wanted = {_state(each) for each in _each_of(state)}
     return tuple(each for each in _ORDER if each in wanted)
 
 
-def _state(state: AnyState) -> ListedState:
+def _each_of(state: object) -> Iterable[object]:
+    if isinstance(state, (ListedState, ExecutionState, str)):
+        return (state,)
+    if not isinstance(state, Iterable):
+        raise TypeError(f"state must be a state or its name, or several, not {state!r:.100}")
+    return cast("Iterable[object]", state)
+
+
+def _state(state: object) -> ListedState:
+    if not isinstance(state, (ListedState, ExecutionState, str)):
+        raise TypeError(f"A state must be a ListedState or its name, not {state!r:.100}")
     value = state if isinstance(state, str) else state.value
     try:
         return ListedState(value)

@@ -15,6 +15,8 @@ from docket.serialization.display import HIDDEN, arguments_text
 from docket.store.keys import PAUSED_SCOPE, worker_of
 from docket_display.printable import on_one_line
 
+#: The beginning of what an execution waits for that a pause holds up; the function follows.
+PAUSE_OF = "the end of the pause of "
 #: Most characters of a call that is shown.
 _CALL = 1_000
 
@@ -93,6 +95,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         progress: what it reported.
         predecessor: the execution that this one is the retry of.
         trace: the trace context of the caller, as it was stored.
+        is_perpetual: it is followed by its next run, as those of Perpetual and Cron are.
     """
 
     key: str
@@ -111,6 +114,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     progress: ReportedProgress | None = None
     predecessor: Predecessor | None = None
     trace: str | None = None
+    is_perpetual: bool = False
 
 
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +163,7 @@ def summary_of(key: bytes, record: Record, payload: bytes | None = None) -> Exec
         progress=_progress(record),
         predecessor=_predecessor(record.get(b"predecessor")),
         trace=text(record.get(b"trace")),
+        is_perpetual=b"perpetual" in record,
     )
 
 
@@ -198,7 +203,7 @@ def waits_for(record: Record) -> tuple[str, ...]:
 
 def _scope(scope: str) -> str:
     paused = scope.removeprefix(PAUSED_SCOPE)
-    return scope if paused == scope else f"the end of the pause of {paused}"
+    return scope if paused == scope else f"{PAUSE_OF}{paused}"
 
 
 def _state(record: Record) -> ListedState | None:

@@ -1,10 +1,9 @@
 """Payloads as pickle: the arguments, results and exceptions of tasks."""
 
 import asyncio
+import importlib
 import pickle
 from typing import Any, cast
-
-import cloudpickle
 
 from docket.errors import DeserializationError, PayloadTooLarge, TaskError
 from docket.log_text import format_exception
@@ -36,7 +35,9 @@ def _dumps(value: object) -> bytes:
         # the process that reads it.
         if b"__main__" not in payload:
             return payload
-    return cast("Any", cloudpickle).dumps(value, protocol=5)
+    # Imported here, since few processes meet such a value.
+    by_value: bytes = importlib.import_module("cloudpickle").dumps(value, protocol=5)
+    return by_value
 
 
 def check_size(payload: bytes, what: str) -> bytes:

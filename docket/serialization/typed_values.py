@@ -6,12 +6,13 @@ written beside it; the types are a fixed list, and nothing is looked up by a nam
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any, Final, cast
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -132,20 +133,26 @@ def _value(node: Any) -> Any:
 
 def _write_datetime(value: datetime) -> Iterable[object]:
     # A zone is kept by its name: its offset at this instant is not the same thing.
-    if isinstance(value.tzinfo, ZoneInfo):
-        return (value.replace(tzinfo=None).isoformat(), value.fold, _zone(value.tzinfo))
-    return (value.isoformat(), value.fold, _zone(value.tzinfo))
+    zone = _zone(value.tzinfo)
+    written = value if zone is None else value.replace(tzinfo=None)
+    return (written.isoformat(), value.fold, zone)
 
 
 def _read_datetime(text: str, fold: int, zone: str | None) -> datetime:
     read = datetime.fromisoformat(text).replace(fold=fold)
-    return read if zone is None else read.replace(tzinfo=ZoneInfo(zone))
+    if zone is None:
+        return read
+    return read.replace(tzinfo=importlib.import_module("zoneinfo").ZoneInfo(zone))
 
 
 def _zone(zone: tzinfo | None) -> str | None:
     """Return the name of a zone; None for a fixed offset, which is a part of the ISO text."""
-    if isinstance(zone, ZoneInfo) and zone.key:
-        return zone.key
+    # Not imported here, since it takes long: nobody has a zone of it who has not.
+    zoneinfo: Any = sys.modules.get("zoneinfo")
+    if zoneinfo is not None and isinstance(zone, zoneinfo.ZoneInfo):
+        key = cast("Any", zone).key
+        if key:
+            return str(key)
     if zone is None or type(zone) is timezone:
         return None
     raise Untyped(f"a zone that is a {type(zone).__qualname__}")

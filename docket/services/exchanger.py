@@ -19,18 +19,12 @@ from docket.services.outcomes import count, failure_text, row_of, unstorable, we
 from docket.services.payloads import Payloads
 from docket.services.run_log import log_what_follows
 from docket.services.runs import Consumer, Run, Runs, reject_late
+from docket.store.claims import Claim
 from docket.store.coalescing import BATCH_BYTES, BATCH_LIMIT
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.pipeline import LostReply, Pipeline
 from docket.store.connection.retrying import retry
-from docket.store.transitions import (
-    Claim,
-    Exchanged,
-    Fenced,
-    OutcomeRow,
-    StaleEpoch,
-    Transitions,
-)
+from docket.store.transitions import Exchanged, Fenced, OutcomeRow, StaleEpoch, Transitions
 
 logger = logging.getLogger("docket.worker")
 
@@ -108,6 +102,8 @@ class Exchanger:
         #: Entries that were cancelled while the reply with their claim may have been on its way.
         self._cancelled_early: set[bytes] = set()
         self._probation: asyncio.TimerHandle | None = None
+        #: Timers at whose ends runs have outlived what their processes died of before.
+        self._acquittals: dict[Run, asyncio.TimerHandle] = {}
         self._fault: BaseException | None = None
         self.concurrency = concurrency
         #: Set while slots are free and the streams are empty: then the wake-up listener waits.
@@ -170,7 +166,7 @@ class Exchanger:
     def report(self, run: Run, outcome: Outcome) -> None:
         """Take in the outcome of a run; never fails, whatever the task returned."""
         try:
-            row = row_of(run.claim, outcome, self._payloads)
+            row = row_of(run.claim, outcome, self._payloads, is_suspect=run.is_suspect)
         except BaseException as error:
             # Pickling runs the user's code, which may raise anything, SystemExit too.
             logger.error(
@@ -180,15 +176,20 @@ class Exchanger:
             )
             outcome = unstorable(outcome, error)
             row = row_of(run.claim, outcome, self._payloads)
-        self._runs.report(run)
+        self._free(run)
         self._outbox.append((run, outcome, row, failure_text(outcome)))
         self._attention.set()
 
     def withdraw(self, run: Run) -> None:
         """Free the slot of a run that the store has ended, and recorded, by itself."""
-        self._runs.report(run)
+        self._free(run)
         self._runs.remove(run)
         self.exchange_soon()
+
+    def _free(self, run: Run) -> None:
+        self._runs.report(run)
+        if (timer := self._acquittals.pop(run, None)) is not None:
+            timer.cancel()
 
     async def run(
         self, start: Callable[[Claim], None], register: Callable[[], Awaitable[None]]
@@ -222,7 +223,7 @@ class Exchanger:
     def _want(self) -> int:
         if self._draining or not self._readiness.may_claim:
             return 0
-        if self._probation is not None and self._runs.has_quarantined:
+        if self._probation is not None and self._runs.has_suspect:
             return 0
         return min(max(0, self.concurrency - self._runs.active), self._message_batch)
 
@@ -280,7 +281,7 @@ class Exchanger:
             self._consumer.epoch,
             want,
             [row for _, _, row, _ in outcomes],
-            may_take_quarantined=not self._runs.has_quarantined,
+            may_take_quarantined=not self._runs.has_suspect,
             census=self._until_finished,
             failures=[(at, failure) for at, (_, _, _, failure) in enumerate(outcomes) if failure],
         )
@@ -303,8 +304,9 @@ class Exchanger:
                 self._refuse(claim, claim.fault)
                 continue
             self._start(claim)
-            if claim.deaths:
+            if claim.suspect_seconds:
                 self._begin_probation()
+                self._acquit_later(claim)
             if self._requeuing or claim.entry in self._cancelled_early:
                 run = self._runs.get(claim.entry)
                 if run is not None and self._requeuing:
@@ -329,6 +331,17 @@ class Exchanger:
 
     def _end_probation(self) -> None:
         self._probation = None
+        self.exchange_soon()
+
+    def _acquit_later(self, claim: Claim) -> None:
+        run = self._runs.get(claim.entry)
+        if run is not None and run.is_suspect and math.isfinite(claim.suspect_seconds):
+            loop = asyncio.get_running_loop()
+            self._acquittals[run] = loop.call_later(claim.suspect_seconds, self._acquit, run)
+
+    def _acquit(self, run: Run) -> None:
+        del self._acquittals[run]
+        self._runs.acquit(run)
         self.exchange_soon()
 
     def _acknowledge(self, outcomes: list[PendingOutcome], superseded: list[int]) -> None:

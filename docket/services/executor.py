@@ -41,8 +41,8 @@ from docket.services.runs import Run, Runs
 from docket.services.task_plans import TaskPlans
 from docket.services.task_threads import outlast
 from docket.services.unknown_tasks import UnknownTasks, default_fallback_task
+from docket.store.claims import Claim
 from docket.store.results import RecordedResults
-from docket.store.transitions import Claim
 from docket.supervision import Supervision, run_here
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from docket.dependencies.perpetual import Perpetual, perpetual_of
 from docket.errors import DeserializationError
 from docket.lifecycle import Deferred, Due, Failed, Perpetuated, Successor
 from docket.services.unknown_tasks import DEFERRAL_SECONDS, PATIENCE_SECONDS
-from docket.store.transitions import Claim
+from docket.store.claims import Claim
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -20,8 +20,9 @@ from docket.lifecycle import (
 from docket.log_text import format_exception
 from docket.serialization.pickle_codec import MAX_MESSAGE, error_message
 from docket.services.payloads import Payloads
+from docket.store.claims import Claim
 from docket.store.connection.pipeline import Argument
-from docket.store.transitions import Claim, OutcomeRow
+from docket.store.transitions import OutcomeRow
 
 #: Most characters of the traceback in the log of attempts: its end says most.
 MAX_ATTEMPT_TRACEBACK = 8192
@@ -42,8 +43,13 @@ class OutcomeKind(Enum):
 _COMPLETED = OutcomeKind.COMPLETED.value
 
 
-def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
+def row_of(
+    claim: Claim, outcome: Outcome, payloads: Payloads, *, is_suspect: bool = False
+) -> OutcomeRow:
     """Make the row of an outcome.
+
+    Args:
+        is_suspect: whether the run has not outlived yet what its process died of before.
 
     Raises:
         PayloadTooLarge: the result is over the limit.
@@ -77,7 +83,7 @@ def row_of(claim: Claim, outcome: Outcome, payloads: Payloads) -> OutcomeRow:
         case Cancelled():
             kind = OutcomeKind.CANCELLED
         case Requeued():
-            kind = OutcomeKind.REQUEUED
+            kind, a = OutcomeKind.REQUEUED, "" if is_suspect else "1"
         case Superseded():
             kind = OutcomeKind.SUPERSEDED
     return (kind.value, claim.key, claim.entry, claim.generation, a, b, c)

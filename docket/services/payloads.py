@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from docket.store.transitions import Claim
+from docket.store.claims import Claim
 
 if TYPE_CHECKING:
     from docket.docket import Docket

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from docket.services.exchanger import Exchanger
 from docket.services.runs import Consumer
 from docket.services.service_group import consumer_lifetime
 from docket.store.connection.backoff import backoff_seconds
+from docket.store.keys import check_name
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -93,3 +96,19 @@ class Registration:
                 error,
                 extra=log_attributes,
             )
+
+
+def worker_names(given: str | None) -> tuple[str, str]:
+    """Return the name of a worker, and that in metrics, which never has a process id in it.
+
+    Args:
+        given: the name that was chosen; None or "" for one after this host and process.
+
+    Raises:
+        ValueError: it is too long, or cannot be written.
+    """
+    if given:
+        check_name(given, "A worker")
+        return given, given
+    host = socket.gethostname()
+    return f"{host}#{os.getpid()}", host

@@ -22,7 +22,7 @@ from docket.lifecycle import (
 )
 from docket.log_text import CALL, ends
 from docket.services.runs import Run
-from docket.store.transitions import Claim
+from docket.store.claims import Claim
 from docket_display.printable import on_one_line
 
 logger = logging.getLogger("docket.worker")

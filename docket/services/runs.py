@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from docket.instrumentation.counters import Counters
 from docket.lifecycle import Outcome
+from docket.store.claims import Claim
 from docket.store.connection.lease_connection import Lease
 from docket.store.connection.pipeline import LostReply
-from docket.store.transitions import Claim
 from docket.supervision import RunningTask
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Run:
         followed: the run and its duration for the line about its successor, which is logged once
             the outcome is recorded; None for no such line.
         started_at: the instant of the claim, by `time.monotonic()`.
+        is_suspect: whether it has not outlived yet what its process died of before.
         in_threads: the calls in threads that are not over, by their futures.
         unmade_execution: what makes its execution, and the arguments of that; None if it is made
             already, or cannot be. Every task may ask for its execution, and few do.
@@ -83,6 +84,7 @@ class Run:
         "followed",
         "holds_slots",
         "in_threads",
+        "is_suspect",
         "refused",
         "reported",
         "sent_again",
@@ -104,6 +106,7 @@ class Run:
         self.refused = False
         self.followed: str | None = None
         self.started_at = time.monotonic()
+        self.is_suspect = claim.suspect_seconds > 0
         self.in_threads: dict[Future[Any], ThreadWork] = {}
         self.unmade_execution: tuple[Any, ...] | None = None
         self._execution: Execution | None = None
@@ -127,7 +130,7 @@ class Runs:
     def __init__(self) -> None:
         self._by_entry: dict[bytes, Run] = {}
         self._active = 0
-        self._active_quarantined = 0
+        self._suspects = 0
 
     def __len__(self) -> int:
         return len(self._by_entry)
@@ -141,23 +144,26 @@ class Runs:
         return self._active
 
     @property
-    def has_quarantined(self) -> bool:
-        """Return True while a task runs here under which a process died before."""
-        return self._active_quarantined > 0
+    def has_suspect(self) -> bool:
+        """Return True while a run here may end like one that its process died under."""
+        return self._suspects > 0
 
     def add(self, run: Run) -> None:
         """Add the run of a task that was claimed."""
         self._by_entry[run.claim.entry] = run
         self._active += 1
-        if run.claim.deaths:
-            self._active_quarantined += 1
+        self._suspects += run.is_suspect
 
     def report(self, run: Run) -> None:
         """Free the slot of a run whose outcome is known; its lease is still held."""
         run.reported = True
         self._active -= 1
-        if run.claim.deaths:
-            self._active_quarantined -= 1
+        self.acquit(run)
+
+    def acquit(self, run: Run) -> None:
+        """Suspect a run no longer. Idempotent."""
+        self._suspects -= run.is_suspect
+        run.is_suspect = False
 
     def remove(self, run: Run) -> None:
         """Remove a run whose outcome is acknowledged, or that belongs to another worker."""

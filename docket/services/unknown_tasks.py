@@ -10,7 +10,7 @@ from docket.dependencies.context import CurrentExecution, TaskLogger
 from docket.errors import ServerUnavailable
 from docket.execution import Execution
 from docket.lifecycle import Deferred, Requeued
-from docket.store.transitions import Claim
+from docket.store.claims import Claim
 
 if TYPE_CHECKING:
     from docket.docket import Docket

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from docket.annotations import evaluated_signature
 from docket.execution.signatures import compact_signature
 from docket.inspection import backlog_of
-from docket.instrumentation.collector import BACKLOG_PATIENCE_SECONDS
 from docket.instrumentation.counters import TaskCounters
-from docket.instrumentation.process_registry import RunningWorker
+from docket.instrumentation.process_registry import BACKLOG_PATIENCE_SECONDS, RunningWorker
 from docket.instrumentation.readiness import Readiness
 from docket.services.runs import Runs
 from docket.services.statistics_reporter import StatisticsReporter

@@ -12,6 +12,8 @@ from docket.store.scripts import Script
 
 #: Most executions in one call.
 ACTS = 64
+#: How long the answer to a request is kept (ms): one that a network has held up comes before.
+_REMEMBERED = 600_000
 
 
 class Acts:
@@ -40,7 +42,7 @@ class Acts:
         values: list[Argument] = []
         for number, (key, at) in enumerate(ended):
             values += [key, f"{prefix}{number:x}", "" if at is None else at]
-        flat = await self._call(scripts.RETRY, values)
+        flat = await self._call(scripts.RETRY, self._keys.places, values)
         return [(flat[i].decode(), flat[i + 1]) for i in range(0, len(flat), 2)]
 
     async def move(self, waiting: Sequence[tuple[str, int]], when: int | str | None) -> list[str]:
@@ -53,15 +55,17 @@ class Acts:
         Returns:
             For each the verdict of the script.
         """
-        values: list[Argument] = ["" if when is None else when]
+        values: list[Argument] = ["" if when is None else when, _REMEMBERED]
         for identity in waiting:
             values += identity
-        return [verdict.decode() for verdict in await self._call(scripts.MOVE, values)]
+        names = (*self._keys.places, self._keys.asked(os.urandom(16).hex()))
+        return [verdict.decode() for verdict in await self._call(scripts.MOVE, names, values)]
 
-    async def _call(self, script: Script, values: Sequence[Argument]) -> list[Any]:
-        keys = self._keys
+    async def _call(
+        self, script: Script, names: Sequence[str], values: Sequence[Argument]
+    ) -> list[Any]:
         return await retry(
             lambda: self._pipeline.call(
-                script, keys.places, [keys.prefix, *values], patience_seconds=PATIENCE_SECONDS
+                script, names, [self._keys.prefix, *values], patience_seconds=PATIENCE_SECONDS
             )
         )

@@ -14,6 +14,9 @@ WORKER_GROUP = "workers"
 #: The beginning of the scope in which the tasks of a paused function wait, as in _pauses.lua.
 PAUSED_SCOPE = "\x1fpaused:"
 
+#: The greatest id of a stream: nothing comes after it, and no server takes a range from there.
+LAST_ID = b"18446744073709551615-18446744073709551615"
+
 #: Most characters of a task's key: it stands in a stream, in the queue, in events and in logs.
 MAX_KEY_LENGTH = 65_536
 #: Most characters of the name of a docket or a worker: it stands in every key, line and metric.
@@ -80,7 +83,7 @@ class Keys:
 
     @cached_property
     def quarantine(self) -> str:
-        """STREAM, same group: tasks under which a process died; a worker runs one at a time."""
+        """STREAM, same group: tasks under which a process died; one suspect at a time a worker."""
         # "suspects" since the first version: a key keeps its name.
         return self.key("suspects")
 
@@ -130,7 +133,7 @@ class Keys:
         return self.key("pauses")
 
     def asked(self, token: str) -> str:
-        """STRING: the answer to a pause or a resumption that may arrive once more; expires."""
+        """STRING: the answer to a pause, resumption or move that may arrive once more; expires."""
         return self.key(f"asked:{token}")
 
     @cached_property
@@ -219,6 +222,11 @@ class Keys:
     def cancelled(self) -> str:
         """LIST: the newest that were cancelled, in the same form; expires."""
         return self.key("cancelled")
+
+    @cached_property
+    def audit(self) -> str:
+        """LIST: the newest acts of operators, in JSON (see audit.py)."""
+        return self.key("audit")
 
     @cached_property
     def cancel_channel(self) -> str:

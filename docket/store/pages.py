@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from docket.errors import NotPermitted
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
-from docket.store.keys import WORKER_GROUP, Keys, Stream
+from docket.store.keys import LAST_ID, WORKER_GROUP, Keys, Stream
 
 #: What waits for a slot of a limit stands in the queue with this time (ms), as in _streams.lua.
 NEVER = 253402300800000
@@ -41,6 +40,22 @@ class Span(NamedTuple):
     until: int | None = None
 
 
+class Ranks(NamedTuple):
+    """Members of a sorted set: from the rank `first` on, and before `last`."""
+
+    name: str
+    first: int
+    last: int
+
+
+class Bounds(NamedTuple):
+    """Some entries of a stream: the first and the last id, and how many there are."""
+
+    first: tuple[int, int]
+    last: tuple[int, int]
+    number: int
+
+
 class Pages:
     """The listings of one docket, page by page.
 
@@ -54,7 +69,7 @@ class Pages:
         self._keys = keys
 
     async def scheduled(self, after: Position | None, count: int, span: Span) -> list[Found]:
-        """List what is due later, the next first. A position is the due time and the key."""
+        """List what is due later, the next first. A position is the score and the key."""
         first = await self._count_below(self._keys.queue, span.since)
         last = await self._count_below(self._keys.queue, min(span.until or NEVER, NEVER))
         if after is not None:
@@ -69,7 +84,7 @@ class Pages:
         return await self._ranked(self._keys.queue, first, first + count)
 
     async def failed(self, after: Position | None, count: int, span: Span) -> list[Found]:
-        """List the failures that are kept, the newest first. A position is the time and the key."""
+        """List the failures that are kept, the newest first. A position is as of `scheduled`."""
         name = self._keys.failed
         first = await self._count_below(name, span.since)
         last = await self._count_below(name, span.until) if span.until else await self._size(name)
@@ -110,11 +125,11 @@ class Pages:
 
     async def queued(self, after: Position | None, count: int, _span: Span) -> list[Found]:
         """List what is ready, in the order in which workers take it. A position is the entry."""
-        return await self._of_streams(after, count, self._unread)
+        return await self._of_streams(after, count, self.unread)
 
     async def running(self, after: Position | None, count: int, _span: Span) -> list[Found]:
         """List what workers run. A position is the entry."""
-        return await self._of_streams(after, count, self._pending)
+        return await self._of_streams(after, count, self.pending)
 
     async def numbers(self) -> dict[str, int]:
         """Count the executions in each state; of those that ended well, those that are listed."""
@@ -141,21 +156,84 @@ class Pages:
             "queued": max(0, sum(rest[:3]) - running),
         }
 
+    # Records ------------------------------------------------------------------------------
+
+    async def records(
+        self, names: Sequence[bytes], fields: Sequence[str]
+    ) -> list[list[bytes | None]]:
+        """Read some fields of many records; a record that is none of ours is an empty list."""
+        return await self.many([("HMGET", name, *fields) for name in names])
+
+    async def calls(self, names: Sequence[bytes], longest: int) -> dict[bytes, bytes]:
+        """Read the stored calls of many records, those of at most so many bytes."""
+        lengths = await self.many([("HSTRLEN", name, "call") for name in names])
+        short = [name for name, length in zip(names, lengths, strict=True) if 0 < length <= longest]
+        calls = await self.many([("HGET", name, "call") for name in short])
+        return {name: call for name, call in zip(short, calls, strict=True) if call}
+
+    # Extents, for samples -----------------------------------------------------------------
+
+    async def scheduled_ranks(self) -> Ranks:
+        """Tell the extent of what is due later."""
+        return Ranks(self._keys.queue, 0, await self._count_below(self._keys.queue, NEVER))
+
+    async def waiting_ranks(self) -> Ranks:
+        """Tell the extent of what waits for a slot of a limit."""
+        queue = self._keys.queue
+        return Ranks(queue, await self._count_below(queue, NEVER), await self._size(queue))
+
+    async def failed_ranks(self) -> Ranks:
+        """Tell the extent of the failures that are kept."""
+        return Ranks(self._keys.failed, 0, await self._size(self._keys.failed))
+
+    async def queued_bounds(self) -> list[tuple[Stream, Bounds]]:
+        """Tell the extent of what is ready in each stream that has some."""
+        found: list[tuple[Stream, Bounds]] = []
+        for stream in _STREAMS:
+            name = self._name_of(stream)
+            first = await self.unread(stream, b"", 1)
+            last, length, pending = await self.many(
+                [
+                    ("XREVRANGE", name, "+", "-", "COUNT", 1),
+                    ("XLEN", name),
+                    ("XPENDING", name, WORKER_GROUP),
+                ]
+            )
+            number = length - (pending[0] if pending else 0)
+            if first and last and number > 0:
+                found.append((stream, Bounds(entry_id(first[0]), _id(last[0][0]), number)))
+        return found
+
+    async def running_bounds(self) -> list[tuple[Stream, Bounds]]:
+        """Tell the extent of what runs in each stream that has some."""
+        summaries = await self.many(
+            [("XPENDING", self._name_of(stream), WORKER_GROUP) for stream in _STREAMS]
+        )
+        return [
+            (stream, Bounds(_id(summary[1]), _id(summary[2]), summary[0]))
+            for stream, summary in zip(_STREAMS, summaries, strict=True)
+            if summary and summary[0]
+        ]
+
     # Sorted sets --------------------------------------------------------------------------
 
-    async def _ranked(self, name: str, first: int, last: int) -> list[Found]:
-        if last <= first:
-            return []
-        flat = await self._read("ZRANGE", name, first, last - 1, "WITHSCORES")
+    async def ranked(self, ranks: Sequence[Ranks]) -> list[list[Found]]:
+        """Read the members of some ranks of sorted sets, in one round trip."""
+        rows = await self.many(
+            [("ZRANGE", each.name, each.first, each.last - 1, "WITHSCORES") for each in ranks]
+        )
         return [
-            Found(key, (int(float(score)), key))
-            for key, score in zip(flat[::2], flat[1::2], strict=True)
+            [Found(key, (score, key)) for key, score in zip(flat[::2], flat[1::2], strict=True)]
+            for flat in rows
         ]
+
+    async def _ranked(self, name: str, first: int, last: int) -> list[Found]:
+        return (await self.ranked([Ranks(name, first, last)]))[0] if last > first else []
 
     async def _size(self, name: str) -> int:
         return await self._read("ZCARD", name)
 
-    async def _count_below(self, name: str, score: int | None) -> int:
+    async def _count_below(self, name: str, score: int | str | None) -> int:
         return 0 if score is None else await self._read("ZCOUNT", name, "-inf", f"({score}")
 
     async def _rank_after(self, name: str, position: Position) -> int:
@@ -168,7 +246,8 @@ class Pages:
 
         Of the members of one score, in their order, the place is found by halving.
         """
-        score, member = int(position[0]), _bytes(position[1])
+        # The score as the server writes it: somebody else's may be a fraction, or infinite.
+        score, member = _bytes(position[0]).decode(), _bytes(position[1])
         low = await self._count_below(name, score)
         high = await self._read("ZCOUNT", name, "-inf", score)
         while low < high:
@@ -196,19 +275,28 @@ class Pages:
                 break
         return found
 
-    async def _unread(self, stream: Stream, beyond: bytes, count: int) -> list[Found]:
-        name = self._keys.places[_PLACES.index(stream)]
+    async def unread(self, stream: Stream, beyond: bytes, count: int) -> list[Found]:
+        """Read entries of a stream that nobody has claimed, after an id, or from the first on."""
+        name = self._name_of(stream)
         delivered = await self._last_delivered(name)
-        start = max(_id(beyond), _id(delivered)) if beyond else _id(delivered)
-        rows = await self._read("XRANGE", name, f"({start[0]}-{start[1]}", "+", "COUNT", count)
+        start = max(beyond or delivered, delivered, key=_id)
+        if start == LAST_ID:
+            return []
+        rows = await self._read("XRANGE", name, b"(" + start, "+", "COUNT", count)
         return [_found(stream, identity, fields) for identity, fields in rows]
 
-    async def _pending(self, stream: Stream, beyond: bytes, count: int) -> list[Found]:
-        name = self._keys.places[_PLACES.index(stream)]
+    async def pending(self, stream: Stream, beyond: bytes, count: int) -> list[Found]:
+        """Read claimed entries of a stream, after an id, or from the first on."""
+        name = self._name_of(stream)
+        if beyond == LAST_ID:
+            return []
         start = b"(" + beyond if beyond else b"-"
         rows = await self._read("XPENDING", name, WORKER_GROUP, start, "+", count)
         entries = await self.many([("XRANGE", name, row[0], row[0]) for row in rows])
         return [_found(stream, entry[0][0], entry[0][1]) for entry in entries if entry]
+
+    def _name_of(self, stream: Stream) -> str:
+        return self._keys.places[_PLACES.index(stream)]
 
     async def _last_delivered(self, name: str) -> bytes:
         for group in await self._read("XINFO", "GROUPS", name):
@@ -230,21 +318,29 @@ class Pages:
             ServerUnavailable: the server was away for PATIENCE_SECONDS.
             NotPermitted: the user may not read one of them.
         """
-        return await asyncio.gather(*(self._one(*words) for words in commands))
+        return await retry(lambda: self._together(commands))
 
-    async def _one(self, *words: Argument) -> Any:
-        try:
-            return await retry(
-                lambda: self._pipeline.command(*words, patience_seconds=PATIENCE_SECONDS)
-            )
-        except NotPermitted:
-            raise
-        except ResponseError as error:
-            if any(text in str(error) for text in ("WRONGTYPE", "NOGROUP", "no such key")):
-                return 0 if words[0] in {"ZCARD", "ZCOUNT", "HSTRLEN", "LLEN", "XLEN"} else []
-            raise
+    async def _together(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        await self._pipeline.connected(PATIENCE_SECONDS)
+        # Sent by hand: a task for each of hundreds of reads would cost ten times what they do.
+        sent = [self._pipeline.send(*words) for words in commands]
+        replies = await asyncio.gather(*sent, return_exceptions=True)
+        return [
+            self._empty(words, reply) if isinstance(reply, BaseException) else reply
+            for words, reply in zip(commands, replies, strict=True)
+        ]
+
+    def _empty(self, words: Sequence[Argument], error: BaseException) -> Any:
+        """Return what stands for a key that is not there, or raise the error."""
+        if isinstance(error, ResponseError) and any(text in str(error) for text in _ABSENT):
+            return 0 if words[0] in _NUMBERS else []
+        raise self._pipeline.denied(str(words[0]), error) or error
 
 
+#: Errors about keys that are not there, or of another type.
+_ABSENT = ("WRONGTYPE", "NOGROUP", "no such key")
+#: Commands that return a number.
+_NUMBERS = {"ZCARD", "ZCOUNT", "HLEN", "HSTRLEN", "LLEN", "XLEN"}
 #: The order of Keys.places.
 _PLACES = (Stream.READY, Stream.REDELIVERY, Stream.QUARANTINE)
 
@@ -252,6 +348,11 @@ _PLACES = (Stream.READY, Stream.REDELIVERY, Stream.QUARANTINE)
 def _found(stream: Stream, identity: bytes, fields: Sequence[bytes]) -> Found:
     entry = stream.value.encode() + identity
     return Found(fields[1], (stream.value, identity), entry)
+
+
+def entry_id(found: Found) -> tuple[int, int]:
+    """Return the two numbers of the id of a stream's entry."""
+    return _id(found.entry[1:])
 
 
 def _id(identity: bytes) -> tuple[int, int]:

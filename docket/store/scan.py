@@ -11,7 +11,7 @@ from docket.errors import RefusedCall
 from docket.store import scripts
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
-from docket.store.keys import Keys, Stream
+from docket.store.keys import LAST_ID, Keys, Stream
 from docket.store.overwritten_keys import is_of_another_type, log_overwritten
 from docket.store.retention import Retention
 from docket_display.printable import decoded
@@ -108,7 +108,7 @@ class Scan:
             page = await self._found([], "XRANGE", stream, start, "+", "COUNT", PAGE)
             for _, fields in page:
                 yield fields[1]
-            if len(page) < PAGE:
+            if len(page) < PAGE or page[-1][0] == LAST_ID:
                 return
             start = b"(" + page[-1][0]
 

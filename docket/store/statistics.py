@@ -145,21 +145,40 @@ class StatisticsStore:
         Raises:
             ServerUnavailable: the server is away.
         """
+        now, periods = await self.periods(over, {})
+        sums: dict[str, Counters] = {}
+        for counters in periods.values():
+            for name, each in counters.items():
+                sums.setdefault(name, Counters()).add(each)
+        return min(periods), now, sums
+
+    async def periods(
+        self, over: timedelta, known: Mapping[int, Mapping[str, Counters]]
+    ) -> tuple[int, dict[int, Mapping[str, Counters]]]:
+        """Read the sums of each function in each period since so long ago.
+
+        Args:
+            over: the time to look back.
+            known: periods of this length that need not be read again, by their beginning.
+
+        Returns:
+            The server's time, and the counters by the beginning of their period, in seconds.
+
+        Raises:
+            ServerUnavailable: the server is away.
+        """
         seconds, _ = await self._command("TIME")
         now = int(seconds)
-        length = MINUTE if over <= BY_MINUTES else QUARTER
+        length = period_seconds(over)
         first = now - int(over.total_seconds())
         starts = range(first - first % length, now + 1, length)
-        sums: dict[bytes, list[int]] = {}
-        for at in range(0, len(starts), PERIODS_A_PAGE):
-            page = starts[at : at + PERIODS_A_PAGE]
-            for fields in await asyncio.gather(*(self._period(length, each) for each in page)):
-                _add(sums, fields)
-        counters = {
-            name.decode(errors="backslashreplace"): counters_of(numbers)
-            for name, numbers in sums.items()
-        }
-        return starts[0], now, counters
+        found = {start: known[start] for start in starts if start in known}
+        missing = [start for start in starts if start not in known]
+        for at in range(0, len(missing), PERIODS_A_PAGE):
+            page = missing[at : at + PERIODS_A_PAGE]
+            read = await asyncio.gather(*(self._period(length, each) for each in page))
+            found |= zip(page, map(_counters_by_function, read), strict=True)
+        return now, {start: found[start] for start in starts}
 
     async def _period(self, length: int, start: int) -> list[bytes]:
         name = self._keys.statistics(length, start)
@@ -177,10 +196,20 @@ class StatisticsStore:
         )
 
 
-def _add(sums: dict[bytes, list[int]], fields: Sequence[bytes]) -> None:
-    """Add the fields of one period; those that are none of ours are left out."""
+def period_seconds(over: timedelta) -> int:
+    """Return the length of the periods by which a time is told."""
+    return MINUTE if over <= BY_MINUTES else QUARTER
+
+
+def _counters_by_function(fields: Sequence[bytes]) -> dict[str, Counters]:
+    """Read the fields of one period; those that are none of ours are left out."""
+    sums: dict[bytes, list[int]] = {}
     for field, value in zip(fields[::2], fields[1::2], strict=True):
         code, _, name = field.partition(b" ")
         index = _INDEXES.get(code.decode(errors="replace"))
         if index is not None and value.isdigit():
             sums.setdefault(name, [0] * len(CODES))[index] += int(value)
+    return {
+        name.decode(errors="backslashreplace"): counters_of(numbers)
+        for name, numbers in sums.items()
+    }

@@ -8,18 +8,15 @@ from datetime import timedelta
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
-import msgspec
 from redis.exceptions import ResponseError
 
 from docket.clock import (
-    EARLIEST_MICROSECOND,
-    LATEST_MICROSECOND,
     delay_milliseconds,
-    microseconds_of,
     score_milliseconds,
 )
 from docket.errors import DocketError, NotPermitted
 from docket.store import scripts
+from docket.store.claims import Claim, is_text, read_claims
 from docket.store.coalescing import BATCH_LIMIT, ScheduleCoalescer
 from docket.store.connection.pipeline import Argument, LostReply, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
@@ -36,38 +33,11 @@ from docket_display.printable import decoded
 logger = logging.getLogger("docket.store")
 
 
-#: Above any attempt or number of deaths.
-_MOST = 2**53
-#: A generation has fewer digits, and so have most instants.
-_DIGITS = 17
-#: Bytes of a malformed field that are shown.
-_SHOWN = 80
 #: The time in which workers of old code may still start after newer code has changed a schedule.
 ROLLOUT = timedelta(minutes=15)
 
 #: The streams in the order of LETTERS in _streams.lua.
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
-
-
-class Claim(msgspec.Struct, frozen=True, gc=False):
-    """A claimed task; `when` and `started_at` in server microseconds.
-
-    fault: what is wrong with its record, which somebody else has written; such a task can only be
-        failed. None for a sound one.
-    """
-
-    key: bytes
-    entry: bytes
-    generation: bytes
-    function: bytes
-    call: bytes
-    when: int
-    attempt: int
-    deaths: int
-    came_from: bytes | None
-    trace: bytes | None
-    started_at: int
-    fault: str | None = None
 
 
 #: An outcome for exchange.lua: kind, key, entry, generation, and three values by kind.
@@ -113,84 +83,6 @@ class StaleEpoch(DocketError):
 
 class Fenced(DocketError):
     """The consumer is not registered (any more): others may have adopted its tasks."""
-
-
-def _claims(flat: list[Any], now: int) -> list[Claim]:
-    claims: list[Claim] = []
-    for fields in zip(*[iter(flat)] * 10, strict=True):
-        key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
-        try:
-            is_usual = (
-                attempt == b"1"
-                and not deaths
-                and when.isdigit()
-                and len(when) < _DIGITS
-                and generation.isdigit()
-                and len(generation) < _DIGITS
-                and key.isascii()
-                and function.isascii()
-                and isinstance(call, bytes)
-            )
-        except AttributeError:  # a field may not be there
-            is_usual = False
-        if is_usual:
-            due = int(when)
-            claim = Claim(key, entry, generation, function, call, due, 1, 0, came_from, trace, now)
-        else:
-            claim = _unusual(fields, now)
-        claims.append(claim)
-    return claims
-
-
-def _unusual(fields: tuple[Any, ...], now: int) -> Claim:
-    """Read a claim of any shape: to look at each this closely would cost the drain a tenth."""
-    key, entry, generation, function, call, when, attempt, deaths, came_from, trace = fields
-    try:
-        due, tried, died = microseconds_of(when), int(attempt), int(deaths or 0)
-        is_sound = (
-            generation.isdigit()
-            and len(generation) < _DIGITS
-            and _is_text(key)
-            and _is_text(function)
-            and EARLIEST_MICROSECOND <= due <= LATEST_MICROSECOND
-            and 0 <= tried < _MOST
-            and 0 <= died < _MOST
-            and isinstance(call, bytes)
-        )
-    except (AttributeError, TypeError, ValueError):
-        return _malformed(fields, now)
-    if not is_sound:
-        return _malformed(fields, now)
-    return Claim(key, entry, generation, function, call, due, tried, died, came_from, trace, now)
-
-
-def _malformed(fields: tuple[Any, ...], now: int) -> Claim:
-    key, entry, generation, function, call, when, attempt, deaths, _, _ = fields
-    read = {
-        "key": key,
-        "generation": generation,
-        "function": function,
-        "when": when,
-        "attempt": attempt,
-        "deaths": deaths,
-    }
-    if call is None:
-        read["call"] = None
-    fault = ", ".join(f"{name} {_shown(value)}" for name, value in read.items())
-    name = decoded(function or b"").encode()
-    return Claim(key, entry, generation or b"", name, b"", now, 1, 0, None, None, now, fault)
-
-
-def _is_text(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _shown(value: bytes | None) -> str:
-    return "missing" if value is None else repr(value[:_SHOWN])[1:]
 
 
 def _raise_refusal(status: bytes) -> None:
@@ -374,7 +266,7 @@ class Transitions:
         _, now, more, left, superseded, taken, broken = reply
         if broken:
             log_overwritten(broken)
-        claims = _claims(taken, int(now)) if taken else []
+        claims = read_claims(taken, int(now)) if taken else []
         return Exchanged(claims, superseded or [], more == 1, left)
 
     async def register(
@@ -438,7 +330,7 @@ class Transitions:
                 _raise_refusal(reply[0])
                 _, now, start, taken, broken = reply
                 log_overwritten(broken)
-                claims.extend(_claims(taken, now))
+                claims.extend(read_claims(taken, now))
         return claims
 
     async def adopt(
@@ -545,7 +437,7 @@ class Transitions:
         return {
             name: score_milliseconds(beat)
             for name, beat in zip(flat[::2], flat[1::2], strict=True)
-            if _is_text(name)
+            if is_text(name)
         }
 
     async def beats_at(self) -> tuple[int, dict[bytes, int]]:
@@ -562,7 +454,7 @@ class Transitions:
             for row in await self._consumers_of(stream):
                 fields = dict(zip(row[::2], row[1::2], strict=True))
                 name = fields[b"name"]
-                if not _is_text(name):
+                if not is_text(name):
                     continue  # Its entries are redelivered when their leases lapse.
                 pending[name] = pending.get(name, 0) + int(fields[b"pending"])
         return pending

@@ -1,6 +1,21 @@
 """`python -m stress.bench`, and `python -m stress bench`."""
 
-from stress.bench import baseline, drain, enqueue, idle, kill, latency, memory, schedule
+from typing import Any
+
+import click
+
+from stress.bench import (
+    baseline,
+    drain,
+    enqueue,
+    idle,
+    imports,
+    kill,
+    latency,
+    memory,
+    schedule,
+)
+from stress.bench.peers.cli import peers
 from stress.command import Scenario, Settings, scenario_command
 
 CONCURRENCIES = (10, 100)
@@ -13,13 +28,38 @@ SCENARIOS = {
     "schedule": Scenario(schedule.run, Settings(rounds=5, count=1_000, seconds=5.0)),
     "kill": Scenario(kill.run, Settings(rounds=10, count=400)),
     "idle": Scenario(idle.run, Settings(rounds=5, processes=2, seconds=10.0)),
+    "import": Scenario(imports.run, Settings(rounds=15)),
     "memory": Scenario(memory.run, Settings(rounds=5, processes=8)),
 }
 
-bench = scenario_command(
+_scenarios = scenario_command(
     "bench",
     SCENARIOS,
     ("rounds", "count", "concurrencies", "processes", "seconds"),
-    text="Measure the library. Every target is for the median of the rounds.",
+    text="Measure the library. Every target is for the median of the rounds."
+    "\n\n`peers` compares it with other task queues, and has its own `--help`.",
     can_fail=False,
 )
+
+
+class Bench(click.Command):
+    """The scenarios, any number in one command, or the comparison with peers, alone."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the command line as that of the one or of the other."""
+        if args[:1] == [peers.name]:
+            return peers.make_context(f"{info_name} {peers.name}", args[1:], parent, **extra)
+        return _scenarios.make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the line was read for."""
+        return ctx.command.invoke(ctx)
+
+
+bench = Bench("bench", help=_scenarios.help)

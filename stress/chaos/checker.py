@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from stress.chaos.record import End, Rollback
@@ -15,6 +15,7 @@ ENDS: dict[str, frozenset[str]] = {
     "failing": frozenset({"failed"}),
     "late": frozenset({"failed"}),
     "poison": frozenset({"failed"}),
+    "hanging": frozenset({"failed"}),
     "cool": frozenset({"completed", "cancelled"}),
     "settled": frozenset({"completed", "cancelled"}),
     "cancelled": frozenset({"completed", "cancelled"}),
@@ -23,10 +24,12 @@ COMPLETES = frozenset({"completed"})
 #: From the claim of a task to the start of its run, in a process whose loop is blocked.
 CLAIMED_SECONDS = 2.0
 #: An innocent task may fail as poison if so many kills of the plan hit it, at least: beside one
-#: poison task it dies once, and from then on it runs beside no other suspect.
+#: poison task it dies once, and counts none of the further deaths of that.
 EXCUSING_HITS = 1
+#: Kinds that hold the GIL in one call of C, which silences the whole process.
+_HOLDS_GIL = frozenset({"holder", "hanging"})
 #: Kinds that may end without a finished run.
-_NEED_NO_RUN = frozenset({"failing", "late", "poison", "cool", "settled", "cancelled"})
+_NEED_NO_RUN = frozenset({"failing", "late", "poison", "hanging", "cool", "settled", "cancelled"})
 
 
 @dataclass(slots=True)
@@ -71,6 +74,9 @@ class Verdict:
     violations: list[str] = field(default_factory=list[str])
     duplicates: list[Duplicate] = field(default_factory=list[Duplicate])
     runs: int = 0
+    #: Pauses that held, and retries of failures.
+    pauses: int = 0
+    retries: int = 0
     #: Accepted tasks that were lost with a primary, as asynchronous replication may.
     lost: list[str] = field(default_factory=list[str])
     redeliveries: list[Redelivery] = field(default_factory=list[Redelivery])
@@ -263,6 +269,23 @@ class Knowledge:
         """The longest time within the span in which a process could not renew a lease."""
         spans = self.frozen.get(pid, [])
         return max((min(end, to) - max(begin, since) for since, to in spans), default=0.0)
+
+
+def add_unvouched(runs: Iterable[Run], knowledge: Knowledge) -> Knowledge:
+    """Add the spans in which processes held the GIL and nobody could vouch for them.
+
+    Such a process renews no lease itself, so it is like a stopped one once its supervisor is gone,
+    or an outage took the few seconds that the others have to renew for it.
+    """
+    frozen = defaultdict(list, {pid: list(spans) for pid, spans in knowledge.frozen.items()})
+    for run in runs:
+        if run.kind in _HOLDS_GIL:
+            to = knowledge.end_of(run)
+            outages = [began for began, ended in knowledge.away if run.started <= ended]
+            alone = min([knowledge.orphaned.get(run.pid, math.inf), *outages])
+            if alone < to:
+                frozen[run.pid].append((max(run.started, alone), to))
+    return replace(knowledge, frozen=dict(frozen))
 
 
 #: A run may have been claimed so long before its start, if its process stood still meanwhile.

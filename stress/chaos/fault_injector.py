@@ -9,7 +9,8 @@ from functools import partial
 
 from stress.chaos.fleet import Fleet
 from stress.chaos.hosts import Host, release
-from stress.chaos.plan import ON_SERVERS, TRAITS, Fault, Kind
+from stress.chaos.operators import Operators
+from stress.chaos.plan import ACTS, ON_SERVERS, TRAITS, Fault, Kind
 from stress.chaos.record import InjectedFault
 from stress.chaos.sentinels import Sentinels
 from stress.processes import send
@@ -33,10 +34,17 @@ class FaultInjector:
     Arguments:
         fleet: the hosts and servers that are hit.
         announce: called with each fault when it begins, or is skipped.
+        operators: carry out what is no fault.
     """
 
-    def __init__(self, fleet: Fleet, announce: Callable[[InjectedFault], None]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        announce: Callable[[InjectedFault], None],
+        operators: Operators | None = None,
+    ) -> None:
         self._fleet, self._announce = fleet, announce
+        self._acts = {} if operators is None else operators.acts
         self.injected: list[InjectedFault] = []
         self._injections: dict[Kind, Inject] = {
             Kind.KILL_WORKER: self._kill_worker,
@@ -89,6 +97,9 @@ class FaultInjector:
         return injected
 
     async def _inject(self, injected: InjectedFault, host: Host) -> None:
+        if injected.kind in ACTS:
+            await self._acts[injected.kind](injected)
+            return
         inject = self._injections[injected.kind]
         if injected.kind not in ON_SERVERS:
             await inject(injected, host)

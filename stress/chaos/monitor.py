@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable, Set
 from itertools import islice
 
 import psutil
@@ -55,6 +56,11 @@ class EndCollector:
 
         await eventually(is_over, seconds, every=LOOK_SECONDS, despite=UNANSWERED)
 
+    async def doubt(self, kinds: Set[str]) -> None:
+        """Look again at the ends of some kinds of tasks, which may have been retried."""
+        async with self._looking:
+            self._open_again([key for key in self.ends if self.accepted[key] in kinds])
+
     async def look(self) -> None:
         """Ask for every open key once."""
         async with self._looking:
@@ -80,10 +86,12 @@ class EndCollector:
         """Doubt the ends that a failover may have lost: they have to be seen again."""
         for rollback in self._fleet.rollbacks[self._rollbacks_seen :]:
             self._rollbacks_seen += 1
-            doubtful = [key for key, end in self.ends.items() if end.at >= rollback.since]
-            for key in doubtful:
-                del self.ends[key]
-                self._open[key] = None
+            self._open_again([key for key, end in self.ends.items() if end.at >= rollback.since])
+
+    def _open_again(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            del self.ends[key]
+            self._open[key] = None
 
     def _accept(self, key: str, kind: str) -> None:
         if key not in self.accepted:
@@ -94,10 +102,11 @@ class EndCollector:
         if execution is None:
             self._ended(key, "lost", "")
         elif execution.state.value in ENDED:
-            self._ended(key, execution.state.value, str(execution.error or ""))
+            error = str(execution.error or "")
+            self._ended(key, execution.state.value, error, execution.generation)
 
-    def _ended(self, key: str, state: str, error: str) -> None:
-        self.ends[key] = End(key, state, error, time.monotonic())
+    def _ended(self, key: str, state: str, error: str, generation: int = 1) -> None:
+        self.ends[key] = End(key, state, error, time.monotonic(), generation)
         del self._open[key]
 
 

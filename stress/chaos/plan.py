@@ -38,6 +38,11 @@ class Kind(StrEnum):
     PRIMARY_KILL = "kill -9 of the primary"
     PRIMARY_STOP = "SIGSTOP of the primary, until after the failover"
     REPLICA_KILL = "kill -9 of a replica"
+    ACT_PAUSE = "pause of a function"
+    ACT_PAUSE_ALL = "pause of the docket"
+    ACT_RUN_NOW = "run now, and reschedule, what is scheduled"
+    ACT_RETRY = "retry of what failed or was cancelled"
+    ACT_CANCEL = "cancel all of a function"
 
 
 class Topology(StrEnum):
@@ -100,6 +105,12 @@ TRAITS: dict[Kind, Traits] = {
     Kind.PRIMARY_KILL: Traits(1, (0.5, 5.0)),
     Kind.PRIMARY_STOP: Traits(1, (3.0, 8.0)),
     Kind.REPLICA_KILL: Traits(1, (0.5, 5.0)),
+    # Within the second after its beginning a pause shows nothing.
+    Kind.ACT_PAUSE: Traits(3, (1.5, 3.0)),
+    Kind.ACT_PAUSE_ALL: Traits(1, (1.5, 2.5)),
+    Kind.ACT_RUN_NOW: Traits(3),
+    Kind.ACT_RETRY: Traits(3),
+    Kind.ACT_CANCEL: Traits(2),
 }
 
 _OF_ONE_SERVER = ("SERVER", "CLIENT", "NET")
@@ -108,6 +119,8 @@ _OF_SENTINELS = ("FAILOVER", "PRIMARY", "REPLICA")
 ON_SERVERS = frozenset(
     kind for kind in Kind if kind.name.startswith(("SERVER", "CLIENT", *_OF_SENTINELS))
 )
+#: Acts of operators, which break nothing.
+ACTS = frozenset(kind for kind in Kind if kind.name.startswith("ACT"))
 
 
 def kinds_of(topology: Topology) -> list[Kind]:
@@ -129,7 +142,7 @@ class Fault:
     Arguments:
         at: seconds from the beginning of the faults.
         kind: of the fault.
-        host: number of the host that it hits; faults of the server ignore it.
+        host: number of the host that it hits; faults of the server, and acts, ignore it.
         lasts: seconds until it is taken back; 0 for what cannot be.
         draw: from 0 to 1, to choose among the processes that are there at that moment.
     """
@@ -143,6 +156,8 @@ class Fault:
     @property
     def target(self) -> str:
         """The target, in words."""
+        if self.kind in ACTS:
+            return "docket"
         return "server" if self.kind in ON_SERVERS else f"host {self.host}"
 
 

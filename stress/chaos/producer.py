@@ -44,6 +44,8 @@ WEIGHTS: dict[str, int] = {
 }
 #: One in so many tasks kills its process.
 POISON_ONE_IN = 1500
+#: One in so many hangs its process, which is killed a stall timeout later.
+HANGING_ONE_IN = 3000
 #: Adds under way at once.
 AT_ONCE = 20
 CUSTOMERS = 6
@@ -101,6 +103,8 @@ class Producer:
         kind = self._random.choices(names, weights)[0]
         if self._random.randrange(POISON_ONE_IN) == 0:
             kind = "poison"
+        elif self._random.randrange(HANGING_ONE_IN) == 0:
+            kind = "hanging"
         await getattr(self, f"_{kind}", self._simple)(kind, self._key(kind))
 
     def _key(self, kind: str) -> str:

@@ -51,12 +51,13 @@ class InjectedFault:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of a task. `at`: when it was seen."""
+    """The end of a task. `at`: when it was seen. generation: how many executions its key had."""
 
     key: str
     state: str
     error: str
     at: float
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "accepted_by_kind": dict(Counter(outcome.accepted.values())),
         "not_ended": outcome.not_ended,
         "runs": verdict.runs,
+        "pauses": verdict.pauses,
+        "retries": verdict.retries,
         "duplicates": dict(Counter(str(each.cause) for each in verdict.duplicates)),
         "redelivery_seconds": _delays(verdict.redeliveries),
         "redelivery_seconds_while_the_server_was_away": _delays(away),
@@ -78,9 +80,9 @@ def as_text(outcome: Outcome) -> str:
         f"hosts: {told['hosts']}, of {told['processes']} workers each",
         describe_clocks(outcome.clocks),
         describe_ends(told["accepted"], told["not_ended"], outcome.settled_seconds),
-        f"{told['runs']} runs",
+        f"{told['runs']} runs, {told['pauses']} pauses, {told['retries']} retries of failures",
         "",
-        *_counted("faults:", told["faults"], "no fault"),
+        *_counted("faults and acts of operators:", told["faults"], "no fault"),
         *_counted(
             "skipped, because the host had another one:", told["skipped_by_kind"], "none skipped"
         ),

@@ -13,6 +13,8 @@ from stress.chaos import checker, evidence
 from stress.chaos.fault_injector import FaultInjector
 from stress.chaos.fleet import DOCKET, Fleet, describe_clocks, fleet
 from stress.chaos.monitor import EndCollector, StatusSampler
+from stress.chaos.operator_checks import check_pauses, check_retries
+from stress.chaos.operators import Operators
 from stress.chaos.plan import Fault, Topology, draw_plan
 from stress.chaos.record import KILLS, InjectedFault, Rollback
 from stress.chaos.sentinels import Sentinels
@@ -94,9 +96,10 @@ async def _observed(
     docket: Docket,
     announce: Announce,
 ) -> Outcome:
-    injector = FaultInjector(under_test, lambda injected: announce(injected.line))
     sampler = StatusSampler(under_test)
     ends = EndCollector(under_test, docket)
+    operators = Operators(docket, ends)
+    injector = FaultInjector(under_test, lambda injected: announce(injected.line), operators)
     monitors = [ends.monitor(), sampler.monitor(), under_test.census.monitor()]
     if isinstance(under_test.server, Sentinels):
         monitors.append(under_test.server.monitor())
@@ -107,7 +110,7 @@ async def _observed(
         await under_test.drain()
         under_test.census.look()
     left = under_test.census.end_all()
-    verdict = await _check(under_test, injector.injected, ends)
+    verdict = await _check(under_test, injector.injected, ends, operators)
     verdict.violations += sampler.violations + under_test.violations
     verdict.violations += [f"process {pid} outlived its host" for pid in left]
     return Outcome(
@@ -155,7 +158,7 @@ def describe_ends(accepted: int, not_ended: int, seconds: float) -> str:
 
 
 async def _check(
-    under_test: Fleet, injected: list[InjectedFault], ends: EndCollector
+    under_test: Fleet, injected: list[InjectedFault], ends: EndCollector, operators: Operators
 ) -> checker.Verdict:
     folder = under_test.folder
     promised = list(read(folder, "adds"))
@@ -168,6 +171,7 @@ async def _check(
         promised,
     )
     runs = checker.runs_of(read(folder, "runs"))
+    known = checker.add_unvouched(runs, known)
     verdict = checker.Verdict(runs=len(runs))
     killed = {pid for each in injected if each.kind in KILLS for pid in each.pids}
     hits = Counter(each.key for each in runs if each.pid in killed)
@@ -184,6 +188,16 @@ async def _check(
         for each in verdict.duplicates
         if each.cause is None
     ]
+    verdict.violations += check_pauses(runs, operators.pauses, known)
+    verdict.violations += check_retries(
+        ends.accepted,
+        ends.ends,
+        promised,
+        operators.retries,
+        operators.doubtful_retries,
+        may_be_lost=bool(under_test.rollbacks),
+    )
+    verdict.pauses, verdict.retries = len(operators.pauses), operators.retries
     verdict.redeliveries = checker.find_redeliveries(runs, known)
     async with under_test.server.client() as client:
         verdict.violations += await evidence.leftovers(client, DOCKET)

@@ -64,17 +64,18 @@ async def retry(
             raise RuntimeError("not yet")
 
 
-async def failing(key: str = TaskKey()) -> None:
-    """Fail each time."""
-    with noted("failing", key):
+async def failing(execution: Execution = CurrentExecution()) -> None:
+    """Fail each time, after a retry too."""
+    with noted("failing", execution.key, execution.generation):
         raise RuntimeError("never")
 
 
 async def late(
-    key: str = TaskKey(), timeout: Timeout = Timeout(timedelta(milliseconds=200))
+    execution: Execution = CurrentExecution(),
+    timeout: Timeout = Timeout(timedelta(milliseconds=200)),
 ) -> None:
-    """Run into its timeout."""
-    with noted("late", key):
+    """Run into its timeout, after a retry too."""
+    with noted("late", execution.key, execution.generation):
         await asyncio.sleep(60)
 
 
@@ -151,6 +152,13 @@ async def holder(seconds: float, key: str = TaskKey()) -> None:
         os.close(reader)
 
 
+async def hanging(key: str = TaskKey()) -> None:
+    """Hold the GIL for ever, in a read from a pipe that nobody writes to, each time."""
+    with noted("hanging", key):
+        reader, _writer = os.pipe()
+        ctypes.PyDLL(None).read(reader, ctypes.create_string_buffer(1), 1)
+
+
 def threaded(seconds: float, key: str = TaskKey()) -> str:
     """Sleep in a thread, which nothing can end."""
     with noted("threaded", key):
@@ -201,9 +209,9 @@ async def replaced(revision: int, key: str = TaskKey()) -> None:
         await asyncio.sleep(0.02)
 
 
-async def cancelled(seconds: float, key: str = TaskKey()) -> None:
-    """Sleep, until cancelled by the producer."""
-    with noted("cancelled", key):
+async def cancelled(seconds: float, execution: Execution = CurrentExecution()) -> None:
+    """Sleep, until cancelled by the producer or an operator; it may be retried then."""
+    with noted("cancelled", execution.key, execution.generation):
         await asyncio.sleep(seconds)
 
 
@@ -231,6 +239,7 @@ tasks: list[TaskFunction] = [
     blocker,
     threaded,
     holder,
+    hanging,
     deaf,
     poison,
     depending,

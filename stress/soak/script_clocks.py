@@ -34,7 +34,7 @@ def with_clock(script: Script) -> Script:
     """Wrap a script so that it notes the CPU that it took."""
     source = _AROUND % (script.source, LONGEST, script.name)
     digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-    return Script(script.name, source, digest)
+    return Script(script.name, (source,), digest)
 
 
 class LongestScripts:

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterable, Sized
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, cast
 
 import docket
 import docket_display
@@ -24,8 +24,13 @@ import ipc
 import supervisor
 from ipc.messages import Settings
 from supervisor.errors import SupervisorError
+from supervisor.text import truncation
+from supervisor.text.plurals import pluralize
 
 log = logging.getLogger("supervisor.tasks")
+
+#: Tasks of one collection that are named in the log.
+MOST_NAMES: Final = 50
 
 #: Our top-level packages with names that a user's directory may well have too.
 OURS: Final = {
@@ -34,6 +39,10 @@ OURS: Final = {
     "ipc": ipc,
     "supervisor": supervisor,
 }
+
+
+#: What docket imports when a worker first needs it, and a file of the user's could shadow.
+IMPORTED_LATER: Final = ("cloudpickle", "zoneinfo")
 
 
 class CannotLoad(SupervisorError):
@@ -50,6 +59,8 @@ def enter(directory: str, paths: Iterable[str]) -> None:
     `paths` ("module:attr") are those to be loaded from it.
     Raises CannotLoad when it cannot be entered or hides our own packages.
     """
+    for later in IMPORTED_LATER:
+        importlib.import_module(later)
     try:
         os.chdir(directory)
     except OSError as error:
@@ -99,15 +110,35 @@ def load(paths: Iterable[str]) -> None:
         resolve(path)
 
 
-def warn_if_empty(settings: Settings) -> None:
-    """Warn if no collection of loaded modules holds a task: whatever is added is unknown here."""
-    if settings.worker.fallback_task is None and all(
-        isinstance(found := resolve(path), Sized) and len(found) == 0 for path in settings.tasks
-    ):
+def log_found(settings: Settings) -> None:
+    """Log the tasks in the collections of loaded modules; warn if there are none.
+
+    Whatever is added is unknown to a pool without tasks.
+    """
+    found = [(path, _names(resolve(path))) for path in settings.tasks]
+    for path, names in found:
+        if names:
+            listed = ", ".join(_cut(name) for name in names[:MOST_NAMES])
+            rest = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+            log.info("%s in %s: %s%s", pluralize(len(names), "task"), path, listed, rest)
+    if found and settings.worker.fallback_task is None and all(names == [] for _, names in found):
         log.warning(
-            "no task is registered, since %s is empty: whatever is added is unknown to this pool",
+            "no task is registered, since %s %s empty: whatever is added is unknown to this pool",
             " and ".join(settings.tasks),
+            "is" if len(settings.tasks) == 1 else "are",
         )
+
+
+def _cut(name: str) -> str:
+    return truncation.head(name, truncation.NAME)
+
+
+def _names(collection: object) -> list[str] | None:
+    """The names of the tasks of a collection; None if it can be read once only."""
+    if not (isinstance(collection, Sized) and isinstance(collection, Iterable)):
+        return None
+    functions = cast("Iterable[object]", collection)
+    return [str(getattr(function, "__name__", function)) for function in functions]
 
 
 def resolve(path: str) -> object:

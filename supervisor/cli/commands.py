@@ -27,6 +27,11 @@ LAZY_COMMANDS = {
         "ctl",
         "Look at a running supervisor, and tell it what to do.",
     ),
+    "web": (
+        "supervisor.dashboard.command",
+        "web",
+        "Show dockets and their pool in the browser.",
+    ),
     "demo": ("supervisor.demo.command", "demo", "The main job on real input, in one minute."),
 }
 

@@ -8,7 +8,7 @@ are not click's own: click knows that a value came from the environment or from 
 not from which variable or key.
 """
 
-import difflib
+import importlib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -383,6 +383,7 @@ def _plain(option: Option, source: str, value: object) -> Any:
 
 
 def _unknown_key(file: Path, key: str) -> str:
+    difflib = importlib.import_module("difflib")  # large, and of no use to a run
     close = difflib.get_close_matches(key.replace("_", "-"), [each.name for each in OPTIONS], 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"--config: {file} has a key {key!r} that is not an option of run{hint}"

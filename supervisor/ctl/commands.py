@@ -49,7 +49,7 @@ class WholeNumber(click.IntRange):
             raise InvalidOption(name, value, accepted) from None
 
 
-_CONTROL = click.option(
+CONTROL_OPTION = click.option(
     "--control",
     metavar="SOCK",
     envvar="DOCKET_SUPERVISOR_CONTROL",
@@ -64,7 +64,7 @@ _NUMBERS = {"ignore_unknown_options": True}
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@_CONTROL
+@CONTROL_OPTION
 @click.pass_context
 def ctl(context: click.Context, control: str | None) -> int:
     """Look at a running supervisor, and tell it what to do.
@@ -74,27 +74,27 @@ def ctl(context: click.Context, control: str | None) -> int:
     """
     signal_queue = context.find_object(SignalQueue)
     if signal_queue is not None:
-        _give_back_signals(signal_queue)
+        give_back_signals(signal_queue)
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
     return ExitCode.USAGE  # used only then; otherwise click returns the command's own result
 
 
 @ctl.command("status")
-@_CONTROL
+@CONTROL_OPTION
 @click.option("--json", "as_json", is_flag=True, help="The JSON of /status instead of a table.")
 @click.option("--watch", is_flag=True, help="Again each second, until Ctrl-C.")
 @click.pass_context
 def status(context: click.Context, control: str | None, *, as_json: bool, watch: bool) -> None:
     """Show the pool: its workers, what they run, what they have done."""
-    path = _path(context, control)
+    path = control_path(context, control)
     # Not at the top: it imports rich, which would keep the other commands waiting.
     command = importlib.import_module("supervisor.ctl.show_status")
     (command.watch if watch else command.show)(path, as_json=as_json)
 
 
 @ctl.command("scale", context_settings=_NUMBERS)
-@_CONTROL
+@CONTROL_OPTION
 @click.argument("size", metavar="N|LEAST:MOST")
 @click.pass_context
 def scale(context: click.Context, control: str | None, size: str) -> None:
@@ -104,11 +104,11 @@ def scale(context: click.Context, control: str | None, size: str) -> None:
     these two.
     """
     request = _scale_request(size)
-    _send(_path(context, control), request)
+    _send(control_path(context, control), request)
 
 
 @ctl.command("reload")
-@_CONTROL
+@CONTROL_OPTION
 @click.option("--no-wait", is_flag=True, help="Return at once; `status` tells how it goes.")
 @click.pass_context
 def reload(context: click.Context, control: str | None, *, no_wait: bool) -> None:
@@ -117,7 +117,7 @@ def reload(context: click.Context, control: str | None, *, no_wait: bool) -> Non
     Waits until that has ended. Code that does not import changes nothing: the workers that run
     stay, and the reason is told with exit code 1.
     """
-    path = _path(context, control)
+    path = control_path(context, control)
     if no_wait:
         _send(path, ReloadRequest(wait=False))
     else:
@@ -125,12 +125,12 @@ def reload(context: click.Context, control: str | None, *, no_wait: bool) -> Non
 
 
 @ctl.command("drain")
-@_CONTROL
+@CONTROL_OPTION
 @click.option("--wait", is_flag=True, help="Return when the supervisor has ended.")
 @click.pass_context
 def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
     """Claim no more tasks, finish what runs, and end: the same as TERM."""
-    path = _path(context, control)
+    path = control_path(context, control)
     if not wait:
         _send(path, DrainRequest())
         return
@@ -141,20 +141,20 @@ def drain(context: click.Context, control: str | None, *, wait: bool) -> None:
 
 
 @ctl.command("restart", context_settings=_NUMBERS)
-@_CONTROL
+@CONTROL_OPTION
 @click.argument("slot", type=WholeNumber(1, MOST_PROCESSES))
 @click.pass_context
 def restart(context: click.Context, control: str | None, slot: int) -> None:
     """Replace the worker in SLOT, successor first, and wait for it."""
-    _send_and_wait(_path(context, control), RestartRequest(slot), "the restart")
+    _send_and_wait(control_path(context, control), RestartRequest(slot), "the restart")
 
 
 @ctl.command("dump")
-@_CONTROL
+@CONTROL_OPTION
 @click.pass_context
 def dump(context: click.Context, control: str | None) -> None:
     """Write the stacks and tasks of every worker to the log."""
-    _send(_path(context, control), DumpRequest())
+    _send(control_path(context, control), DumpRequest())
 
 
 def _scale_request(size: str) -> ScaleRequest | ScaleBetweenRequest:
@@ -169,7 +169,7 @@ def _scale_request(size: str) -> ScaleRequest | ScaleBetweenRequest:
     return ScaleRequest(read) if isinstance(read, int) else ScaleBetweenRequest(least, most)
 
 
-def _give_back_signals(signal_queue: SignalQueue) -> None:
+def give_back_signals(signal_queue: SignalQueue) -> None:
     """Restore the default signal handlers: Ctrl-C ends an interactive program at once."""
     signal_queue.remove()
     received = [caught.number for caught in signal_queue.take()]
@@ -178,8 +178,8 @@ def _give_back_signals(signal_queue: SignalQueue) -> None:
         raise click.Abort
 
 
-def _path(context: click.Context, control: str | None) -> Path:
-    """The control socket: --control of the command, or of ctl, or the only one there is."""
+def control_path(context: click.Context, control: str | None) -> Path:
+    """Find the control socket: --control of the command, or of ctl, or the only one there is."""
     given = control or (context.parent.params.get("control") if context.parent else None)
     if given:
         return paths.given_path(given)

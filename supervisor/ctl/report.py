@@ -111,6 +111,7 @@ class ReportedPool(Struct, frozen=True):
     not_ready_because: str | None = None
     server_away: str | None = None
     scaling: ReportedScaling | None = None
+    drain_seconds_left: float | None = None
 
 
 class PoolReport(Struct, frozen=True):

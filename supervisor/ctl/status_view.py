@@ -2,15 +2,20 @@
 
 From top to bottom: the docket and the state of its pool, a row for each worker, a row of sums,
 crashes and stalls so far, and the tasks that have been running for longest. Where the terminal is
-narrow, columns without news (no retries, one generation) go first.
+narrow, columns without news (no retries, one generation) go first; state, running, ok and failed
+stay. Sentences wrap, rows of a table do not.
 """
 
-from collections.abc import Callable
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
 from rich.text import Text
 
 from docket_display.printable import on_one_line
+from docket_display.shortening import shorten
 from supervisor.ctl.report import PoolReport, ReportedBacklog, ReportedScaling, ReportedWorker
 from supervisor.ctl.table import Column, cut, table
 from supervisor.text import durations, sizes
@@ -18,8 +23,9 @@ from supervisor.text.plurals import pluralize
 
 #: Tasks listed as the longest running.
 LONGEST = 5
-#: Maximum width of a function's name, and of a key, in columns.
+#: Maximum width of a function's name, and of a key, in columns; and that on a narrow terminal.
 NAME_WIDTH = 40
+_LEAST_NAME = 8
 #: Lag of an event loop from which it is shown in yellow, and in red.
 LATE_SECONDS = 0.1
 VERY_LATE_SECONDS = 1.0
@@ -39,6 +45,8 @@ _STATES = {
     "silent": "red",
     "dead": "red",
 }
+#: Rich asks it for nothing but the defaults of a wrapping.
+_NO_CONSOLE = Console(file=io.StringIO())
 #: Rows of workers that are shown on the lowest terminal.
 _LEAST_ROWS = 3
 
@@ -50,7 +58,8 @@ def render(report: PoolReport, width: int | None = None, height: int | None = No
         width: columns of the terminal; None: any.
         height: lines of the terminal; None: any. Workers that do not fit are only counted.
     """
-    head, foot = _head(report), [*_troubles(report), *_longest(report)]
+    head = _wrapped(_head(report), width)
+    foot = [*_wrapped(_troubles(report), width), *_longest(report, width)]
     # Besides the rows: two blank lines, the titles, the sums, and a line each for the workers and
     # for the columns that are left out.
     room = None if height is None else max(_LEAST_ROWS, height - len(head) - len(foot) - 6)
@@ -59,8 +68,21 @@ def render(report: PoolReport, width: int | None = None, height: int | None = No
     if left_out:
         lines.insert(-1, Text(f"and {pluralize(left_out, 'worker')} more", "dim"))
     if hidden:
-        foot.append(Text(f"no room for: {', '.join(hidden)}", "dim"))
+        foot += _wrapped([Text(f"no room for: {', '.join(hidden)}", "dim")], width)
     return [cut(line, width) for line in (*head, Text(), *lines, Text(), *foot)]
+
+
+def _wrapped(sentences: Sequence[Text], width: int | None) -> list[Text]:
+    """Wrap sentences between their words."""
+    if width is None:
+        return list(sentences)
+    return [line for each in sentences for line in _lines_of(each, width)]
+
+
+def _lines_of(sentence: Text, width: int) -> Iterator[Text]:
+    for line in sentence.wrap(_NO_CONSOLE, width):
+        line.rstrip()
+        yield line
 
 
 def _head(report: PoolReport) -> list[Text]:
@@ -85,6 +107,8 @@ def _head(report: PoolReport) -> list[Text]:
         troubles.append(f"not ready: {_in_one_line(pool.not_ready_because)}")
     if pool.server_away is not None:
         troubles.append(f"the server is away: {_in_one_line(pool.server_away)}")
+    if pool.drain_seconds_left is not None:
+        head.append(_drain(pool.drain_seconds_left))
     if pool.scaling is not None:
         head.append(_scaling(pool.scaling))
     head += [Text(each, "red") for each in troubles]
@@ -93,6 +117,13 @@ def _head(report: PoolReport) -> list[Text]:
     if report.backlog is not None:
         head.append(_backlog(report.backlog))
     return head
+
+
+def _drain(seconds_left: float) -> Text:
+    if seconds_left <= 0:
+        return Text("what still runs is handed back now", "yellow")
+    left = durations.age(math.ceil(seconds_left))
+    return Text(f"what still runs in {left} is handed back", "yellow")
 
 
 def _scaling(scaling: ReportedScaling) -> Text:
@@ -162,7 +193,7 @@ def _count(number: int, style: str = "") -> Text:
 
 
 def _counter(
-    title: str, field: str, rank: int, style: str = "", *, always: bool = False
+    title: str, field: str, rank: int | None = None, style: str = "", *, always: bool = False
 ) -> "_Shown":
     """The column of a counter, which has the same name in the totals."""
     return _Shown(
@@ -278,8 +309,8 @@ _SHOWN = (
         lambda report: _count(sum(each.in_flight for each in report.workers), "bold"),
     ),
     _counter("started", "started", 7, always=True),
-    _counter("ok", "succeeded", 3, always=True),
-    _counter("failed", "failed", 10, "red"),
+    _counter("ok", "succeeded"),
+    _counter("failed", "failed", style="red"),
     _counter("retried", "retried", 2, "yellow"),
     _counter("redelivered", "redelivered", 8, "yellow"),
     _Shown("lag", _lag, rank=5),
@@ -301,20 +332,23 @@ def _troubles(report: PoolReport) -> list[Text]:
     return [Text("so far: " + ", ".join(shown), "yellow")] if shown else []
 
 
-def _longest(report: PoolReport) -> list[Text]:
+def _longest(report: PoolReport, width: int | None) -> list[Text]:
     running = [(task, worker) for worker in report.workers for task in worker.tasks]
     running.sort(key=lambda pair: pair[0].seconds, reverse=True)
     longest = running[:LONGEST]
     if not longest:
         return [Text("nothing is running", "dim")]
+    room = NAME_WIDTH
+    if width is not None:
+        room = min(room, max(_LEAST_NAME, (width - len("longest running    slot  ")) // 2))
     columns = [
         Column("longest running", [Text(durations.age(task.seconds)) for task, _ in longest]),
-        Column("task", [_name(task.function) for task, _ in longest], left=True),
-        Column("key", [_name(task.key) for task, _ in longest], left=True),
+        Column("task", [_name(task.function, room) for task, _ in longest], left=True),
+        Column("key", [_name(task.key, room) for task, _ in longest], left=True),
         Column("slot", [Text(str(worker.slot)) for _, worker in longest]),
     ]
     return table(columns, None)[0]
 
 
-def _name(text: str) -> Text:
-    return cut(Text(on_one_line(text)), NAME_WIDTH)
+def _name(text: str, room: int) -> Text:
+    return Text(shorten(on_one_line(text), room))

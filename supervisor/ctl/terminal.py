@@ -32,7 +32,9 @@ class Terminal:
     ) -> None:
         self._out = out
         self._size = size
-        self._is_terminal = out.isatty() and environment.get("TERM") != "dumb"
+        self._has_width = out.isatty()
+        #: One that can be drawn over.
+        self._is_terminal = self._has_width and environment.get("TERM") != "dumb"
         colours = self._is_terminal and not environment.get("NO_COLOR")
         # Without a colour system it writes no bold either, as NO_COLOR has always meant here.
         self._console = Console(
@@ -43,7 +45,7 @@ class Terminal:
     @property
     def width(self) -> int | None:
         """Columns of the terminal; None where nothing limits them."""
-        return self._size()[0] if self._is_terminal else None
+        return self._size()[0] if self._has_width else None
 
     @property
     def height(self) -> int | None:

@@ -13,6 +13,8 @@ from docket import Execution, ExecutionState
 from supervisor.demo.tasks import Counts
 
 NO_COUNTS = Counts()
+#: The errors of a text that is not valid Python.
+SYNTAX_ERRORS = frozenset({"SyntaxError", "IndentationError", "TabError"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class FileResult:
     error: str | None = None
     waited_seconds: float | None = None
     generation: int = 1
+
+    @property
+    def is_not_python(self) -> bool:
+        """Tell whether it is a syntax error that its task failed with."""
+        return (self.error or "").partition(":")[0] in SYNTAX_ERRORS
 
 
 def result_of(execution: Execution, counts: Counts) -> FileResult:
@@ -61,6 +68,16 @@ class AuditTotals:
     def adds_up(self) -> bool:
         """Tell whether every file is accounted for exactly once."""
         return not self.wrong and self.parsed + len(self.failures) == self.files
+
+    @property
+    def not_python(self) -> tuple[FileResult, ...]:
+        """The files that are not valid Python: no task could parse them."""
+        return tuple(each for each in self.failures if each.is_not_python)
+
+    @property
+    def other_failures(self) -> tuple[FileResult, ...]:
+        """The files that failed although they may be valid Python."""
+        return tuple(each for each in self.failures if not each.is_not_python)
 
 
 def total(keys: Sequence[str], results: Sequence[FileResult]) -> AuditTotals:

@@ -8,7 +8,7 @@ record, or the demo fails.
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import click
 from docket import Docket
 from docket_display import printable
 from supervisor.config import SupervisorConfig
-from supervisor.demo.audit import AuditTotals, percentile, total
+from supervisor.demo.audit import AuditTotals, FileResult, percentile, total
+from supervisor.demo.dashboard import DemoDashboard
 from supervisor.demo.pool_view import PoolView
 from supervisor.demo.producer import Producer
 from supervisor.demo.screen import Screen, logging_to
@@ -52,6 +53,7 @@ class Demo:
         source_tree: the files to parse.
         config: of the pool.
         kill: kill a worker halfway.
+        dashboard: shows the docket in the browser while the demo runs, and after it until Ctrl-C.
         signal_queue: of the program, with its handlers in place.
     """
 
@@ -62,10 +64,13 @@ class Demo:
         signal_queue: SignalQueue,
         *,
         kill: bool,
+        dashboard: DemoDashboard | None = None,
     ) -> None:
         self._source_tree = source_tree
         self._config = config
         self._kill = kill
+        self._dashboard = dashboard
+        self._looked_enough: asyncio.Event | None = None
         self._signal_queue = signal_queue
         self._screen = Screen(lambda: self._interrupt(signal.SIGPIPE))
         self._view = PoolView(self._screen.write_line)
@@ -125,6 +130,8 @@ class Demo:
             f"{pluralize(len(pids), 'worker')} on an embedded Valkey, "
             f"pid{'s' * (len(pids) > 1)} {', '.join(map(str, pids))}"
         )
+        if self._dashboard is not None:
+            write_line(f"the dashboard is at {self._dashboard.start(DOCKET, url)}")
         async with Docket(DOCKET, url) as docket:
             with self._screen.progress(len(files)) as advanced:
                 # Each task that runs has one waiting behind it.
@@ -132,21 +139,36 @@ class Demo:
                 victims = self._view if self._kill else None
                 producer = Producer(docket, files, at_once, advanced, victims)
                 seconds = await producer.run()
+            self._view.interrupted_tasks = await producer.interrupted()
             with anyio.move_on_after(SETTLE_SECONDS):  # the table has a dash for what is unknown
                 await self._view.settled()
             results = await producer.results()
+        if self._dashboard is not None:
+            await self._linger(self._dashboard)
         return total([each.key for each in files], results), seconds
+
+    async def _linger(self, dashboard: DemoDashboard) -> None:
+        """Leave the pool and the dashboard running until somebody has looked enough."""
+        self._looked_enough = asyncio.Event()
+        self._screen.write_line("every file has ended: look around; Ctrl-C ends the demo")
+        await self._looked_enough.wait()
+        dashboard.stop()
 
     def _conclude(self, totals: AuditTotals, seconds: float) -> int:
         screen = self._screen
         for line in failure_lines(totals):
-            screen.write_line(truncation.head(line, screen.line_width, mark="..."))
+            # A file has one line; the sentence above them may wrap.
+            is_file = line.startswith(" ")
+            room = screen.line_width if is_file else len(line)
+            screen.write_line(truncation.head(line, room, mark="..."))
         screen.write_line()
         screen.table(rows(totals, seconds, self._view))
         if self._kill and self._view.kill is None:
             screen.write_line(
                 "no worker was killed: none was in the middle of a file when it was time to"
             )
+        if self._view.kill is not None and not self._view.redelivered:
+            screen.write_line("the killed worker had just ended its files: none was redelivered")
         if totals.adds_up:
             screen.write_line("every file is accounted for exactly once")
             return ExitCode.STOPPED
@@ -166,7 +188,10 @@ class Demo:
                 self._supervisor.stop(hand_back=True)
 
     def _interrupt(self, number: int) -> None:
-        """End the producer, and the pool after it."""
+        """End the producer, and the pool after it; or only the looking, if all is done."""
+        if self._looked_enough is not None and not self._looked_enough.is_set():
+            self._looked_enough.set()
+            return
         self._interrupted_by = number
         if self._producing is not None:
             self._producing.cancel()
@@ -178,10 +203,18 @@ def _complain(reason: str) -> None:
 
 def failure_lines(totals: AuditTotals) -> Iterator[str]:
     """The files that failed, each with its error in one line; of many, the first."""
-    failures = totals.failures
-    if not failures:
-        return
-    yield f"{pluralize(len(failures), 'file', form=',')} failed, each after a second attempt:"
+    if totals.not_python:
+        are = "is" if len(totals.not_python) == 1 else "are"
+        files = pluralize(len(totals.not_python), "file", form=",")
+        yield f"{files} {are} not valid Python: failed as expected, after a second attempt:"
+        yield from _listed(totals.not_python)
+    if totals.other_failures:
+        files = pluralize(len(totals.other_failures), "file", form=",")
+        yield f"{files} failed, each after a second attempt:"
+        yield from _listed(totals.other_failures)
+
+
+def _listed(failures: Sequence[FileResult]) -> Iterator[str]:
     for each in failures[:LISTED]:
         yield f"  {each.key}: {' '.join((each.error or 'without an error').split())}"
     if len(failures) > LISTED:
@@ -192,7 +225,8 @@ def rows(totals: AuditTotals, seconds: float, view: PoolView) -> Iterator[tuple[
     """The table: files and their contents, the speed, and the cost of the kill."""
     yield "files", f"{totals.files:,}"
     yield "parsed", f"{totals.parsed:,}"
-    yield "failed", f"{len(totals.failures):,}"
+    yield "not valid Python, as expected", f"{len(totals.not_python):,}"
+    yield "failed", f"{len(totals.other_failures):,}"
     for name, number in totals.counts._asdict().items():
         yield name, f"{number:,}"
     yield "seconds", f"{seconds:.1f}"
@@ -202,7 +236,7 @@ def rows(totals: AuditTotals, seconds: float, view: PoolView) -> Iterator[tuple[
     yield "workers killed", str(int(view.kill is not None))
     if view.other_deaths:
         yield "workers that died by themselves", str(view.other_deaths)
-    yield "tasks redelivered", f"{view.moved:,}"
+    yield "tasks redelivered", f"{view.redelivered:,}"
     yield "from the kill to the first redelivered start", milliseconds(view.redelivered_seconds)
 
 
@@ -224,16 +258,28 @@ def milliseconds(seconds: float | None) -> str:
     show_default=True,
     help="Whether a worker is killed with SIGKILL halfway.",
 )
+@click.option(
+    "--web",
+    is_flag=True,
+    help="Show it in the browser, and go on when all is done until Ctrl-C. Needs the extra web.",
+)
 @click.pass_context
 def demo(
-    context: click.Context, path: Path | None, processes: int, concurrency: int, kill: bool
+    context: click.Context,
+    path: Path | None,
+    processes: int,
+    concurrency: int,
+    kill: bool,
+    web: bool,
 ) -> int:
     """Parse every Python file under PATH on a pool of workers, one of which is killed.
 
     PATH is the standard library of the running Python unless given. Ends with 0 only if every
     file is accounted for exactly once.
     """
+    dashboard = DemoDashboard() if web else None
     config = SupervisorConfig(
+        control=None if dashboard is None else dashboard.control,
         processes=processes,
         concurrency=concurrency,
         tasks=(TASKS,),
@@ -247,9 +293,13 @@ def demo(
     # A pool looks for modules in its working directory first. The demo brings its own, and a
     # file that happens to be named like one that they import must not get into their way.
     os.chdir(Path(__file__).parents[2])
-    run = Demo(source_tree, config, context.ensure_object(SignalQueue), kill=kill)
+    queue = context.ensure_object(SignalQueue)
+    run = Demo(source_tree, config, queue, kill=kill, dashboard=dashboard)
     try:
         return int(asyncio.run(run.run()))
     except ConfigurationError as error:
         # Without the option that the pool names: the demo has no --url.
         raise ConfigurationError(f"demo: {error.__cause__ or error}") from error
+    finally:
+        if dashboard is not None:
+            dashboard.close()

@@ -49,6 +49,9 @@ class PoolView:
         self.kill: Kill | None = None
         #: Tasks of dead workers that were adopted.
         self.moved = 0
+        #: Tasks that the killed worker was in the middle of, by their records. An adopter that has
+        #: moved some may report it only after another one that found nothing left.
+        self.interrupted_tasks = 0
         #: From the kill to the first restart of one of its tasks.
         self.redelivered_seconds: float | None = None
         #: Workers that died, the killed one left out.
@@ -78,6 +81,12 @@ class PoolView:
                     self._time_redelivery(started_at - kill.at)
             case _:
                 pass
+
+    @property
+    def redelivered(self) -> int:
+        """The number of tasks that were redelivered, as far as anything has told of them."""
+        started_again = self.redelivered_seconds is not None
+        return max(self.moved, self.interrupted_tasks, int(started_again))
 
     async def ready(self) -> str:
         """Wait until every worker is ready; the URL of the server, which is up before them."""
@@ -114,7 +123,7 @@ class PoolView:
         """After a kill, wait until the tasks of the dead worker are adopted, and one restarted."""
         if self.kill is not None:
             await self._adopted.wait()
-            if self.moved:
+            if self.redelivered:
                 await self._redelivered.wait()
 
     def _time_redelivery(self, seconds: float) -> None:

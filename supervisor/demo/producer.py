@@ -54,6 +54,8 @@ class Producer:
         self._pool = pool
         self._started_at = time.monotonic()
         self._outstanding: set[str] = set()
+        #: Those that were outstanding when a worker was killed.
+        self._at_kill: frozenset[str] = frozenset()
         self._ended: dict[str, tuple[FileResult, float]] = {}
 
     async def run(self) -> float:
@@ -78,6 +80,11 @@ class Producer:
             results += [each for each in await asyncio.gather(*read) if each is not None]
         return results
 
+    async def interrupted(self) -> int:
+        """The number of files that the killed worker was in the middle of, once all have ended."""
+        read = await asyncio.gather(*map(self._docket.describe, sorted(self._at_kill)))
+        return sum(each is not None and each.summary.deaths > 0 for each in read)
+
     async def _produce(self, waiting: Iterator[SourceFile], group: TaskGroup) -> None:
         for file in waiting:
             self._outstanding.add(file.key)
@@ -99,8 +106,11 @@ class Producer:
         """Kill the worker that runs most files; if none runs any, try again at the next end."""
         read = await asyncio.gather(*map(self._docket.get_execution, sorted(self._outstanding)))
         pool.kill_busiest([each for each in read if each and each.key in self._outstanding])
+        # None of those that are added from now on is claimed by the dead.
+        self._at_kill = frozenset(self._outstanding)
         if pool.kill is None:
             self._pool = pool
+            self._at_kill = frozenset()
 
     async def _read(self, key: str) -> FileResult | None:
         execution = await self._docket.get_execution(key)

@@ -64,10 +64,10 @@ class Screen:
         return self._console.width if self.is_live else PLAIN_LINE
 
     def write_line(self, line: str = "") -> None:
-        """Write one line, above the bar if there is one."""
+        """Write one line, above the bar if there is one; a terminal wraps it between words."""
         encoding = self._console.encoding
         line = line.encode(encoding, "backslashreplace").decode(encoding)
-        self._print(line, soft_wrap=True)
+        self._print(line, soft_wrap=not self.is_live)
 
     @contextmanager
     def progress(self, total: int) -> Generator[Advanced]:

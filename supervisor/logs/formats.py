@@ -7,16 +7,14 @@ record holds (`supervisor.text.truncation`).
 
 import json
 import logging
-import time
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from docket_display import printable
+from docket_display import printable, terminal_log
 from supervisor.text import truncation
-
-_COLORS = {"DEBUG": "2", "INFO": "34", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 
 #: Most characters of a key in a plain or rich line; in JSON it has up to `truncation.REASON`.
 KEY_SHOWN = 80
@@ -51,14 +49,20 @@ class LogContext:
     worker: int | None = None
     task: Callable[[], tuple[str, str] | None] = no_task
 
-    def prefix(self) -> str:
-        """The beginning of a message: `[worker 3 order-17] `, or nothing."""
+    def prefix(self, message: str = "") -> str:
+        """The beginning of a message: `[worker 3 order-17] `, or nothing.
+
+        Arguments:
+            message: has the key left out if it names the task itself: `ship(...){order-17}`.
+        """
         task = self.task()
         words = [self.name] if self.name else []
         if task is not None:
             # A key may hold anything; a line end in it would make two lines of one, an escape
             # sequence would draw on the terminal.
-            words.append(printable.on_one_line(" ".join(task[0].split())[:KEY_SHOWN]))
+            key = printable.on_one_line(" ".join(task[0].split())[:KEY_SHOWN])
+            if f"{{{key}" not in message:
+                words.append(key)
         return f"[{' '.join(words)}] " if words else ""
 
 
@@ -159,39 +163,66 @@ def _repr(value: object) -> str:
 
 
 class RichFormatter(_BoundedFormatter):
-    """Colours for a terminal, by hand: the library of this name costs every worker 10 MB."""
+    """Colours for a terminal, and lines that it need not break (`docket_display.terminal_log`).
 
-    def __init__(self, log_context: LogContext) -> None:
+    Arguments:
+        log_context: the process that writes.
+        fd: the descriptor that the lines go to; if it is a terminal they are wrapped for it.
+        environment: NO_COLOR and TERM=dumb are obeyed.
+    """
+
+    def __init__(
+        self,
+        log_context: LogContext,
+        fd: int | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         super().__init__()
         self._log_context = log_context
+        self._fd = fd
+        self._colors = terminal_log.allows_colors(environment)
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the line, without its end."""
-        at = time.strftime("%H:%M:%S", time.localtime(record.created))
-        color = _COLORS.get(record.levelname, "0")
-        head = f"\x1b[2m{at}\x1b[0m \x1b[{color}m{record.levelname:<8}\x1b[0m"
-        prefix = self._log_context.prefix()
-        if prefix:
-            head += f" \x1b[36m{prefix.rstrip()}\x1b[0m"
-        first, *rest = _bounded(record.getMessage()).split("\n")
-        name = printable.on_one_line(record.name)
-        lines = [f"{head} {first} \x1b[2m{name}\x1b[0m", *rest]
+        message = _bounded(record.getMessage())
+        below: list[str] = []
         if record.exc_info:
-            lines.append(_below(self.formatException(record.exc_info)))
+            below += _below(self.formatException(record.exc_info)).split("\n")
         if record.stack_info:
-            lines.append(_below(self.formatStack(record.stack_info)))
-        return truncation.ends("\n".join(lines), truncation.RECORD)
+            below += _below(self.formatStack(record.stack_info)).split("\n")
+        shown = terminal_log.Record(
+            record.created,
+            record.levelname,
+            self._log_context.prefix(message).rstrip(),
+            printable.on_one_line(record.name),
+            message,
+            below,
+        )
+        text = terminal_log.render(shown, self._width(), colors=self._colors)
+        return truncation.ends(text, truncation.RECORD)
+
+    def _width(self) -> int | None:
+        """The columns of the terminal, at this moment; None elsewhere."""
+        try:
+            # A terminal that does not know its size has 0 columns.
+            return os.get_terminal_size(self._fd).columns or None if self._fd is not None else None
+        except OSError:
+            return None
 
 
 def _below(text: str) -> str:
     return printable.on_lines(f"\n{text}").removeprefix("\n")
 
 
-def formatter(logging_format: str, log_context: LogContext) -> logging.Formatter:
-    """The formatter of this name: rich, plain or json."""
+def formatter(
+    logging_format: str, log_context: LogContext, fd: int | None = None
+) -> logging.Formatter:
+    """The formatter of this name, rich, plain or json, of lines that go to `fd`."""
     if logging_format == "json":
         return JsonFormatter(log_context)
-    return RichFormatter(log_context) if logging_format == "rich" else PlainFormatter(log_context)
+    if logging_format == "rich":
+        return RichFormatter(log_context, fd)
+    return PlainFormatter(log_context)
 
 
 def line_of(form: logging.Formatter, logger: str, level: int, message: str) -> str:

@@ -54,12 +54,11 @@ class Logs:
         runs_user_code: bool = False,
         fd: int | None = None,
     ) -> None:
-        form = formatter(logging_format, log_context or LogContext())
-        self._form = form
         into = {STDOUT: STDOUT, STDERR: _stream if fd is None else fd}
         if runs_user_code and threaded:
             into = {each: _duplicate(original) for each, original in into.items()}
         fd = into[STDERR]
+        form = self._form = formatter(logging_format, log_context or LogContext(), fd)
         self._writer = LogWriter(lambda lost: encoded(_loss_notice(form, lost)), fd)
         self._threaded = threaded
         self._handler = LogWriterHandler(self._writer, fd)

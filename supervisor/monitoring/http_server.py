@@ -8,6 +8,7 @@ so what tells about the pool is told only under a name or an address that is our
 
 import asyncio
 import contextlib
+import errno
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from http import HTTPStatus
 
 from docket_display.hosts import AllowedHosts
 from supervisor.config import Address
-from supervisor.errors import AddressInUse
+from supervisor.errors import AddressInUse, ConfigurationError
 
 HEADER_SECONDS = 5.0
 MAX_CONNECTIONS = 64
@@ -82,7 +83,8 @@ class HttpServer:
         """Start to listen; return the address with the port that was taken.
 
         Raises:
-            AddressInUse: the address cannot be bound.
+            AddressInUse: another process listens there.
+            ConfigurationError: the address cannot be bound for another reason.
         """
         try:
             self._server = await asyncio.start_server(
@@ -92,7 +94,8 @@ class HttpServer:
                 limit=MAX_HEADER_BYTES,
             )
         except OSError as error:
-            raise AddressInUse(
+            kind = AddressInUse if error.errno == errno.EADDRINUSE else ConfigurationError
+            raise kind(
                 f"--http: cannot listen on {self._address}: {error.strerror or error}"
             ) from None
         port = self._server.sockets[0].getsockname()[1]

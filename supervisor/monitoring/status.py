@@ -21,7 +21,7 @@ _SHOWN = tuple(TASK_COUNTERS)[:5]
 
 
 def report(pool_state: PoolState, now: float) -> dict[str, Any]:
-    """Make the report at `now`, in the format of docs/operations.md."""
+    """Make the report at `now`, in the format of docs/operations/monitoring.md."""
     current = pool_state.nurseries.current
     return {
         "supervisor": {
@@ -37,6 +37,7 @@ def report(pool_state: PoolState, now: float) -> dict[str, Any]:
             "not_ready_because": pool_state.not_ready_because(now),
             "server_away": next(iter(pool_state.waiting_for()), None),
             "scaling": _scaling(pool_state.scaling, now),
+            "drain_seconds_left": pool_state.drain and pool_state.drain.seconds_left(now),
         },
         "server": None
         if pool_state.server_policy is None

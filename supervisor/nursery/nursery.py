@@ -281,7 +281,7 @@ def _enter_and_import(settings: messages.Settings, given: frozenset[int]) -> Ver
         with fork_safety.raw_threads_noted():
             task_modules.load(task_modules.paths_of(settings))
         written.reapply()
-        task_modules.warn_if_empty(settings)
+        task_modules.log_found(settings)
         after = fork_safety.take_snapshot()
     verdict = fork_safety.judge(before, after)
     if not verdict.reasons:

@@ -40,9 +40,6 @@ class VouchingManager:
         silent = [each for each in self._pool_state.registry.alive() if self._is_silent(each)]
         self._due = {each.number: self._due.get(each.number, now) for each in silent}
         for worker in silent:
-            # Without a server nobody can vouch, and nobody else can adopt.
-            if self._pool_state.server_is_away:
-                break
             if self._due[worker.number] <= now:
                 self._due[worker.number] = now + INTERVAL_SECONDS
                 self._vouch_for(worker, now)
@@ -61,6 +58,8 @@ class VouchingManager:
         able = [each for each in pool_state.registry.alive() if self._can_vouch(each, now)]
         # The idlest worker; a child that only adopts if there is none.
         chosen = min(able, key=lambda each: (each.adopts_only, each.in_flight), default=None)
+        if chosen is None and self._is_server_away(now):
+            return  # Nobody can vouch, and nobody else can adopt.
         if chosen is None or chosen.adopts_only:
             self._needed_at = now
         if chosen is None:
@@ -74,6 +73,13 @@ class VouchingManager:
             return False
         # An adopter sends no heartbeats: it has nothing else to do.
         return worker.adopts_only or not is_late(worker, now, HEARTBEAT_SECONDS)
+
+    def _is_server_away(self, now: float) -> bool:
+        """Believe it of those that are heard: a silent worker cannot say that it is back."""
+        return any(
+            each.waiting is not None and not is_late(each, now, HEARTBEAT_SECONDS)
+            for each in self._pool_state.registry.alive()
+        )
 
     def _fork_adopter(self, now: float) -> None:
         pool_state = self._pool_state

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
-import psutil
+if sys.platform != "linux":
+    import psutil
 
 #: Whether the end of a process that is not our child can be waited for.
 HAS_PIDFDS: Final = hasattr(os, "pidfd_open")
-
-_DEAD = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
@@ -51,12 +52,40 @@ def watch(pids: list[int]) -> list[int]:
 
 
 def _members(group: int) -> Iterator[int]:
-    for pid in psutil.pids():
+    for pid in _pids():
         try:
             # One system call; a file is read only of those few that are in the group.
-            if os.getpgid(pid) == group and psutil.Process(pid).status() not in _DEAD:
+            if os.getpgid(pid) == group and not _is_dead(pid):
                 yield pid
-        except (OSError, psutil.NoSuchProcess):
+        except OSError:
             continue  # it ended meanwhile
+
+
+if sys.platform == "linux":
+    # By hand: the nursery asks too, and psutil would add a megabyte to it.
+
+    def _pids() -> list[int]:
+        return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
+
+    def _is_dead(pid: int) -> bool:
+        """Return True for a zombie; raises OSError if it has ended."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+            # The name stands in brackets, and may hold more of them.
+            return stat.rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        except PermissionError:
+            return False  # it changed its user (sudo): alive, but not ours to look at
+
+else:
+
+    def _pids() -> list[int]:
+        return psutil.pids()
+
+    def _is_dead(pid: int) -> bool:
+        """Return True for a zombie, and for what has ended."""
+        try:
+            return psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
         except psutil.AccessDenied:
-            yield pid  # it changed its user (sudo): alive, but not ours to look at
+            return False  # it changed its user (sudo): alive, but not ours to look at
+        except psutil.NoSuchProcess:
+            return True

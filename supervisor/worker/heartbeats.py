@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from heapq import nsmallest
 from pathlib import Path
-
-import psutil
 
 from docket.instrumentation import Counters
 from docket.instrumentation import Histogram as Observed
@@ -76,7 +75,8 @@ def rss_bytes() -> int:
     try:
         return int(_STATM.read_bytes().split()[1]) * _PAGE
     except OSError:
-        return psutil.Process().memory_info().rss
+        rss: int = importlib.import_module("psutil").Process().memory_info().rss
+        return rss
 
 
 def _histogram(observed: Observed) -> Histogram:

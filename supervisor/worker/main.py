@@ -56,7 +56,7 @@ def main(spec: ChildSpec) -> int:
     fault = None if spec.settings.preload else _import_tasks(spec)
     logging_to_stderr.reapply()
     if fault is None and not spec.settings.preload and spec.slot == 1:  # once is enough
-        task_modules.warn_if_empty(spec.settings)
+        task_modules.log_found(spec.settings)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
         status = runner.run(_serve(spec, fault))

@@ -1,6 +1,8 @@
 """What users import, and from where."""
 
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -104,6 +106,34 @@ def test_names_that_are_in_several_places_are_the_same_thing() -> None:
 def test_a_collection_is_an_iterable_of_task_functions() -> None:
     assert TaskCollection == Iterable[TaskFunction]
     assert isinstance(standard_tasks, Iterable)
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+import docket
+loaded = {name for name in sys.modules if name.startswith(("docket.worker", "docket.services"))}
+loaded |= {
+    "docket.instrumentation.collector",
+    "docket.instrumentation.http_server",
+    "docket.store.embedded.embedded_server",
+} & set(sys.modules)
+assert not loaded, loaded
+assert {"Worker", "__version__"} <= set(dir(docket))
+assert docket.worker.Worker is docket.Worker
+assert docket.Worker is sys.modules["docket.worker"].Worker
+from docket import *
+assert Worker is docket.Worker
+try:
+    docket.nothing
+except AttributeError as error:
+    assert "module 'docket' has no attribute 'nothing'" in str(error), error
+else:
+    raise AssertionError("there is an attribute of any name")
+"""
+
+
+def test_a_producer_imports_nothing_of_workers_until_it_asks_for_one() -> None:
+    subprocess.run([sys.executable, "-c", IN_A_FRESH_PROCESS], check=True, timeout=60)
 
 
 def test_the_version_is_text() -> None:

@@ -73,9 +73,9 @@ TABLE = [
 
 @pytest.mark.parametrize("module", NAMES)
 def test_a_module_has_the_documented_names(module: str) -> None:
-    there = vars(importlib.import_module(module))
+    there = importlib.import_module(module)
 
-    assert set(NAMES[module].split()) - set(there) == set()
+    assert [name for name in NAMES[module].split() if not hasattr(there, name)] == []
 
 
 @pytest.mark.parametrize("written", TABLE, ids=str)
@@ -159,7 +159,7 @@ def test_a_command_has_the_documented_options_variables_and_arguments(path: str)
 
     expected = [
         *(COMMANDS | ADDED_COMMANDS)[path].split(),
-        *([] if path == "version" else ADDED_OPTIONS.split()),
+        *([] if path in ("version", "web-user") else ADDED_OPTIONS.split()),
     ]
     assert sorted(_shown(p) for p in command.params) == sorted(expected)
 

@@ -40,6 +40,7 @@ class Lifecycle(RuleBasedStateMachine):
         runs: consumer and claim of what was claimed and has no outcome yet, known to its worker.
         sent: the requests so far.
         by_hand: key, generation and entry of what was claimed by hand.
+        outlived: entries of quarantined runs that went on for longer than those that died.
     """
 
     url = ""
@@ -53,6 +54,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.runs: list[tuple[str, Claimed]] = []
         self.sent: list[Request] = []
         self.by_hand: list[tuple[str, int, Entry]] = []
+        self.outlived: set[Entry] = set()
 
     @initialize(
         ttl=st.sampled_from([3, 3, 3, 0]),
@@ -201,9 +203,9 @@ class Lifecycle(RuleBasedStateMachine):
         self._exchange(self._name(worker), 3, admit=True)
 
     def _exchange(self, consumer: str, want: int, *endings: Ending, admit: bool = True) -> None:
-        has_quarantined = any(c == consumer and claim.deaths for c, claim in self.runs)
+        has_suspect = any(c == consumer and self._is_suspect(claim) for c, claim in self.runs)
         reply = self.pair.exchange(
-            consumer, want, *endings, may_take_quarantined=want > 0 and not has_quarantined
+            consumer, want, *endings, may_take_quarantined=want > 0 and not has_suspect
         )
         self._take(consumer, reply.claims, admit=admit)
 
@@ -216,6 +218,18 @@ class Lifecycle(RuleBasedStateMachine):
                 and self.pair.acquire(consumer, claim) != "granted"
             ):
                 self.runs.remove((consumer, claim))
+
+    def _is_suspect(self, claim: Claimed) -> bool:
+        return claim.lasted is not None and claim.entry not in self.outlived
+
+    @precondition(lambda self: any(self._is_suspect(claim) for _, claim in self.runs))
+    @rule(which=WHICH)
+    def outlive_the_run_that_died(self, which: int) -> None:
+        """So that its worker may take another quarantined task, and does."""
+        suspects = [(name, claim) for name, claim in self.runs if self._is_suspect(claim)]
+        name, claim = suspects[which % len(suspects)]
+        self.outlived.add(claim.entry)
+        self._exchange(name, 1)
 
     @precondition(lambda self: self.runs)
     @rule(which=WHICH)
@@ -274,7 +288,7 @@ class Lifecycle(RuleBasedStateMachine):
                     "P", claim, since + delay, origin, text=text, failure=text and "failed"
                 )
             case _:
-                return Ending(kind, claim)
+                return Ending(kind, claim, has_outlived=not self._is_suspect(claim))
 
     @precondition(lambda self: self.runs)
     @rule(which=WHICH, want=st.integers(0, 2))
@@ -347,11 +361,24 @@ class Lifecycle(RuleBasedStateMachine):
         is_replaced=st.booleans(),
     )
     def die(self, worker: int, blame: str, is_replaced: bool) -> None:
-        name = self._name(worker)
+        self._die(self._name(worker), blame)
+        if is_replaced:
+            self.start_what_is_missing()
+
+    def _die(self, name: str, blame: str) -> None:
         self.pair.adopt(name, blame)
         self.runs = [run for run in self.runs if run[0] != name]
-        if is_replaced:
-            self._join(name[0])
+
+    @rule(
+        keys=st.lists(st.sampled_from(list(LIMIT_REQUESTS)), min_size=2, max_size=3), worker=WORKERS
+    )
+    def die_under_several(self, keys: list[str], worker: int) -> None:
+        """What it takes for the quarantine to hold more than one."""
+        name = self._name(worker)
+        self.pair.schedule(*(self._request(key, "f", 0, None, False, 0) for key in keys))
+        self._exchange(name, 3)
+        self._die(name, "everyone")
+        self.start_what_is_missing()
 
     @rule()
     def start_what_is_missing(self) -> None:
@@ -371,7 +398,10 @@ class Lifecycle(RuleBasedStateMachine):
         name = self._name(worker)
         mine = [claim for consumer, claim in self.runs if consumer == name]
         self.runs = [run for run in self.runs if run[0] != name]
-        self.pair.exchange(name, 0, *(Ending("H", claim) for claim in mine))
+        handed_back = [
+            Ending("H", claim, has_outlived=not self._is_suspect(claim)) for claim in mine
+        ]
+        self.pair.exchange(name, 0, *handed_back)
         self.pair.adopt(name, "nobody")
         self._join(name[0])
 

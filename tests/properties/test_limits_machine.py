@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from docket.store.transitions import Claim
+from docket.store.claims import Claim
 from tests.support.limits import LimitedStore, left_behind, slots
 from tests.support.limits_model import Model
 from tests.support.machine_settings import examples

@@ -1,6 +1,7 @@
 """The least that a user of the server needs: as documented, as called, and as enough."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
 import redis
@@ -9,6 +10,7 @@ from redis.retry import Retry
 
 from docket import Docket, Worker
 from docket.errors import NotPermitted
+from docket.listing import Filter
 from supervisor.exit_codes import ExitCode
 from tests.support import acl_stories
 from tests.support.acl import (
@@ -164,8 +166,8 @@ async def test_an_observer_that_adds_is_refused_with_operation_command_and_remed
             await docket.add(acl_stories.double)(1)
     said = str(refused.value)
     assert said.startswith("schedule on redis://orders-observer:***@127.0.0.1:")
-    assert "'hmget'" in said
-    assert "docs/operations.md" in said
+    assert "'xadd'" in said
+    assert "docs/operations/security.md" in said
     assert "p@ss" not in said
     assert "p%40ss" not in said
 
@@ -181,6 +183,36 @@ async def test_an_observer_that_pauses_resumes_or_strikes_is_refused(newest: Res
             with pytest.raises(NotPermitted, match=f"{name} on .* is forbidden"):
                 await forbidden
         assert (await docket.pauses(), await docket.strikes()) == before
+
+
+#: Every act on executions, and the name of its call.
+ACTS: dict[str, tuple[Callable[[Docket], Awaitable[object]], str]] = {
+    "retry": (lambda docket: docket.retry("failed"), "retry"),
+    "run_now": (lambda docket: docket.run_now("later"), "move"),
+    "reschedule": (lambda docket: docket.reschedule("later", datetime.now(UTC)), "move"),
+    "cancel": (lambda docket: docket.cancel("later"), "cancel"),
+    "retry_matching": (lambda docket: docket.retry_matching(Filter.of("failed")), "retry"),
+    "run_matching_now": (lambda docket: docket.run_matching_now(Filter.of("scheduled")), "move"),
+    "cancel_matching": (lambda docket: docket.cancel_matching(Filter.of("scheduled")), "cancel"),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+async def test_an_observer_that_acts_on_executions_is_refused_and_has_changed_nothing(
+    newest: Restricted, act: str
+) -> None:
+    newest.process.client.flushall()
+    async with acl_stories.docket_at(newest.url("worker"), DOCKET) as docket:
+        await docket.add(acl_stories.fail_until_retried, key="failed")()
+        await finish(docket)
+        await docket.add(acl_stories.double, datetime.now(UTC) + acl_stories.HOUR, "later")(1)
+    call, name = ACTS[act]
+    async with acl_stories.docket_at(newest.url("observer"), DOCKET) as docket:
+        before = await docket.executions()
+        with pytest.raises(NotPermitted, match=f"{name} on .* is forbidden"):
+            await call(docket)
+        assert await docket.executions() == before
+    assert {one.key for one in before.executions} == {"failed", "later"}
 
 
 async def test_a_producer_that_works_is_refused(newest: Restricted) -> None:

@@ -166,12 +166,12 @@ def test_the_socket_is_private_logged_not_inherited_and_removed_at_the_end(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_supervisor_at_the_same_path_ends_with_2_and_the_first_goes_on(
+def test_a_second_supervisor_at_the_same_path_ends_with_3_and_the_first_goes_on(
     path: Path,
 ) -> None:
     with pool_at(path) as first:
         with supervised("--control", str(path)) as second:
-            assert second.code() == 2
+            assert second.code() == 3
             (line,) = second.lines
             assert line.startswith(
                 f"docket-supervisor: --control: another supervisor is running at {path}; end it"

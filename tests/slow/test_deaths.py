@@ -168,6 +168,52 @@ async def test_the_tasks_of_a_worker_killed_while_it_works_run_elsewhere_with_a_
         assert program.end(signal.SIGQUIT) == 0
 
 
+def at_work(program: Program) -> set[str]:
+    """The keys of the tasks that run."""
+    return {task["key"] for each in program.status()["workers"] for task in each["tasks"]}
+
+
+async def test_ten_long_tasks_of_a_killed_worker_all_run_again_once_they_have_outlived_its_death(
+    server: str, docket_name: str
+) -> None:
+    """And not one after the other, although one at a time may have been what killed it."""
+    arguments = (*STALLING, "--docket", docket_name, "--concurrency", "10")
+    with ready_pool(*arguments, url=server, processes=1) as program:
+        async with docket_at(server, docket_name) as docket:
+            keys = {(await docket.add("nap", key=f"nap-{n}")(3600.0)).key for n in range(10)}
+            program.until(lambda: at_work(program) == keys, "never busy")
+            program.send(signal.SIGTTIN)
+            full(program)
+            os.kill(pid_of(program, 1), signal.SIGKILL)
+            program.until(
+                lambda: program.status()["totals"]["redelivered"] == 10, "not redelivered"
+            )
+            program.until(lambda: len(at_work(program)) > 5, "they run one after the other")
+            program.until(lambda: at_work(program) == keys, "they did not all run again")
+            assert {deaths_of(server, key, docket_name) for key in keys} == {1}
+        assert program.end(signal.SIGQUIT) == 0
+
+
+async def test_what_kills_its_process_is_poison_and_not_the_long_tasks_that_run_beside_it(
+    server: str, docket_name: str
+) -> None:
+    arguments = (*STALLING, "--docket", docket_name, "--concurrency", "10")
+    with ready_pool(*arguments, *RESTLESS, url=server) as program:
+        async with docket_at(server, docket_name) as docket:
+            keys = {(await docket.add("nap", key=f"nap-{n}")(3600.0)).key for n in range(4)}
+            program.until(lambda: at_work(program) == keys, "never busy")
+            crash = await docket.add("crash", key="crash")(0.0)
+            with pytest.raises(Exception, match="3 worker processes died"):
+                await crash.get_result()
+            program.until(lambda: at_work(program) == keys, "they did not all run again")
+            # The first time nobody knows what it was; after that they have outlived that death.
+            assert max(deaths_of(server, key, docket_name) for key in keys) == 1
+        program.until(
+            lambda: program.status()["totals"]["poisoned"] == 1, "the adopter did not say so"
+        )
+        assert program.end(signal.SIGQUIT) == 0
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_the_tasks_of_a_worker_killed_while_it_drains_are_put_back_before_the_end(
     server: str, docket_name: str, processes: int

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(170)]
 
 UNIT = "pool.service"
 TASKS = "import asyncio\nfrom tests.support.service_tasks import *\n"
-OPTIONS = "--url memory:// --docket d --processes 2 --tasks jobs:tasks"
+OPTIONS = "--docket d --processes 2 --tasks jobs:tasks"
 #: On top of the unit as it is shipped: where things are on this machine, and times to test with. In
 #: a manager of a user's, without /dev/kmsg, two of the locks cannot be made; Python is in a home,
 #: and this folder in /tmp.
@@ -36,6 +37,8 @@ DefaultDependencies=no
 User=
 Group=
 WorkingDirectory={folder}
+EnvironmentFile=
+EnvironmentFile={folder}/pool.env
 Environment=PWD={folder} PYTHONPATH={root}:{folder} PYTHONDONTWRITEBYTECODE=1 TMPDIR={folder}
 ExecStart=
 ExecStart={program} {options} --control %t/docket-supervisor/control.sock
@@ -63,6 +66,7 @@ def installed(
     reload = f"ExecReload={program} ctl --control %t/docket-supervisor/control.sock reload"
     module = folder / "jobs.py"
     module.write_text(TASKS)
+    (folder / "pool.env").write_text("DOCKET_SUPERVISOR_URL=memory://\n")
     try:
         with UserManager(folder) as manager:
             (manager.units / UNIT).write_text((FOLDER / shipped).read_text("utf-8"))
@@ -152,3 +156,31 @@ def test_workers_that_all_hang_are_ended_by_the_watchdog_and_the_pool_starts_ane
         manager.wait_for(UNIT, "StatusText", "2 of 2 workers ready")
         assert manager.show(UNIT, "MainPID") != supervisor
         assert manager.systemctl("stop", UNIT).returncode == 0
+
+
+def test_a_unit_without_its_environment_file_does_not_start(folder: Path) -> None:
+    with installed(folder) as (manager, _):
+        (folder / "pool.env").unlink()
+        assert manager.systemctl("start", UNIT).returncode != 0
+        assert manager.show(UNIT, "Result") == "resources"
+        assert not (folder / "log").exists(), "the program was started without its settings"
+
+
+def test_a_port_in_use_is_tried_again_until_it_is_free(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with installed(folder, f"--http 127.0.0.1:{port}") as (manager, _):
+            assert manager.systemctl("start", UNIT).returncode != 0
+            assert f"cannot listen on 127.0.0.1:{port}" in (folder / "log").read_text()
+            taken.close()
+            manager.wait_for(UNIT, "ActiveState", "active")
+            assert int(manager.show(UNIT, "NRestarts")) > 0
+            assert manager.systemctl("stop", UNIT).returncode == 0
+
+
+def test_wrong_usage_is_not_tried_again(folder: Path) -> None:
+    with installed(folder, "--concurrency 0") as (manager, _):
+        assert manager.systemctl("start", UNIT).returncode != 0
+        manager.wait_for(UNIT, "ActiveState", "failed")
+        assert manager.show(UNIT, "ExecMainStatus") == "2"
+        assert manager.show(UNIT, "NRestarts") == "0"

@@ -141,20 +141,26 @@ def test_a_value_of_the_environment_is_told_by_its_variable() -> None:
     )
 
 
-def test_a_port_in_use_is_2_and_leaves_nothing_running() -> None:
+def test_a_port_in_use_is_3_and_leaves_nothing_running() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         arguments = ("--url", "memory://", "--http", f"127.0.0.1:{port}")
         with Program(arguments) as program:
-            assert program.code() == 2
+            assert program.code() == 3
             assert program.family() == []
     assert f"--http: cannot listen on 127.0.0.1:{port}" in last_line(program)
 
 
-def test_an_embedded_folder_of_another_owner_is_2(tmp_path: Path) -> None:
+def test_an_address_that_this_host_does_not_have_is_2() -> None:
+    with Program(("--url", "memory://", "--http", "192.0.2.1:9090")) as program:
+        assert program.code() == 2
+    assert "--http: cannot listen on 192.0.2.1:9090" in last_line(program)
+
+
+def test_an_embedded_folder_of_another_owner_is_3(tmp_path: Path) -> None:
     url = f"embedded://{tmp_path}/data"
     with ready_pool(url=url) as owner, supervised(url=url) as second:
-        assert second.code() == 2
+        assert second.code() == 3
         assert "its folder is owned by the server of" in last_line(second)
         assert owner.end() == 0
 

@@ -15,7 +15,8 @@ from tests.support.supervised import ROOT, Program, supervised
 pytestmark = [pytest.mark.timeout(120)]
 
 HANGS = "import time\ntime.sleep(600)\n"
-#: What docs/operations.md gives the orphans after their --drain-timeout, and some for the machine.
+#: What docs/operations/troubleshooting.md gives the orphans after their --drain-timeout, and some
+#: for the machine.
 ALLOWED_SECONDS = 20.0
 
 

@@ -1,4 +1,4 @@
-"""The users of docs/operations.md (Least privilege), and what the code calls on a server."""
+"""The users of docs/operations/security.md, and what the code calls on a server."""
 
 import ast
 import contextlib
@@ -52,9 +52,9 @@ class User:
 
 
 def documented_users() -> dict[str, User]:
-    """Each user of docs/operations.md, by what follows the name of the docket in its own."""
+    """Each user of docs/operations/security.md, by what follows the docket's name in its own."""
     users: dict[str, User] = {}
-    for block in blocks(ROOT / "docs" / "operations.md", "text"):
+    for block in blocks(ROOT / "docs" / "operations" / "security.md", "text"):
         for line in block.text.replace("\\\n", "").splitlines():
             if found := _USER.match(line):
                 role = found[1].removeprefix(f"{DOCUMENTED_DOCKET}-")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from docket import (
     ConcurrencyLimit,
     Cooldown,
+    CurrentDocket,
     Debounce,
     Docket,
     ExecutionState,
@@ -13,8 +14,10 @@ from docket import (
     Progress,
     RateLimit,
     Retry,
+    TaskKey,
     Worker,
 )
+from docket.listing import Filter, ListedState
 from docket.supervision import NOBODY
 from tests.support.dockets import at_work, finish, knowing, result_of, soon
 
@@ -73,8 +76,19 @@ async def past_its_lease() -> str:
     return "still mine"
 
 
+async def fail_until_retried(docket: Docket = CurrentDocket(), key: str = TaskKey()) -> str:
+    details = await docket.describe(key)
+    assert details is not None
+    if details.summary.predecessor is None:
+        raise ValueError("at first")
+    return "mended"
+
+
 WINDOWS = [once, rarely, slowly, settled]
-TASKS = [double, try_twice, go_on, advance, one_at_a_time, for_long, past_its_lease, *WINDOWS]
+TASKS = [
+    *(double, try_twice, go_on, advance, one_at_a_time, for_long, past_its_lease),
+    *(fail_until_retried, *WINDOWS),
+]
 
 
 def docket_at(url: str, name: str) -> Docket:
@@ -113,12 +127,45 @@ async def observe(docket: Docket) -> None:
     assert (await docket.backlog()).queued > 0
     await docket.statistics(HOUR)
     await docket.statistics(timedelta(hours=24))
+    await _observe_executions(docket)
     execution = await docket.get_execution("doubled")
     assert execution is not None
     async with asyncio.timeout(20):
         async for event in execution.subscribe():
             assert event["key"] == "doubled"
             break
+
+
+async def _observe_executions(docket: Docket) -> None:
+    listed = await docket.executions(limit=2)
+    assert listed.cursor is not None
+    assert (await docket.executions(limit=2, cursor=listed.cursor)).executions
+    later = datetime.now(UTC) + 2 * HOUR
+    for state in ListedState:
+        await docket.executions(state, until=later)
+    details = await docket.describe("doubled")
+    assert details is not None
+    assert details.summary.function == "double"
+    counts = await docket.counts()
+    assert sum(counts.by_state.values()) >= len(listed.executions)
+
+
+async def act(docket: Docket) -> None:
+    """All that an operator does with executions."""
+    for key in ("failed-0", "failed-1", "failed-2"):
+        await docket.add(fail_until_retried, key=key)()
+    await finish(docket)
+    await docket.retry("failed-0")
+    result = await docket.retry_matching(Filter.of("failed", function="fail_until_retried"))
+    assert result.done == 2
+    for number in range(4):
+        await docket.add(double, when=datetime.now(UTC) + HOUR, key=f"later-{number}")(number)
+    await docket.reschedule("later-0", datetime.now(UTC) + SOON)
+    await docket.run_now("later-1")
+    assert (await docket.run_matching_now(Filter.of("scheduled", key_prefix="later-2"))).done == 1
+    assert (await docket.cancel_matching(Filter.of("scheduled", key_prefix="later-3"))).done == 1
+    await finish(docket)
+    assert (await docket.executions("failed")).executions == ()
 
 
 async def work(docket: Docket) -> None:
@@ -131,6 +178,7 @@ async def work(docket: Docket) -> None:
     await docket.restore("double", "number", "==", 9)
     await docket.strike("double", "number", "==", 8, reason="told", by="a test")
     await _pause_and_resume(docket)
+    await act(docket)
     await docket.pause("double", until=HOUR, reason="told", by="a test")
     await produce(docket)
     await observe(docket)

@@ -15,8 +15,11 @@ from docket import (
     ConcurrencyLimit,
     Cron,
     CurrentDocket,
+    CurrentExecution,
     Debounce,
     Docket,
+    Execution,
+    ExecutionState,
     Perpetual,
     Retry,
     Worker,
@@ -84,6 +87,12 @@ class Stories:
     async def failing(self, key: str) -> None:
         await self._step(key, 1)
         raise ValueError(f"the failure of {key}")
+
+    async def failing_at_first(self, key: str, execution: Execution = CurrentExecution()) -> str:
+        await self._step(key, execution.generation)
+        if execution.generation == 1:
+            raise ValueError(f"the failure of {key}")
+        return f"the result of {key}"
 
     async def retried(
         self, key: str, retry: Retry = Retry(attempts=3, delay=timedelta(milliseconds=5))
@@ -178,6 +187,25 @@ async def _pause_and_resume(docket: Docket, ledger: Ledger) -> None:
     assert await docket.resume("plain")
 
 
+async def _retry_the_failure(docket: Docket, _ledger: Ledger) -> None:
+    async def has_failed() -> bool:
+        execution = await docket.get_execution("again")
+        return execution is not None and execution.state is ExecutionState.FAILED
+
+    await until(has_failed, "the failure")
+    await docket.retry("again")
+
+
+async def _run_the_scheduled_now(docket: Docket, ledger: Ledger) -> None:
+    later = datetime.now(UTC) + LATER
+    await docket.add("plain", later, "now")("now")
+    await docket.add("plain", later, "sooner")("sooner")
+    await docket.add("nothing", key="after")("after")
+    await until(lambda: "after 1" in ledger.begun(), "the run of the one that is due")
+    await docket.run_now("now")
+    await docket.reschedule("sooner", datetime.now(UTC) + timedelta(milliseconds=20))
+
+
 SCENARIOS = (
     Scenario(
         "plain",
@@ -256,6 +284,25 @@ SCENARIOS = (
         {"paused": 1, "after": 1},
         results={"paused": "the result of paused"},
         tell=_pause_and_resume,
+    ),
+    Scenario(
+        "retried by an operator",
+        ("failing_at_first",),
+        {"again": ("failing_at_first", "again")},
+        {"again": "completed"},
+        {"again": 2},
+        {"again": 2},
+        {"again": "the result of again"},
+        tell=_retry_the_failure,
+    ),
+    Scenario(
+        "run now and rescheduled",
+        ("plain", "nothing"),
+        {},
+        dict.fromkeys(("now", "sooner", "after"), "completed"),
+        dict.fromkeys(("now", "sooner", "after"), 1),
+        results={"now": "the result of now", "sooner": "the result of sooner"},
+        tell=_run_the_scheduled_now,
     ),
 )
 

@@ -88,13 +88,46 @@ def undeclared(declared: Declared, modules: Sequence[Module]) -> list[str]:
     ]
 
 
+#: Packages of ours that need an extra, by its name: nothing else imports them but by name.
+OF_EXTRAS = {"docket.web": "web"}
+
+
 def unguarded(declared: Declared, modules: Sequence[Module]) -> list[str]:
     """Imports that fail where an extra was not installed."""
     return [
         f"{use.place}: {use.distribution} is an extra, and not everybody has it"
-        for use in uses(modules)
-        if use.distribution in declared.optional and not use.optional
+        for module in modules
+        for use in uses([module])
+        if use.distribution in declared.optional - _own(declared, module) and not use.optional
     ]
+
+
+def needing_an_extra(modules: Sequence[Module]) -> list[str]:
+    """Imports of a package of ours that fails where its extra was not installed."""
+    return [
+        f"{module.at(node, target)}: not everybody has the extra {extra}"
+        for module in modules
+        for node, optional in _nodes(module.tree, False)
+        for target in _targets(node)
+        for package, extra in OF_EXTRAS.items()
+        if _is_in(target, package)
+        and not (_is_in(module.name, package) or optional or isinstance(node, ast.Call))
+    ]
+
+
+def _own(declared: Declared, module: Module) -> frozenset[str]:
+    """The distributions of the extra that a module is a part of."""
+    return frozenset().union(
+        *(
+            declared.extras.get(extra, frozenset())
+            for package, extra in OF_EXTRAS.items()
+            if _is_in(module.name, package)
+        )
+    )
+
+
+def _is_in(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
 
 
 def unused(declared: Declared, modules: Sequence[Module]) -> list[str]:

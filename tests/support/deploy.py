@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
+from supervisor.cli.commands import configure, docket_supervisor
+from supervisor.config import SupervisorConfig
 from tests.support.documents import ROOT
 
 FOLDER = ROOT / "docs" / "deploy"
@@ -80,3 +83,28 @@ def dockerfile(text: str) -> list[list[Instruction]]:
             stages.append([])
         stages[-1].append(Instruction(name, " ".join(shlex.split(given, posix=False))))
     return stages
+
+
+def the(name: str, stage: list[Instruction]) -> Instruction:
+    """The only instruction of this name in a stage."""
+    (only,) = [each for each in stage if each.name == name]
+    return only
+
+
+def value(directives: Directives, name: str) -> str:
+    """The only value of a setting of the service."""
+    (only,) = directives["Service", name]
+    return only
+
+
+def comments_of(path: Path) -> str:
+    """The comments of a deployment file."""
+    lines = path.read_text("utf-8").splitlines()
+    return "\n".join(line for line in lines if line.startswith("#"))
+
+
+def config_of(words: list[str]) -> SupervisorConfig:
+    """What the program would run with; it objects to a word or a value that it does not know."""
+    run = docket_supervisor.get_command(click.Context(docket_supervisor), "run")
+    assert run is not None
+    return configure(run.make_context("run", list(words)).params, {})

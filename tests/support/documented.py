@@ -207,8 +207,14 @@ metrics_server(host="0.0.0.0", port=None)
 """,
 }
 
+_RETRIED: dict[str, object] = {"on": None, "never_on": (), "jitter": 0.0}
+
 #: What ours has beyond the documents, by signature: arguments, and their defaults.
 ADDED: dict[str, dict[str, object]] = {
+    "docket.dependencies.Retry": _RETRIED,
+    "docket.dependencies.Retry.forever": _RETRIED,
+    "docket.dependencies.ExponentialRetry": _RETRIED,
+    "docket.dependencies.ExponentialRetry.forever": _RETRIED,
     "docket.strikelist.StrikeList": {"serializer": "pickle"},
     "docket.docket.Docket": {
         "serializer": "pickle",
@@ -318,4 +324,13 @@ COMMANDS = {
 #: Commands that the documents do not have.
 ADDED_COMMANDS = {
     "stats": "--docket[DOCKET_NAME] --url[DOCKET_URL] --over --watch --json",
+    "web": """
+        --docket[DOCKET_NAME] --url[DOCKET_URL] --bind[DOCKET_WEB_BIND]
+        --read-only[DOCKET_WEB_READ_ONLY] --users[DOCKET_WEB_USERS]
+        --trust-header[DOCKET_WEB_TRUST_HEADER] --trust-proxy[DOCKET_WEB_TRUST_PROXY]
+        --authorize[DOCKET_WEB_AUTHORIZE] --root-path[DOCKET_WEB_ROOT_PATH]
+        --origin[DOCKET_WEB_ORIGIN] --logging-level[DOCKET_LOGGING_LEVEL]
+        --logging-format[DOCKET_LOGGING_FORMAT]
+    """,
+    "web-user": "--password name",
 }

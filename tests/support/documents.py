@@ -30,6 +30,15 @@ class Block:
         return first[2:] if first.startswith("# ") and first.endswith(".py") else self._numbered
 
     @property
+    def source(self) -> str:
+        """The file of examples/ that the block is a part of (`# examples/p/name.py`), or nothing.
+
+        Such a block is not run: the file is, by the tests of its project.
+        """
+        first = self.text.partition("\n")[0]
+        return first[2:] if first.startswith("# examples/") else ""
+
+    @property
     def _numbered(self) -> str:
         return f"block_{self.line}.py"
 
@@ -42,6 +51,11 @@ class Block:
 def pages() -> list[Path]:
     """Every page that a user or a contributor reads."""
     return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def example_projects() -> list[Path]:
+    """The folders of the projects in examples/."""
+    return sorted(each.parent for each in (ROOT / "examples").glob("*/pyproject.toml"))
 
 
 def blocks(page: Path, language: str) -> list[Block]:

@@ -23,10 +23,13 @@ from tests.support.supervisord import SUPERVISORD_NAMES
 DOCKET_FOR_SUPERVISOR = frozenset(
     {
         "docket",
+        "docket.cli.web",
+        "docket.cli.web_options",
         "docket.docket",
         "docket.errors",
         "docket.instrumentation",
         "docket.options",
+        "docket.pool_control",
         "docket.store.embedded.embedded_server",
         "docket.stacks",
         "docket.supervision",

@@ -14,6 +14,7 @@ import redis
 from docket.errors import DocketError
 from docket.store import scripts
 from docket.store.acts import Acts
+from docket.store.claims import Claim
 from docket.store.coalescing import ScheduleRequest, Terms
 from docket.store.connection.lease_connection import LeaseConnection
 from docket.store.keys import WORKER_GROUP
@@ -21,7 +22,7 @@ from docket.store.limits import LimitKind, LimitRequest
 from docket.store.manual import Content, Mark, RunIdentity
 from docket.store.retention import Retention
 from docket.store.scan import clear
-from docket.store.transitions import Claim, Fenced, StaleEpoch
+from docket.store.transitions import Fenced, StaleEpoch
 from tests.support import observed
 from tests.support.heard import Heard
 from tests.support.model import acting, manual, pauses, producing, slots, working
@@ -274,6 +275,7 @@ class Pair:
                 claim.attempt,
                 claim.deaths,
                 claim.came_from.decode() if claim.came_from is not None else None,
+                observed.lasted_of(1000 * claim.suspect_seconds) if claim.suspect_seconds else None,
             )
             assert has == should
 
@@ -287,6 +289,8 @@ class Pair:
                 b = ending.result_key
             case "F":
                 c = ending.result_key
+            case "H":
+                a = "1" if ending.has_outlived else ""
             case "A":
                 a, b = ending.delay * TICK * 1000, ending.attempt
             case "P" if ending.origin == "e":

@@ -10,8 +10,8 @@ import msgspec
 from redis.asyncio import Redis
 
 from docket import Docket
+from docket.store.claims import Claim
 from docket.store.limits import Admission, LimitKind, LimitRequest
-from docket.store.transitions import Claim
 from tests.support.store import Store
 
 

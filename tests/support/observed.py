@@ -144,6 +144,11 @@ class Clock:
         return 1000 * (self.started + tick * TICK)
 
 
+def lasted_of(suspect_for: float) -> int:
+    """The ticks that a run had lasted when its process died, of the time that is made of it."""
+    return int((suspect_for - 2000) / 1.25) // TICK
+
+
 def name_entries(world: World, seen: Observed) -> Iterator[str]:
     """The model learns what the server calls its entries; yields what does not fit."""
     for letter in LETTERS:
@@ -225,6 +230,8 @@ def _of_record(key: str, record: Record, seen: Observed, clock: Clock, now: int)
     for name in ("when", "started_at", "completed_at"):
         if name in fields:
             fields[name] = str(clock.tick(fields[name]))
+    if "suspect_for" in fields:
+        fields["suspect_for"] = str(lasted_of(int(fields["suspect_for"])))
     fields.setdefault("deaths", "0")
     if (attempts := _attempts(fields.pop("attempts", ""))) != record.attempts:
         yield f"{key}.attempts: {attempts} instead of {record.attempts}"
@@ -253,6 +260,7 @@ def _fields(record: Record) -> dict[str, str]:
         "when": record.when,
         "attempt": record.attempt,
         "deaths": record.deaths,
+        "suspect_for": record.lasted,
         "entry": record.entry.name if record.entry is not None else None,
         "worker": record.worker,
         "from": record.came_from,

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,12 @@ async def nap(seconds: float) -> int:
     """Sleep as a good task does; the pid that finished it."""
     await asyncio.sleep(seconds)
     return os.getpid()
+
+
+async def crash(seconds: float) -> None:
+    """Kill the process after so long, each time."""
+    await asyncio.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def hog(seconds: float) -> int:
@@ -60,4 +67,4 @@ async def linger(path: str) -> None:
     threading.Thread(target=outstay).start()
 
 
-tasks = [nap, hog, hold_gil, hold_gil_until_told, hold_in_a_child, crunch, linger]
+tasks = [nap, crash, hog, hold_gil, hold_gil_until_told, hold_in_a_child, crunch, linger]

@@ -12,11 +12,12 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from docket.clock import now, to_microseconds
+from docket.store.claims import Claim
 from docket.store.coalescing import ScheduleReply, ScheduleRequest, Terms
 from docket.store.connection.connections import Connections
 from docket.store.keys import Keys
 from docket.store.retention import Retention
-from docket.store.transitions import Claim, Exchanged, OutcomeRow, Transitions
+from docket.store.transitions import Exchanged, OutcomeRow, Transitions
 
 #: Nothing in these tests takes seconds; this is where one that hangs ends.
 PATIENCE_SECONDS = 15.0

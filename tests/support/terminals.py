@@ -3,22 +3,34 @@
 import asyncio
 import os
 import pty
+import re
 import sys
-from collections.abc import Callable
+import termios
+from collections.abc import Callable, Mapping
 
 from tests.support.programs import PATIENCE_SECONDS, ROOT, environment
 
 
 async def run_docket_on_terminal(
-    *arguments: str, text: str = "", shown: asyncio.Event | None = None
+    *arguments: str,
+    text: str = "",
+    shown: asyncio.Event | None = None,
+    columns: int | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Run `python -m docket` with a terminal for its stdout: exit code, and all it wrote there.
 
     Args:
         text: of the output, for `shown`.
         shown: set once the terminal has shown `text`.
+        columns: width of the terminal; very wide unless given.
+        env: added to the environment.
     """
     master, slave = pty.openpty()
+    variables = environment({"TERM": "xterm-256color", **(env or {})})
+    if columns is not None:
+        del variables["COLUMNS"]
+        termios.tcsetwinsize(slave, (60, columns))
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -26,7 +38,7 @@ async def run_docket_on_terminal(
             "docket",
             *arguments,
             cwd=ROOT,
-            env=environment({"TERM": "xterm-256color"}),
+            env=variables,
             stdout=slave,
             stdin=asyncio.subprocess.DEVNULL,
         )
@@ -38,6 +50,11 @@ async def run_docket_on_terminal(
             return await process.wait(), written
     finally:
         os.close(master)
+
+
+def lines_without_colors(written: str) -> list[str]:
+    """Return the lines of an output without the escape sequences of colours."""
+    return [re.sub(r"\x1b\[[\d;]*m", "", line) for line in written.splitlines()]
 
 
 def _setter_of(shown: asyncio.Event | None) -> Callable[[], object]:

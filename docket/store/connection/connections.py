@@ -6,6 +6,7 @@ on the same loop share them; the last docket to release them closes them.
 """
 
 import asyncio
+import importlib
 import logging
 import os
 import weakref
@@ -26,11 +27,6 @@ from docket.store.connection.wakeup import WakeupConnection
 from docket.store.embedded.schemes import is_embedded
 from docket.store.keys import Keys
 from docket.store.server_policy import ServerPolicy, server_policy, tell_policy
-
-try:
-    from docket.store.embedded import embedded_server
-except ImportError:  # not a POSIX system: there are servers for others only
-    embedded_server = None
 
 logger = logging.getLogger("docket.store")
 
@@ -87,13 +83,8 @@ class Connections:
         """
         credentials = None
         if is_embedded(url):
-            if embedded_server is None:
-                raise EmbeddedServerError(
-                    f"cannot start {url}: it needs a POSIX system (Linux, macOS); use the URL of a "
-                    "Redis or Valkey server"
-                )
             # Not on the loop: starting a server blocks for tens of milliseconds.
-            url = (await asyncio.to_thread(embedded_server.shared, url)).url
+            url = await asyncio.to_thread(_start_embedded, url)
         elif credential_provider is not None:
             credentials = credentials_of(credential_provider)
         loop = asyncio.get_running_loop()
@@ -182,3 +173,17 @@ async def _authenticate(client: Any, token: Any) -> None:
             await pool.re_auth_callback(token)
     except Exception as error:
         logger.warning("A client of docket.redis() did not take the pushed token: %r", error)
+
+
+def _start_embedded(url: str) -> str:
+    """Start the process's embedded server, unless it runs, and return the URL of its socket."""
+    try:
+        # Imported here, since most processes have a server elsewhere.
+        embedded_server = importlib.import_module("docket.store.embedded.embedded_server")
+    except ImportError as error:  # not a POSIX system: there are servers for others only
+        raise EmbeddedServerError(
+            f"cannot start {url}: it needs a POSIX system (Linux, macOS); use the URL of a "
+            "Redis or Valkey server"
+        ) from error
+    server: str = embedded_server.shared(url).url
+    return server

@@ -45,6 +45,7 @@ from docket.store.connection.discovery import (
     Locator,
     SentinelLocator,
 )
+from docket.store.connection.introduction import introduced
 from docket.store.connection.urls import ServerUrl, parse
 from docket_display.redaction import without_password
 
@@ -164,7 +165,7 @@ class Endpoint:
             self._client_options["credential_provider"] = credentials
         #: For our own connections: the URL does not decide how replies are read or calls repeated.
         self._options = {
-            **self._client_options,
+            **introduced(self._client_options),
             "protocol": 2,
             "decode_responses": False,
             "encoding": "utf-8",
@@ -202,7 +203,7 @@ class Endpoint:
             return cast("Redis", cluster(**options))
         # redis-py leaves the types of the options open.
         pool: Any = ConnectionPool
-        options = {**self._client_options, "retry": Retry(NoBackoff(), 0)}
+        options = {**introduced(self._client_options), "retry": Retry(NoBackoff(), 0)}
         return Redis.from_pool(pool(self._connection_class, **options))
 
     def blocking_connection(
@@ -276,8 +277,8 @@ class Endpoint:
             return None
         return NotPermitted(
             f"{operation} on {self.display_url} is forbidden: {error}. Give the user of the URL "
-            "the permissions that docs/operations.md lists (Least privilege); ACL LOG on the "
-            "server tells what was missing"
+            "the permissions that docs/operations/security.md lists (Least privilege); ACL LOG on "
+            "the server tells what was missing"
         )
 
 

@@ -1,10 +1,11 @@
 """The URLs of a server, a cluster, or sentinels: parsing, validation and display."""
 
-import difflib
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import parse_qs, unquote
 
@@ -17,7 +18,7 @@ from redis.asyncio.connection import (
 from redis.asyncio.connection import parse_url as _untyped_parse_url
 from redis.exceptions import RedisError
 
-from docket.store.embedded.home import ServerIdentity
+from docket.store.connection.introduction import introduced
 from docket.store.embedded.schemes import is_embedded
 
 ACCEPTED = (
@@ -98,7 +99,7 @@ def validate_url(url: str, *, has_provider: bool = False) -> None:
             forms, and never the password. Or there are credentials in the URL beside a provider.
     """
     if is_embedded(url):
-        ServerIdentity.of(url)
+        importlib.import_module("docket.store.embedded.home").ServerIdentity.of(url)
         return
     options = parse(url).options
     if has_provider and (options.get("username") or options.get("password")):
@@ -248,18 +249,26 @@ def _options(tls: bool, authority: str, path: str, query: str) -> dict[str, Any]
 
 def _try(connection: type[AbstractConnection], options: Mapping[str, Any]) -> None:
     """Make a connection, which is not opened, with the options. Raises as redis-py does."""
-    known = {
-        name
-        for each in connection.__mro__
-        for name in inspect.signature(each.__init__).parameters
-        if name not in ("self", "args", "kwargs")
-    }
+    known = _options_known_to(connection)
     # Of redis-py's pools.
     own = {name: value for name, value in options.items() if name != "max_connections"}
     unknown = [name for name in own if name not in known]
     if unknown:
         shown = [name if _SHOWN_OPTION.fullmatch(name) else "***" for name in unknown]
+        difflib = importlib.import_module("difflib")  # large, and seldom of use
         close = difflib.get_close_matches(shown[0], sorted(known), 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UnknownOption(f"an unknown option {', '.join(map(repr, shown))}{hint}")
-    connection(**own)
+    connection(**introduced(own))
+
+
+@cache
+def _options_known_to(connection: type[AbstractConnection]) -> frozenset[str]:
+    # Not `object`, which has none: for a function in C, inspect goes through all modules, and so
+    # makes a forked worker copy a page for each.
+    return frozenset(
+        name
+        for each in connection.__mro__[:-1]
+        for name in inspect.signature(each.__init__).parameters
+        if name not in ("self", "args", "kwargs")
+    )

@@ -1,5 +1,6 @@
 -- Included by scripts whose KEYS[6] is epochs. Takes ready tasks for CONSUMER and returns them flat in `taken`: CLAIM_WIDTH values a task, in this order:
 -- key, entry, generation, function, call, when, attempt, deaths, from, trace
+-- deaths: of a quarantined task with the time (ms) for which it is suspect behind it, '' if that is not known.
 local CLAIM_WIDTH = 10
 local PAYLOAD_LIMIT = 4194304
 local READ_LIMIT = 256
@@ -56,6 +57,9 @@ local function claim(consumer, key, entry, now, accepts)
   if park_paused and park_paused(v[4], key, entry, v[3], v[7], v[6]) then
     reads = reads + PARK_WEIGHT - 1
     return false
+  end
+  if v[8] and string.sub(entry, 1, 1) == 'x' then
+    v[8] = v[8] .. ' ' .. count_of(redis.call('HGET', RECORDS .. key, 'suspect_for'), '')
   end
   redis.call('HSET', RECORDS .. key, 'state', 'running', 'worker', consumer, 'started_at', now)
   publish(key, 'running', v[6], consumer, now)

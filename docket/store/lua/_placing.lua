@@ -40,7 +40,8 @@ local function perpetuate(key, now, record, spec, reason, call)
   if reason then
     keep_failed(key, now, {'state', 'failed', 'completed_at', now, 'error', reason})
   end
-  redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'limits', 'timed', 'attempts', 'predecessor', unpack(RUN_FIELDS))
+  redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'suspect_for', 'limits', 'timed', 'attempts', 'predecessor',
+    unpack(RUN_FIELDS))
   redis.call('HSET', rk, 'generation', count_of(record.generation, 0) + 1, 'attempt', 1, 'perpetual', record.generation)
   if call ~= '' then
     redis.call('HSET', rk, 'call', call)

@@ -33,7 +33,8 @@ end
 -- What is kept of executions that have ended, in milliseconds and by number: see retention.
 local TTL, KEEP_FAILED, KEEP_FAILED_MOST = 0, 0, 0
 local FAILED, FAILED_RECORDS = PREFIX .. ':failed', PREFIX .. ':failed-task:'
-local LISTED, TRIMMED = 1000, 64
+-- Those listed, and the number above it from which the list is cut: cutting costs as much as adding.
+local LISTED, SPARE, TRIMMED = 1000, 256, 64
 
 -- Reads what a call says of it: execution_ttl (ms), keep_failed (ms), keep_failed_most. Returns the first.
 local function retention(text)
@@ -59,11 +60,14 @@ end
 local function list_ended()
   for _, state in ipairs({'completed', 'cancelled'}) do
     local rows = ended_here[state]
-    if #rows > 0 and try('LPUSH', PREFIX .. ':' .. state, unpack(rows)) then
-      redis.call('LTRIM', PREFIX .. ':' .. state, 0, LISTED - 1)
+    local length = #rows > 0 and try('LPUSH', PREFIX .. ':' .. state, unpack(rows))
+    if length then
       redis.call('PEXPIRE', PREFIX .. ':' .. state, TTL)
+      if length > LISTED + SPARE then
+        redis.call('LTRIM', PREFIX .. ':' .. state, 0, LISTED - 1)
+      end
+      ended_here[state] = {}
     end
-    ended_here[state] = {}
   end
 end
 
@@ -147,12 +151,12 @@ local function finish(key, state, now, ttl, record, result, reason, result_key)
 end
 
 -- Puts an execution that ran into the redelivery stream, which a free worker reads first; one under which a process died
--- goes into the quarantine. how: the way in which its run ended, for the log of its attempts.
-local function requeue(key, record, from, deaths, now, how)
+-- goes into the quarantine, unless this run has outlived that. how: the way in which its run ended, for the log of its attempts.
+local function requeue(key, record, from, deaths, now, how, has_outlived)
   if record.state == 'running' then
     log_attempt(key, record, now, how)
   end
-  local letter = deaths > 0 and 'x' or 'f'
+  local letter = deaths > 0 and not has_outlived and 'x' or 'f'
   local entry = append(letter, key)
   local rk = RECORDS .. key
   redis.call('HDEL', rk, unpack(RUN_FIELDS))

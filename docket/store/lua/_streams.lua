@@ -87,6 +87,11 @@ local function pending_of(letter, ...)
   return check(redis.pcall('XPENDING', STREAMS[letter], GROUP, ...), 'NOGROUP', 'WRONGTYPE') or {}
 end
 
+-- The beginning of the page that follows an entry; '' after the greatest id, from which no server takes a range.
+local function beyond(id)
+  return id == '18446744073709551615-18446744073709551615' and '' or '(' .. id
+end
+
 -- The key in a stream entry, or nil if the entry was deleted while it was pending.
 local function key_of(letter, id)
   local stream = STREAMS[letter]

@@ -52,7 +52,15 @@ redis.call('DEL', KEYS[8])
 
 local moved, poisoned = 0, {}
 
-local function move(key, entry)
+-- The time (ms) for which the next run of a task may end like the one that died: as long as that one lasted, and a quarter
+-- more, since the next process may be slower, and two seconds.
+local function suspect_for(record)
+  local lasted = (tonumber(now) - count_of(record.started_at, tonumber(now))) / 1000
+  return string.format('%d', math.max(0, lasted) * 1.25 + 2000)
+end
+
+-- has_outlived: its process claimed another quarantined task later, so this one had outlived the run before.
+local function move(key, entry, has_outlived)
   local record = read_record(key)
   local ours = record.entry == entry
     and ((record.state == 'running' and record.worker == gone) or record.state == 'queued')
@@ -65,7 +73,10 @@ local function move(key, entry)
   end
   local deaths = record.deaths
   if record.state == 'running' and (blame == 'everyone' or blame == 'key:' .. key) then
-    deaths = deaths + 1
+    if blame ~= 'everyone' or not has_outlived then
+      deaths = deaths + 1
+    end
+    redis.call('HSET', RECORDS .. key, 'suspect_for', suspect_for(record))
   end
   if deaths >= tonumber(ARGV[4]) then
     redis.call('HSET', RECORDS .. key, 'deaths', deaths, 'poison', 1)
@@ -81,11 +92,14 @@ end
 local room = 64
 for _, letter in ipairs(LETTERS) do
   if room > 0 then
-    for _, p in ipairs(pending_of(letter, '-', '+', room, gone)) do
+    -- One more than is moved, to see if it is the last.
+    local pending = pending_of(letter, '-', '+', room + 1, gone)
+    for i = 1, math.min(#pending, room) do
+      local p = pending[i]
       room = room - 1
       local key = key_of(letter, p[1])
       if key then
-        move(key, letter .. p[1])
+        move(key, letter .. p[1], letter == 'x' and i < #pending)
       else
         end_entry(letter .. p[1])
       end

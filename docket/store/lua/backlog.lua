@@ -34,7 +34,8 @@ for _, letter in ipairs(LETTERS) do
   local claimed, last = delivered(stream)
   running = running + claimed
   queued = queued + math.max(0, counted(redis.pcall('XLEN', stream)) - claimed)
-  local first = check(redis.pcall('XRANGE', stream, '(' .. last, '+', 'COUNT', 1), 'WRONGTYPE')
+  local after = beyond(last)
+  local first = after ~= '' and check(redis.pcall('XRANGE', stream, after, '+', 'COUNT', 1), 'WRONGTYPE')
   if first and first[1] then
     oldest = math.max(oldest, now - tonumber(string.match(first[1][1], '^%d+')), 0)
   end

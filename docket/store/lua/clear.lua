@@ -55,4 +55,4 @@ for _, e in ipairs(entries) do
   cancel(e[2][2], 'queued', place .. e[1])
 end
 list_ended()
-return {cleared, #entries == LIMIT and '(' .. entries[LIMIT][1] or '', stop}
+return {cleared, #entries == LIMIT and beyond(entries[LIMIT][1]) or '', stop}

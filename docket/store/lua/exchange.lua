@@ -15,7 +15,8 @@
 --           C completed: a result, b result key     F failed: a error payload, b error text, c result key
 --           X cancelled                            A again: a delay (us), b attempt, c call payload
 --           P perpetuated: a when the successor is due (see successor_when), b error text if it failed, c call payload
---           H requeued                             S superseded: removes its entry only, if no record needs it
+--           H requeued: a 1 if it is no suspect (any more)
+--           S superseded: removes its entry only, if no record needs it
 --       then two values for each attempt that failed: the index of its outcome (from 0), and how it ended with what it
 --           says, for the log of its attempts (see log_attempt)
 -- Reply {'refused'}  the consumer is not registered (it was fenced): take a new name
@@ -64,7 +65,7 @@ local function apply(i, record, failure)
   elseif kind == 'P' then
     perpetuate(key, NOW_TEXT, record, a, ARGV[i + 5] ~= '' and ARGV[i + 5] or nil, ARGV[i + 6])
   elseif kind == 'H' then
-    requeue(key, record, consumer, record.deaths, NOW_TEXT, 'handed back')
+    requeue(key, record, consumer, record.deaths, NOW_TEXT, 'handed back', a == '1')
     wake_idle()
   end
 end

@@ -4,10 +4,16 @@
 --@include _placing.lua
 -- move: give tasks that wait another time, or let them run now; up to 64 a call.
 --
--- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup
--- ARGV  1 prefix  2 when (us) | '' for now  3.. two values each: key, generation | 0 for any
+-- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 the answer to this very request
+-- ARGV  1 prefix  2 when (us) | '' for now  3 how long the answer is kept (ms)  4.. two values each: key,
+--       generation | 0 for any
 -- Reply for each: moved | ready: it was to run now, and no worker has come to it yet
 --       waiting: for a slot of a limit | running | ended | changed: it is not there (any more)
+local answered = redis.call('GET', KEYS[6])
+if answered then
+  -- Sent again because its reply was lost, or held up on its way: what was moved may run, or have ended, by now.
+  return cmsgpack.unpack(answered)
+end
 local _, now = server_now()
 
 local function move(key, generation)
@@ -40,7 +46,8 @@ local function move(key, generation)
 end
 
 local reply = {}
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   reply[#reply + 1] = move(ARGV[i], ARGV[i + 1])
 end
+redis.call('SET', KEYS[6], cmsgpack.pack(reply), 'PX', ARGV[3])
 return reply

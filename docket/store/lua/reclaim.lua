@@ -57,7 +57,7 @@ for i, p in ipairs(pending) do
     end
   end
   if i == READ_LIMIT then
-    cursor = '(' .. id
+    cursor = beyond(id)
   end
 end
 list_ended()

@@ -116,7 +116,7 @@ local function page_from(start)
     end
   end
   looked = looked + #page
-  return #page == PAGE and '(' .. page[PAGE][1] or ''
+  return #page == PAGE and beyond(page[PAGE][1]) or ''
 end
 
 if up_to then

@@ -70,7 +70,7 @@ local function page_from(start)
     end
   end
   looked = looked + #pending
-  return #pending == PAGE and '(' .. pending[PAGE][1] or ''
+  return #pending == PAGE and beyond(pending[PAGE][1]) or ''
 end
 
 repeat

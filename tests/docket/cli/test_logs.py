@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from docket.cli import logs
+from docket.log_text import BoundedFormatter
 
 
 @pytest.fixture(autouse=True)
@@ -119,14 +120,29 @@ def test_rich_lines_hold_the_message(capsys: pytest.CaptureFixture[str]) -> None
     assert "[len 2] is no markup" in capsys.readouterr().out
 
 
+def test_rich_lines_have_the_logger_apart_and_what_is_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    logs.configure("INFO", "rich")
+
+    logging.getLogger("docket.worker").error("it failed", exc_info=ValueError("\x1b[2J"))
+
+    first, *below = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d ERROR    docket\.worker: it failed", first)
+    assert below == [r"ValueError: \x1b[2J"]
+
+
 @pytest.mark.statement(10)
-@pytest.mark.parametrize(("is_terminal", "kind"), [(True, "RichHandler"), (False, "StreamHandler")])
+@pytest.mark.parametrize(
+    ("is_terminal", "kind"), [(True, logs.RichFormatter), (False, BoundedFormatter)]
+)
 def test_the_format_is_that_of_a_terminal_if_stdout_is_one(
-    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, kind: str
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, kind: type
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
 
     logs.configure("INFO", None)
 
     [handler] = logging.getLogger().handlers
-    assert type(handler).__name__ == kind
+    assert type(handler.formatter) is kind

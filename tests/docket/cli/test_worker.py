@@ -189,6 +189,22 @@ async def test_it_tells_what_it_can_run_in_every_format(
     assert "* greet(name: str)" in output + errors
 
 
+@pytest.mark.parametrize("fallback", [(), ("--fallback-task", "tests.support.cli_tasks:anything")])
+async def test_collections_without_a_task_are_warned_of(
+    docket: Docket, tmp_path: Path, fallback: tuple[str, ...]
+) -> None:
+    (tmp_path / "jobs.py").write_text("tasks = []\nmore = ()\n")
+    collections = ("--tasks", "jobs:tasks", "--tasks", "jobs:more", *fallback)
+
+    code, output, errors = await run_docket_process(
+        "worker", *on(docket), *collections, "--until-finished", cwd=tmp_path
+    )
+
+    assert (code, errors) == (0, "")
+    warning = "WARNING - docket.worker - There is no task in jobs:tasks and jobs:more: whatever"
+    assert (warning in output) == (not fallback)
+
+
 @pytest.mark.statement(10)
 async def test_json_lines_are_json_and_carry_the_task(docket: Docket) -> None:
     await docket.add(cli_tasks.greet)("Ann")

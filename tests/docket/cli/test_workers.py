@@ -7,7 +7,7 @@ import pytest
 from docket import Docket, Worker
 from tests.support.dockets import at_work
 from tests.support.programs import run_docket
-from tests.support.terminals import run_docket_on_terminal
+from tests.support.terminals import lines_without_colors, run_docket_on_terminal
 
 pytestmark = pytest.mark.anyio
 
@@ -21,12 +21,24 @@ async def test_workers_are_listed_with_what_they_can_run(
         code, output, errors = await run_docket("workers", "ls", *on)
 
     assert (code, errors) == (0, "")
+    own = docket.tasks.keys() - {"fail", "sleep", "trace"}
     title, headings, *rows = output.splitlines()
     assert title == f"Workers in Docket: {docket.name}"
     assert headings.split("  ")[0] == "Name"
     assert len(rows) == 2
     for row, name in zip(sorted(rows), ("one", "two"), strict=True):
-        assert re.fullmatch(rf"{name} +{SEEN} +{', '.join(sorted(docket.tasks))}", row)
+        assert re.fullmatch(rf"{name} +{SEEN} +{', '.join(sorted(own))}", row)
+
+
+async def test_a_worker_of_built_in_tasks_alone_says_so(
+    docket: Docket, server: str, on: tuple[str, ...]
+) -> None:
+    async with Docket(docket.name, server) as other, at_work(Worker(other, name="one")):
+        _, output, _ = await run_docket("workers", "ls", *on)
+        _, asked, _ = await run_docket("workers", "for-task", *on, "trace")
+
+    assert output.splitlines()[2].endswith("  (built-in ones only)")
+    assert asked.splitlines()[2].endswith("  trace")
 
 
 @pytest.mark.statement(15)
@@ -84,3 +96,18 @@ async def test_on_a_terminal_the_table_has_lines_around_it(
     assert code == 0
     assert "│ [red]one[/red] │" in output
     assert "┏━━" in output
+
+
+async def test_a_narrow_terminal_has_every_task_on_a_line(
+    docket: Docket, on: tuple[str, ...]
+) -> None:
+    async def a_task_whose_name_is_longer_than_half_of_the_terminal() -> None: ...
+
+    docket.register(a_task_whose_name_is_longer_than_half_of_the_terminal)
+    async with at_work(Worker(docket, name="one")):
+        _, output = await run_docket_on_terminal("workers", "ls", *on, columns=50)
+
+    lines = lines_without_colors(output)
+    assert max(map(len, lines)) <= 50
+    assert any(re.search(r"│ a_task_whos\S*\.\.\.\S+_terminal +│", line) for line in lines)
+    assert any(re.search(r"│ greet +│", line) for line in lines)

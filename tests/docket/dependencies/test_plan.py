@@ -182,15 +182,17 @@ def test_only_one_of_a_single_class_is_allowed_and_the_class_is_named() -> None:
 def test_a_single_dependency_that_hides_in_a_function_counts_for_the_task() -> None:
     def inner(retry: Retry = Retry(attempts=2)) -> None: ...
 
-    async def task(retry: Retry = Retry(), x: None = Depends(inner)) -> None: ...
+    async def task(retry: Retry = Retry(attempts=5), x: None = Depends(inner)) -> None: ...
 
     async def other(x: None = Depends(inner)) -> None: ...
 
-    with pytest.raises(ValueError, match="Only one Retry"):
-        compile_plan(task)
-    plan = compile_plan(other)
-    assert plan.failure_handler is not None
-    assert isinstance(plan.steps[plan.failure_handler].dependency, Retry)
+    # One of the task's own goes before it.
+    for function, attempts in ((task, 5), (other, 2)):
+        plan = compile_plan(function)
+        assert plan.failure_handler is not None
+        handler = plan.steps[plan.failure_handler].dependency
+        assert isinstance(handler, Retry)
+        assert handler.attempts == attempts
 
 
 def test_dependencies_that_are_not_single_may_come_twice() -> None:

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from docket.dependencies import (
     Depends,
@@ -68,6 +70,125 @@ def test_exponential_retry_keeps_its_defaults_and_its_bounds() -> None:
     assert ExponentialRetry().attempts == 1
     assert after_failure(ExponentialRetry(attempts=2), 2) is None
     assert after_failure(ExponentialRetry(attempts=2), 1) == Retried(1.0, 2, error=ERROR)
+
+
+class Refused(ConnectionError): ...
+
+
+MAKERS = (Retry, ExponentialRetry)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_only_the_types_of_on_are_retried(make: Any) -> None:
+    retry = make(attempts=2, on=(ConnectionError, TimeoutError))
+
+    assert after_failure(retry, 1, Refused()) is not None
+    assert after_failure(retry, 1, TimeoutError()) is not None
+    assert after_failure(retry, 1, ERROR) is None
+    assert after_failure(retry, 2, Refused()) is None
+    assert after_failure(make(attempts=2, on=()), 1, ERROR) is None
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_the_types_of_never_on_are_not_retried_even_if_on_has_them(make: Any) -> None:
+    assert after_failure(make(attempts=2, never_on=ValueError), 1, ERROR) is None
+    assert after_failure(make(attempts=2, never_on=ValueError), 1, KeyError()) is not None
+    both = make(attempts=2, on=ConnectionError, never_on=Refused)
+    assert after_failure(both, 1, ConnectionError()) is not None
+    assert after_failure(both, 1, Refused()) is None
+
+
+def test_a_group_is_judged_by_what_it_contains() -> None:
+    def group(*errors: Exception) -> ExceptionGroup[Exception]:
+        return ExceptionGroup("outer", [ExceptionGroup("inner", errors)])
+
+    retry = Retry(attempts=2, on=(ConnectionError, ValueError), never_on=Refused)
+
+    assert after_failure(retry, 1, group(KeyError(), ERROR)) is not None
+    assert after_failure(retry, 1, group(KeyError())) is None
+    assert after_failure(retry, 1, group(ERROR, Refused())) is None
+    assert after_failure(Retry(attempts=2, on=ExceptionGroup), 1, group(ERROR)) is not None
+
+
+def test_a_forced_retry_is_for_no_type_to_refuse() -> None:
+    forced = ForcedRetry(timedelta(seconds=7))
+
+    for retry in Retry(attempts=2, on=KeyError), Retry(attempts=2, never_on=Exception):
+        assert after_failure(retry, 1, forced) == Retried(7.0, 2)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_without_limit_the_types_and_the_jitter_count_too(make: Any) -> None:
+    retry = make.forever(timedelta(seconds=10), on=ValueError, never_on=UnicodeError, jitter=0.5)
+
+    assert after_failure(retry, 10**9) is not None
+    assert after_failure(retry, 1, KeyError()) is None
+    assert after_failure(retry, 1, UnicodeError()) is None
+    assert retry.jitter == 0.5
+
+
+def test_a_subclass_with_arguments_of_its_own_still_has_forever() -> None:
+    class Mine(Retry):
+        def __init__(self, attempts: int | None = 1, delay: timedelta = timedelta(0)) -> None:
+            super().__init__(attempts, delay)
+
+    assert after_failure(Mine.forever(on=ValueError), 5) == Retried(0.0, 6, error=ERROR)
+    assert after_failure(Mine.forever(on=KeyError), 5) is None
+
+
+@given(jitter=st.floats(0, 1), attempt=st.integers(1, 20))
+def test_jitter_shortens_a_delay_by_up_to_its_share(jitter: float, attempt: int) -> None:
+    retry = ExponentialRetry.forever(jitter=jitter)
+    whole = retry.delay_after(attempt).total_seconds()
+
+    decided = after_failure(retry, attempt)
+
+    assert decided is not None
+    assert whole * (1 - jitter) - 1e-6 <= decided.delay_seconds <= whole
+
+
+def test_delays_with_jitter_differ() -> None:
+    retry = Retry(attempts=None, delay=timedelta(hours=1), jitter=1)
+
+    delays = {decided.delay_seconds for _ in range(50) if (decided := after_failure(retry, 1))}
+
+    assert len(delays) > 40
+
+
+async def test_the_task_sees_the_delay_with_its_jitter_and_may_choose_another() -> None:
+    async def task(retry: Retry = Retry(attempts=2, delay=timedelta(hours=1), jitter=1)) -> Any:
+        return retry
+
+    run = Run(task)
+    execution: Any = run
+    seen = await execute(run)
+    decided = seen.after_failure(execution, ERROR)
+    assert seen.delay < timedelta(hours=1)
+    assert decided.delay_seconds == seen.delay.total_seconds()
+
+    seen.delay = timedelta(seconds=3)
+    assert seen.after_failure(execution, ERROR).delay_seconds == 3.0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"on": "ValueError"}, TypeError, "on of a retry must be an exception type"),
+        ({"on": (ValueError, 5)}, TypeError, "on of a retry must be an exception type"),
+        ({"on": [ValueError]}, TypeError, "or a tuple of them, got .<class"),
+        ({"never_on": int}, TypeError, "never_on of a retry must be an exception type"),
+        ({"jitter": -0.1}, ValueError, "jitter of a retry must be between 0 and 1"),
+        ({"jitter": 1.5}, ValueError, "jitter of a retry must be between 0 and 1"),
+        ({"jitter": float("nan")}, ValueError, "jitter of a retry must be between 0 and 1"),
+        ({"jitter": "much"}, TypeError, "jitter of a retry must be a number"),
+    ],
+)
+@pytest.mark.parametrize("make", [*MAKERS, Retry.forever, ExponentialRetry.forever])
+def test_types_and_jitter_are_checked_at_the_declaration(
+    make: Any, options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        make(**options)
 
 
 @pytest.mark.parametrize(

@@ -200,23 +200,6 @@ async def test_a_rare_filter_gives_a_page_with_fewer_and_a_cursor(
     assert [e.key for e in await every_page(docket, 50, function="send")] == ["rare"]
 
 
-async def test_counts_by_function_are_exact_for_few_and_estimated_for_many(
-    docket: Docket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await docket.add_many([docket.call(bill, in_hours(1), f"b{n}")() for n in range(6)])
-    await docket.add_many([docket.call(send, in_hours(1), f"s{n}")("x") for n in range(4)])
-
-    counts = await docket.counts()
-    monkeypatch.setattr("docket.listing.pages.SAMPLE", 5)
-    estimated = await docket.counts()
-
-    assert counts.by_function[ListedState.SCHEDULED] == {"bill": 6, "send": 4}
-    assert not counts.is_estimated
-    assert estimated.by_state == counts.by_state
-    assert estimated.is_estimated
-    assert sum(estimated.by_function[ListedState.SCHEDULED].values()) == 10
-
-
 # Bad input ----------------------------------------------------------------------------------------
 
 

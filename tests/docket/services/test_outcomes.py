@@ -54,6 +54,12 @@ def test_every_outcome_has_its_kind_and_its_counters(
     assert counted_in(counters) == expected
 
 
+@pytest.mark.parametrize(("is_suspect", "told"), [(True, ""), (False, "1")])
+def test_who_hands_a_task_back_says_if_it_is_suspect_no_more(is_suspect: bool, told: str) -> None:
+    handed_back = row_of(claim("k"), Requeued(), Payloads(Docket()), is_suspect=is_suspect)
+    assert handed_back[4] == told
+
+
 @pytest.mark.statement(53)
 @pytest.mark.parametrize(
     ("outcome", "expected"),

@@ -1,6 +1,7 @@
 """Adoption: what a dead consumer ran goes to others; who is blamed; what is poison."""
 
 import asyncio
+import math
 
 import pytest
 
@@ -50,6 +51,7 @@ async def test_hundreds_of_runs_are_adopted_in_several_calls(store: Store) -> No
     await asyncio.gather(*[store.add(key) for key in keys])
     while (await store.exchange("a", want=256)).claims:
         pass
+    await store.adopt("nobody")  # Loads the script.
     trips = store.connections.pipeline.round_trips
 
     assert await store.adopt("a", "nobody") == (700, [])
@@ -135,6 +137,121 @@ async def test_a_task_is_poison_at_its_third_death_and_an_innocent_is_not(store:
     assert after.records["poison"]["result"] == "poison"
     assert after.places == {}
     assert await store.client.pttl(store.keys.record("poison")) > 0
+
+
+async def set_back(store: Store, key: str, seconds: int) -> None:
+    """Its run has lasted so much longer."""
+    started = int((await store.record(key))["started_at"])
+    await store.client.hset(store.keys.record(key), "started_at", started - seconds * 1_000_000)
+
+
+async def test_a_run_is_suspect_for_as_long_as_the_one_lasted_that_died_and_somewhat_longer(
+    store: Store,
+) -> None:
+    await run_of(store, "a", "short", "long")
+    await set_back(store, "long", 400)
+    await store.adopt("a")
+    await store.register("b", "c")
+    claims = [await store.claim(consumer) for consumer in ("b", "c")]
+    seconds = {claim.key: claim.suspect_seconds for claim in claims}
+    assert 2 <= seconds[b"short"] < 12
+    assert 502 <= seconds[b"long"] < 512
+
+
+async def test_a_run_that_began_in_the_future_of_the_servers_clock_is_suspect_for_a_moment(
+    store: Store,
+) -> None:
+    await run_of(store, "a", "k")
+    await set_back(store, "k", -400)
+    await store.adopt("a")
+    await store.register("b")
+    assert (await store.claim("b")).suspect_seconds == 2
+
+
+@pytest.mark.parametrize("noted", [None, "", "soon", "-1", "9" * 20])
+async def test_a_quarantined_task_is_suspect_to_its_end_if_nobody_has_noted_for_how_long(
+    store: Store, noted: str | None
+) -> None:
+    """A worker of an older version adopted it, or somebody else has written its record."""
+    await run_of(store, "a", "k")
+    await store.adopt("a")
+    await store.client.hdel(store.keys.record("k"), "suspect_for")
+    if noted is not None:
+        await store.client.hset(store.keys.record("k"), "suspect_for", noted)
+    await store.register("b")
+    claim = await store.claim("b")
+    assert (claim.deaths, claim.suspect_seconds, claim.fault) == (1, math.inf, None)
+
+
+async def test_who_is_not_blamed_is_suspect_for_no_longer_than_before(store: Store) -> None:
+    await run_of(store, "a", "k")
+    await store.adopt("a")
+    before = (await store.record())["suspect_for"]
+    await store.register("b")
+    await store.claim("b")
+    await set_back(store, "k", 400)
+    await store.adopt("b", "nobody")
+    assert (await store.record())["suspect_for"] == before
+
+
+async def quarantined_at(store: Store, consumer: str, *keys: str) -> None:
+    """These run there, claimed in this order, with a death each: all but the last outlived it."""
+    await run_of(store, "dead", *keys)
+    await store.adopt("dead")
+    await store.register(consumer)
+    for key in keys:
+        assert (await store.claim(consumer)).key == key.encode()
+
+
+async def test_of_several_quarantined_tasks_only_the_last_is_blamed_with_what_was_not_quarantined(
+    store: Store,
+) -> None:
+    await quarantined_at(store, "a", "1", "2", "3")
+    await store.add("fresh")
+    await store.claim("a")
+    await set_back(store, "1", 400)
+    await store.adopt("a")
+    records = (await store.state()).records
+    assert {key: record["deaths"] for key, record in records.items()} == {
+        "1": "1",
+        "2": "1",
+        "3": "2",
+        "fresh": "1",
+    }
+    # A process died under it once more, and it went on for longer: what it was seen to outlive is
+    # not enough.
+    assert int(records["1"]["suspect_for"]) >= 502_000
+
+
+async def test_a_quarantined_task_that_a_stall_is_blamed_on_counts_it_although_it_outlived_the_last(
+    store: Store,
+) -> None:
+    await quarantined_at(store, "a", "1", "2")
+    await store.adopt("a", "key:1")
+    records = (await store.state()).records
+    assert {key: record["deaths"] for key, record in records.items()} == {"1": "2", "2": "1"}
+
+
+async def test_of_more_quarantined_tasks_than_one_call_moves_only_the_last_is_blamed(
+    store: Store,
+) -> None:
+    keys = [f"k{n}" for n in range(130)]
+    await quarantined_at(store, "a", *keys)
+    assert await store.adopt("a") == (130, [])
+    records = (await store.state()).records
+    assert [key for key in keys if records[key]["deaths"] == "2"] == keys[-1:]
+
+
+async def test_what_is_handed_back_after_it_outlived_the_run_that_died_waits_with_all_others(
+    store: Store,
+) -> None:
+    await quarantined_at(store, "a", "1")
+    await store.register("b", "c")
+    await store.adopt("a", "nobody")
+    await store.exchange("b", [outcome("H", await store.claim("b"), "1")])
+    assert (await store.state()).where("1")[0][0] == "f"
+    claim = await store.claim("c", may_take_quarantined=False)
+    assert (claim.key, claim.deaths, claim.suspect_seconds) == (b"1", 1, 0)
 
 
 async def test_a_new_execution_of_a_poisoned_key_starts_without_deaths(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from docket.store.transitions import Claim
+from docket.store.claims import Claim
 from tests.support.store import Store, outcome
 
 pytestmark = pytest.mark.anyio

@@ -10,9 +10,9 @@ import pytest
 
 from docket.errors import ServerUnavailable
 from docket.store import scripts
+from docket.store.claims import Claim
 from docket.store.connection.endpoint import Endpoint
 from docket.store.connection.lease_connection import Lease, LeaseConnection
-from docket.store.transitions import Claim
 from tests.support.proxy import Do, calls, proxy_to
 from tests.support.store import POISON, Store, outcome
 

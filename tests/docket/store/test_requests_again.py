@@ -6,6 +6,7 @@ answered, and perhaps after what it asked for has run and others have used the k
 
 import pytest
 
+from docket.store import scripts
 from docket.store.manual import RunIdentity
 from tests.support.store import Store, outcome
 
@@ -67,3 +68,26 @@ async def test_what_a_record_remembers_of_earlier_requests_is_bounded(store: Sto
 
     assert len(record["tokens"]) <= 200
     assert record["tokens"].startswith(" request-48 request-47 ")
+
+
+async def test_a_move_that_arrives_again_after_the_run_is_answered_as_before_and_moves_nothing(
+    store: Store,
+) -> None:
+    await store.register("a")
+    await store.add("k", delay_seconds=3600)
+
+    async def move() -> list[bytes]:
+        names = [*store.keys.places, store.keys.asked("the-same")]
+        values = [store.keys.prefix, "", 60_000, "k", 0]
+        return await store.connections.pipeline.call(
+            scripts.MOVE, names, values, patience_seconds=5.0
+        )
+
+    assert await move() == [b"moved"]
+    await end(store)
+    await store.add("k", delay_seconds=3600)
+    before = await store.state()
+
+    assert await move() == [b"moved"]
+
+    assert await store.state() == before

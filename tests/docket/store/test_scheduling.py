@@ -10,6 +10,7 @@ from docket.errors import ServerUnavailable
 from docket.store import scripts
 from docket.store.connection import retrying
 from docket.store.connection.pipeline import LostReply
+from docket.store.retention import Retention
 from tests.support.proxy import Do, calls, proxy_to
 from tests.support.store import Store, outcome, store_at
 
@@ -164,7 +165,7 @@ async def test_an_add_whose_reply_was_lost_raises_if_no_record_will_tell_of_it(
     server: str, docket_name: str, ttl: timedelta
 ) -> None:
     # Sent again after the task has run and left nothing, it would run a second time.
-    async with proxy_to(server) as proxy, store_at(proxy.url, docket_name, ttl) as store:
+    async with proxy_to(server) as proxy, store_at(proxy.url, docket_name, Retention(ttl)) as store:
         await store.add("warm")
         proxy.intercept(calls(scripts.SCHEDULE), Do.LOSE_REPLY)
         with pytest.raises(LostReply):
@@ -198,7 +199,7 @@ async def test_an_add_survives_the_loss_of_the_servers_scripts(store: Store) -> 
 
 
 async def test_an_execution_ttl_of_zero_leaves_no_key(server: str, docket_name: str) -> None:
-    async with store_at(server, docket_name, timedelta(0)) as store:
+    async with store_at(server, docket_name, Retention(timedelta(0))) as store:
         await store.register("a")
         for kind in "CFX":
             await store.add(kind)

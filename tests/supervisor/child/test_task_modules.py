@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ import ipc
 from ipc.messages import WorkerSettings
 from supervisor.child import task_modules
 from supervisor.child.task_modules import CannotLoad
+from supervisor.text import truncation
 from tests.support.nursery import ROOT, settings
 
 
@@ -151,3 +153,59 @@ def test_a_package_without_a_file_of_its_own_owns_nothing(
     monkeypatch.setattr(ipc, "__file__", None)
 
     assert task_modules.shadowed(tmp_path) == "ipc"
+
+
+async def ship() -> None: ...
+
+
+async def bill() -> None: ...
+
+
+def log_of(caplog: pytest.LogCaptureFixture, *collections: str) -> list[str]:
+    with caplog.at_level("INFO", "supervisor.tasks"):
+        task_modules.log_found(settings("/", tasks=[f"found_tasks:{name}" for name in collections]))
+    return [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
+
+
+@pytest.fixture
+def found_tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module with collections of tasks."""
+    module = ModuleType("found_tasks")
+    vars(module).update(
+        some=[ship, bill],
+        none=(),
+        views={}.values(),
+        once=iter([ship]),
+        many=[SimpleNamespace(__name__=f"task{n}" + "x" * 10_000) for n in range(60)],
+    )
+    monkeypatch.setitem(sys.modules, "found_tasks", module)
+    return module
+
+
+@pytest.mark.usefixtures("found_tasks")
+def test_the_tasks_of_each_collection_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    assert log_of(caplog, "some", "none") == ["INFO 2 tasks in found_tasks:some: ship, bill"]
+
+
+@pytest.mark.usefixtures("found_tasks")
+def test_many_tasks_with_long_names_are_a_bounded_line(caplog: pytest.LogCaptureFixture) -> None:
+    (line,) = log_of(caplog, "many")
+    assert line.startswith("INFO 60 tasks in found_tasks:many: task0x")
+    assert line.endswith(" and 10 more")
+    assert len(line) < 51 * truncation.NAME
+
+
+@pytest.mark.usefixtures("found_tasks")
+def test_no_task_at_all_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    (line,) = log_of(caplog, "none", "views")
+    assert line == (
+        "WARNING no task is registered, since found_tasks:none and found_tasks:views are empty: "
+        "whatever is added is unknown to this pool"
+    )
+
+
+def test_a_collection_that_can_be_read_once_is_left_to_the_workers(
+    caplog: pytest.LogCaptureFixture, found_tasks: ModuleType
+) -> None:
+    assert log_of(caplog, "once") == []
+    assert list(found_tasks.once) == [ship]

@@ -68,7 +68,7 @@ def test_the_exit_code_is_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(AddressInUse("the port is taken"), 2), (BootFailure("there\nis\nno server"), 3)],
+    [(AddressInUse("the port is taken"), 3), (BootFailure("there\nis\nno server"), 3)],
 )
 def test_an_error_of_ours_is_one_line_and_its_own_code(
     error: SupervisorError,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from typing import Any
 
 import pytest
@@ -22,8 +23,10 @@ from supervisor.ctl.report import (
 from supervisor.ctl.status_view import render
 from supervisor.errors import OrderFailed
 from supervisor.monitoring.status import report
+from supervisor.pool.state.inbox_events import SignalReceived
 from supervisor.pool.state.scaling import SizeChange
 from supervisor.process_range import ProcessRange
+from supervisor.signals import ReceivedSignal
 from tests.support.recording_process_control import Rig
 
 POOL = ReportedPool(4711, "running", 11_523.4, 1, 2, "orders", "redis://localhost:6379/0")
@@ -174,31 +177,71 @@ def test_on_a_narrow_terminal_columns_without_news_go_first() -> None:
         "docket orders at redis://localhost:6379/0\n"
         "running, 1 of 2 workers ready, up 3h12m, generation 1, pid 4711\n"
         "\n"
-        "slot   pid  state     up  running  started   ok   lag   memory\n"
-        "   1  4712  ready  3h12m        0      100  100  0 ms  28.0 MB\n"
-        " all                            0      100  100        28.0 MB\n"
+        "slot   pid  state  running  started   ok  failed   lag   memory\n"
+        "   1  4712  ready        0      100  100       0  0 ms  28.0 MB\n"
+        " all                     0      100  100       0        28.0 MB\n"
         "\n"
         "nothing is running\n"
-        "no room for: gen, restarts, failed, retried, redelivered, cpu..."
+        "no room for: gen, up, restarts, retried, redelivered, cpu, fds"
     )
 
 
-def test_on_a_narrow_terminal_failures_stay_longest() -> None:
+def test_a_narrow_terminal_keeps_state_running_ok_and_failed_and_cuts_no_sentence() -> None:
     assert drawn(EVENTFUL, 44) == (
         "docket orders at redis://localhost:6379/0\n"
-        "running, 1 of 2 workers ready, up 3h12m, ...\n"
+        "running, 1 of 2 workers ready, up 3h12m,\n"
+        "generation 1, pid 4711\n"
         "\n"
-        "slot  state     restarts  running  failed\n"
-        "   1  ready            0        0       0\n"
-        "   2  draining         1        2       3\n"
-        " all                   2        2       3\n"
+        "slot  state     running      ok  failed\n"
+        "   1  ready           0     100       0\n"
+        "   2  draining        2  12,000       3\n"
+        " all                  2  12,100       3\n"
         "\n"
-        "so far: 2 crashes, 1 stall, 1 task failed...\n"
+        "so far: 2 crashes, 1 stall, 1 task failed as\n"
+        "poison\n"
         "longest running  task       key      slot\n"
         "          1m01s  shop.send  order-1     2\n"
         "             3s  shop.send  order-2     2\n"
-        "no room for: pid, gen, up, started, ok, r..."
+        "no room for: pid, gen, up, restarts,\n"
+        "started, retried, redelivered, lag, memory,\n"
+        "cpu, fds"
     )
+
+
+@pytest.mark.parametrize("width", [120, 80, 50])
+def test_long_names_lose_their_middle_and_their_slot_stays(width: int) -> None:
+    task = ReportedTask("reminder:" + "k" * 40 + ":17", "shop.orders.send_invoice_reminder", 61.5)
+    busy = structs.replace(BUSY, tasks=[task])
+    lines = drawn(PoolReport(POOL, [busy], SUMS), width).splitlines()
+    (row,) = [line for line in lines if line.lstrip().startswith("1m01s")]
+    assert re.search(r"  shop\S+nder +remi\S*\.\.\.\S*17 +2$", row)
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(
+    ("left", "line"),
+    [
+        (12.3, "what still runs in 13s is handed back"),
+        (3600.0, "what still runs in 1h00m is handed back"),
+        (0.0, "what still runs is handed back now"),
+    ],
+)
+def test_a_drain_counts_down_to_its_deadline(left: float, line: str) -> None:
+    pool = structs.replace(POOL, state="draining", drain_seconds_left=left)
+    lines = render(PoolReport(pool, [BUSY]))
+    assert lines[2].plain == line
+    assert str(lines[2].style) == "yellow"
+    assert "handed back" not in drawn(EVENTFUL)
+
+
+def test_a_pool_that_drains_reports_the_seconds_to_its_deadline() -> None:
+    rig = Rig(1).boot()
+    read = read_report(json.dumps(report(rig.pool_state, rig.now)))
+    assert read.supervisor.drain_seconds_left is None
+    rig.feed(SignalReceived(ReceivedSignal(signal.SIGTERM, rig.now)))
+    seconds = rig.pool_state.config.drain_timeout.total_seconds()
+    read = read_report(json.dumps(report(rig.pool_state, rig.now + 4.0)))
+    assert read.supervisor.drain_seconds_left == seconds - 4.0
 
 
 def test_of_what_says_something_descriptors_go_first_and_the_cpu_next() -> None:
@@ -302,7 +345,7 @@ def test_of_the_running_tasks_the_five_longest_are_listed_with_names_that_fit() 
     tasks = [ReportedTask(f"\x1b[31mkey-{n}" + "x" * 50, "f", float(n)) for n in range(9)]
     lines = drawn(PoolReport(POOL, [ReportedWorker(slot=4, tasks=tasks)])).splitlines()[-5:]
     assert [line.split()[0] for line in lines] == ["8s", "7s", "6s", "5s", "4s"]
-    assert lines[0].split()[2] == "\\x1b[31mkey-8" + "x" * 24 + "..."
+    assert lines[0].split()[2] == "\\x1b[31mkey-8" + "x" * 6 + "..." + "x" * 18
 
 
 def test_the_report_of_a_real_pool_is_understood() -> None:

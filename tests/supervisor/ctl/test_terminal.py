@@ -70,12 +70,12 @@ def test_an_empty_no_color_changes_nothing(terminal: FakeTerminal) -> None:
     assert "\x1b[32m" in terminal.getvalue()
 
 
-def test_a_dumb_terminal_is_written_to_like_a_file(terminal: FakeTerminal) -> None:
+def test_a_dumb_terminal_is_written_to_like_a_file_and_has_a_width(terminal: FakeTerminal) -> None:
     screen = on(terminal, TERM="dumb")
     screen.redraw([GREEN])
     screen.redraw([PLAIN])
     assert terminal.getvalue() == "ready\n\ntwo\n\n"
-    assert (screen.width, screen.height) == (None, None)
+    assert (screen.width, screen.height) == (80, None)
 
 
 def test_a_report_is_drawn_over_the_last_one(terminal: FakeTerminal) -> None:

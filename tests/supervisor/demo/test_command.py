@@ -36,12 +36,14 @@ def test_every_file_is_parsed_or_listed_with_its_error(sources: Path) -> None:
     assert (run.code, run.err, run.left) == (0, "", [])
     assert run.table["files"] == "20"
     assert run.table["parsed"] == "19"
-    assert run.table["failed"] == "1"
+    assert run.table["not valid Python, as expected"] == "1"
+    assert run.table["failed"] == "0"
     assert run.table["lines"] == "76"
     assert run.table["functions"] == run.table["classes"] == run.table["imports"] == "19"
     assert run.table["workers killed"] == run.table["tasks redelivered"] == "0"
     assert run.table["from the kill to the first redelivered start"] == "-"
-    assert "1 file failed, each after a second attempt:" in run.out
+    heading = "1 file is not valid Python: failed as expected, after a second attempt:\n"
+    assert heading in run.out
     assert "  old.py: SyntaxError: Missing parentheses" in run.out
     assert run.out.endswith("every file is accounted for exactly once\n")
 
@@ -112,6 +114,22 @@ def test_of_many_failures_the_first_are_listed_and_the_rest_counted() -> None:
     assert lines[1] == "  f0: Bad: worse"
     assert lines[-1] == "  and 5 more"
     assert len(lines) == 22
+
+
+def test_syntax_errors_are_told_from_other_failures() -> None:
+    errors = ["IndentationError: x", "TabError: y", "SyntaxError: z", "OSError: gone", None]
+    failed = [
+        FileResult(f"f{n}", ExecutionState.FAILED, error=each) for n, each in enumerate(errors)
+    ]
+    assert list(failure_lines(total([each.key for each in failed], failed))) == [
+        "3 files are not valid Python: failed as expected, after a second attempt:",
+        "  f0: IndentationError: x",
+        "  f1: TabError: y",
+        "  f2: SyntaxError: z",
+        "2 files failed, each after a second attempt:",
+        "  f3: OSError: gone",
+        "  f4: without an error",
+    ]
 
 
 def test_milliseconds_have_a_decimal_while_that_says_something() -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,6 +110,31 @@ async def test_a_kill_that_found_nothing_running_is_settled_without_a_redelivery
     await watched.view.settled()
     assert watched.rows["tasks redelivered"] == "0"
     assert watched.rows["from the kill to the first redelivered start"] == "-"
+
+
+async def test_no_redelivery_stands_beside_a_number_of_none() -> None:
+    watched = Watched()
+    view = watched.view
+    view.kill = Kill(1, 101, 3, 10.0)
+    view(AdoptionFinished(1, "h#1.x", 0, (), 0.01, 10.011))
+    view(FirstRedelivered(1, "h#1.x", 10.001, 10.038))
+    assert watched.rows["tasks redelivered"] == "1"
+    view(AdoptionFinished(1, "h#1.x", 3, (), 0.05, 10.051))
+    assert watched.rows["tasks redelivered"] == "3"
+
+
+async def test_a_first_start_is_waited_for_if_the_records_tell_of_a_redelivery() -> None:
+    watched = Watched()
+    view = watched.view
+    view.kill = Kill(1, 101, 3, 10.0)
+    view.interrupted_tasks = 2
+    view(AdoptionFinished(1, "h#1.x", 0, (), 0.01, 10.011))
+    settled = asyncio.create_task(view.settled())
+    await asyncio.sleep(0)
+    assert not settled.done()
+    view(FirstRedelivered(1, "h#1.x", 10.001, 10.038))
+    await settled
+    assert watched.rows["tasks redelivered"] == "2"
 
 
 async def test_deaths_and_redeliveries_of_others_are_counted_and_not_taken_for_the_kill() -> None:

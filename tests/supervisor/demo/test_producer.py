@@ -119,3 +119,19 @@ def test_the_result_of_a_file_that_has_not_started_has_no_wait() -> None:
     execution: Any = Execution(docket, parse_file, (), {}, "k", datetime.now(UTC), 1)
     execution.state, execution.generation = ExecutionState.QUEUED, 1
     assert result_of(execution, Counts()) == FileResult("k", ExecutionState.QUEUED)
+
+
+async def test_the_files_that_a_death_interrupted_are_counted_by_their_records(
+    sources: tuple[SourceFile, ...], server: str, docket_name: str
+) -> None:
+    ended: list[int] = []
+    async with open_docket(docket_name, server) as docket:
+        pool = FakePool(1, ended)
+        producer = Producer(docket, sources, 3, lambda finished, _: ended.append(finished), pool)
+        await producer.run()
+        assert await producer.interrupted() == 0
+        client = docket.connections.client()
+        for source in sources:
+            await client.hset(docket.runs_key(source.key), "deaths", 1)
+        # Those that were outstanding at the kill, of which there are never more than three.
+        assert 1 <= await producer.interrupted() <= 3

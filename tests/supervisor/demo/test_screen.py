@@ -80,6 +80,18 @@ def test_a_terminal_gets_a_bar_and_lines_above_it() -> None:
     assert screen.line_width == 80
 
 
+def test_a_narrow_terminal_gets_its_lines_wrapped_between_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    out = Terminal()
+    Screen(fail, out).write_line("worker 1 (pid 4711) died: killed by SIGKILL; replaced at once")
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
+        "worker 1 (pid 4711) died: killed by SIGKILL;",
+        "replaced at once",
+    ]
+
+
 def test_a_dumb_terminal_gets_plain_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

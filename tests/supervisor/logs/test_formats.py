@@ -2,10 +2,14 @@
 
 import json
 import logging
+import os
+import pty
 import sys
+import termios
 
 import pytest
 
+from docket_display.printable import on_one_line
 from supervisor.logs.formats import (
     KEY_SHOWN,
     JsonFormatter,
@@ -120,11 +124,50 @@ def test_a_traceback_that_is_text_already_and_a_stack_are_in_the_json() -> None:
 
 
 def test_a_rich_line_is_coloured_and_has_its_traceback_and_its_stack() -> None:
-    assert "\x1b[34mINFO" in RichFormatter(SUPERVISOR).format(record())
-    assert "\x1b[36m[worker 3 order-17]\x1b[0m hello you" in RichFormatter(IN_TASK).format(record())
+    colored = {"TERM": "xterm"}
+    assert "\x1b[34m INFO" in RichFormatter(SUPERVISOR, None, colored).format(record())
+    line = RichFormatter(IN_TASK, None, colored).format(record())
+    logger = "\x1b[2m docket.worker:\x1b[0m"
+    assert line.endswith(f"\x1b[36m [worker 3 order-17]\x1b[0m{logger} hello you")
     lines = RichFormatter(WORKER).format(record(error=True, stack_info="Stack: y"))
     assert "ValueError: wrong" in lines
     assert lines.endswith("Stack: y")
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+def test_a_rich_line_has_no_colours_where_they_are_not_wanted(environment: dict[str, str]) -> None:
+    line = RichFormatter(IN_TASK, None, environment).format(record())
+    assert line[8:] == " INFO     [worker 3 order-17] docket.worker: hello you"
+
+
+@pytest.mark.parametrize("key", ["order-17", "k" * (KEY_SHOWN + 9), "two lines", "\x1b[2J"])
+def test_a_rich_line_that_names_its_task_itself_has_the_key_once(key: str) -> None:
+    log_context = LogContext("worker 3", 3, lambda: (key, "ship"))
+    shown = on_one_line(key)
+    line = RichFormatter(log_context, None, {}).format(record(f"ship(...){{{shown}}}"))
+    assert "[worker 3]" in line
+    assert line.count(shown) == 1
+    assert "[worker 3 " in RichFormatter(log_context, None, {}).format(record("of its own"))
+
+
+@pytest.mark.parametrize("columns", [120, 80, 50])
+def test_a_rich_line_wraps_between_words_at_the_width_of_its_terminal(columns: int) -> None:
+    key = "reminder:" + "0" * 60
+    message = f"sending {key} to a customer who was told twice already, and did not answer"
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    try:
+        text = RichFormatter(WORKER, slave, {"NO_COLOR": "1"}).format(record(message, error=True))
+    finally:
+        os.close(master)
+        os.close(slave)
+    first, *rest = text.splitlines()
+    assert f" INFO     [worker 3] docket.worker: {message}".split() == [
+        *first[8:].split(),
+        *" ".join(line for line in rest if line.startswith(" " * 9)).split(),
+    ]
+    assert all(len(line) <= columns or len(line.split()) == 1 for line in (first, *rest))
+    assert "Traceback (most recent call last):" in rest
 
 
 @pytest.mark.parametrize(

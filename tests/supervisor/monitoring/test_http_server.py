@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from supervisor.config import Address
-from supervisor.errors import AddressInUse
+from supervisor.errors import AddressInUse, ConfigurationError, InUse
 from supervisor.monitoring import http_server
 from supervisor.monitoring.http_server import HttpServer, Response, text
 
@@ -130,6 +130,12 @@ async def test_the_error_about_an_address_in_use_names_the_option() -> None:
     async with serving() as address:
         with pytest.raises(AddressInUse, match=rf"^--http: cannot listen on {address}"):
             await HttpServer(address, HANDLERS).start()
+
+
+async def test_an_address_of_another_host_is_wrong_and_not_in_use() -> None:
+    with pytest.raises(ConfigurationError, match=r"^--http: cannot listen on 192") as caught:
+        await HttpServer(Address("192.0.2.1", 0), HANDLERS).start()
+    assert not isinstance(caught.value, InUse)
 
 
 async def status_under(address: Address, *hosts: str, path: str = "/status") -> bytes:

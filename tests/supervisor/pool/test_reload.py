@@ -329,7 +329,12 @@ def test_while_the_server_is_away_no_successor_is_asked_for() -> None:
     rig.reload()
     rig.say(rig.second, Waiting("connection refused"))
     rig.loaded()
-    rig.pass_seconds(60.0)
+
+    def meanwhile() -> None:
+        rig.beat(rig.first)
+        rig.beat(rig.second)
+
+    rig.pass_seconds(60.0, meanwhile)
     assert len(rig.process_control.spawned) == 2
     rig.ready(rig.second)
     assert len(rig.process_control.spawned) == 3

@@ -1,6 +1,6 @@
 """Workers that are alive and silent: another one beats and renews for them."""
 
-from ipc.messages import Drain, Vouch
+from ipc.messages import Drain, Vouch, Waiting
 from supervisor.pool.state.worker_registry import WorkerProcess
 from tests.support.recording_process_control import Rig
 
@@ -109,3 +109,27 @@ def test_a_child_that_adopts_is_never_taken_for_silent() -> None:
         rig.pass_seconds(28.0)
         rig.beat(rig.first)
     assert adopter.number not in rig.process_control.killed
+
+
+def test_nobody_vouches_while_the_server_is_away_and_one_that_has_it_back_does() -> None:
+    """Although the silent one, which waited for it too, cannot say that it is back."""
+    rig = Rig(2).boot()
+    for worker in (rig.first, rig.second):
+        rig.say(worker, Waiting("connection refused"))
+    silent(rig, rig.first, 10.0)
+    assert vouched(rig, rig.second) == []
+    assert len(rig.process_control.spawned) == 2
+    rig.ready(rig.second)
+    silent(rig, rig.first, 1.25)
+    assert vouched(rig, rig.second)
+
+
+def test_where_every_worker_fell_silent_in_an_outage_a_child_is_forked_for_it() -> None:
+    rig = Rig(1).boot()
+    rig.say(rig.first, Waiting("connection refused"))
+    rig.pass_seconds(3.0)
+    (_, adopter) = rig.process_control.spawned
+    rig.fork(adopter)
+    rig.ready(adopter)
+    rig.pass_seconds(2.0)
+    assert vouched(rig, adopter)

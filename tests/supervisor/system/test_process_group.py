@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
-import psutil
 import pytest
 
 from supervisor.system import process_group
@@ -34,13 +35,22 @@ def test_the_members_of_a_group_are_its_live_processes(leader: subprocess.Popen[
     assert process_group.members(leader.pid) == [], "a zombie is none"
 
 
+def test_a_member_with_a_bracket_in_its_name_lives(tmp_path: Path) -> None:
+    program = tmp_path / "a) Z ("
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "60"], process_group=0) as process:
+        assert process_group.members(process.pid) == [process.pid]
+        process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil looks")
 def test_a_member_that_may_not_be_looked_into_lives(
     leader: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def denied(_: psutil.Process) -> str:
-        raise psutil.AccessDenied
+    def denied(*_: object) -> NoReturn:
+        raise PermissionError
 
-    monkeypatch.setattr(psutil.Process, "status", denied)
+    monkeypatch.setattr(Path, "read_bytes", denied)
     assert process_group.members(leader.pid) == [leader.pid]
 
 

@@ -56,6 +56,8 @@ class Record:
     when: int
     attempt: int = 1
     deaths: int = 0
+    #: How long the run had lasted under which its process died last (ticks); None for none.
+    lasted: int | None = None
     token: str = ""
     #: Of requests that were answered under this key before, the newest first.
     earlier: list[str] = field(default_factory=list[str])
@@ -135,6 +137,8 @@ class Claimed:
     attempt: int
     deaths: int
     came_from: str | None
+    #: Of a quarantined task: see Record. None for others.
+    lasted: int | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ class Ending:
     failure: how the attempt failed, for the log of its attempts; "" for one that did not.
     text: the error of an F, or of a P that failed.
     call: what the next run is called with; "" keeps what it had.
+    has_outlived: of an H: the run outlived what its process died of before.
     """
 
     kind: str
@@ -159,6 +164,7 @@ class Ending:
     failure: str = ""
     call: str = ""
     result_key: str = ""
+    has_outlived: bool = False
 
 
 @dataclass(frozen=True)

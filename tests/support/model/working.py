@@ -129,7 +129,9 @@ def _end(world: World, consumer: str, ending: Ending) -> None:
         case "P":
             _perpetuate(world, key, ending)
         case _:
-            world.requeue(key, consumer, record.deaths, "handed back")
+            world.requeue(
+                key, consumer, record.deaths, "handed back", has_outlived=ending.has_outlived
+            )
 
 
 def again(world: World, key: str, attempt: int, call: str, when: int) -> None:
@@ -153,7 +155,7 @@ def _perpetuate(world: World, key: str, ending: Ending) -> None:
     if error:
         world.keep(key, error)
     record.attempts = []
-    record.deaths, record.order, record.limit_requests = 0, None, {}
+    record.deaths, record.lasted, record.order, record.limit_requests = 0, None, None, {}
     record.generation, record.perpetual = record.generation + 1, record.generation
     again(world, key, 1, ending.call, due)
 
@@ -175,6 +177,7 @@ def _claimed(record: Record, entry: Entry) -> Claimed:
         record.attempt,
         record.deaths,
         record.came_from,
+        record.lasted if entry.letter == "x" else None,
     )
 
 
@@ -233,12 +236,15 @@ def vouch(world: World, consumer: str) -> bool:
 def adopt(world: World, consumer: str, blame: str) -> tuple[int, list[str]]:
     """Strike a consumer off; return the number of runs given to others, and the poison keys.
 
-    blame: everyone | nobody | key:KEY: whose deaths count.
+    blame: everyone | nobody | key:KEY: whose deaths count. Of the quarantined ones that it ran
+        everyone is the last, which it took when it had outlived the others.
     """
     world.epochs.pop(consumer, None)
     moved, poisoned = 0, list[str]()
+    outlived = world.pending("x", consumer)[:-1]
     for entry in [e for letter in LETTERS for e in world.pending(letter, consumer)]:
-        is_blamed = blame in {"everyone", f"key:{entry.key}"}
+        is_blamed = blame == f"key:{entry.key}" or (blame == "everyone" and entry not in outlived)
+        _note_how_long(world, entry, consumer, blame)
         how = "process died" if is_blamed else "worker lost"
         match _redeliver(world, entry, consumer, 1 if is_blamed else 0, how):
             case "moved":
@@ -248,6 +254,14 @@ def adopt(world: World, consumer: str, blame: str) -> tuple[int, list[str]]:
             case _:
                 pass
     return moved, poisoned
+
+
+def _note_how_long(world: World, entry: Entry, consumer: str, blame: str) -> None:
+    record = world.records.get(entry.key)
+    if record is None or record.cancelled or not _is_run_of(record, entry, consumer):
+        return
+    if blame in {"everyone", f"key:{entry.key}"} and record.started is not None:
+        record.lasted = world.now - record.started
 
 
 def sweep(world: World) -> int:

@@ -165,13 +165,18 @@ class World:
     def log_attempt(self, record: Record, how: str) -> None:
         record.attempts.append((record.attempt, how))
 
-    def requeue(self, key: str, came_from: str, deaths: int, how: str) -> None:
-        """Append to the redelivery stream, or to the quarantine if a process died under it."""
+    def requeue(
+        self, key: str, came_from: str, deaths: int, how: str, *, has_outlived: bool = False
+    ) -> None:
+        """Append to the redelivery stream, or to the quarantine if a process died under it.
+
+        has_outlived: this run went on for longer than the one under which it died.
+        """
         record = self.records[key]
         if record.state == "running":
             self.log_attempt(record, how)
         self.forget_run(record)
-        record.entry = self.append("x" if deaths else "f", key)
+        record.entry = self.append("x" if deaths and not has_outlived else "f", key)
         record.state, record.came_from, record.deaths = "queued", came_from, deaths
         self.publish(key, "queued", record.when)
 

@@ -3,8 +3,8 @@
 import pytest
 from msgspec import msgpack
 
+from docket.store.claims import Claim
 from docket.store.limits import LimitKind, LimitRequest
-from docket.store.transitions import Claim
 from tests.support.limits import LimitedStore, left_behind, slots
 from tests.support.store import outcome
 

@@ -10,7 +10,7 @@ from docket.errors import ServerUnavailable
 from docket.lifecycle import Deferred, Requeued
 from docket.services import unknown_tasks
 from docket.services.unknown_tasks import UnknownTasks
-from docket.store.transitions import Claim
+from docket.store.claims import Claim
 from tests.support.dockets import at_work, found, result_of
 from tests.support.store import until
 

@@ -1,0 +1,1 @@
+"""The dashboard of dockets with the pool beside it."""
