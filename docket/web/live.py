@@ -77,12 +77,13 @@ class Feeds:
 
     def __init__(self) -> None:
         self._feeds: dict[Hashable, tuple[Feed, asyncio.Task[None]]] = {}
-        self._viewers = 0
+        #: Those who follow any of them.
+        self.viewers = 0
 
     @property
     def is_full(self) -> bool:
         """Return whether there is no room for another viewer."""
-        return len(self._feeds) >= MOST_FEEDS or self._viewers >= MOST_VIEWERS
+        return len(self._feeds) >= MOST_FEEDS or self.viewers >= MOST_VIEWERS
 
     @asynccontextmanager
     async def viewing(self, key: Hashable, render: Render) -> AsyncGenerator[Feed]:
@@ -92,12 +93,12 @@ class Feeds:
             self._feeds[key] = feed, asyncio.create_task(feed.run(), name="docket web feed")
         feed, looking = self._feeds[key]
         feed.viewers += 1
-        self._viewers += 1
+        self.viewers += 1
         try:
             yield feed
         finally:
             feed.viewers -= 1
-            self._viewers -= 1
+            self.viewers -= 1
             if not feed.viewers:
                 looking.cancel()
                 self._feeds.pop(key, None)

@@ -51,9 +51,20 @@
     mergeChildren(shown, wanted);
   }
 
+  function firstAlike(at, child) {
+    while (at && (name(at) || !alike(at, child))) at = at.nextSibling;
+    return at;
+  }
+
   function mergeChildren(shown, wanted) {
+    const wantedNames = new Set([...wanted.childNodes].map(name));
     const named = new Map();
-    for (const child of shown.childNodes) if (name(child)) named.set(name(child), child);
+    for (const child of [...shown.childNodes]) {
+      if (!name(child)) continue;
+      // First those that are gone, so that the others need not be moved: that would end a focus.
+      if (!wantedNames.has(name(child)) || named.has(name(child))) child.remove();
+      else named.set(name(child), child);
+    }
     let at = shown.firstChild;
     for (const child of [...wanted.childNodes]) {
       const same = name(child) ? named.get(name(child)) : null;
@@ -62,13 +73,20 @@
         else shown.insertBefore(same, at);
         named.delete(name(child));
         merge(same, child);
-      } else if (at && !name(child) && alike(at, child)) {
-        const next = at.nextSibling;
-        merge(at, child);
-        at = next;
-      } else {
-        shown.insertBefore(child, at);
+        continue;
       }
+      const found = name(child) ? null : firstAlike(at, child);
+      if (!found) {
+        shown.insertBefore(child, at);
+        continue;
+      }
+      while (at !== found) {
+        const next = at.nextSibling;
+        if (!named.has(name(at))) at.remove(); // Those with names may be wanted further down.
+        at = next;
+      }
+      at = found.nextSibling;
+      merge(found, child);
     }
     while (at) {
       const next = at.nextSibling;
@@ -82,7 +100,8 @@
   let source = null;
 
   function say(state, text) {
-    if (!status || status.dataset.state === state) return;
+    if (!status || status.textContent === text) return;
+    status.hidden = false;
     status.dataset.state = state;
     status.textContent = text;
   }
@@ -186,6 +205,8 @@
     for (const box of document.querySelectorAll("td.pick input")) box.checked = event.target.checked;
   });
 
+  const tab = document.querySelector("nav.tabs [aria-current]");
+  if (tab) tab.scrollIntoView({ block: "nearest", inline: "center" });
   localise(document);
   follow();
   if (location.hash === "#search") keys["/"]();
