@@ -152,9 +152,13 @@ class StrikeList:
         connected.
         """
         await self.follow()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOAD_PATIENCE_SECONDS):
-                await self.wait_for_strikes_loaded()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOAD_PATIENCE_SECONDS):
+                    await self.wait_for_strikes_loaded()
+            # The patience is for the server: what it sent is applied, however busy we are.
+            if self.is_loaded or self._stream is None or not self._stream.has_answered:
+                return
 
     async def follow(self) -> None:
         """Connect without waiting for the server."""

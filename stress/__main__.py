@@ -1,4 +1,4 @@
-"""`python -m stress bench`, `runtime`, `chaos`, `away` and `soak`."""
+"""`python -m stress bench`, `runtime`, `chaos`, `away`, `soak` and `scale`."""
 
 import click
 
@@ -6,12 +6,13 @@ from stress.bench.cli import bench
 from stress.chaos.cli import chaos
 from stress.chaos.outage.cli import away
 from stress.runtime.cli import runtime
+from stress.scale.cli import scale
 from stress.soak.cli import soak
 
 
-@click.group(commands=[bench, runtime, chaos, away, soak])
+@click.group(commands=[bench, runtime, chaos, away, soak, scale])
 def stress() -> None:
-    """Measure the library, and test its promises under faults."""
+    """Measure the library, reckon its size, and test its promises under faults."""
 
 
 if __name__ == "__main__":

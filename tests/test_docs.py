@@ -109,6 +109,8 @@ def test_a_command_of_a_document_is_one_that_exists(block: Block, command: list[
             _parses("stress.runtime.cli", "runtime", words)
         case ["python", "-m", "stress", "soak", *words]:
             _parses("stress.soak.cli", "soak", words)
+        case ["python", "-m", "stress", "scale", *words]:
+            _parses("stress.scale.cli", "scale", words)
         case ["python", "-m", "pip", "install", *words]:
             assert _extras_of(words) <= _project()["optional-dependencies"].keys()
         case ["tox", *words]:

@@ -133,7 +133,7 @@ def test_a_record_for_programs_has_the_machine_and_the_missed_figures() -> None:
     assert scenario["figures"][0]["samples"] == [2.0]
 
 
-@pytest.mark.parametrize("name", ["bench", "runtime", "soak", "chaos", "away"])
+@pytest.mark.parametrize("name", ["bench", "runtime", "soak", "chaos", "away", "scale"])
 def test_every_command_is_one_of_the_group(name: str) -> None:
     result = CliRunner().invoke(stress, [name, "--help"], catch_exceptions=False)
     assert result.exit_code == 0

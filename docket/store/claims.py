@@ -16,7 +16,7 @@ _DIGITS = 17
 _SHOWN = 80
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A claimed task; `when` and `started_at` in server microseconds.
 
     suspect_seconds: how long this run is suspected of ending like the one under which a process

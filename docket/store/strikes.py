@@ -60,6 +60,8 @@ class StrikeStream:
         self._wanted, self._done = 1, 0
         #: The error of the last attempt to read them, if it failed.
         self.failure: Exception | None = None
+        #: Whether the server has answered the attempt to read them that is under way.
+        self.has_answered = False
         self._newest: dict[_Subject, bytes] = {}
         # Bounded: a process that issues nothing removes nothing, and must not collect for ever.
         self._obsolete: deque[bytes] = deque(maxlen=PAGE)
@@ -119,7 +121,7 @@ class StrikeStream:
                 self.failure = None
                 return
             except (ServerUnavailable, ResponseError) as error:
-                self.failure = error
+                self.failure, self.has_answered = error, False
                 failures += 1
                 # A broken connection is logged by the pipeline.
                 if failures == 1 and self._pipeline.is_connected:
@@ -155,6 +157,7 @@ class StrikeStream:
             page: list[Any] = await self._pipeline.command(
                 "XRANGE", self._key, start, "+", "COUNT", PAGE
             )
+            self.has_answered = True
             entries.extend((e, dict(zip(flat[::2], flat[1::2], strict=True))) for e, flat in page)
             position = page[-1][0] if page else position
             if len(page) < PAGE:

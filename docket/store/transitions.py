@@ -266,7 +266,8 @@ class Transitions:
         _, now, more, left, superseded, taken, broken = reply
         if broken:
             log_overwritten(broken)
-        return Exchanged(read_claims(taken, now), superseded, more == 1, left)
+        claims = read_claims(taken, int(now)) if taken else []
+        return Exchanged(claims, superseded or [], more == 1, left)
 
     async def register(
         self,

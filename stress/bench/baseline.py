@@ -86,14 +86,14 @@ def prefix_and_keys(name: str) -> tuple[str, list[str]]:
     return prefix, [f"{prefix}:stream", f"{prefix}:front", f"{prefix}:bell"]
 
 
-async def fill(url: str, name: str, count: int) -> None:
-    """Add `count` no-op tasks to the baseline's docket `name`."""
+async def fill(url: str, name: str, count: int, at_once: int = FILL_CHUNK) -> None:
+    """Add `count` no-op tasks to the baseline's docket `name`, `at_once` in each call."""
     prefix, keys = prefix_and_keys(name)
     call = pickle.dumps(((), {}))
     async with Redis.from_url(url) as client:
         script = client.register_script(FILL)
-        for start in range(0, count, FILL_CHUNK):
-            tasks = [str(uuid4()) for _ in range(start, min(start + FILL_CHUNK, count))]
+        for start in range(0, count, at_once):
+            tasks = [str(uuid4()) for _ in range(start, min(start + at_once, count))]
             await script(keys=keys, args=(prefix, "no_op", call, *tasks))
 
 

@@ -6,6 +6,7 @@ import click
 
 from stress.bench import (
     baseline,
+    cost,
     drain,
     enqueue,
     idle,
@@ -16,6 +17,7 @@ from stress.bench import (
     schedule,
 )
 from stress.bench.peers.cli import peers
+from stress.bench.regression import regression
 from stress.command import Scenario, Settings, scenario_command
 
 CONCURRENCIES = (10, 100)
@@ -24,6 +26,7 @@ SCENARIOS = {
     "floor": Scenario(baseline.run, Settings(rounds=5, count=20_000, concurrencies=CONCURRENCIES)),
     "drain": Scenario(drain.run, Settings(rounds=5, count=20_000, concurrencies=CONCURRENCIES)),
     "enqueue": Scenario(enqueue.run, Settings(rounds=5, count=1_000)),
+    "cost": Scenario(cost.run, Settings(rounds=5, count=10_000, concurrencies=CONCURRENCIES)),
     "latency": Scenario(latency.run, Settings(rounds=5, count=400)),
     "schedule": Scenario(schedule.run, Settings(rounds=5, count=1_000, seconds=5.0)),
     "kill": Scenario(kill.run, Settings(rounds=10, count=400)),
@@ -37,13 +40,17 @@ _scenarios = scenario_command(
     SCENARIOS,
     ("rounds", "count", "concurrencies", "processes", "seconds"),
     text="Measure the library. Every target is for the median of the rounds."
-    "\n\n`peers` compares it with other task queues, and has its own `--help`.",
+    "\n\n`peers` compares it with other task queues, `regression` with its own speed as it was"
+    " recorded. Both have their own `--help`.",
     can_fail=False,
 )
 
+#: Commands that run alone, with options of their own.
+_ALONE: dict[str | None, click.Command] = {each.name: each for each in (peers, regression)}
+
 
 class Bench(click.Command):
-    """The scenarios, any number in one command, or the comparison with peers, alone."""
+    """The scenarios, any number in one command, or one of the comparisons, alone."""
 
     def make_context(
         self,
@@ -53,8 +60,8 @@ class Bench(click.Command):
         **extra: Any,
     ) -> click.Context:
         """Read the command line as that of the one or of the other."""
-        if args[:1] == [peers.name]:
-            return peers.make_context(f"{info_name} {peers.name}", args[1:], parent, **extra)
+        if args and (alone := _ALONE.get(args[0])):
+            return alone.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
         return _scenarios.make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -216,8 +216,9 @@ async def test_plain_lines_name_the_worker_and_the_task() -> None:
 async def test_rich_lines_name_the_worker_and_the_task() -> None:
     with chatty("--logging-format", "rich", processes=1) as program:
         await _run_everything(program)
-        program.wait_for(r"\x1b\[34mINFO    \x1b\[0m worker 1 ready")
-        program.wait_for(r"\x1b\[36m\[worker 1 below\]\x1b\[0m from a task below \x1b\[2mchatty")
+        program.wait_for(r"\x1b\[34m INFO    \x1b\[0m\x1b\[2m supervisor:\x1b\[0m worker 1 ready")
+        below = r"\x1b\[36m \[worker 1 below\]\x1b\[0m\x1b\[2m chatty\S*:\x1b\[0m from a task below"
+        program.wait_for(below)
         assert program.end() == 0
 
 

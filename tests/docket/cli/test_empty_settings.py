@@ -38,7 +38,10 @@ TEXT_OPTIONS = [
     (command, parameter)
     for command in commands(main)
     for parameter in command.params
-    if isinstance(parameter, click.Option) and not parameter.is_flag
+    if isinstance(parameter, click.Option)
+    and not parameter.is_flag
+    # One that is asked for (a password) has no value of its own without it.
+    and not parameter.prompt
 ]
 OPTIONS_WITH_A_VARIABLE = [
     (command, parameter)

@@ -4,7 +4,6 @@ from typing import Any, NoReturn
 
 import pytest
 import redis
-import redis.utils
 
 from docket.store.connection.endpoint import Endpoint
 from docket.store.connection.introduction import introduced
@@ -22,7 +21,7 @@ def no_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str) -> NoReturn:
         raise AssertionError(f"the metadata of {name} is read")
 
-    monkeypatch.setattr(redis.utils.metadata, "version", refuse)
+    monkeypatch.setattr("redis.utils.metadata.version", refuse)
 
 
 @pytest.mark.usefixtures("no_metadata")
