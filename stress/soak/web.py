@@ -51,7 +51,7 @@ PAGES = {
 }
 
 
-async def fail() -> None:
+async def break_down() -> None:
     """Fail."""
     raise ValueError("as it should")
 
@@ -61,11 +61,11 @@ async def run(environment: Environment, scale: Scale) -> Report:
     full = scale.of(FULL, 2_000)
     ready = full // READY_SHARE
     async with Docket("soak", environment.url) as docket:
-        docket.register(fail)
+        docket.register(break_down)
         docket.register(no_op)
         failed = min(FAILED, full)
         await environment.add(
-            docket, failed, lambda number: docket.call(fail, key=f"broken-{number}")()
+            docket, failed, lambda number: docket.call(break_down, key=f"broken-{number}")()
         )
         # Two thousand tracebacks are nothing to read.
         logging.getLogger("docket").setLevel(logging.CRITICAL)

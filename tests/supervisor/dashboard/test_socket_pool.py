@@ -1,6 +1,9 @@
 """The pool as the dashboard knows it: over the control socket of a real supervisor."""
 
 import asyncio
+import signal
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,9 @@ from docket.pool_control import PoolFailure
 from supervisor.config import SupervisorConfig
 from supervisor.dashboard.socket_pool import SocketPool
 from supervisor.supervisor import Supervisor
+from tests.support.programs import ROOT, environment
 
+pytest.importorskip("uvicorn", reason="the extra web is not installed")
 pytestmark = pytest.mark.anyio
 
 
@@ -37,6 +42,7 @@ async def test_a_pool_is_looked_at_scaled_restarted_reloaded_and_dumped(
             assert "2" in await known.scale("2")
             assert "1" in await known.restart(1)
             assert await known.dump()
+            assert "Restart slot 1" in await _page_of_the_program(control, docket_name, server)
             assert await known.reload()
             with pytest.raises(PoolFailure, match="no slot"):
                 await known.restart(0)
@@ -49,6 +55,46 @@ async def test_a_pool_is_looked_at_scaled_restarted_reloaded_and_dumped(
         await asyncio.wait_for(serving, 40)
     with pytest.raises(PoolFailure, match="no supervisor is running"):
         await known.status()
+
+
+async def _page_of_the_program(control: Path, docket: str, url: str) -> str:
+    """The page of workers that `docket-supervisor web` shows; the program ends with 0."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "supervisor.cli", "web", "--control", str(control)),
+        *("--bind", "127.0.0.1:0", "--url", url),
+        env=environment({}),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        address = (await process.stdout.readline()).decode().split()[-1]
+        page = await asyncio.to_thread(_read, f"{address}d/{docket}/workers")
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return page
+
+
+def _read(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return answer.read().decode()
+
+
+async def test_without_a_supervisor_the_program_ends_with_2(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "supervisor.cli", "web", "--control", str(tmp_path / "none")),
+        env=environment({}),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+
+    assert process.returncode == 2
+    assert b"no supervisor is running at" in errors
 
 
 def _note(event: object, ready: asyncio.Event) -> None:
