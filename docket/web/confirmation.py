@@ -8,9 +8,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from docket.errors import DocketError
 from docket.listing import Act, ExecutionSummary, Filter
-from docket.listing.pages import MOST_LISTED
 from docket.strike_rules import Operator
 from docket.web.actions import OF_POOL, OF_TASKS, Action
 from docket.web.order import DELAYS, PAUSE_LENGTHS, VALUE_TYPES, Order, struck
@@ -20,6 +18,8 @@ from docket.web.phrases import tasks
 from docket.web.view import View
 
 _ACTS = {Action.CANCEL: Act.CANCEL, Action.RETRY: Act.RETRY, Action.RUN: Act.RUN_NOW}
+#: Tasks that are counted one by one, where a filter says more than their states.
+_COUNTED = 500
 #: Named tasks that the page shows with their states.
 _SHOWN = 20
 
@@ -125,9 +125,12 @@ async def _counted(view: View, action: Action, wanted: Filter) -> tuple[str, str
         raise HTTPException(400, "This is done to single tasks only.")
     try:
         applied = _ACTS[action].applied_to(wanted)
-        page = await view.docket.executions_matching(applied, MOST_LISTED, most_looked_at=LOOKED_AT)
-    except (ValueError, DocketError) as error:
+    except ValueError as error:
         raise HTTPException(400, str(error)) from error
+    if applied == Filter(states=applied.states):
+        counts = await view.docket.counts_by_state()
+        return described(applied), tasks(sum(counts[state] for state in applied.states))
+    page = await view.docket.executions_matching(applied, _COUNTED, most_looked_at=LOOKED_AT)
     number = len(page.executions)
     more = " or more" if page.cursor is not None else ""
     return described(applied), f"{number:,}{more} task{'' if number == 1 and not more else 's'}"

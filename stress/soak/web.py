@@ -134,6 +134,9 @@ async def _watched(environment: Environment, port: int, viewers: int) -> tuple[f
     used = (await server_cpu(environment.client) - server) / seconds
     shares = used, (time.process_time() - ours) / seconds
     for each in following:
+        if each.done():
+            each.result()  # raises what ended it
+            raise RuntimeError("a viewer was not served to the end")
         each.cancel()
     await asyncio.gather(*following, return_exceptions=True)
     return shares
@@ -142,6 +145,9 @@ async def _watched(environment: Environment, port: int, viewers: int) -> tuple[f
 async def _follow(port: int) -> None:
     reader, writer = await _asked(port, "", "text/event-stream")
     try:
+        status = await reader.readline()
+        if b" 200 " not in status:
+            raise RuntimeError(f"a viewer was refused: {status!r}")
         while await reader.read(1 << 16):
             pass
     finally:

@@ -22,7 +22,7 @@ from docket.web.actions import Action
 from docket.web.view import View
 
 #: Tasks on a page, and those that are looked at for it: a reader does not wait for more.
-PAGE, LOOKED_AT = 50, 1_500
+PAGE, LOOKED_AT = 50, 1_000
 #: The times since when tasks are listed, as the form offers them.
 SINCE = {
     "15m": timedelta(minutes=15),
