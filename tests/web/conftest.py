@@ -14,9 +14,9 @@ pytest.importorskip("uvicorn", reason="the extra web is not installed")
 from tests.support.web_site import CHROMIUM, Site  # noqa: E402 - needs the extra
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A Chromium of the system."""
+    """A Chromium of the system; not of the session, since its loop runs until it is closed."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine")
     with sync_api.sync_playwright() as playwright:

@@ -137,7 +137,11 @@ async def tasks(view: View) -> dict[str, Any]:
         "functions": sorted(names)[:500],
         "worker_names": [worker.name for worker in workers][:200],
         "offered": offered,
-        "selectable": [each for each in _APPLIES if each in view.may],
+        "selectable": [
+            action
+            for action, states in _APPLIES.items()
+            if action in view.may and any(state in states for state in wanted.states)
+        ],
         "has_selection": any(actions for _, actions in rows),
         "is_first": "cursor" not in query,
     }
