@@ -12,7 +12,7 @@ from docket.listing.acting import Act, Actor, BulkResult
 from docket.listing.counts import Census, Counts
 from docket.listing.filters import AnyState, Filter
 from docket.listing.limits import LimitInUse, PlaceInLine, limits_in_use, places_in_line
-from docket.listing.pages import Listing, Page
+from docket.listing.pages import MOST_LOOKED_AT, Listing, Page
 from docket.listing.recurring import RecurringTask, recurring_tasks
 from docket.listing.summaries import ExecutionDetails, ExecutionSummary, ListedState
 from docket.store.server_policy import server_policy
@@ -74,10 +74,22 @@ class Operations:
         return await self.executions_matching(wanted, limit, cursor)
 
     async def executions_matching(
-        self, wanted: Filter, limit: int = 50, cursor: str | None = None
+        self,
+        wanted: Filter,
+        limit: int = 50,
+        cursor: str | None = None,
+        *,
+        most_looked_at: int = MOST_LOOKED_AT,
     ) -> Page:
-        """List the executions that a filter means; otherwise as `executions`."""
-        return await Listing(self._docket).page(wanted, limit, cursor)
+        """List the executions that a filter means; otherwise as `executions`.
+
+        Args:
+            wanted: the filter.
+            limit, cursor: as of `executions`.
+            most_looked_at: the most executions to look at, in steps of 250; where few match, the
+                page has what was found among them, and a cursor.
+        """
+        return await Listing(self._docket).page(wanted, limit, cursor, most_looked_at)
 
     async def describe(self, key: str) -> ExecutionDetails | None:
         """Return all that is known of the newest execution of a key, its attempts too.

@@ -82,8 +82,14 @@ class Listing:
         self._keys = docket.keys
         self._pages = Pages(docket.connections.pipeline, docket.keys)
 
-    async def page(self, wanted: Filter, limit: int, cursor: str | None) -> Page:
-        """List executions; see Docket.executions."""
+    async def page(
+        self,
+        wanted: Filter,
+        limit: int,
+        cursor: str | None,
+        most_looked_at: int = MOST_LOOKED_AT,
+    ) -> Page:
+        """List executions; see Docket.executions_matching."""
         check_filter(wanted)
         _check_limit(limit)
         digest = wanted.digest(self._docket_name)
@@ -95,7 +101,7 @@ class Listing:
         listed: list[ExecutionSummary] = []
         looked_at, count = 0, min(max(limit, _READ[0]), _READ[1])
         for state in states:
-            while len(listed) < limit and looked_at < MOST_LOOKED_AT:
+            while len(listed) < limit and looked_at < most_looked_at:
                 found, summaries = await self._look(state, wanted, position, count)
                 for one, summary in zip(found, summaries, strict=True):
                     position, looked_at = one.position, looked_at + 1
@@ -188,6 +194,20 @@ class Listing:
             attempts=attempts_of(record),
             last_failure=None if is_same else failure,
         )
+
+    async def perpetual(self, state: ListedState, most_looked_at: int) -> list[ExecutionSummary]:
+        """Find those in a state that are followed by their next run, without their calls."""
+        found = await self._found(state, None, most_looked_at, Span())
+        marks = await self._pages.many(
+            [("HMGET", record_name(self._keys, state, one.key), "perpetual") for one in found]
+        )
+        some = [one for one, mark in zip(found, marks, strict=True) if mark and mark[0] is not None]
+        records = await self._records(state, some)
+        listed = (
+            _listed(state, one, {**record, b"call": b""})
+            for one, record in zip(some, records, strict=True)
+        )
+        return [summary for summary in listed if summary is not None]
 
     async def newest(self, keys: Sequence[str]) -> list[ExecutionSummary]:
         """Read the newest execution of each of these keys, without its call, where there is one."""

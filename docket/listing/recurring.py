@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from docket.inspection import live_workers
-from docket.listing.filters import Filter
 from docket.listing.pages import Listing
 from docket.listing.summaries import ExecutionSummary, ListedState
 
@@ -47,10 +46,10 @@ async def recurring_tasks(docket: Docket) -> list[RecurringTask]:
     """
     listing = Listing(docket)
     pages, workers = await asyncio.gather(
-        asyncio.gather(*(listing.page(Filter.of(state), LOOKED_AT, None) for state in _LIVE)),
+        asyncio.gather(*(listing.perpetual(state, LOOKED_AT) for state in _LIVE)),
         live_workers(docket),
     )
-    found = {each.key: each for page in pages for each in page.executions if each.is_perpetual}
+    found = {each.key: each for page in pages for each in page}
     names = sorted({name for worker in workers for name in worker.tasks})[:MOST_FUNCTIONS]
     by_name = await listing.newest([name for name in names if name not in found])
     found |= {each.key: each for each in by_name if each.is_perpetual and each.state in _LIVE}

@@ -67,10 +67,8 @@ def _bar(period: PeriodTotal, x: float, width: float, most: int) -> Bar:
 
 
 def _round_up(value: int) -> int:
-    """Return the next of 1, 2, 5, 10, 20, 50 and so on."""
+    """Return the next of 1, 2, 3, 4, 6, 8, 10, 20, 30 and so on."""
     step = 1
-    while True:
-        for factor in (1, 2, 5):
-            if value <= factor * step:
-                return factor * step
+    while value > 10 * step:
         step *= 10
+    return next(factor * step for factor in (1, 2, 3, 4, 6, 8, 10) if value <= factor * step)

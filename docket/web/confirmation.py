@@ -15,7 +15,7 @@ from docket.strike_rules import Operator
 from docket.web.actions import OF_POOL, OF_TASKS, Action
 from docket.web.order import DELAYS, PAUSE_LENGTHS, VALUE_TYPES, Order, struck
 from docket.web.pages.rules import strike_identity
-from docket.web.pages.tasks import described
+from docket.web.pages.tasks import LOOKED_AT, described
 from docket.web.phrases import tasks
 from docket.web.view import View
 
@@ -125,7 +125,7 @@ async def _counted(view: View, action: Action, wanted: Filter) -> tuple[str, str
         raise HTTPException(400, "This is done to single tasks only.")
     try:
         applied = _ACTS[action].applied_to(wanted)
-        page = await view.docket.executions_matching(applied, MOST_LISTED)
+        page = await view.docket.executions_matching(applied, MOST_LISTED, most_looked_at=LOOKED_AT)
     except (ValueError, DocketError) as error:
         raise HTTPException(400, str(error)) from error
     number = len(page.executions)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from stress.command import measuring_command
 from stress.report import Figure, Report
 from stress.server import server
-from stress.soak import history, payloads, pending, queue, scheduled, strikes, waiting
+from stress.soak import history, payloads, pending, queue, scheduled, strikes, waiting, web
 from stress.soak.environment import Environment
 from stress.soak.scale import LEAST_JUDGED_SCALE, Scale
 from stress.soak.script_clocks import clocked_scripts
@@ -25,6 +25,7 @@ SCENARIOS: dict[str, Callable[[Environment, Scale], Awaitable[Report]]] = {
     "pending": pending.run,
     "payloads": payloads.run,
     "strikes": strikes.run,
+    "web": web.run,
     "history": history.run,
 }
 

@@ -71,9 +71,9 @@ class Site:
         address: of the dashboard's page of the docket.
     """
 
-    def __init__(self, url: str, settings: dict[str, Any] | None = None) -> None:
-        self.docket = Docket(f"test-{uuid4().hex}", url)
-        self._access = Access(port=0, **(settings or {}))
+    def __init__(self, url: str, name: str | None = None) -> None:
+        self.docket = Docket(name or f"test-{uuid4().hex}", url)
+        self._access = Access(port=0)
         self._listener: socket.socket | None = None
         self._server: DashboardServer | None = None
         self._loop = asyncio.new_event_loop()
@@ -90,9 +90,7 @@ class Site:
         """Serve it, on the port that it had before, if it had one."""
         self._listener = listening(self._access)
         port = self._listener.getsockname()[1]
-        self._access = Access(
-            port=port, authorize=self._access.authorize, read_only=self._access.read_only
-        )
+        self._access = Access(port=port)
         self.address = f"http://127.0.0.1:{port}/d/{self.docket.name}/"
         server = self._server = server_of([self.docket], self._access)
         self._running.append(

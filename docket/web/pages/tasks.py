@@ -21,8 +21,8 @@ from docket.listing import (
 from docket.web.actions import Action
 from docket.web.view import View
 
-#: Tasks on a page.
-PAGE = 50
+#: Tasks on a page, and those that are looked at for it: a reader does not wait for more.
+PAGE, LOOKED_AT = 50, 1_500
 #: The times since when tasks are listed, as the form offers them.
 SINCE = {
     "15m": timedelta(minutes=15),
@@ -102,7 +102,9 @@ async def tasks(view: View) -> dict[str, Any]:
     query = view.request.query_params
     wanted = filter_of({name: query.getlist(name) for name in query})
     try:
-        page = await view.docket.executions_matching(wanted, PAGE, query.get("cursor") or None)
+        page = await view.docket.executions_matching(
+            wanted, PAGE, query.get("cursor") or None, most_looked_at=LOOKED_AT
+        )
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
     shown = view.shown

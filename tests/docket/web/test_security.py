@@ -363,6 +363,17 @@ async def test_it_is_mounted_at_any_path(docket: Docket) -> None:
     assert "Cancelled 1 of 1 task." in done.words
 
 
+async def test_it_is_mounted_under_fastapi(docket: Docket) -> None:
+    fastapi = pytest.importorskip("fastapi", reason="fastapi is not installed")
+    service = fastapi.FastAPI()
+    service.mount("/docket", app(docket))
+
+    page = await Browser(service).get(f"/docket/d/{docket.name}/tasks")
+
+    assert page.status == 200
+    assert f'href="/docket/d/{docket.name}/functions"' in page.text
+
+
 async def test_it_works_behind_a_proxy_that_takes_a_prefix_away(
     docket: Docket, browser: Browser
 ) -> None:

@@ -1,3 +1,5 @@
+import signal
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -5,7 +7,11 @@ import pytest
 from docket import ExecutionState
 from supervisor.demo.audit import FileResult, total
 from supervisor.demo.command import failure_lines, milliseconds
-from tests.support.demonstrations import demonstrate, demonstrate_on_a_terminal
+from tests.support.demonstrations import (
+    demonstrate,
+    demonstrate_on_a_terminal,
+    demonstration,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -62,6 +68,21 @@ def test_a_terminal_shows_a_bar_and_the_table_below_it(sources: Path) -> None:
     assert "20/20" in run.out
     assert "╭" in run.out
     assert "every file is accounted for exactly once" in run.out
+
+
+def test_the_dashboard_shows_the_demo_and_its_pool_until_ctrl_c(sources: Path) -> None:
+    pytest.importorskip("uvicorn", reason="the extra web is not installed")
+    with demonstration(str(sources), "--no-kill", "--web") as run:
+        address = run.wait_for("the dashboard is at").split()[-1]
+        run.wait_for("Ctrl-C ends the demo")
+        with urllib.request.urlopen(f"{address}d/demo/workers", timeout=30) as answer:
+            page = answer.read().decode()
+        run.process.send_signal(signal.SIGINT)
+        ended = run.ended()
+
+    assert "Restart slot 1" in page
+    assert (ended.code, ended.err, ended.left) == (0, "", [])
+    assert ended.out.endswith("every file is accounted for exactly once\n")
 
 
 def test_modules_in_its_working_directory_are_input_and_nothing_else(sources: Path) -> None:
