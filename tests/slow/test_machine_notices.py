@@ -62,8 +62,8 @@ FAULTS = {
     "a renewal renews nothing": ("renew", "redis.pcall('XCLAIM'", "tostring('XCLAIM'"),
     "what is taken back keeps its old lease": (
         "reclaim",
-        "redis.call('XCLAIM'",
-        "tostring('XCLAIM'",
+        "redis.call('XCLAIM', STREAMS[letter], GROUP, consumer",
+        "tostring('XCLAIM', STREAMS[letter], GROUP, consumer",
     ),
     "what is cancelled stays in the queue": ("cancel", "redis.call('ZREM', QUEUE, key)", ""),
     "a request that is sent again is a new one": (
