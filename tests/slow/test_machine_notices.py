@@ -38,8 +38,8 @@ FAULTS = {
     "an ended record lives for ever": ("exchange", "redis.call('PEXPIRE', rk, ttl)", ""),
     "a successor inherits the deaths": (
         "exchange",
-        "'from', 'deaths', 'suspect_for', 'limits', 'timed', unpack(RUN_FIELDS)",
-        "'from', 'suspect_for', 'limits', 'timed', unpack(RUN_FIELDS)",
+        "'from', 'deaths', 'suspect_for', 'limits', 'timed', 'attempts'",
+        "'from', 'suspect_for', 'limits', 'timed', 'attempts'",
     ),
     "an adoption forgets a cancellation": ("adopt", "if record.cancel then", "if false then"),
     "a quarantined task is blamed that outlived the run that died": (
@@ -49,8 +49,8 @@ FAULTS = {
     ),
     "what outlived the run that died is quarantined when it is handed back": (
         "exchange",
-        "record.deaths, a == '1')",
-        "record.deaths)",
+        "'handed back', a == '1')",
+        "'handed back')",
     ),
     "a run that died is suspect for no time that is noted": (
         "adopt",
@@ -62,13 +62,13 @@ FAULTS = {
     "a renewal renews nothing": ("renew", "redis.pcall('XCLAIM'", "tostring('XCLAIM'"),
     "what is taken back keeps its old lease": (
         "reclaim",
-        "redis.call('XCLAIM'",
-        "tostring('XCLAIM'",
+        "redis.call('XCLAIM', STREAMS[letter], GROUP, consumer",
+        "tostring('XCLAIM', STREAMS[letter], GROUP, consumer",
     ),
     "what is cancelled stays in the queue": ("cancel", "redis.call('ZREM', QUEUE, key)", ""),
     "a request that is sent again is a new one": (
         "schedule",
-        "if v[4] == ARGV[i + 6] or",
+        "if v[4] == token or",
         "if false and",
     ),
     "what is added wakes nobody": ("schedule", "if is_ready then", "if false then"),
