@@ -89,7 +89,9 @@ SEEDS, SEQUENCES = 50, 40
 FIRST = {
     "a successor inherits the deaths": 2,
     "a quarantined task is blamed that outlived the run that died": 1,
-    "what is taken back keeps its old lease": 10,
+    "what outlived the run that died is quarantined when it is handed back": 3,
+    "what is taken back keeps its old lease": 3,
+    "a request that is sent again is a new one": 2,
 }
 
 
