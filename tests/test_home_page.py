@@ -39,7 +39,11 @@ def test_every_picture_of_the_documents_is_a_file_that_loads_nothing_from_elsewh
         for path in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text("utf-8"))
     }
     assert len(shown) >= 4
+    assert {picture.suffix for picture in shown} <= {".svg", ".png"}
     for picture in shown:
+        if picture.suffix == ".png":
+            assert picture.read_bytes().startswith(b"\x89PNG")
+            continue
         text = picture.read_text("utf-8")
         assert "http" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert re.search(r"<title[^>]*>[^<]+</title>", text)
