@@ -34,7 +34,7 @@ def test_there_are_figures_for_each_of_the_three_reasons() -> None:
 
 def test_every_picture_of_the_documents_is_a_file_that_loads_nothing_from_elsewhere() -> None:
     shown = {
-        (page.parent / path).resolve()
+        (page.parent / path.partition("#")[0]).resolve()
         for page in pages()
         for path in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text("utf-8"))
     }
