@@ -286,7 +286,7 @@ async def test_no_outcome_is_failed_because_it_may_not_be_recorded(newest: Restr
         docket.register(lose_the_right)
         await docket.add(lose_the_right, key="k")()
         # Whichever comes first: leases are renewed while the outcome waits.
-        with pytest.raises(NotPermitted, match="(exchange|renew) on"):
+        with pytest.raises(NotPermitted, match=r"(exchange|renew) on"):
             await soon(Worker(docket).run_forever())
         assert newest.process.client.hget("{acl}:task:k", "state") == "running"
         newest.allow(documented_users()["worker"])
