@@ -328,16 +328,23 @@ class _Failures:
 
 def _match(argument: Any, operators: Mapping[Operator, _Values], failures: _Failures) -> bool:
     for operator, values in operators.items():
-        if operator is Operator.EQUAL:
-            try:
-                if argument in values:
-                    return True
-                continue
-            except Exception:  # noqa: S110
-                pass  # Not hashable: compared with each.
-        if any(_matches(argument, operator, value, failures) for value in values):
+        is_among = _is_among(argument, values) if operator is Operator.EQUAL else None
+        if is_among:
+            return True
+        if is_among is None and any(
+            _matches(argument, operator, value, failures) for value in values
+        ):
             return True
     return False
+
+
+def _is_among(argument: Any, values: _Values) -> bool | None:
+    """Look a value up by its hash; None if it has none, so that it is compared with each."""
+    try:
+        return argument in values
+    except Exception:
+        # The argument's own __hash__ may raise anything.
+        return None
 
 
 def _matches(argument: Any, operator: Operator, value: Hashable, failures: _Failures) -> bool:

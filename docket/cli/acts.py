@@ -16,21 +16,10 @@ from docket.cli.session import on_docket
 from docket.cli.tables import is_terminal, json_option, show_json
 from docket.docket import Docket
 from docket.errors import NoSuchExecution, WrongState
-from docket.listing import APPLIES_TO, Act, BulkResult, Filter
+from docket.listing import APPLIES_TO, LEFT_ALONE, Act, BulkResult, Filter
 from docket.listing.pages import MOST_LISTED
 from docket.options import DocketOptions
 from docket_display.printable import in_view, on_lines
-
-#: The verdicts of the store, for people.
-_REASONS = {
-    "live": "wait or run already",
-    "changed": "had changed meanwhile",
-    "nothing": "had ended meanwhile",
-    "ready": "were ready already",
-    "running": "ran already",
-    "waiting": "wait for a limit or the end of a pause",
-    "ended": "had ended meanwhile",
-}
 
 
 @dataclass(frozen=True)
@@ -53,11 +42,6 @@ async def _cancel(docket: Docket, key: str) -> None:
     await docket.cancel(key)
 
 
-_RETRY = Verb(Act.RETRY, "Retry", "Retried", Docket.retry, Docket.retry_matching)
-_RUN = Verb(Act.RUN_NOW, "Run", "Let run", Docket.run_now, Docket.run_matching_now)
-_CANCEL = Verb(Act.CANCEL, "Cancel", "Cancelled", _cancel, Docket.cancel_matching)
-
-
 def _arguments(command: Command) -> Command:
     for argument in (
         click.argument("keys", metavar="[KEY]...", nargs=-1),
@@ -68,40 +52,38 @@ def _arguments(command: Command) -> Command:
     return docket_options(filter_options(command))
 
 
-@click.command()
-@_arguments
-def retry(
-    chosen: DocketOptions, wanted: Filter | None, keys: tuple[str, ...], yes: bool, as_json: bool
-) -> None:
-    """Run tasks again that failed or were cancelled, with their stored arguments.
+def _command(name: str, verb: Verb, does: str) -> click.Command:
+    """Make the command that does a verb to keys, or to all that a filter means."""
 
-    Name their KEYs, or say by options which are meant.
-    """
-    _act(_RETRY, chosen, wanted, keys, yes, as_json)
+    @click.command(name, help=f"{does}\n\nName their KEYs, or say by options which are meant.")
+    @_arguments
+    def command(
+        chosen: DocketOptions,
+        wanted: Filter | None,
+        keys: tuple[str, ...],
+        yes: bool,
+        as_json: bool,
+    ) -> None:
+        _act(verb, chosen, wanted, keys, yes, as_json)
 
-
-@click.command()
-@_arguments
-def run(
-    chosen: DocketOptions, wanted: Filter | None, keys: tuple[str, ...], yes: bool, as_json: bool
-) -> None:
-    """Let scheduled tasks run now, instead of at their time.
-
-    Name their KEYs, or say by options which are meant.
-    """
-    _act(_RUN, chosen, wanted, keys, yes, as_json)
+    return command
 
 
-@click.command()
-@_arguments
-def cancel(
-    chosen: DocketOptions, wanted: Filter | None, keys: tuple[str, ...], yes: bool, as_json: bool
-) -> None:
-    """Cancel tasks that wait or run.
-
-    Name their KEYs, or say by options which are meant.
-    """
-    _act(_CANCEL, chosen, wanted, keys, yes, as_json)
+retry = _command(
+    "retry",
+    Verb(Act.RETRY, "Retry", "Retried", Docket.retry, Docket.retry_matching),
+    "Run tasks again that failed or were cancelled, with their stored arguments.",
+)
+run = _command(
+    "run",
+    Verb(Act.RUN_NOW, "Run", "Let run", Docket.run_now, Docket.run_matching_now),
+    "Let scheduled tasks run now, instead of at their time.",
+)
+cancel = _command(
+    "cancel",
+    Verb(Act.CANCEL, "Cancel", "Cancelled", _cancel, Docket.cancel_matching),
+    "Cancel tasks that wait or run.",
+)
 
 
 def _act(
@@ -173,4 +155,4 @@ async def _act_on_all(verb: Verb, docket: Docket, wanted: Filter, yes: bool) -> 
 def _say(verb: Verb, result: BulkResult) -> None:
     click.echo(f"{verb.past} {result.done} of {result.matched}")
     for reason, number in sorted(result.skipped.items()):
-        click.echo(f"  {number} left alone: they {_REASONS.get(reason, in_view(reason))}")
+        click.echo(f"  {number} left alone: they {LEFT_ALONE.get(reason, in_view(reason))}")

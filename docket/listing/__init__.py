@@ -1,6 +1,6 @@
 """The executions of a docket as a list: pages, counts, and acts on what was found."""
 
-from docket.listing.acting import APPLIES_TO, Act, BulkResult
+from docket.listing.acting import APPLIES_TO, LEFT_ALONE, Act, BulkResult
 from docket.listing.counts import Counts
 from docket.listing.filters import Filter
 from docket.listing.limits import LimitInUse, PlaceInLine
@@ -17,6 +17,7 @@ from docket.listing.summaries import (
 
 __all__ = [
     "APPLIES_TO",
+    "LEFT_ALONE",
     "Act",
     "Attempt",
     "BulkResult",

@@ -65,6 +65,17 @@ APPLIES_TO: dict[Act, tuple[ListedState, ...]] = {
 #: The verdicts of the store that count as done.
 _DONE = {"retried", "moved", "removed", "signalled"}
 
+#: What is said of executions that were left alone, by the verdict of the store: "they ...".
+LEFT_ALONE = {
+    "live": "wait or run already",
+    "changed": "had changed meanwhile",
+    "nothing": "had ended meanwhile",
+    "ready": "were ready already",
+    "running": "ran already",
+    "waiting": "wait for a limit or the end of a pause",
+    "ended": "had ended meanwhile",
+}
+
 #: The reasons for which a task cannot be moved, by the verdict of the store.
 _IMMOVABLE = {
     "running": "it runs",

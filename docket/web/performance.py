@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from docket.docket import Docket
 from docket.errors import DocketError, NoSuchExecution, WrongState
-from docket.listing import APPLIES_TO, Act, BulkResult, Filter
+from docket.listing import APPLIES_TO, LEFT_ALONE, Act, BulkResult, Filter
 from docket.pool_control import PoolControl, PoolFailure
 from docket.web.actions import OF_POOL, OF_TASKS, Action
 from docket.web.notices import Notice
@@ -37,16 +37,6 @@ _DONE = {
     Action.RETRY: "Retried",
     Action.RUN: "Let run",
     Action.RESCHEDULE: "Rescheduled",
-}
-#: The verdicts of the store on what was left alone, for people.
-_REASONS = {
-    "live": "wait or run already",
-    "changed": "had changed meanwhile",
-    "nothing": "had ended meanwhile",
-    "ready": "were ready already",
-    "running": "ran already",
-    "waiting": "wait for a limit or the end of a pause",
-    "ended": "had ended meanwhile",
 }
 
 
@@ -158,7 +148,7 @@ async def _in_bulk(view: View, action: Action, wanted: Filter) -> _Done:
             result, is_full = full.result, True
     text = f"{_DONE[action]} {result.done:,} of {tasks(result.matched)}."
     details = [
-        f"{number:,} left alone: they {_REASONS.get(reason, on_one_line(reason))}."
+        f"{number:,} left alone: they {LEFT_ALONE.get(reason, on_one_line(reason))}."
         for reason, number in sorted(result.skipped.items())
     ]
     if is_full:

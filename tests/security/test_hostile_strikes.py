@@ -1,17 +1,20 @@
 """Instructions in the stream of strikes that nobody can read: what they do to a log."""
 
 import logging
+from datetime import timedelta
 
 import msgspec
 import pytest
 
 from docket import Docket, StrikeList
+from docket.clock import now
 from docket.errors import PayloadTooLarge
 from docket.log_text import CALL
 from docket.store.strikes import Fields
 from docket.strike_rules import MAX_VALUE_BYTES, Operator, Strike
 from docket.strikelist import UNREAD_TOLD
-from tests.support.programs import run_docket_process
+from tests.support import cli_tasks
+from tests.support.programs import docket_program, run_docket_process
 
 pytestmark = pytest.mark.anyio
 
@@ -70,10 +73,18 @@ async def test_a_log_tells_of_some_bounded_and_on_one_line_each(
 
 async def test_the_terminal_of_a_command_gets_no_escape_and_few_lines(struck: Docket) -> None:
     on = ("--docket", struck.name, "--url", struck.url)
-    code, output, errors = await run_docket_process("snapshot", *on)
+    async with Docket(struck.name, struck.url) as docket:
+        await docket.add(cli_tasks.greet, now() + timedelta(hours=1), key="k")("Ann")
+        code, output, _ = await run_docket_process("snapshot", *on)
+        # One that goes on until it has read them all: another may end before.
+        async with docket_program("watch", *on, "k") as program:
+            await program.warned("more strike instructions cannot be read")
+            await docket.cancel("k")
+            assert await program.ended() == 0
 
     assert code == 0
     assert "0 workers" in output
+    errors = program.errors
     assert all(line.isprintable() for line in errors.splitlines())
     assert len(errors.splitlines()) == UNREAD_TOLD + 1
     assert len(errors) < 100_000

@@ -97,6 +97,11 @@ class Program:
     #: The same for what it logs.
     logged = said
 
+    async def warned(self, expected: str) -> None:
+        """Wait until it has said this on stderr."""
+        while expected not in self.errors:
+            self.errors += await self._stderr.receive()
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
