@@ -150,5 +150,5 @@ def test_a_scale_that_makes_no_size_is_refused() -> None:
     assert CliRunner().invoke(soak, ["queue", "--scale", "0"]).exit_code == 2
     assert CliRunner().invoke(soak, ["queue", "--scale", "1.5"]).exit_code == 2
     assert list(SCENARIOS) == [
-        *("queue", "scheduled", "waiting", "pending", "payloads", "strikes", "history"),
+        *("queue", "scheduled", "waiting", "pending", "payloads", "strikes", "web", "history"),
     ]

@@ -58,11 +58,14 @@ class OrphanGuard:
                 poller.register(fd, select.POLLIN)
             if self._orphans_end is None:
                 poller.register(self._sock, select.POLLIN)
-            for fd, _ in poller.poll(self._milliseconds_to_wait()):
+            ready = [fd for fd, _ in poller.poll(self._milliseconds_to_wait())]
+            # The supervisor's end first: a worker that ended with it, or because of it, is an
+            # orphan, and both may be seen at once when this process had no CPU.
+            if self._sock.fileno() in ready:
+                self._receive()
+            for fd in ready:
                 if fd in self._workers:
                     self._ended(fd)
-                else:
-                    self._receive()
             self._kill_what_is_due(time.monotonic())
 
     def _milliseconds_to_wait(self) -> float | None:

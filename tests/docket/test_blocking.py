@@ -145,7 +145,7 @@ def test_a_docket_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None
 def test_a_fork_of_an_open_one_is_told_what_to_do(orders: SyncDocket) -> None:
     orders.add(double)(1)
     reader, writer = os.pipe()
-    if os.fork() == 0:
+    if (pid := os.fork()) == 0:
         try:
             orders.cancel("k")
         except DocketError as error:
@@ -154,7 +154,7 @@ def test_a_fork_of_an_open_one_is_told_what_to_do(orders: SyncDocket) -> None:
     os.close(writer)
     with os.fdopen(reader) as told:
         assert "make the first call after the fork" in told.read()
-    os.wait()
+    os.waitpid(pid, 0)
 
 
 def test_the_context_variables_of_the_caller_are_those_of_the_call(orders: SyncDocket) -> None:

@@ -1,5 +1,6 @@
 """The guard of orphaned workers, with forks in the place of workers."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -32,11 +33,15 @@ class Guarded:
             )
         self.process = psutil.Process(int(self.sock.recv(64)))
         self.link = GuardLink(self.sock)
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[subprocess.Popen[str]] = []
 
-    def worker(self, source: str = ASLEEP) -> "subprocess.Popen[bytes]":
+    def worker(
+        self, source: str = ASLEEP, stdin: int | None = None, stdout: int | None = None
+    ) -> "subprocess.Popen[str]":
         """A process in a group of its own, watched."""
-        made = subprocess.Popen([sys.executable, "-c", source], process_group=0)
+        made = subprocess.Popen(
+            [sys.executable, "-c", source], process_group=0, stdin=stdin, stdout=stdout, text=True
+        )
         pidfd = os.pidfd_open(made.pid)
         self.link.watch(made.pid, pidfd)
         os.close(pidfd)
@@ -46,13 +51,25 @@ class Guarded:
     def close(self) -> None:
         self.sock.close()
         for each in self.workers:
-            each.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(each.pid, signal.SIGKILL)
             each.wait()
+            for stream in (each.stdin, each.stdout):
+                if stream is not None:
+                    stream.close()
 
 
 @pytest.fixture
 def guard() -> Iterator[Guarded]:
     made = Guarded(0.3)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def patient_guard() -> Iterator[Guarded]:
+    """One that kills no orphan while the test goes on."""
+    made = Guarded(600.0)
     yield made
     made.close()
 
@@ -79,29 +96,36 @@ def test_a_stopped_orphan_is_killed_too(guard: Guarded) -> None:
     assert worker.wait(20) == -signal.SIGKILL
 
 
-def test_what_an_orphan_leaves_in_its_group_is_ended_after_its_own_end(guard: Guarded) -> None:
-    leaves = (
-        f"import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', {ASLEEP!r}]).pid)"
+def leaves_a_process(guard: Guarded) -> tuple["subprocess.Popen[str]", psutil.Process]:
+    """A worker that ends with its stdin and leaves a process in its group."""
+    source = (
+        f"import subprocess, sys\nwords = [sys.executable, '-c', {ASLEEP!r}]\n"
+        "print(subprocess.Popen(words, stdout=2).pid, flush=True)\ninput()"
     )
-    worker = subprocess.Popen(
-        [sys.executable, "-c", f"input()\n{leaves}"],
-        process_group=0,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    guard.workers.append(worker)
-    pidfd = os.pidfd_open(worker.pid)
-    guard.link.watch(worker.pid, pidfd)
-    os.close(pidfd)
-    guard.sock.close()
-    assert worker.stdin is not None
+    worker = guard.worker(source, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert worker.stdout is not None
-    worker.stdin.write(b"\n")
-    worker.stdin.flush()
-    left = psutil.Process(int(worker.stdout.readline()))
+    return worker, psutil.Process(int(worker.stdout.readline()))
+
+
+def test_what_an_orphan_leaves_in_its_group_is_ended_after_its_own_end(
+    patient_guard: Guarded,
+) -> None:
+    worker, left = leaves_a_process(patient_guard)
+    patient_guard.sock.close()
+    worker.communicate("\n", timeout=20)
     ends(left)
-    worker.stdin.close()
-    worker.stdout.close()
+
+
+def test_a_worker_that_is_seen_to_end_with_its_supervisor_is_an_orphan(
+    patient_guard: Guarded,
+) -> None:
+    worker, left = leaves_a_process(patient_guard)
+    patient_guard.process.suspend()  # sees both at once when it goes on
+    until(lambda: patient_guard.process.status() == psutil.STATUS_STOPPED, "its stop")
+    patient_guard.sock.close()
+    worker.communicate("\n", timeout=20)
+    patient_guard.process.resume()
+    ends(left)
 
 
 def test_a_worker_that_ends_under_its_supervisor_is_left_to_it(guard: Guarded) -> None:

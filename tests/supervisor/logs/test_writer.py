@@ -55,17 +55,18 @@ def _notices(got: bytes) -> list[int]:
 
 def test_lines_of_many_processes_are_not_torn(pipe: Pipe) -> None:
     children = 4
+    pids: list[int] = []
     for number in range(children):
         if (pid := fork()) == 0:
             for _ in range(20):
                 write(pipe.write, encoded(str(number) * 8000))
             os._exit(0)
-        assert pid
+        pids.append(pid)
     pipe.close_write()
     with os.fdopen(os.dup(pipe.read), "rb") as stream:
         lines = stream.read().splitlines()
-    for _ in range(children):
-        os.wait()
+    for pid in pids:
+        os.waitpid(pid, 0)
     assert len(lines) == children * 20
     assert all(len(set(line)) == 1 and len(line) == 8000 for line in lines)
 
@@ -256,10 +257,11 @@ def test_without_a_thread_a_stopped_reader_is_waited_for_once(
 def test_a_fork_of_a_process_with_a_thread_writes_by_itself(pipe: Pipe) -> None:
     log_writer = LogWriter(notice, pipe.write)
     log_writer.start()
-    if fork() == 0:
+    if (pid := fork()) == 0:
         log_writer.put(pipe.write, b"from the child\n")
         os._exit(0 if not log_writer.queues else 1)
-    _, status = os.wait()
+    # Not os.wait(), which takes any child: one that an earlier test left may end first.
+    _, status = os.waitpid(pid, 0)
     assert status == 0
     log_writer.put(pipe.write, b"from the parent\n")
     log_writer.stop()

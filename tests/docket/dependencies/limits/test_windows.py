@@ -32,7 +32,10 @@ async def settled(limited: LimitedStore, key: str) -> Claim:
     settle = LimitRequest(LimitKind.DEBOUNCE, SETTLE.scope, 1)
     await store.add(key)
     claim = await store.claim()
-    assert (await limited.acquire(claim, settle)).verdict == "later"
+    admission = await limited.acquire(claim, settle)
+    assert admission.verdict == "later"
+    while await store.now() <= admission.when:
+        pass
     return await come_due(limited, key)
 
 
