@@ -1,8 +1,9 @@
 """How many examples a property is tried with, and how long the sequences of a machine are.
 
 HYPOTHESIS_PROFILE says. Unset: enough to find what breaks a property often, for every run of the
-tests. `full`: twice as many, for machines four times, in `tox -m full`. `long`: thousands, with longer sequences, for as
-long as one lets it. What fails is kept in .hypothesis and tried first next time.
+tests. `full`: twice as many, and four times for machines, in `tox -m full`. `long`: thousands, with
+longer sequences, for as long as one lets it. What fails is kept in .hypothesis and tried first next
+time.
 """
 
 import os
