@@ -242,6 +242,7 @@ class TestInTwoNetworkNamespaces:
     def command(self, wired: Namespaces, name: str) -> tuple[str, ...]:
         return (*wired.inside(name), *Program(()).command)
 
+    @pytest.mark.full  # connections that stall are the same to the host, without a wire
     async def test_a_host_whose_wire_was_cut_spoils_nothing_when_it_is_mended(
         self, hosts: Hosts, wired: Namespaces
     ) -> None:
