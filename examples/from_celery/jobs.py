@@ -20,7 +20,7 @@ async def fetch(
     url: str,
     retry: ExponentialRetry = ExponentialRetry(
         attempts=6,  # max_retries=5, and the first attempt
-        minimum_delay=timedelta(milliseconds=10),
+        minimum_delay=timedelta(milliseconds=10),  # a second for retry_backoff=True
         maximum_delay=timedelta(minutes=10),
         on=ConnectionError,
         jitter=1,

@@ -30,10 +30,12 @@ async def insert(row: str, connection: list[str] = Depends(connection)) -> int:
 
 async def flaky(
     retry: ExponentialRetry = ExponentialRetry(
-        attempts=4, minimum_delay=timedelta(milliseconds=5), jitter=0.5
+        attempts=3,  # max_retries=3, which counts the first attempt too
+        minimum_delay=timedelta(milliseconds=5),
+        jitter=0.5,
     ),
 ) -> int:
-    if retry.attempt < 4:
+    if retry.attempt < 3:
         raise TimeoutError("not yet")
     return retry.attempt
 

@@ -22,10 +22,10 @@ async def test_a_dependency_is_opened_and_closed_around_the_task(
     assert log == ["open", "row", "close"]
 
 
-async def test_a_flaky_task_is_tried_four_times(docket: Docket, worker: Worker) -> None:
+async def test_a_flaky_task_is_tried_three_times(docket: Docket, worker: Worker) -> None:
     execution = await docket.add(flaky)()
     await worker.run_until_finished()
-    assert await execution.get_result() == 4
+    assert await execution.get_result() == 3
 
 
 async def test_the_schedule_needs_no_process_of_its_own(docket: Docket, worker: Worker) -> None:
