@@ -273,7 +273,7 @@ def written_to(log: Path, folder: Path, *, together: bool) -> Iterator[None]:
         process.wait()
 
 
-@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("together", [True, *in_full(False)])
 async def test_every_line_of_json_parses_whatever_is_written_past_the_log(
     tmp_path: Path, *, together: bool
 ) -> None:

@@ -77,7 +77,7 @@ def main() -> None:
         for line in sys.stdin:
             _answer(line.rstrip("\n").split("\t"), alive)
     # The tests were killed. A worker that is left would connect for ever to a port that is
-    # another's by now: a later walk found its calls, of scripts as they had been, among its own.
+    # another's by now: a later walk would find its calls, of older scripts, among its own.
     for pid in alive:
         _kill(pid)
 
