@@ -241,7 +241,7 @@ NEEDED = {
     "xgroup|create": "register",
     "zadd": "register",
     "xpending": "sweep",
-    "xinfo|consumers": "XINFO",
+    "xinfo|consumers": "consumers",
     "hexists": "beat",
 }
 
