@@ -20,6 +20,7 @@ from docket.errors import ServerUnavailable
 from docket.services.runs import Consumer, Runs
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.lease_connection import LeaseConnection
+from docket.store.heartbeats import Heartbeats
 from docket.supervision import Supervision
 
 logger = logging.getLogger("docket.worker")
@@ -60,7 +61,7 @@ class HeartbeatSettings:
 class Heartbeater:
     """A thread for heartbeats and lease renewals, and a monitor of the loop.
 
-    Callbacks run on the loop.
+    Callbacks run on the loop, those that return a value in the thread.
 
     Args:
         connection: the thread's own connection.
@@ -69,6 +70,8 @@ class Heartbeater:
         supervision: receives the beats.
         function_names: returns the names of the tasks that this worker can run.
         settings: the intervals.
+        wants_beats: returns whether `on_beats` is to be called.
+        on_beats: called with the heartbeats of all workers, after one of this worker.
         on_lost: called with entries that this worker no longer owns.
         on_cancelled: called with the entries of cancelled tasks.
         on_fenced: called when the consumer is no longer registered.
@@ -87,6 +90,8 @@ class Heartbeater:
         function_names: Callable[[], Sequence[str]],
         settings: HeartbeatSettings,
         *,
+        wants_beats: Callable[[], bool],
+        on_beats: Callable[[Heartbeats], None],
         on_lost: Callable[[list[bytes]], None],
         on_cancelled: Callable[[list[bytes]], None],
         on_fenced: Callable[[], None],
@@ -100,6 +105,8 @@ class Heartbeater:
         self._supervision = supervision
         self._function_names = function_names
         self._settings = settings
+        self._wants_beats = wants_beats
+        self._on_beats = on_beats
         self._on_lost = on_lost
         self._on_cancelled = on_cancelled
         self._on_fenced = on_fenced
@@ -237,7 +244,10 @@ class Heartbeater:
     def _beat(self) -> bool:
         sent_at = time.monotonic()
         registered = self._connection.beat(
-            self._consumer.name, self._function_names(), self._settings.lifetime
+            self._consumer.name,
+            self._function_names(),
+            self._settings.lifetime,
+            self._tell_of_beats if self._wants_beats() else None,
         )
         if registered:
             self._beaten_at, self._has_beaten, self._trouble = sent_at, True, NO_ANSWER
@@ -245,6 +255,9 @@ class Heartbeater:
             # The consumer will get a new name, under which no heartbeat is written yet.
             self._tell(self._on_fenced)
         return registered
+
+    def _tell_of_beats(self, heartbeats: Heartbeats) -> None:
+        self._tell(lambda: self._on_beats(heartbeats))
 
     def _renew(self) -> bool:
         sent_at, leases = time.monotonic(), self._runs.leases()

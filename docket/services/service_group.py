@@ -102,13 +102,6 @@ class ServiceGroup:
         #: The time since which only the heartbeater is out of touch, by `time.monotonic()`.
         self._out_of_touch_since = math.inf
         self._seen_call: object | None = None
-        self.heartbeater = self._make_heartbeater(settings)
-        self._canceller = Canceller(
-            connections.subscriber, docket.keys, exchanger, self.heartbeater.renew_soon
-        )
-        self._listener = WakeupListener(
-            connections.wakeup_connection(docket.keys), exchanger, settings.wakeup_seconds
-        )
         #: Idle until it is appointed.
         self.steward = Steward(
             docket.transitions,
@@ -122,6 +115,13 @@ class ServiceGroup:
             redelivery_timeout=settings.redelivery_timeout,
             seed=seed,
             report_backlog=report_backlog,
+        )
+        self.heartbeater = self._make_heartbeater(settings)
+        self._canceller = Canceller(
+            connections.subscriber, docket.keys, exchanger, self.heartbeater.renew_soon
+        )
+        self._listener = WakeupListener(
+            connections.wakeup_connection(docket.keys), exchanger, settings.wakeup_seconds
         )
 
     def _make_heartbeater(self, settings: ServiceSettings) -> Heartbeater:
@@ -145,6 +145,8 @@ class ServiceGroup:
                 beat_tenure=max(TENURE * heartbeat * docket.missed_heartbeats, 1.5 * heartbeat),
                 lease_tenure=TENURE * lease,
             ),
+            wants_beats=lambda: self.steward.is_appointed,
+            on_beats=self.steward.hear,
             on_lost=self._lose,
             on_cancelled=self._cancel,
             on_fenced=self._exchanger.check_registration,

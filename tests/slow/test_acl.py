@@ -257,7 +257,7 @@ NEEDED = {
     "xgroup|create": "register",
     "zadd": "register",
     "xpending": "sweep",
-    "xinfo|consumers": "XINFO",
+    "xinfo|consumers": "consumers",
     "hexists": "beat",
 }
 

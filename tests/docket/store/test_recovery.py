@@ -23,6 +23,20 @@ async def set_to_the_highest_id(store: Store) -> None:
     await store.client.xgroup_setid(store.keys.stream, WORKER_GROUP, LAST)
 
 
+def counting(store: Store) -> tuple[Recovery, list[int]]:
+    """A recovery, and how many tasks each of its calls has delivered."""
+    pipeline, moved = store.connections.pipeline, list[int]()
+
+    class Counting:
+        async def call(self, *of: Any) -> Any:
+            reply = await pipeline.call(*of)
+            moved.append(reply[0])
+            return reply
+
+    recovery = Recovery(cast("Pipeline", Counting()), store.keys, Retention(timedelta(1)))
+    return recovery, moved
+
+
 async def set_to_the_end(store: Store) -> None:
     await store.client.xgroup_setid(store.keys.stream, WORKER_GROUP, "$")
 
@@ -81,17 +95,32 @@ async def test_many_are_moved_in_calls_that_are_bounded(store: Store) -> None:
     await store.register("a")
     await asyncio.gather(*(store.add(str(i)) for i in range(1200)))
     await set_to_the_end(store)
-    pipeline, moved = store.connections.pipeline, list[int]()
-
-    class Counting:
-        async def call(self, *of: Any) -> Any:
-            reply = await pipeline.call(*of)
-            moved.append(reply[0])
-            return reply
-
-    recovery = Recovery(cast("Pipeline", Counting()), store.keys, Retention(timedelta(1)))
+    recovery, moved = counting(store)
     assert await recovery.recover() == 1200
     assert max(moved) == 100
+
+
+async def test_where_nothing_was_left_behind_one_call_looks_at_every_stream(store: Store) -> None:
+    await store.register("a")
+    await asyncio.gather(*(store.add(str(i)) for i in range(1200)))
+    await store.claim()
+    recovery, moved = counting(store)
+    assert await recovery.recover() == 0
+    assert moved == [0]
+
+
+async def test_every_stream_is_looked_through_although_a_call_ends_in_the_first(
+    store: Store,
+) -> None:
+    await store.register("a")
+    for key in ("requeued", *(str(i) for i in range(150))):
+        await store.add(key)
+    await store.exchange(outcomes=[outcome("H", await store.claim())])
+    for name in (store.keys.stream, store.keys.redelivery):
+        await store.client.xgroup_setid(name, WORKER_GROUP, "$")
+    recovery, moved = counting(store)
+    assert await recovery.recover() == 151
+    assert moved == [100, 51]
 
 
 async def test_entries_that_lead_nowhere_are_removed_and_those_of_workers_are_left(
