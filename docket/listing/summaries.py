@@ -12,6 +12,7 @@ from docket.clock import from_microseconds, microseconds_of
 from docket.execution.record_fields import text
 from docket.log_text import head
 from docket.serialization.display import HIDDEN, arguments_text
+from docket.store.held_limits import granted_or_waited_for
 from docket.store.keys import PAUSED_SCOPE, worker_of
 from docket_display.printable import on_one_line
 
@@ -19,6 +20,8 @@ from docket_display.printable import on_one_line
 PAUSE_OF = "the end of the pause of "
 #: Most characters of a call that is shown.
 _CALL = 1_000
+#: Most scopes that one execution is said to wait for, and rows of the log of its attempts.
+_MOST_SCOPES, _MOST_ATTEMPTS = 50, 40
 
 
 class ListedState(Enum):
@@ -177,7 +180,7 @@ def summary_of(key: bytes, record: Record, payload: bytes | None = None) -> Exec
 def attempts_of(record: Record) -> tuple[Attempt, ...]:
     """Read the log of attempts; rows that are none of ours are left out."""
     log = record.get(b"attempts", b"").decode(errors="replace")
-    rows = (row.split("\x1f") for row in log.split("\x1e") if row)
+    rows = (row.split("\x1f") for row in log.split("\x1e")[-_MOST_ATTEMPTS:] if row)
     return tuple(_attempt(row) for row in rows if len(row) >= len(Attempt.__struct_fields__) - 2)
 
 
@@ -199,13 +202,10 @@ def waits_for(record: Record) -> tuple[str, ...]:
     packed = record.get(b"limits")
     if packed is None or record.get(b"state") != b"scheduled":
         return ()
-    try:
-        limits = msgspec.msgpack.decode(packed)
-        if limits["g"].encode() != record.get(b"generation"):
-            return ()
-        return tuple(_scope(str(scope)) for scope, _ in limits.get("w") or ())
-    except (msgspec.MsgspecError, AttributeError, LookupError, TypeError, ValueError):
-        return ()  # Somebody else has written it.
+    limits = granted_or_waited_for(packed)
+    if limits is None or limits.g.encode() != record.get(b"generation"):
+        return ()
+    return tuple(_scope(scope) for scope, _ in limits.w[:_MOST_SCOPES])
 
 
 def _scope(scope: str) -> str:

@@ -13,6 +13,10 @@ from docket.store.keys import LAST_ID, WORKER_GROUP, Keys, Stream
 #: What waits for a slot of a limit stands in the queue with this time (ms), as in _streams.lua.
 NEVER = 253402300800000
 
+#: Rows of a list of those that have ended: more than one of ours ever has; see _records.lua.
+_MOST_ROWS = 2_000
+#: Digits of a number of microseconds that msgpack, and so a cursor, can hold.
+_MOST_DIGITS = 19
 #: The streams in the order in which workers read them.
 _STREAMS = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
@@ -106,13 +110,13 @@ class Pages:
     async def _listed(
         self, name: str, after: Position | None, count: int, span: Span
     ) -> list[Found]:
-        rows = await self._read("LRANGE", name, 0, -1)
+        rows = await self._read("LRANGE", name, 0, _MOST_ROWS - 1)
         found: list[Found] = []
         is_after = after is None
         for row in rows:
             at, _, rest = row.partition(b" ")
             generation, _, key = rest.partition(b" ")
-            if not at.isdigit():
+            if not at.isdigit() or len(at) > _MOST_DIGITS:
                 continue
             if not is_after and after is not None:
                 # Its row may have been trimmed away: then those that ended before it follow.

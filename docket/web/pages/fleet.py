@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,15 +62,16 @@ def _rows(
     strikes: Sequence[StrikeRecord],
 ) -> list[FunctionRow]:
     paused = {each.function: each for each in pauses if each.function is not None}
-    known = [name for worker in workers for name in worker.tasks]
+    known = Counter(name for worker in workers for name in worker.tasks)
+    struck = Counter(strike.function for strike in strikes)
     names = {*statistics, *known, *paused, *(s.function for s in strikes if s.function)}
     rows = [
         FunctionRow(
             name,
             statistics.get(name),
             paused.get(name),
-            sum(strike.function == name for strike in strikes),
-            known.count(name),
+            struck[name],
+            known[name],
         )
         for name in names
     ]

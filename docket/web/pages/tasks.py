@@ -182,7 +182,10 @@ async def task(view: View) -> dict[str, Any]:
     key = view.query.get("key", "")
     if not key:
         raise HTTPException(404, "The address names no task: it needs ?key=.")
-    details = await view.docket.describe(key)
+    try:
+        details = await view.docket.describe(key)
+    except ValueError as error:
+        raise HTTPException(404, str(error)) from error
     if details is None:
         return {"key": key, "details": None}
     summary = details.summary
