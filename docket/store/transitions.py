@@ -36,7 +36,7 @@ logger = logging.getLogger("docket.store")
 #: The time in which workers of old code may still start after newer code has changed a schedule.
 ROLLOUT = timedelta(minutes=15)
 
-#: The streams in the order of LETTERS in _streams.lua.
+#: The streams in the order of LETTERS in _entries.lua.
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 

@@ -1,4 +1,6 @@
 --@include _streams.lua
+--@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
 -- adopt: fence a consumer and redeliver what it ran, 64 entries a call, until none is left.

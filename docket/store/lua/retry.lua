@@ -1,4 +1,6 @@
 --@include _streams.lua
+--@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _placing.lua
 -- retry: run executions again that failed or were cancelled, with their stored calls; up to 64 a call.
