@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
@@ -17,6 +18,7 @@ from docket.store.coalescing import BATCH_LIMIT
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.pipeline import Pipeline
 from docket.store.connection.subscriber import Subscriber
+from docket.store.heartbeats import Heartbeats
 from docket.store.keys import Keys
 from docket.store.transitions import Transitions
 
@@ -34,7 +36,10 @@ BACKLOG_SECONDS = 2.0
 REFUSED_BACKLOG_SECONDS = 60.0
 #: Heartbeats are read once an interval; after a gap of more intervals than this they are new.
 LONGEST_GAP_HEARTBEATS = 3
-#: They are also read when a worker's timeout ends, at most this many times an interval.
+#: They come with the heartbeats of the steward's own worker. The steward looks by itself where none
+#: came for this many intervals,
+LATE_HEARTBEATS = 1.5
+#: and when a worker's timeout ends, at most this many times an interval.
 LOOKS_A_HEARTBEAT = 20
 
 
@@ -84,6 +89,11 @@ class DeadWorkerDetector:
                 seen[name] = (beat, max(earliest, written))
         self._seen = seen
         return [name for name, (_, since) in seen.items() if now - since > self._patience_seconds]
+
+    @property
+    def looked_at(self) -> float:
+        """The time of the last look, by the clock of `now`; minus infinity before the first."""
+        return self._looked_at
 
     def next_deadline(self) -> float:
         """Return the earliest time, by the clock of `now`, at which a worker may count as dead."""
@@ -137,11 +147,24 @@ class Steward:
         self._detector = DeadWorkerDetector(
             patience, LONGEST_GAP_HEARTBEATS * self._heartbeat_seconds
         )
+        self._look_not_before = -math.inf
+        self._heard = asyncio.Event()
         self._unregistered: set[bytes] = set()
         self._patience_seconds = patience
         self._may_recover = True
         self._appointed = asyncio.Event()
         self._earlier = asyncio.Event()
+
+    @property
+    def is_appointed(self) -> bool:
+        """Return whether it is the steward. Safe from another thread."""
+        return self._appointed.is_set()
+
+    def hear(self, heartbeats: Heartbeats) -> None:
+        """Take the heartbeats of all that came with one of this worker; they save a look."""
+        if self._appointed.is_set():
+            self._dead(heartbeats)
+            self._heard.set()
 
     def appoint(self, on: bool) -> None:
         """Become the steward, or stop being it."""
@@ -193,31 +216,33 @@ class Steward:
                     continue
                 pause = RECHECK_SECONDS if due is None else (due - now) / 1000
                 if pause > 0:
-                    await self._sleep(min(pause, RECHECK_SECONDS))
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with the
-            # event.
-            async with asyncio.timeout(seconds):
-                await self._earlier.wait()
-        except TimeoutError:
-            pass
+                    await _occurs(self._earlier, min(pause, RECHECK_SECONDS))
 
     def _on_earlier_task(self, _payload: bytes | None) -> None:
         self._earlier.set()
 
     async def _adopt_dead(self) -> None:
-        server_now, beats = await self._transitions.beats_at()
-        own = self._own_name().encode()
-        beats.pop(own, None)
-        now = time.monotonic()
+        """Adopt workers whose heartbeat stood still, at a look of its own, or wait until it is due.
+
+        What is heard meanwhile puts that off: nobody is adopted by it, since a worker counts as
+        dead at the end of its timeout only, when the steward looks.
+        """
+        late = self._detector.looked_at + LATE_HEARTBEATS * self._heartbeat_seconds
+        due = min(late, max(self._look_not_before, self._detector.next_deadline()))
+        if (wait := due - time.monotonic()) > 0:
+            self._heard.clear()
+            await _occurs(self._heard, wait)
+            return
         pause = self._heartbeat_seconds / LOOKS_A_HEARTBEAT
-        for name in self._detector.dead(beats, server_now, now, self._pipeline.disruptions):
+        for name in self._dead(await self._transitions.beats_at()):
             if not await self._adopt_logged(name, "its heartbeat stood still"):
                 pause = self._heartbeat_seconds
-        until_next = self._detector.next_deadline() - time.monotonic()
-        await asyncio.sleep(min(self._heartbeat_seconds, max(pause, until_next)))
+        self._look_not_before = time.monotonic() + pause
+
+    def _dead(self, heartbeats: Heartbeats) -> list[bytes]:
+        server_now, beats = heartbeats
+        beats.pop(self._own_name().encode(), None)
+        return self._detector.dead(beats, server_now, time.monotonic(), self._pipeline.disruptions)
 
     async def _adopt_unregistered(self) -> None:
         """Adopt consumers that hold entries but are not registered: nothing else would.
@@ -225,10 +250,9 @@ class Steward:
         Only at the second sight: another adoption may be in progress at the first.
         """
         await asyncio.sleep(self._patience_seconds)
-        consumers = await self._transitions.group_consumers()
-        registered = await self._transitions.beats()
-        own = self._own_name().encode()
-        unregistered = {name for name in consumers if name not in registered and name != own}
+        consumers = await self._transitions.consumers()
+        unregistered = consumers.pending.keys() - consumers.registered
+        unregistered.discard(self._own_name().encode())
         for name in unregistered & self._unregistered:
             await self._adopt_logged(name, "it is not registered")
         self._unregistered = unregistered
@@ -290,3 +314,11 @@ class Steward:
                 "the group or the streams of this docket, or restored some of its keys",
                 moved,
             )
+
+
+async def _occurs(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, for so many seconds at most."""
+    with suppress(TimeoutError):
+        # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with the event.
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -33,29 +33,25 @@ class Recovery:
         Raises:
             NotPermitted: the user lacks `xinfo|stream`, `xinfo|groups` or `xgroup|setid`.
         """
-        moved = 0
-        for stream, name in zip(_IN_ORDER, self._keys.places, strict=False):
-            moved += await self._recover(stream, name, is_exhausted=False)
-            moved += await self._recover(stream, name, is_exhausted=True)
-        return moved
-
-    async def _recover(self, stream: Stream, name: str, *, is_exhausted: bool) -> int:
-        moved, start = 0, b"-"
-        while start:
-            found, start, mended, broken = await self._pipeline.call(
+        names = {
+            Stream.READY: self._keys.stream,
+            Stream.REDELIVERY: self._keys.redelivery,
+            Stream.QUARANTINE: self._keys.quarantine,
+        }
+        moved, source, start = 0, 1, b"-"
+        while source:
+            found, source, start, mended, broken = await self._pipeline.call(
                 scripts.RECOVER,
                 [*self._keys.places, self._keys.epochs],
-                [self._keys.prefix, stream.value, self._retention, start, int(is_exhausted)],
+                [self._keys.prefix, source, self._retention, start],
             )
             moved += found
-            if mended:
-                logger.error(_MENDED[mended], name)
+            for letter, what in zip(mended[::2], mended[1::2], strict=True):
+                logger.error(_MENDED[what], names[Stream(letter.decode())])
             log_overwritten(broken)
         return moved
 
 
-#: The streams in the order of `Keys.places`.
-_IN_ORDER = (Stream.READY, Stream.REDELIVERY, Stream.QUARANTINE)
 #: By the reply of the script; each with the name of the stream.
 _MENDED = {
     b"group": "The group of %s said that it had delivered what is not there yet (an XGROUP SETID "

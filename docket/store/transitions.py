@@ -10,17 +10,15 @@ from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from docket.clock import (
-    delay_milliseconds,
-    score_milliseconds,
-)
-from docket.errors import DocketError, NotPermitted
+from docket.clock import delay_milliseconds
+from docket.errors import DocketError
 from docket.store import scripts
 from docket.store.claims import Claim, is_text, read_claims
 from docket.store.coalescing import BATCH_LIMIT, ScheduleCoalescer
 from docket.store.connection.pipeline import Argument, LostReply, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
-from docket.store.keys import WORKER_GROUP, Keys, Stream
+from docket.store.heartbeats import Heartbeats, read_beats
+from docket.store.keys import Keys, Stream
 from docket.store.limits import Limits
 from docket.store.manual import ManualTransitions
 from docket.store.overwritten_keys import MendingPipeline, log_overwritten
@@ -36,7 +34,7 @@ logger = logging.getLogger("docket.store")
 #: The time in which workers of old code may still start after newer code has changed a schedule.
 ROLLOUT = timedelta(minutes=15)
 
-#: The streams in the order of LETTERS in _streams.lua.
+#: The streams in the order of LETTERS in _entries.lua.
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
@@ -75,6 +73,17 @@ class ProgressRow(NamedTuple):
     total: int
     message: str | None
     updated_at: int
+
+
+class GroupConsumers(NamedTuple):
+    """The consumers in the groups of the streams at one moment.
+
+    pending: the pending entries of each.
+    registered: the names of those that are registered, whether they are in a group or not.
+    """
+
+    pending: dict[bytes, int]
+    registered: frozenset[bytes]
 
 
 class StaleEpoch(DocketError):
@@ -275,13 +284,16 @@ class Transitions:
         function_names: Sequence[str],
         lifetime: timedelta,
         lease: timedelta | None = None,
-    ) -> None:
+    ) -> int:
         """Register a consumer; its keys expire `lifetime` after its last heartbeat.
 
         Args:
             lease: the length of its leases. None leaves it to the steward that sweeps.
+
+        Returns:
+            The server's time, in milliseconds.
         """
-        await self._pipeline.call(
+        return await self._pipeline.call(
             scripts.REGISTER,
             [
                 *self._keys.places,
@@ -427,44 +439,25 @@ class Transitions:
         await self._pipeline.call(scripts.WAKE_IDLE, self._keys.places, [])
 
     async def beats(self) -> dict[bytes, int]:
-        """Read the last heartbeat (server ms) of each registered consumer.
-
-        A name that is not UTF-8 is no consumer's of ours.
-        """
-        flat: list[bytes] = await self._pipeline.command(
-            "ZRANGE", self._keys.workers, 0, -1, "WITHSCORES"
+        """Read the last heartbeat (server ms) of each registered consumer."""
+        return read_beats(
+            await self._pipeline.command("ZRANGE", self._keys.workers, 0, -1, "WITHSCORES")
         )
-        return {
-            name: score_milliseconds(beat)
-            for name, beat in zip(flat[::2], flat[1::2], strict=True)
-            if is_text(name)
-        }
 
-    async def beats_at(self) -> tuple[int, dict[bytes, int]]:
-        """Read the server's time (ms) and `beats`, in one round trip."""
+    async def beats_at(self) -> Heartbeats:
+        """Read the server's time and `beats`, in one round trip."""
         beats, (seconds, microseconds) = await asyncio.gather(
             self.beats(), self._pipeline.command("TIME")
         )
-        return int(seconds) * 1000 + int(microseconds) // 1000, beats
+        return Heartbeats(int(seconds) * 1000 + int(microseconds) // 1000, beats)
 
-    async def group_consumers(self) -> dict[bytes, int]:
-        """Count the pending entries of each consumer in the groups of the streams."""
+    async def consumers(self) -> GroupConsumers:
+        """Read who is in the groups of the streams, and who is registered."""
+        flat, registered = await self._pipeline.call(
+            scripts.CONSUMERS, [*self._keys.places, self._keys.workers], []
+        )
         pending: dict[bytes, int] = {}
-        for stream in self._keys.places[:3]:
-            for row in await self._consumers_of(stream):
-                fields = dict(zip(row[::2], row[1::2], strict=True))
-                name = fields[b"name"]
-                if not is_text(name):
-                    continue  # Its entries are redelivered when their leases lapse.
-                pending[name] = pending.get(name, 0) + int(fields[b"pending"])
-        return pending
-
-    async def _consumers_of(self, stream: str) -> list[list[Any]]:
-        try:
-            return await self._pipeline.command("XINFO", "CONSUMERS", stream, WORKER_GROUP)
-        except NotPermitted:
-            raise
-        except ResponseError as error:
-            # No stream or no group yet: nobody has registered.
-            logger.debug("No consumers of %s: %s", stream, error)
-            return []
+        for name, count in zip(flat[::2], flat[1::2], strict=True):
+            if is_text(name):  # The entries of others are redelivered when their leases lapse.
+                pending[name] = pending.get(name, 0) + count
+        return GroupConsumers(pending, frozenset(registered))

@@ -55,7 +55,7 @@ async def _round(environment: Environment, docket: Docket, count: int) -> Round:
     costs["claim"], dead = await _claim_all(environment, docket, count)
     # Listing many workers, as an inspection and a steward do, is part of the scenario.
     _expect(len(dead), len((await Scan(docket.connections.pipeline, docket.keys).workers())[1]))
-    _expect(len(dead), len(await docket.transitions.group_consumers()))
+    _expect(len(dead), len((await docket.transitions.consumers()).pending))
     async with metered(environment.client, count) as costs["look through leases that last"]:
         _expect(0, await _sweep(environment, docket, LEASE))
     async with metered(environment.client, count) as costs["sweep"]:

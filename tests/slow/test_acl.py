@@ -17,6 +17,7 @@ from tests.support import acl_stories
 from tests.support.acl import (
     EVERYBODYS,
     GREETING,
+    PASSWORD,
     Restricted,
     User,
     called_by_python,
@@ -256,7 +257,7 @@ NEEDED = {
     "xgroup|create": "register",
     "zadd": "register",
     "xpending": "sweep",
-    "xinfo|consumers": "XINFO",
+    "xinfo|consumers": "consumers",
     "hexists": "beat",
 }
 
@@ -346,6 +347,24 @@ def test_a_pool_that_is_not_let_in_ends_with_3_and_says_why(newest: Restricted, 
             assert "wrong" not in pool.log
     finally:
         newest.process.client.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
+def test_a_second_password_lets_pools_change_one_after_the_other(newest: Restricted) -> None:
+    newest.process.client.flushall()
+    user: User = documented_users()["worker"]
+    newest.allow(user)
+    url = newest.url("worker")
+    with supervised("--docket", DOCKET, processes=1, url=url) as old:
+        old.wait_for("pool ready")
+        newest.process.client.execute_command("ACL", "SETUSER", user.name, ">other")
+        with supervised("--docket", DOCKET, processes=1, url=url.replace(PASSWORD, "other")) as new:
+            new.wait_for("pool ready")
+            assert old.get("/readyz")[0] == 200
+            assert old.end() == 0
+            newest.process.client.execute_command("ACL", "SETUSER", user.name, "<p@ss")
+            assert new.get("/readyz")[0] == 200
+            assert new.end() == 0
+    newest.allow(user)
 
 
 def test_a_pool_lives_through_a_change_of_its_password(newest: Restricted) -> None:

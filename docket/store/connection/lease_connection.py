@@ -1,7 +1,7 @@
 """The lease connection: heartbeats and renewals over a blocking connection of the heartbeater."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from docket.clock import delay_milliseconds
 from docket.store import scripts
 from docket.store.connection.credentials import Login
 from docket.store.connection.endpoint import Endpoint
+from docket.store.heartbeats import Heartbeats, read_beats
 from docket.store.keys import Keys
 from docket.store.overwritten_keys import is_of_another_type, log_set_aside, setting_aside
 
@@ -46,8 +47,22 @@ class LeaseConnection:
         self._connection: Any = None
         self._login: Login | None = None
 
-    def beat(self, consumer: str, function_names: Sequence[str], lifetime: timedelta) -> bool:
+    def beat(
+        self,
+        consumer: str,
+        function_names: Sequence[str],
+        lifetime: timedelta,
+        report: bytes = b"",
+        hear: Callable[[Heartbeats], None] | None = None,
+    ) -> bool:
         """Write the consumer's heartbeat.
+
+        Args:
+            consumer: its name.
+            function_names: the names of the tasks that it can run.
+            lifetime: that of its keys without another heartbeat.
+            report: what it tells of its process; b"" if that is nothing new.
+            hear: called with the heartbeats of all, which then come in the same round trip.
 
         Returns:
             True if it is still registered.
@@ -59,10 +74,17 @@ class LeaseConnection:
         keys = [
             self._keys.workers,
             self._keys.epochs,
+            self._keys.worker_info(consumer),
             self._keys.worker_tasks(consumer),
             *(self._keys.task_workers(name) for name in function_names),
         ]
-        return self._call(scripts.BEAT, keys, [consumer, delay_milliseconds(lifetime)]) == 1
+        asks = 0 if hear is None else 1
+        values = [consumer, delay_milliseconds(lifetime), report, asks]
+        reply = self._call(scripts.BEAT, keys, values)
+        if hear is not None and reply != 0:
+            server_now, flat = reply
+            hear(Heartbeats(server_now, read_beats(flat)))
+        return reply != 0
 
     def renew(self, consumer: str, leases: Sequence[Lease]) -> tuple[list[bytes], list[bytes]]:
         """Renew leases.

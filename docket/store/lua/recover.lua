@@ -1,21 +1,38 @@
 --@include _streams.lua
+--@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
--- recover: find the entries of one stream that nobody is ever given, and deliver them: those behind the last one that
+-- recover: find the entries of the streams that nobody is ever given, and deliver them: those behind the last one that
 -- the group has delivered which no consumer holds. Only somebody else makes such: by XGROUP SETID or CREATE, by XACK, or
 -- by restoring one key without the others. A group that claims to have delivered what is not there yet, and a stream
 -- whose ids are used up, are mended first. Looks at 500 entries a call, a page at a time, and moves 100 of them.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 epochs
--- ARGV  1 prefix  2 letter of the stream  3 retention (see _records.lua)  4 id to go on from, '-' to begin
---       5 1: look at the exhausted one (see _streams.lua) | 0: at the stream itself
--- Reply {how many were delivered, id to go on from | '', mended: 'group' | 'ids' | '', broken: see _records.lua}
+-- ARGV  1 prefix  2 number of the source (see SOURCES) to go on with, 1 to begin  3 retention (see _records.lua)
+--       4 id in it to go on from, '-' to begin
+-- Reply {how many were delivered, number of the source to go on with | 0, id to go on from, mended: the letter of each
+--        stream and 'group' | 'ids', flat, broken: see _records.lua}
 local PAGE, LOOKS, MOVES = 100, 500, 100
-local letter, ttl, is_exhausted = ARGV[2], retention(ARGV[3]), ARGV[5] == '1'
-local stream = STREAMS[letter]
-local source = is_exhausted and exhausted(letter) or stream
+-- What is looked through, in this order: letters of the streams, each followed by the exhausted one (see _streams.lua),
+-- which the look at the stream itself may make.
+local SOURCES = {'s', 's', 'f', 'f', 'x', 'x'}
+local number, ttl, cursor = tonumber(ARGV[2]), retention(ARGV[3]), ARGV[4]
+-- Those of the source that is looked at.
+local letter, is_exhausted, stream, source
 local _, now = server_now()
-local moved, mended = 0, ''
+local moved, looked, mended = 0, 0, {}
+
+local function open_source()
+  letter, is_exhausted = SOURCES[number], number % 2 == 0
+  stream = STREAMS[letter]
+  source = is_exhausted and exhausted(letter) or stream
+end
+
+local function note_mended(what)
+  mended[#mended + 1] = letter
+  mended[#mended + 1] = what
+end
 
 local function fields_of(reply)
   local fields = {}
@@ -46,7 +63,7 @@ local function delivered_up_to()
   -- Of 20 digits are those of the last times that there are: nothing could be added behind them soon.
   if #string.match(last, '^%d+') >= 20 then
     redis.call('RENAME', stream, exhausted(letter))
-    mended = 'ids'
+    note_mended('ids')
     return nil
   end
   for _, reply in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
@@ -54,7 +71,7 @@ local function delivered_up_to()
     if group.name == GROUP then
       if is_before(last, group['last-delivered-id']) then
         redis.call('XGROUP', 'SETID', stream, GROUP, last)
-        mended = 'group'
+        note_mended('group')
         return last
       end
       return group['last-delivered-id']
@@ -98,10 +115,8 @@ local function held(first, last)
   return holders
 end
 
-local looked, cursor, up_to = 0, ARGV[4], delivered_up_to()
-
 -- Returns where to go on; '' after the last page.
-local function page_from(start)
+local function page_from(start, up_to)
   local page = redis.call('XRANGE', source, start, up_to, 'COUNT', PAGE)
   if #page == 0 then
     return ''
@@ -119,18 +134,30 @@ local function page_from(start)
   return #page == PAGE and beyond(page[PAGE][1]) or ''
 end
 
-if up_to then
-  repeat
-    cursor = page_from(cursor)
-  until cursor == '' or moved == MOVES or looked >= LOOKS
-else
-  cursor = ''
+-- True once the source is through, false where another call has to go on with it.
+local function look_through()
+  local up_to = delivered_up_to()
+  while up_to and cursor ~= '' do
+    if moved == MOVES or looked >= LOOKS then
+      return false
+    end
+    cursor = page_from(cursor, up_to)
+  end
+  if is_exhausted and up_to and redis.call('XLEN', source) == 0 then
+    redis.call('DEL', source)
+  end
+  return true
 end
-if is_exhausted and up_to and cursor == '' and redis.call('XLEN', source) == 0 then
-  redis.call('DEL', source)
+
+while number > 0 do
+  open_source()
+  if not look_through() then
+    break
+  end
+  number, cursor = number < #SOURCES and number + 1 or 0, '-'
 end
 if moved > 0 then
   wake_idle()
 end
 list_ended()
-return {moved, cursor, mended, broken}
+return {moved, number, cursor, mended, broken}

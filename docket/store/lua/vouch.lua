@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _entries.lua
 -- vouch: beat and renew for a consumer that cannot do so itself, although its process lives.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 workers  7 epochs  8 worker-tasks
@@ -10,6 +11,7 @@ if redis.call('HEXISTS', KEYS[7], consumer) == 0 then
 end
 redis.call('ZADD', KEYS[6], server_now(), consumer)
 redis.call('PEXPIRE', KEYS[8], ARGV[3])
+redis.call('PEXPIRE', ARGV[1] .. ':worker-info:' .. consumer, ARGV[3])
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[8])) do
   redis.call('PEXPIRE', ARGV[1] .. ':task-workers:' .. name, ARGV[3])
 end

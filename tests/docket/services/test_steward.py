@@ -8,7 +8,7 @@ import pytest
 from docket import Docket, Worker
 from docket.store import scripts
 from tests.support.dockets import Gate, Told, at_work, result_of, soon
-from tests.support.proxy import Do, Proxy, calls, proxy_to
+from tests.support.proxy import Do, Matches, Proxy, calls, proxy_to, word
 from tests.support.store import Store, store_at, until
 
 pytestmark = pytest.mark.anyio
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.anyio
 BEAT = timedelta(milliseconds=40)
 
 
-def promotions(proxy: Proxy) -> list[None]:
+def every(proxy: Proxy, matches: Matches) -> list[None]:
+    """Note the commands that pass the proxy, of one kind."""
     seen: list[None] = []
-    matches = calls(scripts.PROMOTE)
 
     def note(words: list[bytes]) -> bool:
         if matches(words):
@@ -27,6 +27,10 @@ def promotions(proxy: Proxy) -> list[None]:
 
     proxy.intercept(note, Do.ANSWER)
     return seen
+
+
+def promotions(proxy: Proxy) -> list[None]:
+    return every(proxy, calls(scripts.PROMOTE))
 
 
 async def nothing() -> None:
@@ -118,7 +122,8 @@ async def test_a_dead_consumer_is_adopted_and_its_run_goes_on_elsewhere(
             await until(lambda: worker.counters.redelivered == 1)
 
             async def is_forgotten() -> bool:
-                return set(await store.transitions.group_consumers()) == {worker.consumer.encode()}
+                consumers = await store.transitions.consumers()
+                return set(consumers.pending) == {worker.consumer.encode()}
 
             await until(is_forgotten)
             assert (await store.state()).workers == {worker.consumer}
@@ -142,6 +147,43 @@ async def test_an_adoption_that_the_server_refuses_is_tried_again_and_stops_noth
         async with at_work(Worker(docket)) as worker:
             await until(lambda: worker.counters.redelivered == 1)
     assert caplog.text.count("The tasks of worker dead cannot be adopted: ") == 2
+
+
+async def test_the_heartbeats_of_others_come_with_its_own_so_that_it_need_not_look(
+    server: str, docket_name: str
+) -> None:
+    interval = timedelta(seconds=0.5)
+    async with (
+        proxy_to(server) as proxy,
+        Docket(docket_name, proxy.url, heartbeat_interval=interval) as docket,
+    ):
+        looks = every(proxy, word(b"TIME"))
+        beats = every(proxy, calls(scripts.BEAT))
+        async with at_work(Worker(docket)):
+            await until(lambda: len(beats) == 6)
+            assert len(looks) < 4
+
+
+async def test_it_looks_at_the_heartbeats_of_others_by_itself_while_its_own_do_not_arrive(
+    server: str, docket_name: str
+) -> None:
+    async with (
+        proxy_to(server) as proxy,
+        store_at(server, docket_name) as store,
+        Docket(docket_name, proxy.url, heartbeat_interval=BEAT, missed_heartbeats=3) as docket,
+    ):
+        await dead_run(store)
+        proxy.intercept(calls(scripts.BEAT), Do.ANSWER, times=-1, error="ERR no")
+        worker = Worker(docket)
+        worker.appoint_steward(True)
+        running = asyncio.create_task(worker.run_supervised(Told()))
+
+        async def is_adopted() -> bool:
+            return b"dead" not in (await store.transitions.consumers()).registered
+
+        await until(is_adopted)
+        worker.drain()
+        await soon(running)
 
 
 async def test_a_worker_that_beats_is_not_taken_for_dead(server: str, docket_name: str) -> None:

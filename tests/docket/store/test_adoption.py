@@ -29,7 +29,7 @@ async def test_a_dead_consumers_runs_go_to_the_front_and_nothing_is_left_of_it(
     assert after.pending == {}
     assert after.workers == frozenset()
     assert after.epochs == {}
-    assert await store.transitions.group_consumers() == {}
+    assert (await store.transitions.consumers()).pending == {}
     assert not await store.client.exists(store.keys.worker_tasks("a"))
     assert not await store.client.exists(store.keys.task_workers("f"))
     assert after.faults() == []
@@ -67,7 +67,7 @@ async def test_exactly_as_many_runs_as_calls_move_need_one_more_that_finds_none_
 ) -> None:
     await run_of(store, "a", *[f"k{n}" for n in range(256)])
     assert await store.adopt("a", "nobody") == (256, [])
-    assert await store.transitions.group_consumers() == {}
+    assert (await store.transitions.consumers()).pending == {}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from docket.store import scripts
 from docket.store.claims import Claim
 from docket.store.connection.endpoint import Endpoint
 from docket.store.connection.lease_connection import Lease, LeaseConnection
+from docket.store.heartbeats import Heartbeats
 from tests.support.proxy import Do, calls, proxy_to
 from tests.support.store import POISON, Store, outcome
 
@@ -135,6 +136,68 @@ async def test_a_beat_keeps_a_consumer_registered_and_tells_one_that_was_struck_
     await store.adopt("a")
     assert not leases.beat("a", ["f"], MINUTE)
     assert await store.transitions.beats() == {}
+
+
+async def test_what_a_consumer_tells_lasts_as_long_as_its_beats(
+    store: Store, leases: LeaseConnection
+) -> None:
+    name = store.keys.worker_info("a")
+    await store.register("a")
+    assert leases.beat("a", ["f"], MINUTE, b"told")
+    assert await store.client.hgetall(name) == {b"info": b"told"}
+    await store.client.pexpire(name, 1_000)
+    assert leases.beat("a", ["f"], MINUTE)
+    assert await store.client.pttl(name) > 50_000
+    await store.client.pexpire(name, 1_000)
+    assert await store.transitions.vouch("a", MINUTE)
+    assert await store.client.pttl(name) > 50_000
+    assert await store.client.hgetall(name) == {b"info": b"told"}
+    await store.adopt("a")
+    assert await store.client.exists(name) == 0
+    assert not leases.beat("a", ["f"], MINUTE, b"told")
+    assert await store.client.exists(name) == 0
+
+
+async def test_a_consumer_tells_over_what_somebody_has_put_there(
+    store: Store, leases: LeaseConnection
+) -> None:
+    name = store.keys.worker_info("a")
+    await store.register("a")
+    await store.client.set(name, "a value of somebody's")
+    assert leases.beat("a", ["f"], MINUTE, b"told")
+    assert await store.client.hgetall(name) == {b"info": b"told"}
+async def test_a_beat_brings_those_of_all_consumers_to_whoever_asks_and_nothing_to_one_struck_off(
+    store: Store, leases: LeaseConnection
+) -> None:
+    await store.register("a", "b")
+    heard: list[Heartbeats] = []
+
+    assert leases.beat("a", ["f"], MINUTE, hear=heard.append)
+
+    ((server_now, beats),) = heard
+    assert beats == await store.transitions.beats()
+    assert beats[b"a"] == server_now
+    await store.adopt("a")
+    assert not leases.beat("a", ["f"], MINUTE, hear=heard.append)
+    assert len(heard) == 1
+
+
+async def test_those_that_hold_entries_and_those_that_are_registered_are_told_apart(
+    store: Store,
+) -> None:
+    assert await store.transitions.consumers() == ({}, frozenset())
+    await running(store)
+    await store.register("b")
+    await store.client.hdel(store.keys.epochs, "a")
+    await store.client.zrem(store.keys.workers, "a")
+    # A name that nobody of ours has: its entries are redelivered when their leases lapse.
+    await store.client.xgroup_createconsumer(store.keys.stream, "workers", b"\xff")
+
+    pending, registered = await store.transitions.consumers()
+
+    assert {name: count for name, count in pending.items() if count} == {b"a": 1}
+    assert b"\xff" not in pending
+    assert registered == {b"b"}
 
 
 async def test_a_keepers_connection_survives_the_loss_of_the_servers_scripts(
@@ -303,7 +366,7 @@ async def test_nobody_vouches_for_one_that_was_fenced(store: Store) -> None:
     assert not await store.transitions.vouch("a", MINUTE)
 
     assert b"a" not in await store.transitions.beats()
-    assert b"a" not in await store.transitions.group_consumers()
+    assert b"a" not in (await store.transitions.consumers()).pending
 
 
 async def test_a_vouching_leaves_no_pending_entry_that_was_deleted(store: Store) -> None:
@@ -313,4 +376,4 @@ async def test_a_vouching_leaves_no_pending_entry_that_was_deleted(store: Store)
     assert await store.transitions.vouch("a", MINUTE)
 
     assert await store.adopt("a", "nobody", 3) == (0, [])
-    assert b"a" not in await store.transitions.group_consumers()
+    assert b"a" not in (await store.transitions.consumers()).pending
