@@ -447,6 +447,7 @@ class Pair:
 
     def check(self) -> None:
         """Everything that can be observed is what the model says."""
+        self.world.calls += 1
         seen = observed.observe(self.client, self.keys, tuple(LIMIT_REQUESTS), SCOPES)
         found = observed.differences(self.world, seen, self._clock)
         assert not found, found

@@ -89,7 +89,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Kept:
-    """A failed execution that is kept; instants in ticks."""
+    """A failed execution that is kept, from which call of the world on, and until when (tick)."""
 
     generation: int
     function: str

@@ -30,6 +30,7 @@ class World:
         holds: entries that hold slots, and the scopes.
         pauses: functions, and "" for the whole docket -> when the pause ends, or ended (tick).
         kept: key -> the newest failed execution, in the order in which they failed.
+        calls: how many there were: what failed in one call has one instant for the server.
         ended: state -> generation and key of those that ended so, the newest first.
         ended_until: state -> when that list expires.
     """
@@ -54,6 +55,7 @@ class World:
     pauses: dict[str, int] = field(default_factory=dict[str, int])
     first_come: int = 0
     kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    calls: int = 0
     ended: dict[str, list[tuple[int, str]]] = field(
         default_factory=lambda: {"completed": [], "cancelled": []}
     )
@@ -152,13 +154,13 @@ class World:
             record.function,
             record.call,
             error,
-            self.now,
+            self.calls,
             self.now + self.keep_ticks,
             tuple(record.attempts),
             record.perpetual,
         )
         while len(self.kept) > self.kept_most:
-            # Of those of one instant, the first by name: as in a sorted set.
+            # Of those of one call, the first by name: as in a sorted set.
             oldest = min(self.kept, key=lambda each: (self.kept[each].failed_at, each))
             del self.kept[oldest]
 
