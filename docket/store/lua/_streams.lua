@@ -25,22 +25,9 @@ local function server_now()
   return tonumber(string.sub(text, 1, -4)), text
 end
 
--- The microseconds of an instant, as text. What was given in another time zone than UTC has its ISO text behind them.
-local function microseconds_of(when)
-  return string.match(when, '^%S+')
-end
-
--- The milliseconds at which an instant is due: rounded up, since nothing runs before its time.
-local function due_of(when)
-  local microseconds = microseconds_of(when)
-  local due = tonumber(string.sub(microseconds, 1, -4)) or 0
-  return math.min(string.sub(microseconds, -3) == '000' and due or due + 1, NEVER - 1)
-end
-
 -- The name of a stream once its ids are used up; recover.lua delivers what it holds.
 local function exhausted(letter)
-  local docket = string.sub(KEYS[1], 1, -#':stream' - 1)
-  return docket .. ':exhausted' .. string.sub(STREAMS[letter], #docket + 1)
+  return (string.gsub(STREAMS[letter], ':[^:]*$', ':exhausted%0'))
 end
 
 -- A stream whose ids somebody has used up takes nothing more, ever: the docket goes on with an empty one at once, since
@@ -80,24 +67,4 @@ end
 
 local function create_group(stream)
   check(redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM'), 'BUSYGROUP', 'WRONGTYPE')
-end
-
--- Pending entries of a stream: none if there is no group yet, or the key has another type.
-local function pending_of(letter, ...)
-  return check(redis.pcall('XPENDING', STREAMS[letter], GROUP, ...), 'NOGROUP', 'WRONGTYPE') or {}
-end
-
--- The beginning of the page that follows an entry; '' after the greatest id, from which no server takes a range.
-local function beyond(id)
-  return id == '18446744073709551615-18446744073709551615' and '' or '(' .. id
-end
-
--- The key in a stream entry, or nil if the entry was deleted while it was pending.
-local function key_of(letter, id)
-  local stream = STREAMS[letter]
-  local found = stream and check(redis.pcall('XRANGE', stream, id, id), 'Invalid stream ID', 'WRONGTYPE')
-  if found and found[1] then
-    return found[1][2][2]
-  end
-  return nil
 end

@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _entries.lua
 -- backlog: count what waits, and tell for how long the first of it has. Reads only.
 -- A key that somebody overwrote counts as empty here: whoever works with it tells of it.
 --

@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _entries.lua
 --@include _records.lua
 --@include _limits.lua
 -- clear: cancel up to 64 of the tasks that wait in one place; what runs is left alone.

@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _instants.lua
 --@include _records.lua
 --@include _limits.lua
 --@include _placing.lua

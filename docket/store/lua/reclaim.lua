@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _entries.lua
 --@include _records.lua
 --@include _limits.lua
 --@include _claim.lua

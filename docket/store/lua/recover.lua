@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _entries.lua
 --@include _records.lua
 --@include _limits.lua
 -- recover: find the entries of the streams that nobody is ever given, and deliver them: those behind the last one that
@@ -99,7 +100,7 @@ local function deliver(key, entry)
   if record.cancel then
     finish(key, 'cancelled', now, ttl, record)
   elseif record.state == 'running' then
-    requeue(key, record, record.worker, record.deaths, now, 'worker lost')
+    attempts().requeue(key, record, record.worker, record.deaths, now, 'worker lost')
   else
     redis.call('HSET', RECORDS .. key, 'entry', append(letter == 's' and 'f' or letter, key))
   end

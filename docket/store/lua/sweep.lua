@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _entries.lua
 --@include _records.lua
 --@include _limits.lua
 -- sweep: redeliver the runs of one stream whose lease ended. Nobody is blamed. Looks at 500 entries a call, a page at
@@ -46,7 +47,7 @@ local function move(key, entry, consumer)
   if record.cancel then
     return finish(key, 'cancelled', now_text, ttl, record)
   end
-  requeue(key, record, consumer, record.deaths, now_text, 'lease lost')
+  attempts().requeue(key, record, consumer, record.deaths, now_text, 'lease lost')
   moved = moved + 1
 end
 

@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _entries.lua
 --@include _records.lua
 --@include _limits.lua
 -- sweep_limits: free the slots whose entry is gone, and check the tasks that wait: 100 of each a call. Repairs what no
