@@ -10,7 +10,7 @@ import msgspec
 
 from docket.clock import from_microseconds
 from docket.log_text import head
-from docket.store.audit import AuditStore
+from docket.store.audit import MOST_ACTS, AuditStore
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -91,15 +91,17 @@ async def recorded_acts(docket: Docket, first: int = 0, count: int = 50) -> list
 
     Args:
         docket: open.
-        first: the number of newer rows to pass over.
+        first: the number of newer rows to pass over, at most 10,000.
         count: the number of rows to read, at most 1,000; rows of others are left out.
 
     Raises:
         ValueError: a number is out of bounds.
         ServerUnavailable: the server is away.
     """
-    if first < 0 or not 1 <= count <= MOST_READ:
-        raise ValueError(f"first must not be negative, and count be between 1 and {MOST_READ}")
+    if not 0 <= first <= MOST_ACTS or not 1 <= count <= MOST_READ:
+        raise ValueError(
+            f"first must be between 0 and {MOST_ACTS}, and count between 1 and {MOST_READ}"
+        )
     rows = await AuditStore(docket.connections.pipeline, docket.keys).newest(first, count)
     found: dict[str, OperatorAct] = {}
     for row in rows:

@@ -11,7 +11,7 @@ import atexit
 import contextvars
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -21,8 +21,15 @@ from docket.errors import ConnectionClosed, DocketError, WrongEventLoop
 from docket.loop_calls import running_loop
 
 if TYPE_CHECKING:
+    from docket.calls import TaskCall
     from docket.docket import Docket
-    from docket.execution import Execution, ExecutionState, TaskFunction
+    from docket.execution import (
+        Disposition,
+        Execution,
+        ExecutionProgress,
+        ExecutionState,
+        TaskFunction,
+    )
 
 __all__ = ["SyncDocket", "SyncExecution"]
 
@@ -53,6 +60,26 @@ class SyncExecution:
     def state(self) -> ExecutionState | None:
         """Its state when it was last read."""
         return self.execution.state
+
+    @property
+    def disposition(self) -> Disposition:
+        """The outcome of the call that added it; see `Execution.disposition`."""
+        return self.execution.disposition
+
+    @property
+    def attempt(self) -> int:
+        """The number of its attempt, from 1, when it was last read."""
+        return self.execution.attempt
+
+    @property
+    def error(self) -> str | None:
+        """The text of its failure, if it had failed when it was last read."""
+        return self.execution.error
+
+    @property
+    def progress(self) -> ExecutionProgress:
+        """Its progress: `current`, `total` and `message` when it was last read."""
+        return self.execution.progress
 
     def sync(self) -> None:
         """Read its record; see `Execution.sync`."""
@@ -149,6 +176,43 @@ class SyncDocket:
             key: the key.
         """
         return self._scheduling(self._docket.replace(function, when, key))
+
+    @overload
+    def call(
+        self,
+        function: Callable[P, object],
+        when: datetime | None = None,
+        key: str | None = None,
+    ) -> Callable[P, TaskCall]: ...
+
+    @overload
+    def call(
+        self, function: str, when: datetime | None = None, key: str | None = None
+    ) -> Callable[..., TaskCall]: ...
+
+    def call(
+        self, function: TaskFunction | str, when: datetime | None = None, key: str | None = None
+    ) -> Callable[..., TaskCall]:
+        """Make a call of a task for `add_many`; nothing is scheduled yet. See `Docket.call`.
+
+        Args:
+            function: the task, or the name of a registered one.
+            when: its due time; now by default.
+            key: a name for it.
+        """
+        return self._docket.call(function, when, key)
+
+    def add_many(
+        self, calls: Iterable[TaskCall], *, chunk_size: int | None = 1000
+    ) -> list[SyncExecution]:
+        """Add many tasks in few round trips; see `Docket.add_many`.
+
+        Args:
+            calls: made by `call`.
+            chunk_size: the number of calls to take and schedule at a time; None takes all.
+        """
+        executions = self.wait_for(lambda: self._docket.add_many(calls, chunk_size=chunk_size))
+        return [SyncExecution(self, execution) for execution in executions]
 
     def cancel(self, key: str) -> None:
         """Cancel the execution of a key; see `Docket.cancel`."""

@@ -36,7 +36,8 @@ def aware(name: str, instant: object) -> datetime:
     if type(instant) is datetime and instant.tzinfo is UTC:
         return instant  # Most of them; the rest takes four times as long.
     if not isinstance(instant, datetime):
-        raise TypeError(f"{name} must be a datetime, not {_described(instant)}")
+        remedy = ": add it to datetime.now(timezone.utc)" if isinstance(instant, timedelta) else ""
+        raise TypeError(f"{name} must be a datetime, not {_described(instant)}{remedy}")
     if instant.utcoffset() is None:
         raise TypeError(
             f"{name} must be a timezone-aware datetime, not the naive {instant!r}: write "
@@ -56,8 +57,13 @@ def duration(name: str, length: object) -> timedelta:
         TypeError: it is no timedelta.
     """
     if not isinstance(length, timedelta):
-        raise TypeError(f"{name} must be a timedelta, not {_described(length)}")
+        remedy = f": write timedelta(seconds={length})" if _is_number(length) else ""
+        raise TypeError(f"{name} must be a timedelta, not {_described(length)}{remedy}")
     return length if type(length) is timedelta else _as_timedelta(length)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def whole(name: str, number: object) -> int:

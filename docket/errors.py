@@ -112,7 +112,11 @@ class UnknownTask(DocketError, KeyError):
     """A task's name is not registered here."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"Task {name!r} is not registered")
+        super().__init__(
+            f"Task {name!r} is not registered: pass its function instead of its name, or register "
+            "it first. A program without its code can register a function of the same name and "
+            "parameters"
+        )
         self.name = name
 
     def __reduce__(self) -> tuple[type["UnknownTask"], tuple[str]]:

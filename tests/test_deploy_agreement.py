@@ -1,8 +1,10 @@
 """The deployment files agree with each other, and say what they need."""
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.deploy import (
     FOLDER,
@@ -42,6 +44,14 @@ def test_units_image_and_pods_run_the_same_tasks_of_the_same_docket(
     document = (FOLDER.parent / "deploy.md").read_text("utf-8")
     assert "tasks `app.jobs:tasks` on the docket `app`" in document
     assert f"-t {container['image']} ." in comments_of(FOLDER / "Dockerfile")
+
+
+def test_each_alert_has_a_row_on_the_page_for_those_on_call() -> None:
+    (group,) = yaml.safe_load((FOLDER / "prometheus" / "alerts.yml").read_text("utf-8"))["groups"]
+    page = (FOLDER.parent / "operations" / "on-call.md").read_text("utf-8")
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `Docket")]
+    named = [name for row in rows for name in re.findall(r"`(Docket\w+)`", row)]
+    assert sorted(named) == sorted(rule["alert"] for rule in group["rules"])
 
 
 def test_each_file_says_what_it_needs(

@@ -24,7 +24,7 @@ PROGRAMS = {
     "docket-supervisor": [*pool.PROGRAM],
 }
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 
 class Reader:

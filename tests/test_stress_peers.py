@@ -44,7 +44,7 @@ SMALL = Sizes(scale=0.01, idle_seconds=1.0, kill_seconds=2.0)
 BY_NAME = {each.name: each for each in MEASUREMENTS}
 
 #: Each step of a measurement is a new process, whose start takes long on a busy machine.
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), pytest.mark.usefixtures("unmeasured")]
 
 
 def _forgetful() -> AdapterProgram:
@@ -288,7 +288,7 @@ def test_a_record_has_the_samples_and_the_ratios() -> None:
 # -- measurements, of a peer that loses tasks and of ours
 
 
-@pytest.mark.long
+@pytest.mark.full  # each alone is measured in the tests below
 @pytest.mark.usefixtures("with_forgetful")
 async def test_ours_and_a_peer_are_measured_in_the_same_way(tmp_path: Path) -> None:
     found = await _compare(tmp_path, (LIBRARY, FORGETFUL), "drain 1p c10", "latency")

@@ -14,6 +14,7 @@ from docket.cli.tables import Table, json_option, show, show_json, show_lines
 from docket.clock import now
 from docket.docket import Docket
 from docket.listing import Attempt, ExecutionDetails, ExecutionSummary, Filter, ListedState, Page
+from docket.log_text import RECORD, ends
 from docket.options import DocketOptions
 from docket_display.printable import in_view, on_lines
 
@@ -146,10 +147,11 @@ def _summary_lines(one: ExecutionSummary) -> Iterator[str]:
 def _attempt_lines(attempt: Attempt) -> Iterator[str]:
     began, ended = _absolute(attempt.started_at), _absolute(attempt.ended_at)
     where = f" on {in_view(attempt.worker)}" if attempt.worker else ""
-    yield f"Attempt {attempt.number}: {attempt.how}{where}, {began or '?'} to {ended or '?'}"
+    how = in_view(attempt.how)
+    yield f"Attempt {attempt.number}: {how}{where}, {began or '?'} to {ended or '?'}"
     text = attempt.traceback or attempt.error
     if text:
-        yield from (f"  {line}" for line in on_lines(text).splitlines())
+        yield from (f"  {line}" for line in on_lines(ends(text, RECORD)).splitlines())
 
 
 def _absolute(moment: datetime | None) -> str | None:

@@ -20,4 +20,8 @@ def relative(moment: datetime, now: datetime) -> str:
 
 def absolute(moment: datetime) -> str:
     """Return `2026-01-31 12:00:00 +0000`, in the time zone of this machine."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    try:
+        moment = moment.astimezone()
+    except (OverflowError, ValueError, OSError):
+        pass  # Of the first and the last days of all that there are; somebody else wrote it.
+    return moment.strftime("%Y-%m-%d %H:%M:%S %z")

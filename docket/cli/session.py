@@ -9,7 +9,7 @@ import click
 from docket.cli import logs
 from docket.cli.loading import load, trust_working_directory
 from docket.docket import Docket
-from docket.errors import DocketError
+from docket.errors import DocketError, RefusedCall
 from docket.loading import load_function
 from docket.options import DocketOptions
 from docket.serialization.serializers import WriteOnly
@@ -47,7 +47,7 @@ def on_docket(
         load("--tasks", path, docket.register_collection)
     try:
         asyncio.run(_act(docket, act))
-    except DocketError as error:
+    except (DocketError, RefusedCall) as error:
         raise click.ClickException(on_lines(str(error))) from error
 
 

@@ -150,7 +150,7 @@ def _instant(value: bytes | None) -> str | None:
 
 
 def _published_state(key: str, message: bytes) -> StateEvent:
-    # In the format of publish() in _records.lua; the error comes last, since it may hold anything.
+    # In the format of publish() in _events.lua; the error comes last, since it may hold anything.
     state, when, worker, started_at, completed_at, error = message.split(b"\x1f", 5)
     return _state_event(
         key,

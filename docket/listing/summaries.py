@@ -12,6 +12,7 @@ from docket.clock import from_microseconds, microseconds_of
 from docket.execution.record_fields import text
 from docket.log_text import head
 from docket.serialization.display import HIDDEN, arguments_text
+from docket.store.held_limits import granted_or_waited_for
 from docket.store.keys import PAUSED_SCOPE, worker_of
 from docket_display.printable import on_one_line
 
@@ -19,6 +20,8 @@ from docket_display.printable import on_one_line
 PAUSE_OF = "the end of the pause of "
 #: Most characters of a call that is shown.
 _CALL = 1_000
+#: Most scopes that one execution is said to wait for, and rows of the log of its attempts.
+_MOST_SCOPES, _MOST_ATTEMPTS = 50, 40
 
 
 class ListedState(Enum):
@@ -96,6 +99,9 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         predecessor: the execution that this one is the retry of.
         trace: the trace context of the caller, as it was stored.
         is_perpetual: it is followed by its next run, as those of Perpetual and Cron are.
+        last_success_at, last_failure_at: of such a task, the ends of the newest runs before this
+            one that succeeded and that failed, by the server's clock; None if there was none, or
+            it was forgotten with the record of the task.
     """
 
     key: str
@@ -115,6 +121,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     predecessor: Predecessor | None = None
     trace: str | None = None
     is_perpetual: bool = False
+    last_success_at: datetime | None = None
+    last_failure_at: datetime | None = None
 
 
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,34 +151,36 @@ def summary_of(key: bytes, record: Record, payload: bytes | None = None) -> Exec
         record: its fields.
         payload: its call, as far as it is to be shown; by default that of the record.
     """
-    state = _state(record)
+    state = state_of(record)
     if state is None:
         return None
     return ExecutionSummary(
-        key=_shown(key),
-        function=_shown(record.get(b"function", b"")),
+        key=shown(key),
+        function=function_of(record),
         state=state,
         call=_call(record, record.get(b"call") if payload is None else payload),
-        when=_instant(record.get(b"when")),
+        when=instant_of(record, "when"),
         attempt=_number(record.get(b"attempt"), 1),
         generation=_number(record.get(b"generation"), 0),
-        worker=worker_of(text(record.get(b"worker")) or "") or None,
-        started_at=_instant(record.get(b"started_at")),
-        ended_at=_instant(record.get(b"completed_at")),
-        error=text(record.get(b"error")),
+        worker=worker_in(record),
+        started_at=instant_of(record, "started_at"),
+        ended_at=instant_of(record, "completed_at"),
+        error=error_of(record),
         deaths=_number(record.get(b"deaths"), 0),
         waits_for=waits_for(record) if state is ListedState.WAITING else (),
         progress=_progress(record),
         predecessor=_predecessor(record.get(b"predecessor")),
         trace=text(record.get(b"trace")),
         is_perpetual=b"perpetual" in record,
+        last_success_at=instant_of(record, "last_success"),
+        last_failure_at=instant_of(record, "last_failure"),
     )
 
 
 def attempts_of(record: Record) -> tuple[Attempt, ...]:
     """Read the log of attempts; rows that are none of ours are left out."""
     log = record.get(b"attempts", b"").decode(errors="replace")
-    rows = (row.split("\x1f") for row in log.split("\x1e") if row)
+    rows = (row.split("\x1f") for row in log.split("\x1e")[-_MOST_ATTEMPTS:] if row)
     return tuple(_attempt(row) for row in rows if len(row) >= len(Attempt.__struct_fields__) - 2)
 
 
@@ -192,13 +202,10 @@ def waits_for(record: Record) -> tuple[str, ...]:
     packed = record.get(b"limits")
     if packed is None or record.get(b"state") != b"scheduled":
         return ()
-    try:
-        limits = msgspec.msgpack.decode(packed)
-        if limits["g"].encode() != record.get(b"generation"):
-            return ()
-        return tuple(_scope(str(scope)) for scope, _ in limits.get("w") or ())
-    except (msgspec.MsgspecError, AttributeError, LookupError, TypeError, ValueError):
-        return ()  # Somebody else has written it.
+    limits = granted_or_waited_for(packed)
+    if limits is None or limits.g.encode() != record.get(b"generation"):
+        return ()
+    return tuple(_scope(scope) for scope, _ in limits.w[:_MOST_SCOPES])
 
 
 def _scope(scope: str) -> str:
@@ -206,7 +213,8 @@ def _scope(scope: str) -> str:
     return scope if paused == scope else f"{PAUSE_OF}{paused}"
 
 
-def _state(record: Record) -> ListedState | None:
+def state_of(record: Record) -> ListedState | None:
+    """Read the state; None if it is none of ours."""
     if waits_for(record):
         return ListedState.WAITING
     try:
@@ -215,12 +223,32 @@ def _state(record: Record) -> ListedState | None:
         return None
 
 
+def function_of(record: Record) -> str:
+    """Read the name of the function."""
+    return shown(record.get(b"function", b""))
+
+
+def worker_in(record: Record) -> str | None:
+    """Read the name of the worker that runs it, or ran it."""
+    return worker_of(text(record.get(b"worker")) or "") or None
+
+
+def error_of(record: Record) -> str | None:
+    """Read type and message of the error."""
+    return text(record.get(b"error"))
+
+
+def instant_of(record: Record, field: str) -> datetime | None:
+    """Read a field with an instant; None if it is none of ours."""
+    return _instant(record.get(field.encode()))
+
+
 def _call(record: Record, payload: bytes | None) -> str:
     arguments = HIDDEN if payload is None else arguments_text(payload)
     logged = record.get(b"logged")
     if arguments == HIDDEN and logged is not None:
-        return head(_shown(logged), _CALL)
-    return on_one_line(head(f"{_shown(record.get(b'function', b''))}({arguments})", _CALL))
+        return head(shown(logged), _CALL)
+    return on_one_line(head(f"{shown(record.get(b'function', b''))}({arguments})", _CALL))
 
 
 def _progress(record: Record) -> ReportedProgress | None:
@@ -237,7 +265,7 @@ def _predecessor(value: bytes | None) -> Predecessor | None:
     match (value or b"").split(b" "):
         case [generation, ended_at, state]:
             at = _instant(ended_at)
-            return at and Predecessor(_number(generation, 0), _shown(state), at)
+            return at and Predecessor(_number(generation, 0), shown(state), at)
         case _:
             return None
 
@@ -256,5 +284,6 @@ def _number(value: bytes | None, default: int) -> int:
         return default
 
 
-def _shown(value: bytes) -> str:
+def shown(value: bytes) -> str:
+    """Decode what somebody else may have written."""
     return value.decode(errors="backslashreplace")

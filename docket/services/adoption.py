@@ -17,7 +17,7 @@ async def adopt(docket: Docket, consumer: str, blame: str, max_deliveries: int) 
     """Give the tasks of a dead consumer to other workers; see `Worker.adopt`."""
     error = PoisonTask(
         f"{max_deliveries} worker processes died while they ran this task: it is not delivered "
-        "again. See the logs of those workers; schedule it anew once the cause is mended"
+        "again. See the logs of those workers; retry it once the cause is mended"
     )
     payload = docket.serializer.encode_error(error)
     moved, poisoned = await docket.transitions.adopt(

@@ -31,6 +31,8 @@ FIRST_BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 1.0
 #: the time that the thread then has to ask the server, in seconds.
 RESUMPTION_SECONDS = 1.0
+#: Time between two heartbeats that tell of the process too, in seconds: people look now and then.
+REPORT_SECONDS = 10.0
 #: Delay before the next heartbeat after one under the name of a fenced consumer, in seconds.
 RETRY_SECONDS = 0.1
 NO_ANSWER = "the server has not answered"
@@ -69,6 +71,7 @@ class Heartbeater:
         runs: the runs whose leases are renewed, until their outcomes are acknowledged.
         supervision: receives the beats.
         function_names: returns the names of the tasks that this worker can run.
+        report: makes what a heartbeat tells of the process, called with the longest lag since.
         settings: the intervals.
         wants_beats: returns whether `on_beats` is to be called.
         on_beats: called with the heartbeats of all workers, after one of this worker.
@@ -88,6 +91,7 @@ class Heartbeater:
         runs: Runs,
         supervision: Supervision,
         function_names: Callable[[], Sequence[str]],
+        report: Callable[[float], bytes],
         settings: HeartbeatSettings,
         *,
         wants_beats: Callable[[], bool],
@@ -104,6 +108,9 @@ class Heartbeater:
         self._runs = runs
         self._supervision = supervision
         self._function_names = function_names
+        self._report = report
+        #: The consumer under whose name the process was told of last, and when.
+        self._reported: tuple[str, float] = "", -math.inf
         self._settings = settings
         self._wants_beats = wants_beats
         self._on_beats = on_beats
@@ -131,6 +138,8 @@ class Heartbeater:
         self._tick_handle: asyncio.TimerHandle | None = None
         #: Delay of the loop's last tick, in seconds.
         self.loop_lag_seconds = 0.0
+        #: The longest since the process was told of.
+        self._longest_lag = 0.0
 
     def start(self) -> None:
         """Start the ticks on the loop, and the thread."""
@@ -163,6 +172,7 @@ class Heartbeater:
     def _tick(self, due: float) -> None:
         self._ticked_at = time.monotonic()
         self.loop_lag_seconds = max(0.0, self._loop.time() - due)
+        self._longest_lag = max(self._longest_lag, self.loop_lag_seconds)
         if self.loop_lag_seconds > SILENCE_SECONDS:
             self._resumed_at = self._ticked_at
         self._schedule_tick()
@@ -243,13 +253,19 @@ class Heartbeater:
 
     def _beat(self) -> bool:
         sent_at = time.monotonic()
+        consumer, report = self._consumer.name, b""
+        if self._reported[0] != consumer or sent_at - self._reported[1] >= REPORT_SECONDS:
+            report = self._report(self._lag_to_tell(sent_at))
         registered = self._connection.beat(
-            self._consumer.name,
+            consumer,
             self._function_names(),
             self._settings.lifetime,
+            report,
             self._tell_of_beats if self._wants_beats() else None,
         )
         if registered:
+            if report:
+                self._reported, self._longest_lag = (consumer, sent_at), 0.0
             self._beaten_at, self._has_beaten, self._trouble = sent_at, True, NO_ANSWER
         else:
             # The consumer will get a new name, under which no heartbeat is written yet.
@@ -258,6 +274,10 @@ class Heartbeater:
 
     def _tell_of_beats(self, heartbeats: Heartbeats) -> None:
         self._tell(lambda: self._on_beats(heartbeats))
+
+    def _lag_to_tell(self, now: float) -> float:
+        """Return the longest delay of a tick since the last report, or of the one that is due."""
+        return max(self._longest_lag, now - self._ticked_at - self._settings.interval, 0.0)
 
     def _renew(self) -> bool:
         sent_at, leases = time.monotonic(), self._runs.leases()

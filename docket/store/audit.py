@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from docket.errors import RefusedCall
 from docket.store.connection.pipeline import Argument, Pipeline
 from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import Keys
+from docket.store.overwritten_keys import is_of_another_type, log_overwritten
 
 #: Acts that are kept; the oldest give way.
 MOST_ACTS = 10_000
@@ -33,8 +35,14 @@ class AuditStore:
         await self._command("LTRIM", self._key, 0, MOST_ACTS - 1)
 
     async def newest(self, first: int, count: int) -> Sequence[bytes]:
-        """Read rows, the newest first, from the one at `first` on."""
-        return await self._command("LRANGE", self._key, first, first + count - 1)
+        """Read rows, the newest first, from the one at `first` on; none of an overwritten key."""
+        try:
+            return await self._command("LRANGE", self._key, first, first + count - 1)
+        except RefusedCall as error:
+            if not is_of_another_type(error):
+                raise
+            log_overwritten((self._key.encode(), await self._command("TYPE", self._key)))
+            return ()
 
     async def microseconds(self) -> int:
         """Ask for the server's time."""

@@ -1,6 +1,6 @@
 """The slots of concurrency limits as they are held and waited for, by plain reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,35 @@ from docket.store.pages import Pages, Span
 
 #: Holders of a scope that are read to be named; of more, none is.
 _MOST_HOLDERS = 1_000
+
+
+class RecordedLimits(msgspec.Struct, frozen=True):
+    """The field `limits` of a record: what its execution waits for; see _limits.lua.
+
+    Attributes:
+        g: the generation of the execution.
+        o: its place in the order of those that wait (us).
+        w: the scopes and sizes of the slots that it waits for.
+    """
+
+    g: str
+    o: int | None = None
+    w: list[tuple[str, int]] = []
+
+
+def granted_or_waited_for(packed: bytes) -> RecordedLimits | None:
+    """Read the field `limits` of a record; None for one that is none of ours.
+
+    By its type: to put a dict of anything together takes as long as its writer wants, by keys of
+    the same hash.
+    """
+    try:
+        return _recorded.decode(packed)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None  # Somebody else has written it.
+
+
+_recorded = msgspec.msgpack.Decoder(RecordedLimits)
 
 
 class HeldLimits:
@@ -52,29 +81,22 @@ class HeldLimits:
 
     async def size(self, scope: str, key: bytes) -> int | None:
         """Return the size of a limit as a task says that waits for it."""
-        for request in (await self._limits(key)).get("w") or ():
-            match request:
-                case [name, int(size)] if name == scope:
-                    return size
-                case _:
-                    continue
-        return None
+        limits = await self._limits(key)
+        sizes = dict(limits.w) if limits is not None else {}
+        return sizes.get(scope)
 
     async def place(self, scope: str, key: str) -> tuple[int | None, int]:
         """Return the number of tasks before one that waits, None if it does not, and of all."""
-        order = (await self._limits(key.encode())).get("o")
-        name = self._keys.waiting(scope)
-        if not isinstance(order, (int, float)):
+        limits = await self._limits(key.encode())
+        if limits is None or limits.o is None:
             return None, 0
-        ahead: int = await self._read("ZCOUNT", name, "-inf", f"({int(order)}")
+        name = self._keys.waiting(scope)
+        ahead: int = await self._read("ZCOUNT", name, "-inf", f"({limits.o}")
         return ahead, await self._read("ZCARD", name)
 
-    async def _limits(self, key: bytes) -> Mapping[str, Any]:
+    async def _limits(self, key: bytes) -> RecordedLimits | None:
         packed = await self._read("HMGET", self._keys.record_prefix.encode() + key, "limits")
-        try:
-            return msgspec.msgpack.decode(packed[0], type=dict[str, Any]) if packed[0] else {}
-        except (msgspec.MsgspecError, LookupError, UnicodeDecodeError):
-            return {}  # Somebody else has written it.
+        return granted_or_waited_for(packed[0]) if packed and packed[0] else None
 
     async def _read(self, *words: Any) -> Any:
         (reply,) = await self._pages.many([words])

@@ -54,6 +54,8 @@ CODES: tuple[str, ...] = (
     *(code + at for code in _HISTOGRAMS.values() for at in ("", *map(str, _BUCKETS))),
 )
 _INDEXES = {code: index for index, code in enumerate(CODES)}
+#: Digits of the greatest number that a counter of a server may have, which has 64 bits.
+_MOST_DIGITS = 19
 #: Fields of a hash from which on no further function gets fields of its own.
 MAX_FIELDS = MAX_NAMES * len(CODES)
 
@@ -207,7 +209,7 @@ def _counters_by_function(fields: Sequence[bytes]) -> dict[str, Counters]:
     for field, value in zip(fields[::2], fields[1::2], strict=True):
         code, _, name = field.partition(b" ")
         index = _INDEXES.get(code.decode(errors="replace"))
-        if index is not None and value.isdigit():
+        if index is not None and value.isdigit() and len(value) <= _MOST_DIGITS:
             sums.setdefault(name, [0] * len(CODES))[index] += int(value)
     return {
         name.decode(errors="backslashreplace"): counters_of(numbers)

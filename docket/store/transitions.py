@@ -34,7 +34,7 @@ logger = logging.getLogger("docket.store")
 #: The time in which workers of old code may still start after newer code has changed a schedule.
 ROLLOUT = timedelta(minutes=15)
 
-#: The streams in the order of LETTERS in _streams.lua.
+#: The streams in the order of LETTERS in _entries.lua.
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
@@ -284,13 +284,16 @@ class Transitions:
         function_names: Sequence[str],
         lifetime: timedelta,
         lease: timedelta | None = None,
-    ) -> None:
+    ) -> int:
         """Register a consumer; its keys expire `lifetime` after its last heartbeat.
 
         Args:
             lease: the length of its leases. None leaves it to the steward that sweeps.
+
+        Returns:
+            The server's time, in milliseconds.
         """
-        await self._pipeline.call(
+        return await self._pipeline.call(
             scripts.REGISTER,
             [
                 *self._keys.places,

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from docket.docket import Docket
-from docket.errors import DocketError
+from docket.errors import DocketError, RefusedCall
 from docket.pool_control import PoolControl
 from docket.web import confirmation, performance
 from docket.web.authorization import Authorize, loopback_only
@@ -91,6 +91,7 @@ def app(
         exception_handlers={
             HTTPException: _refused,
             DocketError: _unavailable,
+            RefusedCall: _unavailable,
             Exception: _broken,
         },
         lifespan=lifespan,

@@ -11,7 +11,7 @@ import inspect
 import ipaddress
 import os
 from base64 import b64decode
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from time import monotonic
@@ -21,6 +21,7 @@ from starlette.requests import Request
 
 from docket.web import password_hashes
 from docket.web.actions import Action
+from docket.web.user_file import read_users
 from docket_display.hosts import AllowedHosts
 from docket_display.printable import on_one_line
 
@@ -36,6 +37,9 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 #: The time for which a password that was right is not hashed again, in seconds, and the most of
 #: those that are remembered.
 _REMEMBERED_SECONDS, _MOST_REMEMBERED = 300.0, 1_000
+#: The most tries of one address that wait for their turn: somebody who guesses is not to keep
+#: others waiting for longer.
+_MOST_WAITING = 8
 
 
 async def authorized(authorize: Authorize, request: Request, action: Action) -> str | None:
@@ -101,24 +105,21 @@ class BasicUsers:
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
         # One try at a time: guessing takes a core at most.
         self._one_at_a_time = asyncio.Lock()
+        self._waiting: Counter[str] = Counter()
 
     @classmethod
     def of_file(cls, path: Path) -> "BasicUsers":
         """Read the users of a file: a line `NAME:HASH` each, lines with # left out.
 
         Raises:
-            ValueError: a line is none of that form, or the file cannot be read.
+            ValueError: a line is none of that form, or the file is refused; see `user_file`.
         """
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"The file of users {str(path)!r} cannot be read: {error}") from error
-        rows = [line.strip().partition(":") for line in lines if line.strip()]
-        return cls({name: kept for name, _, kept in rows if not name.startswith("#")})
+        return cls(read_users(path))
 
     async def __call__(self, request: Request, action: Action) -> str:
         name, password = _credentials(request)
-        if not await self._knows(name, password):
+        address = "" if request.client is None else request.client.host
+        if not await self._knows(name, password, address):
             raise HTTPException(
                 401,
                 "This page asks for a name and a password.",
@@ -126,22 +127,36 @@ class BasicUsers:
             )
         return name
 
-    async def _knows(self, name: str, password: str) -> bool:
+    async def _knows(self, name: str, password: str, address: str) -> bool:
         if not name:
             return False
-        given = f"{name}\0{password}".encode(errors="surrogatepass")
+        # With its length: else a name could be continued by what was a part of a password.
+        given = f"{len(name)} {name}{password}".encode(errors="surrogatepass")
         mark = hmac.digest(self._secret, given, hashlib.sha256)
         if self._remembered.get(mark, 0.0) > monotonic():
             return True
-        kept = self._hashes.get(name, self._decoy)
-        async with self._one_at_a_time:
-            is_right = await asyncio.to_thread(password_hashes.matches, password, kept)
-        if is_right and name in self._hashes:
+        if await self._is_right(name, password, address):
             self._remembered[mark] = monotonic() + _REMEMBERED_SECONDS
             if len(self._remembered) > _MOST_REMEMBERED:
                 self._remembered.popitem(last=False)
             return True
         return False
+
+    async def _is_right(self, name: str, password: str, address: str) -> bool:
+        if self._waiting[address] >= _MOST_WAITING:
+            raise HTTPException(
+                429, "Too many passwords are tried from there at once.", {"Retry-After": "1"}
+            )
+        kept = self._hashes.get(name, self._decoy)
+        self._waiting[address] += 1
+        try:
+            async with self._one_at_a_time:
+                is_right = await asyncio.to_thread(password_hashes.matches, password, kept)
+        finally:
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address]
+        return is_right and name in self._hashes
 
 
 class TrustedHeader:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from docket.errors import DocketError
+from docket.errors import DocketError, RefusedCall
 
 logger = logging.getLogger("docket.web")
 
@@ -59,7 +59,7 @@ class Feed:
     async def _look(self) -> None:
         try:
             name, text = "page", await self._render()
-        except DocketError as error:
+        except (DocketError, RefusedCall) as error:
             name, text = "trouble", str(error)
         except Exception:
             logger.exception("A page of the dashboard cannot be made")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 from docket.clock import now
 from docket.docket import StrikeRecord
 from docket.listing import Filter
+from docket.store.keys import check_task_key
 from docket.strike_rules import Operator
 from docket.web.actions import OF_TASKS, Action
 from docket.web.pages.rules import condition_of
@@ -36,6 +38,8 @@ DELAYS = {
     "1h": timedelta(hours=1),
     "24h": timedelta(hours=24),
 }
+#: A name that a log may have without quotes.
+_PLAIN = re.compile(r"[\w.:/@#+=|~%-]+")
 #: The types of a strike's value; none of them runs any code.
 VALUE_TYPES = ("text", "integer", "number", "true or false")
 
@@ -94,11 +98,16 @@ class Order:
         """The keys of the tasks that are meant.
 
         Raises:
-            HTTPException: there are too many.
+            HTTPException: there are too many, or one is no key.
         """
         keys = list(dict.fromkeys(key for key in self.fields.get("key", ()) if key))
         if len(keys) > MOST_KEYS:
             raise HTTPException(400, f"At most {MOST_KEYS} tasks can be named: use a filter.")
+        try:
+            for key in keys:
+                check_task_key(key)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
         return keys
 
     @property
@@ -153,21 +162,29 @@ class Order:
     def target(self) -> str:
         """Return in words what it is done to, for the audit log."""
         if self.action in OF_TASKS:
-            wanted = self.filter
-            return ", ".join(self.keys) if wanted is None else f"all: {described(wanted)}"
+            return self._tasks()
         match self.action:
             case Action.STRIKE:
                 function, parameter, operator, value = self.condition()
                 on = f" {parameter} {operator.value} {value!r}" if parameter else ""
-                return f"{function or 'all functions'}{on}"
+                return f"{named(function) if function else 'all functions'}{on}"
             case Action.SCALE:
-                return f"to {self.one('size')}"
+                return f"to {named(self.one('size'))}"
             case Action.RESTART:
-                return f"slot {self.one('slot')}"
+                return f"slot {named(self.one('slot'))}"
             case Action.RELOAD | Action.DUMP:
                 return "the pool"
             case _:
-                return self.function or "the whole docket"
+                return named(self.function) if self.function else "the whole docket"
+
+    def _tasks(self) -> str:
+        wanted = self.filter
+        if wanted is not None:
+            return f"all: {described(wanted)}"
+        # The number first: of many keys the log has the first ones.
+        keys = self.keys
+        number = f"{len(keys)} tasks: " if len(keys) > 1 else ""
+        return number + ", ".join(map(named, keys))
 
     def _value(self, operator: Operator) -> Any:
         kind, text = self.one("type") or "text", self.one("value")
@@ -196,9 +213,18 @@ def _unfolded(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
+def named(name: str) -> str:
+    """Return a name for the audit log: in quotes, unless it cannot be taken for anything else.
+
+    Whoever adds a task chooses its key, which could read like a filter, or like the rest of a line.
+    """
+    return name if _PLAIN.fullmatch(name) else repr(name)
+
+
 def struck(strike: StrikeRecord) -> str:
     """Return a strike in words, for the audit log."""
-    return f"{strike.function or 'all functions'}, {condition_of(strike)}"
+    function = named(strike.function) if strike.function else "all functions"
+    return f"{function}, {condition_of(strike)}"
 
 
 def _read(kind: str, text: str) -> str | int | float | bool:

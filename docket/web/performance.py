@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 
 from docket.docket import Docket
-from docket.errors import DocketError, NoSuchExecution, WrongState
+from docket.errors import DocketError, NoSuchExecution, RefusedCall, WrongState
 from docket.listing import APPLIES_TO, LEFT_ALONE, Act, BulkResult, Filter
 from docket.pool_control import PoolControl, PoolFailure
 from docket.web.actions import OF_POOL, OF_TASKS, Action
 from docket.web.notices import Notice
-from docket.web.order import Order, struck
+from docket.web.order import Order, named, struck
 from docket.web.pages.rules import strike_identity
 from docket.web.phrases import tasks
 from docket.web.view import View
@@ -65,7 +65,7 @@ async def carry_out(view: View, order: Order) -> Notice:
     target = order.target() or "nothing"
     try:
         done = await _carried_out(view, order)
-    except (DocketError, PoolFailure, ValueError) as error:
+    except (DocketError, RefusedCall, PoolFailure, ValueError) as error:
         text = in_view(str(error))
         done = _Done(Notice(text, is_error=True), f"failed: {text}")
     except HTTPException as error:
@@ -232,7 +232,7 @@ async def _record(view: View, order: Order, target: str, outcome: str) -> bool:
         "-" if view.shown is None else view.docket.name,
         order.action.value,
         in_view(target),
-        in_view(view.user),
+        in_view(named(view.user)),
         in_view(view.origin),
         in_view(outcome),
     )
@@ -245,7 +245,7 @@ async def _record(view: View, order: Order, target: str, outcome: str) -> bool:
             origin=view.origin,
             reason=order.reason,
         )
-    except DocketError as error:
+    except (DocketError, RefusedCall) as error:
         logger.error("An act is not in the audit log on the server: %s", error)
         return False
     return True

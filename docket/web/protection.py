@@ -87,6 +87,10 @@ class Protection:
         if len(origins) != 1 or len(hosts) != 1:
             return False
         origin = origins[0].lower()
-        parts = urlsplit(origin)
-        is_host = parts.scheme in ("http", "https") and parts.netloc == hosts[0].lower()
-        return is_host or origin in self._origins
+        if origin in self._origins:
+            return True
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False  # Of "http://[", which no browser sends.
+        return parts.scheme in ("http", "https") and parts.netloc == hosts[0].lower()

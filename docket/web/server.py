@@ -20,13 +20,12 @@ from docket.docket import Docket
 from docket.pool_control import PoolControl
 from docket.web.application import app
 from docket.web.authorization import Authorize, BasicUsers, TrustedHeader, is_loopback
+from docket.web.connection_bounds import ConnectionBounds
 
 logger = logging.getLogger("docket.web")
 
 #: The time for requests that are being answered at the end, in seconds: streams have no end.
 _GRACE_SECONDS = 1
-#: The most connections at once; more are told to come back.
-_MOST_CONNECTIONS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +157,14 @@ def server_of(
     )
     settings: dict[str, Any] = {
         "log_config": None,
-        "log_level": "warning",
+        # Not its warnings: a client that asks for nothing could cause any number of them.
+        "log_level": "error",
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,  # The address of a client is that of its connection.
+        "http": ConnectionBounds().protocol,
         "ws": "none",
         "root_path": access.root_path,
-        "limit_concurrency": _MOST_CONNECTIONS,
         "timeout_graceful_shutdown": _GRACE_SECONDS,
     }
     return DashboardServer(uvicorn.Config(made, **settings))

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +31,7 @@ STATIC = {
 _FOLDER = files("docket.web")
 
 
+@cache
 def _environment() -> jinja2.Environment:
     """Make the templates, in which everything is escaped that is not said to be safe."""
     templates = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, cast
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
@@ -22,8 +24,10 @@ from docket.web.authorization import authorized
 from docket.web.shelf import ShownDocket
 from docket.web.site import Site
 
-#: The most bytes of a form, and fields.
+#: The most bytes of a form, and fields; and the time in which it has to arrive, in seconds.
 MOST_FORM_BYTES, MOST_FIELDS = 1_000_000, 2_000
+FORM_SECONDS = 30.0
+_ADDRESS = re.compile(r"[\w.:\[\]-]+")
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,22 @@ class View:
     def origin(self) -> str:
         """The address of the client, and that which a proxy says that it has."""
         client = "-" if self.request.client is None else self.request.client.host
-        forwarded = self.request.headers.get("x-forwarded-for")
-        return f"{client} (for {forwarded})" if forwarded else client
+        forwarded = self.request.headers.get("x-forwarded-for", "")[:200]
+        if not forwarded:
+            return client
+        # Anybody may send it: what is no list of addresses is not to read like the rest of a log.
+        is_plain = all(_ADDRESS.fullmatch(each.strip()) for each in forwarded.split(","))
+        return f"{client} (for {forwarded if is_plain else repr(forwarded)})"
 
     @property
     def root(self) -> str:
         """The path under which the dashboard is mounted."""
         return root_of(self.request)
+
+    @property
+    def path(self) -> str:
+        """The path of the request; of its URL the Host header, which anybody writes, is a part."""
+        return str(self.request.scope["path"])
 
     def link(self, page: str = "", **parameters: Any) -> str:
         """Return the address of a page of this docket."""
@@ -90,7 +103,7 @@ class View:
             "query": self.query,
             "now": moment,
             "time": partial(_time, moment=moment),
-            "path": self.request.url.path,
+            "path": self.path,
             "notice": None,
             **values,
         }
@@ -113,14 +126,19 @@ class View:
         home = self.link() if self.shown is not None else f"{self.root}/"
         if not address or any(c in address for c in "\\\r\n\t"):
             return home
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+        except ValueError:
+            return home
         is_own = not parts.scheme and not parts.netloc and parts.path.startswith(home)
-        return address if is_own and "/../" not in f"{parts.path}/" else home
+        # A browser takes %2e for a dot.
+        leads_out = "/../" in f"{unquote(parts.path)}/"
+        return address if is_own and not leads_out else home
 
     def about(self) -> str:
         """Return the address of the page that is shown, without a notice."""
         parameters = [p for p in self.query_pairs if p[0] != "notice"]
-        path = quote(self.request.url.path, safe="/")
+        path = quote(self.path, safe="/")
         return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
@@ -163,16 +181,22 @@ async def form_of(request: Request) -> list[tuple[str, str]]:
     """Read the fields of a form.
 
     Raises:
-        HTTPException: it is none, or too large.
+        HTTPException: it is none, too large, or does not arrive in time.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise HTTPException(415, "This takes a form.")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_FORM_BYTES:
-            raise HTTPException(413, "The form is too large: act on fewer tasks, or by a filter.")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST_FORM_BYTES:
+                    raise HTTPException(
+                        413, "The form is too large: act on fewer tasks, or by a filter."
+                    )
+    except TimeoutError:
+        raise HTTPException(408, "The form did not arrive in time: nothing was done.") from None
     try:
         return parse_qsl(
             body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="replace"

@@ -1,4 +1,4 @@
-"""Three jobs as they were written for arq, ported: `ctx` becomes dependencies."""
+"""Jobs as they were written for arq, ported: `ctx` becomes dependencies."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -33,7 +33,10 @@ async def download(url: str, session: Session = Shared(open_session)) -> int:
 # 2. raise Retry(defer=ctx["job_try"] * 5); max_tries = 5
 
 
-async def call(number: str, retry: Retry = Retry(attempts=5)) -> int:
+# on=() retries no exception by itself, as in arq: only retry.after and the like do.
+async def call(number: str, retry: Retry = Retry(attempts=5, on=())) -> int:
+    if not number.isdigit():
+        raise ValueError(number)  # fails at once
     if retry.attempt < 3:
         retry.after(timedelta(milliseconds=5 * retry.attempt))
     return retry.attempt

@@ -1,9 +1,11 @@
-"""Three jobs as they were written for RQ, ported: plain functions stay plain functions."""
+"""Jobs as they were written for RQ, ported: plain functions stay plain functions."""
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import timedelta
 
-from docket import CurrentDocket, Docket, Retry, Timeout
+from docket import CurrentDocket, Depends, Docket, Progress, Retry, TaskKey, Timeout
 
 imported: list[str] = []
 attempts: list[str] = []
@@ -45,4 +47,31 @@ def report(path: str, size: int) -> str:
     return f"{path} has {size} lines"
 
 
-tasks = [import_file, post, import_and_report, report]
+# 4. queue.enqueue(resize, images, on_success=Callback(done), on_failure=Callback(failed)),
+#    with job.meta["done"] += 1; job.save_meta()
+
+callbacks: list[str] = []
+
+
+@contextmanager
+def callback(key: str = TaskKey()) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:  # of each attempt, if the job has a Retry
+        callbacks.append(f"{key} failed: {error}")
+        raise
+    callbacks.append(f"{key} succeeded")
+
+
+def resize(
+    images: list[str], progress: Progress = Progress(), callback: None = Depends(callback)
+) -> int:
+    progress.set_total(len(images))
+    for image in images:
+        if not image.endswith(".png"):
+            raise ValueError(image)
+        progress.increment()
+    return len(images)
+
+
+tasks = [import_file, post, import_and_report, report, resize]

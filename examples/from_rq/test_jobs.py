@@ -1,9 +1,18 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from docket import Docket, Worker, testing
+from docket import Docket, Retry, Worker, testing
 
-from jobs import attempts, import_and_report, import_file, imported, post, report
+from jobs import (
+    attempts,
+    callbacks,
+    import_and_report,
+    import_file,
+    imported,
+    post,
+    report,
+    resize,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -36,3 +45,22 @@ async def test_the_report_follows_the_import(docket: Docket, worker: Worker) -> 
     execution = await docket.get_execution("report-data.csv")
     assert execution is not None
     assert await execution.get_result() == "data.csv has 8 lines"
+
+
+async def test_a_job_calls_back_when_it_has_succeeded_or_failed(
+    docket: Docket, worker: Worker
+) -> None:
+    good = await docket.add(resize, key="good")(["a.png", "b.png"])
+    await docket.add(resize, key="bad")(["c.gif"])
+    await worker.run_until_finished()
+    assert await good.get_result() == 2
+    assert sorted(callbacks) == ["bad failed: c.gif", "good succeeded"]
+
+
+async def test_a_retry_can_be_given_with_the_call(docket: Docket, worker: Worker) -> None:
+    attempts.clear()
+    execution = await docket.add(post)("https://example.com", retry=Retry(attempts=2))
+    await worker.run_until_finished()
+    with pytest.raises(ConnectionError):
+        await execution.get_result()
+    assert len(attempts) == 2

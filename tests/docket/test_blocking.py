@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from docket import Docket, ExecutionCancelled, Worker
+from docket import Disposition, Docket, ExecutionCancelled, Worker
 from docket.blocking import SyncDocket
 from docket.errors import ConnectionClosed, DocketError, WrongEventLoop
 from docket.execution import ExecutionState
@@ -55,6 +55,40 @@ def test_a_script_adds_a_task_and_waits_for_its_result(
     assert execution.get_result(timeout=PATIENCE) == 42
     execution.sync()
     assert execution.state is ExecutionState.COMPLETED
+
+
+def test_many_tasks_are_added_in_one_call(
+    orders: SyncDocket, server: str, docket_name: str
+) -> None:
+    first, again, other = orders.add_many(
+        [
+            orders.call(double, key="k")(1),
+            orders.call(double, key="k")(2),
+            orders.call(double)(3),
+        ]
+    )
+    assert (first.disposition, again.disposition) == (
+        Disposition.SCHEDULED,
+        Disposition.ALREADY_SCHEDULED,
+    )
+    work_off(docket_name, server)
+    assert [each.get_result(timeout=PATIENCE) for each in (first, other)] == [2, 6]
+
+
+def test_an_execution_shows_attempt_error_and_progress_as_they_were_last_read(
+    orders: SyncDocket, server: str, docket_name: str
+) -> None:
+    waiting = orders.add(double, when=LATER)(1)
+    failed = orders.add(fail)()
+    orders.wait_for(lambda: waiting.execution.progress.increment(2))
+    waiting.sync()
+    assert (waiting.attempt, waiting.error) == (1, None)
+    assert (waiting.progress.current, waiting.progress.total) == (2, 100)
+
+    orders.cancel(waiting.key)
+    work_off(docket_name, server)
+    failed.sync()
+    assert failed.error == "LookupError: no such order"
 
 
 def test_errors_of_the_task_and_of_the_call_come_out_of_it(

@@ -90,6 +90,13 @@ def test_what_is_no_timedelta_is_refused_by_the_name_of_its_type(value: object, 
         duration("every", value)
 
 
+def test_a_length_given_as_an_instant_and_a_number_as_a_length_are_told_what_to_write() -> None:
+    with pytest.raises(TypeError, match=r": add it to datetime\.now\(timezone\.utc\)$"):
+        aware("when", timedelta(seconds=5))
+    with pytest.raises(TypeError, match=r": write timedelta\(seconds=0\.5\)$"):
+        duration("timeout", 0.5)
+
+
 def test_an_instant_is_given_back_as_it_is() -> None:
     instant = datetime(2026, 1, 1, tzinfo=VIENNA)
 

@@ -42,4 +42,5 @@ def test_an_error_says_the_same_after_it_was_pickled(error: DocketError) -> None
 
 
 def test_an_unknown_task_says_what_it_is() -> None:
-    assert UnknownTask("x").args == ("Task 'x' is not registered",)
+    (message,) = UnknownTask("x").args
+    assert message.startswith("Task 'x' is not registered: pass its function instead of its name")

@@ -455,6 +455,7 @@ class Lifecycle(RuleBasedStateMachine):
             self.pair.sweep()
 
 
+@pytest.mark.hypothesis  # which it runs by itself, unmarked
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_whatever_happens_in_whatever_order_the_store_agrees_with_the_model(server: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -219,6 +220,7 @@ class SlotsMachine(RuleBasedStateMachine):
         self.do(self.store.client.unlink(*records))
 
 
+@pytest.mark.hypothesis  # which it runs by itself, unmarked
 def test_slots_are_never_exceeded_never_leak_and_nobody_is_forgotten(server: str) -> None:
     class Machine(SlotsMachine):
         url = server

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -10,8 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from ipc.messages import Drained
 from supervisor.backoff import BACKOFF_BASE_SECONDS, Backoff
 from supervisor.exit_codes import ExitCode
+from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS
 from supervisor.pool.state.restart_window import RestartStreak, RestartWindow
 from tests.support.recording_process_control import Rig
+
+#: All examples of a property of whole pools take ten seconds of a CPU, and a busy machine longer.
+pytestmark = pytest.mark.timeout(300)
 
 
 class Windows(RuleBasedStateMachine):
@@ -224,9 +229,10 @@ def test_a_pool_with_a_healthy_worker_or_with_orderly_ends_outlives_a_crash_loop
 
 
 def _go_on(rig: Rig) -> None:
-    """Let workers that were asked for get ready, and workers that are ready beat."""
+    """Let workers that were asked for get ready, and workers that are ready beat twice a second."""
     for worker in list(rig.pool_state.registry.alive()):
         if worker.is_starting:
             rig.fork(worker)
             rig.ready(worker)
-        rig.beat(worker)
+        if rig.now % HEARTBEAT_SECONDS == 0:
+            rig.beat(worker)

@@ -17,6 +17,7 @@ from tests.support import acl_stories
 from tests.support.acl import (
     EVERYBODYS,
     GREETING,
+    PASSWORD,
     Restricted,
     User,
     called_by_python,
@@ -25,6 +26,7 @@ from tests.support.acl import (
     restricted_server,
 )
 from tests.support.dockets import finish, soon
+from tests.support.parameters import in_full, rest_in_full, sets_in_full
 from tests.support.servers import redis_6_2, redis_7_0, until, valkey
 from tests.support.supervised import supervised
 
@@ -57,8 +59,22 @@ def between() -> Iterator[Restricted]:
         yield server
 
 
-@pytest.fixture(params=["newest", "between", "oldest"])
+SERVERS = ("newest", "between", "oldest")
+
+
+@pytest.fixture(params=rest_in_full(SERVERS, ["newest"]))
 def restricted(request: pytest.FixtureRequest) -> Restricted:
+    """A server with the documented users; the older ones in tox -m full."""
+    return anew(request)
+
+
+@pytest.fixture(params=SERVERS)
+def restricted_of_any_age(request: pytest.FixtureRequest) -> Restricted:
+    """The same, the older ones in every run."""
+    return anew(request)
+
+
+def anew(request: pytest.FixtureRequest) -> Restricted:
     server: Restricted = request.getfixturevalue(request.param)
     server.process.client.flushall()
     server.process.client.execute_command("ACL", "LOG", "RESET")
@@ -132,10 +148,10 @@ def test_whoever_may_run_scripts_can_stop_the_server_for_all(newest: Restricted,
 # Enough -----------------------------------------------------------------------------------------
 
 
-async def test_the_worker_can_do_all_there_is_to_do(restricted: Restricted) -> None:
-    async with acl_stories.docket_at(restricted.url("worker"), DOCKET) as docket:
+async def test_the_worker_can_do_all_there_is_to_do(restricted_of_any_age: Restricted) -> None:
+    async with acl_stories.docket_at(restricted_of_any_age.url("worker"), DOCKET) as docket:
         await acl_stories.work(docket)
-    restricted.denies_nothing()
+    restricted_of_any_age.denies_nothing()
 
 
 async def test_the_producer_can_produce_and_the_observer_can_look(restricted: Restricted) -> None:
@@ -301,7 +317,7 @@ async def test_no_outcome_is_failed_because_it_may_not_be_recorded(newest: Restr
         ("xreadgroup", "'xreadgroup' command", {ExitCode.BOOT_FAILED}),
         # 4 if a worker was ready before it was refused: both go on at the same time.
         ("subscribe", "'subscribe' command", {ExitCode.GAVE_UP, ExitCode.BOOT_FAILED}),
-        ("evalsha", "'evalsha' command", {ExitCode.BOOT_FAILED}),
+        *sets_in_full(("evalsha", "'evalsha' command", {ExitCode.BOOT_FAILED})),
     ],
 )
 def test_a_pool_whose_user_lacks_a_permission_ends_and_says_which(
@@ -318,7 +334,7 @@ def test_a_pool_whose_user_lacks_a_permission_ends_and_says_which(
     newest.allow(documented_users()["worker"])
 
 
-@pytest.mark.parametrize("who", ["orders-worker:wrong@", "nobody:p%40ss@", ""])
+@pytest.mark.parametrize("who", ["orders-worker:wrong@", "", *in_full("nobody:p%40ss@")])
 def test_a_pool_that_is_not_let_in_ends_with_3_and_says_why(newest: Restricted, who: str) -> None:
     newest.process.client.execute_command("ACL", "SETUSER", "default", "-@all", "+acl", "+ping")
     try:
@@ -331,6 +347,24 @@ def test_a_pool_that_is_not_let_in_ends_with_3_and_says_why(newest: Restricted, 
             assert "wrong" not in pool.log
     finally:
         newest.process.client.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
+def test_a_second_password_lets_pools_change_one_after_the_other(newest: Restricted) -> None:
+    newest.process.client.flushall()
+    user: User = documented_users()["worker"]
+    newest.allow(user)
+    url = newest.url("worker")
+    with supervised("--docket", DOCKET, processes=1, url=url) as old:
+        old.wait_for("pool ready")
+        newest.process.client.execute_command("ACL", "SETUSER", user.name, ">other")
+        with supervised("--docket", DOCKET, processes=1, url=url.replace(PASSWORD, "other")) as new:
+            new.wait_for("pool ready")
+            assert old.get("/readyz")[0] == 200
+            assert old.end() == 0
+            newest.process.client.execute_command("ACL", "SETUSER", user.name, "<p@ss")
+            assert new.get("/readyz")[0] == 200
+            assert new.end() == 0
+    newest.allow(user)
 
 
 def test_a_pool_lives_through_a_change_of_its_password(newest: Restricted) -> None:

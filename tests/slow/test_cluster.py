@@ -18,6 +18,7 @@ from docket.store.keys import Keys
 from tests.support import store
 from tests.support.dockets import Gate, at_work, failure_of, result_of, soon
 from tests.support.load import loaded, meanwhile
+from tests.support.parameters import in_full
 from tests.support.servers import Cluster, Process, cluster_for, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -160,7 +161,7 @@ def move_at_once(cluster: Cluster, target: Process) -> None:
     until(lambda: cluster.is_served_by(target), "the slot to move")
 
 
-@pytest.mark.parametrize("move", [move_key_by_key, move_at_once])
+@pytest.mark.parametrize("move", [move_key_by_key, *in_full(move_at_once)])
 async def test_a_slot_that_moves_under_load_takes_every_task_along(
     cluster: Cluster, docket_name: str, move: Callable[[Cluster, Process], None]
 ) -> None:

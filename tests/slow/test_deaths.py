@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.parameters import in_full
 from tests.support.servers import Process, machinery, valkey
 from tests.support.supervised import Program, ready_pool
 from tests.support.victims import (
@@ -356,7 +357,7 @@ async def test_a_nursery_that_is_stopped_hides_no_death_and_goes_on_when_continu
         assert program.end() == 0
 
 
-@pytest.mark.parametrize("moment", ["before-fork", "after-fork"])
+@pytest.mark.parametrize("moment", ["after-fork", *in_full("before-fork")])
 async def test_a_nursery_killed_in_the_middle_of_a_fork_costs_no_slot_and_leaves_no_orphan(
     fragile: Fragility, moment: str
 ) -> None:

@@ -14,6 +14,7 @@ from tests.support.demonstrations import (
     demonstration,
     kill_server,
 )
+from tests.support.parameters import in_full
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -74,7 +75,7 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(many: Path) -> None:
     assert "lost" not in run.out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *in_full(signal.SIGHUP)])
 def test_a_signal_ends_it_with_its_number(many: Path, number: signal.Signals) -> None:
     with demonstration(str(many)) as run:
         run.wait_for("workers on an embedded Valkey")

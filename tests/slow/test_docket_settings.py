@@ -8,6 +8,7 @@ from docket import Docket
 from docket.errors import TaskError
 from tests.support import pool_tasks
 from tests.support.dockets import failure_of, knowing, result_of
+from tests.support.parameters import in_full
 from tests.support.supervised import ready_pool, supervised
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
@@ -20,7 +21,7 @@ def service(url: str) -> Docket:
     return knowing(docket, [pool_tasks.add])
 
 
-@pytest.mark.parametrize("way", ["options", "factory"])
+@pytest.mark.parametrize("way", ["factory", *in_full("options")])
 async def test_a_pool_works_for_a_service_of_msgpack(way: str) -> None:
     given = {
         "options": ("--serializer", "msgpack", "--execution-ttl", "1d", "--missed-heartbeats", "9"),

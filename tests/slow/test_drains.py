@@ -14,6 +14,7 @@ import pytest
 from docket import Docket, Execution, ExecutionState
 from tests.support.dockets import found
 from tests.support.hosts import PATIENCE, Hosts, pids_of
+from tests.support.parameters import in_full, sets_in_full
 from tests.support.servers import Process, free_ports, machinery, valkey
 from tests.support.store import until
 from tests.support.supervised import Program
@@ -113,8 +114,7 @@ async def test_what_ignores_its_cancellation_is_never_at_work_twice(hosts: Hosts
     ("first", "again"),
     [
         (signal.SIGTERM, signal.SIGINT),
-        (signal.SIGINT, signal.SIGTERM),
-        (signal.SIGTERM, signal.SIGTERM),
+        *sets_in_full((signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)),
     ],
 )
 async def test_a_second_signal_hands_back_and_a_third_kills(
@@ -141,7 +141,7 @@ async def test_a_second_signal_hands_back_and_a_third_kills(
             assert (await found(docket, "deaf")).state is ExecutionState.QUEUED
 
 
-@pytest.mark.parametrize("echo", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("echo", [signal.SIGTERM, *in_full(signal.SIGINT)])
 async def test_a_signal_and_its_echo_within_a_second_count_once(hosts: Hosts, echo: int) -> None:
     async with hosts.open() as docket:
         with hosts.ready(processes=1) as drained:

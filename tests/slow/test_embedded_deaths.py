@@ -24,6 +24,7 @@ from tests.support.embedded import (
     run_owner,
     temporary,
 )
+from tests.support.parameters import rest_in_full
 
 __all__ = ["folder"]
 pytestmark = pytest.mark.usefixtures(measured_guards.__name__, temporary.__name__)
@@ -61,7 +62,10 @@ signal.pause()
 """
 
 
-@pytest.mark.parametrize("seconds", [number / 200 for number in range(1, 17)])
+MOMENTS = [number / 200 for number in range(1, 17)]
+
+
+@pytest.mark.parametrize("seconds", rest_in_full(MOMENTS, MOMENTS[3::4]))
 def test_an_owner_killed_in_the_middle_of_the_start_leaves_nothing(
     seconds: float, folder: Path, temporary: Path
 ) -> None:

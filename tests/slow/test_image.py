@@ -49,7 +49,7 @@ async def test_its_steps_make_a_program_that_runs_the_tasks_of_the_app(
     program = ended("sh", "-c", 'command -v "$0"', command[0], environment=image.environment)
     assert program.stdout == f"{tmp_path}/opt/venv/bin/docket-supervisor\n"
     # Of the checkout that the tests run in it is to see nothing.
-    environment = {**image.environment, "PYTHONPATH": "", "DOCKET_SUPERVISOR_URL": "memory://"}
+    environment = {**image.environment, "PYTHONPATH": "", "DOCKET_URL": "memory://"}
     with Program((), environment, tmp_path, (program.stdout.strip(), *command[1:])) as pool:
         pool.wait_for("1 task in app.jobs:tasks: greet")
         pool.wait_for("pool ready")
@@ -88,7 +88,7 @@ def test_an_engine_builds_it_and_it_runs_as_pid_1_without_rights_and_drains(app:
     if command is None:
         pytest.skip("no container engine answers here (docker, podman)")
     with image_of(app, command) as image:
-        setting = "--env=DOCKET_SUPERVISOR_URL=memory://"
+        setting = "--env=DOCKET_URL=memory://"
         started = run(command, "run", "--detach", "--init=false", *LOCKED, setting, image)
         container = started.strip()
         try:

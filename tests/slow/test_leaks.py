@@ -13,13 +13,13 @@ import pytest
 
 from docket import Docket
 from tests.support.census import Holdings, files_below, holdings, nurseries_of
+from tests.support.parameters import sets_in_full
 from tests.support.supervised import PATIENCE_SECONDS, Program
 from tests.support.user_code import copied
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), pytest.mark.long]
 
 PROCESSES = 6
-NURSERY_DEATHS = 50
 #: What an allocator may keep of its own accord; what is lost at each death shows above it.
 GROWTH_BYTES = 1_500_000
 #: More than those of our own requests that may be under way when they are counted.
@@ -133,8 +133,7 @@ def compare(what: str, before: Holdings, after: Holdings) -> None:
     ("preload", "warm_up", "deaths"),
     [
         ("preload", 30, 60),
-        ("no-preload", 10, 30),
-        pytest.param("preload", 30, 200, marks=pytest.mark.full),
+        *sets_in_full(("no-preload", 10, 30), ("preload", 30, 200)),
     ],
 )
 async def test_deaths_of_workers_leave_nothing_behind(
@@ -161,19 +160,22 @@ async def test_deaths_of_workers_leave_nothing_behind(
         assert list((folder / "runtime").iterdir()) == []
 
 
-async def test_deaths_of_nurseries_leave_nothing_behind(folder: Path) -> None:
+@pytest.mark.parametrize(("warm_up", "deaths"), [(10, 20), *sets_in_full((10, 50))])
+async def test_deaths_of_nurseries_leave_nothing_behind(
+    folder: Path, warm_up: int, deaths: int
+) -> None:
     with pool(folder, "preload") as program:
         program.wait_for("pool ready")
         async with Docket("d", url=program.url) as docket:
             watched = Watched(program, folder, docket)
-            watched.kill_nurseries(10)
+            watched.kill_nurseries(warm_up)
             watched.renew()
             before, files = watched.supervisor(), watched.files()
 
-            watched.kill_nurseries(NURSERY_DEATHS)
+            watched.kill_nurseries(deaths)
             watched.renew()
 
-            assert program.log.count("nursery ended") >= NURSERY_DEATHS
+            assert program.log.count("nursery ended") >= deaths
             compare("supervisor", before, watched.supervisor())
             assert watched.files() == files
             await watched.no_dead_consumers()

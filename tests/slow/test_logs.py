@@ -22,6 +22,7 @@ from docket import Docket
 from tests.support import pool
 from tests.support.chatty_tasks import chat, fail, print_lines, say_from_below, tasks
 from tests.support.dockets import knowing
+from tests.support.parameters import in_full
 from tests.support.scrapes import Scrape, fetch
 from tests.support.servers import until
 from tests.support.supervised import PATIENCE_SECONDS, ROOT, Program, ready_pool
@@ -272,7 +273,7 @@ def written_to(log: Path, folder: Path, *, together: bool) -> Iterator[None]:
         process.wait()
 
 
-@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("together", [True, *in_full(False)])
 async def test_every_line_of_json_parses_whatever_is_written_past_the_log(
     tmp_path: Path, *, together: bool
 ) -> None:
@@ -340,7 +341,7 @@ async def test_a_stderr_without_a_reader_ends_no_process(tmp_path: Path) -> None
         assert program.process.wait(PATIENCE_SECONDS) == 0
 
 
-@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
+@pytest.mark.parametrize("preload", ["--no-preload", *in_full("--preload")])
 async def test_the_logging_of_a_module_stays_except_for_its_handlers_to_the_terminal(
     preload: str, tmp_path: Path
 ) -> None:

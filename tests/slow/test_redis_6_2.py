@@ -15,6 +15,7 @@ import redis.asyncio
 
 from docket.store import scripts
 from stress.soak.script_clocks import clocked_scripts
+from tests.support.parameters import in_full
 from tests.support.servers import old_server, redis_6_2
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,14 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
+#: Some of each of the following, for every run.
+SOME = (
+    "store/test_ownership.py",
+    "store/test_statistics.py",
+    "test_worker.py",
+    "dependencies/test_retry.py",
+    "dependencies/limits/test_on_a_worker.py",
+)
 #: Scheduling, claims, leases, adoption, sweeps, cancelling, replacing, wake-ups, lost replies.
 STORE = ("store",)
 #: Adding, delays, retries, results, drains, redelivery, as users see them.
@@ -62,7 +71,11 @@ async def test_the_soak_leaves_scripts_as_they_are_where_they_have_no_clock() ->
         assert longest.figures() == []
 
 
-@pytest.mark.parametrize("tests", [STORE, WORKERS, MORE, LIMITS], ids=lambda tests: tests[0])
+@pytest.mark.parametrize(
+    "tests",
+    [SOME, *in_full(STORE, WORKERS, MORE, LIMITS)],
+    ids=lambda tests: tests[0],
+)
 def test_what_holds_on_the_newest_server_holds_on_the_oldest(tests: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     paths = [f"tests/docket/{name}" for name in tests]

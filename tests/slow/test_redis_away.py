@@ -10,6 +10,7 @@ from stress.chaos.outage import metrics, report
 from stress.chaos.outage.cli import away
 from stress.chaos.outage.kinds import OutageKind
 from stress.chaos.outage.run import OutageSettings, run, violations
+from tests.support.parameters import rest_in_full
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), pytest.mark.long]
 
@@ -22,7 +23,7 @@ RESUMED_SECONDS = 6.0
 CONNECTIONS = 4 * PROCESSES
 
 
-@pytest.mark.parametrize("kind", list(OutageKind))
+@pytest.mark.parametrize("kind", rest_in_full(OutageKind, [OutageKind.KILL]))
 async def test_an_outage_kills_nobody_repeats_nothing_and_is_over_with_the_servers_return(
     kind: OutageKind, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from docket import Docket, Execution
+from tests.support.parameters import in_full
 from tests.support.supervised import ROOT, Program
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.long]
@@ -150,7 +151,7 @@ async def test_a_reload_under_load_picks_up_new_code_and_misses_nobody(tmp_path:
         assert program.end() == 0
 
 
-@pytest.mark.parametrize("preload", ["--preload", "--no-preload"])
+@pytest.mark.parametrize("preload", ["--preload", *in_full("--no-preload")])
 async def test_code_that_does_not_import_leaves_the_old_one_running(
     tmp_path: Path, preload: str
 ) -> None:

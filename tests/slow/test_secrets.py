@@ -10,6 +10,7 @@ import psutil
 import pytest
 import redis
 
+from tests.support.parameters import in_full
 from tests.support.servers import Process, machinery, valkey
 from tests.support.supervised import Program, supervised
 
@@ -94,16 +95,18 @@ def _ctl_status(pool: Program) -> str:
     [
         f"redis://:{WRITTEN}@127.0.0.1:1/0",
         f"redis://ann:{WRITTEN}@127.0.0.1:1/0",
-        f"redis://127.0.0.1:1/0?username=ann&password={WRITTEN}",
-        f"rediss://:{WRITTEN}@127.0.0.1:1/0",
         f"redis+cluster://:{WRITTEN}@127.0.0.1:1,127.0.0.1:2",
         f"redis+sentinel://127.0.0.1:1/main?sentinel_password={WRITTEN}",
-        f"unix:///tmp/not-there.sock?password={WRITTEN}",
         f"redis://ann:{SECRET}@127.0.0.1:1/0",
-        f"redis://:{SECRET}",
-        f"redis://ann:{SECRET}@127.0.0.1:port/0",
-        f"http://ann:{WRITTEN}@127.0.0.1",
         f"ann:{WRITTEN}@127.0.0.1",
+        *in_full(
+            f"redis://127.0.0.1:1/0?username=ann&password={WRITTEN}",
+            f"rediss://:{WRITTEN}@127.0.0.1:1/0",
+            f"unix:///tmp/not-there.sock?password={WRITTEN}",
+            f"redis://:{SECRET}",
+            f"redis://ann:{SECRET}@127.0.0.1:port/0",
+            f"http://ann:{WRITTEN}@127.0.0.1",
+        ),
     ],
 )
 def test_a_pool_that_cannot_start_tells_no_password(url: str) -> None:

@@ -12,6 +12,7 @@ from docket import Docket, ExecutionState, Worker
 from docket.store.keys import Keys
 from tests.support.dockets import at_work, result_of
 from tests.support.load import loaded, meanwhile
+from tests.support.parameters import in_full
 from tests.support.servers import Watched, redis_6_2, valkey, watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.long]
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180), pytest.mark.long]
 A_MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture(params=[valkey, redis_6_2])
+@pytest.fixture(params=[valkey, *in_full(redis_6_2)])
 def servers(request: Any) -> Iterator[Watched]:
     binary: Path | None = request.param()
     if binary is None:

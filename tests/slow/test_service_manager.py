@@ -18,6 +18,7 @@ from supervisor.observer import PoolEvent, PoolReady
 from supervisor.pool.state.worker_registry import LATE_SECONDS
 from supervisor.supervisor import Supervisor
 from supervisor.systemd.messages import EXTENSION_SECONDS
+from tests.support.parameters import in_full
 from tests.support.service_managers import Notice, ServiceManager
 from tests.support.service_tasks import tasks, wait_for
 from tests.support.supervised import ROOT, Program, supervised
@@ -47,7 +48,7 @@ def signs_of_life(notices: list[Notice]) -> list[float]:
     return [each.at for each in notices if "WATCHDOG=1" in each]
 
 
-@pytest.mark.parametrize("path", [True, False], ids=["path", "abstract"])
+@pytest.mark.parametrize("path", [True, *in_full(False)], ids=["path", "abstract"])
 def test_from_the_boot_to_the_end(tmp_path: Path, path: bool) -> None:
     with served(tmp_path, path=path) as (program, manager):
         assert len(program.workers()) == 2

@@ -66,7 +66,7 @@ def installed(
     reload = f"ExecReload={program} ctl --control %t/docket-supervisor/control.sock reload"
     module = folder / "jobs.py"
     module.write_text(TASKS)
-    (folder / "pool.env").write_text("DOCKET_SUPERVISOR_URL=memory://\n")
+    (folder / "pool.env").write_text("DOCKET_URL=memory://\n")
     try:
         with UserManager(folder) as manager:
             (manager.units / UNIT).write_text((FOLDER / shipped).read_text("utf-8"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from docket import Execution
+from tests.support.parameters import in_full
 from tests.support.supervised import Program, ready_pool
 from tests.support.victims import (
     STALLING,
@@ -88,7 +89,7 @@ async def test_c_code_that_holds_the_gil_is_told_apart_and_found_by_its_stack() 
         assert program.end(signal.SIGQUIT) == 0
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, *in_full(2)])
 async def test_a_long_hold_of_the_gil_loses_no_run_to_the_steward_of_another_host(
     server: str, docket_name: str, tmp_path: Path, processes: int
 ) -> None:

@@ -9,14 +9,17 @@ from click.testing import CliRunner
 
 from stress.bench.cli import bench
 from stress.scale.costs import read_costs
+from tests.support.parameters import in_full
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ("kill", "--count", "300"),
-        ("idle", "--processes", "1", "--seconds", "1"),
-        ("memory", "--processes", "1"),
+        *in_full(
+            ("idle", "--processes", "1", "--seconds", "1"),
+            ("memory", "--processes", "1"),
+        ),
     ],
     ids=lambda words: words[0],
 )

@@ -33,6 +33,7 @@ def test_kills_are_seen_and_their_tasks_start_again_before_they_are_asked_for() 
     assert found["tasks lost"]["most"] == 0
 
 
+@pytest.mark.full  # what a reload does is in test_rolling.py, too
 def test_a_reload_keeps_every_task_and_the_pool_full() -> None:
     found = _figures("reload", "--rounds", "1", "--processes", "2")
     assert found["answers of /status in a reload"]["least"] > 10
@@ -50,6 +51,7 @@ def test_an_idle_pool_is_weighed() -> None:
     assert found["CPU of the supervisor"]["least"] >= 0
 
 
+@pytest.mark.full
 def test_preloading_shares_what_was_imported() -> None:
     found = _figures("preload", "--rounds", "1", "--processes", "2")
     preloaded, not_preloaded = (
@@ -58,6 +60,7 @@ def test_preloading_shares_what_was_imported() -> None:
     assert preloaded < not_preloaded
 
 
+@pytest.mark.full  # test_leaks.py has a pool of its own for it
 def test_restarts_leave_nothing_open() -> None:
     found = _figures("restarts", "--rounds", "3", "--processes", "2")
     for what in ("descriptors", "threads", "processes below it"):

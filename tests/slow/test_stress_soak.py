@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from stress.soak.cli import soak
+from tests.support.parameters import rest_in_full
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.long]
 
@@ -29,7 +30,7 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("scenario", list(COSTS))
+@pytest.mark.parametrize("scenario", rest_in_full(COSTS, ["queue", "pending"]))
 def test_a_scenario_runs_at_a_tiny_scale(scenario: str) -> None:
     # Ratios and the clock are no matter here: how fast a loaded machine is.
     arguments = [scenario, "--scale", "0.001", "--json", "--no-limits"]

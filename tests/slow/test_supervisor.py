@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from docket import Execution
+from tests.support.parameters import in_full
 from tests.support.pool_tasks import add, hog, nap, tasks, whoami
 from tests.support.supervised import ready_pool
 
@@ -133,7 +134,7 @@ async def test_an_idle_pool_ends_at_once() -> None:
         assert time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize("task", ["nap", "deaf", "hog"])
+@pytest.mark.parametrize("task", ["nap", "hog", *in_full("deaf")])
 async def test_at_the_deadline_what_still_runs_is_requeued(task: str, tmp_path: object) -> None:
     """Cancelled; or killed, if it ignores that, and adopted by one forked for it."""
     url = f"embedded://{tmp_path}"

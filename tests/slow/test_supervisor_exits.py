@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.parameters import in_full, sets_in_full
 from tests.support.pool_tasks import tasks
 from tests.support.supervised import ROOT, Program, ready_pool, supervised
 
@@ -36,18 +37,20 @@ def last_line(program: Program) -> str:
             ("--processes", "many"),
             "--processes: got 'many', expected a whole number from 1 to 1024, or a range",
         ),
-        (("--processes", "0"), "--processes: got 0, expected a whole number from 1 to 1024"),
-        (("--url", "http://:secret@host"), "--url: got 'http://:***@host', expected a URL of"),
         (
             ("--url", "redis://:secret@host/orders"),
             "--url: got 'redis://:***@host/orders', expected the number of a database",
         ),
-        (("--tasks", "shop"), "--tasks: got 'shop', expected module:attribute"),
-        (("--docket", "a{b}"), "--docket: got 'a{b}', expected a name"),
-        (("--drain-timeout", "soon"), "--drain-timeout: got 'soon', expected a duration"),
-        (("--http", "9090"), "--http: got '9090', expected HOST:PORT"),
         (("--config", "/nowhere.toml"), "--config: cannot read /nowhere.toml"),
         (("mend",), "No such command 'mend'"),
+        *sets_in_full(
+            (("--processes", "0"), "--processes: got 0, expected a whole number from 1 to 1024"),
+            (("--url", "http://:secret@host"), "--url: got 'http://:***@host', expected a URL of"),
+            (("--tasks", "shop"), "--tasks: got 'shop', expected module:attribute"),
+            (("--docket", "a{b}"), "--docket: got 'a{b}', expected a name"),
+            (("--drain-timeout", "soon"), "--drain-timeout: got 'soon', expected a duration"),
+            (("--http", "9090"), "--http: got '9090', expected HOST:PORT"),
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_2(arguments: tuple[str, ...], reason: str) -> None:
@@ -91,9 +94,11 @@ def test_a_directory_whose_name_is_no_utf8_is_named_and_2(tmp_path: Path) -> Non
     [
         (b"--docket", b"caf\xe9"),
         (b"--url", b"embedded:///caf\xe9"),
-        (b"--url", b"redis://caf\xe9"),
-        (b"--tasks", b"caf\xe9:tasks"),
-        (b"--http", b"caf\xe9:80"),
+        *sets_in_full(
+            (b"--url", b"redis://caf\xe9"),
+            (b"--tasks", b"caf\xe9:tasks"),
+            (b"--http", b"caf\xe9:80"),
+        ),
     ],
 )
 def test_a_value_that_is_no_utf8_is_named_and_2(
@@ -123,7 +128,7 @@ def test_a_directory_that_is_gone_is_told_and_2(
     assert line.startswith(start)
 
 
-@pytest.mark.parametrize("variable", ["PWD", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY"])
+@pytest.mark.parametrize("variable", ["PWD", *in_full("XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY")])
 def test_a_path_of_the_environment_that_cannot_be_looked_at_does_no_harm(variable: str) -> None:
     with supervised(processes=1, environment={variable: "/" + "x" * 5000}) as program:
         program.wait_for("pool ready")
@@ -263,7 +268,7 @@ def test_a_program_without_standard_streams_runs_and_ends_as_any_other() -> None
         assert program.wait(30) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *in_full(signal.SIGINT, signal.SIGUSR1)])
 def test_signals_up_to_its_last_moment_do_not_change_how_it_ends(number: signal.Signals) -> None:
     with ready_pool(processes=1) as program:
         program.send(signal.SIGTERM)

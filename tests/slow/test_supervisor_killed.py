@@ -10,6 +10,7 @@ import pytest
 
 from docket import Docket
 from tests.slow.test_rolling import pool_in, write_jobs
+from tests.support.parameters import sets_in_full
 from tests.support.supervised import ROOT, Program, supervised
 
 pytestmark = [pytest.mark.timeout(120)]
@@ -107,8 +108,23 @@ def added(url: str, *names: str) -> None:
     anyio.run(add)
 
 
-@pytest.mark.parametrize("names", [("hold",), ("spawn",), ("stop",), ("spawn", "wait"), ()])
-@pytest.mark.parametrize("first", ["supervisor", "nursery"])
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (("hold",), "supervisor"),
+        (("stop",), "nursery"),
+        (("spawn", "wait"), "nursery"),
+        ((), "supervisor"),
+        *sets_in_full(
+            (("hold",), "nursery"),
+            (("spawn",), "supervisor"),
+            (("spawn",), "nursery"),
+            (("stop",), "supervisor"),
+            (("spawn", "wait"), "supervisor"),
+            ((), "nursery"),
+        ),
+    ],
+)
 def test_no_worker_and_no_subprocess_outlives_supervisor_and_nursery_killed_together(
     tmp_path: Path, names: tuple[str, ...], first: str
 ) -> None:

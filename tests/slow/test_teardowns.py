@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from docket import Docket
+from tests.support.parameters import rest_in_full, sets_in_full
 from tests.support.supervised import ROOT, Program, supervised
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -56,8 +57,17 @@ async def run(program: Program, count: int) -> None:
             await each.get_result()
 
 
-@pytest.mark.parametrize("way", HANGS)
-@pytest.mark.parametrize("by", ["--max-tasks", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("way", "by"),
+    [
+        ("waits", "--max-tasks"),
+        ("ignores its cancellation", "SIGTERM"),
+        ("blocks", "--max-tasks"),
+        *sets_in_full(
+            ("waits", "SIGTERM"), ("ignores its cancellation", "--max-tasks"), ("blocks", "SIGTERM")
+        ),
+    ],
+)
 async def test_a_worker_whose_teardown_hangs_is_ended_and_its_stack_is_logged(
     tmp_path: Path, way: str, by: str
 ) -> None:
@@ -78,7 +88,7 @@ async def test_a_worker_whose_teardown_hangs_is_ended_and_its_stack_is_logged(
     assert "crash" not in program.log
 
 
-@pytest.mark.parametrize("way", FAILS)
+@pytest.mark.parametrize("way", rest_in_full(FAILS, ["raises"]))
 async def test_a_worker_whose_teardown_fails_ends_in_order_and_hands_in_its_totals(
     tmp_path: Path, way: str
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from docket.errors import PoisonTask
+from tests.support.parameters import in_full, sets_in_full
 from tests.support.supervised import Program
 from tests.support.user_code import RESTLESS, copied, pool_in, producer
 
@@ -31,14 +32,16 @@ RAISED = {
 #: Tasks that end their process, and what is said of its death.
 ENDINGS = [
     ("leave", 0, "exit status 0"),
-    ("leave", 1, "exit status 1"),
-    ("die_of", signal.SIGTERM, "killed by SIGTERM"),
     ("die_of", signal.SIGSEGV, "killed by SIGSEGV"),
     ("close_everything", None, "killed by SIG(ABRT|KILL)"),
-    ("close_the_very_last", None, "killed by SIG(ABRT|KILL)"),
     ("stop_the_loop", None, "exit status 1"),
-    ("raise_in_a_callback", None, "exit status 1"),
     ("raise_in_an_own_task", None, "exit status 1"),
+    *sets_in_full(
+        ("leave", 1, "exit status 1"),
+        ("die_of", signal.SIGTERM, "killed by SIGTERM"),
+        ("close_the_very_last", None, "killed by SIG(ABRT|KILL)"),
+        ("raise_in_a_callback", None, "exit status 1"),
+    ),
 ]
 
 
@@ -47,7 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("user").resolve()
 
 
-@pytest.fixture(scope="module", params=["--preload", "--no-preload"])
+PRELOAD = pytest.mark.parametrize("pool", ["--preload", *in_full("--no-preload")], indirect=True)
+BOTH_WAYS = pytest.mark.parametrize("pool", ["--preload", "--no-preload"], indirect=True)
+
+
+@pytest.fixture(scope="module")
 def pool(request: pytest.FixtureRequest, folder: Path) -> Iterator[Program]:
     copied(folder, "rough_jobs")
     shared = ("--concurrency", "3", *RESTLESS, request.param)
@@ -57,6 +64,7 @@ def pool(request: pytest.FixtureRequest, folder: Path) -> Iterator[Program]:
         assert program.end() == 0
 
 
+@BOTH_WAYS
 async def test_whatever_a_task_raises_fails_that_task_only(pool: Program) -> None:
     before = pool.workers()
     async with producer(pool) as tasks:
@@ -67,6 +75,7 @@ async def test_whatever_a_task_raises_fails_that_task_only(pool: Program) -> Non
     assert pool.workers() == before
 
 
+@PRELOAD
 @pytest.mark.parametrize(("task", "argument", "reason"), ENDINGS)
 async def test_a_task_that_ends_its_process_is_poison_and_its_neighbours_are_not(
     pool: Program, task: str, argument: int | None, reason: str
@@ -85,11 +94,13 @@ async def test_a_task_that_ends_its_process_is_poison_and_its_neighbours_are_not
     assert after["crashes"] - before["crashes"] == 3
 
 
+@BOTH_WAYS
 async def test_threads_of_all_kinds_work(pool: Program) -> None:
     async with producer(pool) as tasks:
         assert await tasks.call("threads_of_all_kinds") is True
 
 
+@PRELOAD
 async def test_a_task_may_replace_handlers_and_cannot_lead_a_session(pool: Program) -> None:
     before = pool.workers()
     async with producer(pool) as tasks:
@@ -99,6 +110,7 @@ async def test_a_task_may_replace_handlers_and_cannot_lead_a_session(pool: Progr
     assert pool.workers() == before
 
 
+@PRELOAD
 async def test_a_task_that_runs_out_of_descriptors_fails_and_its_worker_goes_on(
     pool: Program,
 ) -> None:
@@ -112,6 +124,7 @@ async def test_a_task_that_runs_out_of_descriptors_fails_and_its_worker_goes_on(
     assert pool.workers() == before
 
 
+@PRELOAD
 async def test_a_task_that_closes_the_standard_streams_closes_nobodys_log(pool: Program) -> None:
     before, seen = pool.workers(), len(pool.lines)
     async with producer(pool) as tasks:
@@ -123,6 +136,7 @@ async def test_a_task_that_closes_the_standard_streams_closes_nobodys_log(pool: 
     pool.until(lambda: len(pool.workers()) == 2, "never replaced")
 
 
+@PRELOAD
 async def test_where_a_task_moves_its_process_its_successor_is_not(
     pool: Program, folder: Path
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.parameters import in_full, sets_in_full
 from tests.support.supervised import ROOT, Program
 from tests.support.user_code import copied, pool_in, producer, ready_pool_in
 
@@ -99,8 +100,16 @@ connected = socket.create_connection(listening.getsockname())
 }
 
 
-@BOTH_WAYS
-@pytest.mark.parametrize("named", AGENTS)
+@pytest.mark.parametrize(
+    ("named", "preload"),
+    [
+        *((named, "--preload") for named in AGENTS),
+        ("an open connection", "--no-preload"),
+        *sets_in_full(
+            *((named, "--no-preload") for named in AGENTS if named != "an open connection")
+        ),
+    ],
+)
 def test_what_an_agent_starts_with_the_interpreter_is_in_no_worker_and_named(
     tmp_path: Path, named: str, preload: str
 ) -> None:
@@ -176,7 +185,7 @@ async def test_modules_are_found_wherever_a_user_may_have_them(tmp_path: Path) -
     }
 
 
-@pytest.mark.parametrize("name", ["ipc", "supervisor", "docket"])
+@pytest.mark.parametrize("name", ["docket", *in_full("ipc", "supervisor")])
 def test_a_module_with_a_name_of_ours_is_3_and_says_to_rename_it(tmp_path: Path, name: str) -> None:
     write(tmp_path, {"jobs.py": JOB, f"{name}.py": JOB})
     with pool_in(tmp_path, tasks=f"{name}:tasks") as program:
@@ -192,19 +201,21 @@ def test_a_module_with_a_name_of_ours_is_3_and_says_to_rename_it(tmp_path: Path,
     ("source", "reason"),
     [
         ("raise ValueError('no\\nsecret')", "ValueError: no secret"),
-        ("import sys; sys.exit()", "SystemExit"),
         ("import sys; sys.exit('I will not')", "SystemExit: I will not"),
-        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("input()", "EOFError"),
-        ("import os; os._exit(3)", "exit status 3 while it imported the task modules"),
         (
             "import os; os.kill(os.getpid(), 9)",
             "killed by SIGKILL while it imported the task modules",
         ),
-        ("def", "SyntaxError"),
         ("tasks = {'a': 1}", "holds 'a', which is not a function"),
-        ("def tasks(): ...", "is a function, not iterable"),
-        ("", "has no attribute 'tasks'"),
+        *sets_in_full(
+            ("import sys; sys.exit()", "SystemExit"),
+            ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+            ("import os; os._exit(3)", "exit status 3 while it imported the task modules"),
+            ("def", "SyntaxError"),
+            ("def tasks(): ...", "is a function, not iterable"),
+            ("", "has no attribute 'tasks'"),
+        ),
     ],
 )
 def test_an_import_that_does_not_work_out_is_3_with_its_reason_in_the_last_line(
@@ -246,8 +257,19 @@ async def test_an_import_that_says_a_lot_and_asks_is_none_the_worse(tmp_path: Pa
     assert program.lines.count("x" * 999) == 10_000
 
 
-@BOTH_WAYS
-@pytest.mark.parametrize("empty", ["tasks = []", "tasks = ()", "tasks = {}.values()"])
+@pytest.mark.parametrize(
+    ("empty", "preload"),
+    [
+        ("tasks = []", "--no-preload"),
+        ("tasks = {}.values()", "--preload"),
+        *sets_in_full(
+            ("tasks = []", "--preload"),
+            ("tasks = ()", "--preload"),
+            ("tasks = ()", "--no-preload"),
+            ("tasks = {}.values()", "--no-preload"),
+        ),
+    ],
+)
 def test_a_collection_without_a_task_is_warned_of_once(
     tmp_path: Path, empty: str, preload: str
 ) -> None:

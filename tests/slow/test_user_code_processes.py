@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.parameters import in_full
 from tests.support.supervised import Program
 from tests.support.user_code import (
     RESTLESS,
@@ -20,9 +21,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 METHODS = ["fork", "spawn", "forkserver"]
 SHARED = ("--concurrency", "1", *RESTLESS)
+PRELOAD = pytest.mark.parametrize("pool", ["--preload", *in_full("--no-preload")], indirect=True)
+BOTH_WAYS = pytest.mark.parametrize("pool", ["--preload", "--no-preload"], indirect=True)
 
 
-@pytest.fixture(scope="module", params=["--preload", "--no-preload"])
+@pytest.fixture(scope="module")
 def pool(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Program]:
@@ -35,6 +38,7 @@ def pool(
         assert program.end() == 0
 
 
+@BOTH_WAYS
 async def test_subprocesses_get_default_signals_and_end_when_told(pool: Program) -> None:
     async with producer(pool) as tasks:
         signals = await tasks.call("signals_of_a_subprocess")
@@ -48,6 +52,7 @@ async def test_subprocesses_get_default_signals_and_end_when_told(pool: Program)
         assert await tasks.call("kill_as_the_kernel_does") == -signal.SIGKILL
 
 
+@PRELOAD
 @pytest.mark.parametrize("method", METHODS)
 async def test_multiprocessing_works_and_its_children_end_when_told(
     pool: Program, method: str
@@ -62,12 +67,14 @@ async def test_multiprocessing_works_and_its_children_end_when_told(
     assert pool.workers() == before
 
 
+@PRELOAD
 async def test_a_fork_ends_when_told_however_early_that_is(pool: Program) -> None:
     async with producer(pool) as tasks:
         assert await tasks.call("fork_by_hand") == 7
         assert await tasks.call("fork_and_terminate", 100) == {-signal.SIGTERM}
 
 
+@PRELOAD
 async def test_a_fork_that_comes_back_to_the_loop_is_ended_and_its_worker_goes_on(
     pool: Program,
 ) -> None:
@@ -79,12 +86,16 @@ async def test_a_fork_that_comes_back_to_the_loop_is_ended_and_its_worker_goes_o
     assert pool.workers() == before
 
 
+@BOTH_WAYS
 async def test_a_spawned_process_imports_nothing_of_the_runtime(pool: Program) -> None:
     async with producer(pool) as tasks:
         assert await tasks.call("modules_of_a_spawned_process") == []
 
 
-@pytest.mark.parametrize("kind", ["sleep", "asyncio", "stubborn", "pool", *METHODS])
+@PRELOAD
+@pytest.mark.parametrize(
+    "kind", ["sleep", "stubborn", "pool", "forkserver", *in_full("asyncio", "fork", "spawn")]
+)
 async def test_what_a_task_started_does_not_outlive_its_killed_worker(
     pool: Program, kind: str
 ) -> None:
@@ -98,6 +109,7 @@ async def test_what_a_task_started_does_not_outlive_its_killed_worker(
     assert pool.status()["totals"]["poisoned"] == 0
 
 
+@PRELOAD
 async def test_a_process_with_a_session_of_its_own_is_left_alone(pool: Program) -> None:
     async with producer(pool) as tasks:
         pid = await tasks.call("leave_behind", "detached")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.parameters import in_full
 from tests.support.supervised import Program
 from tests.support.user_code import copied, producer, ready_pool_in
 
@@ -41,7 +42,7 @@ async def test_what_a_plain_function_returns_after_the_deadline_is_recorded(
     assert result == [False, []]
 
 
-@pytest.mark.parametrize("task", ["in_a_thread", "plain"])
+@pytest.mark.parametrize("task", ["plain", *in_full("in_a_thread")])
 async def test_a_task_whose_thread_will_not_end_runs_again_when_its_process_has_ended(
     tmp_path: Path, task: str
 ) -> None:

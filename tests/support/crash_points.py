@@ -67,6 +67,10 @@ class Point:
 def name_of(words: list[bytes]) -> str:
     """The script that a command runs, in small letters, or its own name."""
     if words[0] == b"EVALSHA":
+        assert words[1] in _SCRIPTS, (
+            f"script {words[1]!r} is none that these tests have loaded; called with {words[3:5]}: "
+            "by a process of an earlier run that is left, or lua/ was changed during this one"
+        )
         return _SCRIPTS[words[1]]
     return words[0].decode().upper()
 

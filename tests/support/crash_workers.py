@@ -71,21 +71,38 @@ def main() -> None:
     """Fork a worker for each line of four words; kill and reap one for each line of one."""
     # Connections break and tasks fail by the hundred here.
     logging.disable(logging.CRITICAL)
-    for line in sys.stdin:
-        words = line.rstrip("\n").split("\t")
-        if len(words) == 1:
-            pid = int(words[0])
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        else:
-            pid = os.fork()
-            if pid == 0:
-                sys.stdin.close()
-                uvloop.run(_work(*words))
-                os._exit(0)
-        sys.stdout.write(f"{pid}\n")
-        sys.stdout.flush()
+    alive = set[int]()
+    # Whoever asked may be gone before it is answered.
+    with suppress(BrokenPipeError):
+        for line in sys.stdin:
+            _answer(line.rstrip("\n").split("\t"), alive)
+    # The tests were killed. A worker that is left would connect for ever to a port that is
+    # another's by now: a later walk would find its calls, of older scripts, among its own.
+    for pid in alive:
+        _kill(pid)
+
+
+def _answer(words: list[str], alive: set[int]) -> None:
+    if len(words) == 1:
+        pid = int(words[0])
+        _kill(pid)
+        alive.discard(pid)
+    else:
+        pid = os.fork()
+        if pid == 0:
+            alive.clear()
+            sys.stdin.close()
+            uvloop.run(_work(*words))
+            os._exit(0)
+        alive.add(pid)
+    sys.stdout.write(f"{pid}\n")
+    sys.stdout.flush()
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
-from anyio.abc import Process
+from anyio.abc import ByteReceiveStream
 from anyio.streams.text import TextReceiveStream
 from click.testing import CliRunner, Result
 
 from docket.cli import main
+from tests.support.warm_docket import Forked, ForkedStream, fork_docket
 
 ROOT = Path(__file__).parent.parent.parent
 #: Long enough for a busy machine, short enough for a test that fails.
@@ -65,25 +66,20 @@ async def run_docket_process(
     *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 ) -> tuple[int, str, str]:
     """Run `python -m docket` to its end: exit code, stdout, stderr."""
-    with anyio.fail_after(PATIENCE_SECONDS):
-        done = await anyio.run_process(
-            [sys.executable, "-m", "docket", *arguments],
-            cwd=cwd,
-            env=environment(env or {}),
-            check=False,
-        )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    async with docket_program(*arguments, cwd=cwd, env=env) as program:
+        code = await program.ended()
+    return code, program.output, program.errors
 
 
 class Program:
     """A docket program that runs."""
 
-    def __init__(self, process: Process) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
+    def __init__(
+        self, process: Forked, stdout: ByteReceiveStream, stderr: ByteReceiveStream
+    ) -> None:
         self._process = process
-        self._stdout = TextReceiveStream(process.stdout)
-        self._stderr = TextReceiveStream(process.stderr)
+        self._stdout = TextReceiveStream(stdout)
+        self._stderr = TextReceiveStream(stderr)
         self.output = self.errors = ""
 
     async def said(self, expected: str) -> None:
@@ -107,23 +103,33 @@ class Program:
 
     async def ended(self) -> int:
         """Wait for its end; its exit code."""
-        async for chunk in self._stdout:
-            self.output += chunk
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._read_errors)
+            async for chunk in self._stdout:
+                self.output += chunk
+        return await self._process.wait()
+
+    async def _read_errors(self) -> None:
         async for chunk in self._stderr:
             self.errors += chunk
-        return await self._process.wait()
 
 
 @asynccontextmanager
-async def docket_program(*arguments: str) -> AsyncIterator[Program]:
+async def docket_program(
+    *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Program]:
     """The program while it runs; killed at the end if it still does."""
-    process = await anyio.open_process(
-        [sys.executable, "-m", "docket", *arguments], cwd=ROOT, env=environment({})
+    (out, stdout), (err, stderr) = os.pipe(), os.pipe()
+    process = fork_docket(
+        *arguments, cwd=cwd, env=environment(env or {}), stdout=stdout, stderr=stderr
     )
-    async with process:
+    os.close(stdout)
+    os.close(stderr)
+    async with ForkedStream(out) as output, ForkedStream(err) as errors:
         try:
             with anyio.fail_after(PATIENCE_SECONDS):
-                yield Program(process)
+                yield Program(process, output, errors)
         finally:
-            if process.returncode is None:
-                process.kill()
+            process.send_signal(signal.SIGKILL)
+            with anyio.CancelScope(shield=True):
+                await process.wait()

@@ -4,11 +4,11 @@ import asyncio
 import os
 import pty
 import re
-import sys
 import termios
 from collections.abc import Callable, Mapping
 
 from tests.support.programs import PATIENCE_SECONDS, ROOT, environment
+from tests.support.warm_docket import fork_docket
 
 
 async def run_docket_on_terminal(
@@ -32,16 +32,7 @@ async def run_docket_on_terminal(
         del variables["COLUMNS"]
         termios.tcsetwinsize(slave, (60, columns))
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "docket",
-            *arguments,
-            cwd=ROOT,
-            env=variables,
-            stdout=slave,
-            stdin=asyncio.subprocess.DEVNULL,
-        )
+        process = fork_docket(*arguments, cwd=ROOT, env=variables, stdout=slave)
         os.close(slave)
         async with asyncio.timeout(PATIENCE_SECONDS):
             # Read meanwhile: a terminal that nobody reads from stops its program.

@@ -52,14 +52,16 @@ class LeaseConnection:
         consumer: str,
         function_names: Sequence[str],
         lifetime: timedelta,
+        report: bytes = b"",
         hear: Callable[[Heartbeats], None] | None = None,
     ) -> bool:
         """Write the consumer's heartbeat.
 
         Args:
             consumer: its name.
-            function_names: the functions that it can run.
+            function_names: the names of the tasks that it can run.
             lifetime: that of its keys without another heartbeat.
+            report: what it tells of its process; b"" if that is nothing new.
             hear: called with the heartbeats of all, which then come in the same round trip.
 
         Returns:
@@ -72,11 +74,13 @@ class LeaseConnection:
         keys = [
             self._keys.workers,
             self._keys.epochs,
+            self._keys.worker_info(consumer),
             self._keys.worker_tasks(consumer),
             *(self._keys.task_workers(name) for name in function_names),
         ]
         asks = 0 if hear is None else 1
-        reply = self._call(scripts.BEAT, keys, [consumer, delay_milliseconds(lifetime), asks])
+        values = [consumer, delay_milliseconds(lifetime), report, asks]
+        reply = self._call(scripts.BEAT, keys, values)
         if hear is not None and reply != 0:
             server_now, flat = reply
             hear(Heartbeats(server_now, read_beats(flat)))

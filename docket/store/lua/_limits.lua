@@ -169,6 +169,22 @@ local function limiting()
     end
   end
 
+  -- Lets a task ask for its limits anew that stands in the queue as one that waits, while its record does not say for
+  -- what: somebody changed it, and nothing else would ever find it. True if there is such a task.
+  local function ask_anew(key)
+    redis.call('ZREM', QUEUE, key)
+    local v = ask('HMGET', RECORDS .. key, 'state', 'when', 'deaths')
+    if not v or v[1] ~= 'scheduled' then
+      return false
+    end
+    local entry = append(count_of(v[3], 0) > 0 and 'x' or 'f', key)
+    redis.call('HDEL', RECORDS .. key, 'limits')
+    redis.call('HSET', RECORDS .. key, 'state', 'queued', 'entry', entry)
+    publish(key, 'queued', v[2])
+    admitted = admitted + 1
+    return true
+  end
+
   -- Gives the slots of an entry that is gone to the tasks that wait for them. Wakes nobody.
   local function release(entry)
     local packed = ask('HGET', HOLDS, entry)
@@ -213,7 +229,7 @@ local function limiting()
   end
 
   made = {ask = ask, has_room = has_room, take_slots = take_slots, waiter_of = waiter_of, admit = admit, serve = serve,
-    release = release, wake_for_admitted = wake_for_admitted, leave = leave, line = LINE,
+    ask_anew = ask_anew, release = release, wake_for_admitted = wake_for_admitted, leave = leave, line = LINE,
     slots = SLOTS, limits_of = limits_of, limits_for = limits_for, scopes_of = scopes_of}
   return made
 end
@@ -221,6 +237,9 @@ end
 -- Ends the run of an entry: takes it out of its stream, and gives its slots to those who wait for them. Nothing else
 -- takes a single entry out of a stream, so no script can forget the slots (exchange.lua ends many entries at once).
 local function end_entry(entry)
+  if not entry then
+    return
+  end
   local stream, id = STREAMS[string.sub(entry, 1, 1)], string.sub(entry, 2)
   -- Only an entry that a consumer has read can be acknowledged; deleting it as well is right for one that waits too.
   -- A record names what its writer wrote: an entry that is none is in no stream.

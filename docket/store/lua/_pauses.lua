@@ -92,6 +92,9 @@ local function pausing(now)
     for _, key in ipairs(keys) do
       if not unpark(key) then
         redis.call('ZREM', line, key)
+        if tonumber(redis.call('ZSCORE', QUEUE, key) or 0) == PARKED then
+          own.ask_anew(key)
+        end
       end
     end
     return #keys
@@ -114,7 +117,7 @@ local function pausing(now)
     local keys = redis.call('ZRANGEBYSCORE', QUEUE, PARKED, PARKED, 'LIMIT', 0, limit)
     for _, key in ipairs(keys) do
       if not unpark(key) then
-        redis.call('ZREM', QUEUE, key)
+        own.ask_anew(key)
       end
     end
     return #keys

@@ -1,6 +1,4 @@
--- Shared by scripts that change records. PREFIX and RECORDS are the docket's prefix and that of its records.
-local PREFIX = ARGV[1]
-local RECORDS = PREFIX .. ':task:'
+-- Shared by scripts that change records. Included after _streams.lua, _entries.lua and _events.lua.
 local STATES = ' scheduled queued running completed failed cancelled '
 local RUN_FIELDS = {'worker', 'started_at', 'progress_phase', 'progress_current', 'progress_total', 'progress_message',
   'progress_updated_at'}
@@ -21,13 +19,6 @@ local function foreign(name, failed)
   end
   note(name, redis.call('TYPE', name).ok)
   return {}
-end
-
--- Instants are texts here, in microseconds: Lua writes numbers of more than 14 digits with an exponent.
-local function publish(key, state, when, worker, started_at, completed_at, reason)
-  redis.call('PUBLISH', PREFIX .. ':state:' .. key,
-    state .. '\31' .. (when or '') .. '\31' .. (worker or '') .. '\31' .. (started_at or '') .. '\31'
-      .. (completed_at or '') .. '\31' .. (reason or ''))
 end
 
 -- What is kept of executions that have ended, in milliseconds and by number: see retention.

@@ -1,4 +1,4 @@
--- Puts a live record back in its place if that is empty: by an XTRIM, a DEL, or a stream that was set aside. A record
+-- Puts a live record back in its place if that is empty, or none: by an XTRIM, a DEL, or a stream that was set aside. A record
 -- without a place would stay for ever, and so would its key: whoever adds it again is told that it is there already.
 -- For a run: only if its worker is gone, since a worker hands in what it runs without looking for the entry.
 -- Its state, entry and instant are known already.
@@ -8,7 +8,7 @@ local function reinstate(key, state, entry, when, now)
     return
   end
   local letter, id = string.match(entry or '', '^([sfx])(%d+-%d+)$')
-  if not letter or key_of(letter, id) then
+  if letter and key_of(letter, id) then
     return
   end
   if state == 'running' then
@@ -18,7 +18,7 @@ local function reinstate(key, state, entry, when, now)
     end
     attempts().requeue(key, record, record.worker, record.deaths, now, 'worker lost')
   else
-    redis.call('HSET', RECORDS .. key, 'entry', append(letter == 's' and 'f' or letter, key))
+    redis.call('HSET', RECORDS .. key, 'entry', append(letter == 'x' and 'x' or 'f', key))
   end
   wake_idle()
 end

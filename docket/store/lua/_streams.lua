@@ -3,19 +3,11 @@
 -- f of the redelivery stream, x of the quarantine.
 local GROUP = 'workers'
 local STREAMS = {s = KEYS[1], f = KEYS[2], x = KEYS[3]}
--- A fixed order to go through the streams in, so that a script does the same on every server: oldest work first.
-local LETTERS = {'x', 'f', 's'}
 local QUEUE, WAKEUP = KEYS[4], KEYS[5]
 -- The time of what waits in the queue for something else (a slot of a limit): no datetime is that late.
 local NEVER = 253402300800000
 -- That of what was parked by a pause: told from the others by itself, and passed over by the sweep of the limits.
 local PARKED = NEVER + 1
-
--- A count out of a key or a record, which somebody else may have written: the default for what is none.
-local function count_of(text, default)
-  local n = text and tonumber(text)
-  return n and n >= 0 and n < 9007199254740992 and math.floor(n) or default
-end
 
 -- The server's time: in milliseconds, for what is due or has lapsed, and in microseconds as text, for records and events.
 local function server_now()
@@ -25,9 +17,22 @@ local function server_now()
   return tonumber(string.sub(text, 1, -4)), text
 end
 
+-- The microseconds of an instant, as text. What was given in another time zone than UTC has its ISO text behind them.
+local function microseconds_of(when)
+  return string.match(when, '^%S+')
+end
+
+-- The milliseconds at which an instant is due: rounded up, since nothing runs before its time.
+local function due_of(when)
+  local microseconds = microseconds_of(when)
+  local due = tonumber(string.sub(microseconds, 1, -4)) or 0
+  return math.min(string.sub(microseconds, -3) == '000' and due or due + 1, NEVER - 1)
+end
+
 -- The name of a stream once its ids are used up; recover.lua delivers what it holds.
 local function exhausted(letter)
-  return (string.gsub(STREAMS[letter], ':[^:]*$', ':exhausted%0'))
+  local docket = string.sub(KEYS[1], 1, -#':stream' - 1)
+  return docket .. ':exhausted' .. string.sub(STREAMS[letter], #docket + 1)
 end
 
 -- A stream whose ids somebody has used up takes nothing more, ever: the docket goes on with an empty one at once, since
@@ -49,22 +54,4 @@ local function wake_idle()
   if redis.call('LLEN', WAKEUP) == 0 then
     redis.call('LPUSH', WAKEUP, '1')
   end
-end
-
--- Raises the error of a reply, if it is one, except those expected: a user without the permission must learn of it, and
--- must not take what it may not read for empty.
-local function check(reply, ...)
-  if type(reply) ~= 'table' or not reply.err then
-    return reply
-  end
-  for _, expected in ipairs({...}) do
-    if string.find(reply.err, expected, 1, true) then
-      return nil
-    end
-  end
-  return error(reply.err, 0)
-end
-
-local function create_group(stream)
-  check(redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM'), 'BUSYGROUP', 'WRONGTYPE')
 end

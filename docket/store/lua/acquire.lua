@@ -1,4 +1,6 @@
 --@include _streams.lua
+--@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
 -- acquire: grant a claimed task all of its limits, or none and say what became of it.

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
 -- adopt: fence a consumer and redeliver what it ran, 64 entries a call, until none is left.
@@ -49,7 +50,7 @@ redis.call('HDEL', PREFIX .. ':leases', gone)
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[8])) do
   check(redis.pcall('SREM', PREFIX .. ':task-workers:' .. name, gone), 'WRONGTYPE')
 end
-redis.call('DEL', KEYS[8])
+redis.call('DEL', KEYS[8], PREFIX .. ':worker-info:' .. gone)
 
 local moved, poisoned = 0, {}
 

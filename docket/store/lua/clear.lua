@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
 -- clear: cancel up to 64 of the tasks that wait in one place; what runs is left alone.

@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _entries.lua
 -- consumers: list the consumers in the groups of the three streams, and those that are registered. Reads only.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 workers

@@ -1,4 +1,6 @@
 --@include _streams.lua
+--@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
 --@include _pauses.lua
@@ -38,7 +40,6 @@ local now, NOW_TEXT = server_now()
 
 -- Outcomes after which an execution goes on. Made on first use, as attempts() is.
 local function going_on()
---@include _instants.lua
 --@include _placing.lua
   local function again(key, record, delay, attempt, call)
     local rk = RECORDS .. key

@@ -1,8 +1,10 @@
 --@include _streams.lua
---@include _instants.lua
+--@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
 --@include _placing.lua
+--@include _reinstate.lua
 -- move: give tasks that wait another time, or let them run now; up to 64 a call.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 the answer to this very request
@@ -23,10 +25,12 @@ local function move(key, generation)
     return 'changed'
   end
   if record.state == 'running' then
+    reinstate(key, record.state, record.entry, record.when, now)
     return 'running'
   end
   if record.state == 'queued' then
     if ARGV[2] == '' then
+      reinstate(key, record.state, record.entry, record.when, now)
       return 'ready'
     end
     end_entry(record.entry)

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
 -- recover: find the entries of the streams that nobody is ever given, and deliver them: those behind the last one that

@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _entries.lua
 -- register: announce a consumer, so that it may exchange.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6 workers  7 epochs  8 worker-tasks

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 -- renew: keep the leases of runs that are still ours. A lease is the idle time of a pending entry.
 -- A run whose key was replaced has lost its record, and not its entry: it goes on to its end.

@@ -1,5 +1,6 @@
 --@include _streams.lua
---@include _instants.lua
+--@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
 --@include _placing.lua

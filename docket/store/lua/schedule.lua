@@ -1,9 +1,5 @@
 --@include _streams.lua
---@include _instants.lua
---@include _entries.lua
---@include _records.lua
---@include _limits.lua
---@include _reinstate.lua
+--@include _events.lua
 -- schedule: add or replace many tasks in one call.
 --
 -- KEYS  1 stream  2 redelivery  3 quarantine  4 queue  5 wakeup  6.. the record of each request, in order
@@ -16,13 +12,16 @@
 --       generation, state
 --       disposition: scheduled | already | superseded (a newer generation exists) | error (state says why)
 --       usual: scheduled, as the first generation of its key; queued if it is at once, else scheduled
-local now, now_text = server_now()
 local reply = {}
--- How much a record remembers of the tokens of requests that were answered under its key before, each between two
--- spaces, the newest first: the first sending of one of them may have been held up on its way and arrive after all.
-local REMEMBERED = 200
-local is_ready, earliest = false, nil
-local head = redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
+local is_ready, earliest, head = false, nil, nil
+-- The server's time, asked for once, and only where it matters: in a call whose tasks are all due at once it does not.
+local now, now_text
+local function tell_time()
+  if not now then
+    now, now_text = server_now()
+  end
+  return now
+end
 
 -- The answer to request n, which is not the usual one.
 local function answer(n, disposition, generation, state)
@@ -30,33 +29,12 @@ local function answer(n, disposition, generation, state)
   reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = n, disposition, generation, state
 end
 
--- The microseconds in what a record says; somebody else may have written it.
-local function instant_in(text)
-  return string.sub(string.match(text, '^%-?%d+') or '0', 1, 18)
-end
-
-local function is_live(state)
-  return state == 'scheduled' or state == 'queued' or state == 'running'
-end
-
--- Takes a waiting task out of its queue. One that runs keeps its entry: its worker, or an adopter, still owes an outcome.
-local function forget(key, record_state, entry, limits)
-  if record_state == 'scheduled' then
-    redis.call('ZREM', QUEUE, key)
-    if limits then
-      limiting().leave(key, limits)
-    end
-  elseif record_state == 'queued' and entry then
-    end_entry(entry)
-  end
-end
-
 -- The place of a request: an entry, or '' and when it is due. Taken before what was there is forgotten: a stream may
 -- refuse the entry, and then nothing is lost.
 local function place_of(key, when, at_once)
   if not at_once then
     local due = due_of(when)
-    if due > now then
+    if due > tell_time() then
       return '', due
     end
   end
@@ -70,7 +48,7 @@ local function extend(rk, extras)
     redis.call('HSET', rk, field, value)
     if field == 'timed' then
       -- In this very step: written later, it might meet a run that has chosen its own time.
-      redis.call('HSET', rk, 'schedules', value .. '@' .. now)
+      redis.call('HSET', rk, 'schedules', value .. '@' .. tell_time())
     end
   end
 end
@@ -80,6 +58,7 @@ local function write(rk, key, terms, i, generation, entry, due)
   local when, state = ARGV[i + 1], 'queued'
   if due then
     state = 'scheduled'
+    head = head or redis.call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')
     redis.call('ZADD', QUEUE, due, key)
     if not earliest or due < earliest then
       earliest = due
@@ -106,40 +85,98 @@ local function schedule_first(n, rk, key, terms, i)
   end
 end
 
-local function schedule_again(n, rk, key, terms, i)
-  local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry', 'limits', 'tokens')
-  if v.err then
-    if not string.find(v.err, 'WRONGTYPE', 1, true) then
-      return error(v.err, 0)
+-- What a request needs whose key has a record already. Made on first use: making functions anew in each call is what a
+-- short script spends its time on.
+local schedule_known
+local function compared()
+--@include _entries.lua
+--@include _records.lua
+--@include _limits.lua
+--@include _reinstate.lua
+  -- How much a record remembers of the tokens of requests that were answered under its key before, each between two
+  -- spaces, the newest first: the first sending of one of them may have been held up on its way and arrive after all.
+  local REMEMBERED = 200
+
+  -- The microseconds in what a record says; somebody else may have written it.
+  local function instant_in(text)
+    return string.sub(string.match(text, '^%-?%d+') or '0', 1, 18)
+  end
+
+  local function is_live(state)
+    return state == 'scheduled' or state == 'queued' or state == 'running'
+  end
+
+  -- Takes a waiting task out of its queue. One that runs keeps its entry: its worker, or an adopter, still owes an outcome.
+  local function forget(key, record_state, entry, limits)
+    if record_state == 'scheduled' then
+      redis.call('ZREM', QUEUE, key)
+      if limits then
+        limiting().leave(key, limits)
+      end
+    elseif record_state == 'queued' and entry then
+      end_entry(entry)
     end
-    return answer(n, 'error', 0, v.err)
   end
-  local generation, token = count_of(v[2], 0), ARGV[i + 2]
-  if v[4] == token or (v[7] and string.find(v[7], ' ' .. token .. ' ', 1, true)) then
-    -- Sent again because its reply was lost: it gets the same answer as the first time.
-    return answer(n, 'scheduled', generation, v[1] or 'scheduled')
+
+  -- When runs of a task that recurs succeeded and failed last, field by field: whoever schedules it anew takes over what its
+  -- record knows, and how its last execution ended.
+  local function last_ends(rk, state)
+    local v, ends = redis.call('HMGET', rk, 'completed_at', 'last_success', 'last_failure'), {}
+    for i, ended in ipairs({'completed', 'failed'}) do
+      local at = state == ended and v[1] or v[i + 1]
+      if at then
+        ends[#ends + 1], ends[#ends + 2] = i == 1 and 'last_success' or 'last_failure', at
+      end
+    end
+    return ends
   end
-  if is_live(v[1]) and not terms.replaces then
-    reinstate(key, v[1], v[5], v[3] and instant_in(v[3]) or '0', now_text)
-    return answer(n, 'already', generation, v[1])
+
+  return function(n, rk, key, terms, i)
+    local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry', 'limits', 'tokens')
+    if v.err then
+      if not string.find(v.err, 'WRONGTYPE', 1, true) then
+        return error(v.err, 0)
+      end
+      return answer(n, 'error', 0, v.err)
+    end
+    local generation, token = count_of(v[2], 0), ARGV[i + 2]
+    if v[4] == token or (v[7] and string.find(v[7], ' ' .. token .. ' ', 1, true)) then
+      -- Sent again because its reply was lost: it gets the same answer as the first time.
+      return answer(n, 'scheduled', generation, v[1] or 'scheduled')
+    end
+    if is_live(v[1]) and not terms.replaces then
+      tell_time()
+      reinstate(key, v[1], v[5], v[3] and instant_in(v[3]) or '0', now_text)
+      return answer(n, 'already', generation, v[1])
+    end
+    if terms.expected > 0 and generation > terms.expected then
+      return answer(n, 'superseded', generation, v[1] or '')
+    end
+    if terms.perpetual == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
+      return answer(n, 'already', generation, v[1])
+    end
+    local entry, due = place_of(key, ARGV[i + 1], terms.at_once)
+    local ends
+    if v[1] or v[2] then
+      ends = terms.perpetual ~= '0' and last_ends(rk, v[1])
+      forget(key, v[1], v[5], v[6])
+      -- A TTL of the previous execution, and its fields, would survive the HSET.
+      redis.call('DEL', rk)
+    end
+    local state = write(rk, key, terms, i, generation + 1, entry, due)
+    if ends and #ends > 0 then
+      redis.call('HSET', rk, unpack(ends))
+    end
+    if v[4] then
+      redis.call('HSET', rk, 'tokens', string.sub(' ' .. v[4] .. (v[7] or ' '), 1, REMEMBERED))
+    end
+    answer(n, 'scheduled', generation + 1, state)
   end
-  if terms.expected > 0 and generation > terms.expected then
-    return answer(n, 'superseded', generation, v[1] or '')
-  end
-  if terms.perpetual == '2' and v[1] == 'failed' and redis.call('HEXISTS', rk, 'poison') == 1 then
-    return answer(n, 'already', generation, v[1])
-  end
-  local entry, due = place_of(key, ARGV[i + 1], terms.at_once)
-  if v[1] or v[2] then
-    forget(key, v[1], v[5], v[6])
-    -- A TTL of the previous execution, and its fields, would survive the HSET.
-    redis.call('DEL', rk)
-  end
-  local state = write(rk, key, terms, i, generation + 1, entry, due)
-  if v[4] then
-    redis.call('HSET', rk, 'tokens', string.sub(' ' .. v[4] .. (v[7] or ' '), 1, REMEMBERED))
-  end
-  answer(n, 'scheduled', generation + 1, state)
+end
+
+local function schedule_again(...)
+  schedule_known = schedule_known or compared()
+  return schedule_known(...)
 end
 
 -- Mostly none of the records is there, and one look tells: a look at each costs an eighth of all. But a key may come

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _events.lua
 --@include _records.lua
 --@include _limits.lua
 -- sweep: redeliver the runs of one stream whose lease ended. Nobody is blamed. Looks at 500 entries a call, a page at

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.programs import environment
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 #: As the console script starts: the working directory is not on the path of the interpreter.
 PROGRAM = (sys.executable, "-P", "-c", "from docket.cli import main; main()")
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from docket.store.acts import Acts
 from docket.store.connection.pipeline import Pipeline
 from docket.store.keys import WORKER_GROUP
 from docket.store.recovery import Recovery
@@ -284,3 +285,68 @@ async def test_a_task_that_the_queue_has_lost_is_put_back_when_it_is_added_again
     assert (await store.add()).disposition == "already"
 
     assert (await store.state()).queue == before.queue
+
+
+@pytest.mark.parametrize("entry", [None, b"", b"x", b"z1-1"])
+async def test_a_record_that_names_no_entry_is_put_back_when_it_is_added_again(
+    store: Store, entry: bytes | None
+) -> None:
+    await store.register("a")
+    await store.add()
+    await store.client.xtrim(store.keys.stream, maxlen=0)
+    if entry is None:
+        await store.client.hdel(store.keys.record("k"), "entry")
+    else:
+        await store.client.hset(store.keys.record("k"), "entry", entry)
+
+    assert (await store.add()).disposition == "already"
+
+    assert (await store.claim()).key == b"k"
+
+
+# By whoever acts on it by its key ---------------------------------------------------------------
+
+
+async def test_a_task_whose_entry_was_trimmed_is_put_back_when_it_is_to_run_now(
+    store: Store,
+) -> None:
+    await store.register("a", "b")
+    await store.add()
+    await store.client.xtrim(store.keys.stream, maxlen=0)
+    acts = Acts(store.connections.pipeline, store.keys)
+
+    assert await acts.move([("k", 0)], None) == ["ready"]
+    assert (await store.claim("a")).key == b"k"
+
+    await store.client.xtrim(store.keys.redelivery, maxlen=0)
+    assert await acts.move([("k", 0)], None) == ["running"]
+    assert (await store.exchange("b", want=1)).claims == [], "its worker lives"
+    await store.adopt("a", "nobody")
+    assert await acts.move([("k", 0)], None) == ["running"]
+    assert (await store.claim("b")).key == b"k"
+
+
+async def test_a_run_whose_worker_and_entry_are_gone_is_cancelled_at_once(store: Store) -> None:
+    await store.register("a")
+    await store.add()
+    await store.claim("a")
+    await store.client.xtrim(store.keys.stream, maxlen=0)
+    assert await store.transitions.cancel("k") == "signalled", "its worker lives"
+
+    await store.adopt("a", "nobody")
+    assert await store.transitions.cancel("k") == "removed"
+
+    assert (await store.state()).faults() == []
+
+
+@pytest.mark.parametrize("entry", [None, b"", b"x"])
+async def test_a_record_that_names_no_entry_can_be_cancelled(
+    store: Store, entry: bytes | None
+) -> None:
+    await store.add()
+    if entry is None:
+        await store.client.hdel(store.keys.record("k"), "entry")
+    else:
+        await store.client.hset(store.keys.record("k"), "entry", entry)
+
+    assert await store.transitions.cancel("k") == "removed"

@@ -10,6 +10,8 @@ import pytest
 from docket import Worker
 from docket.testing import assert_no_tasks, clean_docket
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 ROOT = Path(__file__).parent.parent.parent.parent
 
 USERS_CONFTEST = """

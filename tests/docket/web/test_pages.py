@@ -1,6 +1,10 @@
 """The pages of the dashboard, as a reader sees them."""
 
+import os
+import re
+import socket
 from datetime import timedelta
+from html import unescape
 from typing import Annotated
 from urllib.parse import quote
 
@@ -8,7 +12,9 @@ import pytest
 
 from docket import ConcurrencyLimit, Cron, Docket, Logged, Perpetual, Progress, Retry, Worker
 from docket.clock import now
-from docket.web import app
+from docket.web import app, confirmation
+from docket.web.pages import tasks as task_pages
+from docket.worker_process import WorkerProcess
 from tests.docket.web.conftest import Serve
 from tests.support.dockets import Gate, at_work, finish, soon
 from tests.support.web_client import Browser
@@ -208,6 +214,40 @@ async def test_a_task_that_runs_shows_its_progress_and_its_worker(
     assert "counted count" in workers.words
 
 
+async def test_workers_stand_by_their_hosts_and_processes(docket: Docket, browser: Browser) -> None:
+    one, two = Worker(docket, name="one", concurrency=3), Worker(docket, name="two")
+    async with at_work(one), at_work(two):
+        client = docket.connections.client()
+        elsewhere = WorkerProcess(
+            host=HOSTILE,
+            pid=7,
+            started_at=now() - timedelta(hours=3),
+            lag_seconds=0.25,
+            concurrency=10,
+            rss_bytes=80_000_000,
+            version="9.9.9",
+            supervisor_pid=4242,
+            generation=3,
+        )
+        seconds, _ = await client.time()
+        await client.zadd(
+            docket.workers_set, {"far.00000000": seconds * 1000, "old#1.00000000": seconds * 1000}
+        )
+        await client.hset(docket.keys.worker_info("far.00000000"), "info", elsewhere.written())
+        answer = await browser.get(f"{home(docket)}workers")
+
+    assert "4 alive on 3 hosts" in answer.words
+    assert f"{socket.gethostname()} 2 workers in 1 process" in answer.words
+    assert "old 1 worker" in answer.words
+    assert "80 MB of memory · version 9.9.9 · supervisor 4242" in answer.words
+    assert "far 7 3 3h ago" in answer.words
+    assert "250 ms 80 MB 0 of 10" in answer.words
+    assert "one " + str(os.getpid()) in answer.words
+    assert "0 of 3" in answer.words
+    assert "old#1 not told" in answer.words
+    assert "<script>" not in answer.text
+
+
 async def test_a_task_that_waits_shows_its_place_in_line(docket: Docket, browser: Browser) -> None:
     gate = Gate()
 
@@ -231,24 +271,31 @@ async def test_a_task_that_waits_shows_its_place_in_line(docket: Docket, browser
     assert "customer:acme 1 1 2 first second third" in limits.words
 
 
-async def test_schedules_have_their_next_run_and_last_failure(
+async def test_schedules_have_their_next_run_last_outcome_and_last_success(
     docket: Docket, browser: Browser
 ) -> None:
     async def tick(perpetual: Perpetual = Perpetual(every=timedelta(hours=1))) -> None:
+        if perpetual.args:
+            raise RuntimeError("not today")
+
+    async def fail(perpetual: Perpetual = Perpetual(every=timedelta(hours=1))) -> None:
         raise RuntimeError("not today")
 
     async def report(cron: Cron = Cron("0 9 * * *")) -> None: ...
 
     docket.register(report)
-    await docket.add(tick, key="ticking")()
-    async with Worker(docket) as worker:
-        await soon(worker.run_at_most({"ticking": 1}))
-        await docket.add(tick, now() + timedelta(hours=1), key="ticks")()
-        async with at_work(worker):
-            answer = await browser.get(f"{home(docket)}schedules")
+    for each in (tick, fail):
+        await docket.add(each, key=f"{each.__name__}s")()
+    async with Worker(docket) as worker, at_work(worker):
+        for key in ("ticks", "fails"):
+            while (details := await docket.describe(key)) and details.summary.generation < 2:
+                pass
+        answer = await browser.get(f"{home(docket)}schedules")
 
-    assert "report automatic report" in answer.words
-    assert "ticks tick" in answer.words
+    assert "report automatic report scheduled in" in answer.words
+    assert "has not run yet –" in answer.words
+    assert "ticks tick scheduled in 59m 59s completed now now" in answer.words
+    assert "fails fail scheduled in 59m 59s failed now RuntimeError: not today –" in answer.words
 
 
 async def test_pauses_and_strikes_are_listed_with_who_and_why(
@@ -289,6 +336,67 @@ async def test_what_is_hostile_is_shown_and_does_nothing(docket: Docket, browser
     described = await browser.get(f"{home(docket)}task?key={key}")
     assert "{{7*7}}" in described.words
     assert "onerror=alert(1)" in described.words
+
+
+async def test_a_search_that_is_not_at_its_end_says_how_far_it_has_looked(
+    docket: Docket, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_pages, "LOOKED_AT", 100)
+    later = now() + timedelta(hours=1)
+    await docket.add_many(
+        [docket.call(greet, later, key=f"k{number:04}")("Ann") for number in range(1_200)]
+    )
+
+    none_yet = await browser.get(f"{home(docket)}tasks?key_prefix=k1")
+    next_page = re.search(r'href="([^"]*)" rel="next"', none_yet.text)
+    assert next_page is not None
+    on = await browser.get(unescape(next_page[1]))
+    some = await browser.get(f"{home(docket)}tasks?key_prefix=k00")
+    every = await browser.get(f"{home(docket)}tasks")
+    odd = await browser.get(f"{home(docket)}tasks?key_prefix=k1&looked_at=-1%3Cb%3E")
+
+    assert "No match yet, 100 of 1,200 looked at" in none_yet.words
+    assert "No match yet, 200 of 1,200 looked at" in on.words
+    assert "k0049" in some.words
+    assert "50 of 1,200 looked at" in some.words
+    assert "looked at" not in every.words
+    assert "No match yet, 100 of 1,200 looked at" in odd.words
+
+
+async def test_a_search_takes_no_longer_than_a_reader_waits(
+    docket: Docket, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_pages, "LOOKING_SECONDS", 0.0)
+    later = now() + timedelta(hours=1)
+    await docket.add_many(
+        [docket.call(greet, later, key=f"k{number:04}")("Ann") for number in range(1_300)]
+    )
+
+    answer = await browser.get(f"{home(docket)}tasks?function=nothing")
+
+    assert "No match yet, 1,050 of 1,300 looked at" in answer.words
+
+
+async def test_a_bulk_says_how_many_it_would_act_on_and_among_how_many(
+    docket: Docket, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = now() + timedelta(hours=1)
+    await docket.add_many(
+        [docket.call(greet, later, key=f"k{number:03}")("Ann") for number in range(300)]
+    )
+    address = f"{home(docket)}act/cancel?by=filter&state=scheduled&key_prefix="
+
+    every = await browser.get(f"{address}k")
+    monkeypatch.setattr(confirmation, "LOOKED_AT", 100)
+    some = await browser.get(f"{address}k")
+    unknown = await browser.get(f"{address}k2")
+    nothing = await browser.get(f"{home(docket)}act/cancel?by=filter&state=queued&key_prefix=k")
+
+    assert "300 tasks match now." in every.words
+    assert "100 or more tasks match now, by the first 100 that were looked at" in some.words
+    assert "any number of tasks match now, by the first 100" in unknown.words
+    assert "Cancel any number of tasks Leave it" in unknown.words
+    assert "0 tasks match now." in nothing.words
 
 
 async def test_a_task_without_a_record_says_so(docket: Docket, browser: Browser) -> None:

@@ -54,6 +54,7 @@ def test_every_file_is_parsed_or_listed_with_its_error(sources: Path) -> None:
     assert run.out.endswith("every file is accounted for exactly once\n")
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_nothing_in_a_pipe_is_wider_than_a_terminal_or_coloured(sources: Path) -> None:
     run = demonstrate(str(sources), "--no-kill", FORCE_COLOR="1")
     assert "\x1b" not in run.out
@@ -85,6 +86,7 @@ def test_the_dashboard_shows_the_demo_and_its_pool_until_ctrl_c(sources: Path) -
     assert ended.out.endswith("every file is accounted for exactly once\n")
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_modules_in_its_working_directory_are_input_and_nothing_else(sources: Path) -> None:
     for name in ("ast.py", "ipc.py", "docket.py", "supervisor.py"):
         (sources / name).write_text("raise RuntimeError('this is not to be imported')\n")
@@ -107,6 +109,7 @@ def test_a_single_file_leaves_no_worker_to_kill_and_says_so(sources: Path) -> No
     assert "no worker was killed" in run.out
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_path_without_input_is_one_line_and_exit_2(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         run = demonstrate(str(path))
@@ -115,6 +118,7 @@ def test_a_path_without_input_is_one_line_and_exit_2(tmp_path: Path) -> None:
         assert len(run.err.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_number_out_of_range_is_one_line_and_exit_2(sources: Path) -> None:
     run = demonstrate(str(sources), "--concurrency", "0")
     assert (run.code, run.out) == (2, "")
