@@ -38,8 +38,8 @@ ROLLOUT = timedelta(minutes=15)
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
-#: An outcome for exchange.lua: kind, key, entry, generation, and three values by kind.
-OutcomeRow = tuple[str, bytes, bytes, bytes, Argument, Argument, Argument]
+#: An outcome for exchange.lua: kind, key, entry, generation, and but for one kind three values.
+OutcomeRow = tuple[str, bytes, bytes, bytes, *tuple[Argument, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,15 @@
 local HOLDS = PREFIX .. ':holds'
 local admitted = 0
 
--- Made on first use: making functions anew in each call is what a short script spends its time on, and hardly any call
--- needs these.
+-- Made on first use, as attempts() is.
 local made
 local function limiting()
   if made then
     return made
   end
   local SLOTS, LINE = PREFIX .. ':slots:', PREFIX .. ':waiting:'
+  -- The contents of a key that somebody overwrote count as unknown.
+  local ask = attempts().try
 
   -- What was packed, as a table: an empty one for what is none. Somebody else may have written it.
   local function unpacked(packed)
@@ -65,16 +66,6 @@ local function limiting()
       end
     end
     return found
-  end
-
-  -- The reply, or nil for a key that somebody overwrote: that is noted, and its contents count as unknown.
-  local function ask(command, name, ...)
-    local reply = redis.pcall(command, name, ...)
-    if type(reply) == 'table' and reply.err then
-      foreign(name, reply)
-      return nil
-    end
-    return reply
   end
 
   -- If the holders are unknown, no slot is free: the waiting tasks go on once the overwritten key is removed.
