@@ -166,6 +166,8 @@ async def test_a_consumer_tells_over_what_somebody_has_put_there(
     await store.client.set(name, "a value of somebody's")
     assert leases.beat("a", ["f"], MINUTE, b"told")
     assert await store.client.hgetall(name) == {b"info": b"told"}
+
+
 async def test_a_beat_brings_those_of_all_consumers_to_whoever_asks_and_nothing_to_one_struck_off(
     store: Store, leases: LeaseConnection
 ) -> None:
