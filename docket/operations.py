@@ -12,7 +12,7 @@ from docket.listing.acting import Act, Actor, BulkResult
 from docket.listing.counts import Census, Counts
 from docket.listing.filters import AnyState, Filter
 from docket.listing.limits import LimitInUse, PlaceInLine, limits_in_use, places_in_line
-from docket.listing.pages import MOST_LOOKED_AT, Listing, Page
+from docket.listing.pages import MOST_LOOKED_AT, Listing, MatchCount, Page
 from docket.listing.recurring import RecurringTask, recurring_tasks
 from docket.listing.summaries import ExecutionDetails, ExecutionSummary, ListedState
 from docket.store.server_policy import server_policy
@@ -80,16 +80,37 @@ class Operations:
         cursor: str | None = None,
         *,
         most_looked_at: int = MOST_LOOKED_AT,
+        seconds: float | None = None,
     ) -> Page:
         """List the executions that a filter means; otherwise as `executions`.
 
         Args:
             wanted: the filter.
             limit, cursor: as of `executions`.
-            most_looked_at: the most executions to look at, in steps of 250; where few match, the
-                page has what was found among them, and a cursor.
+            most_looked_at: the most executions to look at; where few match, the page has what was
+                found among them, and a cursor.
+            seconds: the time after which it looks no further, once it has looked at a thousand;
+                None for no limit.
         """
-        return await Listing(self._docket).page(wanted, limit, cursor, most_looked_at)
+        return await Listing(self._docket).page(wanted, limit, cursor, most_looked_at, seconds)
+
+    async def count_matching(
+        self,
+        wanted: Filter,
+        *,
+        most_looked_at: int = MOST_LOOKED_AT,
+        seconds: float | None = None,
+    ) -> MatchCount:
+        """Count the executions that a filter means, as far as `most_looked_at` and `seconds` go.
+
+        It reads less than a listing does. The numbers by state alone are those of
+        `counts_by_state`, however many there are.
+
+        Args:
+            wanted: the filter.
+            most_looked_at, seconds: as of `executions_matching`.
+        """
+        return await Listing(self._docket).count(wanted, most_looked_at, seconds)
 
     async def describe(self, key: str) -> ExecutionDetails | None:
         """Return all that is known of the newest execution of a key, its attempts too.

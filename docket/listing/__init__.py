@@ -4,7 +4,7 @@ from docket.listing.acting import APPLIES_TO, LEFT_ALONE, Act, BulkResult
 from docket.listing.counts import Counts
 from docket.listing.filters import Filter
 from docket.listing.limits import LimitInUse, PlaceInLine
-from docket.listing.pages import Page
+from docket.listing.pages import MatchCount, Page
 from docket.listing.recurring import RecurringTask
 from docket.listing.summaries import (
     Attempt,
@@ -27,6 +27,7 @@ __all__ = [
     "Filter",
     "LimitInUse",
     "ListedState",
+    "MatchCount",
     "Page",
     "PlaceInLine",
     "Predecessor",

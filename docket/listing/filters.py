@@ -11,10 +11,30 @@ import msgspec
 
 from docket.clock import aware, to_microseconds
 from docket.execution import ExecutionState
-from docket.listing.summaries import ExecutionSummary, ListedState
+from docket.listing.summaries import (
+    ExecutionSummary,
+    ListedState,
+    Record,
+    error_of,
+    function_of,
+    instant_of,
+    shown,
+    worker_in,
+)
 
 #: All states, in the order in which they are listed.
 _ORDER = tuple(ListedState)
+
+#: The field of a record with the instant that `since` and `until` are about.
+_INSTANTS = {
+    ListedState.RUNNING: "started_at",
+    ListedState.QUEUED: "when",
+    ListedState.WAITING: "when",
+    ListedState.SCHEDULED: "when",
+    ListedState.FAILED: "completed_at",
+    ListedState.CANCELLED: "completed_at",
+    ListedState.COMPLETED: "completed_at",
+}
 
 #: A state, or its name.
 AnyState = ListedState | ExecutionState | str
@@ -85,9 +105,37 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             and self.function in (None, summary.function)
             and summary.key.startswith(self.key_prefix or "")
             and self.worker in (None, summary.worker)
-            and (self.error is None or _has_error(summary, self.error))
+            and self._has_error(summary.error)
             and self._spans(_instant_of(summary))
         )
+
+    # Before a record is read as a whole -----------------------------------------------------
+
+    def matches_key(self, key: bytes) -> bool:
+        """Return whether an execution of this key may be meant."""
+        return not self.key_prefix or shown(key).startswith(self.key_prefix)
+
+    def deciding_fields(self, state: ListedState) -> tuple[str, ...]:
+        """Return the fields of a record that decide, beside its key and state; none if those do."""
+        fields = {
+            "function": self.function is not None,
+            "worker": self.worker is not None,
+            "error": self.error is not None,
+            _INSTANTS[state]: self.since is not None or self.until is not None,
+        }
+        return tuple(name for name, decides in fields.items() if decides)
+
+    def matches_fields(self, state: ListedState, record: Record) -> bool:
+        """Return whether an execution is meant as far as its deciding fields tell."""
+        return (
+            self.function in (None, function_of(record))
+            and self.worker in (None, worker_in(record))
+            and self._has_error(error_of(record))
+            and self._spans(instant_of(record, _INSTANTS[state]))
+        )
+
+    def _has_error(self, error: str | None) -> bool:
+        return self.error is None or (error is not None and self.error in error)
 
     def _spans(self, at: datetime | None) -> bool:
         if self.since is None and self.until is None:
@@ -162,15 +210,11 @@ def _state(state: object) -> ListedState:
         raise ValueError(f"There is no state {value!r}; the states are {known}") from None
 
 
-def _has_error(summary: ExecutionSummary, error: str) -> bool:
-    return summary.error is not None and error in summary.error
-
-
 def _instant_of(summary: ExecutionSummary) -> datetime | None:
-    match summary.state:
-        case ListedState.RUNNING:
+    match _INSTANTS[summary.state]:
+        case "started_at":
             return summary.started_at
-        case ListedState.FAILED | ListedState.CANCELLED | ListedState.COMPLETED:
+        case "completed_at":
             return summary.ended_at
         case _:
             return summary.when

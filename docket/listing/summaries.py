@@ -143,21 +143,21 @@ def summary_of(key: bytes, record: Record, payload: bytes | None = None) -> Exec
         record: its fields.
         payload: its call, as far as it is to be shown; by default that of the record.
     """
-    state = _state(record)
+    state = state_of(record)
     if state is None:
         return None
     return ExecutionSummary(
-        key=_shown(key),
-        function=_shown(record.get(b"function", b"")),
+        key=shown(key),
+        function=function_of(record),
         state=state,
         call=_call(record, record.get(b"call") if payload is None else payload),
-        when=_instant(record.get(b"when")),
+        when=instant_of(record, "when"),
         attempt=_number(record.get(b"attempt"), 1),
         generation=_number(record.get(b"generation"), 0),
-        worker=worker_of(text(record.get(b"worker")) or "") or None,
-        started_at=_instant(record.get(b"started_at")),
-        ended_at=_instant(record.get(b"completed_at")),
-        error=text(record.get(b"error")),
+        worker=worker_in(record),
+        started_at=instant_of(record, "started_at"),
+        ended_at=instant_of(record, "completed_at"),
+        error=error_of(record),
         deaths=_number(record.get(b"deaths"), 0),
         waits_for=waits_for(record) if state is ListedState.WAITING else (),
         progress=_progress(record),
@@ -206,7 +206,8 @@ def _scope(scope: str) -> str:
     return scope if paused == scope else f"{PAUSE_OF}{paused}"
 
 
-def _state(record: Record) -> ListedState | None:
+def state_of(record: Record) -> ListedState | None:
+    """Read the state; None if it is none of ours."""
     if waits_for(record):
         return ListedState.WAITING
     try:
@@ -215,12 +216,32 @@ def _state(record: Record) -> ListedState | None:
         return None
 
 
+def function_of(record: Record) -> str:
+    """Read the name of the function."""
+    return shown(record.get(b"function", b""))
+
+
+def worker_in(record: Record) -> str | None:
+    """Read the name of the worker that runs it, or ran it."""
+    return worker_of(text(record.get(b"worker")) or "") or None
+
+
+def error_of(record: Record) -> str | None:
+    """Read type and message of the error."""
+    return text(record.get(b"error"))
+
+
+def instant_of(record: Record, field: str) -> datetime | None:
+    """Read a field with an instant; None if it is none of ours."""
+    return _instant(record.get(field.encode()))
+
+
 def _call(record: Record, payload: bytes | None) -> str:
     arguments = HIDDEN if payload is None else arguments_text(payload)
     logged = record.get(b"logged")
     if arguments == HIDDEN and logged is not None:
-        return head(_shown(logged), _CALL)
-    return on_one_line(head(f"{_shown(record.get(b'function', b''))}({arguments})", _CALL))
+        return head(shown(logged), _CALL)
+    return on_one_line(head(f"{shown(record.get(b'function', b''))}({arguments})", _CALL))
 
 
 def _progress(record: Record) -> ReportedProgress | None:
@@ -237,7 +258,7 @@ def _predecessor(value: bytes | None) -> Predecessor | None:
     match (value or b"").split(b" "):
         case [generation, ended_at, state]:
             at = _instant(ended_at)
-            return at and Predecessor(_number(generation, 0), _shown(state), at)
+            return at and Predecessor(_number(generation, 0), shown(state), at)
         case _:
             return None
 
@@ -256,5 +277,6 @@ def _number(value: bytes | None, default: int) -> int:
         return default
 
 
-def _shown(value: bytes) -> str:
+def shown(value: bytes) -> str:
+    """Decode what somebody else may have written."""
     return value.decode(errors="backslashreplace")

@@ -16,6 +16,9 @@ NEVER = 253402300800000
 #: The streams in the order in which workers read them.
 _STREAMS = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
+#: Members of a sorted set that are looked at together, in search of a place.
+_SEARCHED = 16
+
 #: A position in a listing: values that tell where to go on, in the order of that listing.
 Position = tuple[int | str | bytes, ...]
 
@@ -164,12 +167,14 @@ class Pages:
         """Read some fields of many records; a record that is none of ours is an empty list."""
         return await self.many([("HMGET", name, *fields) for name in names])
 
-    async def calls(self, names: Sequence[bytes], longest: int) -> dict[bytes, bytes]:
-        """Read the stored calls of many records, those of at most so many bytes."""
-        lengths = await self.many([("HSTRLEN", name, "call") for name in names])
-        short = [name for name, length in zip(names, lengths, strict=True) if 0 < length <= longest]
-        calls = await self.many([("HGET", name, "call") for name in short])
-        return {name: call for name, call in zip(short, calls, strict=True) if call}
+    async def call_lengths(self, names: Sequence[bytes]) -> list[int]:
+        """Read the lengths of the stored calls of many records, in bytes; 0 where there is none."""
+        return await self.many([("HSTRLEN", name, "call") for name in names])
+
+    async def calls(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Read the stored calls of many records: of those where they are short enough."""
+        calls = await self.many([("HGET", name, "call") for name in names])
+        return {name: call for name, call in zip(names, calls, strict=True) if call}
 
     # Extents, for samples -----------------------------------------------------------------
 
@@ -244,19 +249,22 @@ class Pages:
     async def _rank(self, name: str, position: Position) -> int:
         """Count the members before a position, which may have left the set since.
 
-        Of the members of one score, in their order, the place is found by halving.
+        Of the members of one score, in their order, the place is searched for among so many at
+        once: round trips take longer than the reads.
         """
         # The score as the server writes it: somebody else's may be a fraction, or infinite.
         score, member = _bytes(position[0]).decode(), _bytes(position[1])
-        low = await self._count_below(name, score)
-        high = await self._read("ZCOUNT", name, "-inf", score)
+        low, high = await self.many(
+            [("ZCOUNT", name, "-inf", f"({score}"), ("ZCOUNT", name, "-inf", score)]
+        )
         while low < high:
-            middle = (low + high) // 2
-            at = await self._read("ZRANGE", name, middle, middle)
-            if at and at[0] < member:
-                low = middle + 1
-            else:
-                high = middle
+            ranks = range(low, high, max(1, (high - low) // _SEARCHED))
+            rows = await self.many([("ZRANGE", name, rank, rank) for rank in ranks])
+            for rank, at in zip(ranks, rows, strict=True):
+                if not at or at[0] >= member:
+                    high = rank
+                    break
+                low = rank + 1
         return low
 
     # Streams ------------------------------------------------------------------------------
@@ -321,13 +329,22 @@ class Pages:
         return await retry(lambda: self._together(commands))
 
     async def _together(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        if not commands:
+            return []
         await self._pipeline.connected(PATIENCE_SECONDS)
         # Sent by hand: a task for each of hundreds of reads would cost ten times what they do.
         sent = [self._pipeline.send(*words) for words in commands]
-        replies = await asyncio.gather(*sent, return_exceptions=True)
+        try:
+            # Replies come in order: with the last one all are there. To be told of each, as by
+            # gather, would cost as much as the reads.
+            await asyncio.wait(sent[-1:])
+        except asyncio.CancelledError:
+            for each in sent:
+                each.cancel()  # or nobody would take note of its error
+            raise
         return [
-            self._empty(words, reply) if isinstance(reply, BaseException) else reply
-            for words, reply in zip(commands, replies, strict=True)
+            each.result() if (error := each.exception()) is None else self._empty(words, error)
+            for words, each in zip(commands, sent, strict=True)
         ]
 
     def _empty(self, words: Sequence[Argument], error: BaseException) -> Any:

@@ -13,13 +13,11 @@ from docket.strike_rules import Operator
 from docket.web.actions import OF_POOL, OF_TASKS, Action
 from docket.web.order import DELAYS, PAUSE_LENGTHS, VALUE_TYPES, Order, struck
 from docket.web.pages.rules import strike_identity
-from docket.web.pages.tasks import LOOKED_AT, described
+from docket.web.pages.tasks import LOOKED_AT, LOOKING_SECONDS, described
 from docket.web.phrases import tasks
 from docket.web.view import View
 
 _ACTS = {Action.CANCEL: Act.CANCEL, Action.RETRY: Act.RETRY, Action.RUN: Act.RUN_NOW}
-#: Tasks that are counted one by one, where a filter says more than their states.
-_COUNTED = 500
 #: Named tasks that the page shows with their states.
 _SHOWN = 20
 
@@ -77,13 +75,13 @@ async def confirmation(view: View, order: Order) -> dict[str, Any]:
         HTTPException: the order cannot be understood.
     """
     rows: list[tuple[str, ExecutionSummary | None]] = []
-    subject, count = "", None
+    subject, count, counted_among = "", None, None
     if order.action in OF_TASKS:
         wanted = order.filter
         if wanted is None:
             rows, subject = await _named(view, order)
         else:
-            subject, count = await _counted(view, order.action, wanted)
+            subject, count, counted_among = await _counted(view, order.action, wanted)
     elif order.action is Action.RESTORE:
         subject = await _strike(view, order)
     elif order.action in OF_POOL:
@@ -100,6 +98,7 @@ async def confirmation(view: View, order: Order) -> dict[str, Any]:
         "says": _SAYS[order.action],
         "subject": subject,
         "count": count,
+        "counted_among": counted_among,
         "named": rows[:_SHOWN],
         "unnamed": max(0, len(rows) - _SHOWN),
         "inputs": inputs,
@@ -119,8 +118,8 @@ async def _named(view: View, order: Order) -> tuple[list[tuple[str, ExecutionSum
     return rows, tasks(len(keys))
 
 
-async def _counted(view: View, action: Action, wanted: Filter) -> tuple[str, str]:
-    """Count what a filter means, as far as one page of the listing goes."""
+async def _counted(view: View, action: Action, wanted: Filter) -> tuple[str, str, int | None]:
+    """Count what a filter means; the number that was looked at, if those were not all."""
     if action not in _ACTS:
         raise HTTPException(400, "This is done to single tasks only.")
     try:
@@ -129,11 +128,14 @@ async def _counted(view: View, action: Action, wanted: Filter) -> tuple[str, str
         raise HTTPException(400, str(error)) from error
     if applied == Filter(states=applied.states):
         counts = await view.docket.counts_by_state()
-        return described(applied), tasks(sum(counts[state] for state in applied.states))
-    page = await view.docket.executions_matching(applied, _COUNTED, most_looked_at=LOOKED_AT)
-    number = len(page.executions)
-    more = " or more" if page.cursor is not None else ""
-    return described(applied), f"{number:,}{more} task{'' if number == 1 and not more else 's'}"
+        return described(applied), tasks(sum(counts[state] for state in applied.states)), None
+    found = await view.docket.count_matching(
+        applied, most_looked_at=LOOKED_AT, seconds=LOOKING_SECONDS
+    )
+    if found.is_complete:
+        return described(applied), tasks(found.number), None
+    number = f"{found.number:,} or more tasks" if found.number else "any number of tasks"
+    return described(applied), number, found.looked_at
 
 
 async def _strike(view: View, order: Order) -> str:

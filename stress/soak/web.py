@@ -40,6 +40,8 @@ PAGES = {
     "scheduled tasks": "tasks?state=scheduled&since=24h",
     "no task matches": "tasks?key_prefix=nothing",
     "no error matches": "tasks?state=failed&error=nothing",
+    "no worker matches": "tasks?worker=nothing",
+    "every error matches": "tasks?state=failed&error=ValueError",
     "a task": "task?key=broken-7",
     "functions": "functions?over=24h",
     "workers": "workers",
@@ -48,6 +50,8 @@ PAGES = {
     "pauses and strikes": "holds",
     "audit log": "audit",
     "a bulk to confirm": "act/retry?by=filter&state=failed",
+    "a bulk by its error": "act/retry?by=filter&state=failed&error=ValueError",
+    "a bulk by its function": "act/cancel?by=filter&function=no_op",
 }
 
 

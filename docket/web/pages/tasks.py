@@ -21,8 +21,11 @@ from docket.listing import (
 from docket.web.actions import Action
 from docket.web.view import View
 
-#: Tasks on a page, and those that are looked at for it: a reader does not wait for more.
-PAGE, LOOKED_AT = 50, 1_000
+#: Tasks on a page.
+PAGE = 50
+#: Tasks that are looked at for a page, and the seconds after which it looks no further: a reader
+#: does not wait for more, and all other pages wait meanwhile.
+LOOKED_AT, LOOKING_SECONDS = 10_000, 0.05
 #: The times since when tasks are listed, as the form offers them.
 SINCE = {
     "15m": timedelta(minutes=15),
@@ -92,6 +95,11 @@ def described(wanted: Filter) -> str:
     return ", ".join(parts) or "all tasks"
 
 
+def number_in(text: str | None) -> int:
+    """Read a number from an address; 0 if there is none."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
 def actions_on(view: View, state: ListedState) -> list[Action]:
     """Return the actions that this viewer may do to a task in a state."""
     return [each for each, states in _APPLIES.items() if state in states and each in view.may]
@@ -103,7 +111,11 @@ async def tasks(view: View) -> dict[str, Any]:
     wanted = filter_of({name: query.getlist(name) for name in query})
     try:
         page = await view.docket.executions_matching(
-            wanted, PAGE, query.get("cursor") or None, most_looked_at=LOOKED_AT
+            wanted,
+            PAGE,
+            query.get("cursor") or None,
+            most_looked_at=LOOKED_AT,
+            seconds=LOOKING_SECONDS,
         )
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
@@ -123,12 +135,14 @@ async def tasks(view: View) -> dict[str, Any]:
         and all(state in states for state in wanted.states)
     ]
     rows = [(each, actions_on(view, each.state)) for each in page.executions]
+    looked_before = number_in(query.get("looked_at"))
     return {
         "page": page,
         "rows": rows,
         "wanted": wanted,
         "fields": fields,
         "is_filtered": any(fields.values()),
+        "is_searched": any(value for name, value in fields.items() if name != "state"),
         "filters": {name: fields[name] or "" for name in FIELDS},
         "since": query.get("since", ""),
         "since_offered": list(SINCE),
@@ -144,6 +158,9 @@ async def tasks(view: View) -> dict[str, Any]:
         ],
         "has_selection": any(actions for _, actions in rows),
         "is_first": "cursor" not in query,
+        "looked_at": looked_before + page.looked_at,
+        # Those of these states, of which some may have gone or come meanwhile.
+        "of": max(sum(counts[s] for s in wanted.states), looked_before + page.looked_at),
     }
 
 

@@ -1,6 +1,8 @@
 """The pages of the dashboard, as a reader sees them."""
 
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Annotated
 from urllib.parse import quote
 
@@ -8,7 +10,8 @@ import pytest
 
 from docket import ConcurrencyLimit, Cron, Docket, Logged, Perpetual, Progress, Retry, Worker
 from docket.clock import now
-from docket.web import app
+from docket.web import app, confirmation
+from docket.web.pages import tasks as task_pages
 from tests.docket.web.conftest import Serve
 from tests.support.dockets import Gate, at_work, finish, soon
 from tests.support.web_client import Browser
@@ -289,6 +292,67 @@ async def test_what_is_hostile_is_shown_and_does_nothing(docket: Docket, browser
     described = await browser.get(f"{home(docket)}task?key={key}")
     assert "{{7*7}}" in described.words
     assert "onerror=alert(1)" in described.words
+
+
+async def test_a_search_that_is_not_at_its_end_says_how_far_it_has_looked(
+    docket: Docket, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_pages, "LOOKED_AT", 100)
+    later = now() + timedelta(hours=1)
+    await docket.add_many(
+        [docket.call(greet, later, key=f"k{number:04}")("Ann") for number in range(1_200)]
+    )
+
+    none_yet = await browser.get(f"{home(docket)}tasks?key_prefix=k1")
+    next_page = re.search(r'href="([^"]*)" rel="next"', none_yet.text)
+    assert next_page is not None
+    on = await browser.get(unescape(next_page[1]))
+    some = await browser.get(f"{home(docket)}tasks?key_prefix=k00")
+    every = await browser.get(f"{home(docket)}tasks")
+    odd = await browser.get(f"{home(docket)}tasks?key_prefix=k1&looked_at=-1%3Cb%3E")
+
+    assert "No match yet, 100 of 1,200 looked at" in none_yet.words
+    assert "No match yet, 200 of 1,200 looked at" in on.words
+    assert "k0049" in some.words
+    assert "50 of 1,200 looked at" in some.words
+    assert "looked at" not in every.words
+    assert "No match yet, 100 of 1,200 looked at" in odd.words
+
+
+async def test_a_search_takes_no_longer_than_a_reader_waits(
+    docket: Docket, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_pages, "LOOKING_SECONDS", 0.0)
+    later = now() + timedelta(hours=1)
+    await docket.add_many(
+        [docket.call(greet, later, key=f"k{number:04}")("Ann") for number in range(1_300)]
+    )
+
+    answer = await browser.get(f"{home(docket)}tasks?function=nothing")
+
+    assert "No match yet, 1,050 of 1,300 looked at" in answer.words
+
+
+async def test_a_bulk_says_how_many_it_would_act_on_and_among_how_many(
+    docket: Docket, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = now() + timedelta(hours=1)
+    await docket.add_many(
+        [docket.call(greet, later, key=f"k{number:03}")("Ann") for number in range(300)]
+    )
+    address = f"{home(docket)}act/cancel?by=filter&state=scheduled&key_prefix="
+
+    every = await browser.get(f"{address}k")
+    monkeypatch.setattr(confirmation, "LOOKED_AT", 100)
+    some = await browser.get(f"{address}k")
+    unknown = await browser.get(f"{address}k2")
+    nothing = await browser.get(f"{home(docket)}act/cancel?by=filter&state=queued&key_prefix=k")
+
+    assert "300 tasks match now." in every.words
+    assert "100 or more tasks match now, by the first 100 that were looked at" in some.words
+    assert "any number of tasks match now, by the first 100" in unknown.words
+    assert "Cancel any number of tasks Leave it" in unknown.words
+    assert "0 tasks match now." in nothing.words
 
 
 async def test_a_task_without_a_record_says_so(docket: Docket, browser: Browser) -> None:
