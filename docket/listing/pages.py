@@ -60,6 +60,8 @@ _FIELDS = (
     "trace",
     "perpetual",
     "entry",
+    "last_success",
+    "last_failure",
 )
 #: The fields that tell whether an execution is still where it was found.
 _IDENTITY = ("state", "generation", "entry", "limits")

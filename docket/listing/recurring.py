@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,6 +34,28 @@ class RecurringTask(msgspec.Struct, frozen=True, kw_only=True):
     execution: ExecutionSummary
     is_automatic: bool
     last_failure: ExecutionSummary | None = None
+
+    @property
+    def last_success_at(self) -> datetime | None:
+        """The end of its newest run that succeeded; None if no such run is known."""
+        return self.execution.last_success_at
+
+    @property
+    def last_failure_at(self) -> datetime | None:
+        """The end of its newest run that failed; None if no such run is known."""
+        kept = None if self.last_failure is None else self.last_failure.ended_at
+        ends = [at for at in (self.execution.last_failure_at, kept) if at is not None]
+        return max(ends, default=None)
+
+    @property
+    def last_outcome(self) -> ListedState | None:
+        """COMPLETED or FAILED, as its newest run ended; None if none is known to have ended."""
+        success, failure = self.last_success_at, self.last_failure_at
+        if success is None:
+            return None if failure is None else ListedState.FAILED
+        if failure is None or success >= failure:
+            return ListedState.COMPLETED
+        return ListedState.FAILED
 
 
 async def recurring_tasks(docket: Docket) -> list[RecurringTask]:

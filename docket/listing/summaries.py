@@ -96,6 +96,9 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
         predecessor: the execution that this one is the retry of.
         trace: the trace context of the caller, as it was stored.
         is_perpetual: it is followed by its next run, as those of Perpetual and Cron are.
+        last_success_at, last_failure_at: of such a task, the ends of the newest runs before this
+            one that succeeded and that failed, by the server's clock; None if there was none, or
+            it was forgotten with the record of the task.
     """
 
     key: str
@@ -115,6 +118,8 @@ class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
     predecessor: Predecessor | None = None
     trace: str | None = None
     is_perpetual: bool = False
+    last_success_at: datetime | None = None
+    last_failure_at: datetime | None = None
 
 
 class ExecutionDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +169,8 @@ def summary_of(key: bytes, record: Record, payload: bytes | None = None) -> Exec
         predecessor=_predecessor(record.get(b"predecessor")),
         trace=text(record.get(b"trace")),
         is_perpetual=b"perpetual" in record,
+        last_success_at=instant_of(record, "last_success"),
+        last_failure_at=instant_of(record, "last_failure"),
     )
 
 

@@ -33,7 +33,8 @@ local function successor_when(spec, now, started_at)
 end
 
 -- Ends an execution and puts its successor in its place, in one step, so that no crash comes between the two. The record
--- is the successor's from here on; of the ended execution only its event remains.
+-- is the successor's from here on; of the ended execution only its event remains, and when it ended: no write takes the
+-- time of the last success or failure away, since the record goes from run to run.
 local function perpetuate(key, now, record, spec, reason, call)
   publish(key, reason and 'failed' or 'completed', record.when, record.worker, record.started_at, now, reason)
   local rk = RECORDS .. key
@@ -42,7 +43,8 @@ local function perpetuate(key, now, record, spec, reason, call)
   end
   redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'suspect_for', 'limits', 'timed', 'attempts', 'predecessor',
     unpack(RUN_FIELDS))
-  redis.call('HSET', rk, 'generation', count_of(record.generation, 0) + 1, 'attempt', 1, 'perpetual', record.generation)
+  redis.call('HSET', rk, 'generation', count_of(record.generation, 0) + 1, 'attempt', 1, 'perpetual', record.generation,
+    reason and 'last_failure' or 'last_success', now)
   if call ~= '' then
     redis.call('HSET', rk, 'call', call)
     redis.call('HDEL', rk, 'logged')

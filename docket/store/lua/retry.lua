@@ -52,7 +52,10 @@ local function retry(key, token, ended_at)
   local generation = math.max(count_of(record.generation, 0), count_of(old.generation, 0)) + 1
   local fields = {'generation', generation, 'function', old['function'] or '', 'call', old.call, 'attempt', 1,
     'token', token, 'predecessor', (old.generation or '') .. ' ' .. old.completed_at .. ' ' .. old.state}
-  for _, name in ipairs({'attempts', 'logged', 'trace'}) do
+  if old.perpetual and old.state == 'failed' then
+    old.last_failure = old.completed_at
+  end
+  for _, name in ipairs({'attempts', 'logged', 'trace', 'last_success', 'last_failure'}) do
     if old[name] then
       fields[#fields + 1], fields[#fields + 2] = name, old[name]
     end

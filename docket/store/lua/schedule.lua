@@ -118,6 +118,19 @@ local function compared()
     end
   end
 
+  -- When runs of a task that recurs succeeded and failed last, field by field: whoever schedules it anew takes over what
+  -- its record knows, and how its last execution ended.
+  local function last_ends(rk, state)
+    local v, ends = redis.call('HMGET', rk, 'completed_at', 'last_success', 'last_failure'), {}
+    for n, ended in ipairs({'completed', 'failed'}) do
+      local at = state == ended and v[1] or v[n + 1]
+      if at then
+        ends[#ends + 1], ends[#ends + 2] = n == 1 and 'last_success' or 'last_failure', at
+      end
+    end
+    return ends
+  end
+
   return function(n, rk, key, terms, i)
     local v = redis.pcall('HMGET', rk, 'state', 'generation', 'when', 'token', 'entry', 'limits', 'tokens')
     if v.err then
@@ -143,12 +156,17 @@ local function compared()
       return answer(n, 'already', generation, v[1])
     end
     local entry, due = place_of(key, ARGV[i + 1], terms.at_once)
+    local ends
     if v[1] or v[2] then
+      ends = terms.perpetual ~= '0' and last_ends(rk, v[1])
       forget(key, v[1], v[5], v[6])
       -- A TTL of the previous execution, and its fields, would survive the HSET.
       redis.call('DEL', rk)
     end
     local state = write(rk, key, terms, i, generation + 1, entry, due)
+    if ends and #ends > 0 then
+      redis.call('HSET', rk, unpack(ends))
+    end
     if v[4] then
       redis.call('HSET', rk, 'tokens', string.sub(' ' .. v[4] .. (v[7] or ' '), 1, REMEMBERED))
     end

@@ -234,24 +234,31 @@ async def test_a_task_that_waits_shows_its_place_in_line(docket: Docket, browser
     assert "customer:acme 1 1 2 first second third" in limits.words
 
 
-async def test_schedules_have_their_next_run_and_last_failure(
+async def test_schedules_have_their_next_run_last_outcome_and_last_success(
     docket: Docket, browser: Browser
 ) -> None:
     async def tick(perpetual: Perpetual = Perpetual(every=timedelta(hours=1))) -> None:
+        if perpetual.args:
+            raise RuntimeError("not today")
+
+    async def fail(perpetual: Perpetual = Perpetual(every=timedelta(hours=1))) -> None:
         raise RuntimeError("not today")
 
     async def report(cron: Cron = Cron("0 9 * * *")) -> None: ...
 
     docket.register(report)
-    await docket.add(tick, key="ticking")()
-    async with Worker(docket) as worker:
-        await soon(worker.run_at_most({"ticking": 1}))
-        await docket.add(tick, now() + timedelta(hours=1), key="ticks")()
-        async with at_work(worker):
-            answer = await browser.get(f"{home(docket)}schedules")
+    for each in (tick, fail):
+        await docket.add(each, key=f"{each.__name__}s")()
+    async with Worker(docket) as worker, at_work(worker):
+        for key in ("ticks", "fails"):
+            while (details := await docket.describe(key)) and details.summary.generation < 2:
+                pass
+        answer = await browser.get(f"{home(docket)}schedules")
 
-    assert "report automatic report" in answer.words
-    assert "ticks tick" in answer.words
+    assert "report automatic report scheduled in" in answer.words
+    assert "has not run yet –" in answer.words
+    assert "ticks tick scheduled in 59m 59s completed now now" in answer.words
+    assert "fails fail scheduled in 59m 59s failed now RuntimeError: not today –" in answer.words
 
 
 async def test_pauses_and_strikes_are_listed_with_who_and_why(
