@@ -19,6 +19,8 @@ from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import worker_of
 from docket.store.scan import Record, Scan, WorkerRow
 from docket.store.statistics import StatisticsStore, period_seconds
+from docket.worker_process import WorkerProcess
+from docket.worker_process import read as read_process
 
 if TYPE_CHECKING:
     from docket.docket import Docket
@@ -37,11 +39,13 @@ class WorkerInfo:
         name: its name.
         last_seen: the time of its last heartbeat, by the server's clock.
         tasks: the names of the tasks that it can run.
+        process: its process, as it told last; None if it tells nothing, as older versions do.
     """
 
     name: str
     last_seen: datetime
     tasks: set[str]
+    process: WorkerProcess | None = None
 
 
 class RunningExecution(Execution):
@@ -231,8 +235,10 @@ def _alive(docket: Docket, now: int, rows: Sequence[WorkerRow]) -> list[WorkerIn
             continue
         name = worker_of(row.consumer)
         # A fenced worker has a new consumer while its old one still counts as alive.
-        tasks = workers[name].tasks if name in workers else set[str]()
-        workers[name] = WorkerInfo(name, last_seen, tasks | row.functions)
+        earlier = workers.get(name)
+        tasks = set[str]() if earlier is None else earlier.tasks
+        process = read_process(row.report) or (earlier and earlier.process)
+        workers[name] = WorkerInfo(name, last_seen, tasks | row.functions, process)
     return list(workers.values())
 
 
@@ -241,6 +247,7 @@ __all__ = [
     "RunningExecution",
     "StatisticsHistory",
     "WorkerInfo",
+    "WorkerProcess",
     "backlog_of",
     "live_workers",
     "read_backlog",

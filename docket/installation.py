@@ -28,6 +28,26 @@ def warn_of_the_original(package: Iterable[str]) -> None:
                     _warn(version)
 
 
+def installed_version(package: str | None = None) -> str | None:
+    """Return the version that is installed where this package is; None in a source tree.
+
+    By the name of its metadata too: a forked worker that read the metadata itself would no longer
+    share the modules for it with the nursery.
+
+    Args:
+        package: the folder of this package; by default the one that this file is in.
+    """
+    package = package or os.path.dirname(__file__)  # noqa: PTH120
+    try:
+        names = os.listdir(os.path.dirname(package))  # noqa: PTH120, PTH208
+    except OSError:  # imported from an archive
+        return None
+    for name in names:
+        if name.startswith("docket_supervisor-") and name.endswith(".dist-info"):
+            return name.removeprefix("docket_supervisor-").removesuffix(".dist-info")
+    return None
+
+
 def _warn(version: str) -> None:
     warnings.warn(
         f"pydocket {version} is installed in the same place as docket-supervisor. Both have a "

@@ -114,6 +114,19 @@ class Unsupervised:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolMember:
+    """The place of a worker in the pool of a runtime, for those who look at workers.
+
+    Attributes:
+        supervisor_pid: the process id of the runtime; 0 if it does not say.
+        generation: the generation of the code that the worker has loaded.
+    """
+
+    supervisor_pid: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Adoption:
     """The result of an adoption.
 

@@ -34,10 +34,12 @@ from docket.services import adoption, service_group, worker_reports
 from docket.services.exchanger import Exchanger
 from docket.services.executor import Executor
 from docket.services.payloads import Payloads
+from docket.services.process_report import PoolMember, ProcessReport
 from docket.services.registration import GOODBYE_SECONDS, Registration, worker_names
 from docket.services.run_quota import RunQuota
 from docket.services.runs import Consumer, Runs
 from docket.services.seeder import Seeder
+from docket.services.service_group import ServiceGroup, ServiceSettings
 from docket.services.shutdown import Shutdown, hand_back
 from docket.services.standalone import STANDARD_TASKS, run_program
 from docket.services.task_threads import watch_default_executor
@@ -131,7 +133,7 @@ class Worker:
         self._task_counters, self._earlier = self._make_counters(), TaskCounters()
         self._readiness = Readiness(Unsupervised(), lambda: False)
         self._exchanger: Exchanger | None = None
-        self._services: service_group.ServiceGroup | None = None
+        self._services: ServiceGroup | None = None
         self._shutdown: Shutdown | None = None
         self._is_steward = self._is_supervised = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -233,6 +235,7 @@ class Worker:
         *,
         stall_timeout_seconds: float = 60.0,
         keeper_interval_seconds: float = 0.5,
+        member: PoolMember | None = None,
     ) -> None:
         """Run tasks until drained, on behalf of a runtime that supervises this process.
 
@@ -242,6 +245,7 @@ class Worker:
             supervision: receives the reports of the worker.
             stall_timeout_seconds: loop silence after which heartbeat and leases lapse.
             keeper_interval_seconds: the interval of the calls of `supervision.beat`.
+            member: its place in the pool, for those who look at the workers of the docket.
         """
         await self._run(
             supervision,
@@ -249,6 +253,7 @@ class Worker:
             is_steward=False,
             stall_timeout_seconds=stall_timeout_seconds,
             keeper_interval_seconds=keeper_interval_seconds,
+            member=member,
         )
 
     async def _run(
@@ -259,6 +264,7 @@ class Worker:
         is_steward: bool,
         stall_timeout_seconds: float = 60.0,
         keeper_interval_seconds: float = 0.5,
+        member: PoolMember | None = None,
     ) -> None:
         if self._exchanger is not None:
             raise DocketError(f"{self!r} is running already: make another one to run twice at once")
@@ -269,14 +275,13 @@ class Worker:
         self._is_steward, self._is_supervised = self._is_steward or is_steward, not is_steward
         self._exchanger = exchanger = self._make_exchanger(until_finished)
         # The end of another worker's last run wakes nobody: look for the end more often.
-        wakeup_seconds = service_group.WAKEUP_SECONDS
-        if until_finished:
-            wakeup_seconds = self.minimum_check_interval.total_seconds()
-        settings = service_group.ServiceSettings(
+        often = self.minimum_check_interval.total_seconds()
+        settings = ServiceSettings(
             redelivery_timeout=self.redelivery_timeout,
-            wakeup_seconds=max(wakeup_seconds, 0.01),
+            wakeup_seconds=max(often, 0.01) if until_finished else service_group.WAKEUP_SECONDS,
             stall_timeout_seconds=stall_timeout_seconds,
             keeper_interval_seconds=keeper_interval_seconds,
+            report=ProcessReport(lambda: self.concurrency, member),
         )
         self._services = services = self._make_services(exchanger, settings)
         services.steward.appoint(self._is_steward)
@@ -309,9 +314,7 @@ class Worker:
             if shutdown is not None:
                 shutdown.ended.set()
 
-    async def _work(
-        self, exchanger: Exchanger, services: service_group.ServiceGroup, context: Context
-    ) -> None:
+    async def _work(self, exchanger: Exchanger, services: ServiceGroup, context: Context) -> None:
         if not self._is_supervised:
             worker_reports.log_tasks(self.docket, self.name, self.log_attributes)
         try:
@@ -321,7 +324,7 @@ class Worker:
             if not self._is_entered:
                 await self.shared.close()
 
-    async def _exchange(self, exchanger: Exchanger, services: service_group.ServiceGroup) -> None:
+    async def _exchange(self, exchanger: Exchanger, services: ServiceGroup) -> None:
         runs, task_counters, shutdown = self._runs, self._task_counters, self._shutdown
         assert shutdown is not None
         executor = Executor(
@@ -334,7 +337,14 @@ class Worker:
             lambda: exchanger.draining or shutdown.is_requested,
         )
         executor.run_quota = self._run_quota
-        registration = self._make_registration()
+        registration = Registration(
+            self.docket,
+            self._consumer,
+            self._readiness,
+            self.redelivery_timeout,
+            services.report.began,
+            lambda consumer: self.adopt(consumer, blame=NOBODY),
+        )
         if not await registration.register_patiently(exchanger):
             return
         try:
@@ -362,19 +372,8 @@ class Worker:
             if not ((runs.active and self._is_supervised) or runs.in_threads):
                 await registration.unregister(self.name, self.log_attributes)
 
-    def _make_registration(self) -> Registration:
-        return Registration(
-            self.docket,
-            self._consumer,
-            self._readiness,
-            self.redelivery_timeout,
-            lambda consumer: self.adopt(consumer, blame=NOBODY),
-        )
-
-    def _make_services(
-        self, exchanger: Exchanger, settings: service_group.ServiceSettings
-    ) -> service_group.ServiceGroup:
-        return service_group.ServiceGroup(
+    def _make_services(self, exchanger: Exchanger, settings: ServiceSettings) -> ServiceGroup:
+        return ServiceGroup(
             self.docket,
             self._consumer,
             self._runs,

@@ -115,6 +115,8 @@ class Settings(Message, frozen=True):
     worker: WorkerSettings
     #: The inherited write end of an embedded server's lifeline pipe, or None.
     lifeline: int | None = None
+    #: The supervisor's process id, as its workers tell it; 0 from one that does not say.
+    supervisor_pid: int = 0
 
 
 class Spawn(Message, frozen=True):

@@ -1,13 +1,15 @@
 """`docket workers`: the workers of a docket."""
 
 from collections.abc import Collection
+from typing import Any
 
 import click
+import msgspec
 
 from docket.cli.options import docket_options
 from docket.cli.relative_time import relative
 from docket.cli.session import on_docket
-from docket.cli.tables import Table, show
+from docket.cli.tables import Table, json_option, show, show_json
 from docket.clock import now
 from docket.docket import Docket, WorkerInfo
 from docket.options import DocketOptions
@@ -23,28 +25,38 @@ def workers() -> None:
 
 @workers.command()
 @docket_options
-def ls(chosen: DocketOptions) -> None:
-    """List all workers, each with its tasks but for the built-in ones."""
+@json_option
+def ls(chosen: DocketOptions, as_json: bool) -> None:
+    """List all workers, each with its tasks but for the built-in ones.
+
+    With --json, all of its tasks, and its process: host, pid, memory, lag and the like.
+    """
 
     async def act(docket: Docket) -> None:
-        _show(docket.name, None, await docket.workers())
+        _show(docket.name, None, await docket.workers(), as_json)
 
     on_docket(chosen, act)
 
 
 @workers.command()
 @docket_options
+@json_option
 @click.argument("task")
-def for_task(chosen: DocketOptions, task: str) -> None:
+def for_task(chosen: DocketOptions, as_json: bool, task: str) -> None:
     """List the workers that can run TASK."""
 
     async def act(docket: Docket) -> None:
-        _show(docket.name, task, await docket.task_workers(task))
+        _show(docket.name, task, await docket.task_workers(task), as_json)
 
     on_docket(chosen, act)
 
 
-def _show(docket_name: str, highlighted: str | None, found: Collection[WorkerInfo]) -> None:
+def _show(
+    docket_name: str, highlighted: str | None, found: Collection[WorkerInfo], as_json: bool
+) -> None:
+    if as_json:
+        show_json([_document(worker) for worker in sorted(found, key=lambda each: each.name)])
+        return
     table = Table(
         [f"Workers in Docket: {docket_name}"],
         ["Name", "Last Seen", "Tasks"],
@@ -55,6 +67,15 @@ def _show(docket_name: str, highlighted: str | None, found: Collection[WorkerInf
         last_seen = relative(worker.last_seen, seen_from)
         table.rows.append([worker.name, last_seen, _tasks(worker, highlighted)])
     show(table)
+
+
+def _document(worker: WorkerInfo) -> dict[str, Any]:
+    return {
+        "name": worker.name,
+        "last_seen": worker.last_seen.isoformat(),
+        "tasks": sorted(worker.tasks),
+        "process": msgspec.to_builtins(worker.process),
+    }
 
 
 def _tasks(worker: WorkerInfo, highlighted: str | None) -> list[str]:

@@ -30,6 +30,8 @@ FIRST_BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 1.0
 #: the time that the thread then has to ask the server, in seconds.
 RESUMPTION_SECONDS = 1.0
+#: Time between two heartbeats that tell of the process too, in seconds: people look now and then.
+REPORT_SECONDS = 10.0
 #: Delay before the next heartbeat after one under the name of a fenced consumer, in seconds.
 RETRY_SECONDS = 0.1
 NO_ANSWER = "the server has not answered"
@@ -68,6 +70,7 @@ class Heartbeater:
         runs: the runs whose leases are renewed, until their outcomes are acknowledged.
         supervision: receives the beats.
         function_names: returns the names of the tasks that this worker can run.
+        report: makes what a heartbeat tells of the process, called with the longest lag since.
         settings: the intervals.
         on_lost: called with entries that this worker no longer owns.
         on_cancelled: called with the entries of cancelled tasks.
@@ -85,6 +88,7 @@ class Heartbeater:
         runs: Runs,
         supervision: Supervision,
         function_names: Callable[[], Sequence[str]],
+        report: Callable[[float], bytes],
         settings: HeartbeatSettings,
         *,
         on_lost: Callable[[list[bytes]], None],
@@ -99,6 +103,9 @@ class Heartbeater:
         self._runs = runs
         self._supervision = supervision
         self._function_names = function_names
+        self._report = report
+        #: The consumer under whose name the process was told of last, and when.
+        self._reported: tuple[str, float] = "", -math.inf
         self._settings = settings
         self._on_lost = on_lost
         self._on_cancelled = on_cancelled
@@ -124,6 +131,8 @@ class Heartbeater:
         self._tick_handle: asyncio.TimerHandle | None = None
         #: Delay of the loop's last tick, in seconds.
         self.loop_lag_seconds = 0.0
+        #: The longest since the process was told of.
+        self._longest_lag = 0.0
 
     def start(self) -> None:
         """Start the ticks on the loop, and the thread."""
@@ -156,6 +165,7 @@ class Heartbeater:
     def _tick(self, due: float) -> None:
         self._ticked_at = time.monotonic()
         self.loop_lag_seconds = max(0.0, self._loop.time() - due)
+        self._longest_lag = max(self._longest_lag, self.loop_lag_seconds)
         if self.loop_lag_seconds > SILENCE_SECONDS:
             self._resumed_at = self._ticked_at
         self._schedule_tick()
@@ -236,15 +246,24 @@ class Heartbeater:
 
     def _beat(self) -> bool:
         sent_at = time.monotonic()
+        consumer, report = self._consumer.name, b""
+        if self._reported[0] != consumer or sent_at - self._reported[1] >= REPORT_SECONDS:
+            report = self._report(self._lag_to_tell(sent_at))
         registered = self._connection.beat(
-            self._consumer.name, self._function_names(), self._settings.lifetime
+            consumer, self._function_names(), self._settings.lifetime, report
         )
         if registered:
+            if report:
+                self._reported, self._longest_lag = (consumer, sent_at), 0.0
             self._beaten_at, self._has_beaten, self._trouble = sent_at, True, NO_ANSWER
         else:
             # The consumer will get a new name, under which no heartbeat is written yet.
             self._tell(self._on_fenced)
         return registered
+
+    def _lag_to_tell(self, now: float) -> float:
+        """Return the longest delay of a tick since the last report, or of the one that is due."""
+        return max(self._longest_lag, now - self._ticked_at - self._settings.interval, 0.0)
 
     def _renew(self) -> bool:
         sent_at, leases = time.monotonic(), self._runs.leases()

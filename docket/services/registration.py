@@ -40,6 +40,7 @@ class Registration:
         consumer: the worker's identity in the streams.
         readiness: told of a server that is waited for.
         lease: the length of its leases.
+        began: called with the server's time of each registration, in milliseconds.
         adopt: adopts a consumer without blame.
     """
 
@@ -49,20 +50,23 @@ class Registration:
         consumer: Consumer,
         readiness: Readiness,
         lease: timedelta,
+        began: Callable[[int], None],
         adopt: Callable[[str], Awaitable[object]],
     ) -> None:
         self._docket = docket
         self._consumer = consumer
         self._readiness = readiness
         self._lease = lease
+        self._began = began
         self._adopt = adopt
 
     async def register(self) -> None:
         """Register the consumer and the tasks that it can run."""
         docket, names = self._docket, tuple(self._docket.tasks)
-        await docket.transitions.register(
+        at = await docket.transitions.register(
             self._consumer.name, names, consumer_lifetime(docket), self._lease
         )
+        self._began(at)
 
     async def register_patiently(self, exchanger: Exchanger) -> bool:
         """Register as soon as there is a server; False if a drain comes first."""

@@ -16,6 +16,7 @@ from docket.lifecycle import Requeued, Superseded
 from docket.services.canceller import Canceller
 from docket.services.exchanger import Exchanger, stop
 from docket.services.heartbeater import Heartbeater, HeartbeatSettings
+from docket.services.process_report import ProcessReport
 from docket.services.runs import Consumer, Runs
 from docket.services.statistics_reporter import StatisticsReporter
 from docket.services.steward import Steward
@@ -44,12 +45,14 @@ class ServiceSettings:
     wakeup_seconds: longest wait of the wake-up listener.
     stall_timeout_seconds: loop silence after which heartbeat and leases lapse.
     keeper_interval_seconds: between two beats to the supervision.
+    report: what heartbeats tell of the process.
     """
 
     redelivery_timeout: timedelta
     wakeup_seconds: float
     stall_timeout_seconds: float
     keeper_interval_seconds: float
+    report: ProcessReport
 
 
 def consumer_lifetime(docket: Docket) -> timedelta:
@@ -97,6 +100,8 @@ class ServiceGroup:
         self._exchanger = exchanger
         connections = docket.connections
         self._readiness = readiness
+        #: What heartbeats tell of the process.
+        self.report = settings.report
         self._pipeline = connections.pipeline
         self._statistics_reporter = statistics_reporter
         #: The time since which only the heartbeater is out of touch, by `time.monotonic()`.
@@ -134,6 +139,7 @@ class ServiceGroup:
             self._runs,
             self._readiness,
             lambda: tuple(docket.tasks),
+            self.report.made,
             HeartbeatSettings(
                 interval=settings.keeper_interval_seconds,
                 heartbeat=heartbeat,

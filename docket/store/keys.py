@@ -188,6 +188,10 @@ class Keys:
         """SET: names of the functions that a consumer can run."""
         return self.key(f"worker-tasks:{consumer}")
 
+    def worker_info(self, consumer: str) -> str:
+        """HASH: what a consumer tells of its process, as JSON under "info"; expires."""
+        return self.key(f"worker-info:{consumer}")
+
     def task_workers(self, function_name: str) -> str:
         """SET: consumers that can run a function."""
         return self.key(f"task-workers:{function_name}")

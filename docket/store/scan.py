@@ -14,6 +14,7 @@ from docket.store.connection.retrying import PATIENCE_SECONDS, retry
 from docket.store.keys import LAST_ID, Keys, Stream
 from docket.store.overwritten_keys import is_of_another_type, log_overwritten
 from docket.store.retention import Retention
+from docket.worker_process import MOST_BYTES
 from docket_display.printable import decoded
 
 #: Stream entries or members of the queue read in one call.
@@ -31,11 +32,16 @@ Record = dict[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A registered consumer; `last_beat` is in server milliseconds."""
+    """A registered consumer.
+
+    last_beat: the time of its last heartbeat, in server milliseconds.
+    report: what it tells of its process; b"" for nothing, or more than one would.
+    """
 
     consumer: str
     last_beat: int
     functions: frozenset[str]
+    report: bytes = b""
 
 
 class Scan:
@@ -64,13 +70,24 @@ class Scan:
         for start in range(0, len(flat), 2 * RECORDS_PAGE):
             page = flat[start : start + 2 * RECORDS_PAGE]
             names = [decoded(name) for name in page[::2]]
-            known = await asyncio.gather(*map(self._functions_of, names))
-            rows += map(WorkerRow, names, map(score_milliseconds, page[1::2]), known)
+            beats = map(score_milliseconds, page[1::2])
+            known, reports = await asyncio.gather(
+                asyncio.gather(*map(self._functions_of, names)),
+                asyncio.gather(*map(self._report_of, names)),
+            )
+            rows += map(WorkerRow, names, beats, known, reports)
         return int(seconds) * 1_000_000 + int(microseconds), rows
 
     async def _functions_of(self, consumer: str) -> frozenset[str]:
         names: list[bytes] = await self._found([], "SMEMBERS", self._keys.worker_tasks(consumer))
         return frozenset(map(decoded, names))
+
+    async def _report_of(self, consumer: str) -> bytes:
+        name = self._keys.worker_info(consumer)
+        # First its length: it may be somebody else's, of any size.
+        if not 0 < await self._found(0, "HSTRLEN", name, "info") <= MOST_BYTES:
+            return b""
+        return await self._found(None, "HGET", name, "info") or b""
 
     async def tasks(self) -> AsyncGenerator[tuple[str, Record]]:
         """Yield the key and record of each task that is scheduled, queued or running, once each.

@@ -275,13 +275,16 @@ class Transitions:
         function_names: Sequence[str],
         lifetime: timedelta,
         lease: timedelta | None = None,
-    ) -> None:
+    ) -> int:
         """Register a consumer; its keys expire `lifetime` after its last heartbeat.
 
         Args:
             lease: the length of its leases. None leaves it to the steward that sweeps.
+
+        Returns:
+            The server's time, in milliseconds.
         """
-        await self._pipeline.call(
+        return await self._pipeline.call(
             scripts.REGISTER,
             [
                 *self._keys.places,

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60))
-_BYTES = ("B", "KB", "MB", "GB", "TB")
+_BYTES = ("B", "KB", "MB", "GB", "TB", "PB")
 
 
 def brief(seconds: float | None) -> str:

@@ -81,6 +81,7 @@ class ProcessDriver:
             self._cwd,
             self._settings,
             self._lifeline,
+            os.getpid(),
         )
         link = NurseryLink(
             settings,

@@ -16,7 +16,7 @@ from typing import Any, Final
 import uvloop
 
 from docket.docket import Docket
-from docket.supervision import task_here
+from docket.supervision import PoolMember, task_here
 from docket.worker import Worker
 from ipc.blocking import BlockingChannel
 from ipc.channel import Channel
@@ -129,7 +129,9 @@ async def _serve(spec: ChildSpec, fault: Fault | None) -> int:
         return await _give_up(sock, fault)
     finally:
         _REGISTRY_LOG.disabled = False
-    link = SupervisorLink(worker, settings, sock, KeeperPipe(spec.keeper), spec.dump)
+    member = PoolMember(spec.settings.supervisor_pid, spec.settings.generation)
+    keeper = KeeperPipe(spec.keeper)
+    link = SupervisorLink(worker, settings, sock, keeper, spec.dump, member)
     status = DRAINED
     try:
         async with docket:

@@ -16,6 +16,7 @@ from typing import Final
 
 from docket import Backlog
 from docket.errors import DocketError
+from docket.supervision import PoolMember
 from docket.worker import Worker
 from ipc import messages
 from ipc.channel import Channel
@@ -36,6 +37,7 @@ class SupervisorLink:
     """The link of one worker. Made on the running loop, where all but `beat` is called.
 
     sock: the worker's channel, owned from now on. keeper and dump: the write ends of its pipes.
+    member: the place of the worker in the pool.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class SupervisorLink:
         sock: socket.socket,
         keeper: KeeperPipe,
         dump: int,
+        member: PoolMember | None = None,
     ) -> None:
         self._worker = worker
+        self._member = member
         self._settings = settings
         self._keeper = keeper
         self._dump = dump
@@ -70,6 +74,7 @@ class SupervisorLink:
                 self,
                 stall_timeout_seconds=self._settings.stall_timeout_seconds,
                 keeper_interval_seconds=KEEPER_SECONDS,
+                member=self._member,
             ),
             name="docket worker",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docket.installation import warn_of_the_original
+from docket.installation import installed_version, warn_of_the_original
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -35,6 +35,14 @@ def test_our_stand_in_and_other_packages_are_not_taken_for_it(tmp_path: Path) ->
         warnings.simplefilter("error")
         warn_of_the_original(package)
         warn_of_the_original([str(tmp_path / "archive.zip" / "docket")])
+
+
+def test_the_installed_version_is_told_without_its_metadata(tmp_path: Path) -> None:
+    names = ["pydocket-0.27.0.dist-info", "docket_supervisor-1.2.3.dist-info", "docket"]
+    (package,) = site(tmp_path, *names)
+    assert installed_version(package) == "1.2.3"
+    assert installed_version(str(tmp_path / "docket" / "docket")) is None
+    assert installed_version(str(tmp_path / "archive.zip" / "docket")) is None
 
 
 def test_the_import_warns_once_whoever_imports_it_again(tmp_path: Path) -> None:

@@ -317,8 +317,8 @@ COMMANDS = {
     "tasks trace": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
     "tasks fail": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [message]",
     "tasks sleep": "--docket[DOCKET_NAME] --url[DOCKET_URL] --delay [seconds]",
-    "workers ls": "--docket[DOCKET_NAME] --url[DOCKET_URL]",
-    "workers for-task": "--docket[DOCKET_NAME] --url[DOCKET_URL] task",
+    "workers ls": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json",
+    "workers for-task": "--docket[DOCKET_NAME] --url[DOCKET_URL] --json task",
 }
 
 #: Commands that the documents do not have.

@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec import structs
 
 from docket import Docket, Execution
+from docket.inspection import WorkerProcess
 from ipc.messages import Exited, Heartbeat, Settings
 from tests.support.nursery import Child, NurseryProcess, settings
 
@@ -77,6 +78,17 @@ async def _result(pool: Settings, key: str) -> object:
         execution = await docket.get_execution(key)
         assert execution is not None
         return await execution.get_result(timeout=timedelta(seconds=20))
+
+
+def told_by(pool: Settings) -> WorkerProcess | None:
+    """The process of the one worker of the pool, as it tells its docket."""
+    return asyncio.run(_told_by(pool))
+
+
+async def _told_by(pool: Settings) -> WorkerProcess | None:
+    async with _docket(pool) as docket:
+        (worker,) = await docket.workers()
+        return worker.process
 
 
 def _docket(pool: Settings) -> Docket:

@@ -46,8 +46,20 @@ class LeaseConnection:
         self._connection: Any = None
         self._login: Login | None = None
 
-    def beat(self, consumer: str, function_names: Sequence[str], lifetime: timedelta) -> bool:
+    def beat(
+        self,
+        consumer: str,
+        function_names: Sequence[str],
+        lifetime: timedelta,
+        report: bytes = b"",
+    ) -> bool:
         """Write the consumer's heartbeat.
+
+        Args:
+            consumer: its name.
+            function_names: the names of the tasks that it can run.
+            lifetime: of its keys without a heartbeat.
+            report: what it tells of its process; b"" if that is nothing new.
 
         Returns:
             True if it is still registered.
@@ -59,10 +71,11 @@ class LeaseConnection:
         keys = [
             self._keys.workers,
             self._keys.epochs,
+            self._keys.worker_info(consumer),
             self._keys.worker_tasks(consumer),
             *(self._keys.task_workers(name) for name in function_names),
         ]
-        return self._call(scripts.BEAT, keys, [consumer, delay_milliseconds(lifetime)]) == 1
+        return self._call(scripts.BEAT, keys, [consumer, delay_milliseconds(lifetime), report]) == 1
 
     def renew(self, consumer: str, leases: Sequence[Lease]) -> tuple[list[bytes], list[bytes]]:
         """Renew leases.

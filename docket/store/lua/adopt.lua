@@ -50,7 +50,7 @@ redis.call('HDEL', PREFIX .. ':leases', gone)
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[8])) do
   check(redis.pcall('SREM', PREFIX .. ':task-workers:' .. name, gone), 'WRONGTYPE')
 end
-redis.call('DEL', KEYS[8])
+redis.call('DEL', KEYS[8], PREFIX .. ':worker-info:' .. gone)
 
 local moved, poisoned = 0, {}
 

@@ -11,6 +11,7 @@ if redis.call('HEXISTS', KEYS[7], consumer) == 0 then
 end
 redis.call('ZADD', KEYS[6], server_now(), consumer)
 redis.call('PEXPIRE', KEYS[8], ARGV[3])
+redis.call('PEXPIRE', ARGV[1] .. ':worker-info:' .. consumer, ARGV[3])
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[8])) do
   redis.call('PEXPIRE', ARGV[1] .. ':task-workers:' .. name, ARGV[3])
 end

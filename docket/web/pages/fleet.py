@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from docket.docket import StrikeRecord
-from docket.inspection import WorkerInfo
+from docket.inspection import WorkerInfo, WorkerProcess
 from docket.listing import ExecutionSummary
 from docket.pauses import Pause
 from docket.statistics import FunctionStatistics
@@ -78,13 +78,87 @@ def _rows(
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker that lives, and its runs. `process`: its entry in the report of the pool."""
+    """A worker that lives, and its runs. `entry`: that of its process in the report of the pool."""
 
     worker: WorkerInfo
-    host: str
     runs: tuple[ExecutionSummary, ...]
     run_count: int
-    process: Mapping[str, Any] | None
+    entry: Mapping[str, Any] | None
+
+    @property
+    def host(self) -> str:
+        """The name of its host: as it tells, or as its name does; "" if neither does."""
+        if self.worker.process is not None:
+            return self.worker.process.host
+        host, sign, _ = self.worker.name.partition("#")
+        return host if sign else ""
+
+    @property
+    def pid(self) -> int:
+        """The process id; 0 if it is not known."""
+        return self.worker.process.pid if self.worker.process is not None else 0
+
+    @property
+    def lag_seconds(self) -> float | None:
+        """The lag of its loop; the pool beside us knows it better than what it told some time ago.
+
+        None if it is not known.
+        """
+        if self.entry is not None:
+            return self.entry.get("loop_lag_seconds")
+        return None if self.worker.process is None else self.worker.process.lag_seconds
+
+    @property
+    def rss_bytes(self) -> int | None:
+        """The memory of its process, in the same way."""
+        if self.entry is not None:
+            return self.entry.get("rss_bytes")
+        return None if self.worker.process is None else self.worker.process.rss_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host, and what works there: its processes, each with its workers."""
+
+    name: str
+    processes: tuple[tuple[LiveWorker, ...], ...]
+
+    @property
+    def workers(self) -> int:
+        """The number of its workers."""
+        return sum(map(len, self.processes))
+
+    @property
+    def rss_bytes(self) -> int | None:
+        """The memory of its processes; None if that of one is not known."""
+        each = [workers[0].rss_bytes for workers in self.processes]
+        known = [rss for rss in each if rss is not None]
+        return sum(known) if len(known) == len(each) else None
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions of docket-supervisor that work there, as far as they are told."""
+        return sorted({process.version for process in self._told if process.version})
+
+    @property
+    def supervisors(self) -> list[int]:
+        """The process ids of the supervisors of its workers."""
+        return sorted({process.supervisor_pid for process in self._told if process.supervisor_pid})
+
+    @property
+    def _told(self) -> list[WorkerProcess]:
+        every = (each.worker.process for workers in self.processes for each in workers)
+        return [process for process in every if process is not None]
+
+
+def hosts_of(workers: Sequence[LiveWorker]) -> list[Host]:
+    """Group workers by host, then by process: one that tells no process is one by itself."""
+    by_host: dict[str, dict[object, list[LiveWorker]]] = {}
+    # One whose host is not known comes last.
+    for each in sorted(workers, key=lambda w: (not w.host, w.host, w.pid, w.worker.name)):
+        processes = by_host.setdefault(each.host, {})
+        processes.setdefault(each.pid or each.worker.name, []).append(each)
+    return [Host(name, tuple(map(tuple, by_host[name].values()))) for name in by_host]
 
 
 async def workers(view: View) -> dict[str, Any]:
@@ -95,26 +169,27 @@ async def workers(view: View) -> dict[str, Any]:
         shown.workers.get(), shown.running.get(), shown.backlog.get()
     )
     pool = await view.pool_report()
-    processes = {} if pool is None else {_name(each): each for each in pool.get("workers", ())}
+    entries = {} if pool is None else {_name(each): each for each in pool.get("workers", ())}
     by_worker: dict[str | None, list[ExecutionSummary]] = {}
     for each in running.executions:
         by_worker.setdefault(each.worker, []).append(each)
     rows = [
         LiveWorker(
             each,
-            each.name.partition("#")[0],
             tuple(by_worker.get(each.name, ())[:_NAMED]),
             len(by_worker.get(each.name, ())),
-            processes.get(each.name),
+            entries.get(each.name),
         )
         for each in alive
     ]
-    gone = {
-        name: runs for name, runs in by_worker.items() if name not in {r.worker.name for r in rows}
-    }
+    names = {row.worker.name for row in rows}
+    gone = {name: runs for name, runs in by_worker.items() if name not in names}
     return {
         "rows": rows,
-        "hosts": sorted({row.host for row in rows}),
+        "hosts": hosts_of(rows),
+        "has_generations": any(
+            row.worker.process and row.worker.process.generation is not None for row in rows
+        ),
         "gone": sorted((name or "–", len(runs)) for name, runs in gone.items()),
         "is_partial": running.cursor is not None,
         "backlog": backlog,

@@ -1,6 +1,9 @@
 """`docket workers`."""
 
+import json
+import os
 import re
+from datetime import datetime
 
 import pytest
 
@@ -39,6 +42,23 @@ async def test_a_worker_of_built_in_tasks_alone_says_so(
 
     assert output.splitlines()[2].endswith("  (built-in ones only)")
     assert asked.splitlines()[2].endswith("  trace")
+
+
+async def test_programs_get_the_process_of_each_as_json(
+    docket: Docket, on: tuple[str, ...]
+) -> None:
+    async with at_work(Worker(docket, name="two")), at_work(Worker(docket, name="one")):
+        _, output, errors = await run_docket("workers", "ls", *on, "--json")
+        _, asked, _ = await run_docket("workers", "for-task", *on, "--json", "trace")
+
+    assert errors == ""
+    one, two = json.loads(output)
+    assert (one["name"], two["name"]) == ("one", "two")
+    assert one["tasks"] == sorted(docket.tasks)
+    assert datetime.fromisoformat(one["last_seen"]).tzinfo is not None
+    assert one["process"]["pid"] == os.getpid()
+    assert datetime.fromisoformat(one["process"]["started_at"]).tzinfo is not None
+    assert {each["name"] for each in json.loads(asked)} == {"one", "two"}
 
 
 @pytest.mark.statement(15)

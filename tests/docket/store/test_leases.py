@@ -137,6 +137,36 @@ async def test_a_beat_keeps_a_consumer_registered_and_tells_one_that_was_struck_
     assert await store.transitions.beats() == {}
 
 
+async def test_what_a_consumer_tells_lasts_as_long_as_its_beats(
+    store: Store, leases: LeaseConnection
+) -> None:
+    name = store.keys.worker_info("a")
+    await store.register("a")
+    assert leases.beat("a", ["f"], MINUTE, b"told")
+    assert await store.client.hgetall(name) == {b"info": b"told"}
+    await store.client.pexpire(name, 1_000)
+    assert leases.beat("a", ["f"], MINUTE)
+    assert await store.client.pttl(name) > 50_000
+    await store.client.pexpire(name, 1_000)
+    assert await store.transitions.vouch("a", MINUTE)
+    assert await store.client.pttl(name) > 50_000
+    assert await store.client.hgetall(name) == {b"info": b"told"}
+    await store.adopt("a")
+    assert await store.client.exists(name) == 0
+    assert not leases.beat("a", ["f"], MINUTE, b"told")
+    assert await store.client.exists(name) == 0
+
+
+async def test_a_consumer_tells_over_what_somebody_has_put_there(
+    store: Store, leases: LeaseConnection
+) -> None:
+    name = store.keys.worker_info("a")
+    await store.register("a")
+    await store.client.set(name, "a value of somebody's")
+    assert leases.beat("a", ["f"], MINUTE, b"told")
+    assert await store.client.hgetall(name) == {b"info": b"told"}
+
+
 async def test_a_keepers_connection_survives_the_loss_of_the_servers_scripts(
     store: Store, leases: LeaseConnection
 ) -> None:

@@ -1,6 +1,8 @@
 """The pages of the dashboard, as a reader sees them."""
 
+import os
 import re
+import socket
 from datetime import timedelta
 from html import unescape
 from typing import Annotated
@@ -12,6 +14,7 @@ from docket import ConcurrencyLimit, Cron, Docket, Logged, Perpetual, Progress, 
 from docket.clock import now
 from docket.web import app, confirmation
 from docket.web.pages import tasks as task_pages
+from docket.worker_process import WorkerProcess
 from tests.docket.web.conftest import Serve
 from tests.support.dockets import Gate, at_work, finish, soon
 from tests.support.web_client import Browser
@@ -209,6 +212,40 @@ async def test_a_task_that_runs_shows_its_progress_and_its_worker(
     assert "on here#1" in answer.words
     assert "here#1" in workers.words
     assert "counted count" in workers.words
+
+
+async def test_workers_stand_by_their_hosts_and_processes(docket: Docket, browser: Browser) -> None:
+    one, two = Worker(docket, name="one", concurrency=3), Worker(docket, name="two")
+    async with at_work(one), at_work(two):
+        client = docket.connections.client()
+        elsewhere = WorkerProcess(
+            host=HOSTILE,
+            pid=7,
+            started_at=now() - timedelta(hours=3),
+            lag_seconds=0.25,
+            concurrency=10,
+            rss_bytes=80_000_000,
+            version="9.9.9",
+            supervisor_pid=4242,
+            generation=3,
+        )
+        seconds, _ = await client.time()
+        await client.zadd(
+            docket.workers_set, {"far.00000000": seconds * 1000, "old#1.00000000": seconds * 1000}
+        )
+        await client.hset(docket.keys.worker_info("far.00000000"), "info", elsewhere.written())
+        answer = await browser.get(f"{home(docket)}workers")
+
+    assert "4 alive on 3 hosts" in answer.words
+    assert f"{socket.gethostname()} 2 workers in 1 process" in answer.words
+    assert "old 1 worker" in answer.words
+    assert "80 MB of memory · version 9.9.9 · supervisor 4242" in answer.words
+    assert "far 7 3 3h ago" in answer.words
+    assert "250 ms 80 MB 0 of 10" in answer.words
+    assert "one " + str(os.getpid()) in answer.words
+    assert "0 of 3" in answer.words
+    assert "old#1 not told" in answer.words
+    assert "<script>" not in answer.text
 
 
 async def test_a_task_that_waits_shows_its_place_in_line(docket: Docket, browser: Browser) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from ipc.framing import encode
 from ipc.messages import (
@@ -33,6 +35,7 @@ from tests.support.real_workers import (
     real_pool,
     result,
     state,
+    told_by,
     write_tasks,
 )
 
@@ -67,6 +70,21 @@ def test_a_worker_sends_hello_and_ready(worker: Child) -> None:
     assert ready.name == "host#1"
     assert ready.consumer.startswith("host#1.")
     assert 5_000_000 < ready.rss_bytes < 500_000_000
+
+
+def test_a_worker_tells_its_docket_of_its_process_and_its_place_in_the_pool(
+    nursery: NurseryProcess, pool: Settings
+) -> None:
+    nursery.load(structs.replace(pool, generation=3, supervisor_pid=4242))
+    worker = nursery.spawn()
+    worker.next(Ready)
+
+    process = told_by(pool)
+
+    assert process is not None
+    assert (process.host, process.pid) == (socket.gethostname(), worker.pid)
+    assert (process.generation, process.supervisor_pid) == (3, 4242)
+    assert process.rss_bytes is None or process.rss_bytes > 5_000_000
 
 
 def test_a_worker_runs_tasks_and_its_heartbeats_count_them(worker: Child, pool: Settings) -> None:
