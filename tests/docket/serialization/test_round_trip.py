@@ -175,8 +175,8 @@ class Number(float):
 ODD_KEYS: list[Any] = [
     "a", "1", "1.0", 1, 2, True, False, 0, -1, 1.5, 2**53, 2**53 + 1, b"a", b"1", None,
     Named.A, Numbered.ONE, Alike.A, Alike.ONE, Text("a"), Text("1"), Number(1), (1,), Decimal(1),
-    float("nan"), Decimal("1.0"), uuid.UUID(int=1), str(uuid.UUID(int=1)), date(2030, 1, 1), "2030-01-01",
-    datetime(2030, 1, 1, tzinfo=UTC), timedelta(1), "P1D",
+    float("nan"), Decimal("1.0"), uuid.UUID(int=1), str(uuid.UUID(int=1)), date(2030, 1, 1),
+    "2030-01-01", datetime(2030, 1, 1, tzinfo=UTC), timedelta(1), "P1D",
 ]  # fmt: skip
 HINTS: list[Any] = [
     Any, dict[Any, Any], *(dict[k, Any] for k in (str, int, float, bytes, Alike, Named, Numbered)),
