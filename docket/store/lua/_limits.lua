@@ -171,16 +171,16 @@ local function limiting()
 
   -- Lets a task ask for its limits anew that stands in the queue as one that waits, while its record does not say for
   -- what: somebody changed it, and nothing else would ever find it. True if there is such a task.
-  local function ask_anew(key)
-    redis.call('ZREM', QUEUE, key)
-    local v = ask('HMGET', RECORDS .. key, 'state', 'when', 'deaths')
+  local function ask_anew(stuck)
+    redis.call('ZREM', QUEUE, stuck)
+    local v = ask('HMGET', RECORDS .. stuck, 'state', 'when', 'deaths')
     if not v or v[1] ~= 'scheduled' then
       return false
     end
-    local entry = append(count_of(v[3], 0) > 0 and 'x' or 'f', key)
-    redis.call('HDEL', RECORDS .. key, 'limits')
-    redis.call('HSET', RECORDS .. key, 'state', 'queued', 'entry', entry)
-    publish(key, 'queued', v[2])
+    local entry = append(count_of(v[3], 0) > 0 and 'x' or 'f', stuck)
+    redis.call('HDEL', RECORDS .. stuck, 'limits')
+    redis.call('HSET', RECORDS .. stuck, 'state', 'queued', 'entry', entry)
+    publish(stuck, 'queued', v[2])
     admitted = admitted + 1
     return true
   end
