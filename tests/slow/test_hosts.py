@@ -242,6 +242,7 @@ class TestInTwoNetworkNamespaces:
     def command(self, wired: Namespaces, name: str) -> tuple[str, ...]:
         return (*wired.inside(name), *Program(()).command)
 
+    @pytest.mark.full  # connections that stall are the same to the host, without a wire
     async def test_a_host_whose_wire_was_cut_spoils_nothing_when_it_is_mended(
         self, hosts: Hosts, wired: Namespaces
     ) -> None:
@@ -348,6 +349,7 @@ async def test_there_is_one_steward_a_pool_and_two_do_not_fight(hosts: Hosts, se
     assert len(hosts.ledger.runs()) == 50
 
 
+@pytest.mark.full  # the hosts of chaos, in every run, have clocks that are seconds apart
 async def test_hosts_whose_clocks_are_hours_apart_agree_on_who_lives_and_what_is_due(
     hosts: Hosts, server: str
 ) -> None:

@@ -160,7 +160,7 @@ async def test_deaths_of_workers_leave_nothing_behind(
         assert list((folder / "runtime").iterdir()) == []
 
 
-@pytest.mark.parametrize(("warm_up", "deaths"), [(10, 20), *sets_in_full((10, 50))])
+@pytest.mark.parametrize(("warm_up", "deaths"), [(5, 10), *sets_in_full((10, 50))])
 async def test_deaths_of_nurseries_leave_nothing_behind(
     folder: Path, warm_up: int, deaths: int
 ) -> None:

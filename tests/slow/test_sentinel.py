@@ -61,6 +61,7 @@ async def test_a_primary_that_dies_under_load_leaves_nothing_stuck(
     assert servers.replica.client.info("replication")["role"] == "master"
 
 
+@pytest.mark.full  # those below are failovers with both alive, too
 async def test_a_failover_with_both_alive_leaves_nothing_stuck(
     servers: Watched, docket_name: str
 ) -> None:

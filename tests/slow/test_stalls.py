@@ -113,6 +113,7 @@ async def test_a_long_hold_of_the_gil_loses_no_run_to_the_steward_of_another_hos
     assert deaths_of(server, "long", docket_name) == 0
 
 
+@pytest.mark.full  # waits for half a minute; the stalls above are as many
 async def test_a_task_that_never_lets_go_of_the_gil_takes_one_worker_at_a_time_and_is_poison() -> (
     None
 ):

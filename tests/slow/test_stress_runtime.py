@@ -44,6 +44,7 @@ def test_a_reload_keeps_every_task_and_the_pool_full() -> None:
     assert 0 < found["signal to the end of the reload"]["least"] <= ends
 
 
+@pytest.mark.full
 def test_an_idle_pool_is_weighed() -> None:
     found = _figures("idle64", "--rounds", "1", "--processes", "2", "--seconds", "0.5")
     assert len(found["PSS of a worker"]["samples"]) == 2

@@ -30,7 +30,7 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("scenario", rest_in_full(COSTS, ["queue", "pending"]))
+@pytest.mark.parametrize("scenario", rest_in_full(COSTS, ["pending"]))
 def test_a_scenario_runs_at_a_tiny_scale(scenario: str) -> None:
     # Ratios and the clock are no matter here: how fast a loaded machine is.
     arguments = [scenario, "--scale", "0.001", "--json", "--no-limits"]
