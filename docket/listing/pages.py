@@ -17,6 +17,7 @@ from docket.listing.summaries import (
     attempts_of,
     summary_of,
 )
+from docket.operations import MOST_LOOKED_AT
 from docket.store.keys import Keys, check_task_key
 from docket.store.pages import Found, Pages, Position, Span
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Most executions that one page may have.
 MOST_LISTED = 1_000
-#: Most executions that are looked at for one page: where few match, it has fewer than asked for.
-MOST_LOOKED_AT = 2_000
 #: The fewest and the most records that are read in one round trip.
 _READ = (50, 250)
 #: The longest call that is read to be shown, in bytes.
