@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sized
-from dataclasses import dataclass
 from functools import lru_cache
 from types import CellType, SimpleNamespace
 from typing import (
@@ -20,6 +19,8 @@ from typing import (
     get_origin,
     get_type_hints,
 )
+
+from msgspec import Struct
 
 from docket.log_text import ARGUMENT, head, shown
 
@@ -181,8 +182,7 @@ def _metadata_in_alias(alias: ast.expr, scope: _Scope) -> tuple[Any, ...]:
         return ()  # A type that exists for type checkers only, or free text.
 
 
-@dataclass(frozen=True)
-class ParameterTypes:
+class ParameterTypes(Struct, frozen=True):
     """The annotated types of a function's parameters; `Any` for those without an annotation.
 
     Attributes:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from docket.audit import OperatorAct, record_act, recorded_acts
 from docket.clock import aware
-from docket.listing.acting import Act, Actor, BulkResult
-from docket.listing.counts import Census, Counts
-from docket.listing.filters import AnyState, Filter
-from docket.listing.limits import LimitInUse, PlaceInLine, limits_in_use, places_in_line
-from docket.listing.pages import MOST_LOOKED_AT, Listing, MatchCount, Page
-from docket.listing.recurring import RecurringTask, recurring_tasks
-from docket.listing.summaries import ExecutionDetails, ExecutionSummary, ListedState
 from docket.store.server_policy import server_policy
 
 if TYPE_CHECKING:
     from docket.docket import Docket
+    from docket.listing.acting import Actor, BulkResult
+    from docket.listing.counts import Census, Counts
+    from docket.listing.filters import AnyState, Filter
+    from docket.listing.limits import LimitInUse, PlaceInLine
+    from docket.listing.pages import Listing, MatchCount, Page
+    from docket.listing.recurring import RecurringTask
+    from docket.listing.summaries import ExecutionDetails, ExecutionSummary, ListedState
+
+#: Most executions that are looked at for one page: where few match, it has fewer than asked for.
+MOST_LOOKED_AT = 2_000
 
 
 class Operations:
@@ -62,7 +66,7 @@ class Operations:
             TypeError: `since` or `until` is no timezone-aware datetime.
             ServerUnavailable: the server is away.
         """
-        wanted = Filter.of(
+        wanted: Filter = _module("filters").Filter.of(
             state,
             function=function,
             key_prefix=key_prefix,
@@ -92,7 +96,7 @@ class Operations:
             seconds: the time after which it looks no further, once it has looked at a thousand;
                 None for no limit.
         """
-        return await Listing(self._docket).page(wanted, limit, cursor, most_looked_at, seconds)
+        return await self._listing.page(wanted, limit, cursor, most_looked_at, seconds)
 
     async def count_matching(
         self,
@@ -110,25 +114,25 @@ class Operations:
             wanted: the filter.
             most_looked_at, seconds: as of `executions_matching`.
         """
-        return await Listing(self._docket).count(wanted, most_looked_at, seconds)
+        return await self._listing.count(wanted, most_looked_at, seconds)
 
     async def describe(self, key: str) -> ExecutionDetails | None:
         """Return all that is known of the newest execution of a key, its attempts too.
 
         None if there is no record of it, and no failure of it that is kept.
         """
-        return await Listing(self._docket).details(key)
+        return await self._listing.details(key)
 
     async def counts(self) -> Counts:
         """Count the executions by state, and by function.
 
         The numbers by function are estimated from a random sample where there are many.
         """
-        return await Census(self._docket).counts()
+        return await self._census.counts()
 
     async def counts_by_state(self) -> dict[ListedState, int]:
         """Count the executions by state only, in one round trip, however many there are."""
-        return await Census(self._docket).by_state()
+        return await self._census.by_state()
 
     async def retry(self, key: str) -> ExecutionSummary | None:
         """Run an execution again that failed or was cancelled, with its stored arguments.
@@ -144,7 +148,7 @@ class Operations:
             WrongState: it waits or runs, or was completed and no earlier failure is kept.
             ServerUnavailable: the server is away.
         """
-        return await Actor(self._docket).retry(key)
+        return await self._actor.retry(key)
 
     async def run_now(self, key: str) -> None:
         """Let a scheduled task run now. One that is ready already stays as it is.
@@ -154,7 +158,7 @@ class Operations:
             WrongState: it runs, has ended, or waits for a limit.
             ServerUnavailable: the server is away.
         """
-        await Actor(self._docket).move(key, None)
+        await self._actor.move(key, None)
 
     async def reschedule(self, key: str, when: datetime) -> None:
         """Give a task that waits another time.
@@ -167,7 +171,7 @@ class Operations:
             TypeError: `when` is no datetime or a naive one.
             NoSuchExecution, WrongState, ServerUnavailable: as of `run_now`.
         """
-        await Actor(self._docket).move(key, aware("when", when))
+        await self._actor.move(key, aware("when", when))
 
     async def cancel_matching(
         self, wanted: Filter, *, progress: Callable[[BulkResult], object] | None = None
@@ -185,19 +189,19 @@ class Operations:
             ValueError: the filter names states that have ended.
             ServerUnavailable: the server is away; some may have been cancelled.
         """
-        return await Actor(self._docket).act(Act.CANCEL, wanted, progress)
+        return await self._actor.act(_module("acting").Act.CANCEL, wanted, progress)
 
     async def retry_matching(
         self, wanted: Filter, *, progress: Callable[[BulkResult], object] | None = None
     ) -> BulkResult:
         """Retry all failed and cancelled executions that a filter means; as `cancel_matching`."""
-        return await Actor(self._docket).act(Act.RETRY, wanted, progress)
+        return await self._actor.act(_module("acting").Act.RETRY, wanted, progress)
 
     async def run_matching_now(
         self, wanted: Filter, *, progress: Callable[[BulkResult], object] | None = None
     ) -> BulkResult:
         """Let all scheduled executions that a filter means run now; as `cancel_matching`."""
-        return await Actor(self._docket).act(Act.RUN_NOW, wanted, progress)
+        return await self._actor.act(_module("acting").Act.RUN_NOW, wanted, progress)
 
     async def recurring(self) -> list[RecurringTask]:
         """List the tasks that run again and again (Perpetual, Cron), by their next run.
@@ -208,7 +212,8 @@ class Operations:
         Raises:
             ServerUnavailable: the server is away.
         """
-        return await recurring_tasks(self._docket)
+        found: list[RecurringTask] = await _module("recurring").recurring_tasks(self._docket)
+        return found
 
     async def limits(self) -> list[LimitInUse]:
         """List the concurrency limits in use: who holds their slots, and who waits for one.
@@ -218,11 +223,14 @@ class Operations:
         Raises:
             ServerUnavailable: the server is away.
         """
-        return await limits_in_use(self._docket)
+        found: list[LimitInUse] = await _module("limits").limits_in_use(self._docket)
+        return found
 
     async def places_in_line(self, summary: ExecutionSummary) -> list[PlaceInLine]:
         """Return the place of an execution in each line of a limit that it waits in."""
-        return await places_in_line(self._docket, summary.key, summary.waits_for)
+        lines = _module("limits").places_in_line
+        places: list[PlaceInLine] = await lines(self._docket, summary.key, summary.waits_for)
+        return places
 
     async def eviction_policy(self) -> str | None:
         """Return the policy by which the server evicts keys, and with them tasks that wait.
@@ -275,3 +283,20 @@ class Operations:
     @property
     def _docket(self) -> Docket:
         return cast("Docket", self)
+
+    @property
+    def _listing(self) -> Listing:
+        return cast("Listing", _module("pages").Listing(self._docket))
+
+    @property
+    def _census(self) -> Census:
+        return cast("Census", _module("counts").Census(self._docket))
+
+    @property
+    def _actor(self) -> Actor:
+        return cast("Actor", _module("acting").Actor(self._docket))
+
+
+def _module(name: str) -> Any:
+    """Import a part of docket.listing: a tenth of docket, of no use to producers and workers."""
+    return importlib.import_module(f"docket.listing.{name}")

@@ -12,7 +12,8 @@ from typing import Any, cast
 from uncalled_for import CycleError
 
 from docket.dependencies.perpetual import perpetual_of, refuse_required_arguments
-from docket.dependencies.plan import Plan, compile_plan, runnable_plan
+from docket.dependencies.plan import Plan, runnable_plan
+from docket.dependencies.prepared_plans import plan_of
 from docket.errors import UnknownTask
 from docket.execution import TaskFunction
 from docket.tasks import standard_tasks
@@ -61,7 +62,7 @@ class Registry:
         """
         _refuse_generator(function)
         try:
-            plan = compile_plan(function)
+            plan = plan_of(function)
         except CycleError:
             plan = runnable_plan(function)  # Its runs fail; who calls it may pass what is circular.
         known_as = names or [name_of(function)]

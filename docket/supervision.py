@@ -6,8 +6,9 @@ A runtime passes `Worker.run_supervised` an object with these methods, and calls
 
 import asyncio
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from docket.backlog import Backlog
 
@@ -113,8 +114,7 @@ class Unsupervised:
         """Ignore it: nothing watches."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolMember:
+class PoolMember(Struct, frozen=True):
     """The place of a worker in the pool of a runtime, for those who look at workers.
 
     Attributes:
@@ -126,8 +126,7 @@ class PoolMember:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(Struct, frozen=True):
     """The result of an adoption.
 
     Attributes:
@@ -141,8 +140,7 @@ class Adoption:
     poisoned: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RunningTask:
+class RunningTask(Struct, frozen=True):
     """A running task; `started_at` by `time.monotonic()`, `runs_in` the asyncio task."""
 
     key: str

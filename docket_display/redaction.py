@@ -6,6 +6,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 #: A host and its port, as they may be shown of a URL that is malformed.
 _SHOWN_HOST = re.compile(r"(?:\[[^\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
 _SHOWN_DATABASE = re.compile(r"(?:/[0-9]*)?")
+# Compiled here, not on the way: a nursery does it for its workers.
+_END_OF_AUTHORITY = re.compile(r"[/?#]")
+_END_OF_PATH = re.compile(r"[?#]")
 
 
 def without_password(url: str) -> str:
@@ -16,12 +19,12 @@ def without_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
         return "***"
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    authority = _END_OF_AUTHORITY.split(rest, maxsplit=1)[0]
     beyond = rest[len(authority) :]
     if authority and "@" in beyond:
         # The password may contain an unescaped / ? or #, so its end is unknown.
         return f"{scheme}://***"
-    path = re.split(r"[?#]", beyond, maxsplit=1)[0]
+    path = _END_OF_PATH.split(beyond, maxsplit=1)[0]
     credentials, at, hosts = authority.rpartition("@")
     if not all(_SHOWN_HOST.fullmatch(host) for host in hosts.split(",")):
         # Not a port: it may be a password whose @host was forgotten, and a / may be in it.

@@ -7,6 +7,7 @@ bytes, feeding them raises only FrameError, and at most one incomplete frame is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import UnionType
 from typing import Final, Generic, TypeVar, cast
 
@@ -26,6 +27,13 @@ _encoder = msgspec.msgpack.Encoder()
 #: nesting deeper than the interpreter's stack, and by a container that claims more items than
 #: memory can hold.
 _DECODE_ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError, MemoryError)
+
+
+# One for all peers of a kind: it keeps nothing of a message, and is made from annotations, which a
+# nursery reads for its workers.
+@cache
+def _decode_of(receives: type | UnionType) -> Callable[[bytes], object]:
+    return msgspec.msgpack.Decoder(cast(type, receives)).decode
 
 
 def encode(message: Message, limit: int = MAX_FRAME) -> bytes:
@@ -52,7 +60,7 @@ class Decoder(Generic[T]):
 
     def __init__(self, receives: type[T] | UnionType, limit: int = MAX_FRAME) -> None:
         # A type checker does not take a union for a type, so the caller declares T.
-        self._decode: Callable[[bytes], T] = msgspec.msgpack.Decoder(cast(type[T], receives)).decode
+        self._decode = cast(Callable[[bytes], T], _decode_of(receives))
         self._limit = limit
         self._buffer = bytearray()
         self._broken = False

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NoReturn, cast
 
 import uncalled_for
+from msgspec import Struct
 
 from docket.dependencies.base import AnyDependency
 from docket.dependencies.errors import DuplicateDependency
@@ -17,8 +17,7 @@ from docket.dependencies.handlers import PureCompletionHandler, PureFailureHandl
 _INTERNAL: tuple[type[AnyDependency], ...] = (PureFailureHandler, PureCompletionHandler)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A dependency, and the parameter or the name that it stands at."""
 
     name: str

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NoReturn, cast
 
 import uncalled_for
+from msgspec import Struct, field
+from msgspec.structs import replace
 from uncalled_for import CycleError
 
 from docket.dependencies.arguments import (
@@ -54,8 +55,7 @@ from docket.injection import (
 _NONE: Mapping[str, AnyDependency] = {}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class Step(Struct, frozen=True, eq=False):
     """One value of the plan."""
 
     dependency: AnyDependency
@@ -88,8 +88,7 @@ class Step:
         return self.runs_code and self.factory is None and self.shared is None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class Plan(Struct, frozen=True, eq=False):
     """The steps to resolve for one task function, each after those it needs."""
 
     function: Callable[..., Any]

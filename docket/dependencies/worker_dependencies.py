@@ -35,7 +35,8 @@ def named_dependencies(given: object) -> dict[str, AnyDependency]:
                 f"or Retry(...)), got {type(dependency).__name__}"
             )
         found[name] = dependency
-    compile_plan(_no_task, found)
+    if found:
+        compile_plan(_no_task, found)
     return found
 
 

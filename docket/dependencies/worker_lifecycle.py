@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from docket.dependencies.base import AnyDependency
 from docket.dependencies.caretaker import Caretaker, entered
-from docket.dependencies.declarations import Declarations
 from docket.errors import DocketError
 
 if TYPE_CHECKING:
@@ -52,9 +51,8 @@ async def worker_lifecycles(
 
 
 def _dependencies(docket: Docket, worker: Worker) -> Iterator[AnyDependency]:
-    for function in dict.fromkeys(docket.tasks.values()):
-        declared = Declarations(function)
-        yield from declared.parameters.values()
-        for wrappers in declared.wrappers.values():
+    for plan in dict.fromkeys(docket.plans.values()):
+        yield from plan.declared.parameters.values()
+        for wrappers in plan.declared.wrappers.values():
             yield from wrappers
     yield from worker.dependencies.values()

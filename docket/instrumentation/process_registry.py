@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct, field
 
 from docket.backlog import Backlog
 from docket.instrumentation.counters import Producer, TaskCounters
@@ -25,8 +26,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, eq=False)
-class RunningWorker:
+class RunningWorker(Struct, frozen=True, eq=False):
     """A running worker.
 
     Attributes:
@@ -54,8 +54,7 @@ class RunningWorker:
     loop: asyncio.AbstractEventLoop
 
 
-@dataclass
-class EndedWorkers:
+class EndedWorkers(Struct):
     """The counters of the ended workers of one name."""
 
     task_counters: TaskCounters = field(default_factory=TaskCounters)

@@ -20,6 +20,7 @@ from docket.listing.summaries import (
     state_of,
     summary_of,
 )
+from docket.operations import MOST_LOOKED_AT
 from docket.store.keys import Keys, check_task_key
 from docket.store.pages import Found, Pages, Position, Span
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Most executions that one page may have.
 MOST_LISTED = 1_000
-#: Most executions that are looked at for one page: where few match, it has fewer than asked for.
-MOST_LOOKED_AT = 2_000
 #: Those that are looked at however late it is: a small docket is searched to its end.
 LEAST_LOOKED_AT = 1_000
 #: Executions that are looked at in one step: the first, the next ones, and of those that are sorted

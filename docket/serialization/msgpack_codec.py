@@ -132,7 +132,7 @@ class _Shape:
     def __init__(self, function: Callable[..., Any]) -> None:
         name = getattr(function, "__name__", repr(function))
         types = parameter_types(function)
-        self._task = name
+        self.task = name
         self._by_position = [self._slot(p, types.named[p]) for p in types.positional]
         self._by_name = {p: self._slot(p, t) for p, t in types.named.items()}
         self._rest = self._slot(types.rest or "args", types.rest_type)
@@ -141,7 +141,7 @@ class _Shape:
         self.result = _Slot(f"The result of task {name!r}", result_type(function))
 
     def _slot(self, parameter: str, annotation: Any) -> _Slot:
-        return _Slot(f"Argument {parameter!r} of task {self._task!r}", annotation)
+        return _Slot(f"Argument {parameter!r} of task {self.task!r}", annotation)
 
     def at(self, position: int) -> _Slot:
         """Return the slot of a positional argument."""
@@ -182,6 +182,12 @@ class MsgpackCodec:
         if not args and not kwargs:
             return _EMPTY_CALL
         shape = self._shape(function)
+        if len(kwargs) > 1 and len(set(map(str.__str__, kwargs))) < len(kwargs):
+            # A subclass of str may compare in another way than the text that is stored.
+            raise UnfitValue(
+                f"Two arguments of task {shape.task!r} have the same name, and one would be lost: "
+                f"{', '.join(map(repr, kwargs))}"
+            )
         call = (
             [msgspec.Raw(shape.at(i).encode(value)) for i, value in enumerate(args)],
             {name: msgspec.Raw(shape.named(name).encode(v)) for name, v in kwargs.items()},

@@ -130,7 +130,13 @@ class Executor:
     async def _run(self, run: Run) -> None:
         run.begun = True
         run_here.set(run)  # in a context of its own: every asyncio task has one
-        if self._tracer is None:
+        if self._tracer is None and self.run_quota is None:
+            # As in `_outcome`: another coroutine between the loop and the task would cost each run.
+            try:
+                outcome = await self._execute(run)
+            except BaseException as error:
+                outcome = self._after_break(run, error)
+        elif self._tracer is None:
             outcome = await self._outcome(run)
         else:
             outcome = await self._in_span(self._tracer, run)
@@ -169,10 +175,13 @@ class Executor:
                 return await self._execute(run)
             return await self._execute_within(self.run_quota, run)
         except BaseException as error:
-            # An unreadable payload or a broken handler fails only this run.
-            outcome = self._cut_short(run, error) or self._after_fault(run, error)
-            self._log_of(run).end(outcome, error)
-            return outcome
+            return self._after_break(run, error)
+
+    def _after_break(self, run: Run, error: BaseException) -> Outcome:
+        """Return the outcome of a run whose payload is unreadable, or whose handler is broken."""
+        outcome = self._cut_short(run, error) or self._after_fault(run, error)
+        self._log_of(run).end(outcome, error)
+        return outcome
 
     async def _execute_within(self, quota: RunQuota, run: Run) -> Outcome | NotAdmitted:
         claim = run.claim

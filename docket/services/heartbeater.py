@@ -13,8 +13,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from docket.errors import ServerUnavailable
 from docket.services.runs import Consumer, Runs
@@ -38,8 +39,7 @@ RETRY_SECONDS = 0.1
 NO_ANSWER = "the server has not answered"
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatSettings:
+class HeartbeatSettings(Struct, frozen=True):
     """The intervals of a heartbeater, in seconds except for `lifetime`.
 
     interval: between two ticks of the loop, and two beats to the supervision.

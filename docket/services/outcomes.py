@@ -24,6 +24,8 @@ from docket.store.claims import Claim
 from docket.store.connection.pipeline import Argument
 from docket.store.transitions import OutcomeRow
 
+#: The length of the row of an outcome without values, which most are.
+BARE_ROW = 4
 #: Most characters of the traceback in the log of attempts: its end says most.
 MAX_ATTEMPT_TRACEBACK = 8192
 
@@ -31,6 +33,7 @@ MAX_ATTEMPT_TRACEBACK = 8192
 class OutcomeKind(Enum):
     """The kinds of outcomes, by their letters in exchange.lua."""
 
+    NOTHING_RETURNED = "N"
     COMPLETED = "C"
     FAILED = "F"
     CANCELLED = "X"
@@ -40,7 +43,7 @@ class OutcomeKind(Enum):
     SUPERSEDED = "S"
 
 
-_COMPLETED = OutcomeKind.COMPLETED.value
+_NOTHING_RETURNED = OutcomeKind.NOTHING_RETURNED.value
 
 
 def row_of(
@@ -58,7 +61,7 @@ def row_of(
     """
     if isinstance(outcome, Completed) and outcome.result is None:
         # Most outcomes: the cases below take as long as the call of a short task.
-        return (_COMPLETED, claim.key, claim.entry, claim.generation, "", "", "")
+        return (_NOTHING_RETURNED, claim.key, claim.entry, claim.generation)
     a: Argument = ""
     b: Argument = ""
     c: Argument = ""
@@ -140,6 +143,8 @@ def _without_separators(text: str) -> str:
 
 def weight(row: OutcomeRow) -> int:
     """Estimate the bytes of payload in a row, which bound the number of rows in a call."""
+    if len(row) == BARE_ROW:
+        return 0
     payload, call = row[4], row[6]
     size = len(payload) if isinstance(payload, bytes) else 0
     return size + len(call) if isinstance(call, bytes) else size

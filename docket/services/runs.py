@@ -158,7 +158,8 @@ class Runs:
         """Free the slot of a run whose outcome is known; its lease is still held."""
         run.reported = True
         self._active -= 1
-        self.acquit(run)
+        if run.is_suspect:
+            self.acquit(run)
 
     def acquit(self, run: Run) -> None:
         """Suspect a run no longer. Idempotent."""

@@ -7,9 +7,10 @@ import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct
 
 from docket.instrumentation.readiness import Readiness
 from docket.lifecycle import Requeued, Superseded
@@ -37,8 +38,7 @@ TENURE = 0.8
 GRACE_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceSettings:
+class ServiceSettings(Struct, frozen=True):
     """The settings of a worker's services.
 
     redelivery_timeout: time after which a lease that is not renewed is lost.

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from docket.clock import score_milliseconds
 from docket.errors import RefusedCall
@@ -30,8 +31,7 @@ _PLACES = ("q", *(stream.value for stream in Stream))
 Record = dict[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerRow:
+class WorkerRow(Struct, frozen=True):
     """A registered consumer.
 
     last_beat: the time of its last heartbeat, in server milliseconds.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 
+from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from docket.errors import ServerUnavailable
@@ -18,8 +18,7 @@ logger = logging.getLogger("docket.server")
 _PATIENCE_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class ServerPolicy:
+class ServerPolicy(Struct, frozen=True):
     """The settings of a server.
 
     Attributes:

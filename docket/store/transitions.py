@@ -3,11 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
+from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from docket.clock import delay_milliseconds
@@ -38,12 +38,11 @@ ROLLOUT = timedelta(minutes=15)
 _OLDEST_FIRST = (Stream.QUARANTINE, Stream.REDELIVERY, Stream.READY)
 
 
-#: An outcome for exchange.lua: kind, key, entry, generation, and three values by kind.
-OutcomeRow = tuple[str, bytes, bytes, bytes, Argument, Argument, Argument]
+#: An outcome for exchange.lua: kind, key, entry, generation, and but for one kind three values.
+OutcomeRow = tuple[str, bytes, bytes, bytes, *tuple[Argument, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """The schedule of an automatic task, by the code of one worker.
 
     name: a short name without spaces, the same wherever the schedule is the same.
@@ -56,8 +55,7 @@ class Schedule:
     in_use_for: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Exchanged:
+class Exchanged(Struct, frozen=True):
     """The reply to an exchange; `left` is -1 unless a census was asked for and there was room."""
 
     claims: list[Claim]

@@ -79,7 +79,7 @@ class BoundedProtocol(H11Protocol):
         super().__init__(**settings)
         self._bounds = bounds
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._bounds.opened(self)

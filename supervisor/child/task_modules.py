@@ -13,16 +13,18 @@ import os
 import sys
 import tomllib
 import traceback
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from types import TracebackType
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import docket
 import docket_display
 import ipc
 import supervisor
-from ipc.messages import Settings
+from docket import prefork
+from ipc.framing import Decoder
+from ipc.messages import Settings, ToWorker
 from supervisor.errors import SupervisorError
 from supervisor.text import truncation
 from supervisor.text.plurals import pluralize
@@ -129,16 +131,32 @@ def log_found(settings: Settings) -> None:
         )
 
 
+def prepare_forks(settings: Settings) -> None:
+    """Do before the forks what each worker would do with its settings, and its loaded modules."""
+    collections = [resolve(path) for path in settings.tasks] if settings.preload else []
+    # Not those that can be read once only: that is left to the worker.
+    functions = [function for each in collections for function in _members(each) or ()]
+    prefork.prepare(settings.worker.url, functions)
+    Decoder(ToWorker)
+
+
 def _cut(name: str) -> str:
     return truncation.head(name, truncation.NAME)
 
 
 def _names(collection: object) -> list[str] | None:
     """The names of the tasks of a collection; None if it can be read once only."""
+    members = _members(collection)
+    if members is None:
+        return None
+    return [str(getattr(function, "__name__", function)) for function in members]
+
+
+def _members(collection: object) -> list[Callable[..., Any]] | None:
+    """The tasks of a collection; None if it can be read once only."""
     if not (isinstance(collection, Sized) and isinstance(collection, Iterable)):
         return None
-    functions = cast("Iterable[object]", collection)
-    return [str(getattr(function, "__name__", function)) for function in functions]
+    return list(cast("Iterable[Callable[..., Any]]", collection))
 
 
 def resolve(path: str) -> object:

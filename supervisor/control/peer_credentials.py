@@ -4,9 +4,10 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 #: struct ucred: pid, uid, gid.
 _UCRED: Final = struct.Struct("iII")
@@ -25,8 +26,7 @@ class HasSockopt(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """A process and its user when it connected; None for those that the system does not give."""
 
     pid: int | None = None

@@ -9,9 +9,10 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
+
+from msgspec import Struct
 
 from docket_display import printable, terminal_log
 from supervisor.text import truncation
@@ -35,8 +36,7 @@ def no_task() -> tuple[str, str] | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class LogContext:
+class LogContext(Struct, frozen=True):
     """The process that writes, and its current task.
 
     Arguments:

@@ -100,7 +100,9 @@ class Logs:
         root = logging.getLogger()
         kept = [each for each in root.handlers if not _is_for_the_streams(each)]
         root.handlers[:] = [self._handler, *kept]
-        root.setLevel(self._level)
+        # A new level clears what each logger remembers: pages that a fork shares until then.
+        if logging.getLevelName(root.level) != self._level:
+            root.setLevel(self._level)
         for name in list(root.manager.loggerDict):
             if name.partition(".")[0] in _OURS:
                 logging.getLogger(name).disabled = False

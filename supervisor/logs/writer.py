@@ -19,7 +19,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 #: Limits of the queue of each process: lines, and bytes of them.
 QUEUE_LINES = 10_000
@@ -131,8 +132,7 @@ def _lock(fd: int, deadline: float | None) -> bool:
             return True
 
 
-@dataclass(slots=True)
-class _Queue:
+class _Queue(Struct):
     """The lines that are not written yet, and the thread that writes them."""
 
     pieces: deque[tuple[int, bytes]] = field(default_factory=deque[tuple[int, bytes]])

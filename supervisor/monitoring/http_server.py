@@ -11,8 +11,9 @@ import contextlib
 import errno
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from http import HTTPStatus
+
+from msgspec import Struct
 
 from docket_display.hosts import AllowedHosts
 from supervisor.config import Address
@@ -25,8 +26,7 @@ MAX_HEADER_BYTES = 16 * 1024
 log = logging.getLogger("supervisor.endpoints")
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """A body and its status."""
 
     status: HTTPStatus

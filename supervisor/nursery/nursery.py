@@ -276,13 +276,14 @@ def _enter_and_import(settings: messages.Settings, given: frozenset[int]) -> Ver
         runs_user_code=True,
     )
     task_modules.enter(settings.cwd, settings.tasks)
-    before = after = fork_safety.take_snapshot()
+    before = fork_safety.take_snapshot()
     if settings.preload:
         with fork_safety.raw_threads_noted():
             task_modules.load(task_modules.paths_of(settings))
         written.reapply()
         task_modules.log_found(settings)
-        after = fork_safety.take_snapshot()
+    task_modules.prepare_forks(settings)
+    after = fork_safety.take_snapshot()
     verdict = fork_safety.judge(before, after)
     if not verdict.reasons:
         _warn_of_start(fork_safety.not_carried_over(before, after, given))

@@ -6,7 +6,8 @@ with the time for which it waited for one, and so does the lag with which the he
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from supervisor.pool.state.pool_state import HEARTBEAT_SECONDS, PoolState
 from supervisor.pool.state.worker_registry import WorkerProcess
@@ -15,8 +16,7 @@ from supervisor.pool.state.worker_registry import WorkerProcess
 LOOK_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(Struct, frozen=True):
     """The time until `at` for which a thread was running or runnable; the part since the last."""
 
     at: float

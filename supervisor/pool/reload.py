@@ -9,7 +9,8 @@ filled from the code that is known to work.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from supervisor.observer import ReloadFinished, ReloadStarted
 from supervisor.pool.replacements import Replacer
@@ -23,8 +24,7 @@ from supervisor.text import durations
 Answer = Callable[[Outcome], None]
 
 
-@dataclass(slots=True, eq=False)
-class ReloadProgress:
+class ReloadProgress(Struct, eq=False):
     """One reload under way."""
 
     generation: int

@@ -5,10 +5,9 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+from msgspec import Struct
 
 from ipc import messages
 from supervisor import grace_periods
@@ -20,12 +19,12 @@ from supervisor.pool.state.worker_registry import WorkerProcess
 from supervisor.processes.child_links import NurseryLink, WorkerLink
 from supervisor.processes.guard_link import GuardLink
 from supervisor.processes.reaper import Reaper
-from supervisor.processes.usage import UsageMeter, is_stopped
+from supervisor.processes.usage import UsageMeter
+from supervisor.system import process_table
 from supervisor.system.stack_signal import stack_signal
 
 
-@dataclass(slots=True)
-class _HeldExit:
+class _HeldExit(Struct):
     pid: int
     status: int | None
     timer: asyncio.TimerHandle
@@ -171,7 +170,7 @@ class ProcessDriver:
         """Watch a worker whose nursery died before it could hand its pidfd over."""
         pid = worker.pid
         # Only an orphan of ours is surely the one that sent this pid.
-        if pid is None or _parent_of(pid) != os.getpid():
+        if pid is None or process_table.parent_of(pid) != os.getpid():
             self._inbox.put(events.WorkerExited(worker.number, None))
             return
         self._watch(worker, pid, _pidfd(pid))
@@ -201,7 +200,7 @@ class ProcessDriver:
 
     def is_stopped(self, pid: int) -> bool:
         """Return True if the kernel calls it stopped or in an uninterruptible wait."""
-        return is_stopped(pid)
+        return process_table.is_stopped(pid)
 
     def cpu_wait_seconds(self, pid: int) -> float | None:
         """The time it has waited for a CPU: the second number of /proc/PID/schedstat, in ns."""
@@ -294,13 +293,6 @@ def _schedstat(pid: int, number: int) -> float | None:
         words = Path(f"/proc/{pid}/schedstat").read_text("ascii").split()
         return int(words[number]) / 1e9
     except (OSError, IndexError, ValueError):
-        return None
-
-
-def _parent_of(pid: int) -> int | None:
-    try:
-        return psutil.Process(pid).ppid()
-    except psutil.Error:
         return None
 
 

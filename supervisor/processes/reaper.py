@@ -12,7 +12,8 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from supervisor import grace_periods
 from supervisor.system import process_group
@@ -22,8 +23,7 @@ log = logging.getLogger("supervisor.reaper")
 OnExit = Callable[[int | None], None]
 
 
-@dataclass(slots=True)
-class _Watched:
+class _Watched(Struct):
     pid: int
     pidfd: int | None
     on_exit: OnExit

@@ -8,11 +8,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
-import psutil
+from msgspec import Struct
 
 from supervisor.pool.state.process_control import ProcessUsage
+from supervisor.system.process_table import ObservedProcess
 
 #: Whoever asks sooner than this after a read is told what that one found.
 FRESH_SECONDS = 1.0
@@ -21,12 +21,11 @@ FRESH_SECONDS = 1.0
 LOOK_SECONDS = 10.0
 
 
-@dataclass(slots=True)
-class _Measured:
+class _Measured(Struct):
     """A worker that is looked at. `process` is None once it is known to be gone."""
 
     slot: int
-    process: psutil.Process | None
+    process: ObservedProcess | None
     read_at: float
     cpu_seconds: float
     cpu_percent: float | None = None
@@ -50,9 +49,9 @@ class UsageMeter:
 
     def watch(self, number: int, slot: int, pid: int) -> None:
         """Measure the worker that has this pid now; its number is nobody else's later."""
-        with suppress(psutil.Error, OSError):
-            process = psutil.Process(pid)
-            used = _cpu_seconds(process)
+        with suppress(OSError):
+            process = ObservedProcess(pid)
+            used = process.cpu_seconds()
             self._measured[number] = _Measured(slot, process, self._now(), used)
 
     def forget(self, number: int) -> None:
@@ -93,12 +92,8 @@ class UsageMeter:
         if measured.process is None or passed < FRESH_SECONDS:
             return
         try:
-            used = _cpu_seconds(measured.process)
-            # Afterwards, so that it holds for what was read: the number may be another's by now.
-            is_itself = measured.process.is_running()
-        except (psutil.Error, OSError):
-            is_itself, used = False, 0.0
-        if not is_itself:
+            used = measured.process.cpu_seconds()
+        except OSError:
             measured.process = None
             return
         measured.cpu_percent = max(0.0, used - measured.cpu_seconds) / passed * 100
@@ -109,22 +104,7 @@ class UsageMeter:
             return
         measured.descriptors_at = self._now()
         try:
-            found = measured.process.num_fds()
-            measured.descriptors = found if measured.process.is_running() else None
-        except (psutil.Error, OSError):
+            measured.descriptors = measured.process.descriptors()
+        except OSError:
             # Of another user by now, or it is just ending; its CPU may still be told.
             measured.descriptors = None
-
-
-def is_stopped(pid: int) -> bool:
-    """Return True for a process that is stopped or in an uninterruptible wait at this moment."""
-    try:
-        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_DISK_SLEEP)
-    except psutil.Error:
-        return False
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    """Of all its threads; not of its subprocesses."""
-    used = process.cpu_times()
-    return used.user + used.system

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from supervisor.system import process_table
+
 if sys.platform != "linux":
     import psutil
 
@@ -70,9 +72,7 @@ if sys.platform == "linux":
     def _is_dead(pid: int) -> bool:
         """Return True for a zombie; raises OSError if it has ended."""
         try:
-            stat = Path(f"/proc/{pid}/stat").read_bytes()
-            # The name stands in brackets, and may hold more of them.
-            return stat.rpartition(b")")[2].split()[0] in (b"Z", b"X")
+            return process_table.state_of(pid) in ("Z", "X")
         except PermissionError:
             return False  # it changed its user (sudo): alive, but not ours to look at
 

@@ -13,8 +13,9 @@ STOPPING=1 in a datagram is the only one that counts, so each has a datagram of 
 """
 
 import math
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from msgspec import Struct
 
 from supervisor.grace_periods import ADOPTION_SECONDS, CLEANUP_SECONDS, EXIT_SECONDS
 from supervisor.pool.state.nursery_registry import Phase
@@ -36,8 +37,7 @@ OVERTIME_SECONDS = CLEANUP_SECONDS + 2 * EXIT_SECONDS + ADOPTION_SECONDS
 MOST_STATUS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceStatus:
+class ServiceStatus(Struct, frozen=True):
     """The state of a run at one instant, as far as it concerns the service manager.
 
     Arguments:

@@ -27,7 +27,7 @@ FAULTS = {
     ),
     "an entry that somebody else's record names is removed": (
         "exchange",
-        "if ours[i] or not is_found_by(records[i], entry) then",
+        "if ours[n] or not is_found then",
         "if true then",
     ),
     "a run that ends keeps its slots": (

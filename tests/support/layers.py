@@ -30,6 +30,7 @@ DOCKET_FOR_SUPERVISOR = frozenset(
         "docket.instrumentation",
         "docket.options",
         "docket.pool_control",
+        "docket.prefork",
         "docket.store.embedded.embedded_server",
         "docket.stacks",
         "docket.supervision",

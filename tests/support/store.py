@@ -220,6 +220,8 @@ class Store:
 
 def outcome(kind: str, claim: Claim, a: Any = "", b: Any = "", c: Any = "") -> OutcomeRow:
     """An outcome of a claim, as exchange.lua reads it."""
+    if (kind, a, b, c) == ("C", "", "", ""):
+        return ("N", claim.key, claim.entry, claim.generation)
     return (kind, claim.key, claim.entry, claim.generation, a, b, c)
 
 

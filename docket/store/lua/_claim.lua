@@ -12,28 +12,63 @@ local taken, taken_bytes, reads = {}, 0, 0
 -- taken back counts as running, so reclaim.lua does not ask.
 local park_paused
 
--- Fails a record that leads nowhere, because somebody else wrote it: it would stay for ever, and nobody would know.
-local function fail_malformed(key, v, now)
-  local names_entry = string.match(v[2] or '', '^[sfx]%d+%-%d+$')
-  local has_state = string.find(STATES, ' ' .. v[1] .. ' ', 1, true)
-  local what = not has_state and 'state' or v[1] == 'queued' and not names_entry and 'entry'
-  if what then
-    note(RECORDS .. key, 'hash whose field ' .. what .. ' is none of ours')
-    finish(key, 'failed', now, TTL, {when = v[6]}, nil, 'The record is malformed: ' .. what)
+-- What is done with entries that are not claimed. Made on first use, as attempts() is.
+local made_unclaimed
+local function unclaimed()
+  if made_unclaimed then
+    return made_unclaimed
   end
-end
 
--- An entry that is read although its run is under way: somebody has destroyed the group, and all entries are new to the
--- next one. It goes to the worker that runs it, or to another if that is gone.
-local function return_to_owner(key, entry, now)
-  local record = read_record(key)
-  local worker = record.worker
-  if worker and redis.call('HEXISTS', KEYS[6], worker) == 1 then
-    redis.call('XCLAIM', STREAMS[string.sub(entry, 1, 1)], GROUP, worker, 0, string.sub(entry, 2), 'JUSTID')
-  else
-    end_entry(entry)
-    requeue(key, record, worker or '', record.deaths, now, 'worker lost')
+  -- Fails a record that leads nowhere, because somebody else wrote it: it would stay for ever, and nobody would know.
+  local function fail_malformed(key, v, now)
+    local names_entry = string.match(v[2] or '', '^[sfx]%d+%-%d+$')
+    local has_state = string.find(STATES, ' ' .. v[1] .. ' ', 1, true)
+    local what = not has_state and 'state' or v[1] == 'queued' and not names_entry and 'entry'
+    if what then
+      note(RECORDS .. key, 'hash whose field ' .. what .. ' is none of ours')
+      finish(key, 'failed', now, TTL, {when = v[6]}, nil, 'The record is malformed: ' .. what)
+    end
   end
+
+  -- An entry that is read although its run is under way: somebody has destroyed the group, and all entries are new to the
+  -- next one. It goes to the worker that runs it, or to another if that is gone.
+  local function return_to_owner(key, entry, now)
+    local record = read_record(key)
+    local worker = record.worker
+    if worker and redis.call('HEXISTS', KEYS[6], worker) == 1 then
+      redis.call('XCLAIM', STREAMS[string.sub(entry, 1, 1)], GROUP, worker, 0, string.sub(entry, 2), 'JUSTID')
+    else
+      end_entry(entry)
+      attempts().requeue(key, record, worker or '', record.deaths, now, 'worker lost')
+    end
+  end
+
+  -- Removes an entry that its record does not name, or names although there is nothing to run.
+  local function remove(key, entry, v, now)
+    if v[2] == entry and v[1] == 'running' then
+      return return_to_owner(key, entry, now)
+    end
+    end_entry(entry)
+    if v[1] then
+      fail_malformed(key, v, now)
+    end
+  end
+
+  -- Puts back what was read and is too much for this call, to be claimed next. Slots that it was admitted with go to the
+  -- next task in line; it keeps its own place there.
+  local function put_back(letter, key, entry)
+    local v = redis.pcall('HMGET', RECORDS .. key, 'state', 'entry')
+    if v.err then
+      v = foreign(RECORDS .. key, v)
+    end
+    end_entry(entry)
+    if v[1] == 'queued' and v[2] == entry then
+      redis.call('HSET', RECORDS .. key, 'entry', append(letter == 's' and 'f' or letter, key))
+    end
+  end
+
+  made_unclaimed = {remove = remove, put_back = put_back}
+  return made_unclaimed
 end
 
 -- Marks one entry running if the record still names it; otherwise removes only the entry.
@@ -43,15 +78,8 @@ local function claim(consumer, key, entry, now, accepts)
   if v.err then
     v = foreign(RECORDS .. key, v)
   end
-  if v[2] == entry and v[1] == 'running' and not accepts(v[1]) then
-    return_to_owner(key, entry, now)
-    return false
-  end
   if v[2] ~= entry or not accepts(v[1]) then
-    end_entry(entry)
-    if v[1] then
-      fail_malformed(key, v, now)
-    end
+    unclaimed().remove(key, entry, v, now)
     return false
   end
   if park_paused and park_paused(v[4], key, entry, v[3], v[7], v[6]) then
@@ -86,19 +114,6 @@ local function is_queued(state)
   return state == 'queued'
 end
 
--- Puts back what was read and is too much for this call, to be claimed next. Slots that it was admitted with go to the
--- next task in line; it keeps its own place there.
-local function put_back(letter, key, entry)
-  local v = redis.pcall('HMGET', RECORDS .. key, 'state', 'entry')
-  if v.err then
-    v = foreign(RECORDS .. key, v)
-  end
-  end_entry(entry)
-  if is_queued(v[1]) and v[2] == entry then
-    redis.call('HSET', RECORDS .. key, 'entry', append(letter == 's' and 'f' or letter, key))
-  end
-end
-
 -- Claims up to `want` from one stream. What is read is pending, so it is claimed or put back; how much to read at once
 -- is told by the average so far, so that there is hardly ever something to put back. Returns how many were claimed.
 local function take(letter, consumer, want, now)
@@ -112,7 +127,7 @@ local function take(letter, consumer, want, now)
     reads = reads + #entries
     for _, e in ipairs(entries) do
       if taken_bytes >= PAYLOAD_LIMIT then
-        put_back(letter, e[2][2], letter .. e[1])
+        unclaimed().put_back(letter, e[2][2], letter .. e[1])
       elseif claim(consumer, e[2][2], letter .. e[1], now, is_queued) then
         count = count + 1
       end

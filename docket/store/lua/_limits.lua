@@ -19,14 +19,15 @@
 local HOLDS = PREFIX .. ':holds'
 local admitted = 0
 
--- Made on first use: making functions anew in each call is what a short script spends its time on, and hardly any call
--- needs these.
+-- Made on first use, as attempts() is.
 local made
 local function limiting()
   if made then
     return made
   end
   local SLOTS, LINE = PREFIX .. ':slots:', PREFIX .. ':waiting:'
+  -- The contents of a key that somebody overwrote count as unknown.
+  local ask = attempts().try
 
   -- What was packed, as a table: an empty one for what is none. Somebody else may have written it.
   local function unpacked(packed)
@@ -65,16 +66,6 @@ local function limiting()
       end
     end
     return found
-  end
-
-  -- The reply, or nil for a key that somebody overwrote: that is noted, and its contents count as unknown.
-  local function ask(command, name, ...)
-    local reply = redis.pcall(command, name, ...)
-    if type(reply) == 'table' and reply.err then
-      foreign(name, reply)
-      return nil
-    end
-    return reply
   end
 
   -- If the holders are unknown, no slot is free: the waiting tasks go on once the overwritten key is removed.
@@ -180,16 +171,16 @@ local function limiting()
 
   -- Lets a task ask for its limits anew that stands in the queue as one that waits, while its record does not say for
   -- what: somebody changed it, and nothing else would ever find it. True if there is such a task.
-  local function ask_anew(key)
-    redis.call('ZREM', QUEUE, key)
-    local v = ask('HMGET', RECORDS .. key, 'state', 'when', 'deaths')
+  local function ask_anew(stuck)
+    redis.call('ZREM', QUEUE, stuck)
+    local v = ask('HMGET', RECORDS .. stuck, 'state', 'when', 'deaths')
     if not v or v[1] ~= 'scheduled' then
       return false
     end
-    local entry = append(count_of(v[3], 0) > 0 and 'x' or 'f', key)
-    redis.call('HDEL', RECORDS .. key, 'limits')
-    redis.call('HSET', RECORDS .. key, 'state', 'queued', 'entry', entry)
-    publish(key, 'queued', v[2])
+    local entry = append(count_of(v[3], 0) > 0 and 'x' or 'f', stuck)
+    redis.call('HDEL', RECORDS .. stuck, 'limits')
+    redis.call('HSET', RECORDS .. stuck, 'state', 'queued', 'entry', entry)
+    publish(stuck, 'queued', v[2])
     admitted = admitted + 1
     return true
   end

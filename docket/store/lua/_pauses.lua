@@ -92,7 +92,8 @@ local function pausing(now)
     for _, key in ipairs(keys) do
       if not unpark(key) then
         redis.call('ZREM', line, key)
-        if tonumber(redis.call('ZSCORE', QUEUE, key) or 0) == PARKED then
+        -- Its score: ZSCORE is no command that a worker's user has needed.
+        if tonumber(redis.call('ZADD', QUEUE, 'XX', 'INCR', 0, key) or 0) == PARKED then
           own.ask_anew(key)
         end
       end

@@ -39,7 +39,7 @@ local function perpetuate(key, now, record, spec, reason, call)
   publish(key, reason and 'failed' or 'completed', record.when, record.worker, record.started_at, now, reason)
   local rk = RECORDS .. key
   if reason then
-    keep_failed(key, now, {'state', 'failed', 'completed_at', now, 'error', reason})
+    attempts().keep_failed(key, now, {'state', 'failed', 'completed_at', now, 'error', reason})
   end
   redis.call('HDEL', rk, 'entry', 'from', 'deaths', 'suspect_for', 'limits', 'timed', 'attempts', 'predecessor',
     unpack(RUN_FIELDS))

@@ -35,74 +35,103 @@ local function retention(text)
 end
 
 -- Executions that this call completed or cancelled: listed together at its end, by list_ended.
-local ended_here = {completed = {}, cancelled = {}}
-
--- A call on a key that nothing depends on: one that somebody overwrote is noted, and the rest goes on.
-local function try(command, name, ...)
-  local reply = redis.pcall(command, name, ...)
-  if type(reply) == 'table' and reply.err then
-    foreign(name, reply)
-    return nil
-  end
-  return reply
-end
+local ended_here = {}
 
 -- Every script that ends executions calls this last: a thousand of each are listed, the newest first.
 local function list_ended()
-  for _, state in ipairs({'completed', 'cancelled'}) do
-    local rows = ended_here[state]
-    local length = #rows > 0 and try('LPUSH', PREFIX .. ':' .. state, unpack(rows))
-    if length then
-      redis.call('PEXPIRE', PREFIX .. ':' .. state, TTL)
+  for _, state in ipairs(next(ended_here) and {'completed', 'cancelled'} or {}) do
+    local rows, name = ended_here[state], PREFIX .. ':' .. state
+    local length = rows and redis.pcall('LPUSH', name, unpack(rows))
+    if type(length) == 'table' then
+      foreign(name, length)
+    elseif length then
+      redis.call('PEXPIRE', name, TTL)
       if length > LISTED + SPARE then
-        redis.call('LTRIM', PREFIX .. ':' .. state, 0, LISTED - 1)
+        redis.call('LTRIM', name, 0, LISTED - 1)
       end
-      ended_here[state] = {}
     end
   end
+  ended_here = {}
 end
 
--- Keeps a failed execution under a name of its own, so that neither the end of its TTL nor the next execution of its key
--- takes it away: the newest of each key. `outcome` is what its record does not say, field by field.
-local function keep_failed(key, now, outcome)
-  if KEEP_FAILED == 0 then
-    return
+-- What is done with attempts that failed or were cut short. Made on first use: to make functions anew in each call is what
+-- a short script spends its time on, and most calls need none of these.
+local made_attempts
+local function attempts()
+  if made_attempts then
+    return made_attempts
   end
-  local kept, ms = FAILED_RECORDS .. key, math.floor(tonumber(now) / 1000)
-  redis.call('COPY', RECORDS .. key, kept, 'REPLACE')
-  redis.call('HDEL', kept, 'entry', 'from', 'limits', 'cancel')
-  if outcome then
-    redis.call('HSET', kept, unpack(outcome))
+
+  -- A call on a key that nothing depends on: one that somebody overwrote is noted, and the rest goes on.
+  local function try(command, name, ...)
+    local reply = redis.pcall(command, name, ...)
+    if type(reply) == 'table' and reply.err then
+      foreign(name, reply)
+      return nil
+    end
+    return reply
   end
-  redis.call('PEXPIRE', kept, KEEP_FAILED)
-  if not try('ZADD', FAILED, ms, key) then
-    return
-  end
-  redis.call('PEXPIRE', FAILED, KEEP_FAILED)
-  for _, old in ipairs(redis.call('ZRANGEBYSCORE', FAILED, '-inf', ms - KEEP_FAILED, 'LIMIT', 0, TRIMMED)) do
-    redis.call('ZREM', FAILED, old)
-  end
-  local excess = redis.call('ZCARD', FAILED) - KEEP_FAILED_MOST
-  if excess > 0 then
-    local oldest = redis.call('ZPOPMIN', FAILED, math.min(excess, TRIMMED))
-    for i = 1, #oldest, 2 do
-      redis.call('DEL', FAILED_RECORDS .. oldest[i])
+
+  -- Keeps a failed execution under a name of its own, so that neither the end of its TTL nor the next execution of its key
+  -- takes it away: the newest of each key. `outcome` is what its record does not say, field by field.
+  local function keep_failed(key, now, outcome)
+    if KEEP_FAILED == 0 then
+      return
+    end
+    local kept, ms = FAILED_RECORDS .. key, math.floor(tonumber(now) / 1000)
+    redis.call('COPY', RECORDS .. key, kept, 'REPLACE')
+    redis.call('HDEL', kept, 'entry', 'from', 'limits', 'cancel')
+    if outcome then
+      redis.call('HSET', kept, unpack(outcome))
+    end
+    redis.call('PEXPIRE', kept, KEEP_FAILED)
+    if not try('ZADD', FAILED, ms, key) then
+      return
+    end
+    redis.call('PEXPIRE', FAILED, KEEP_FAILED)
+    for _, old in ipairs(redis.call('ZRANGEBYSCORE', FAILED, '-inf', ms - KEEP_FAILED, 'LIMIT', 0, TRIMMED)) do
+      redis.call('ZREM', FAILED, old)
+    end
+    local excess = redis.call('ZCARD', FAILED) - KEEP_FAILED_MOST
+    if excess > 0 then
+      local oldest = redis.call('ZPOPMIN', FAILED, math.min(excess, TRIMMED))
+      for i = 1, #oldest, 2 do
+        redis.call('DEL', FAILED_RECORDS .. oldest[i])
+      end
     end
   end
-end
 
--- The attempts that a record remembers: the newest twenty, in so many bytes. Each is a line of attempt, how it ended,
--- worker, start and end (us), and what the caller says: error \31 traceback.
-local MOST_ATTEMPTS, MOST_ATTEMPT_BYTES = 20, 65536
-local function log_attempt(key, record, now, how, says)
-  local v = redis.call('HMGET', RECORDS .. key, 'attempts', 'attempt')
-  local attempt = table.concat({v[2] or '1', how, record.worker or '', record.started_at or '', now, says or ''}, '\31')
-  local log = v[1] and v[1] ~= '' and v[1] .. '\30' .. attempt or attempt
-  local _, separators = string.gsub(log, '\30', '')
-  while separators > 0 and (separators >= MOST_ATTEMPTS or #log > MOST_ATTEMPT_BYTES) do
-    log, separators = string.sub(log, string.find(log, '\30', 1, true) + 1), separators - 1
+  -- The attempts that a record remembers: the newest twenty, in so many bytes. Each is a line of attempt, how it ended,
+  -- worker, start and end (us), and what the caller says: error \31 traceback.
+  local MOST_ATTEMPTS, MOST_ATTEMPT_BYTES = 20, 65536
+  local function log_attempt(key, record, now, how, says)
+    local v = redis.call('HMGET', RECORDS .. key, 'attempts', 'attempt')
+    local attempt = table.concat({v[2] or '1', how, record.worker or '', record.started_at or '', now, says or ''}, '\31')
+    local log = v[1] and v[1] ~= '' and v[1] .. '\30' .. attempt or attempt
+    local _, separators = string.gsub(log, '\30', '')
+    while separators > 0 and (separators >= MOST_ATTEMPTS or #log > MOST_ATTEMPT_BYTES) do
+      log, separators = string.sub(log, string.find(log, '\30', 1, true) + 1), separators - 1
+    end
+    redis.call('HSET', RECORDS .. key, 'attempts', log)
   end
-  redis.call('HSET', RECORDS .. key, 'attempts', log)
+
+  -- Puts an execution that ran into the redelivery stream, which a free worker reads first; one under which a process
+  -- died goes into the quarantine, unless this run has outlived that. how: the way in which its run ended, for the log of
+  -- its attempts.
+  local function requeue(key, record, from, deaths, now, how, has_outlived)
+    if record.state == 'running' then
+      log_attempt(key, record, now, how)
+    end
+    local letter = deaths > 0 and not has_outlived and 'x' or 'f'
+    local entry = append(letter, key)
+    local rk = RECORDS .. key
+    redis.call('HDEL', rk, unpack(RUN_FIELDS))
+    redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'from', from, 'deaths', deaths)
+    publish(key, 'queued', record.when)
+  end
+
+  made_attempts = {try = try, keep_failed = keep_failed, log = log_attempt, requeue = requeue}
+  return made_attempts
 end
 
 -- Ends an execution: writes the terminal state, sets its TTL, publishes the event. ttl 0 keeps nothing but failures.
@@ -126,33 +155,20 @@ local function finish(key, state, now, ttl, record, result, reason, result_key)
       redis.call('HSET', rk, 'result_key', result_key)
     end
     if keeps then
-      keep_failed(key, now)
+      attempts().keep_failed(key, now)
     end
     if ttl == 0 then
       redis.call('DEL', rk)
     else
       redis.call('PEXPIRE', rk, ttl)
-      local listed = ended_here[state]
-      if listed then
+      if state ~= 'failed' then
+        local listed = ended_here[state] or {}
         listed[#listed + 1] = now .. ' ' .. (record.generation or '') .. ' ' .. key
+        ended_here[state] = listed
       end
     end
   end
   publish(key, state, record.when, record.worker, record.started_at, now, reason)
-end
-
--- Puts an execution that ran into the redelivery stream, which a free worker reads first; one under which a process died
--- goes into the quarantine, unless this run has outlived that. how: the way in which its run ended, for the log of its attempts.
-local function requeue(key, record, from, deaths, now, how, has_outlived)
-  if record.state == 'running' then
-    log_attempt(key, record, now, how)
-  end
-  local letter = deaths > 0 and not has_outlived and 'x' or 'f'
-  local entry = append(letter, key)
-  local rk = RECORDS .. key
-  redis.call('HDEL', rk, unpack(RUN_FIELDS))
-  redis.call('HSET', rk, 'state', 'queued', 'entry', entry, 'from', from, 'deaths', deaths)
-  publish(key, 'queued', record.when)
 end
 
 -- The fields that every check of ownership reads, as a table of strings (false if absent, but '' for the generation). An

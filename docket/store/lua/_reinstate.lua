@@ -16,7 +16,7 @@ local function reinstate(key, state, entry, when, now)
     if not record.worker or redis.call('HEXISTS', PREFIX .. ':epochs', record.worker) == 1 then
       return
     end
-    requeue(key, record, record.worker, record.deaths, now, 'worker lost')
+    attempts().requeue(key, record, record.worker, record.deaths, now, 'worker lost')
   else
     redis.call('HSET', RECORDS .. key, 'entry', append(letter == 'x' and 'x' or 'f', key))
   end

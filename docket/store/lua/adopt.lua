@@ -82,12 +82,12 @@ local function move(key, entry, has_outlived)
   end
   if deaths >= tonumber(ARGV[4]) then
     redis.call('HSET', RECORDS .. key, 'deaths', deaths, 'poison', 1)
-    log_attempt(key, record, now, 'process died')
+    attempts().log(key, record, now, 'process died')
     finish(key, 'failed', now, ttl, record, ARGV[6], ARGV[7])
     poisoned[#poisoned + 1] = key
     return
   end
-  requeue(key, record, gone, deaths, now, deaths > record.deaths and 'process died' or 'worker lost')
+  attempts().requeue(key, record, gone, deaths, now, deaths > record.deaths and 'process died' or 'worker lost')
   moved = moved + 1
 end
 

@@ -18,4 +18,4 @@ end
 for i = 3, #KEYS do
   redis.call('PEXPIRE', KEYS[i], ARGV[2])
 end
-return ARGV[3] == '1' and {now, redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')} or 1
+return ARGV[4] == '1' and {now, redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')} or 1

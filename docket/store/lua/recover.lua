@@ -101,7 +101,7 @@ local function deliver(key, entry)
   if record.cancel then
     finish(key, 'cancelled', now, ttl, record)
   elseif record.state == 'running' then
-    requeue(key, record, record.worker, record.deaths, now, 'worker lost')
+    attempts().requeue(key, record, record.worker, record.deaths, now, 'worker lost')
   else
     redis.call('HSET', RECORDS .. key, 'entry', append(letter == 's' and 'f' or letter, key))
   end

@@ -23,7 +23,7 @@ end
 local function source_of(key, record, ended_at)
   local found
   for _, name in ipairs({RECORDS .. key, FAILED_RECORDS .. key}) do
-    local v = try('HMGET', name, 'state', 'completed_at', 'call') or {}
+    local v = attempts().try('HMGET', name, 'state', 'completed_at', 'call') or {}
     local has_ended = (v[1] == 'failed' or v[1] == 'cancelled') and v[2] and v[3]
     if has_ended and (ended_at == '' or v[2] == ended_at) and (not found or tonumber(v[2]) > found.at) then
       found = {name = name, at = tonumber(v[2])}
@@ -67,7 +67,7 @@ local function retry(key, token, ended_at)
     fields[#fields + 1], fields[#fields + 2] = 'tokens', string.sub(' ' .. v[1] .. (v[2] or ' '), 1, 200)
   end
   redis.call('DEL', RECORDS .. key, FAILED_RECORDS .. key)
-  try('ZREM', FAILED, key)
+  attempts().try('ZREM', FAILED, key)
   redis.call('HSET', RECORDS .. key, unpack(fields))
   place(key, now, now, 0, true)
   return 'retried', generation

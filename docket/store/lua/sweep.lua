@@ -48,7 +48,7 @@ local function move(key, entry, consumer)
   if record.cancel then
     return finish(key, 'cancelled', now_text, ttl, record)
   end
-  requeue(key, record, consumer, record.deaths, now_text, 'lease lost')
+  attempts().requeue(key, record, consumer, record.deaths, now_text, 'lease lost')
   moved = moved + 1
 end
 

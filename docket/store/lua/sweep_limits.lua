@@ -36,9 +36,8 @@ local function check_line(scope)
   local keys = own.ask('ZRANGE', own.line .. scope, 0, math.min(looks, 100) - 1) or {}
   looks = looks - #keys
   for _, key in ipairs(keys) do
-    if not redis.call('ZSCORE', QUEUE, key) and own.waiter_of(key) then
-      redis.call('ZADD', QUEUE, NEVER, key)
-      mended = mended + 1
+    if own.waiter_of(key) then
+      mended = mended + redis.call('ZADD', QUEUE, 'NX', NEVER, key)
     end
   end
 end

@@ -6,7 +6,8 @@ finds nothing left to move.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from supervisor.pool.state.worker_registry import WorkerProcess
 
@@ -30,8 +31,7 @@ def blame_functions(names: Iterable[str]) -> str:
     return _BLAME_FUNCTIONS + " ".join(name for name in names if " " not in name)
 
 
-@dataclass(slots=True, eq=False)
-class Adoption:
+class Adoption(Struct, eq=False):
     """One dead consumer whose tasks are to be adopted. Times are of the monotonic clock."""
 
     consumer: str

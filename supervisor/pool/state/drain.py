@@ -8,8 +8,9 @@ what the killed were running is adopted before the supervisor ends, by a worker 
 none is left; only a fourth signal abandons that to the redelivery of another pool.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from supervisor.exit_codes import ExitCode
 from supervisor.grace_periods import ADOPTION_SECONDS, CLEANUP_SECONDS
@@ -25,8 +26,7 @@ class Step(IntEnum):
     ABANDON = 4
 
 
-@dataclass(slots=True)
-class DrainProgress:
+class DrainProgress(Struct):
     """A drain that has begun. Times are seconds of the monotonic clock.
 
     Arguments:

@@ -6,15 +6,15 @@ in either case, unless the worker had sent Drained.
 """
 
 import signal
-from dataclasses import dataclass
 from os import waitstatus_to_exitcode
+
+from msgspec import Struct
 
 from supervisor.pool.state.adoption_queue import BLAME_EVERYONE, BLAME_NOBODY
 from supervisor.pool.state.worker_registry import Cause, WorkerProcess, WorkerState
 
 
-@dataclass(slots=True, eq=False)
-class WorkerExit:
+class WorkerExit(Struct, eq=False):
     """One exit, classified. Shown as text only when it is read: its status may come later.
 
     Arguments:

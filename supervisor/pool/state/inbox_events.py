@@ -4,62 +4,56 @@ Each is stamped with its time, and waits for its turn in the pool's one match.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ipc.messages import FromNursery, FromWorker, KeeperBeat
 from supervisor.pool.state.pool_commands import Command, Outcome, discard
 from supervisor.signals import ReceivedSignal
 
 
-@dataclass(frozen=True, slots=True)
-class SignalReceived:
+class SignalReceived(Struct, frozen=True):
     """A signal to this process."""
 
     received: ReceivedSignal
 
 
-@dataclass(frozen=True, slots=True)
-class NurseryMessage:
+class NurseryMessage(Struct, frozen=True):
     """A frame from the nursery of `generation`."""
 
     generation: int
     message: FromNursery
 
 
-@dataclass(frozen=True, slots=True)
-class NurseryDisconnected:
+class NurseryDisconnected(Struct, frozen=True):
     """The end of a nursery's channel, for a fault or without (None), before its exit was seen."""
 
     generation: int
     fault: Exception | None
 
 
-@dataclass(frozen=True, slots=True)
-class NurseryExited:
+class NurseryExited(Struct, frozen=True):
     """The exit of a nursery; `status` as of os.wait, None if another process took it."""
 
     generation: int
     status: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerMessage:
+class WorkerMessage(Struct, frozen=True):
     """A frame from the worker process `number`."""
 
     number: int
     message: FromWorker
 
 
-@dataclass(frozen=True, slots=True)
-class BeatReceived:
+class BeatReceived(Struct, frozen=True):
     """A beat of that worker's keeper thread."""
 
     number: int
     beat: KeeperBeat
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDumped:
+class WorkerDumped(Struct, frozen=True):
     """The stacks of a worker's threads, or of its coroutines."""
 
     number: int
@@ -68,24 +62,21 @@ class WorkerDumped:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDisconnected:
+class WorkerDisconnected(Struct, frozen=True):
     """The end of a worker's channel. Only a hint: its exit decides."""
 
     number: int
     fault: Exception | None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
+class WorkerExited(Struct, frozen=True):
     """The exit of a worker, after all that it had sent was read."""
 
     number: int
     status: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerEnded:
+class ServerEnded(Struct, frozen=True):
     """The end of the embedded server while the pool still needs it.
 
     Arguments:
@@ -95,15 +86,13 @@ class ServerEnded:
     log: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """A tick; `regular` if on the fixed interval, so that silence may be counted by it."""
 
     regular: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CommandReceived:
+class CommandReceived(Struct, frozen=True):
     """A command from inside this process or from its owner.
 
     Arguments:

@@ -6,8 +6,9 @@ on disk may have changed meanwhile. A candidate is the generation of a reload: u
 it got ready it is forked from for that one only.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from supervisor.backoff import Backoff
 
@@ -24,8 +25,7 @@ class Phase(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(slots=True, eq=False)
-class NurseryProcess:
+class NurseryProcess(Struct, eq=False):
     """One nursery. Times are seconds of the monotonic clock."""
 
     generation: int

@@ -5,64 +5,55 @@ runs the Supervisor. Each is answered exactly once: Reload and Restart when they
 badly, every other one at once.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from supervisor.process_range import ProcessRange
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Struct, frozen=True):
     """Claim no more, finish what runs within --drain-timeout, end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Requeue:
+class Requeue(Struct, frozen=True):
     """End without waiting: what runs is cancelled and requeued."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reload:
+class Reload(Struct, frozen=True):
     """Import the code anew and replace every worker, successor first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """Fix the number of worker processes."""
 
     processes: int
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleBetween:
+class ScaleBetween(Struct, frozen=True):
     """Have the number of worker processes follow the work between these bounds."""
 
     bounds: ProcessRange
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Struct, frozen=True):
     """Replace the worker of this slot, successor first."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
-class DumpAll:
+class DumpAll(Struct, frozen=True):
     """Write the stacks and tasks of every worker to the log."""
 
 
 Command = Drain | Requeue | Reload | Scale | ScaleBetween | Restart | DumpAll
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """Success, or the start of what is not waited for; one line for the user."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A refusal with its reason; one line for the user."""
 
     text: str

@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from msgspec import structs
+from msgspec import Struct, field, structs
 
 from ipc.messages import Backlog, ServerPolicy, ToWorker
 from supervisor.backoff import Backoff
@@ -35,8 +34,7 @@ BACKLOG_LASTS_SECONDS = 10.0
 HEARTBEAT_SECONDS = 0.5
 
 
-@dataclass(slots=True, eq=False)
-class PoolState:
+class PoolState(Struct, eq=False):
     """The state of a run: decisions read and change it; `process_control` alone acts outside."""
 
     config: SupervisorConfig

@@ -1,15 +1,15 @@
 """The interface through which the pool acts on processes and sockets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from ipc.messages import ToWorker
 from supervisor.pool.state.worker_registry import WorkerProcess
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessUsage:
+class ProcessUsage(Struct, frozen=True):
     """CPU and descriptors of one worker process; None where unknown."""
 
     #: Of one core, since the last look.

@@ -5,8 +5,9 @@ a replacement that fails costs nothing but the try.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from supervisor.backoff import Backoff
 from supervisor.pool.state.pool_commands import Outcome, discard
@@ -23,8 +24,7 @@ class Reason(StrEnum):
     REQUESTED = "requested"
 
 
-@dataclass(slots=True, eq=False)
-class Replacement:
+class Replacement(Struct, eq=False):
     """The pending replacement of the worker of one slot.
 
     Arguments:

@@ -10,8 +10,9 @@ is not tried again as soon: the idle time that it takes doubles, up to 32 times.
 """
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from supervisor.process_range import ProcessRange
 from supervisor.text import durations
@@ -39,8 +40,7 @@ class Direction(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(Struct, frozen=True):
     """The size and the work of a pool at one moment.
 
     Arguments:
@@ -70,8 +70,7 @@ class Load:
         return self.busy <= SPARE_PART * self.serving * (self.processes - 1) / self.processes
 
 
-@dataclass(frozen=True, slots=True)
-class SizeChange:
+class SizeChange(Struct, frozen=True):
     """A new size, at `at`, with its reason."""
 
     before: int

@@ -14,8 +14,9 @@ process runs at all.
     frozen              silent        silent        does not come
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 #: A tick that comes later than this many intervals after the last was not on time.
 LATE_TICK_INTERVALS = 3.0
@@ -67,8 +68,7 @@ class TickClock:
         return max(0.0, now - last)
 
 
-@dataclass(slots=True)
-class Silence:
+class Silence(Struct):
     """The silence of one worker. Seconds are those listened to, not those that passed."""
 
     loop_seconds: float = 0.0

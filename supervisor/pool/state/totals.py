@@ -5,7 +5,8 @@ heartbeat. A worker that counts backwards (it never should) adds nothing.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ipc.messages import Histogram, WorkerCounters
 from supervisor.task_counters import TASK_COUNTERS
@@ -17,8 +18,7 @@ REDELIVERY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5,
 RELOAD_OUTCOMES = ("succeeded", "failed")
 
 
-@dataclass(slots=True)
-class Buckets:
+class Buckets(Struct):
     """A histogram that only grows: counts by bucket, and the sum in seconds."""
 
     counts: list[int] = field(default_factory=list[int])

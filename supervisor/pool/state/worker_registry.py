@@ -17,8 +17,9 @@ The registry knows no process and no clock: times are handed in, and pids are on
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from ipc.messages import Heartbeat
 from supervisor.backoff import Backoff
@@ -67,8 +68,7 @@ class Cause(StrEnum):
     DRAIN = "drain"
 
 
-@dataclass(slots=True, eq=False)
-class WorkerProcess:
+class WorkerProcess(Struct, eq=False):
     """One worker process in a slot. Times are seconds of the monotonic clock."""
 
     number: int
@@ -167,8 +167,7 @@ class WorkerProcess:
         return f"{name} (pid {self.pid})" if self.pid is not None else name
 
 
-@dataclass(slots=True, eq=False)
-class Slot:
+class Slot(Struct, eq=False):
     """A place in the pool."""
 
     number: int

@@ -277,6 +277,24 @@ async def test_work_goes_on_though_somebody_overwrote_the_pauses(
     assert f"{docket.key('pauses')} was overwritten by somebody with a string" in caplog.text
 
 
+@pytest.mark.parametrize("remove", [False, True])
+async def test_what_is_parked_runs_though_somebody_changed_what_it_waits_for(
+    docket: Docket, remove: bool
+) -> None:
+    await docket.pause(harmful)
+    async with at_work(Worker(docket)):
+        held = await docket.add(harmful, key="held")("held")
+        await parked(docket, "held")
+        async with docket.redis() as redis:
+            await redis.hset(docket.runs_key("held"), "limits", b"foreign")
+            if remove:
+                await redis.delete(docket.key("pauses"))
+        if not remove:
+            await docket.resume(harmful)
+
+        assert await result_of(held) == "held"
+
+
 # Bad input --------------------------------------------------------------------------------------
 
 

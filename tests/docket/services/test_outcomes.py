@@ -35,7 +35,8 @@ def row(outcome: Outcome) -> OutcomeRow:
 @pytest.mark.parametrize(
     ("outcome", "kind", "expected"),
     [
-        (Completed(None), "C", {"succeeded"}),
+        (Completed(None), "N", {"succeeded"}),
+        (Completed(1), "C", {"succeeded"}),
         (Failed(ValueError("x")), "F", {"failed"}),
         (Retried(1.5, 2), "A", {"failed", "retried"}),
         (Perpetuated(Completed(None), Successor(Due.at(EPOCH))), "P", {"succeeded", "perpetuated"}),

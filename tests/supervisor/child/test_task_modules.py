@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import ipc
+from docket import Docket
 from ipc.messages import WorkerSettings
 from supervisor.child import task_modules
 from supervisor.child.task_modules import CannotLoad
@@ -209,3 +210,28 @@ def test_a_collection_that_can_be_read_once_is_left_to_the_workers(
 ) -> None:
     assert log_of(caplog, "once") == []
     assert list(found_tasks.once) == [ship]
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_tasks_are_prepared_before_the_forks_but_not_those_that_can_be_read_once_only(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "prepared_tasks.py").write_text(
+        "from docket import Retry\n"
+        "async def first(retry: Retry = Retry()): ...\n"
+        "async def second(retry: Retry = Retry()): ...\n"
+        "tasks = [first]\n"
+        "once = iter([second])\n"
+    )
+    paths = [f"prepared_tasks:{name}" for name in ("tasks", "once")]
+    task_modules.enter(str(tmp_path), paths)
+    task_modules.load(paths)
+
+    task_modules.prepare_forks(settings(tmp_path, tasks=paths))
+
+    dockets = [Docket(), Docket()]
+    dockets[0].register_collection(paths[1])
+    for docket in dockets:
+        docket.register_collection(paths[0])
+    assert "second" in dockets[0].tasks
+    assert dockets[0].plans["first"] is dockets[1].plans["first"]

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from supervisor.pool.state.process_control import ProcessUsage
-from supervisor.processes import usage
 from supervisor.processes.usage import FRESH_SECONDS, LOOK_SECONDS, UsageMeter
+from supervisor.system import process_table
+from supervisor.system.process_table import ObservedProcess
 
 #: For each line that it reads: opens a file more, uses a fifth of a second of CPU, and says so.
 WORKER = """
@@ -137,20 +137,21 @@ def test_who_is_gone_uses_nothing_and_what_it_used_stays_with_its_slot(rig: Rig)
     rig.meter.forget(7)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil sees to that")
 def test_a_number_that_another_process_has_by_now_is_not_read(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig.clock.now += 10.0
     used = rig.meter.of(7).cpu_seconds
     # The kernel gives a number out again only after all others: seen from here, another process
-    # is one that has another time of creation.
-    ident = vars(psutil.Process)["_get_ident"]
+    # is one that has another time of its start.
+    read_stat = vars(process_table)["_stat"]
 
-    def younger(process: psutil.Process) -> tuple[int, float]:
-        pid, created = ident(process)
-        return pid, created + 1.0
+    def younger(pid: int) -> list[bytes]:
+        *fields, started = read_stat(pid)[:20]
+        return [*fields, started + b"1"]
 
-    monkeypatch.setattr(psutil.Process, "_get_ident", younger)
+    monkeypatch.setattr(process_table, "_stat", younger)
     rig.work()
     rig.clock.now += 10.0
     assert rig.meter.of(7) == ProcessUsage(None, used, None)
@@ -162,24 +163,24 @@ def test_a_number_that_another_process_has_by_now_is_not_read(
 def test_a_process_that_may_not_be_looked_into_still_has_its_cpu_told(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def denied(_: psutil.Process) -> int:
-        raise psutil.AccessDenied
+    def denied(_: ObservedProcess) -> int:
+        raise PermissionError
 
-    monkeypatch.setattr(psutil.Process, "num_fds", denied)
+    monkeypatch.setattr(ObservedProcess, "descriptors", denied)
     rig.clock.now += 10.0
     told = rig.meter.of(7)
     assert told.open_descriptors is None
     assert told.cpu_percent is not None
 
 
-@pytest.mark.parametrize("error", [psutil.AccessDenied(1), OSError(24, "too many open files")])
+@pytest.mark.parametrize("error", [PermissionError(), OSError(24, "too many open files")])
 def test_a_process_of_which_nothing_may_be_read_has_no_values(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def denied(_: psutil.Process) -> float:
+    def denied(_: ObservedProcess) -> float:
         raise error
 
-    monkeypatch.setattr(usage, "_cpu_seconds", denied)
+    monkeypatch.setattr(ObservedProcess, "cpu_seconds", denied)
     rig.meter.watch(8, 1, rig.process.pid)
     assert rig.meter.of(8) == ProcessUsage()
     rig.clock.now += 10.0

@@ -1,9 +1,9 @@
 """The size of a pool, look by look."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from supervisor.pool.state.scaling import (
     GROW_SECONDS,
