@@ -29,6 +29,12 @@ async def test_a_pool_gets_ready_and_runs_tasks_in_every_process() -> None:
             assert await results(sums) == [2 * n for n in range(50)]
             naps = [await docket.add(nap)(0.2) for _ in range(20)]
             assert set(await results(naps)) == set(program.workers().values())
+            told = [worker.process for worker in await docket.workers()]
+            supervisor = program.status()["supervisor"]
+            assert {each.pid for each in told if each} == set(program.workers().values())
+            assert {(each.supervisor_pid, each.generation) for each in told if each} == {
+                (supervisor["pid"], supervisor["generation"])
+            }
         assert program.end() == 0
     assert not any(" ERROR " in line for line in program.lines)
 
