@@ -11,7 +11,6 @@ import logging
 import operator
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
@@ -205,7 +204,9 @@ def _is_checkout(directory: Path) -> bool:
     The packages in it with our names are ours, and the copy that runs is in sys.modules already.
     """
     try:
-        project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8"))
+        text = (directory / "pyproject.toml").read_text(encoding="utf-8")
+        # Where there is such a file: it would be a part of all workers.
+        project: dict[str, dict[str, object]] = importlib.import_module("tomllib").loads(text)
     except (OSError, ValueError):
         return False
     return project.get("project", {}).get("name") == "docket-supervisor"

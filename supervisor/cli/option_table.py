@@ -9,7 +9,6 @@ not from which variable or key.
 """
 
 import importlib
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -357,11 +356,12 @@ def _read_one(option: Option, source: str, value: Any) -> Any:
 
 
 def _read_file(file: Path) -> dict[str, tuple[str, Any]]:
+    toml = importlib.import_module("tomllib")  # of no use to a run without a file
     try:
-        parsed = tomllib.loads(file.read_text("utf-8"))
+        parsed: dict[str, Any] = toml.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"--config: cannot read {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of the syntax, or of UTF-8
         raise ConfigurationError(f"--config: {file} is not TOML: {error}") from None
     found: dict[str, tuple[str, Any]] = {}
     for key, value in parsed.items():

@@ -17,6 +17,7 @@ KINDS = {
             *("supervisor.worker", "supervisor.nursery", "supervisor.monitoring.metrics"),
             *("supervisor.ctl", "supervisor.demo", "supervisor.dashboard"),
             *("http.server", "email", "importlib.metadata", "multiprocessing", "difflib"),
+            "tomllib",
         },
     ),
     "nursery": (
@@ -27,7 +28,7 @@ KINDS = {
             *("docket.instrumentation.http_server", "docket.store.embedded.embedded_server"),
             *("supervisor.supervisor", "supervisor.cli", "supervisor.pool", "supervisor.control"),
             *("supervisor.processes", "supervisor.monitoring", "supervisor.config"),
-            *("http.server", "multiprocessing", "difflib", "zoneinfo"),
+            *("http.server", "multiprocessing", "difflib", "zoneinfo", "tomllib"),
         },
     ),
     "guard": (
