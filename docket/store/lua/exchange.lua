@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _messages.lua
 --@include _events.lua
 --@include _records.lua
 --@include _limits.lua
@@ -79,6 +80,9 @@ local records, failures = {}, {}
 for i = FIRST, LAST, WIDTH do
   records[i] = read_record(ARGV[i + 1])
 end
+-- A worker that hands in outcomes takes as many tasks, mostly.
+local expected = tonumber(ARGV[8]) + math.min(tonumber(ARGV[8]), want)
+--@include _listeners.lua
 for i = LAST + 1, #ARGV, 2 do
   failures[FIRST + tonumber(ARGV[i]) * WIDTH] = ARGV[i + 1]
 end
