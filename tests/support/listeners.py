@@ -49,7 +49,7 @@ class Listener:
 
 
 def calls(process: Process, *commands: str) -> int:
-    """How often a server was asked, by clients and scripts, to do one of these commands."""
+    """Count how often clients and scripts have called one of these commands."""
     statistics = process.client.info("commandstats")
     return sum(statistics.get(f"cmdstat_{name}", {}).get("calls", 0) for name in commands)
 

@@ -185,7 +185,7 @@ class Endpoint:
 
     @property
     def is_cluster(self) -> bool:
-        """Whether the server is a cluster, of which one node serves the keys in use."""
+        """True if the server is a cluster, of which one node serves the keys in use."""
         return self._url.topology == "cluster"
 
     def connection(self) -> AbstractConnection:
