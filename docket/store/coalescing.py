@@ -208,7 +208,7 @@ class ScheduleCoalescer:
         keys = self._keys_of(requests)
         return [
             "EVALSHA",
-            scripts.SCHEDULE.digest,
+            self._pipeline.variant(scripts.SCHEDULE).digest,
             len(keys),
             *keys,
             *self._arguments_of(requests),

@@ -243,6 +243,20 @@ class Keys:
         return self.key("wake")
 
 
+def sharded(channel: str) -> str:
+    """Return the channel of the sharded messages that stand for those of a channel, in a cluster.
+
+    Its own name tells the subscribers that know both kinds from others: see
+    _messages_in_cluster.lua, which names it too.
+    """
+    return channel.replace("}", "}:sharded", 1)
+
+
+def unsharded(channel: str) -> str:
+    """Return the channel that a sharded one stands for."""
+    return channel.replace("}:sharded", "}", 1)
+
+
 def worker_of(consumer: str) -> str:
     """Return the name of a consumer's worker, which is the one that users see.
 

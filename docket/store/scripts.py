@@ -36,13 +36,31 @@ def _part(filename: str) -> str:
 
 
 @cache
+def _parts(filename: str) -> tuple[str, ...]:
+    # Split by a pattern with one group, every second element is what the group matched.
+    pieces = enumerate(_INCLUDE.split(_part(filename)))
+    return tuple(
+        part for number, piece in pieces for part in (_parts(piece) if number % 2 else (piece,))
+    )
+
+
+@cache
 def load(name: str) -> Script:
     """Load the script lua/NAME.lua; each `--@include` line is replaced by the file it names."""
-    # Split by a pattern with one group, every second element is what the group matched.
-    pieces = enumerate(_INCLUDE.split(_part(f"{name}.lua")))
-    parts = tuple(_part(piece) if number % 2 else piece for number, piece in pieces)
-    digest = hashlib.sha1("".join(parts).encode(), usedforsecurity=False).hexdigest()
-    return Script(name, parts, digest)
+    parts = _parts(f"{name}.lua")
+    return Script(name, parts, _digest(parts))
+
+
+@cache
+def in_cluster(script: Script) -> Script:
+    """Return the variant of a script that publishes as a cluster needs it; see the Lua files."""
+    source = script.source.replace(_part("_listeners.lua"), "")
+    source = source.replace(_part("_messages.lua"), _part("_messages_in_cluster.lua"))
+    return Script(script.name, (source,), _digest((source,)))
+
+
+def _digest(parts: tuple[str, ...]) -> str:
+    return hashlib.sha1("".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
 EXCHANGE = load("exchange")

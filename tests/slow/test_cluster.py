@@ -205,3 +205,63 @@ async def test_a_worker_is_woken_by_the_token_of_a_slot_that_moved_while_it_wait
         await asyncio.to_thread(move_at_once, cluster, cluster.others[1])
         for _ in range(3):
             assert await result_of(await docket.add(quick)()) == "done"
+
+
+# Messages ---------------------------------------------------------------------------------------
+
+
+def told_by_others(node: Process) -> int:
+    """The number of ordinary messages that a node has got from the others."""
+    state = node.client.execute_command("CLUSTER INFO")
+    return int(state.get("cluster_stats_messages_publish_received", 0))
+
+
+async def test_the_messages_of_a_docket_stay_on_its_shard(
+    cluster: Cluster, docket_name: str
+) -> None:
+    async def double(number: int) -> int:
+        return 2 * number
+
+    async with Docket(docket_name, cluster.url) as docket, at_work(Worker(docket)):
+        executions = [await docket.add(double)(number) for number in range(20)]
+        assert [await result_of(one) for one in executions] == [2 * n for n in range(20)]
+        # One message that goes everywhere, behind all that went there before.
+        cluster.owner.client.publish("everywhere", "end")
+        for node in cluster.others:
+            await soon(store.until(lambda node=node: told_by_others(node) > 0))
+    assert [told_by_others(node) for node in cluster.others] == [1, 1]
+
+
+async def nothing() -> None: ...
+
+
+def fail_over(cluster: Cluster, _: Process) -> None:
+    """The old primary lives on, as a replica."""
+    ask(cluster.replica, "CLUSTER", "FAILOVER")
+    until(lambda: cluster.is_served_by(cluster.replica), "the failover")
+    until(lambda: cluster.owner.client.info("replication")["role"] == "slave", "the old primary")
+
+
+@pytest.mark.parametrize("move", [move_key_by_key, move_at_once, fail_over])
+async def test_a_subscriber_goes_with_the_slot(
+    cluster: Cluster, docket_name: str, move: Callable[[Cluster, Process], None]
+) -> None:
+    heard: list[bytes | None] = []
+    async with Docket(docket_name, cluster.url) as docket:
+        docket.register(nothing)
+        channel = docket.keys.state_channel("k")
+        async with docket.connections.subscriber.listening(channel, heard.append):
+            await docket.add(nothing, key="k")()
+            await soon(store.until(lambda: any(heard)))
+            await docket.cancel("k")
+            await asyncio.to_thread(move, cluster, cluster.others[1])
+            heard.clear()
+            # Whoever calls is sent elsewhere; a subscriber whose slot has left is told at once.
+            await docket.add(nothing, key="k", when=datetime.now(UTC) + timedelta(hours=1))()
+
+            async def hears_again() -> bool:
+                await docket.cancel("k")
+                await docket.add(nothing, key="k", when=datetime.now(UTC) + timedelta(hours=1))()
+                return any(message and message.startswith(b"scheduled") for message in heard)
+
+            await soon(store.until(hears_again))

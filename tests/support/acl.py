@@ -19,9 +19,11 @@ PASSWORD = "p%40ss"  # as a URL writes p@ss
 _USER = re.compile(r"^ACL SETUSER (\S+) (.+)$")
 _CALL = re.compile(r"(?:redis\.p?call|\bask)\(\s*'([A-Z]+)'(?:,\s*'([A-Z]+)')?")
 #: Commands of which a user is given some subcommands only.
-CONTAINERS = frozenset({"xgroup", "xinfo", "client", "cluster"})
+CONTAINERS = frozenset({"xgroup", "xinfo", "client", "cluster", "pubsub"})
 #: What redis-py says of itself when it connects, and in a URL with a database.
 GREETING = frozenset({"client|setinfo", "select"})
+#: What the document gives in a cluster of Redis 7.0 or later; Redis 6.2 does not know them.
+SHARDED = frozenset({"spublish", "ssubscribe", "sunsubscribe"})
 #: What every user may call.
 EVERYBODYS = frozenset({"auth", "hello"})
 
@@ -42,8 +44,9 @@ class User:
     def commands(self) -> frozenset[str]:
         return frozenset(rule[1:] for rule in self.rules if rule.startswith("+"))
 
-    def without(self, command: str) -> "User":
-        return User(self.name, tuple(rule for rule in self.rules if rule != f"+{command}"))
+    def without(self, *commands: str) -> "User":
+        gone = {f"+{command}" for command in commands}
+        return User(self.name, tuple(rule for rule in self.rules if rule not in gone))
 
     def rules_for(self, docket: str) -> list[str]:
         """The rules, for a docket and with a password that has to be escaped in a URL."""
@@ -130,7 +133,9 @@ class Restricted:
         self.process = process
         self._docket = docket
         #: The one that does not know the command by which clients tell their name.
-        self.is_redis_7_0 = process.client.info("server")["redis_version"].startswith("7.0.")
+        version = process.client.info("server")["redis_version"]
+        self.is_redis_7_0 = version.startswith("7.0.")
+        self._is_redis_6 = version.startswith("6.")
         for user in documented_users().values():
             self.allow(user)
 
@@ -138,6 +143,8 @@ class Restricted:
         """Make the user what it is to be, whatever it was."""
         if self.is_redis_7_0:
             user = user.without("client|setinfo")
+        if self._is_redis_6:
+            user = user.without(*SHARDED)
         rules = user.rules_for(self._docket)
         self.process.client.execute_command("ACL", "SETUSER", user.name, "reset", *rules)
 

@@ -242,9 +242,10 @@ async def store_at(
     url: str, docket_name: str, retention: Retention = Retention(timedelta(minutes=1))
 ) -> AsyncGenerator[Store]:
     """The store of a docket on the server at `url`."""
-    connections = await Connections.acquire(url)
+    keys = Keys(docket_name)
+    connections = await Connections.acquire(url, keys=keys)
     try:
-        yield Store(connections, Keys(docket_name), retention)
+        yield Store(connections, keys, retention)
     finally:
         await connections.release()
 

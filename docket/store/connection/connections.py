@@ -54,6 +54,8 @@ class Connections:
         self.endpoint = endpoint
         self.pipeline = Pipeline(endpoint)
         self.subscriber = Subscriber(endpoint)
+        # After a failover a subscriber of the old primary is still there, and hears nothing.
+        self.pipeline.on_move = self.subscriber.reconnect
         #: What is connected beside them, for as long as somebody uses it.
         self._of_workers: weakref.WeakSet[WakeupConnection | LeaseConnection] = weakref.WeakSet()
         self._logins: set[asyncio.Task[None]] = set()

@@ -183,6 +183,11 @@ class Endpoint:
             _blocking_class(self._url), DiscoveringBlockingConnection, locator
         )
 
+    @property
+    def is_cluster(self) -> bool:
+        """True if the server is a cluster, of which one node serves the keys in use."""
+        return self._url.topology == "cluster"
+
     def connection(self) -> AbstractConnection:
         """Return a new connection, not yet open, without a time limit on reads."""
         return self._connection_class(**self._options_of_ours())
@@ -196,7 +201,7 @@ class Endpoint:
 
         In a cluster it is a RedisCluster, which has the commands of Redis without being a subclass.
         """
-        if self._url.topology == "cluster":
+        if self.is_cluster:
             nodes = [ClusterNode(host, port) for host, port in self._url.hosts]
             cluster: Any = RedisCluster
             options = {**self._client_options, "ssl": self._url.tls, "startup_nodes": nodes}
@@ -230,9 +235,7 @@ class Endpoint:
         A redirection counts too: a docket's keys are all in one slot, so after an ASK for one of
         them the call is repeated until the slot has moved with all of them.
         """
-        return is_unavailable(error) or (
-            self._url.topology == "cluster" and isinstance(error, AskError)
-        )
+        return is_unavailable(error) or (self.is_cluster and isinstance(error, AskError))
 
     def is_elsewhere(self, error: RedisError) -> bool:
         """Return whether an error reply means that a new connection would find another server.
@@ -245,7 +248,7 @@ class Endpoint:
             return True
         if self._url.topology == "sentinel" and _ABANDONED.search(str(error)):
             return True
-        return self._url.topology == "cluster" and isinstance(error, MovedError | ClusterDownError)
+        return self.is_cluster and isinstance(error, MovedError | ClusterDownError)
 
     def unavailable(self, operation: str, cause: object) -> ServerUnavailable:
         """Return the error for an operation that failed because the server is unavailable."""

@@ -35,7 +35,7 @@ from docket.store.connection.endpoint import (
     connect,
 )
 from docket.store.connection.loop_owner import LoopOwner
-from docket.store.scripts import Script
+from docket.store.scripts import Script, in_cluster
 
 logger = logging.getLogger("docket.store")
 
@@ -95,6 +95,8 @@ class Pipeline:
         self.disruptions = 0
         #: Called after each of them: who waits for no reply would not notice.
         self.on_disruption: set[Callable[[], None]] = set()
+        #: Called when a reply says that another server is in charge now.
+        self.on_move: Callable[[], None] = lambda: None
 
     def open(self) -> None:
         """Connect, and reconnect until `close`."""
@@ -180,6 +182,7 @@ class Pipeline:
             ResponseError: the server refused the call.
         """
         await self.connected(patience_seconds)
+        script = self.variant(script)
         try:
             try:
                 return await self.send("EVALSHA", script.digest, len(keys), *keys, *arguments)
@@ -192,6 +195,10 @@ class Pipeline:
             if denied is None:
                 raise
             raise denied from error
+
+    def variant(self, script: Script) -> Script:
+        """Return the script as this server is to run it."""
+        return in_cluster(script) if self._endpoint.is_cluster else script
 
     async def command(self, *command: Argument, patience_seconds: float | None = None) -> Any:
         """Run a plain command; raises as `call` does."""
@@ -363,6 +370,7 @@ class Pipeline:
         """
         self._connection = None
         self._connected.clear()
+        self.on_move()
         async with asyncio.timeout(CONNECT_SECONDS):
             await self._read(connection, until_answered=True)
         raise _SentElsewhere(str(cause)) from cause

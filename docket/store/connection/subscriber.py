@@ -2,22 +2,27 @@
 
 Pub/sub may lose messages (a reconnect, a full output buffer), so a message only ever saves time:
 listeners read the record when they get one, and within 15 s anyway.
+
+In a cluster it subscribes to the sharded channel beside the ordinary one, at the node that serves
+the docket: publishers look there for who listens, and send one of the two; those of an earlier
+version send the ordinary one.
 """
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from docket.errors import NotPermitted
 from docket.store.connection.backoff import backoff_seconds
-from docket.store.connection.endpoint import Endpoint, connect
+from docket.store.connection.endpoint import DirectWrites, Endpoint, connect
 from docket.store.connection.loop_owner import LoopOwner
+from docket.store.keys import sharded, unsharded
 
 logger = logging.getLogger("docket.store")
 
@@ -43,7 +48,10 @@ class Subscriber:
         self._quiet_seconds = quiet_seconds
         self._listeners: dict[str, list[Listener]] = {}
         self._confirmed: dict[str, asyncio.Future[None]] = {}
-        self._connection: AbstractConnection | None = None
+        self._connection: DirectWrites | None = None
+        self._is_sharded = endpoint.is_cluster
+        #: Sharded channels that are being left: whose end the server is to confirm, how often.
+        self._left: Counter[str] = Counter()
         self._runner: asyncio.Task[None] | None = None
         self._failures = 0
 
@@ -66,7 +74,7 @@ class Subscriber:
         try:
             if len(listeners) == 1:
                 self._confirmed[channel] = asyncio.get_running_loop().create_future()
-                await self._tell("SUBSCRIBE", channel)
+                await self._tell(*self._joining(channel))
             # Shielded, as it is shared by all listeners of this channel.
             await asyncio.shield(self._confirmed[channel])
             yield
@@ -75,7 +83,12 @@ class Subscriber:
             if not listeners:
                 self._listeners.pop(channel, None)
                 self._confirmed.pop(channel, None)
-                await self._tell("UNSUBSCRIBE", channel)
+                await self._tell(*self._leaving(channel))
+
+    def reconnect(self) -> None:
+        """Drop the connection: the next one finds the node that serves the slot by now."""
+        if self._connection is not None:
+            self._connection.abort()
 
     async def close(self) -> None:
         """Disconnect. Idempotent."""
@@ -89,20 +102,40 @@ class Subscriber:
         if self._runner is None:
             self._runner = asyncio.create_task(self._run(), name="docket subscriber")
 
-    async def _tell(self, verb: str, channel: str) -> None:
+    def _joining(self, *channels: str) -> list[tuple[str, ...]]:
+        # The ordinary one first: until the sharded one stands, we count as one who has only that.
+        commands = [("SUBSCRIBE", *channels)]
+        if self._is_sharded:
+            commands.append(("SSUBSCRIBE", *map(sharded, channels)))
+        return commands
+
+    def _leaving(self, channel: str) -> list[tuple[str, ...]]:
+        commands = [("UNSUBSCRIBE", channel)]
+        if self._is_sharded:
+            self._left[sharded(channel)] += 1
+            commands.insert(0, ("SUNSUBSCRIBE", sharded(channel)))
+        return commands
+
+    async def _tell(self, *commands: tuple[str, ...]) -> None:
         # Without a connection nothing is sent: the next connection subscribes to all channels.
+        # In one write: what another listener of the channel says must not come in between.
         if self._connection is not None:
+            packed = self._connection.pack_commands(commands)
             with suppress(RedisError, OSError):
-                await self._connection.send_command(verb, channel, check_health=False)
+                await self._connection.send_packed_command(packed, check_health=False)
 
     async def _run(self) -> None:
         while True:
-            connection = self._endpoint.connection()
+            connection = self._endpoint.direct_connection()
             try:
                 await connect(connection)
+                if self._endpoint.is_cluster:
+                    await self._check_primary(connection)
+                self._is_sharded = self._endpoint.is_cluster
+                self._left.clear()
                 self._connection = connection
                 if self._listeners:
-                    await connection.send_command("SUBSCRIBE", *self._listeners, check_health=False)
+                    await self._tell(*self._joining(*self._listeners))
                 await self._read(connection)
             except (RedisError, OSError) as error:
                 denied = self._endpoint.denied("subscribe", error)
@@ -116,11 +149,26 @@ class Subscriber:
                 await connection.disconnect(nowait=True)
             await asyncio.sleep(backoff_seconds(max(1, self._failures)))
 
+    async def _check_primary(self, connection: Any) -> None:
+        """Raise MovedError if another node serves the slot: a replica would let us subscribe."""
+        channel = next(iter(self._listeners), None)
+        if channel is not None:
+            await connection.send_command("TYPE", channel, check_health=False)
+            with suppress(NoPermissionError):
+                await connection.read_response()
+
     async def _read(self, connection: Any) -> None:
         is_asked = False
         while True:
-            # redis-py returns None when the time is over, and keeps the connection.
-            push = await connection.read_response(timeout=self._quiet_seconds)
+            try:
+                # redis-py returns None when the time is over, and keeps the connection.
+                push = await connection.read_response(timeout=self._quiet_seconds)
+            except ResponseError as error:
+                if not self._is_sharded or "ssubscribe" not in str(error).lower():
+                    raise
+                # Before Redis 7.0, or without the permission: publishers see that too.
+                self._is_sharded = False
+                continue
             if push is not None:
                 is_asked = False
                 self._take(push)
@@ -136,8 +184,12 @@ class Subscriber:
         match cast("list[bytes | int] | bytes", push):
             case [b"message", bytes(channel), bytes(payload)]:
                 self._hand_out(channel.decode(), payload)
+            case [b"smessage", bytes(channel), bytes(payload)]:
+                self._hand_out(unsharded(channel.decode()), payload)
             case [b"subscribe", bytes(channel), _]:
                 self._confirm(channel.decode())
+            case [b"sunsubscribe", bytes(channel), _]:
+                self._note_end(channel.decode())
             case _:
                 pass  # The end of a subscription, or the answer to a PING.
 
@@ -150,6 +202,13 @@ class Subscriber:
             self._hand_out(channel, None)
         else:
             confirmed.set_result(None)
+
+    def _note_end(self, channel: str) -> None:
+        if channel not in self._left:
+            raise RedisConnectionError("another node of the cluster serves the slot now")
+        self._left[channel] -= 1
+        if not self._left[channel]:
+            del self._left[channel]
 
     def _refuse(self, denied: NotPermitted) -> None:
         """Fail all pending subscriptions.

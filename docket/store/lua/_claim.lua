@@ -125,6 +125,9 @@ local function take(letter, consumer, want, now)
     end
     local entries = read_new(letter, consumer, size)
     reads = reads + #entries
+    -- The first steps are short ones; if they bring as many as they may, there are more.
+    local expected = #entries < size and #entries or want - count
+--@include _listeners.lua
     for _, e in ipairs(entries) do
       if taken_bytes >= PAYLOAD_LIMIT then
         unclaimed().put_back(letter, e[2][2], letter .. e[1])

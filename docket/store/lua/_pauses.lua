@@ -89,6 +89,8 @@ local function pausing(now)
   local function bring_back(name, limit)
     local line = own.line .. PAUSED_SCOPE .. name
     local keys = own.ask('ZRANGE', line, 0, limit - 1) or {}
+    local expected = #keys
+--@include _listeners.lua
     for _, key in ipairs(keys) do
       if not unpark(key) then
         redis.call('ZREM', line, key)

@@ -7,7 +7,7 @@ local function place(key, now, when, deaths, at_once)
     redis.call('HSET', rk, 'state', 'scheduled', 'when', when)
     publish(key, 'scheduled', when)
     if not head[2] or due < tonumber(head[2]) then
-      redis.call('PUBLISH', PREFIX .. ':wake', due)
+      tell('PUBLISH', PREFIX .. ':wake', due)
     end
   else
     local entry = append(deaths > 0 and 'x' or 's', key)

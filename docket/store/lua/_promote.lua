@@ -2,6 +2,8 @@
 local function promote(now, limit)
   local due = redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, limit)
   local promoted = 0
+  local expected = #due
+--@include _listeners.lua
   for _, key in ipairs(due) do
     local v = redis.pcall('HMGET', RECORDS .. key, 'state', 'deaths', 'when')
     if v.err then

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _messages.lua
 --@include _events.lua
 --@include _records.lua
 --@include _limits.lua
@@ -51,7 +52,7 @@ local function put_back(score, when)
   redis.call('ZADD', QUEUE, score, key)
   publish(key, 'scheduled', when)
   if score < NEVER and (not head[2] or score < tonumber(head[2])) then
-    redis.call('PUBLISH', PREFIX .. ':wake', score)
+    tell('PUBLISH', PREFIX .. ':wake', score)
   end
   end_entry(entry)
 end

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _messages.lua
 --@include _events.lua
 --@include _records.lua
 --@include _limits.lua
@@ -23,7 +24,7 @@ end
 if record.state == 'running' then
   -- Kept in the record as well: a worker that misses the message sees it when it renews, an adopter when it adopts.
   redis.call('HSET', KEYS[6], 'cancel', '1')
-  redis.call('PUBLISH', PREFIX .. ':cancel', (record.entry or '') .. '\31' .. key)
+  tell('PUBLISH', PREFIX .. ':cancel', (record.entry or '') .. '\31' .. key)
   return {'signalled', broken}
 end
 if record.state == 'scheduled' then

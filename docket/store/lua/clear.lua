@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _messages.lua
 --@include _events.lua
 --@include _records.lua
 --@include _limits.lua
@@ -35,6 +36,8 @@ end
 if place == 'q' then
   local left = stop == '' and redis.call('ZCARD', QUEUE) or tonumber(stop)
   local keys = left > 0 and redis.call('ZRANGE', QUEUE, 0, math.min(left, LIMIT) - 1) or {}
+  local expected = #keys
+--@include _listeners.lua
   for _, key in ipairs(keys) do
     redis.call('ZREM', QUEUE, key)
     cancel(key, 'scheduled')
@@ -53,6 +56,8 @@ if stop == '' then
   start, stop = '-', last[1][1]
 end
 local entries = redis.call('XRANGE', stream, start, stop, 'COUNT', LIMIT)
+local expected = #entries
+--@include _listeners.lua
 for _, e in ipairs(entries) do
   cancel(e[2][2], 'queued', place .. e[1])
 end

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _messages.lua
 --@include _events.lua
 --@include _records.lua
 --@include _limits.lua
@@ -92,6 +93,9 @@ for n = 1, COUNT do
   begins[n], records[n] = after_last, read_record(ARGV[after_last + 1])
   after_last = after_last + (ARGV[after_last] == 'N' and 4 or 7)
 end
+-- A worker that hands in outcomes takes as many tasks, mostly.
+local expected = COUNT + math.min(COUNT, want)
+--@include _listeners.lua
 for i = after_last, #ARGV, 2 do
   failures[tonumber(ARGV[i]) + 1] = ARGV[i + 1]
 end

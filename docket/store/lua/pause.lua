@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _messages.lua
 --@include _events.lua
 --@include _records.lua
 --@include _limits.lua
@@ -33,7 +34,7 @@ local holds = before ~= '' and pauses.holds(name)
 local since = holds and pauses.read(before)[1] or now
 redis.call('HSET', KEYS[6], name, cmsgpack.pack({since, ends, ARGV[5], ARGV[6]}))
 if ends ~= '' then
-  redis.call('PUBLISH', PREFIX .. ':wake', math.ceil(tonumber(ends) / 1000))
+  tell('PUBLISH', PREFIX .. ':wake', math.ceil(tonumber(ends) / 1000))
 end
 redis.call('SET', KEYS[7], holds and before or '', 'PX', ARGV[8])
 return {'paused', holds and before or ''}

@@ -1,3 +1,4 @@
+--@include _messages.lua
 -- progress: change what is reported of an execution.
 --
 -- It is kept with the phase that it was reported in, and means nothing in any other: so neither the claim of a task nor
@@ -45,5 +46,5 @@ if not v[1] then
   redis.call('HSET', KEYS[1], 'generation', 0)
   redis.call('PEXPIRE', KEYS[1], ARGV[6])
 end
-redis.call('PUBLISH', ARGV[1], table.concat({current, total, now, message or ''}, '\31'))
+tell('PUBLISH', ARGV[1], table.concat({current, total, now, message or ''}, '\31'))
 return {current, total, message, now}

@@ -1,5 +1,6 @@
 --@include _streams.lua
 --@include _entries.lua
+--@include _messages.lua
 --@include _events.lua
 --@include _records.lua
 -- renew: keep the leases of runs that are still ours. A lease is the idle time of a pending entry.

@@ -1,4 +1,5 @@
 --@include _streams.lua
+--@include _messages.lua
 --@include _events.lua
 -- schedule: add or replace many tasks in one call.
 --
@@ -182,6 +183,8 @@ end
 -- Mostly none of the records is there, and one look tells: a look at each costs an eighth of all. But a key may come
 -- twice in one call.
 local are_new, written = redis.call('EXISTS', unpack(KEYS, 6)) == 0, {}
+local expected = #KEYS - 5
+--@include _listeners.lua
 local n, i = 0, 2
 while i <= #ARGV do
   local terms = {
@@ -211,6 +214,6 @@ if is_ready then
   wake_idle()
 end
 if earliest and (not head[2] or earliest < tonumber(head[2])) then
-  redis.call('PUBLISH', PREFIX .. ':wake', earliest)
+  tell('PUBLISH', PREFIX .. ':wake', earliest)
 end
 return reply

@@ -1,3 +1,4 @@
+--@include _messages.lua
 -- strike: append one strike or restore instruction and publish it. Older ones about the same thing are removed, since only
 -- the newest counts, for readers that have not read them yet too.
 --
@@ -9,5 +10,5 @@ local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3 + needless))
 if needless > 0 then
   redis.call('XDEL', KEYS[1], unpack(ARGV, 3, 2 + needless))
 end
-redis.call('PUBLISH', ARGV[1], id)
+tell('PUBLISH', ARGV[1], id)
 return id
