@@ -45,7 +45,10 @@ class WorkerInfo:
     name: str
     last_seen: datetime
     tasks: set[str]
-    process: WorkerProcess | None = None
+
+    def __post_init__(self) -> None:
+        # No field: those are the original's, for whoever lists or compares them.
+        self.process: WorkerProcess | None = None
 
 
 class RunningExecution(Execution):
@@ -238,7 +241,8 @@ def _alive(docket: Docket, now: int, rows: Sequence[WorkerRow]) -> list[WorkerIn
         earlier = workers.get(name)
         tasks = set[str]() if earlier is None else earlier.tasks
         process = read_process(row.report) or (earlier and earlier.process)
-        workers[name] = WorkerInfo(name, last_seen, tasks | row.functions, process)
+        workers[name] = WorkerInfo(name, last_seen, tasks | row.functions)
+        workers[name].process = process
     return list(workers.values())
 
 

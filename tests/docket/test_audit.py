@@ -50,5 +50,5 @@ async def test_rows_of_others_and_rows_that_came_twice_are_passed_over(docket: D
 
 @pytest.mark.parametrize(("first", "count"), [(-1, 10), (0, 0), (0, 1_001)])
 async def test_numbers_out_of_bounds_are_refused(docket: Docket, first: int, count: int) -> None:
-    with pytest.raises(ValueError, match="must not be negative"):
+    with pytest.raises(ValueError, match="first must be between 0 and"):
         await docket.recorded_acts(first, count)

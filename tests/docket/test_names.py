@@ -112,7 +112,8 @@ IN_A_FRESH_PROCESS = """
 import sys
 import docket
 elsewhere = ("docket.worker", "docket.services", "docket.listing", "docket.cli", "docket.web")
-loaded = {name for name in sys.modules if name.startswith(elsewhere)}
+loaded = {name for name in sys.modules if name.startswith(tuple(f"{each}." for each in elsewhere))}
+loaded |= set(elsewhere) & set(sys.modules)
 loaded |= {
     "docket.instrumentation.collector",
     "docket.instrumentation.http_server",

@@ -8,7 +8,9 @@ local function reinstate(key, state, entry, when, now)
     return
   end
   local letter, id = string.match(entry or '', '^([sfx])(%d+-%d+)$')
-  if letter and key_of(letter, id) then
+  -- A run that was claimed by hand (see _manual.lua) has no place: whoever claimed it ends it.
+  local is_by_hand = string.sub(entry or '', 1, 1) == 'h'
+  if is_by_hand or (letter and key_of(letter, id)) then
     return
   end
   if state == 'running' then
