@@ -346,9 +346,11 @@ class Pages:
             for each in sent:
                 each.cancel()  # or nobody would take note of its error
             raise
+        # Looked at before the first is raised: an error that nobody takes note of is logged.
+        errors = [each.exception() for each in sent]
         return [
-            each.result() if (error := each.exception()) is None else self._empty(words, error)
-            for words, each in zip(commands, sent, strict=True)
+            each.result() if error is None else self._empty(words, error)
+            for words, each, error in zip(commands, sent, errors, strict=True)
         ]
 
     def _empty(self, words: Sequence[Argument], error: BaseException) -> Any:
