@@ -1,8 +1,8 @@
 """Memory: the PSS of a worker by itself, and of all processes of a pool (Linux).
 
 A process is measured when it has run its loop for a while. The pools are those of one worker, of
-two, and of `--processes`; each has a supervisor, a nursery and a guard beside its workers. Beside them
-stands the floor: the same processes with nothing of ours in them.
+two, and of `--processes`; each has a supervisor, a nursery and a guard beside its workers. Beside
+them stands the floor: the same processes with nothing of ours in them.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """The memory of processes like those of a pool, with nothing of ours in them: no pool has less.
 
-CPython, asyncio, uvloop, redis-py and msgspec alone: a process with a loop for the supervisor, a bare
-interpreter for the guard, and one that imports, forks, and has each fork ask the server twice a
-second on a connection of its own. The programs import nothing of this project.
+CPython, asyncio, uvloop, redis-py and msgspec alone: a process with a loop for the supervisor, a
+bare interpreter for the guard, and one that imports, forks, and has each fork ask the server twice
+a second on a connection of its own. The programs import nothing of this project.
 """
 
 import asyncio
