@@ -1,7 +1,8 @@
 """Memory: the PSS of a worker by itself, and of all processes of a pool (Linux).
 
 A process is measured when it has run its loop for a while. The pools are those of one worker, of
-two, and of `--processes`; each has a supervisor, a nursery and a guard beside its workers.
+two, and of `--processes`; each has a supervisor, a nursery and a guard beside its workers. Beside
+them stands the floor: the same processes with nothing of ours in them.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from stress.bench.memory_floor import pool_floor, worker_floor
 from stress.command import Settings
 from stress.pool import pool
 from stress.processes import footprint, pss_of
@@ -57,8 +59,12 @@ async def run(url: str, settings: Settings) -> Report:
     """Measure a worker by itself and three pools without tasks, all of them a round."""
     alone: list[float] = []
     pools: dict[int, list[PoolMemory]] = {1: [], 2: [], settings.processes: []}
+    alone_floor: list[float] = []
+    pool_floors: list[tuple[float, float]] = []
     for _ in range(settings.rounds):
         alone.append(await _library(url))
+        alone_floor.append(await worker_floor(url))
+        pool_floors.append((await pool_floor(url, 1), await pool_floor(url, 2)))
         for processes, measured in pools.items():
             measured.append(await _pool(url, processes))
     ones, twos, many = pools[1], pools[2], pools[settings.processes]
@@ -68,13 +74,16 @@ async def run(url: str, settings: Settings) -> Report:
         {"workers": settings.processes, "rounds": settings.rounds},
         [
             _figure("PSS of a worker by itself", alone, TARGET_LIBRARY_MB),
+            _figure("floor of a worker by itself", alone_floor),
             _figure("PSS of a pool of one", [e.everything for e in ones], TARGET_SMALL_POOL_MB),
             _figure("of it the supervisor", [e.supervisor for e in ones]),
+            _figure("floor of a pool of one", [one for one, _ in pool_floors]),
             _figure(
                 "PSS of the second worker",
                 [two.everything - one.everything for one, two in pairs],
                 TARGET_FURTHER_MB,
             ),
+            _figure("floor of the second worker", [two - one for one, two in pool_floors]),
             _figure("PSS of the largest worker", [max(e.workers) for e in many], TARGET_EACH_MB),
             _figure("PSS of all workers", [sum(e.workers) for e in many], TARGET_ALL_MB),
             _figure("RSS of the largest worker", [e.rss for e in many]),
