@@ -189,7 +189,8 @@ def test_every_test_that_a_document_names_exists() -> None:
 def test_every_key_of_the_architecture_is_one_of_the_code_and_its_type_is_said_there() -> None:
     rows = re.findall(r"^\| `\{d\}:.*", _text("docs/architecture.md"), re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`\{d\}:([a-z-]+)", row)}
-    code = set(re.findall(r'self\.key\(f?"([a-z-]+)', _text("docket/store/keys.py")))
+    keys = _text("docket/store/keys.py")
+    code = {*re.findall(r'self\.key\(f?"([a-z-]+)', keys), *re.findall(r'"\}:([a-z]+)"', keys)}
     assert documented - code == set()
     assert code <= documented
 

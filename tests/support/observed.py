@@ -227,7 +227,7 @@ def _kept_fields(fields: dict[str, str]) -> tuple[object, ...]:
 def _of_record(key: str, record: Record, seen: Observed, clock: Clock, now: int) -> Iterator[str]:
     fields = dict(seen.records[key])
     expected = _fields(record)
-    for name in ("when", "started_at", "completed_at"):
+    for name in ("when", "started_at", "completed_at", "last_success", "last_failure"):
         if name in fields:
             fields[name] = str(clock.tick(fields[name]))
     if "suspect_for" in fields:
@@ -272,6 +272,8 @@ def _fields(record: Record) -> dict[str, str]:
         "cancel": 1 if record.cancelled else None,
         "poison": 1 if record.poison else None,
         "perpetual": record.perpetual,
+        "last_success": record.last_success,
+        "last_failure": record.last_failure,
         "progress_phase": _phase(progress) if progress else None,
         "progress_current": progress.current if progress else None,
         "progress_total": progress.total if progress else None,

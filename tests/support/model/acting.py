@@ -1,7 +1,7 @@
 """The operations of operators: retry what has ended, move what waits."""
 
 from tests.support.model.producing import remembered
-from tests.support.model.values import Record
+from tests.support.model.values import Kept, Record
 from tests.support.model.world import World
 
 
@@ -14,25 +14,29 @@ def retry(world: World, key: str, token: str) -> tuple[str, int]:
         return "live", 0
     kept = world.kept.get(key)
     # A record is never older than the failure that is kept of its key.
+    old: Record | Kept
     if found is not None and found.state in {"failed", "cancelled"}:
-        old = (found.generation, found.function, found.call, found.attempts, found.perpetual)
+        old, has_failed = found, found.state == "failed"
     elif kept is not None:
-        old = (kept.generation, kept.function, kept.call, list(kept.attempts), kept.perpetual)
+        old, has_failed = kept, True
     else:
         return "changed", 0
-    generation, function, call, attempts, perpetual = old
-    generation = max(generation, found.generation if found else 0) + 1
+    generation = max(old.generation, found.generation if found else 0) + 1
     world.kept.pop(key, None)
     world.records[key] = Record(
         generation=generation,
-        function=function,
-        call=call,
+        function=old.function,
+        call=old.call,
         state="queued",
         when=world.now,
         token=token,
         earlier=remembered(world, found),
-        attempts=list(attempts),
-        perpetual=None if perpetual is None else 0,
+        attempts=list(old.attempts),
+        perpetual=None if old.perpetual is None else 0,
+        last_success=old.last_success,
+        last_failure=(
+            old.completed if has_failed and old.perpetual is not None else old.last_failure
+        ),
     )
     world.place(key, world.now)
     return "retried", generation

@@ -28,6 +28,9 @@ def _schedule(world: World, request: Request) -> Scheduled:
         earlier=remembered(world, found),
         perpetual=0 if request.perpetual else None,
     )
+    if found is not None and request.perpetual:
+        record.last_success = found.completed if found.state == "completed" else found.last_success
+        record.last_failure = found.completed if found.state == "failed" else found.last_failure
     if is_future:
         world.queue[request.key] = record.when
     else:

@@ -73,6 +73,9 @@ class Record:
     poison: bool = False
     #: Of a perpetual task: the generation of the last run that ended; 0 for none.
     perpetual: int | None = None
+    #: Of a perpetual task: when runs before this one succeeded and failed last.
+    last_success: int | None = None
+    last_failure: int | None = None
     progress: Progress | None = None
     expires: int | None = None
     #: The attempts that did not end well: number, and how each ended.
@@ -99,6 +102,9 @@ class Kept:
     expires: int
     attempts: tuple[tuple[int, str], ...]
     perpetual: int | None
+    completed: int
+    last_success: int | None
+    last_failure: int | None
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,9 @@ def _perpetuate(world: World, key: str, ending: Ending) -> None:
     world.publish(key, ended, record.when, record.worker, record.started, world.now, error)
     if error:
         world.keep(key, error)
+        record.last_failure = world.now
+    else:
+        record.last_success = world.now
     record.attempts = []
     record.deaths, record.lasted, record.order, record.limit_requests = 0, None, None, {}
     record.generation, record.perpetual = record.generation + 1, record.generation

@@ -158,6 +158,9 @@ class World:
             self.now + self.keep_ticks,
             tuple(record.attempts),
             record.perpetual,
+            self.now,
+            record.last_success,
+            record.last_failure,
         )
         while len(self.kept) > self.kept_most:
             # Of those of one call, the first by name: as in a sorted set.
