@@ -8,26 +8,39 @@ from docket.serialization.raw_msgpack import Map, parts_of
 
 #: Stands for arguments that cannot be shown.
 HIDDEN = "..."
+#: Up to so many bytes keys may collide: there are few, and it is four times as fast.
+_SHORT = 512
 
 
 def arguments_text(payload: bytes) -> str:
     """Return the arguments of a payload that is msgpack, `...` for those of a pickle.
 
-    No dict is made of them: to put one together whose keys collide takes as long as its writer
-    wants.
+    No dict is made of long ones: to put one together whose keys collide takes as long as its
+    writer wants.
     """
     if payload == EMPTY_CALL:
         return ""
     if not payload.startswith(HEADER):
         return HIDDEN
+    call = payload[len(HEADER) :]
     try:
-        match parts_of(msgspec.Raw(payload[len(HEADER) :])):
-            case [args, kwargs]:
-                return ", ".join([*_positional(args), *_named(kwargs)])
-            case _:
-                return HIDDEN
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return _of_short(call) if len(call) <= _SHORT else _of_long(call)
+    except (msgspec.MsgspecError, AttributeError, TypeError, ValueError, RecursionError):
         return HIDDEN
+
+
+def _of_short(call: bytes) -> str:
+    args, kwargs = msgspec.msgpack.decode(call)
+    named = [f"{name}={value!r}" for name, value in kwargs.items()]
+    return ", ".join([*map(repr, args), *named])
+
+
+def _of_long(call: bytes) -> str:
+    match parts_of(msgspec.Raw(call)):
+        case [args, kwargs]:
+            return ", ".join([*_positional(args), *_named(kwargs)])
+        case _:
+            return HIDDEN
 
 
 def _positional(args: msgspec.Raw) -> list[str]:
@@ -56,4 +69,4 @@ def _text(raw: msgspec.Raw, *, is_key: bool = False) -> str:
         case items:
             inside = ", ".join(_text(item, is_key=is_key) for item in items)
             # A list cannot be a key: what was one is a tuple.
-            return f"({inside},)" if is_key else f"[{inside}]"
+            return f"({inside}{',' * (len(items) == 1)})" if is_key else f"[{inside}]"

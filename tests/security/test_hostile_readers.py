@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from docket import Docket
 from docket.listing import Filter, ListedState
+from docket.serialization.display import HIDDEN, arguments_text
 from docket.serialization.msgpack_codec import HEADER
 from tests.support.dockets import soon
 from tests.support.machine_settings import examples
@@ -320,3 +321,21 @@ async def test_many_scopes_and_functions_are_many_questions_to_nobody(docket: Do
     await browser.close()
 
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ((), {}), ((1, None, "é", b"x", [1, [2]]), {"a": {"b": [{"c": 1.5}]}, "d": True}),
+        (({(1, 2): 3, -1: "x"},), {"when": "now"}), (([],), {"empty": {}}),
+    ],
+)  # fmt: skip
+def test_long_arguments_are_shown_as_short_ones_are(
+    arguments: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = HEADER + msgspec.msgpack.encode(arguments)
+    short = arguments_text(payload)
+
+    monkeypatch.setattr("docket.serialization.display._SHORT", 0)
+
+    assert arguments_text(payload) == short != HIDDEN

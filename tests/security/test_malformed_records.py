@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from docket import Docket, Worker
+from docket import Docket, Retry, Worker
 from docket.clock import now
 from docket.errors import DocketError
 from tests.support.dockets import at_work, soon
@@ -224,3 +224,32 @@ async def test_a_record_that_lacks_a_field_does_not_end_the_worker_that_claims_i
             execution = await docket.add("good", key=f"good-{number}")(f"good-{number}")
             await soon(execution.get_result())
         await soon(docket.snapshot())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("attempts", [b"\x1e" * 200_000, b"x" * 20_000_000, b"\x1e" * 20_000_000])
+async def test_a_log_of_attempts_of_any_size_holds_up_nobody(server: str, attempts: bytes) -> None:
+    async with Docket(f"test-{uuid4().hex}", server) as docket:
+
+        async def fails(retry: Retry = Retry(attempts=2)) -> None:
+            raise ValueError("x")
+
+        docket.register(fails)
+        client = docket.connections.client()
+        execution = await docket.add(fails, key="victim")()
+        await client.hset(docket.runs_key("victim"), "attempts", attempts)
+
+        before = await used_cpu_seconds(client)
+        async with Worker(docket) as worker, at_work(worker):
+            with pytest.raises(ValueError, match="x"):
+                await soon(execution.get_result())
+
+        assert await used_cpu_seconds(client) - before < 1
+        details = await docket.describe("victim")
+        assert details is not None
+        assert [each.number for each in details.attempts] == [1, 2]
+
+
+async def used_cpu_seconds(client: Any) -> float:
+    info = await client.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])

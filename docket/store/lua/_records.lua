@@ -107,7 +107,10 @@ local function attempts()
   local function log_attempt(key, record, now, how, says)
     local v = redis.call('HMGET', RECORDS .. key, 'attempts', 'attempt')
     local attempt = table.concat({v[2] or '1', how, record.worker or '', record.started_at or '', now, says or ''}, '\31')
-    local log = v[1] and v[1] ~= '' and v[1] .. '\30' .. attempt or attempt
+    -- What is longer than ours ever is, somebody else has written: to cut it row by row would hold up the server.
+    local before = v[1] and #v[1] <= 4 * MOST_ATTEMPT_BYTES and v[1] or ''
+    local _, rows = string.gsub(before, '\30', '')
+    local log = before ~= '' and rows < 2 * MOST_ATTEMPTS and before .. '\30' .. attempt or attempt
     local _, separators = string.gsub(log, '\30', '')
     while separators > 0 and (separators >= MOST_ATTEMPTS or #log > MOST_ATTEMPT_BYTES) do
       log, separators = string.sub(log, string.find(log, '\30', 1, true) + 1), separators - 1
