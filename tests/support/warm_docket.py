@@ -13,6 +13,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -88,7 +89,7 @@ class _Server:
     """The process that forks, and our connection to it."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair()
         # No option of docket's: those are of each program.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("DOCKET_")}
         with theirs:
@@ -101,25 +102,30 @@ class _Server:
                 start_new_session=True,
             )
         self._connection = ours
+        # A process is reaped in a thread: an answer is to whoever asked.
+        self._lock = threading.Lock()
 
     def fork(
         self, arguments: tuple[str, ...], cwd: Path, env: Mapping[str, str], streams: list[int]
     ) -> int:
-        request = {"arguments": arguments, "cwd": str(cwd), "env": dict(env)}
-        socket.send_fds(self._connection, [json.dumps(request).encode()], streams)
-        return self._answer()
+        return self._ask({"arguments": arguments, "cwd": str(cwd), "env": dict(env)}, streams)
 
     def reap(self, pid: int) -> int:
         """Return the exit code of a process that has ended, or ends soon."""
-        self._connection.sendall(json.dumps({"pid": pid}).encode())
-        return self._answer()
+        return self._ask({"pid": pid}, [])
 
     def close(self) -> None:
         self._connection.close()
         self._process.wait()
 
-    def _answer(self) -> int:
-        answer = self._connection.recv(_MESSAGE_BYTES)
+    def _ask(self, request: dict[str, Any], streams: list[int]) -> int:
+        with self._lock:
+            message = json.dumps(request).encode() + b"\n"
+            if streams:
+                socket.send_fds(self._connection, [message], streams)
+            else:
+                self._connection.sendall(message)
+            answer = self._connection.recv(_MESSAGE_BYTES)
         assert answer, "the process that forks has ended"
         return int(answer)
 
@@ -135,8 +141,11 @@ def _serve(connection: socket.socket) -> None:
     """Fork and reap as asked, until nobody can ask; the process of a program returns from here."""
     while True:
         message, streams, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, 2)
-        if not message:
-            return
+        while not message.endswith(b"\n"):
+            more = connection.recv(_MESSAGE_BYTES) if message else b""
+            if not more:
+                return
+            message += more
         request = json.loads(message)
         if "pid" in request:
             status = os.waitpid(request["pid"], 0)[1]
