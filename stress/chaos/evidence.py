@@ -1,5 +1,6 @@
 """Evidence of a run: the deaths that supervisors logged, and the keys left on the server."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -57,7 +58,10 @@ def knowledge(
         if each.skipped is not None or each.ended is None:
             continue
         if each.kind in KILLS:
-            killed.update({pid: each.took_effect for pid in each.pids if pid not in killed})
+            # The earlier of both: a log tells of the death only, whose time is that of a late look.
+            killed.update(
+                {pid: min(each.took_effect, killed.get(pid, math.inf)) for pid in each.pids}
+            )
         elif each.kind in OUTAGES:
             away.append((each.began, each.ended))
         elif each.kind in FREEZES:

@@ -255,6 +255,17 @@ def test_who_ended_soon_after_its_supervisor_was_killed_is_an_orphan() -> None:
     assert known.added_again == {"plain:a": [3.0]}
 
 
+def test_whom_a_fault_killed_died_then_and_not_when_that_was_seen(tmp_path: Path) -> None:
+    census = Census()
+    census.gone.update({11: 14.0, 12: 9.0, 13: 20.0})
+    log = tmp_path / "host-0.log"
+    log.write_text("".join(f"worker 1 (pid {pid}) died: killed\n" for pid in (11, 12, 13)))
+    fault = Fault(5.0, Kind.KILL_WORKERS, 0, 0.0, 0.5)
+    injected = InjectedFault(fault, 10.0, [11, 12], signalled=10.1, ended=11.0)
+    known = evidence.knowledge([log], census, [injected], {})
+    assert known.killed == {11: 10.1, 12: 9.0, 13: 20.0}
+
+
 def test_a_relay_that_ran_twice_runs_its_successors_twice() -> None:
     killed = Knowledge({1: 1.5}, {}, {})
     first = [run("relay:a.0", 1, 1.2, kind="relay"), run("relay:a.0", 2, 2.2, kind="relay", pid=2)]
