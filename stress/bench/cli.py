@@ -11,6 +11,7 @@ from stress.bench import (
     enqueue,
     idle,
     imports,
+    instructions,
     kill,
     latency,
     memory,
@@ -31,6 +32,9 @@ SCENARIOS = {
     "schedule": Scenario(schedule.run, Settings(rounds=5, count=1_000, seconds=5.0)),
     "kill": Scenario(kill.run, Settings(rounds=10, count=400)),
     "idle": Scenario(idle.run, Settings(rounds=5, processes=2, seconds=10.0)),
+    "instructions": Scenario(
+        instructions.run, Settings(rounds=1, count=1_000, concurrencies=CONCURRENCIES)
+    ),
     "import": Scenario(imports.run, Settings(rounds=15)),
     "memory": Scenario(memory.run, Settings(rounds=5, processes=8)),
 }

@@ -1,13 +1,14 @@
 """Measurements: their reports and limits, their command line, and the benches that use both."""
 
 import json
+import shutil
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from stress.__main__ import stress
-from stress.bench import cli
+from stress.bench import cli, instructions
 from stress.command import Scenario, Settings, scenario_command
 from stress.report import Figure, Limit, Report, percentile, verdict_lines
 
@@ -193,3 +194,22 @@ def test_without_json_the_figures_stand_in_a_table() -> None:
     result = CliRunner().invoke(cli.bench, words, catch_exceptions=False)
     assert "tasks/s" in result.output
     assert "concurrency 2" in result.output.replace("\n", " ")
+
+
+@pytest.mark.anyio
+async def test_without_valgrind_no_instructions_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    report = await instructions.run("memory://", Settings(rounds=1, count=1))
+    assert report.figures == []
+    assert report.record()["conditions"] == {"valgrind": "not installed"}
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+async def test_the_instructions_of_the_server_are_counted_for_each_task() -> None:
+    report = await instructions.run("memory://", Settings(rounds=1, count=20, concurrencies=(5,)))
+    figures = {each.name: each.value_of("median") for each in report.figures}
+    assert list(figures) == ["add one by one", "add together", "run, concurrency 5"]
+    assert figures["add one by one"] > figures["add together"] > 0
