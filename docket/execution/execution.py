@@ -377,7 +377,8 @@ class Execution:
         Raises:
             ValueError: both are given.
             TypeError: `timeout` is no timedelta, or `deadline` no timezone-aware datetime.
-            TimeoutError: it did not end in time, or the time had passed before the call.
+            TimeoutError: it did not end in time; or the time had passed before the call, and the
+                state that was read last, by `sync()` or `get_execution()`, was not its end.
             ExecutionCancelled: it was cancelled.
             ResultUnavailable: it has no record any more, or its key was used again since, so there
                 is no result; also a TimeoutError, and with a limit its text begins like that of

@@ -148,7 +148,7 @@ async def test_a_deadline_that_passes_is_told(docket: Docket) -> None:
         {"deadline": datetime(2000, 1, 1, tzinfo=UTC)},
     ],
 )
-async def test_a_limit_that_had_passed_before_the_call_is_kept_whatever_is_there(
+async def test_with_a_limit_that_had_passed_before_the_call_only_an_end_that_was_seen_is_read(
     docket: Docket, limit: dict[str, Any]
 ) -> None:
     execution = await docket.add(double)(1)
@@ -156,6 +156,25 @@ async def test_a_limit_that_had_passed_before_the_call_is_kept_whatever_is_there
 
     with pytest.raises(TimeoutError, match=f"^Timeout waiting for execution {execution.key} to"):
         await execution.get_result(**limit)
+    await execution.sync()
+    assert await execution.get_result(**limit) == 2
+    seen = await docket.get_execution(execution.key)
+    assert seen is not None
+    assert await seen.get_result(**limit) == 2
+
+
+async def test_with_no_time_left_the_error_of_a_failure_that_was_seen_is_raised(
+    docket: Docket,
+) -> None:
+    async def fails() -> None:
+        raise LookupError("none")
+
+    execution = await docket.add(fails)()
+    await finish(docket)
+    await execution.sync()
+
+    with pytest.raises(LookupError, match="none"):
+        await execution.get_result(timeout=timedelta(0))
 
 
 async def test_what_has_ended_is_returned_however_short_the_time(docket: Docket) -> None:
