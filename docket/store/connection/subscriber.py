@@ -74,7 +74,7 @@ class Subscriber:
         try:
             if len(listeners) == 1:
                 self._confirmed[channel] = asyncio.get_running_loop().create_future()
-                await self._tell(*self._joining(channel))
+                self._tell(*self._joining(channel))
             # Shielded, as it is shared by all listeners of this channel.
             await asyncio.shield(self._confirmed[channel])
             yield
@@ -83,12 +83,14 @@ class Subscriber:
             if not listeners:
                 self._listeners.pop(channel, None)
                 self._confirmed.pop(channel, None)
-                await self._tell(*self._leaving(channel))
+                self._tell(*self._leaving(channel))
 
     def reconnect(self) -> None:
         """Drop the connection: the next one finds the node that serves the slot by now."""
-        if self._connection is not None:
-            self._connection.abort()
+        # Nothing more is sent on it, though the runner, which reads, has not seen its end yet.
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
 
     async def close(self) -> None:
         """Disconnect. Idempotent."""
@@ -116,13 +118,13 @@ class Subscriber:
             commands.insert(0, ("SUNSUBSCRIBE", sharded(channel)))
         return commands
 
-    async def _tell(self, *commands: tuple[str, ...]) -> None:
+    def _tell(self, *commands: tuple[str, ...]) -> None:
         # Without a connection nothing is sent: the next connection subscribes to all channels.
-        # In one write: what another listener of the channel says must not come in between.
+        # In one write: what another listener of the channel says must not come in between. One that
+        # is closed, of which the runner has not heard, takes nothing: an error here, in a service
+        # that only stops to listen, would end the worker.
         if self._connection is not None:
-            packed = self._connection.pack_commands(commands)
-            with suppress(RedisError, OSError):
-                await self._connection.send_packed_command(packed, check_health=False)
+            self._connection.write_now(b"".join(self._connection.pack_commands(commands)))
 
     async def _run(self) -> None:
         while True:
@@ -135,7 +137,7 @@ class Subscriber:
                 self._left.clear()
                 self._connection = connection
                 if self._listeners:
-                    await self._tell(*self._joining(*self._listeners))
+                    self._tell(*self._joining(*self._listeners))
                 await self._read(connection)
             except (RedisError, OSError) as error:
                 denied = self._endpoint.denied("subscribe", error)
@@ -176,7 +178,7 @@ class Subscriber:
                 raise RedisConnectionError("the server was asked whether it is there, in vain")
             else:
                 is_asked = True
-                await connection.send_command("PING", check_health=False)
+                connection.write_now(b"".join(connection.pack_command("PING")))
 
     def _take(self, push: Any) -> None:
         # Not reset by connecting: a user who may connect but not subscribe would retry at once.

@@ -54,7 +54,7 @@ class WakeupConnection:
         """
         if self._connection is None:
             # A new connection asks for the credentials itself.
-            self._connection, self._login = self._endpoint.connection(), None
+            self._connection, self._login = self._endpoint.direct_connection(), None
         connection: Any = self._connection
         login, self._login = self._login, None
         try:
@@ -62,11 +62,11 @@ class WakeupConnection:
             async with asyncio.timeout(timeout_seconds + _GRACE_SECONDS):
                 await connect(connection)
                 if login is not None:
-                    await connection.send_command("AUTH", *login, check_health=False)
+                    connection.write_now(b"".join(connection.pack_command("AUTH", *login)))
                     await connection.read_response()
-                await connection.send_command(
-                    "BLPOP", self._key, timeout_seconds, check_health=False
-                )
+                # The server may have closed it since the last wait: then the reader says so.
+                blpop = connection.pack_command("BLPOP", self._key, timeout_seconds)
+                connection.write_now(b"".join(blpop))
                 reply: Any = await connection.read_response(timeout=math.inf)
         except (RedisError, OSError) as error:
             await self.close()

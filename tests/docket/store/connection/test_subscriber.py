@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+import uvloop
 from redis.asyncio import Redis
 
 from docket.store.connection import endpoint
@@ -178,3 +179,20 @@ async def test_a_quiet_connection_without_any_channel_is_asked_too(
         pings = await _pings(client)
         await until(lambda: _more_pings(client, pings + 3))
         assert proxy.accepted == 1
+
+
+def test_who_stops_to_listen_right_after_the_connection_was_dropped_ends_nothing(
+    server: str, docket_name: str
+) -> None:
+    """On uvloop, whose transports raise on a write once they are closed."""
+    heard: list[bytes | None] = []
+
+    async def drop_and_go_on() -> None:
+        async with subscriber_to(server) as subscriber, Redis.from_url(server) as client:
+            async with subscriber.listening(docket_name, heard.append):
+                subscriber.reconnect()
+            async with subscriber.listening(docket_name, heard.append):
+                await client.publish(docket_name, "hello")
+                await until(lambda: heard == [b"hello"])
+
+    uvloop.run(drop_and_go_on())

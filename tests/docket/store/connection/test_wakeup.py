@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from docket.errors import ServerUnavailable
 from docket.store.connection import wakeup as wakeup_module
-from docket.store.connection.endpoint import Endpoint
+from docket.store.connection.endpoint import DirectWrites, Endpoint
 from docket.store.connection.wakeup import WakeupConnection
+from docket.store.keys import Keys
 from tests.support.proxy import Do, proxy_to, word
 from tests.support.store import Store, until
 
@@ -76,3 +78,31 @@ async def test_a_connection_that_says_nothing_any_more_is_not_taken_for_a_quiet_
         await store.transitions.wake_idle()
         assert await connection.wait(5)
         await connection.close()
+
+
+class Remembering(Endpoint):
+    """An endpoint that has its newest connection at hand."""
+
+    made: DirectWrites
+
+    def direct_connection(self) -> DirectWrites:
+        self.made = super().direct_connection()
+        return self.made
+
+
+def test_a_connection_that_was_closed_between_two_waits_is_told_as_unavailable(
+    server: str, docket_name: str
+) -> None:
+    """On uvloop, whose transports raise on a write once they are closed."""
+
+    async def wait_on_a_closed_one() -> None:
+        endpoint = Remembering(server)
+        connection = WakeupConnection(endpoint, Keys(docket_name))
+        assert not await connection.wait(0.01)
+        endpoint.made.abort()
+        with pytest.raises(ServerUnavailable):
+            await connection.wait(0.01)
+        assert not await connection.wait(0.01)
+        await connection.close()
+
+    uvloop.run(wait_on_a_closed_one())
