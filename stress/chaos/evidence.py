@@ -17,6 +17,7 @@ from stress.history import Event, Line
 from stress.processes import Census
 
 _DEATH = re.compile(r"\(pid (\d+)\) (?:died|ended): (.*?)(?:;|$)", re.MULTILINE)
+_GAVE_UP = re.compile(r"(\[worker \d+[^\]]*\] \S+: The worker cannot go on.*(?:\n[^\d].*)*)")
 
 #: Keys of the docket itself, which stay.
 OWN = (
@@ -99,6 +100,14 @@ def _orphaned(
 def died_by_force(log: str) -> list[int]:
     """Find in a log the workers that did not end by themselves after a drain."""
     return [int(each[1]) for each in _DEATH.finditer(log) if each[2].strip() != "drained"]
+
+
+def faults_of_ours(log: str) -> list[str]:
+    """Find in a log the workers that an error of our own has ended; a sentence each.
+
+    No fault of chaos is a reason to give up, and a death by one would explain all that follows.
+    """
+    return [f"a worker gave up: {each[1]}" for each in _GAVE_UP.finditer(log)]
 
 
 async def leftovers(client: Redis, docket: str) -> list[str]:

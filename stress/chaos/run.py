@@ -178,6 +178,8 @@ async def _check(
     perishable = checker.find_perishable(promised, runs, known)
     verdict.violations += checker.check_ends(ends.accepted, ends.ends, runs, hits, perishable)
     verdict.lost = [key for key in perishable if (e := ends.ends.get(key)) and e.state == "lost"]
+    for host in under_test.hosts:
+        verdict.violations += evidence.faults_of_ours(host.log.read_text(errors="replace"))
     verdict.violations += checker.check_replaced(promised, runs, known, perishable)
     verdict.violations += checker.check_limits(runs, known)
     verdict.duplicates = checker.find_duplicates(runs, known)

@@ -358,6 +358,21 @@ def test_supervisors_tell_who_did_not_end_by_itself() -> None:
     assert died_by_force(log) == [11, 13]
 
 
+def test_a_worker_that_gives_up_by_an_error_of_its_own_breaks_a_promise() -> None:
+    log = (
+        "2026-01-01 00:00:00.000 INFO [worker 1] docket.worker: The worker goes on\n"
+        "2026-01-01 00:00:00.001 ERROR [worker 3] docket.supervisor.worker: "
+        "The worker cannot go on\n"
+        "Traceback (most recent call last):\n"
+        "RuntimeError: closed\n"
+        "2026-01-01 00:00:00.002 ERROR supervisor: worker 3 (pid 7) cannot go on: closed\n"
+    )
+    (told,) = evidence.faults_of_ours(log)
+    assert told.startswith("a worker gave up: [worker 3] docket.supervisor.worker: ")
+    assert told.endswith("RuntimeError: closed")
+    assert evidence.faults_of_ours(log.splitlines()[0]) == []
+
+
 # Limits.
 
 
