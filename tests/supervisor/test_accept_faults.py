@@ -38,7 +38,7 @@ async def test_the_limit_of_descriptors_is_one_line_and_connections_are_taken_af
         address = await server.start()
         client.setblocking(False)
         try:
-            # As many as are open now, and none beside them, nor one that an earlier test has closed.
+            # As many as are open now, and none beside them: not one that somebody has closed.
             highest = fill_gaps(held)
             resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
             await asyncio.get_running_loop().sock_connect(client, (address.host, address.port))

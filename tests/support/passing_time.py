@@ -40,7 +40,9 @@ local by_type = {
     if key == ARGV[1] .. ':pauses' then
       return pauses_go_back(key)
     end
-    for _, field in ipairs({'when', 'started_at', 'completed_at', 'last_success', 'last_failure', 'progress_updated_at'}) do
+    for _, field in ipairs({
+      'when', 'started_at', 'completed_at', 'last_success', 'last_failure', 'progress_updated_at',
+    }) do
       go_back(key, field)
     end
   end,
