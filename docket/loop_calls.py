@@ -19,6 +19,16 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+async def occurs(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for an event, so many seconds at most or without limit; return whether it occurred."""
+    try:
+        # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with the event.
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
 def wait_on(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on a loop, and wait for its end in this thread, which runs another or none.
 

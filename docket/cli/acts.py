@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import click
 import msgspec
@@ -54,36 +55,8 @@ def _arguments(command: Command) -> Command:
 
 def _command(name: str, verb: Verb, does: str) -> click.Command:
     """Make the command that does a verb to keys, or to all that a filter means."""
-
-    @click.command(name, help=f"{does}\n\nName their KEYs, or say by options which are meant.")
-    @_arguments
-    def command(
-        chosen: DocketOptions,
-        wanted: Filter | None,
-        keys: tuple[str, ...],
-        yes: bool,
-        as_json: bool,
-    ) -> None:
-        _act(verb, chosen, wanted, keys, yes, as_json)
-
-    return command
-
-
-retry = _command(
-    "retry",
-    Verb(Act.RETRY, "Retry", "Retried", Docket.retry, Docket.retry_matching),
-    "Run tasks again that failed or were cancelled, with their stored arguments.",
-)
-run = _command(
-    "run",
-    Verb(Act.RUN_NOW, "Run", "Let run", Docket.run_now, Docket.run_matching_now),
-    "Let scheduled tasks run now, instead of at their time.",
-)
-cancel = _command(
-    "cancel",
-    Verb(Act.CANCEL, "Cancel", "Cancelled", _cancel, Docket.cancel_matching),
-    "Cancel tasks that wait or run.",
-)
+    text = f"{does}\n\nName their KEYs, or say by options which are meant."
+    return click.command(name, help=text)(_arguments(partial(_act, verb)))
 
 
 def _act(
@@ -156,3 +129,20 @@ def _say(verb: Verb, result: BulkResult) -> None:
     click.echo(f"{verb.past} {result.done} of {result.matched}")
     for reason, number in sorted(result.skipped.items()):
         click.echo(f"  {number} left alone: they {LEFT_ALONE.get(reason, in_view(reason))}")
+
+
+retry = _command(
+    "retry",
+    Verb(Act.RETRY, "Retry", "Retried", Docket.retry, Docket.retry_matching),
+    "Run tasks again that failed or were cancelled, with their stored arguments.",
+)
+run = _command(
+    "run",
+    Verb(Act.RUN_NOW, "Run", "Let run", Docket.run_now, Docket.run_matching_now),
+    "Let scheduled tasks run now, instead of at their time.",
+)
+cancel = _command(
+    "cancel",
+    Verb(Act.CANCEL, "Cancel", "Cancelled", _cancel, Docket.cancel_matching),
+    "Cancel tasks that wait or run.",
+)

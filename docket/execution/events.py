@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 from docket.errors import DeserializationError
@@ -13,6 +12,7 @@ from docket.execution.progress import ProgressEvent, published, recorded
 from docket.execution.record_fields import iso_text, text
 from docket.execution.record_fields import state as read_state
 from docket.lifecycle import ExecutionState
+from docket.loop_calls import occurs
 from docket.store.keys import worker_of
 
 if TYPE_CHECKING:
@@ -107,11 +107,8 @@ class _Feed:
 
     async def _wait(self) -> None:
         self._changed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(RECHECK_SECONDS):
-                await self._changed.wait()
-                return
-        self._must_look = True
+        if not await occurs(self._changed, RECHECK_SECONDS):
+            self._must_look = True
 
     async def _look(self) -> list[Event]:
         self._must_look = False

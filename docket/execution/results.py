@@ -15,6 +15,7 @@ from docket.clock import duration, time_until
 from docket.errors import DeserializationError, ExecutionCancelled, ResultUnavailable, TaskError
 from docket.execution.record_fields import number, text
 from docket.lifecycle import TERMINAL, ExecutionState
+from docket.loop_calls import occurs
 
 if TYPE_CHECKING:
     from docket.execution import Execution
@@ -85,9 +86,7 @@ async def _wait_for_end(execution: Execution, waited_for: int) -> Record:
             record = await docket.transitions.fetch(execution.key)
             if _has_ended(execution, record, waited_for):
                 return record
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RECHECK_SECONDS):
-                    await changed.wait()
+            await occurs(changed, RECHECK_SECONDS)
             changed.clear()
 
 

@@ -12,7 +12,6 @@ import msgspec
 from docket.clock import aware, to_microseconds
 from docket.execution import ExecutionState
 from docket.listing.summaries import (
-    ExecutionSummary,
     ListedState,
     Record,
     error_of,
@@ -97,19 +96,6 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             since=since,
             until=until,
         )
-
-    def matches(self, summary: ExecutionSummary) -> bool:
-        """Return whether an execution is meant."""
-        return (
-            summary.state in self.states
-            and self.function in (None, summary.function)
-            and summary.key.startswith(self.key_prefix or "")
-            and self.worker in (None, summary.worker)
-            and self._has_error(summary.error)
-            and self._spans(_instant_of(summary))
-        )
-
-    # Before a record is read as a whole -----------------------------------------------------
 
     def matches_key(self, key: bytes) -> bool:
         """Return whether an execution of this key may be meant."""
@@ -208,13 +194,3 @@ def _state(state: object) -> ListedState:
     except ValueError:
         known = ", ".join(each.value for each in ListedState)
         raise ValueError(f"There is no state {value!r}; the states are {known}") from None
-
-
-def _instant_of(summary: ExecutionSummary) -> datetime | None:
-    match _INSTANTS[summary.state]:
-        case "started_at":
-            return summary.started_at
-        case "completed_at":
-            return summary.ended_at
-        case _:
-            return summary.when

@@ -278,10 +278,8 @@ class Listing:
     async def perpetual(self, state: ListedState, most_looked_at: int) -> list[ExecutionSummary]:
         """Find those in a state that are followed by their next run, without their calls."""
         found = await self._found(state, None, most_looked_at, Span())
-        marks = await self._pages.many(
-            [("HMGET", record_name(self._keys, state, one.key), "perpetual") for one in found]
-        )
-        some = [one for one, mark in zip(found, marks, strict=True) if mark and mark[0] is not None]
+        marks = await self._records(state, found, ("perpetual",))
+        some = [one for one, mark in zip(found, marks, strict=True) if mark]
         records = await self._records(state, some)
         summaries = (
             summary_of(one.key, record, b"")

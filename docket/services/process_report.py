@@ -13,7 +13,6 @@ from docket.supervision import PoolMember
 from docket.worker_process import WorkerProcess
 
 _STATM = Path("/proc/self/statm")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class ProcessReport:
@@ -60,8 +59,10 @@ class ProcessReport:
 
 def _resident_bytes() -> int | None:
     """Read the resident memory: 15 us where there is a /proc; elsewhere it is not known."""
+    if not hasattr(os, "sysconf"):  # on Windows
+        return None
     try:
-        return int(_STATM.read_bytes().split()[1]) * _PAGE
+        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return None
 

@@ -10,10 +10,10 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import timedelta
 
 from docket.errors import NotPermitted, RefusedCall, ServerUnavailable
+from docket.loop_calls import occurs
 from docket.store.coalescing import BATCH_LIMIT
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.pipeline import Pipeline
@@ -216,7 +216,7 @@ class Steward:
                     continue
                 pause = RECHECK_SECONDS if due is None else (due - now) / 1000
                 if pause > 0:
-                    await _occurs(self._earlier, min(pause, RECHECK_SECONDS))
+                    await occurs(self._earlier, min(pause, RECHECK_SECONDS))
 
     def _on_earlier_task(self, _payload: bytes | None) -> None:
         self._earlier.set()
@@ -231,7 +231,7 @@ class Steward:
         due = min(late, max(self._look_not_before, self._detector.next_deadline()))
         if (wait := due - time.monotonic()) > 0:
             self._heard.clear()
-            await _occurs(self._heard, wait)
+            await occurs(self._heard, wait)
             return
         pause = self._heartbeat_seconds / LOOKS_A_HEARTBEAT
         for name in self._dead(await self._transitions.beats_at()):
@@ -314,11 +314,3 @@ class Steward:
                 "the group or the streams of this docket, or restored some of its keys",
                 moved,
             )
-
-
-async def _occurs(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, for so many seconds at most."""
-    with suppress(TimeoutError):
-        # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with the event.
-        async with asyncio.timeout(seconds):
-            await event.wait()

@@ -31,6 +31,10 @@ class Stream(Enum):
     QUARANTINE = "x"
 
 
+#: In the order of `Keys.places`.
+_IN_PLACES = (Stream.READY, Stream.REDELIVERY, Stream.QUARANTINE)
+
+
 class Keys:
     """The keys of one docket.
 
@@ -106,6 +110,10 @@ class Keys:
     def places(self) -> tuple[str, str, str, str, str]:
         """The first KEYS of most scripts, in the order of _streams.lua."""
         return (self.stream, self.redelivery, self.quarantine, self.queue, self.wakeup)
+
+    def of(self, stream: Stream) -> str:
+        """STREAM: that of this letter."""
+        return self.places[_IN_PLACES.index(stream)]
 
     @cached_property
     def workers(self) -> str:

@@ -199,7 +199,7 @@ class Pages:
         """Tell the extent of what is ready in each stream that has some."""
         found: list[tuple[Stream, Bounds]] = []
         for stream in _STREAMS:
-            name = self._name_of(stream)
+            name = self._keys.of(stream)
             first = await self.unread(stream, b"", 1)
             last, length, pending = await self.many(
                 [
@@ -216,7 +216,7 @@ class Pages:
     async def running_bounds(self) -> list[tuple[Stream, Bounds]]:
         """Tell the extent of what runs in each stream that has some."""
         summaries = await self.many(
-            [("XPENDING", self._name_of(stream), WORKER_GROUP) for stream in _STREAMS]
+            [("XPENDING", self._keys.of(stream), WORKER_GROUP) for stream in _STREAMS]
         )
         return [
             (stream, Bounds(_id(summary[1]), _id(summary[2]), summary[0]))
@@ -289,7 +289,7 @@ class Pages:
 
     async def unread(self, stream: Stream, beyond: bytes, count: int) -> list[Found]:
         """Read entries of a stream that nobody has claimed, after an id, or from the first on."""
-        name = self._name_of(stream)
+        name = self._keys.of(stream)
         delivered = await self._last_delivered(name)
         start = max(beyond or delivered, delivered, key=_id)
         if start == LAST_ID:
@@ -299,16 +299,13 @@ class Pages:
 
     async def pending(self, stream: Stream, beyond: bytes, count: int) -> list[Found]:
         """Read claimed entries of a stream, after an id, or from the first on."""
-        name = self._name_of(stream)
+        name = self._keys.of(stream)
         if beyond == LAST_ID:
             return []
         start = b"(" + beyond if beyond else b"-"
         rows = await self._read("XPENDING", name, WORKER_GROUP, start, "+", count)
         entries = await self.many([("XRANGE", name, row[0], row[0]) for row in rows])
         return [_found(stream, entry[0][0], entry[0][1]) for entry in entries if entry]
-
-    def _name_of(self, stream: Stream) -> str:
-        return self._keys.places[_PLACES.index(stream)]
 
     async def _last_delivered(self, name: str) -> bytes:
         for group in await self._read("XINFO", "GROUPS", name):
@@ -364,8 +361,6 @@ class Pages:
 _ABSENT = ("WRONGTYPE", "NOGROUP", "no such key")
 #: Commands that return a number.
 _NUMBERS = {"ZCARD", "ZCOUNT", "HLEN", "HSTRLEN", "LLEN", "XLEN"}
-#: The order of Keys.places.
-_PLACES = (Stream.READY, Stream.REDELIVERY, Stream.QUARANTINE)
 
 
 def _found(stream: Stream, identity: bytes, fields: Sequence[bytes]) -> Found:

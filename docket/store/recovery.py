@@ -33,11 +33,6 @@ class Recovery:
         Raises:
             NotPermitted: the user lacks `xinfo|stream`, `xinfo|groups` or `xgroup|setid`.
         """
-        names = {
-            Stream.READY: self._keys.stream,
-            Stream.REDELIVERY: self._keys.redelivery,
-            Stream.QUARANTINE: self._keys.quarantine,
-        }
         moved, source, start = 0, 1, b"-"
         while source:
             found, source, start, mended, broken = await self._pipeline.call(
@@ -47,7 +42,7 @@ class Recovery:
             )
             moved += found
             for letter, what in zip(mended[::2], mended[1::2], strict=True):
-                logger.error(_MENDED[what], names[Stream(letter.decode())])
+                logger.error(_MENDED[what], self._keys.of(Stream(letter.decode())))
             log_overwritten(broken)
         return moved
 

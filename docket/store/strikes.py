@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from docket.errors import ServerUnavailable
+from docket.loop_calls import occurs
 from docket.store import scripts
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.connections import Connections
@@ -102,11 +102,7 @@ class StrikeStream:
             while True:
                 self._grown.clear()
                 await self._read_patiently(take)
-                # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with
-                # the event, and closing a docket right after a strike would hang.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(RECHECK_SECONDS):
-                        await self._grown.wait()
+                await occurs(self._grown, RECHECK_SECONDS)
 
     def read_anew(self) -> None:
         """Let `follow` pass on all instructions again."""

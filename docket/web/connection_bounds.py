@@ -7,7 +7,7 @@ hundred of them, or as many that send a byte now and then, would keep everybody 
 from __future__ import annotations
 
 import asyncio
-import resource
+import importlib
 from collections import OrderedDict
 from typing import Any
 
@@ -105,7 +105,11 @@ class BoundedProtocol(H11Protocol):
 
 def fitting_number() -> int:
     """Return the number of connections that the descriptors of this process are enough for."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource = importlib.import_module("resource")
+    except ImportError:  # not for Windows, which has no such limit
+        return MOST_CONNECTIONS
+    soft: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
     return max(1, min(MOST_CONNECTIONS, soft - _OTHER_DESCRIPTORS))

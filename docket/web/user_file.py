@@ -10,8 +10,10 @@ logger = logging.getLogger("docket.web")
 #: The most bytes of it.
 _MOST_BYTES = 1_000_000
 #: Without blocking: the opening of a FIFO would wait for a writer. Links are followed: Kubernetes
-#: mounts a secret as one.
-_SAFELY = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+#: mounts a secret as one. Windows knows none of these.
+_SAFELY = os.O_RDONLY | sum(
+    getattr(os, f"O_{name}", 0) for name in ("CLOEXEC", "NONBLOCK", "NOCTTY")
+)
 
 
 def read_users(path: Path) -> dict[str, str]:

@@ -26,7 +26,7 @@ for name in "AF_UNIX CMSG_LEN SCM_RIGHTS".split():
 for name in "open_unix_connection open_unix_server start_unix_server".split():
     vars(asyncio).pop(name, None)
     vars(asyncio.streams).pop(name, None)
-for name in "fork register_at_fork getuid geteuid setsid killpg pidfd_open waitid".split():
+for name in "fork register_at_fork getuid geteuid setsid killpg pidfd_open waitid sysconf".split():
     vars(os).pop(name, None)
 for name in "SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGCHLD SIGTTIN SIGKILL pthread_sigmask".split():
     vars(signal).pop(name, None)
@@ -60,6 +60,16 @@ async def main() -> None:
 asyncio.run(main())
 """
 
+DASHBOARD = """
+for name in "O_CLOEXEC O_NONBLOCK O_NOCTTY".split():
+    vars(os).pop(name, None)
+from docket import Docket
+from docket.web import app
+from docket.web.connection_bounds import MOST_CONNECTIONS, fitting_number
+app(Docket("elsewhere", "redis://127.0.0.1:1"))
+assert fitting_number() == MOST_CONNECTIONS
+"""
+
 SUPERVISOR = """
 sys.argv[1:] = ["--url", "redis://127.0.0.1:1"]
 from supervisor.cli.program import main
@@ -86,6 +96,12 @@ def test_the_library_adds_to_a_server_elsewhere() -> None:
     state, result, refused = done.stdout.splitlines()
     assert (state, result) == ("QUEUED", "49")
     assert refused.startswith("cannot start memory://: it needs a POSIX system")
+
+
+def test_the_dashboard_is_mounted_in_a_service() -> None:
+    pytest.importorskip("starlette", reason="the extra web is not installed")
+    done = run(DASHBOARD)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_program_says_in_one_line_that_it_needs_another_system() -> None:

@@ -118,7 +118,7 @@ async def connect(connection: AbstractConnection) -> None:
 class DirectWrites(AbstractConnection):
     """A connection that can be written to without awaiting.
 
-    The pipeline needs no flow control: each of its callers awaits a reply.
+    There is no flow control: whoever writes awaits replies, or has little to say.
     """
 
     def write_now(self, data: bytes) -> None:
@@ -127,6 +127,10 @@ class DirectWrites(AbstractConnection):
         # uvloop's transports raise on a write after they are closed.
         if not self._writer.is_closing():
             self._writer.write(data)
+
+    def send_now(self, *commands: tuple[str | bytes | float, ...]) -> None:
+        """Write commands, all at once; a broken connection is noticed by the reader."""
+        self.write_now(b"".join(self.pack_commands(commands)))
 
     def abort(self) -> None:
         """Close at once; the reader gets an error."""
@@ -193,7 +197,7 @@ class Endpoint:
         return self._connection_class(**self._options_of_ours())
 
     def direct_connection(self) -> DirectWrites:
-        """Return a new connection, not yet open, for the pipeline."""
+        """Return a new connection, not yet open, that can be written to without awaiting."""
         return self._direct_class(**self._options_of_ours())
 
     def client(self) -> Redis:

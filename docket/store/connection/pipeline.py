@@ -25,6 +25,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from docket.errors import ConnectionClosed, NotPermitted, ServerUnavailable
+from docket.loop_calls import occurs
 from docket.store.connection.backoff import backoff_seconds
 from docket.store.connection.credentials import Login, ProviderFailed
 from docket.store.connection.endpoint import (
@@ -126,12 +127,7 @@ class Pipeline:
             return
         self.owner.check()
         self._refuse_when_closed()
-        try:
-            # Not wait_for: before Python 3.12 it swallows a cancellation that coincides with the
-            # event.
-            async with asyncio.timeout(patience_seconds):
-                await self._connected.wait()
-        except TimeoutError:
+        if not await occurs(self._connected, patience_seconds):
             cause = self._failure or "no answer"
             raise self._endpoint.unavailable("connect", cause) from self._failure
         self._refuse_when_closed()

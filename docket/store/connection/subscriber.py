@@ -124,7 +124,7 @@ class Subscriber:
         # is closed, of which the runner has not heard, takes nothing: an error here, in a service
         # that only stops to listen, would end the worker.
         if self._connection is not None:
-            self._connection.write_now(b"".join(self._connection.pack_commands(commands)))
+            self._connection.send_now(*commands)
 
     async def _run(self) -> None:
         while True:
@@ -178,7 +178,7 @@ class Subscriber:
                 raise RedisConnectionError("the server was asked whether it is there, in vain")
             else:
                 is_asked = True
-                connection.write_now(b"".join(connection.pack_command("PING")))
+                connection.send_now(("PING",))
 
     def _take(self, push: Any) -> None:
         # Not reset by connecting: a user who may connect but not subscribe would retry at once.

@@ -62,11 +62,10 @@ class WakeupConnection:
             async with asyncio.timeout(timeout_seconds + _GRACE_SECONDS):
                 await connect(connection)
                 if login is not None:
-                    connection.write_now(b"".join(connection.pack_command("AUTH", *login)))
+                    connection.send_now(("AUTH", *login))
                     await connection.read_response()
                 # The server may have closed it since the last wait: then the reader says so.
-                blpop = connection.pack_command("BLPOP", self._key, timeout_seconds)
-                connection.write_now(b"".join(blpop))
+                connection.send_now(("BLPOP", self._key, timeout_seconds))
                 reply: Any = await connection.read_response(timeout=math.inf)
         except (RedisError, OSError) as error:
             await self.close()
