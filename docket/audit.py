@@ -107,7 +107,7 @@ async def recorded_acts(docket: Docket, first: int = 0, count: int = 50) -> list
     for row in rows:
         try:
             read = msgspec.json.decode(row, type=_Row)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             continue  # Somebody else has written it.
         found[read.identity] = OperatorAct(
             at=from_microseconds(read.at),

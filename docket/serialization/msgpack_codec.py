@@ -265,7 +265,7 @@ def _body(payload: bytes, what: str) -> memoryview:
 def _decoded(decoder: msgspec.msgpack.Decoder[Any], payload: bytes, what: str) -> Any:
     try:
         return decoder.decode(_body(payload, what))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:  # the latter: nested too deeply
         raise DeserializationError(
             f"What is stored as {what} cannot be read back: {error}"
         ) from error

@@ -132,7 +132,7 @@ def read_report(text: str) -> PoolReport:
     """
     try:
         return json.decode(text, type=PoolReport)
-    except DecodeError as error:
+    except (DecodeError, RecursionError) as error:
         raise OrderFailed(
             f"the status is not one that this program understands ({error}); --json shows it"
         ) from None

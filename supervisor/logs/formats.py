@@ -237,5 +237,5 @@ def is_json_object(text: str) -> bool:
         return False
     try:
         return isinstance(cast(object, json.loads(text)), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

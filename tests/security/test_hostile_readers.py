@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
 from docket import Docket
+from docket.errors import DeserializationError
 from docket.listing import Filter, ListedState
 from docket.serialization.display import HIDDEN, arguments_text
 from docket.serialization.msgpack_codec import HEADER
@@ -297,6 +298,31 @@ async def test_keys_that_collide_block_nobody_who_looks(docket: Docket) -> None:
 
     assert len(page.executions) == 100
     assert time.process_time() - began < 3
+
+
+@pytest.mark.anyio
+async def test_payloads_that_are_nested_deeply_are_left_out(server: str, docket_name: str) -> None:
+    deep = b"\x91" * 5000 + b"\x00"
+    async with Docket(docket_name, server, serializer="msgpack") as docket:
+        docket.register(greet)
+        for key in ("bad", "good"):
+            await docket.add(greet, key=key)("Ann")
+        bad = await docket.get_execution("bad")
+        assert bad is not None
+        async with docket.redis() as redis:
+            await redis.hset(docket.runs_key("bad"), "call", HEADER + b"\x92\x91" + deep + b"\x80")
+
+        snapshot = await docket.snapshot()
+        assert [execution.key for execution in snapshot.future] == ["good"]
+        with pytest.raises(DeserializationError, match="arguments cannot be read back"):
+            await docket.get_execution("bad")
+
+        async with docket.redis() as redis:
+            error = HEADER + b"\x94\xa1E\xa1m\xa1t" + deep
+            ended = {"state": "failed", "error": "E: m", "result": error}
+            await redis.hset(docket.runs_key("bad"), mapping=ended)
+        with pytest.raises(DeserializationError, match="exception cannot be read back"):
+            await bad.get_result()
 
 
 @pytest.mark.anyio

@@ -392,7 +392,16 @@ def test_an_older_pool_that_reports_less_and_a_newer_one_that_reports_more_are_s
     assert read_report(newer).supervisor.docket == "d"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"workers": 3}', '{"workers": [{"slot": "one"}]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"workers": 3}',
+        '{"workers": [{"slot": "one"}]}',
+        pytest.param('{"newer": ' + "[" * 5000 + "]" * 5000 + "}", id="nested too deeply"),
+    ],
+)
 def test_a_malformed_report_is_refused(text: str) -> None:
     with pytest.raises(OrderFailed, match=r"not one that this program understands .*--json shows"):
         read_report(text)
