@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from docket.instrumentation.process_registry import PROCESS_REGISTRY
+from docket_display.printable import on_one_line
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -172,7 +173,7 @@ def _health_answer() -> Answer:
     http_server = _http_server()
     statuses = http_server.HTTPStatus
     status = statuses.OK if is_healthy else statuses.SERVICE_UNAVAILABLE
-    answer: Answer = http_server.Answer(status, message.encode(errors="replace"))
+    answer: Answer = http_server.Answer(status, on_one_line(message).encode())
     return answer
 
 

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from msgspec import Struct
 
 from docket_display.hosts import AllowedHosts
+from docket_display.printable import on_one_line
 from supervisor.config import Address
 from supervisor.errors import AddressInUse, ConfigurationError
 
@@ -46,8 +47,8 @@ class Response(Struct, frozen=True):
 
 
 def text(status: HTTPStatus, message: str) -> Response:
-    """Make a response of one line of text."""
-    return Response(status, message.encode() + b"\n")
+    """Make a response of one line of text, whatever is in it: a server chooses its errors."""
+    return Response(status, on_one_line(message).encode() + b"\n")
 
 
 Handler = Callable[[], Response]

@@ -117,6 +117,8 @@ class PoolCollector(Collector):
     ) -> None:
         self._pool_state = pool_state
         self._now = now
+        #: For labels: a name may hold anything.
+        self._docket = on_one_line(pool_state.config.docket)
         #: Slots whose counters were exported once, and stay so: one may be removed at 0.
         self._exported_slots: set[int] = set()
         # Once: a start that moved with every correction of the clock would look like a restart.
@@ -132,7 +134,7 @@ class PoolCollector(Collector):
 
     def _tasks(self) -> Iterator[Metric]:
         totals = self._pool_state.totals
-        docket = on_one_line(self._pool_state.config.docket)
+        docket = self._docket
         self._exported_slots |= {slot.number for slot in self._pool_state.registry.slots()}
         slots = self._exported_slots | totals.by_slot.keys()
         none = Counter[str]()
@@ -155,7 +157,7 @@ class PoolCollector(Collector):
     def _backlog(self) -> Iterator[Metric]:
         """Read the docket's own gauges; without a value while nobody tells of it."""
         backlog = self._pool_state.present_backlog(self._now())
-        docket = self._pool_state.config.docket
+        docket = self._docket
         tasks = GaugeMetricFamily(
             "docket_backlog_tasks",
             "Tasks on the docket, by state.",
@@ -172,7 +174,7 @@ class PoolCollector(Collector):
 
     def _pool(self) -> Iterator[Metric]:
         pool_state = self._pool_state
-        info = {"docket": on_one_line(pool_state.config.docket), "version": VERSION}
+        info = {"docket": self._docket, "version": VERSION}
         yield _gauge("info", "What runs here; always 1.", labels=info, value=1)
         states = {state: float(state == pool_state.state) for state in STATES}
         yield _by("state", "1 for the state the pool is in.", "state", states)

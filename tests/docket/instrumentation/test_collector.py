@@ -398,14 +398,14 @@ async def test_a_worker_without_a_server_is_not_healthy(
 ) -> None:
     told = Told()
     async with Docket(docket_name, nowhere) as docket:
-        worker = Worker(docket, name="w")
+        worker = Worker(docket, name="w\x1b[2J")
         running = asyncio.create_task(worker.run_supervised(told))
         await soon(told.is_waiting.wait())
 
         status, words = await probe(health_port)
 
         assert status == 503
-        assert words.startswith("worker w cannot claim: it waits for the server: ")
+        assert words.startswith(r"worker w\x1b[2J cannot claim: it waits for the server: ")
         assert Scrape(metrics_text().decode()).names()
         worker.drain(0)
         await soon(running)

@@ -8,6 +8,7 @@ import pytest
 from ipc.messages import Backlog, ServerPolicy
 from supervisor.monitoring import metrics
 from supervisor.monitoring.handlers import handlers_of
+from supervisor.monitoring.http_server import text
 from supervisor.monitoring.status import report
 from tests.support.recording_process_control import Rig
 
@@ -22,6 +23,11 @@ def test_a_failed_readiness_probe_has_the_reason() -> None:
     assert (readyz().status, readyz().body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"booting\n")
     rig.boot()
     assert (readyz().status, readyz().body) == (HTTPStatus.OK, b"ready\n")
+
+
+def test_the_reason_of_a_failed_probe_is_one_printable_line() -> None:
+    reason = text(HTTPStatus.SERVICE_UNAVAILABLE, "the server says \x1b[2J\u202e\nready")
+    assert reason.body == rb"the server says \x1b[2J\u202e\nready" + b"\n"
 
 
 def test_the_status_has_the_shape_that_operators_read() -> None:

@@ -138,6 +138,17 @@ def test_the_backlog_is_what_the_steward_told_last() -> None:
     assert (scrape["docket_places"], scrape["docket_places_used"]) == (8, 2)
 
 
+def test_a_docket_has_one_name_in_all_labels_and_it_is_printable() -> None:
+    rig = Rig(1, docket="orders\x1b]0;owned\x07\u202e\nforged").boot()
+    rig.say(rig.first, Backlog(queued=1))
+
+    text = scrape_text(rig)
+
+    assert all(line.isprintable() for line in text.splitlines())
+    labels = {value for found in series(text) for name, value in found[1] if name == "docket_name"}
+    assert labels == {r"orders\x1b]0;owned\x07\u202e\nforged"}
+
+
 def test_a_backlog_that_nobody_tells_any_more_has_no_value() -> None:
     rig = Rig(1).boot()
     assert Scrape(rig).by_labels("docket_backlog_tasks") == {}
