@@ -27,6 +27,7 @@ from docket.backlog import Backlog
 from docket.errors import DocketError
 from docket.instrumentation.counters import (
     DURATION_BUCKETS,
+    OTHERS,
     Counters,
     Histogram,
     Producer,
@@ -224,7 +225,9 @@ def _running(snapshot: Snapshot) -> Metric:
     running = Counter({tuple(labels): 0 for labels, _ in snapshot.rows()})
     for worker in snapshot.workers:
         for function in worker.running():
-            running[worker.docket, worker.label, function.decode(errors="replace")] += 1
+            labels = (worker.docket, worker.label, function.decode(errors="replace"))
+            # Under the name that it is counted by: labels that come and go have no number.
+            running[labels if labels in running else (*labels[:2], OTHERS)] += 1
     for labels, count in sorted(running.items()):
         family.add_metric(list(labels), count)
     return family

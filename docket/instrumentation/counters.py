@@ -32,7 +32,9 @@ DURATION_BUCKETS: tuple[float, ...] = (
 #: Maximum number of task names counted separately: names come with the tasks, so producers could
 #: invent any number of them.
 MAX_NAMES = 500
-#: The name under which all further tasks are counted.
+#: Maximum length of such a name: it is repeated in each sample.
+LONGEST_NAME = 256
+#: The name under which all further tasks are counted, and those with a longer name.
 OTHERS = "(others)"
 
 
@@ -112,7 +114,7 @@ class TaskCounters:
         return self._begin(function) if counters is None else counters
 
     def _begin(self, function: bytes) -> Counters:
-        if len(self._by_task) >= MAX_NAMES:
+        if len(self._by_task) >= MAX_NAMES or len(function) > LONGEST_NAME:
             function = OTHERS.encode()
         counters = self._by_task.get(function)
         if counters is None:
@@ -173,7 +175,7 @@ class Producer:
         """Return the counters of the task of this name."""
         counters = self._by_task.get(function_name)
         if counters is None:
-            known = len(self._by_task) < MAX_NAMES
+            known = len(self._by_task) < MAX_NAMES and len(function_name) <= LONGEST_NAME
             counters = self._by_task.setdefault(
                 function_name if known else OTHERS, ScheduledCounts()
             )

@@ -124,7 +124,9 @@ class Executor:
         gated = self._gated.get(function)
         if gated is None:
             plan = self._docket.plans.get(function.decode())
-            gated = self._gated[function] = plan is not None and bool(plan.gates)
+            if plan is None:
+                return False  # Not kept: whoever may add tasks can make up any number of names.
+            gated = self._gated[function] = bool(plan.gates)
         return gated
 
     async def _run(self, run: Run) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from docket.dependencies.handlers import TaskOutcome
 from docket.dependencies.perpetual import Perpetual, perpetual_of
 from docket.errors import DeserializationError
 from docket.lifecycle import Deferred, Due, Failed, Perpetuated, Successor
+from docket.services.first_seen import FirstSeen
 from docket.services.unknown_tasks import DEFERRAL_SECONDS, PATIENCE_SECONDS
 from docket.store.claims import Claim
 
@@ -35,8 +35,8 @@ class Faults:
 
     def __init__(self, docket: Docket) -> None:
         self._docket = docket
-        #: The monotonic time at which the call of each key was first found unreadable.
-        self._since: dict[bytes, float] = {}
+        #: Keys whose call was found unreadable.
+        self._unreadable = FirstSeen()
 
     def outcome(
         self,
@@ -65,9 +65,9 @@ class Faults:
         return Perpetuated(Failed(error), Successor(due))
 
     def _deferred(self, claim: Claim, error: DeserializationError) -> Deferred | None:
-        waited = monotonic() - self._since.setdefault(claim.key, monotonic())
+        waited = self._unreadable.note(claim.key)
         if waited >= PATIENCE_SECONDS:
-            del self._since[claim.key]
+            self._unreadable.forget(claim.key)
             return None
         shortest, longest = DEFERRAL_SECONDS
         delay = min(max(waited, shortest), longest)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from docket.dependencies.context import CurrentExecution, TaskLogger
 from docket.errors import ServerUnavailable
 from docket.execution import Execution
 from docket.lifecycle import Deferred, Requeued
+from docket.services.first_seen import FirstSeen
 from docket.store.claims import Claim
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class UnknownTasks:
 
     def __init__(self, docket: Docket) -> None:
         self._docket = docket
-        #: The monotonic time at which each unknown function was first claimed here.
-        self._since: dict[str, float] = {}
+        #: Unknown functions that were claimed here.
+        self._unknown = FirstSeen()
 
     async def kept(self, claim: Claim) -> Deferred | Requeued | None:
         """Return the outcome of a claimed task that is left to others; None for one to drop."""
@@ -64,7 +64,7 @@ class UnknownTasks:
             return Requeued()
         if keeps:
             return self._deferred(name)
-        self._since.pop(name, None)
+        self._unknown.forget(name)
         return None
 
     async def _is_to_be_kept(self, claim: Claim, name: str) -> bool:
@@ -73,12 +73,11 @@ class UnknownTasks:
             return False
         if await records.is_known(name):
             return True
-        return monotonic() - self._since.get(name, monotonic()) < PATIENCE_SECONDS
+        return self._unknown.seconds(name) < PATIENCE_SECONDS
 
     def _deferred(self, name: str) -> Deferred:
         shortest, longest = DEFERRAL_SECONDS
-        waited = monotonic() - self._since.setdefault(name, monotonic())
-        delay = min(max(waited, shortest), longest)
+        delay = min(max(self._unknown.note(name), shortest), longest)
         logger.warning(
             "Unknown perpetual task %r received - left to workers that know it; "
             "looked at again in %.0f s",

@@ -1,5 +1,7 @@
 """What a task or a writer controls has a bound where it is stored and where it is shown."""
 
+import asyncio
+import tracemalloc
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, cast
 from uuid import uuid4
@@ -9,12 +11,15 @@ import pytest
 from docket import Docket, Worker
 from docket.errors import TaskError
 from docket.execution.progress import MAX_MESSAGE as MAX_PROGRESS
+from docket.instrumentation.counters import OTHERS
 from docket.instrumentation.servers import metrics_text
 from docket.serialization.pickle_codec import MAX_ERROR_BYTES, MAX_MESSAGE, MAX_TRACEBACK
 from docket.store.keys import MAX_KEY_LENGTH, MAX_NAME_LENGTH
 from docket_display.printable import MAX_SHOWN, in_view
-from tests.support.dockets import finish, knowing
+from tests.support.dockets import Gate, finish, knowing
+from tests.support.exposition import series
 from tests.support.programs import run_docket
+from tests.support.store import until
 
 pytestmark = pytest.mark.anyio
 
@@ -123,3 +128,46 @@ async def test_the_labels_of_metrics_are_printable(server: str, docket_name: str
             text = metrics_text().decode()
     assert all(line.isprintable() for line in text.splitlines())
     assert f'docket_name="{docket_name}\\\\x1b]0;owned' in text
+
+
+async def test_names_that_are_made_up_take_little_of_a_worker_and_of_its_metrics(
+    docket: Docket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL", "docket")  # its records are kept, with their arguments
+    monkeypatch.setattr("docket.instrumentation.counters.MAX_NAMES", 3)
+    client = docket.connections.client()
+    gate = Gate()
+
+    async def hold(*args: object, **kwargs: object) -> None:
+        await gate.pass_through()
+
+    async def add(name: str) -> None:
+        await docket.add(quick, key=name[:20])()
+        await client.hset(docket.runs_key(name[:20]), "function", name)
+
+    for number in range(8):
+        await add(f"made up {number}")
+    async with Worker(docket, "w", concurrency=8, fallback_task=hold) as worker:
+        running = asyncio.create_task(worker.run_until_finished())
+        await until(lambda: len(worker.running_tasks()) == 8)
+        scraped = series(metrics_text().decode())
+        gate.opened.set()
+        await running
+        tracemalloc.start()
+        try:
+            for number in range(20):
+                await add(f"huge {number} " + "n" * 1_000_000)
+            await worker.run_until_finished()
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        text = metrics_text()
+
+    by_task = {
+        dict(labels)["docket_task"]: number
+        for (name, labels), number in scraped.items()
+        if name == "docket_tasks_running" and ("docket_name", docket.name) in labels
+    }
+    assert (len(by_task), sum(by_task.values()), by_task[OTHERS]) == (4, 8, 5)
+    assert kept < 10_000_000
+    assert len(text) < 1_000_000

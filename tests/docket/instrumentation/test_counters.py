@@ -2,6 +2,7 @@
 
 from docket.instrumentation.counters import (
     DURATION_BUCKETS,
+    LONGEST_NAME,
     MAX_NAMES,
     OTHERS,
     PLAIN_COUNTERS,
@@ -74,6 +75,19 @@ def test_names_beyond_the_limit_are_counted_together() -> None:
         assert len(counted) == MAX_NAMES + 1
         assert counted[OTHERS] == 20
         assert counted["task-0"] == 1
+
+
+def test_a_name_that_is_too_long_for_a_label_is_counted_with_others() -> None:
+    task_counters, producer = TaskCounters(), Producer()
+    for name in ("n" * LONGEST_NAME, "n" * (LONGEST_NAME + 1), "m" * 1_000_000):
+        task_counters.of(name.encode()).started += 1
+        producer.count(name, replace=False)
+
+    assert [(name, at.started) for name, at in task_counters.by_task()] == [
+        ("n" * LONGEST_NAME, 1),
+        (OTHERS, 2),
+    ]
+    assert [name for name, _ in producer.by_task()] == ["n" * LONGEST_NAME, OTHERS]
 
 
 def test_what_is_put_on_a_docket_is_added_or_replaced() -> None:

@@ -8,7 +8,7 @@ import pytest
 from docket import Docket, ExecutionState, Perpetual, Worker
 from docket.errors import ServerUnavailable
 from docket.lifecycle import Deferred, Requeued
-from docket.services import unknown_tasks
+from docket.services import first_seen, unknown_tasks
 from docket.services.unknown_tasks import UnknownTasks
 from docket.store.claims import Claim
 from tests.support.dockets import at_work, found, result_of
@@ -71,7 +71,7 @@ async def test_one_that_nobody_knows_any_more_is_dropped_in_the_end(
     docket: Docket, old: Docket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(unknown_tasks, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(first_seen, "monotonic", lambda: clock[0])
     execution = await docket.add(newest, key="k")()
     unknown = UnknownTasks(old)
 
