@@ -319,7 +319,7 @@ async def test_payloads_that_are_nested_deeply_are_left_out(server: str, docket_
 
         async with docket.redis() as redis:
             error = HEADER + b"\x94\xa1E\xa1m\xa1t" + deep
-            ended = {"state": "failed", "error": "E: m", "result": error}
+            ended: dict[Any, Any] = {"state": "failed", "error": "E: m", "result": error}
             await redis.hset(docket.runs_key("bad"), mapping=ended)
         with pytest.raises(DeserializationError, match="exception cannot be read back"):
             await bad.get_result()
