@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, cast
 
 from docket.docket import Docket
+from docket_display.redaction import without_secrets_of
 
 #: Options that a factory decides, and that are therefore not given beside it.
 DECIDED_BY_FACTORY = (
@@ -56,6 +58,8 @@ class DocketOptions:
             ValueError: an option is given beside a factory that decides it, or the factory made a
                 docket of another name, on another server, or an open one.
             TypeError: the factory is no function, or returned something else.
+            RuntimeError: the factory raised an error that shows a secret of the URL; this one
+                does not.
             Exception: any error of Docket, of `load` and of the factory.
         """
         given = {name: getattr(self, name) for name in DECIDED_BY_FACTORY}
@@ -68,7 +72,28 @@ class DocketOptions:
         factory = load(self.factory)
         if not callable(factory):
             raise TypeError(f"{self.factory!r} is a {type(factory).__name__}, not a function")
-        return self._checked(factory(name=self.name, url=self.url))
+        return self._checked(self._called(self.factory, factory))
+
+    def _called(self, path: str, factory: Callable[..., object]) -> object:
+        try:
+            return factory(name=self.name, url=self.url)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            redacted = self._redacted(path, error)
+            if redacted is None:
+                raise
+        # Not from it, whose text is the one that is not to be shown.
+        raise redacted
+
+    def _redacted(self, path: str, error: BaseException) -> RuntimeError | None:
+        """Make an error without the secrets of the URL; None for one that has none."""
+        shown = "".join(traceback.format_exception(error))
+        if without_secrets_of(self.url, shown) == shown:
+            return None
+        *_, frame = traceback.extract_tb(error.__traceback__)
+        reason = without_secrets_of(self.url, f"{type(error).__name__}: {error}")
+        return RuntimeError(f"{path!r} raised {reason} ({frame.filename}, line {frame.lineno})")
 
     def _checked(self, made: object) -> Docket:
         if not isinstance(made, Docket):

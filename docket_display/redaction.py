@@ -1,6 +1,8 @@
 """The display of a URL without its secrets, for logs, errors and answers."""
 
 import re
+from collections.abc import Iterator
+from urllib.parse import unquote
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 #: A host and its port, as they may be shown of a URL that is malformed.
@@ -34,3 +36,26 @@ def without_password(url: str) -> str:
     # Without a colon it is a user's name to the client, and may be a token to its author.
     hidden = f"{user}:***" if colon else "***" if at else ""
     return f"{scheme}://{hidden}{at}{hosts}{path}"
+
+
+def without_secrets_of(url: str, text: str) -> str:
+    """Return a text of others without the secrets of a URL that they were given."""
+    text = text.replace(url, without_password(url))
+    for secret in sorted(set(_secrets(url)), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets(url: str) -> Iterator[str]:
+    """Yield the password, as it is written and as it is meant, and the query with its passwords."""
+    rest = url.partition("://")[2]
+    before, _, query = rest.partition("?")
+    credentials = before.rpartition("@")[0]
+    user, colon, password = credentials.partition(":")
+    found = [password if colon else user, query]
+    for option in query.split("&"):
+        name, _, value = option.partition("=")
+        if "pass" in unquote(name).lower():
+            found.append(value)
+    for secret in found:
+        yield from filter(None, (secret, unquote(secret)))

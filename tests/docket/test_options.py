@@ -1,5 +1,6 @@
 """The docket of a program: from its options, or from a factory of the user's."""
 
+import traceback
 from datetime import timedelta
 
 import pytest
@@ -62,6 +63,26 @@ def test_what_is_no_factory_is_refused(factory: str, error: type[Exception], rea
     with pytest.raises(error, match=reason) as refused:
         options(factory).make(load_attribute)
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        ("telling", "LookupError: nothing at redis://ann:***@h/0"),
+        ("telling_in_the_end", "SystemExit: nothing at redis://ann:***@h/0"),
+        ("telling_its_cause", "LookupError: no docket"),
+        ("telling_its_password", "LookupError: wrong: ***"),
+    ],
+)
+def test_the_error_of_a_factory_shows_no_secret_of_the_url(factory: str, reason: str) -> None:
+    path = FACTORIES + factory
+    url = "redis://ann:s3cr%2Ft@h/0?password=hidden"
+    with pytest.raises(RuntimeError) as raised:
+        DocketOptions(name="d", url=url, factory=path).make(load_attribute)
+
+    shown = "".join(traceback.format_exception(raised.value))
+    assert f"'{path}' raised {reason} ({docket_factories.__file__}, line " in shown
+    assert not [secret for secret in ("s3cr%2Ft", "s3cr/t", "hidden") if secret in shown]
 
 
 async def test_a_docket_that_is_open_is_refused(server: str, docket_name: str) -> None:

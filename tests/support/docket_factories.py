@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from docket import Docket
 
@@ -54,6 +55,25 @@ def broken(name: str, url: str) -> Docket:
 
 def leaving(name: str, url: str) -> Docket:
     raise SystemExit("no settings")
+
+
+def telling(name: str, url: str) -> Docket:
+    raise LookupError(f"nothing at {url}")
+
+
+def telling_in_the_end(name: str, url: str) -> Docket:
+    raise SystemExit(f"nothing at {url}")
+
+
+def telling_its_cause(name: str, url: str) -> Docket:
+    try:
+        return telling(name, url)
+    except LookupError as error:
+        raise LookupError("no docket") from error
+
+
+def telling_its_password(name: str, url: str) -> Docket:
+    raise LookupError(f"wrong: {unquote(urlsplit(url).password or '')}")
 
 
 no_function = 5
