@@ -23,7 +23,8 @@ def flow(text: str, width: int, column: int, indent: int) -> str:
     """
     flowing: list[str] = []
     for word in _WORD.findall(text):
-        if column + len(word) > width and column > indent:
+        # At the beginning of a line nothing would be gained.
+        if column + len(word) > width and (flowing or column > indent):
             flowing.append("\n" + " " * indent + word.lstrip())
             column = indent + len(word.lstrip())
         else:

@@ -32,7 +32,7 @@ def noted(error: BaseException) -> BaseException:
 
 ERRORS = [
     ValueError("x" * HUGE),
-    ValueError("line\n" * HUGE),
+    ValueError("line\n" * (HUGE // len("line\n"))),
     noted(ValueError("short")),
     caused(ValueError("the end"), KeyError("c" * HUGE)),
     ExceptionGroup("g" * HUGE, [ValueError("x" * HUGE), ValueError("the end")]),

@@ -1,6 +1,6 @@
 """Texts that are wrapped between their words."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from docket_display.wrapping import column_after, flow, wrap
@@ -8,6 +8,7 @@ from docket_display.wrapping import column_after, flow, wrap
 TEXTS = st.text(st.characters(codec="ascii", categories=["L", "N", "Zs"]), max_size=200)
 
 
+@example("0 0", 1, 0, 1)  # a word that ends where the next line would begin
 @given(TEXTS, st.integers(1, 60), st.integers(0, 60), st.integers(0, 20))
 def test_a_flow_keeps_every_word_whole(text: str, width: int, column: int, indent: int) -> None:
     flowed = flow(text, width, column, indent)
