@@ -5,7 +5,11 @@ a name of its own that leads there (DNS rebinding), and the browser says that na
 """
 
 import ipaddress
+import re
 from collections.abc import Collection, Iterable
+
+#: What may stand behind a name: `localhost:80@example.com` is no name of this machine.
+_PORT = re.compile(r"(:\d*)?", re.ASCII)
 
 
 class AllowedHosts:
@@ -38,8 +42,9 @@ def _plain(host: str) -> str:
     """Return the name or address: without port, brackets and the dot of the root."""
     name = host.strip().lower()
     if name.startswith("["):
-        address, _, rest = name[1:].partition("]")
-        return address if not rest or rest.startswith(":") else name
+        address, _, port = name[1:].partition("]")
+        return address if _PORT.fullmatch(port) else name
     if name.count(":") == 1:
-        name = name.partition(":")[0]
+        before, colon, port = name.partition(":")
+        name = before if _PORT.fullmatch(colon + port) else name
     return name.removesuffix(".")
