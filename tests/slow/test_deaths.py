@@ -111,7 +111,8 @@ async def test_a_worker_killed_while_it_waits_for_the_server_is_replaced_and_the
 async def test_a_server_that_is_away_for_longer_than_a_boot_may_take_is_waited_for(
     own_server: Process,
 ) -> None:
-    arguments = (*STALLING, *RESTLESS, "--boot-timeout", "1s", "--restart-window", "1s")
+    # A worker says after a second that it waits.
+    arguments = (*STALLING, *RESTLESS, "--boot-timeout", "2s", "--restart-window", "1s")
     with ready_pool(*arguments, url=url_of(own_server)) as program:
         before = program.workers()
         own_server.kill()

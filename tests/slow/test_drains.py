@@ -210,7 +210,8 @@ async def test_a_slot_goes_back_with_the_run_that_is_requeued(hosts: Hosts) -> N
                 await docket.cancel("waiter")
                 hosts.wait_for_runs(other, 2, "holder")
                 other.end()
-    first, second = hosts.ledger.runs("holder")
+    # At its end the other pool hands it back again, and one of its workers may not know yet.
+    first, second, *_ = hosts.ledger.runs("holder")
     (waiter,) = hosts.ledger.runs("waiter")
     assert first.seen <= waiter.began
     assert waiter.seen <= second.began
