@@ -81,6 +81,15 @@ class Program:
 
     # What is seen from outside.
 
+    def _states(self) -> list[str]:
+        """Each of its processes, and whether it runs, sleeps, or is stopped."""
+        states: list[str] = []
+        for pid in (self.process.pid, *(each.pid for each in self.family())):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each = psutil.Process(pid)
+                states.append(f"{pid} {each.name()} {each.status()}")
+        return states
+
     @property
     def log(self) -> str:
         return "\n".join(self.lines)
@@ -95,7 +104,9 @@ class Program:
                         return found
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._said.wait(left):
-                    raise AssertionError(f"never said {pattern!r}:\n{self.log}")
+                    raise AssertionError(
+                        f"never said {pattern!r}, with processes {self._states()}:\n{self.log}"
+                    )
 
     @property
     def url(self) -> str:
