@@ -8,6 +8,8 @@ from tests.support.model.values import Entry, Event, Kept, Letter, Progress, Rec
 
 #: The order in which streams are gone through: who waited longest first.
 LETTERS: tuple[Letter, ...] = ("x", "f", "s")
+#: Attempts that a record remembers: the newest.
+MOST_ATTEMPTS = 20
 
 
 @dataclass
@@ -168,7 +170,7 @@ class World:
             del self.kept[oldest]
 
     def log_attempt(self, record: Record, how: str) -> None:
-        record.attempts.append((record.attempt, how))
+        record.attempts = [*record.attempts, (record.attempt, how)][-MOST_ATTEMPTS:]
 
     def requeue(
         self, key: str, came_from: str, deaths: int, how: str, *, has_outlived: bool = False
