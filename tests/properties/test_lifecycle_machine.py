@@ -461,3 +461,13 @@ class Lifecycle(RuleBasedStateMachine):
 def test_whatever_happens_in_whatever_order_the_store_agrees_with_the_model(server: str) -> None:
     machine = type("LifecycleOnThisServer", (Lifecycle,), {"url": server})
     run_state_machine_as_test(machine, settings=machine_settings())
+
+
+def test_of_a_run_that_is_lost_again_and_again_the_newest_attempts_are_remembered(
+    server: str,
+) -> None:
+    machine = type("LifecycleOnThisServer", (Lifecycle,), {"url": server})()
+    machine.begin(ttl=3, keys=[0], worker=0, want=1)
+    for _ in range(25):
+        machine.be_taken_for_dead(0)
+    machine.teardown()
