@@ -244,6 +244,11 @@ def test_a_trace_that_is_just_being_written_is_read_up_to_its_last_whole_record(
     assert traces.slots(tmp_path) == []
 
 
+async def test_a_silence_longer_than_that_of_redis_py_is_no_call() -> None:
+    async with arena() as quiet:
+        assert await quiet.calls(5.5) == 0
+
+
 # -- the table
 
 
@@ -263,6 +268,11 @@ def test_a_ratio_above_one_is_ahead_whichever_way_is_better() -> None:
     assert drain == ["drain (/s)", "6", "3", "12", "slow", "0.50"]
     assert latency == ["latency (ms)", "6", "3", "12", "quick", "0.50"]
     assert cut == ["cut (tasks)", "6", "3", "12", "-", "-"]
+
+
+def test_who_comes_too_early_is_not_the_least_late() -> None:
+    _, (_, latency, _) = _comparison(ours=[4], early=[-200], late=[2]).cells()
+    assert latency == ["latency (ms)", "4", "-200", "2", "late", "0.50"]
 
 
 def test_a_figure_that_is_not_there_is_a_dash() -> None:

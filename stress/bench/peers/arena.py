@@ -57,7 +57,8 @@ async def arena() -> AsyncGenerator[Arena]:
     running = embedded_server.start(f"memory://stress-{uuid4().hex}")
     try:
         port = free_port()
-        async with Redis.from_url(running.url) as client:
+        # No time limit: an idle worker may send nothing for longer than redis-py would wait.
+        async with Redis.from_url(running.url, socket_timeout=None) as client:
             await client.config_set("bind", "127.0.0.1")
             await client.config_set("port", port)
             yield Arena(f"redis://127.0.0.1:{port}/0", client)

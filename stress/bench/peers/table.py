@@ -34,6 +34,8 @@ class Row:
         if self.unit in _NOT_COMPARED:
             return None
         medians = {each: value for each in contestants if (value := self.median(each)) is not None}
+        # A negative time is that of tasks that began before they were due: no smaller lateness.
+        medians = {each: value for each, value in medians.items() if value >= 0}
         if not medians:
             return None
         choose = max if self.unit in _MORE_IS_BETTER else min
