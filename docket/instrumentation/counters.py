@@ -5,7 +5,7 @@ at some instant, and never sees one fall.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field, fields
 
 #: Upper bounds of the histogram buckets, in seconds; one more bucket takes larger values.
@@ -36,6 +36,11 @@ MAX_NAMES = 500
 LONGEST_NAME = 256
 #: The name under which all further tasks are counted, and those with a longer name.
 OTHERS = "(others)"
+
+
+def _has_place(names: Sized, name: bytes | str) -> bool:
+    """Return whether a name that is not among these is to be counted under itself."""
+    return len(names) < MAX_NAMES and len(name) <= LONGEST_NAME
 
 
 @dataclass(slots=True)
@@ -114,7 +119,7 @@ class TaskCounters:
         return self._begin(function) if counters is None else counters
 
     def _begin(self, function: bytes) -> Counters:
-        if len(self._by_task) >= MAX_NAMES or len(function) > LONGEST_NAME:
+        if not _has_place(self._by_task, function):
             function = OTHERS.encode()
         counters = self._by_task.get(function)
         if counters is None:
@@ -175,7 +180,7 @@ class Producer:
         """Return the counters of the task of this name."""
         counters = self._by_task.get(function_name)
         if counters is None:
-            known = len(self._by_task) < MAX_NAMES and len(function_name) <= LONGEST_NAME
+            known = _has_place(self._by_task, function_name)
             counters = self._by_task.setdefault(
                 function_name if known else OTHERS, ScheduledCounts()
             )

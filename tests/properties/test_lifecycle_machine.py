@@ -455,19 +455,24 @@ class Lifecycle(RuleBasedStateMachine):
             self.pair.sweep()
 
 
+def lifecycle_on(server: str) -> type[Lifecycle]:
+    return type("LifecycleOnThisServer", (Lifecycle,), {"url": server})
+
+
 @pytest.mark.hypothesis  # which it runs by itself, unmarked
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_whatever_happens_in_whatever_order_the_store_agrees_with_the_model(server: str) -> None:
-    machine = type("LifecycleOnThisServer", (Lifecycle,), {"url": server})
-    run_state_machine_as_test(machine, settings=machine_settings())
+    run_state_machine_as_test(lifecycle_on(server), settings=machine_settings())
 
 
 def test_of_a_run_that_is_lost_again_and_again_the_newest_attempts_are_remembered(
     server: str,
 ) -> None:
-    machine = type("LifecycleOnThisServer", (Lifecycle,), {"url": server})()
+    machine = lifecycle_on(server)()
     machine.begin(ttl=3, keys=[0], worker=0, want=1)
-    for _ in range(25):
-        machine.be_taken_for_dead(0)
-    machine.teardown()
+    try:
+        for _ in range(25):
+            machine.be_taken_for_dead(0)
+    finally:
+        machine.teardown()
