@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from docket import Docket
 from docket.store.embedded.home import server_binary
+from stress.bench import baseline
 from stress.bench.child import measure
 from stress.bench.drain import fill, library
 from stress.command import Settings
@@ -55,9 +56,14 @@ async def run(_url: str, settings: Settings) -> Report:
         Figure("add one by one", [await _for_each(count, _add_each)]),
         Figure("add together", [together]),
     ]
+    floor_filled = await _for_each(count, _fill_floor)
     for concurrency in settings.concurrencies:
         both = await _for_each(count, partial(_fill_and_run, concurrency=concurrency))
-        figures.append(Figure(f"run, concurrency {concurrency}", [both - together]))
+        floor = await _for_each(count, partial(_fill_and_run_floor, concurrency=concurrency))
+        figures += [
+            Figure(f"run, concurrency {concurrency}", [both - together]),
+            Figure(f"run, concurrency {concurrency}, of the floor", [floor - floor_filled]),
+        ]
     return Report("instructions", {"tasks": count}, figures)
 
 
@@ -72,6 +78,15 @@ async def _fill(url: str, count: int) -> None:
 async def _fill_and_run(url: str, count: int, concurrency: int) -> None:
     await _fill(url, count)
     await measure(library, url=url, name=NAME, count=count, concurrency=concurrency)
+
+
+async def _fill_floor(url: str, count: int) -> None:
+    await measure(baseline.fill, url=url, name=NAME, count=count)
+
+
+async def _fill_and_run_floor(url: str, count: int, concurrency: int) -> None:
+    await _fill_floor(url, count)
+    await measure(baseline.drain, url=url, name=NAME, count=count, concurrency=concurrency)
 
 
 async def _for_each(count: int, load: Load) -> float:
