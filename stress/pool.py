@@ -13,7 +13,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from stress.program import ROOT, environment, free_port, start
+from stress.ports import free_port
+from stress.program import ROOT, environment, start
 from stress.server import docket_name
 
 #: The real program.

@@ -1,7 +1,6 @@
 """Programs that a run starts: always those of this tree, installed or not."""
 
 import os
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,6 @@ ROOT = Path(__file__).parent.parent
 def environment(**more: str) -> dict[str, str]:
     """The environment of a started process: it finds our packages wherever it starts."""
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
-
-
-def free_port() -> int:
-    """Find a TCP port of the loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def start(

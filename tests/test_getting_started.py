@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stress.ports import free_port
 from tests.support import pool
 from tests.support.documents import ROOT, Block, blocks
 
@@ -112,7 +113,7 @@ def test_the_pool_stops_by_the_signal_that_ctrl_c_sends(tmp_path: Path) -> None:
     greetings = next(block for block in _steps() if block.filename == "greetings.py")
     (tmp_path / "greetings.py").write_text(greetings.text, "utf-8")
     options = ["--docket", "greetings", "--tasks", "greetings:tasks", "--url", "memory://"]
-    port = pool.free_port()
+    port = free_port()
     command = [*pool.PROGRAM, *options, "--processes", "1", "--http", f"127.0.0.1:{port}"]
     with pool.running(command, tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)}) as started:
         pool.wait_until_ready(started, f"http://127.0.0.1:{port}/readyz")

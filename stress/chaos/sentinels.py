@@ -18,7 +18,8 @@ from redis.asyncio import Redis
 from docket.store.embedded.home import server_binary
 from stress.chaos.record import Rollback
 from stress.chaos.server import STARTED_SECONDS, Server
-from stress.program import free_port, start
+from stress.ports import free_port
+from stress.program import start
 from stress.waiting import UNANSWERED, eventually, repeat
 
 NAME = "main"

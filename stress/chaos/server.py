@@ -10,7 +10,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from docket.store.embedded.home import server_binary
-from stress.program import free_port, start
+from stress.ports import free_port
+from stress.program import start
 from stress.waiting import UNANSWERED, eventually
 
 STARTED_SECONDS = 60.0

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.servers import PATIENCE_SECONDS, free_ports, until
+from stress.ports import free_ports
+from tests.support.servers import PATIENCE_SECONDS, until
 
 pytest.importorskip("prefect", reason="`tox -e clients` installs it")
 

@@ -14,6 +14,7 @@ import pytest
 from docket import Docket, Execution, ExecutionState, Worker
 from docket.instrumentation.http_server import CannotListen
 from docket.worker import default_fallback_task
+from stress.ports import free_ports
 from tests.support import cli_tasks
 from tests.support.dockets import PATIENCE, in_background, result_of, soon
 from tests.support.programs import ROOT, docket_program, environment
@@ -23,14 +24,6 @@ from tests.support.store import until
 pytestmark = pytest.mark.anyio
 
 TASKS = ["tests.support.cli_tasks:tasks"]
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 async def test_it_runs_the_tasks_of_its_collections_until_finished(
@@ -215,21 +208,19 @@ async def test_what_is_wrong_is_raised_before_anything_runs(
 
 
 async def test_the_program_serves_health_and_metrics_while_it_runs(
-    docket: Docket, server: str, free_port: int
+    docket: Docket, server: str
 ) -> None:
     docket.register(cli_tasks.greet)
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        metrics_port = other.getsockname()[1]
+    health_port, metrics_port = free_ports(2)
     options = (
         *("--docket", docket.name, "--url", server, "--name", "w", "--tasks", TASKS[0]),
-        *("--healthcheck-port", str(free_port), "--metrics-port", str(metrics_port)),
+        *("--healthcheck-port", str(health_port), "--metrics-port", str(metrics_port)),
     )
 
     async with docket_program("worker", *options) as program:
         execution = await docket.add(cli_tasks.greet)("Ann")
         await execution.get_result(timeout=PATIENCE)
-        assert await probe(free_port) == (200, "OK")
+        assert await probe(health_port) == (200, "OK")
         labels = {"docket_name": docket.name, "docket_worker": "w", "docket_task": "greet"}
         scraped = Scrape((await probe(metrics_port))[1])
         assert scraped.value("docket_tasks_started_total", labels) == 1

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from docket import Docket, Execution, ExecutionState
+from stress.ports import free_ports
 from tests.support.dockets import found
 from tests.support.hosts import PATIENCE, Hosts, pids_of
 from tests.support.parameters import in_full, sets_in_full
-from tests.support.servers import Process, free_ports, machinery, valkey
+from tests.support.servers import Process, machinery, valkey
 from tests.support.store import until
 from tests.support.supervised import Program
 

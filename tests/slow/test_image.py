@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from docket import Docket
+from stress.ports import free_port
 from tests.support.dockets import knowing
 from tests.support.images import Steps, engine, index_of, with_port, write_app
-from tests.support.pool import free_port
 from tests.support.supervised import PATIENCE_SECONDS, ROOT, Program
 from tests.support.wheels import built, ended, run
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from docket import Docket
-from tests.support import pool
+from stress.ports import free_port
 from tests.support.chatty_tasks import chat, fail, print_lines, say_from_below, tasks
 from tests.support.dockets import knowing
 from tests.support.parameters import in_full
@@ -115,7 +115,7 @@ class Muted:
 def muted(folder: Path, *arguments: str) -> Iterator[Muted]:
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
-    port = pool.free_port()
+    port = free_port()
     options = {
         "--processes": "2",
         "--tasks": CHATTY,

@@ -11,9 +11,10 @@ import pytest
 
 from docket import Docket, Worker
 from docket.errors import ServerUnavailable
+from stress.ports import free_ports
 from tests.support.dockets import at_work, result_of
 from tests.support.parameters import sets_in_full
-from tests.support.servers import free_ports, machinery, redis_with_tls
+from tests.support.servers import machinery, redis_with_tls
 from tests.support.store import until
 from tests.support.supervised import supervised
 from tests.support.tls import Authority, Terminator, terminating

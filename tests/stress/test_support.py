@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from stress.pool import ask
-from stress.program import free_port
+from stress.ports import free_port
 from stress.waiting import eventually, in_background, insist, repeat
 
 pytestmark = pytest.mark.anyio

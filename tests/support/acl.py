@@ -9,8 +9,9 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
+from stress.ports import free_ports
 from tests.support.documents import ROOT, blocks
-from tests.support.servers import Process, free_ports, machinery
+from tests.support.servers import Process, machinery
 
 #: What the document calls the docket, and the password of each user.
 DOCUMENTED_DOCKET = "orders"

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from stress.ports import free_port
 
 #: The program of this environment, without its console script.
 PROGRAM = (sys.executable, "-m", "supervisor.cli")
@@ -21,12 +22,6 @@ STOP_SECONDS = 40.0
 
 class PoolFailed(AssertionError):
     """The program ended or did not get ready; the message has what it printed."""
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def plain_environment() -> dict[str, str]:

@@ -9,7 +9,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -22,6 +21,7 @@ import redis
 
 from docket.store.embedded.home import server_binary
 from docket.store.keys import Keys
+from stress.ports import free_ports
 
 #: Nothing here takes that long; this is where what hangs ends.
 PATIENCE_SECONDS = 30.0
@@ -83,15 +83,6 @@ def until(condition: Callable[[], bool], what: str) -> None:
                 return
         time.sleep(_LOOK_SECONDS)
     raise AssertionError(f"in vain waited for {what}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 class Process:

@@ -62,6 +62,9 @@ class Program:
         traceback: TracebackType | None,
     ) -> None:
         left = self.family()
+        if kind is not None:
+            # Of a test that fails, the program's own account; pytest shows it.
+            sys.stdout.write(f"exit code {self.process.poll()}\n{self.log}\n")
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE_SECONDS)

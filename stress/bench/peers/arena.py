@@ -9,7 +9,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 
 from docket.store.embedded import embedded_server
-from stress.program import free_port
+from stress.ports import free_port
 
 
 @dataclass(frozen=True)
