@@ -1,7 +1,12 @@
 """Fixtures of the whole suite: one event loop library, one real server, one name a test."""
 
+import asyncio
+import functools
+import gc
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import hypothesis
@@ -31,6 +36,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("full")]
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            marker = item.get_closest_marker("timeout")
+            limit = float(marker.args[0] if marker else config.getini("timeout"))
+            item.obj = _ending_in(0.8 * limit, item.obj)
+
+
+def _ending_in(seconds: float, test: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a test that waits in vain fail where it waits, before its process is ended for it."""
+
+    @functools.wraps(test)
+    async def run(*arguments: Any, **named: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*arguments, **named)
+
+    return run
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected, which stays to the end, out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

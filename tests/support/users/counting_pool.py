@@ -30,6 +30,7 @@ if __name__ == "__main__":
         http=Address("127.0.0.1", 0),
         backoff_max=timedelta(0),
         max_restarts=1_000_000,
+        restart_window=timedelta(hours=1),  # it never ends because of deaths that go on
         logging_format="plain",
         preload=sys.argv[1] == "preload",
     )
