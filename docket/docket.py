@@ -414,7 +414,7 @@ class Docket(Registry, Operations):
         Args:
             calls: made by `call`.
             chunk_size: the number of calls to take and schedule at a time, at least 1; None takes
-                all.
+                all. The server works on one chunk while the next one is made.
 
         Returns:
             The executions, in the order of the calls. One that could not be scheduled for a reason

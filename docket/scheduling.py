@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -33,6 +34,17 @@ logger = logging.getLogger("docket.docket")
 
 #: The most characters of a call that are stored to be shown.
 CALL_TEXT = 1_000
+
+
+#: Chunks that are sent and not answered, while the one after them is made.
+_CHUNKS_UNDER_WAY = 1
+
+
+class _Chunk(NamedTuple):
+    """Executions of one chunk that were sent, and what answers them, call by call."""
+
+    sent: list[tuple[Execution, ScheduleRequest]]
+    replies: asyncio.Future[list[list[ScheduleReply]]]
 
 
 class Scheduler:
@@ -181,32 +193,55 @@ class Scheduler:
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
         with span_of_call(f"{_span_name(replace)}_many", self._docket.labels()) as span:
-            executions: list[Execution] = []
-            rest = iter(calls)
-            while chunk := list(islice(rest, chunk_size)):
-                executions += await self._add_chunk(chunk, replace)
+            executions = await self._add_chunks(iter(calls), chunk_size, replace)
             if span is not None:
                 stricken = sum(e.disposition is Disposition.STRUCK for e in executions)
                 span.set_attribute("docket.batch.count", len(executions))
                 span.set_attribute("docket.batch.stricken", stricken)
         return executions
 
-    async def _add_chunk(self, calls: list[TaskCall], replace: bool) -> list[Execution]:
-        if not self._strikes.is_loaded:
-            await self._wait_for_strikes()
-        executions = self._executions_of(calls)
+    async def _add_chunks(
+        self, calls: Iterator[TaskCall], chunk_size: int | None, replace: bool
+    ) -> list[Execution]:
+        executions: list[Execution] = []
+        under_way: deque[_Chunk] = deque()
+        try:
+            while chunk := list(islice(calls, chunk_size)):
+                if not self._strikes.is_loaded:
+                    await self._wait_for_strikes()
+                made = self._executions_of(chunk)
+                under_way.append(self._send_chunk(made, replace))
+                executions += made
+                # The server works on one chunk while the next one is made, and has the next one
+                # when it is done.
+                if len(under_way) > _CHUNKS_UNDER_WAY:
+                    await self._end_chunk(under_way.popleft(), replace)
+            while under_way:
+                await self._end_chunk(under_way.popleft(), replace)
+        except Exception:
+            # Of a later chunk: what was sent before it is answered for.
+            await asyncio.gather(*(chunk.replies for chunk in under_way), return_exceptions=True)
+            raise
+        finally:
+            for chunk in under_way:
+                chunk.replies.cancel()
+        return executions
+
+    def _send_chunk(self, executions: list[Execution], replace: bool) -> _Chunk:
         present, trace = now(), carried()
         # All are encoded before the first is sent: if one cannot be, none of the chunk is sent.
-        batch = [
+        sent = [
             (execution, self._request(execution, replace, present, trace))
             for execution in executions
             if self._strikes.is_empty or not self._refuse_stricken(execution)
         ]
         coalescer = self._docket.transitions.coalescer
-        replies = await coalescer.schedule_many([request for _, request in batch])
-        for (execution, request), reply in zip(batch, replies, strict=True):
+        return _Chunk(sent, coalescer.send_many([request for _, request in sent]))
+
+    async def _end_chunk(self, chunk: _Chunk, replace: bool) -> None:
+        replies = chain.from_iterable(await chunk.replies)
+        for (execution, request), reply in zip(chunk.sent, replies, strict=True):
             self._settle(execution, reply, replace, request.token)
-        return executions
 
     async def stricken_names(self, calls: Sequence[TaskCall]) -> list[str]:
         """List the names of the stricken tasks among calls."""

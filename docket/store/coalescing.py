@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -155,18 +155,22 @@ class ScheduleCoalescer:
 
     def _settle(self, batch: list[Pending], reply: "asyncio.Future[Any]") -> None:
         error = None if reply.cancelled() else reply.exception()
+        if error is None:
+            _resolve(batch, _replies([request for request, _ in batch], reply.result()))
+        elif self._is_worth_another_call(error):
+            self._schedule_patiently(batch)
+        else:
+            _reject(batch, self._pipeline.denied("schedule", error) or error)
+
+    def _is_worth_another_call(self, error: BaseException) -> bool:
         match error:
-            case None:
-                _resolve(batch, _replies([request for request, _ in batch], reply.result()))
-            case LostReply() if not self._keeps_records:
+            case LostReply():
                 # Without a record a second call cannot tell that the task of the first has run.
-                _reject(batch, error)
+                return self._keeps_records
             case NoScriptError() | ServerUnavailable():
-                self._schedule_patiently(batch)
-            case _ if is_of_another_type(error):
-                self._schedule_patiently(batch)
+                return True
             case _:
-                _reject(batch, self._pipeline.denied("schedule", error) or error)
+                return is_of_another_type(error)
 
     def _schedule_patiently(self, batch: list[Pending]) -> None:
         retry = asyncio.create_task(self._retry(batch), name="docket schedule")
@@ -179,14 +183,40 @@ class ScheduleCoalescer:
         except Exception as error:
             _reject(batch, error)
 
-    async def schedule_many(self, requests: Sequence[ScheduleRequest]) -> list[ScheduleReply]:
-        """Schedule any number of tasks, in calls that are short for the server.
+    def send_many(
+        self, requests: Sequence[ScheduleRequest]
+    ) -> "asyncio.Future[list[list[ScheduleReply]]]":
+        """Send any number of requests, in calls that are short for the server; their replies.
 
-        Raises:
+        Each call is written at once, so that the server works while the caller makes the next ones.
+
+        Raises, from the future:
             ServerUnavailable: the server stayed away; some of the tasks may have been scheduled.
         """
-        replies = await asyncio.gather(*map(self.schedule_batch, _batches(requests)))
-        return list(chain.from_iterable(replies))
+        return asyncio.gather(*map(self._send_batch, _batches(requests)))
+
+    def _send_batch(
+        self, requests: Sequence[ScheduleRequest]
+    ) -> "asyncio.Task[list[ScheduleReply]]":
+        sent = None
+        if self._pipeline.is_connected:
+            sent = self._pipeline.send(*self._command(requests))
+            self._pipeline.flush()
+        return asyncio.create_task(self._answered(requests, sent), name="docket schedule")
+
+    async def _answered(
+        self, requests: Sequence[ScheduleRequest], sent: "asyncio.Future[list[Any]] | None"
+    ) -> list[ScheduleReply]:
+        if sent is not None:
+            try:
+                return _replies(requests, await sent)
+            except Exception as error:
+                if not self._is_worth_another_call(error):
+                    denied = self._pipeline.denied("schedule", error)
+                    if denied is None:
+                        raise
+                    raise denied from error
+        return await self.schedule_batch(requests)
 
     async def schedule_batch(self, requests: Sequence[ScheduleRequest]) -> list[ScheduleReply]:
         """Schedule up to BATCH_LIMIT tasks in one call; replies in the order of the requests.

@@ -1,5 +1,6 @@
 """Docket.call, add_many and replace_many."""
 
+import asyncio
 import dataclasses
 import math
 import threading
@@ -13,8 +14,10 @@ from docket import Disposition, Docket, Execution, ExecutionState, TaskCall
 from docket.errors import PayloadTooLarge, ServerUnavailable, UnknownTask
 from docket.serialization.pickle_codec import MAX_PAYLOAD_BYTES
 from docket.store.coalescing import BATCH_LIMIT
+from docket.store.connection.pipeline import LostReply
+from docket.store.scripts import SCHEDULE
 from tests.support.dockets import finish, found, result_of
-from tests.support.proxy import proxy_to
+from tests.support.proxy import Do, calls, proxy_to
 
 pytestmark = pytest.mark.anyio
 
@@ -60,8 +63,9 @@ def test_a_call_of_an_unknown_name_is_refused() -> None:
 
 
 async def test_many_are_added_in_few_round_trips_and_in_their_order(docket: Docket) -> None:
-    await docket.wait_for_strikes_loaded()
-    await docket.get_execution("warm")
+    # The first call of a script on a server is sent twice: once more with the source.
+    await docket.add(echo, in_an_hour())()
+    await docket.clear()
     before = docket.connections.pipeline.round_trips
 
     executions = await docket.add_many([docket.call(echo)(n) for n in range(1500)])
@@ -79,18 +83,88 @@ async def test_calls_may_come_from_an_iterator_which_is_taken_chunk_by_chunk(
 ) -> None:
     taken: list[int] = []
 
-    def calls() -> Iterator[TaskCall]:
+    def source() -> Iterator[TaskCall]:
         for n in range(5):
             taken.append(n)
             yield docket.call(echo, key=f"key {n}")(n)
         raise RuntimeError("the source broke")
 
     with pytest.raises(RuntimeError, match="the source broke"):
-        await docket.add_many(calls(), chunk_size=2)
+        await docket.add_many(source(), chunk_size=2)
 
     assert taken == [0, 1, 2, 3, 4]
     assert (await found(docket, "key 3")).state is ExecutionState.QUEUED
     assert await docket.get_execution("key 4") is None
+
+
+async def test_a_chunk_is_made_and_sent_while_the_server_works_on_the_one_before(
+    server: str, docket_name: str
+) -> None:
+    taken: list[int] = []
+
+    def made(docket: Docket) -> Iterator[TaskCall]:
+        for n in range(9):
+            taken.append(n)
+            yield docket.call(echo)(n)
+
+    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+        await docket.wait_for_strikes_loaded()
+        held = proxy.intercept(calls(SCHEDULE), Do.HOLD_REPLY)
+        adding = asyncio.create_task(docket.add_many(made(docket), chunk_size=2))
+        await held.happened.wait()
+        assert taken == [0, 1, 2, 3]
+        held.retire.set()
+
+        executions = await adding
+
+        assert [execution.args for execution in executions] == [(n,) for n in range(9)]
+        assert set(dispositions(executions)) == {Disposition.SCHEDULED}
+
+
+@pytest.mark.parametrize("do", [Do.LOSE_REPLY, Do.LOSE_CALL])
+async def test_chunks_whose_calls_or_replies_are_lost_are_added_once_and_in_their_order(
+    server: str, docket_name: str, do: Do
+) -> None:
+    async with proxy_to(server) as proxy, Docket(docket_name, proxy.url) as docket:
+        await docket.wait_for_strikes_loaded()
+        proxy.intercept(calls(SCHEDULE), do)
+
+        executions = await docket.add_many([docket.call(echo)(n) for n in range(6)], chunk_size=2)
+
+        assert set(dispositions(executions)) == {Disposition.SCHEDULED}
+        worker = await finish(docket)
+        assert worker.counters.started == 6
+        assert [await result_of(execution) for execution in executions] == list(range(6))
+
+
+async def test_a_reply_that_is_lost_while_nothing_is_kept_fails_and_says_so(
+    server: str, docket_name: str
+) -> None:
+    async with (
+        proxy_to(server) as proxy,
+        Docket(docket_name, proxy.url, execution_ttl=timedelta(0)) as docket,
+    ):
+        await docket.wait_for_strikes_loaded()
+        proxy.intercept(calls(SCHEDULE), Do.LOSE_REPLY)
+
+        with pytest.raises(LostReply):
+            await docket.add_many(
+                [docket.call(echo, in_an_hour(), f"key {n}")(n) for n in range(4)], chunk_size=2
+            )
+
+        # What was lost is the reply.
+        assert (await found(docket, "key 1")).state is ExecutionState.SCHEDULED
+
+
+async def test_what_cannot_be_stored_in_a_chunk_leaves_those_before_it_added(
+    docket: Docket,
+) -> None:
+    with pytest.raises(TypeError):
+        await docket.add_many(
+            [docket.call(echo, key="one")(1), docket.call(echo)(threading.Lock())], chunk_size=1
+        )
+
+    assert (await found(docket, "one")).state is ExecutionState.QUEUED
 
 
 async def test_nothing_at_all_may_be_added(docket: Docket) -> None:
