@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, cast
 
 from redis.asyncio import Redis, RedisCluster
@@ -46,6 +47,7 @@ from docket.store.connection.discovery import (
     SentinelLocator,
 )
 from docket.store.connection.introduction import introduced
+from docket.store.connection.replies import CLOSED, ParseError, Replies
 from docket.store.connection.urls import ServerUrl, parse
 from docket_display.redaction import without_password
 
@@ -131,6 +133,22 @@ class DirectWrites(AbstractConnection):
     def send_now(self, *commands: tuple[str | bytes | float, ...]) -> None:
         """Write commands, all at once; a broken connection is noticed by the reader."""
         self.write_now(b"".join(self.pack_commands(commands)))
+
+    def read_by(self, take: Callable[[Any], None]) -> Replies:
+        """Have each reply taken as it arrives, from now on; `read_response` waits in vain then.
+
+        Raises:
+            RedisConnectionError: the server has closed the connection.
+        """
+        assert self._reader is not None
+        assert self._writer is not None
+        # Its end is told once, and has been told to the stream.
+        if self._reader.at_eof() or self._writer.is_closing():
+            raise RedisConnectionError(CLOSED)
+        # redis-py leaves its types open.
+        replies = Replies(take, cast("ParseError", cast("Any", self._parser).parse_error))
+        self._writer.transport.set_protocol(replies)
+        return replies
 
     def abort(self) -> None:
         """Close at once; the reader gets an error."""

@@ -18,6 +18,7 @@ import hiredis
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    InvalidResponse,
     NoScriptError,
     RedisError,
     ResponseError,
@@ -36,6 +37,7 @@ from docket.store.connection.endpoint import (
     connect,
 )
 from docket.store.connection.loop_owner import LoopOwner
+from docket.store.connection.replies import Replies
 from docket.store.scripts import Script, in_cluster
 
 logger = logging.getLogger("docket.store")
@@ -82,6 +84,10 @@ class Pipeline:
         self.owner = LoopOwner(endpoint.display_url)
         self._silence_seconds = silence_seconds
         self._connection: DirectWrites | None = None
+        #: Those of the connection that was opened last.
+        self._replies: Replies
+        #: The reason to drop the connection once every call that was written is answered.
+        self._leaving: _SentElsewhere | None = None
         self._unsent: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._in_flight: deque[asyncio.Future[Any]] = deque()
         #: The call of `authenticate` whose reply is due.
@@ -260,13 +266,14 @@ class Pipeline:
                 try:
                     await connect(connection)
                     connected_at = loop.time()
-                    self._failure = None
+                    self._replies = replies = connection.read_by(self._take)
+                    self._failure, self._leaving = None, None
                     self._connection = connection
                     if failures:
                         self._tell_of_return(connected_at - lost_at)
                     self._connected.set()
                     self.flush()
-                    await self._read(connection)
+                    await replies.ended
                 except (RedisError, OSError) as error:
                     now = loop.time()
                     # A locator may not know the new address yet, and send us back and forth.
@@ -340,25 +347,35 @@ class Pipeline:
                 future.set_exception(self._endpoint.unavailable("call", cause))
         self._unsent.clear()
 
-    async def _read(self, connection: Any, *, until_answered: bool = False) -> None:
-        while self._in_flight or not until_answered:
-            try:
-                reply = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-            except AuthenticationError as error:
-                # After a token that is refused, the connection has the user that it had.
-                if not self._in_flight or self._in_flight[0] is not self._login:
-                    raise
-                self._resolve_error(error)
-            except (ResponseError, BusyLoadingError) as error:
-                self._resolve_error(error)
-                if self._endpoint.is_elsewhere(error) and not until_answered:
-                    await self._leave(connection, error)
-            else:
-                future = self._in_flight.popleft()
-                if not future.done():
-                    future.set_result(reply)
+    def _take(self, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            self._take_error(reply)
+        else:
+            future = self._next_in_flight()
+            if not future.done():
+                future.set_result(reply)
+        if self._leaving is not None and not self._in_flight:
+            self._replies.end(self._leaving)
 
-    async def _leave(self, connection: Any, cause: RedisError) -> None:
+    def _take_error(self, error: Exception) -> None:
+        # After a token that is refused, the connection has the user that it had.
+        is_login = bool(self._in_flight) and self._in_flight[0] is self._login
+        match error:
+            case AuthenticationError() if not is_login:
+                raise error
+            case AuthenticationError() | ResponseError() | BusyLoadingError():
+                self._resolve_error(error)
+                if self._endpoint.is_elsewhere(error) and self._leaving is None:
+                    self._leave(error)
+            case _:
+                raise error
+
+    def _next_in_flight(self) -> "asyncio.Future[Any]":
+        if not self._in_flight:
+            raise InvalidResponse("a reply to nothing that was asked")
+        return self._in_flight.popleft()
+
+    def _leave(self, cause: RedisError) -> None:
         """Drop the connection, since only a new one finds the server that is now in charge.
 
         First the replies to the calls already written are read: they were refused like this one and
@@ -367,12 +384,13 @@ class Pipeline:
         self._connection = None
         self._connected.clear()
         self.on_move()
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await self._read(connection, until_answered=True)
-        raise _SentElsewhere(str(cause)) from cause
+        self._leaving = _SentElsewhere(str(cause))
+        self._leaving.__cause__ = cause
+        late = TimeoutError("the server that was in charge before does not answer")
+        asyncio.get_running_loop().call_later(CONNECT_SECONDS, self._replies.end, late)
 
     def _resolve_error(self, error: RedisError) -> None:
-        future = self._in_flight.popleft()
+        future = self._next_in_flight()
         if not future.done():
             future.set_exception(
                 self._endpoint.unavailable("call", error)
