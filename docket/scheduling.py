@@ -22,7 +22,7 @@ from docket.execution.disposition import BY_NAME
 from docket.instrumentation.tracing import carried, is_on, span_of_call
 from docket.lifecycle import ExecutionState
 from docket.log_text import head
-from docket.store.coalescing import ScheduleReply, ScheduleRequest, Terms
+from docket.store.coalescing import Burst, ScheduleReply, ScheduleRequest, Terms
 from docket.store.connection.retrying import PATIENCE_SECONDS
 from docket.store.keys import check_task_key
 from docket.store.manual import RunIdentity
@@ -205,12 +205,13 @@ class Scheduler:
     ) -> list[Execution]:
         executions: list[Execution] = []
         under_way: deque[_Chunk] = deque()
+        burst = Burst()
         try:
             while chunk := list(islice(calls, chunk_size)):
                 if not self._strikes.is_loaded:
                     await self._wait_for_strikes()
                 made = self._executions_of(chunk)
-                under_way.append(self._send_chunk(made, replace))
+                under_way.append(self._send_chunk(made, replace, burst))
                 executions += made
                 # The server works on one chunk while the next one is made, and has the next one
                 # when it is done.
@@ -227,7 +228,7 @@ class Scheduler:
                 chunk.replies.cancel()
         return executions
 
-    def _send_chunk(self, executions: list[Execution], replace: bool) -> _Chunk:
+    def _send_chunk(self, executions: list[Execution], replace: bool, burst: Burst) -> _Chunk:
         present, trace = now(), carried()
         # All are encoded before the first is sent: if one cannot be, none of the chunk is sent.
         sent = [
@@ -236,7 +237,7 @@ class Scheduler:
             if self._strikes.is_empty or not self._refuse_stricken(execution)
         ]
         coalescer = self._docket.transitions.coalescer
-        return _Chunk(sent, coalescer.send_many([request for _, request in sent]))
+        return _Chunk(sent, coalescer.send_many([request for _, request in sent], burst))
 
     async def _end_chunk(self, chunk: _Chunk, replace: bool) -> None:
         replies = chain.from_iterable(await chunk.replies)

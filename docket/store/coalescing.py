@@ -82,6 +82,19 @@ _ANSWER_WIDTH = 4
 Pending = tuple[ScheduleRequest, "asyncio.Future[ScheduleReply]"]
 
 
+class Burst:
+    """Calls of one caller that are sent without waiting, and take effect in their order.
+
+    Attributes:
+        last: answers the one that was sent last.
+        behind: how many have to be sent again; until they are, the next ones wait for their turn.
+    """
+
+    def __init__(self) -> None:
+        self.last: asyncio.Task[list[ScheduleReply]] | None = None
+        self.behind = 0
+
+
 class ScheduleCoalescer:
     """Schedule the tasks of one docket.
 
@@ -184,28 +197,38 @@ class ScheduleCoalescer:
             _reject(batch, error)
 
     def send_many(
-        self, requests: Sequence[ScheduleRequest]
+        self, requests: Sequence[ScheduleRequest], burst: Burst
     ) -> "asyncio.Future[list[list[ScheduleReply]]]":
         """Send any number of requests, in calls that are short for the server; their replies.
 
         Each call is written at once, so that the server works while the caller makes the next ones.
 
+        Args:
+            requests: the requests.
+            burst: what was sent before them, and takes effect before them.
+
         Raises, from the future:
             ServerUnavailable: the server stayed away; some of the tasks may have been scheduled.
         """
-        return asyncio.gather(*map(self._send_batch, _batches(requests)))
+        return asyncio.gather(*[self._send_batch(batch, burst) for batch in _batches(requests)])
 
     def _send_batch(
-        self, requests: Sequence[ScheduleRequest]
+        self, requests: Sequence[ScheduleRequest], burst: Burst
     ) -> "asyncio.Task[list[ScheduleReply]]":
         sent = None
-        if self._pipeline.is_connected:
+        if self._pipeline.is_connected and not burst.behind:
             sent = self._pipeline.send(*self._command(requests))
             self._pipeline.flush()
-        return asyncio.create_task(self._answered(requests, sent), name="docket schedule")
+        answered = self._answered(requests, sent, burst, burst.last)
+        burst.last = asyncio.create_task(answered, name="docket schedule")
+        return burst.last
 
     async def _answered(
-        self, requests: Sequence[ScheduleRequest], sent: "asyncio.Future[list[Any]] | None"
+        self,
+        requests: Sequence[ScheduleRequest],
+        sent: "asyncio.Future[list[Any]] | None",
+        burst: Burst,
+        before: "asyncio.Task[Any] | None",
     ) -> list[ScheduleReply]:
         if sent is not None:
             try:
@@ -216,7 +239,14 @@ class ScheduleCoalescer:
                     if denied is None:
                         raise
                     raise denied from error
-        return await self.schedule_batch(requests)
+        burst.behind += 1
+        try:
+            if before is not None:
+                # Two of them may have the same key: the one that was written later is to win.
+                await asyncio.wait({before})
+            return await self.schedule_batch(requests)
+        finally:
+            burst.behind -= 1
 
     async def schedule_batch(self, requests: Sequence[ScheduleRequest]) -> list[ScheduleReply]:
         """Schedule up to BATCH_LIMIT tasks in one call; replies in the order of the requests.

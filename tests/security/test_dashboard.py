@@ -442,7 +442,7 @@ async def test_the_log_is_shown_whatever_somebody_else_wrote_there(
     docket: Docket, browser: Browser
 ) -> None:
     async with docket.redis() as redis:
-        deep = b'{"newer":' + b"[" * 5000 + b"]" * 5000 + b"}"
+        deep = b'{"newer":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
         await redis.lpush(docket.keys.audit, b"\xff", b"{}", b"[" * 5000, b'{"at":1e999}', deep)
     await browser.post(f"/d/{docket.name}/act/resume", [("confirmed", "yes")])
 

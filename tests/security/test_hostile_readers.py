@@ -318,7 +318,7 @@ async def test_keys_that_collide_block_nobody_who_looks(docket: Docket) -> None:
 
 @pytest.mark.anyio
 async def test_payloads_that_are_nested_deeply_are_left_out(server: str, docket_name: str) -> None:
-    deep = b"\x91" * 5000 + b"\x00"
+    deep = b"\x91" * 100_000 + b"\x00"
     async with Docket(docket_name, server, serializer="msgpack") as docket:
         docket.register(greet)
         for key in ("bad", "good"):

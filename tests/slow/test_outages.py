@@ -1,5 +1,6 @@
 """A server that goes away, as an operator sees it: what is told, and how long a stop takes."""
 
+import asyncio
 import signal
 import time
 from collections.abc import Iterator
@@ -8,11 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from docket import Docket
+from docket import Disposition, Docket
 from supervisor.ctl.commands import ctl
 from tests.support.dockets import knowing
 from tests.support.pool_tasks import nap, tasks
 from tests.support.servers import Process, machinery, valkey
+from tests.support.store import until
 from tests.support.supervised import Program, supervised
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -105,3 +107,24 @@ async def test_a_pool_whose_workers_are_all_stopped_is_not_ready(
             each.resume()
         program.until(lambda: program.get("/readyz")[0] == 200, "not ready again")
         assert program.end() == 0
+
+
+async def test_many_adds_neither_lose_nor_double_a_task_while_their_server_is_killed() -> None:
+    count = 20_000
+    with machinery() as made:
+        # What is acknowledged is on disk; what is not may be, too.
+        server = made.server(valkey(), appendonly="yes", appendfsync="always")
+        async with knowing(Docket("d", url_of(server)), tasks) as docket:
+            calls = [docket.call(nap, key=f"k{n}")(0.0) for n in range(count)]
+            adding = asyncio.create_task(docket.add_many(calls, chunk_size=500))
+            for part in (1, 2, 3):
+                await until(lambda part=part: server.client.xlen("{d}:stream") > part * count // 5)
+                assert not adding.done()
+                server.kill()
+                server.start()
+
+            executions = await adding
+
+            assert {execution.disposition for execution in executions} == {Disposition.SCHEDULED}
+            entries = server.client.xrange("{d}:stream")
+            assert [fields["k"] for _, fields in entries] == [call.key for call in calls]

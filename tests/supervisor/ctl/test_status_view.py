@@ -399,7 +399,7 @@ def test_an_older_pool_that_reports_less_and_a_newer_one_that_reports_more_are_s
         "[]",
         '{"workers": 3}',
         '{"workers": [{"slot": "one"}]}',
-        pytest.param('{"newer": ' + "[" * 5000 + "]" * 5000 + "}", id="nested too deeply"),
+        pytest.param('{"newer": ' + "[" * 100_000 + "]" * 100_000 + "}", id="nested too deeply"),
     ],
 )
 def test_a_malformed_report_is_refused(text: str) -> None:
