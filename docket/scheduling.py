@@ -36,10 +36,6 @@ logger = logging.getLogger("docket.docket")
 CALL_TEXT = 1_000
 
 
-#: Chunks that are sent and not answered, while the one after them is made.
-_CHUNKS_UNDER_WAY = 1
-
-
 class _Chunk(NamedTuple):
     """Executions of one chunk that were sent, and what answers them, call by call."""
 
@@ -215,7 +211,7 @@ class Scheduler:
                 executions += made
                 # The server works on one chunk while the next one is made, and has the next one
                 # when it is done.
-                if len(under_way) > _CHUNKS_UNDER_WAY:
+                if len(under_way) == 2:
                     await self._end_chunk(under_way.popleft(), replace)
             while under_way:
                 await self._end_chunk(under_way.popleft(), replace)

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +19,9 @@ _FIRST_PORT: Final = 12_000
 
 
 class PortBlock:
-    """The ports of this process, handed out in turn.
-
-    Attributes:
-        owner: the pid; a fork has none of its parent's ports.
-    """
+    """The ports of one process, handed out in turn."""
 
     def __init__(self) -> None:
-        self.owner = os.getpid()
         self._handed_out = 0
         for first in range(_FIRST_PORT, _first_ephemeral() - _BLOCK_PORTS, _BLOCK_PORTS):
             # An address without a file, which is free again when this process has ended.
@@ -56,12 +52,16 @@ def free_port() -> int:
 
 def free_ports(count: int) -> list[int]:
     """So many of them, at most 128."""
-    global _block
     if sys.platform != "linux":
         return _of_the_kernel(count)
-    if _block is None or _block.owner != os.getpid():
-        _block = PortBlock()
-    return [_block.next() for _ in range(count)]
+    block = _block_of(os.getpid())
+    return [block.next() for _ in range(count)]
+
+
+@cache
+def _block_of(_pid: int) -> PortBlock:
+    """Make the block of this process: a fork has none of its parent's ports."""
+    return PortBlock()
 
 
 def _of_the_kernel(count: int) -> list[int]:
@@ -83,6 +83,3 @@ def _is_free(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-_block: PortBlock | None = None

@@ -242,8 +242,9 @@ class ScheduleCoalescer:
         burst.behind += 1
         try:
             if before is not None:
-                # Two of them may have the same key: the one that was written later is to win.
-                await asyncio.wait({before})
+                # Two of them may have the same key: the one that was written later is to win. What
+                # the one before has waited for in vain, this one does not wait for once more.
+                await before
             return await self.schedule_batch(requests)
         finally:
             burst.behind -= 1

@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from docket import Disposition, Docket
+from docket.errors import ServerUnavailable
+from docket.store.connection.retrying import PATIENCE_SECONDS
 from supervisor.ctl.commands import ctl
 from tests.support.dockets import knowing
 from tests.support.pool_tasks import nap, tasks
@@ -128,3 +130,13 @@ async def test_many_adds_neither_lose_nor_double_a_task_while_their_server_is_ki
             assert {execution.disposition for execution in executions} == {Disposition.SCHEDULED}
             entries = server.client.xrange("{d}:stream")
             assert [fields["k"] for _, fields in entries] == [call.key for call in calls]
+
+
+async def test_many_adds_wait_once_for_a_server_that_stays_away(server: Process) -> None:
+    async with knowing(Docket("d", url_of(server)), tasks) as docket:
+        await docket.add(nap)(0.0)
+        server.kill()
+        asked = time.monotonic()
+        with pytest.raises(ServerUnavailable):
+            await docket.add_many([docket.call(nap)(0.0) for _ in range(2_000)])
+        assert time.monotonic() - asked < 2 * PATIENCE_SECONDS

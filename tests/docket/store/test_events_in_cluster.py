@@ -9,6 +9,7 @@ import pytest
 from redis.crc import key_slot
 
 from docket.store.keys import Keys, sharded, unsharded
+from stress.ports import free_ports
 from tests.support.listeners import Listener, calls, published
 from tests.support.servers import Machinery, Process, machinery, redis_6_2, valkey
 from tests.support.store import Store, outcome, store_at, until
@@ -23,7 +24,8 @@ NAMES = [f"k{number}" for number in range(20)]
 def cluster_of_one(machines: Machinery, binary: Path) -> Process:
     """A node that serves every slot."""
     # Its bus, before Redis 7.0 always at 10,000 above its port, needs a port too.
-    node = machines.server(binary, cluster_enabled="yes")
+    port = next(port for port in free_ports(64) if port < 55_000)
+    node = machines.server(binary, port=port, cluster_enabled="yes")
     node.client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
     while node.client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
         pass
