@@ -24,13 +24,14 @@ class PortBlock:
     def __init__(self) -> None:
         self._handed_out = 0
         for first in range(_FIRST_PORT, _first_ephemeral() - _BLOCK_PORTS, _BLOCK_PORTS):
-            # An address without a file, which is free again when this process has ended.
-            self._claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
-                self._claim.bind(f"\0docket-ports-{first}")
+                claim.bind(f"\0docket-ports-{first}")
             except OSError:
-                self._claim.close()
+                claim.close()
                 continue
+            # An address without a file, held by the descriptor: free when this process has ended.
+            claim.detach()
             self._first = first
             return
         raise RuntimeError("no block of ports is left: too many processes have one")
