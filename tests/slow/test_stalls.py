@@ -1,6 +1,7 @@
 """Workers that say nothing, in the real program: what is logged, who dies, whom it counts for."""
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -41,6 +42,17 @@ def busy(program: Program, tasks: int) -> None:
         lambda: sum(each["in_flight"] for each in program.status()["workers"]) == tasks,
         f"never {tasks} tasks",
     )
+
+
+@contextlib.contextmanager
+def locked_log(program: Program) -> Iterator[None]:
+    """The lock of its stderr is held by a process that writes nothing: by this one.
+
+    A worker holds it so if it is stopped, or C code takes its GIL, just before it writes a line.
+    """
+    with Path(f"/proc/{program.process.pid}/fd/2").open("wb", buffering=0) as log:
+        fcntl.lockf(log, fcntl.LOCK_EX)
+        yield
 
 
 async def fails_as_poison(execution: Execution) -> None:
@@ -87,6 +99,16 @@ async def test_c_code_that_holds_the_gil_is_told_apart_and_found_by_its_stack() 
         assert "the process is frozen" not in program.log
         assert "is blocked" not in program.log
         assert program.end(signal.SIGQUIT) == 0
+
+
+async def test_the_log_tells_of_a_process_that_fell_silent_with_the_lock_of_the_log() -> None:
+    arguments = (*STALLING, *IMPATIENT, "--max-deliveries", "1")
+    with ready_pool(*arguments, processes=2) as program, locked_log(program):
+        async with docket_at(program.url) as docket:
+            await fails_as_poison(await docket.add("hold_gil", key="culprit")())
+        program.wait_for(r"silent for .*: C code holds the GIL, in hold_gil\(\)")
+        program.wait_for(r"died: its loop was silent for")
+        assert program.end() == 0
 
 
 @pytest.mark.parametrize("processes", [1, *in_full(2)])

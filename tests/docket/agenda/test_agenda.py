@@ -8,7 +8,7 @@ import pytest
 from docket import Agenda, Disposition, Docket, Execution, ExecutionState
 from docket.errors import UnknownTask
 from docket.store.coalescing import BATCH_LIMIT
-from tests.support.dockets import finish, found, result_of
+from tests.support.dockets import finish, found, result_of, warm_up
 
 pytestmark = pytest.mark.anyio
 
@@ -157,8 +157,7 @@ async def test_an_agenda_can_be_scattered_again_and_keeps_keys_that_are_taken(
 
 
 async def test_a_large_agenda_goes_through_the_batch_path(docket: Docket) -> None:
-    await docket.get_execution("warm")
-    await docket.wait_for_strikes_loaded()
+    await warm_up(docket)
     before = docket.connections.pipeline.round_trips
 
     await agenda_of(1000).scatter(docket, timedelta(hours=1))

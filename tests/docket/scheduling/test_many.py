@@ -16,7 +16,7 @@ from docket.serialization.pickle_codec import MAX_PAYLOAD_BYTES
 from docket.store.coalescing import BATCH_LIMIT
 from docket.store.connection.pipeline import LostReply
 from docket.store.scripts import SCHEDULE
-from tests.support.dockets import finish, found, result_of
+from tests.support.dockets import finish, found, result_of, warm_up
 from tests.support.proxy import Do, calls, proxy_to
 
 pytestmark = pytest.mark.anyio
@@ -63,9 +63,7 @@ def test_a_call_of_an_unknown_name_is_refused() -> None:
 
 
 async def test_many_are_added_in_few_round_trips_and_in_their_order(docket: Docket) -> None:
-    # The first call of a script on a server is sent twice: once more with the source.
-    await docket.add(echo, in_an_hour())()
-    await docket.clear()
+    await warm_up(docket)
     before = docket.connections.pipeline.round_trips
 
     executions = await docket.add_many([docket.call(echo)(n) for n in range(1500)])
@@ -144,7 +142,7 @@ async def test_a_reply_that_is_lost_while_nothing_is_kept_fails_and_says_so(
         proxy_to(server) as proxy,
         Docket(docket_name, proxy.url, execution_ttl=timedelta(0)) as docket,
     ):
-        await docket.wait_for_strikes_loaded()
+        await warm_up(docket)
         proxy.intercept(calls(SCHEDULE), Do.LOSE_REPLY)
 
         with pytest.raises(LostReply):

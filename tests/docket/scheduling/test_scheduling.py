@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from docket import CurrentDocket, Depends, Disposition, Docket, ExecutionState, TaskKey, Worker
 from docket.errors import ExecutionCancelled, ResultUnavailable
-from tests.support.dockets import Gate, at_work, finish, found, result_of, soon
+from tests.support.dockets import Gate, at_work, finish, found, result_of, soon, warm_up
 
 pytestmark = pytest.mark.anyio
 
@@ -368,7 +368,7 @@ async def test_a_strange_key_is_waited_for_and_cancelled_while_it_runs(
 
 @pytest.mark.parametrize("count", [1, 1000])
 async def test_concurrent_adds_cost_few_round_trips(docket: Docket, count: int) -> None:
-    await docket.get_execution("warm")
+    await warm_up(docket)
     before = docket.connections.pipeline.round_trips
 
     executions = await asyncio.gather(*[docket.add(echo)(n) for n in range(count)])

@@ -1,9 +1,11 @@
 """Lines are written whole and in order, and a reader that does not read blocks no process."""
 
+import contextlib
 import fcntl
 import logging
 import os
 import re
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -172,7 +174,9 @@ def test_a_write_waits_for_a_stopped_reader_no_longer_than_allowed(pipe: Pipe) -
     assert write(pipe.write, b"now\n", 0.0)
 
 
-def test_a_write_waits_for_a_lock_no_longer_than_allowed(pipe: Pipe) -> None:
+@contextlib.contextmanager
+def silent_holder(pipe: Pipe) -> Iterator[None]:
+    """Another process that has the lock and writes nothing, as one that is stopped."""
     locked, lock = os.pipe()
     if (pid := fork()) == 0:
         fcntl.lockf(pipe.write, fcntl.LOCK_EX)
@@ -180,13 +184,81 @@ def test_a_write_waits_for_a_lock_no_longer_than_allowed(pipe: Pipe) -> None:
         signal.pause()
     try:
         assert os.read(locked, 1) == b"!"
-        assert not write(pipe.write, b"not now\n", 0.05)
+        yield
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(locked)
         os.close(lock)
+
+
+@contextlib.contextmanager
+def silent_writer(pipe: Pipe, line: bytes) -> Iterator[None]:
+    """Another process that is stopped while it writes a line for which there is no room."""
+    if (pid := fork()) == 0:
+        write(pipe.write, line)
+        os._exit(0)
+    try:
+        poller = select.poll()
+        poller.register(pipe.read, select.POLLIN)
+        assert poller.poll(20_000)
+        os.kill(pid, signal.SIGSTOP)
+        os.waitpid(pid, os.WUNTRACED)
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_a_write_waits_for_a_lock_no_longer_than_allowed(pipe: Pipe) -> None:
+    with silent_holder(pipe):
+        assert not write(pipe.write, b"not now\n", 0.05)
     assert write(pipe.write, b"now\n", 5.0)
+
+
+@pytest.mark.parametrize("patience_seconds", [None, writer.PATIENCE_SECONDS])
+def test_a_holder_of_the_lock_that_writes_nothing_does_not_end_the_log_of_the_others(
+    pipe: Pipe, patience_seconds: float | None
+) -> None:
+    with silent_holder(pipe):
+        assert write(pipe.write, b"first\n", patience_seconds)
+        assert write(pipe.write, b"second\n", patience_seconds)
+    assert os.read(pipe.read, 100) == b"first\nsecond\n"
+
+
+def test_a_holder_that_was_stopped_in_the_middle_of_a_line_does_not_end_the_log_either(
+    pipe: Pipe,
+) -> None:
+    small(pipe)
+    with silent_writer(pipe, b"x" * 50_000 + b"\n"):
+        assert os.read(pipe.read, 4096) == b"x" * 4096
+        assert write(pipe.write, b"next\n")
+        assert os.read(pipe.read, 4096) == b"\nnext\n"
+
+
+def test_a_holder_that_waits_for_the_reader_is_waited_for(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "SILENT_HOLDER_SECONDS", 0.0)
+    fill(pipe)
+    with silent_holder(pipe):
+        assert not write(pipe.write, b"not before the reader reads\n", 0.05)
+
+
+def test_holders_that_write_one_after_another_are_waited_for(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def writes_of_others(fd: int) -> int:
+        nonlocal looks
+        looks += 1
+        return looks % 64
+
+    monkeypatch.setattr(writer, "SILENT_HOLDER_SECONDS", 0.0)
+    monkeypatch.setattr(writer, "_mark", writes_of_others)
+    with silent_holder(pipe):
+        assert not write(pipe.write, b"not before them\n", 0.05)
 
 
 def test_lines_lost_to_a_stopped_reader_are_counted_and_reported(pipe: Pipe) -> None:
