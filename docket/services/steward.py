@@ -211,12 +211,12 @@ class Steward:
         async with self._subscriber.listening(self._channel, self._on_earlier_task):
             while self._appointed.is_set():
                 self._earlier.clear()
-                now, promoted, due = await self._transitions.promote()
+                promoted, pause = await self._transitions.promote()
                 if promoted == BATCH_LIMIT:
                     continue
-                pause = RECHECK_SECONDS if due is None else (due - now) / 1000
-                if pause > 0:
-                    await occurs(self._earlier, min(pause, RECHECK_SECONDS))
+                await occurs(
+                    self._earlier, RECHECK_SECONDS if pause is None else min(pause, RECHECK_SECONDS)
+                )
 
     def _on_earlier_task(self, _payload: bytes | None) -> None:
         self._earlier.set()

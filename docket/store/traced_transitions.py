@@ -38,7 +38,7 @@ class TracedTransitions(Transitions):
                 span.set_attribute("docket.claims", len(exchanged.claims))
             return exchanged
 
-    async def promote(self) -> tuple[int, int, int | None]:
+    async def promote(self) -> tuple[int, float | None]:
         """Promote in a span `docket.promote`; raises the same errors."""
         with span_of_call("docket.promote", {}):
             return await super().promote()

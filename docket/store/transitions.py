@@ -393,18 +393,18 @@ class Transitions:
         )
         return bool(reply)
 
-    async def promote(self) -> tuple[int, int, int | None]:
+    async def promote(self) -> tuple[int, float | None]:
         """Move due tasks to the stream, and bring back what was parked by pauses that have ended.
 
         Returns:
-            The server's time (ms), the number moved to the stream, and the time (ms) of the next
-            task or end of a pause, if any.
+            The number moved to the stream, and the seconds until the next task is due or the next
+            pause ends, if any.
         """
-        now, promoted, due, broken = await self._pipeline.call(
+        promoted, pause, broken = await self._pipeline.call(
             scripts.PROMOTE, self._keys.places, [self._keys.prefix, BATCH_LIMIT]
         )
         log_overwritten(broken)
-        return now, promoted, None if due < 0 else due
+        return promoted, None if pause < 0 else pause / 1_000_000
 
     async def sweep(self, redelivery_timeout: timedelta) -> int:
         """Redeliver the runs whose lease has ended, and return their number.

@@ -8,6 +8,7 @@ logging, leases or limits, and ignores lost replies: these make the difference t
 import asyncio
 import pickle
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -38,16 +39,23 @@ class BareWorker:
         digest: of the script, which is loaded already.
         name: of the docket.
         concurrency: most tasks at once.
+        task: runs for each of them.
     """
 
     def __init__(
-        self, connection: AbstractConnection, digest: str, name: str, concurrency: int
+        self,
+        connection: AbstractConnection,
+        digest: str,
+        name: str,
+        concurrency: int,
+        task: Callable[..., Awaitable[object]] = no_op,
     ) -> None:
         self._connection = connection
         prefix, keys = prefix_and_keys(name)
         consumer = f"floor.{uuid4().hex}"
         self._head = ("EVALSHA", digest, len(keys), *keys, prefix, consumer)
         self._concurrency = concurrency
+        self._task = task
         self._active = 0
         self._outcomes: list[int | bytes] = []  # four values each, as the script reads them
         self._ended = asyncio.Event()
@@ -56,28 +64,44 @@ class BareWorker:
         """Run `count` tasks and hand in their outcomes."""
         done = 0
         while done < count:
-            outcomes, self._outcomes = self._outcomes, []
-            taken = await self._exchange(outcomes, self._concurrency - self._active)
-            done += len(outcomes) // 4
-            self._active += len(taken) // 4
-            for at in range(0, len(taken), 4):
-                # Held by the loop until its first step, and it needs no second one.
-                asyncio.create_task(self._execute(*taken[at : at + 4]))  # noqa: RUF006
-            if self._active and not self._outcomes:
-                await self._ended.wait()
-            self._ended.clear()
+            done += await self.exchange()
 
-    async def _exchange(self, outcomes: list[int | bytes], want: int) -> list[Any]:
-        packed = hiredis.pack_command((*self._head, want, TTL_MS, *outcomes))
-        await self._connection.send_packed_command(packed, check_health=False)
-        return await self._connection.read_response()
+    async def exchange(self) -> int:
+        """Hand in the outcomes, take tasks, and wait for the first to end; return how many ended.
+
+        They are handed in by the next call: 0 says that nothing ran, or was left to hand in.
+        """
+        outcomes, self._outcomes = self._outcomes, []
+        want = self._concurrency - self._active
+        taken = await call(self._connection, *self._head, want, TTL_MS, *outcomes)
+        self._active += len(taken) // 4
+        for at in range(0, len(taken), 4):
+            # Held by the loop until its first step, and it needs no second one.
+            asyncio.create_task(self._execute(*taken[at : at + 4]))  # noqa: RUF006
+        if self._active and not self._outcomes:
+            await self._ended.wait()
+        self._ended.clear()
+        return len(outcomes) // 4
 
     async def _execute(self, stream: int, entry: bytes, key: bytes, call: bytes) -> None:
         arguments, named = pickle.loads(call)
-        result = await no_op(*arguments, **named)
+        result = await self._task(*arguments, **named)
         self._outcomes += (stream, entry, key, pickle.dumps(result))
         self._active -= 1
         self._ended.set()
+
+
+async def connected(client: Redis) -> AbstractConnection:
+    """Open a connection that nobody else uses; to be disconnected."""
+    connection = client.connection_pool.make_connection()
+    await connection.connect()
+    return connection
+
+
+async def call(connection: AbstractConnection, *command: str | bytes | int) -> Any:
+    """Send a command, and wait for its reply."""
+    await connection.send_packed_command(hiredis.pack_command(command), check_health=False)
+    return await connection.read_response()
 
 
 def prefix_and_keys(name: str) -> tuple[str, list[str]]:
@@ -101,8 +125,7 @@ async def drain(url: str, name: str, count: int, concurrency: int) -> float:
     """Part: measure the seconds for one bare worker to run the `count` tasks of `name`."""
     async with Redis.from_url(url) as client:
         digest = await client.script_load(WORK)
-        connection = client.connection_pool.make_connection()
-        await connection.connect()
+        connection = await connected(client)
         worker = BareWorker(connection, digest, name, concurrency)
         started = time.perf_counter()
         await worker.run(count)

@@ -1,12 +1,13 @@
-"""Latency: from an add in one process to the start in the idle worker of another."""
+"""Latency: from an add in one process to the start in the idle worker of another, and its floor."""
 
 import asyncio
 import random
 import time
 
+from stress.bench import latency_floor
 from stress.bench.listener import delays, figures, producing, stamp
 from stress.command import Settings
-from stress.report import Report
+from stress.report import Figure, Report, percentile
 
 TARGET_P50_MS = 1.4
 TARGET_P99_MS = 4.0
@@ -24,12 +25,35 @@ async def produce(url: str, name: str, count: int) -> None:
 
 
 async def run(url: str, settings: Settings) -> Report:
-    """Measure the delay of `count` adds a round."""
-    rounds = [
-        await delays(url, "monotonic", settings.count, produce) for _ in range(settings.rounds)
-    ]
+    """Measure the delay of `count` adds a round, in turns with the floor."""
+    count, library, floor = settings.count, list[list[float]](), list[list[float]]()
+    for _ in range(settings.rounds):
+        floor.append(await latency_floor.delays(url, count, PAUSE_SECONDS))
+        library.append(await delays(url, "monotonic", count, produce))
     return Report(
         "latency",
-        {"tasks": settings.count, "rounds": settings.rounds},
-        figures("enqueue to start", rounds, TARGET_P50_MS, TARGET_P99_MS),
+        {"tasks": count, "rounds": settings.rounds},
+        [
+            *figures("enqueue to start", library, TARGET_P50_MS, TARGET_P99_MS),
+            *(Figure(f"floor, p{each}", _percentiles(floor, each), "ms") for each in (50, 99)),
+            *(
+                Figure(f"library / floor, p{each}", _ratios(library, floor, each))
+                for each in (50, 99)
+            ),
+            Figure("library, p99 / p50", _spreads(library)),
+            Figure("floor, p99 / p50", _spreads(floor)),
+        ],
     )
+
+
+def _percentiles(rounds: list[list[float]], percent: int) -> list[float]:
+    return [percentile(each, percent) for each in rounds]
+
+
+def _spreads(rounds: list[list[float]]) -> list[float]:
+    return [percentile(each, 99) / percentile(each, 50) for each in rounds]
+
+
+def _ratios(ours: list[list[float]], floor: list[list[float]], percent: int) -> list[float]:
+    pairs = zip(_percentiles(ours, percent), _percentiles(floor, percent), strict=True)
+    return [each / least for each, least in pairs]

@@ -364,8 +364,8 @@ class Pair:
         self.check()
 
     def promote(self) -> None:
-        reply = self.do(self.store.transitions.promote())
-        assert reply[1] == self.world.promote(working.PROMOTED)
+        promoted, _ = self.do(self.store.transitions.promote())
+        assert promoted == self.world.promote(working.PROMOTED)
         pauses.lift_ended(self.world, working.LIFTED)
         self.check()
 

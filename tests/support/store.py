@@ -37,7 +37,7 @@ class State:
     records: dict[str, dict[str, str]]
     places: dict[str, str]
     pending: dict[str, str]
-    queue: dict[str, int]
+    queue: dict[str, float]
     token: bool
     workers: frozenset[str]
     epochs: dict[str, str]
@@ -66,7 +66,7 @@ class State:
         entry, state = record.get("entry", ""), record.get("state")
         match state:
             case "scheduled":
-                due = -(-int(record["when"]) // 1000)
+                due = int(record["when"]) / 1000
                 sound = self.queue.get(key) in {due, PARKED} and not entry
             case "queued":
                 sound = self.places.get(entry) == key and entry not in self.pending
@@ -198,7 +198,7 @@ class Store:
                 for letter, rows in zip(streams, seen[1:6:2], strict=True)
                 for row in _unless_there_is_no_group(rows)
             },
-            {key.decode(): int(score) for key, score in queue},
+            {key.decode(): score for key, score in queue},
             bool(wakeup),
             frozenset(name.decode() for name in workers),
             _text(epochs),

@@ -1,6 +1,6 @@
 -- Moves up to `limit` due keys from the queue to the stream. Returns how many became ready.
 local function promote(now, limit)
-  local due = redis.call('ZRANGEBYSCORE', QUEUE, '-inf', now, 'LIMIT', 0, limit)
+  local due = redis.call('ZRANGEBYSCORE', QUEUE, '-inf', due_of(now), 'LIMIT', 0, limit)
   local promoted = 0
   local expected = #due
 --@include _listeners.lua

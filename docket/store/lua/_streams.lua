@@ -22,11 +22,10 @@ local function microseconds_of(when)
   return string.match(when, '^%S+')
 end
 
--- The milliseconds at which an instant is due: rounded up, since nothing runs before its time.
+-- The milliseconds at which an instant is due, with its microseconds as the fraction: rounded up it would run half a
+-- millisecond late, and rounded down before its time. The same of the server's time, as text (us), tells whether it is.
 local function due_of(when)
-  local microseconds = microseconds_of(when)
-  local due = tonumber(string.sub(microseconds, 1, -4)) or 0
-  return math.min(string.sub(microseconds, -3) == '000' and due or due + 1, NEVER - 1)
+  return math.min((tonumber(microseconds_of(when)) or 0) / 1000, NEVER - 1)
 end
 
 -- The name of a stream once its ids are used up; recover.lua delivers what it holds.

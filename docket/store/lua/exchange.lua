@@ -37,7 +37,7 @@ if epoch ~= ARGV[3] then
   return {'stale'}
 end
 -- As text, made once: to format a number anew in each call is what costs most here.
-local now, NOW_TEXT = server_now()
+local _, NOW_TEXT = server_now()
 
 -- Outcomes after which an execution goes on. Made on first use, as attempts() is.
 local function going_on()
@@ -142,7 +142,7 @@ if has_any and COUNT > 0 and redis.call('EXISTS', HOLDS) == 1 then
   end
 end
 
-local promoted = promote(now, 16)
+local promoted = promote(NOW_TEXT, 16)
 local took, is_quarantined, is_paused = 0, false, false
 if has_any and want > 0 and redis.call('EXISTS', PAUSES) == 1 then
   local pauses = pausing(NOW_TEXT)

@@ -175,7 +175,7 @@ async def test_every_way_to_end_is_told(alone: Process, store: Store, end: str) 
 
 async def promote_all(store: Store) -> None:
     await store.rewind_queue()
-    assert (await store.transitions.promote())[1] == COUNT
+    assert (await store.transitions.promote())[0] == COUNT
 
 
 async def clear_all(store: Store) -> None:

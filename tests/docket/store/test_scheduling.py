@@ -214,15 +214,38 @@ async def test_an_execution_ttl_of_zero_leaves_no_key(server: str, docket_name: 
 
 
 @pytest.mark.statement(22)
-@pytest.mark.parametrize(("microseconds", "due"), [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2)])
-async def test_the_queue_holds_the_first_millisecond_that_is_not_too_early(
-    store: Store, microseconds: int, due: int
+@pytest.mark.parametrize("microseconds", [0, 1, 499, 999, 1001, 999_999])
+async def test_the_queue_holds_the_microsecond_at_which_a_task_is_due(
+    store: Store, microseconds: int
 ) -> None:
-    second = await store.now() // 1000 + 60
-    await store.add("k", when=1_000_000 * second + microseconds)
+    when = 1_000_000 * (await store.now() // 1000 + 60) + microseconds
+    await store.add("k", when=when)
 
-    assert (await store.state()).queue == {"k": 1000 * second + due}
+    assert (await store.state()).queue == {"k": when / 1000}
     assert (await store.state()).faults() == []
+
+
+@pytest.mark.statement(22)
+async def test_nothing_becomes_ready_before_its_microsecond_nor_is_waited_for_longer(
+    store: Store,
+) -> None:
+    for n in range(20):
+        when = await microseconds_now(store) + 3000 + n
+        await store.add(f"{n}", when=when)
+        promoted = 0
+        while not promoted:
+            before = await microseconds_now(store)
+            promoted, pause_seconds = await store.transitions.promote()
+            assert promoted or (
+                pause_seconds is not None and before + pause_seconds * 1_000_000 <= when
+            )
+        assert await microseconds_now(store) >= when
+
+
+async def microseconds_now(store: Store) -> int:
+    """The time of the server."""
+    seconds, microseconds = await store.client.time()
+    return seconds * 1_000_000 + microseconds
 
 
 async def test_an_earlier_task_wakes_the_steward_and_a_later_one_does_not(store: Store) -> None:
