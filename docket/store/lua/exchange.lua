@@ -39,6 +39,15 @@ end
 -- As text, made once: to format a number anew in each call is what costs most here.
 local _, NOW_TEXT = server_now()
 
+-- What is asked of the record of a run that ended well, and to which nobody listens.
+local function read_briefly(key)
+  local v = redis.pcall('HMGET', RECORDS .. key, 'state', 'entry', 'generation', 'worker', 'cancel')
+  if v.err then
+    v = foreign(RECORDS .. key, v)
+  end
+  return {state = v[1], entry = v[2], generation = v[3] or '', worker = v[4], cancel = v[5]}
+end
+
 -- Outcomes after which an execution goes on. Made on first use, as attempts() is.
 local function going_on()
 --@include _placing.lua
@@ -85,12 +94,11 @@ local function apply(i, record, failure)
   end
 end
 
--- All are read and checked before the first write: an error half way leaves nothing half done.
 local COUNT, after_last = tonumber(ARGV[8]), 9
--- Of each outcome: where it begins in ARGV, and its record.
+-- Of each outcome: where it begins in ARGV, its record, and how an attempt failed.
 local begins, records, failures = {}, {}, {}
 for n = 1, COUNT do
-  begins[n], records[n] = after_last, read_record(ARGV[after_last + 1])
+  begins[n] = after_last
   after_last = after_last + (ARGV[after_last] == 'N' and 4 or 7)
 end
 -- A worker that hands in outcomes takes as many tasks, mostly.
@@ -98,6 +106,12 @@ local expected = COUNT + math.min(COUNT, want)
 --@include _listeners.lua
 for i = after_last, #ARGV, 2 do
   failures[tonumber(ARGV[i]) + 1] = ARGV[i + 1]
+end
+-- All are read and checked before the first write: an error half way leaves nothing half done.
+for n = 1, COUNT do
+  local kind, key = ARGV[begins[n]], ARGV[begins[n] + 1]
+  local ended_well = (kind == 'N' or kind == 'C') and not failures[n]
+  records[n] = (ended_well and heard and not heard[key]) and read_briefly(key) or read_record(key)
 end
 
 -- Entries leave their stream together: two calls a stream instead of two a task.
