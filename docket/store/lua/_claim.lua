@@ -120,7 +120,7 @@ end
 -- Claims up to `want` from one stream. What is read is pending, so it is claimed or put back; how much to read at once
 -- is told by the average so far, so that there is hardly ever something to put back. Returns how many were claimed.
 local function take(letter, consumer, want, now)
-  local count, step = 0, 4
+  local count, step = 0, 16
   while count < want and reads < READ_LIMIT and taken_bytes < PAYLOAD_LIMIT do
     local size = math.min(want - count, step)
     if taken_bytes > 0 then

@@ -78,7 +78,8 @@ async def test_large_payloads_are_taken_back_in_several_calls(store: Store) -> N
     trips = store.connections.pipeline.round_trips
     claims = await store.transitions.reclaim("a", 1, [])
     assert len({claim.entry for claim in claims}) == len(claims) == 12
-    assert store.connections.pipeline.round_trips - trips >= 5
+    # Four megabytes a call, and one for a stream in which there is nothing.
+    assert store.connections.pipeline.round_trips - trips >= 12 // 4 + 1
 
 
 async def test_without_a_group_there_is_nothing_to_take_back(store: Store) -> None:
