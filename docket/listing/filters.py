@@ -133,7 +133,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     def milliseconds(self) -> tuple[int | None, int | None]:
         """Return `since` and `until` in milliseconds from the epoch, rounded to cover the span."""
         since = None if self.since is None else to_microseconds(self.since) // 1000
-        # Due times are stored rounded up.
+        # Earlier versions stored due times rounded up.
         until = None if self.until is None else -(-to_microseconds(self.until) // 1000) + 1
         return since, until
 

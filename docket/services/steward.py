@@ -26,6 +26,8 @@ logger = logging.getLogger("docket.worker")
 
 #: Longest time between two looks at the queue, in seconds: pub/sub may lose the wake-up.
 RECHECK_SECONDS = 5.0
+#: Shortest time from one promotion to the next, in seconds.
+PROMOTION_SECONDS = 0.001
 #: Interval of the search for missing automatic tasks, in seconds: they may have been cancelled,
 #: been unreadable, or ended by a worker of a version that does not know the task as automatic.
 RESEED_SECONDS = 60.0
@@ -214,9 +216,11 @@ class Steward:
                 promoted, pause = await self._transitions.promote()
                 if promoted == BATCH_LIMIT:
                     continue
-                await occurs(
-                    self._earlier, RECHECK_SECONDS if pause is None else min(pause, RECHECK_SECONDS)
-                )
+                seconds = RECHECK_SECONDS if pause is None else min(pause, RECHECK_SECONDS)
+                if promoted:
+                    # Thousands that are due in one second share calls.
+                    seconds = max(seconds, PROMOTION_SECONDS)
+                await occurs(self._earlier, seconds)
 
     def _on_earlier_task(self, _payload: bytes | None) -> None:
         self._earlier.set()

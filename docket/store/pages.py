@@ -256,7 +256,7 @@ class Pages:
         Of the members of one score, in their order, the place is searched for among so many at
         once: round trips take longer than the reads.
         """
-        # The score as the server writes it: somebody else's may be a fraction, or infinite.
+        # The score as the server writes it: with a fraction, and somebody else's may be infinite.
         score, member = _bytes(position[0]).decode(), _bytes(position[1])
         low, high = await self.many(
             [("ZCOUNT", name, "-inf", f"({score}"), ("ZCOUNT", name, "-inf", score)]

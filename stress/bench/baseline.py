@@ -2,7 +2,9 @@
 
 A bare loop around one script, on one connection of redis-py with hiredis and uvloop: take tasks,
 run each as an asyncio task, hand the outcomes in with the next call. It has no dependencies,
-logging, leases or limits, and ignores lost replies: these make the difference to the library.
+logging, leases or limits, and ignores lost replies: these make the difference to the library. The
+server does a little more for it than for the library, though: it publishes every message, whoever
+listens, and reads each record whole.
 """
 
 import asyncio
@@ -67,9 +69,9 @@ class BareWorker:
             done += await self.exchange()
 
     async def exchange(self) -> int:
-        """Hand in the outcomes, take tasks, and wait for the first to end; return how many ended.
+        """Hand in outcomes, take tasks, wait for the first to end; return how many were handed in.
 
-        They are handed in by the next call: 0 says that nothing ran, or was left to hand in.
+        Those that end here are handed in by the next call.
         """
         outcomes, self._outcomes = self._outcomes, []
         want = self._concurrency - self._active

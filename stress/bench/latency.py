@@ -27,9 +27,12 @@ async def produce(url: str, name: str, count: int) -> None:
 async def run(url: str, settings: Settings) -> Report:
     """Measure the delay of `count` adds a round, in turns with the floor."""
     count, library, floor = settings.count, list[list[float]](), list[list[float]]()
-    for _ in range(settings.rounds):
-        floor.append(await latency_floor.delays(url, count, PAUSE_SECONDS))
+    for number in range(settings.rounds):
+        if number % 2 == 0:
+            floor.append(await latency_floor.delays(url, count, PAUSE_SECONDS))
         library.append(await delays(url, "monotonic", count, produce))
+        if number % 2:
+            floor.append(await latency_floor.delays(url, count, PAUSE_SECONDS))
     return Report(
         "latency",
         {"tasks": count, "rounds": settings.rounds},

@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 from docket_display import printable
 from supervisor.logs.formats import LogContext, formatter, is_json_object, line_of
+from supervisor.logs.shared_descriptor import write
 from supervisor.logs.stdio_capture import Change, LineStream, StdioCapture
-from supervisor.logs.writer import FLUSH_SECONDS, LogWriter, LogWriterHandler, encoded, write
+from supervisor.logs.writer import FLUSH_SECONDS, LogWriter, LogWriterHandler, encoded
 from supervisor.text.plurals import pluralize
 
 STDOUT = 1

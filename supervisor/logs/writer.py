@@ -1,30 +1,20 @@
 """The writer of a process's log lines: whole, in order, and without blocking its loop.
 
-A write of more than PIPE_BUF bytes to a pipe may be torn by another process's, so each piece is
-written under an fcntl lock on the descriptor itself. (flock would not do: it belongs to the open
-file, which all our processes share; an fcntl lock belongs to a process.) A thread writes, behind a
-bounded queue: a reader that stopped reading costs lines, which are counted and reported once it
-goes on, and stalls no loop. A process that may have no threads (the nursery, a fork that a task
-made) writes by itself and waits a moment at most.
-
-A process may fall silent with the lock in its hand: it is stopped, or C code of a task takes the
-GIL from the thread that writes. Then the log of the whole pool would end, the line that names the
-culprit included; so the others pass over a holder that writes nothing while the reader reads.
+A thread writes, behind a bounded queue: a reader that stopped reading costs lines, which are
+counted and reported once it goes on, and stalls no loop. A process that may have no threads (the
+nursery, a fork that a task made) writes by itself and waits a moment at most.
 """
 
-import contextlib
-import fcntl
 import logging
-import math
 import os
-import select
 import threading
-import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 from msgspec import Struct, field
+
+from supervisor.logs.shared_descriptor import write
 
 #: Limits of the queue of each process: lines, and bytes of them.
 QUEUE_LINES = 10_000
@@ -36,139 +26,6 @@ FLUSH_SECONDS = 2.0
 PATIENCE_SECONDS = 1.0
 #: Bytes written at once, of as many lines as there are: one lock and one call for all of them.
 BATCH_BYTES = 64 * 1024
-
-#: A lock whose holder has written nothing for so long, while there was room, counts as free.
-SILENT_HOLDER_SECONDS = 0.5
-#: fcntl has no lock that waits for a limited time, so the lock is asked for again and again: at
-#: first after the shorter of these times, in the end after the longer one.
-_LOCK_RETRY_SECONDS = (0.0005, 0.02)
-
-
-def write(fd: int, data: bytes, patience_seconds: float | None = None) -> bool:
-    """Write all of `data` in one piece; return whether that was possible.
-
-    Arguments:
-        fd: may be blocking or not, closed, or without a reader.
-        data: whole lines.
-        patience_seconds: time to wait for the reader; None: for ever. If it ends in the middle of
-            a long piece, the rest is lost.
-    """
-    deadline = None if patience_seconds is None else time.monotonic() + patience_seconds
-    with _locked(fd, deadline) as free:
-        if not free:
-            return False
-        before = _mark(fd)
-        if before & _UNFINISHED:
-            data = b"\n" + data
-        _set_mark(fd, before | _UNFINISHED)
-        left = _write_all(fd, memoryview(data), deadline)
-        if left in (0, len(data)):
-            _set_mark(fd, _next_mark(before))
-        return left == 0
-
-
-#: Each open file has a number that all our processes share, that outlives each of them, and that
-#: nobody uses on stderr: the signal for O_ASYNC. We count the writes in it, as a sequence lock
-#: does: odd while one is under way. An odd one under the lock is that of a process that was killed
-#: in the middle of a long line, which the next one would continue; one that does not change is that
-#: of a holder who does not write.
-_UNFINISHED = 1
-_MARKS = 64  # as many as there are signals
-_HAS_MARKS = hasattr(fcntl, "F_SETSIG")
-
-
-def _mark(fd: int) -> int:
-    try:
-        return fcntl.fcntl(fd, fcntl.F_GETSIG) if _HAS_MARKS else 0
-    except (OSError, ValueError):
-        return 0
-
-
-def _set_mark(fd: int, mark: int) -> None:
-    if _HAS_MARKS:
-        with contextlib.suppress(OSError, ValueError):
-            fcntl.fcntl(fd, fcntl.F_SETSIG, mark)
-
-
-def _next_mark(mark: int) -> int:
-    return ((mark | _UNFINISHED) + 1) % _MARKS
-
-
-def _write_all(fd: int, data: memoryview, deadline: float | None) -> int:
-    """Write the data, and return the number of bytes that could not be written."""
-    # A descriptor that poll reports as writable takes this much without blocking.
-    most = len(data) if deadline is None else select.PIPE_BUF
-    while data:
-        try:
-            if not _has_room(fd, deadline):
-                break
-            data = data[os.write(fd, data[:most]) :]
-        except BlockingIOError:
-            continue  # stderr was given to us non-blocking, and another process was faster
-        except (OSError, ValueError):
-            break  # closed, or the reader is gone
-    return len(data)
-
-
-def _milliseconds_until(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-
-
-@contextlib.contextmanager
-def _locked(fd: int, deadline: float | None) -> Generator[bool]:
-    try:
-        held = _lock(fd, deadline)
-    except (OSError, ValueError):
-        # Closed, or on a file system without locks: a torn line is better than none.
-        yield True
-        return
-    try:
-        yield held
-    finally:
-        # Closed while the write waited: the lock went with it.
-        with contextlib.suppress(OSError):
-            fcntl.lockf(fd, fcntl.LOCK_UN)
-
-
-def _lock(fd: int, deadline: float | None) -> bool:
-    """Take the lock, or see that its holder is silent; return False if the time was up before.
-
-    Written without the lock a long line may be torn, which is better than a log that ends.
-    """
-    if _takes_lock(fd):
-        return True
-    pause, longest = _LOCK_RETRY_SECONDS
-    silent_since, mark = time.monotonic(), _mark(fd)
-    while (now := time.monotonic()) < (math.inf if deadline is None else deadline):
-        last, mark = mark, _mark(fd)
-        if mark != last or not _HAS_MARKS:
-            silent_since = now
-        elif not _has_room(fd, now):
-            # The holder waits for the reader, as we would in its place.
-            _has_room(fd, deadline)
-            silent_since = time.monotonic()
-        elif now - silent_since >= SILENT_HOLDER_SECONDS:
-            return True
-        time.sleep(pause)
-        pause = min(2 * pause, longest)
-        if _takes_lock(fd):
-            return True
-    return False
-
-
-def _takes_lock(fd: int) -> bool:
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def _has_room(fd: int, deadline: float | None) -> bool:
-    """Wait until the descriptor takes data; return False if it does not until then."""
-    poller = select.poll()
-    poller.register(fd, select.POLLOUT)
-    return bool(poller.poll(_milliseconds_until(deadline)))
 
 
 class _Queue(Struct):

@@ -1,6 +1,7 @@
 """Forks and pipes for tests that need real ones."""
 
 import contextlib
+import fcntl
 import os
 import warnings
 from dataclasses import dataclass
@@ -31,6 +32,15 @@ class Pipe:
     def close(self) -> None:
         self.close_read()
         self.close_write()
+
+    def make_small(self) -> None:
+        """Let it hold one page."""
+        fcntl.fcntl(self.write, fcntl.F_SETPIPE_SZ, 4096)
+
+    def fill(self) -> None:
+        """Fill it to its last byte."""
+        self.make_small()
+        os.write(self.write, b"x" * 4095 + b"\n")
 
 
 def _close(fd: int) -> None:

@@ -9,7 +9,7 @@ local NEVER = 253402300800000
 -- That of what was parked by a pause: told from the others by itself, and passed over by the sweep of the limits.
 local PARKED = NEVER + 1
 
--- The server's time: in milliseconds, for what is due or has lapsed, and in microseconds as text, for records and events.
+-- The server's time: in milliseconds, for what has lapsed, and in microseconds as text, for records, events and due_of.
 local function server_now()
   local t = redis.call('TIME')
   -- Without string.format, which alone takes as long as a command.

@@ -41,11 +41,11 @@ local _, NOW_TEXT = server_now()
 
 -- What is asked of the record of a run that ended well, and to which nobody listens.
 local function read_briefly(key)
-  local v = redis.pcall('HMGET', RECORDS .. key, 'state', 'entry', 'generation', 'worker', 'cancel')
+  local v = redis.pcall('HMGET', RECORDS .. key, 'state', 'entry', 'generation', 'worker')
   if v.err then
     v = foreign(RECORDS .. key, v)
   end
-  return {state = v[1], entry = v[2], generation = v[3] or '', worker = v[4], cancel = v[5]}
+  return {state = v[1], entry = v[2], generation = v[3] or '', worker = v[4]}
 end
 
 -- Outcomes after which an execution goes on. Made on first use, as attempts() is.
