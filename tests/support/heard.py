@@ -25,13 +25,13 @@ class Heard:
     def close(self) -> None:
         self._subscription.close()
 
-    def take(self, tick: Tick) -> tuple[list[Event], list[int]]:
+    def take(self, tick: Tick) -> tuple[list[Event], list[float]]:
         """The events since the last time as the model has them, and when wake-ups were for (ms)."""
-        events, wakes = list[Event](), list[int]()
+        events, wakes = list[Event](), list[float]()
         for channel, text in self._messages():
             name, _, rest = channel.removeprefix(self._prefix).partition(":")
             if name == "wake":
-                wakes.append(int(text))
+                wakes.append(float(text))
             elif name in {"state", "progress", "cancel"}:
                 events.append(_event(name, rest, text.split("\x1f"), tick))
         return events, wakes

@@ -35,7 +35,7 @@ class Observed:
     ttls: dict[str, int]
     streams: dict[str, list[tuple[str, str]]]
     pending: dict[str, dict[str, tuple[str, int]]]
-    queue: dict[str, int]
+    queue: dict[str, float]
     tokens: int
     workers: set[str]
     epochs: dict[str, int]
@@ -91,7 +91,7 @@ def observe(client: Any, keys: Keys, names: Sequence[str], scopes: Sequence[str]
         {name: ttl for name, (_, ttl) in records.items()},
         entries,
         pending,
-        {key: int(score) for key, score in queue},
+        dict(queue),
         tokens,
         set(workers),
         {name: int(epoch) for name, epoch in epochs.items()},
@@ -135,9 +135,9 @@ class Clock:
             return None
         return (int(microseconds) // 1000 - self.started) // TICK
 
-    def tick_of_score(self, milliseconds: int) -> int:
+    def tick_of_score(self, milliseconds: float) -> int:
         """The tick at which something in the queue is due."""
-        return (milliseconds - self.started) // TICK
+        return int(milliseconds - self.started) // TICK
 
     def microseconds(self, tick: int) -> int:
         """The first instant of a tick, as it is stored."""

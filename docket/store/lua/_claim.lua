@@ -74,7 +74,7 @@ end
 -- Marks one entry running if the record still names it; otherwise removes only the entry.
 local function claim(consumer, key, entry, now, accepts)
   local v = redis.pcall('HMGET', RECORDS .. key,
-    'state', 'entry', 'generation', 'function', 'call', 'when', 'attempt', 'from', 'trace')
+    'state', 'entry', 'generation', 'function', 'call', 'when', 'attempt', 'deaths', 'from', 'trace')
   if v.err then
     v = foreign(RECORDS .. key, v)
   end
@@ -86,17 +86,14 @@ local function claim(consumer, key, entry, now, accepts)
     reads = reads + PARK_WEIGHT - 1
     return false
   end
-  -- What is in the stream has no deaths, and to look for what is not there takes longest.
-  local letter, deaths = string.sub(entry, 1, 1), false
-  if letter ~= 's' then
-    local d = redis.call('HMGET', RECORDS .. key, 'deaths', 'suspect_for')
-    deaths = d[1] and letter == 'x' and d[1] .. ' ' .. count_of(d[2], '') or d[1]
+  if v[8] and string.sub(entry, 1, 1) == 'x' then
+    v[8] = v[8] .. ' ' .. count_of(redis.call('HGET', RECORDS .. key, 'suspect_for'), '')
   end
   redis.call('HSET', RECORDS .. key, 'state', 'running', 'worker', consumer, 'started_at', now)
   publish(key, 'running', v[6], consumer, now)
   local n = #taken
   taken[n + 1], taken[n + 2], taken[n + 3], taken[n + 4], taken[n + 5] = key, entry, v[3], v[4], v[5]
-  taken[n + 6], taken[n + 7], taken[n + 8], taken[n + 9], taken[n + 10] = v[6], v[7], deaths, v[8], v[9]
+  taken[n + 6], taken[n + 7], taken[n + 8], taken[n + 9], taken[n + 10] = v[6], v[7], v[8], v[9], v[10]
   taken_bytes = taken_bytes + #(v[5] or '')
   return true
 end
