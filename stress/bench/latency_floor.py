@@ -14,9 +14,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 
 from stress.bench.baseline import FILL, WORK, BareWorker, call, connected, prefix_and_keys
-from stress.bench.child import beside, measure
-from stress.bench.listener import CONCURRENCY, Stamps
-from stress.server import docket_name
+from stress.bench.listener import CONCURRENCY, PAUSE_SECONDS, Stamps
 
 
 def _ready(name: str) -> str:
@@ -24,9 +22,9 @@ def _ready(name: str) -> str:
     return f"{prefix_and_keys(name)[0]}:ready"
 
 
-async def listen(url: str, name: str, count: int) -> list[float]:
+async def listen(url: str, name: str, clock: str, count: int) -> list[float]:
     """Part: run one bare worker until it saw `count` stamps; the delays in seconds."""
-    stamps = Stamps("monotonic", count)
+    stamps = Stamps(clock, count)
     _, keys = prefix_and_keys(name)
     async with Redis.from_url(url) as client:
         digest = await client.script_load(WORK)
@@ -44,26 +42,15 @@ async def listen(url: str, name: str, count: int) -> list[float]:
     return stamps.late
 
 
-async def produce(
-    url: str, name: str, count: int, shortest_pause: float, longest_pause: float
-) -> None:
-    """Part: add `count` tasks with random pauses between them, in seconds."""
+async def produce(url: str, name: str, count: int) -> None:
+    """Part: add `count` tasks, each long after the one before has run."""
     prefix, keys = prefix_and_keys(name)
     async with Redis.from_url(url) as client:
         digest, calls = await client.script_load(FILL), await connected(client)
         await call(calls, "BLPOP", _ready(name), 20)
         for _ in range(count):
-            await asyncio.sleep(random.uniform(shortest_pause, longest_pause))
+            await asyncio.sleep(random.uniform(*PAUSE_SECONDS))
             stamp = pickle.dumps(((time.monotonic(),), {}))
             fill = (prefix, "stamp", stamp, str(uuid4()))
             await call(calls, "EVALSHA", digest, len(keys), *keys, *fill)
         await calls.disconnect()
-
-
-async def delays(url: str, count: int, pause_seconds: tuple[float, float]) -> list[float]:
-    """Run producer and listener, each in a process of its own; the delays in milliseconds."""
-    shortest, longest = pause_seconds
-    async with docket_name(url) as name, beside(listen, url=url, name=name, count=count) as late:
-        pauses = {"shortest_pause": shortest, "longest_pause": longest}
-        await measure(produce, url=url, name=name, count=count, **pauses)
-        return [seconds * 1000 for seconds in await late]

@@ -14,6 +14,9 @@ from stress.waiting import in_background
 
 CONCURRENCY = 10
 
+#: Between two adds, so that the worker is idle again: random, or it could fall in with a timer.
+PAUSE_SECONDS = (0.005, 0.025)
+
 
 async def greet() -> None:
     """Show with its result, as the first task of a round, that the worker is ready."""
@@ -71,15 +74,20 @@ async def listen(url: str, name: str, clock: str, count: int) -> list[float]:
 
 
 async def delays(
-    url: str, clock: str, count: int, produce: Part, **arguments: object
+    url: str, clock: str, count: int, produce: Part, listener: Part = listen, **arguments: object
 ) -> list[float]:
     """Run a producer and a listener, each in a process of its own; the delays in milliseconds."""
     async with (
         docket_name(url) as name,
-        beside(listen, url=url, name=name, clock=clock, count=count) as late,
+        beside(listener, url=url, name=name, clock=clock, count=count) as late,
     ):
         await measure(produce, url=url, name=name, count=count, **arguments)
         return [seconds * 1000 for seconds in await late]
+
+
+def percentiles(rounds: Sequence[Sequence[float]], percent: int) -> list[float]:
+    """The percentile of each round."""
+    return [percentile(each, percent) for each in rounds]
 
 
 def figures(what: str, rounds: Sequence[list[float]], p50_ms: float, p99_ms: float) -> list[Figure]:
@@ -87,7 +95,7 @@ def figures(what: str, rounds: Sequence[list[float]], p50_ms: float, p99_ms: flo
     return [
         Figure(
             f"{what}, p{percent}",
-            [percentile(each, percent) for each in rounds],
+            percentiles(rounds, percent),
             "ms",
             Limit("median", at_most=target),
         )

@@ -116,7 +116,7 @@ end
 
 -- Claims up to `want` from one stream. What is read is pending, so it is claimed or put back. How much to read at once is
 -- told by the average so far; of the first ones nothing is known, so that the largest payloads are put back now and then,
--- fifteen at most: a second read costs every exchange as much as a claim. Returns how many were claimed.
+-- fifteen at most: a second read is a fiftieth of what an exchange of ten tasks costs. Returns how many were claimed.
 local function take(letter, consumer, want, now)
   local count, step = 0, 16
   while count < want and reads < READ_LIMIT and taken_bytes < PAYLOAD_LIMIT do

@@ -73,13 +73,12 @@ async def test_large_payloads_are_taken_back_in_several_calls(store: Store) -> N
     await store.register("a")
     for n in range(12):
         await store.add(f"k{n}", call=bytes(1 << 20))
-    while (await store.exchange("a", want=12)).claims:
+    while (await store.exchange("a", want=4)).claims:  # as many as one call brings
         pass
     trips = store.connections.pipeline.round_trips
     claims = await store.transitions.reclaim("a", 1, [])
     assert len({claim.entry for claim in claims}) == len(claims) == 12
-    # Four megabytes a call, and one for a stream in which there is nothing.
-    assert store.connections.pipeline.round_trips - trips >= 12 // 4 + 1
+    assert store.connections.pipeline.round_trips - trips >= 5
 
 
 async def test_without_a_group_there_is_nothing_to_take_back(store: Store) -> None:
